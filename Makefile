@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, tke.overlay contributors
+#
+# Everything a contributor and the continuous integration run. `make` alone lists what there is.
+
+PYTHON ?= /usr/bin/python3
+VENV := .venv
+STAMP := $(VENV)/.installed
+
+COLLECTION := collections/ansible_collections/tke/overlay
+LAB := $(PYTHON) tests/lab/lab
+
+# Every tool is the one of .venv; /usr/bin/python3 is named in full where the environment may not exist yet.
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+# For molecule, which reads no ansible.cfg of the project.
+export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/collections
+export ANSIBLE_ROLES_PATH := $(CURDIR)/roles
+# Nothing is left in the home directory.
+export ANSIBLE_HOME := $(CURDIR)/.cache/ansible
+export PYTHONPATH :=
+export LC_ALL := C.UTF-8
+ifdef CI
+export NO_COLOR := 1
+endif
+export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/.cache/hypothesis
+
+# More Python versions, beside the one of .venv, to compile and import the plugins with: OTHER_PYTHONS='3.8 3.13'.
+# `python3.8` and `python3.13` must then be commands that work.
+OTHER_PYTHONS ?=
+# Passed on to pytest and to molecule, as in: make unit PYTEST_ARGS='-k ledger'
+PYTEST_ARGS ?=
+SCENARIO ?= default
+
+PARTS := deps venv lint types sanity scenario unit
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+
+.PHONY: help
+help: ## this list
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' Makefile | expand -t 12
+
+# --- what everything else stands on ---
+
+.PHONY: deps deps-tools
+deps: ## Debian packages for the toolchain and the lab (asks apt only when one is missing)
+	@tests/tools/install-packages.sh tests/tools/machine-packages.txt tests/lab/machine-packages.txt
+
+deps-tools:
+	@tests/tools/install-packages.sh tests/tools/machine-packages.txt
+
+.PHONY: venv lock
+venv: $(STAMP) ## the Python environment .venv, rebuilt when requirements.txt has changed
+
+# Compared by content, because a checkout gives unchanged files a new time.
+$(STAMP): requirements.txt | deps-tools
+	@if ! cmp -s requirements.txt $@; then \
+		$(PYTHON) -m venv --clear $(VENV); \
+		$(VENV)/bin/pip install -qq --disable-pip-version-check --requirement requirements.txt; \
+		cp requirements.txt $@; \
+	fi; \
+	touch $@
+
+lock: | deps-tools ## requirements.txt anew from requirements.in: the newest versions that fit together
+	@tests/tools/lock.sh $(PYTHON) requirements.in requirements.txt
+
+# --- checks that need no lab ---
+
+.PHONY: lint format types sanity unit
+# A directory is checked as soon as it is there.
+PYTHON_FILES := $(wildcard collections molecule roles tests) $(wildcard tests/lab/lab)
+SHELL_FILES := .ci/run $(wildcard tests/*/*.sh)
+
+lint: $(STAMP) ## ruff, shellcheck, yamllint, ansible-lint (production), the changelog fragments
+	@ruff check $(PYTHON_FILES)
+	@ruff format --check $(PYTHON_FILES)
+	@shellcheck $(SHELL_FILES)
+	@yamllint --strict .
+	@ansible-lint --offline
+	@cd $(COLLECTION) && antsibull-changelog lint
+
+format: $(STAMP) ## let ruff put the Python code in shape
+	@ruff check --fix-only --exit-zero --quiet $(PYTHON_FILES)
+	@ruff format $(PYTHON_FILES)
+
+types: $(STAMP) ## mypy --strict on floors 1-5 and on the lab
+	@mypy $(wildcard $(COLLECTION)/plugins/module_utils tests/lab/tkelab) tests/tools
+
+# ansible-test keeps downloads and environments below HOME: it gets one of its own, inside .cache.
+SANITY_HOME := $(CURDIR)/.cache/home
+ANSIBLE_TEST = HOME=$(SANITY_HOME) ansible-test sanity --color no
+sanity: $(STAMP) ## every sanity test of ansible-test on the collection
+	@python tests/tools/prepare_ansible_test.py $(SANITY_HOME)
+	@cd $(COLLECTION) && $(ANSIBLE_TEST) --python "$$(python -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
+	@cd $(COLLECTION) && for version in $(OTHER_PYTHONS); do \
+		$(ANSIBLE_TEST) --python $$version --test compile --test import; \
+	done
+
+UNIT_TESTS := $(wildcard $(COLLECTION)/tests/unit tests/kernel tests/lab/tests/test_lab.py)
+unit: $(STAMP) ## pytest: units, floor 5 on the real kernel in a namespace of its own, the lab
+	@$(if $(UNIT_TESTS),pytest $(PYTEST_ARGS) $(UNIT_TESTS),echo 'There is no unit test yet.' >&2; exit 1)
+
+# --- the lab: real hosts on this machine ---
+
+.PHONY: lab-up lab-down scenario bench demo
+lab-up: deps $(STAMP) ## start the lab, or leave it running
+	@$(LAB) up
+
+lab-down: ## stop the lab
+	@$(LAB) down
+
+scenario: lab-up ## one story from start to end inside the lab: make scenario SCENARIO=default
+	@$(LAB) run molecule test -s $(SCENARIO)
+
+bench: lab-up ## measure, inside the lab
+	@$(LAB) run python tests/bench/bench.py
+
+demo: deps $(STAMP) ## from nothing to one flat Pod network over two sites, and a look around
+	@$(LAB) up
+	@$(LAB) run python tests/lab/demo.py
+
+# --- all of it ---
+
+.PHONY: test clean
+test: ## everything, in the order: deps venv lint types sanity scenario unit
+	@tests/tools/parts.sh $(MAKE) $(PARTS)
+	@$(LAB) down >/dev/null
+
+clean: ## stop the lab and remove all that was built or cached
+	@if [ -e tests/lab/lab ]; then $(LAB) down --purge; fi
+	@rm -rf $(VENV) .cache .ansible .hypothesis .mypy_cache .pytest_cache .ruff_cache $(COLLECTION)/tests/output
+	@find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, tke.overlay contributors
+"""Make a home directory in which ``ansible-test`` builds its environments from the package index alone.
+
+Two things stand in its way otherwise. It fetches the script that installs pip from a site of its own, unless the
+script is in its cache already: one that uses the pip within Python does the same. And it hands no ``PIP_*`` variable
+on to pip, which then reads configuration files only: what pip is told here is written into one.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from configparser import RawConfigParser
+from pathlib import Path
+from types import SimpleNamespace
+
+from ansible_test._internal.python_requirements import get_venv_packages
+
+GET_PIP = '''\
+"""Installs the packages named in the arguments (pip among them), starting from the pip that Python brings along."""
+import subprocess
+import sys
+
+packages = [argument for argument in sys.argv[1:] if argument not in ("--no-setuptools", "--no-wheel")]
+subprocess.check_call([sys.executable, "-m", "ensurepip"], stdout=subprocess.DEVNULL)
+subprocess.check_call([sys.executable, "-m", "pip", "install"] + packages)
+'''
+
+
+def pip_version() -> str:
+    """Return the version of pip that the installed ansible-test wants in its environments."""
+    python = SimpleNamespace(version=f"{sys.version_info.major}.{sys.version_info.minor}")
+    return str(get_venv_packages(python)["pip"])
+
+
+def pip_settings() -> RawConfigParser:
+    """Return what configuration files and environment variables tell pip here; a variable beats a file."""
+    listed = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"], check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
+    settings = RawConfigParser()
+    settings.add_section("global")
+    from_environment: dict[str, str] = {}
+    for line in listed.splitlines():
+        key, _, value = line.partition("=")
+        section, _, option = key.rpartition(".")
+        text = str(ast.literal_eval(value)).replace("\n", "\n    ")
+        if section == ":env:":
+            from_environment[option] = text
+            continue
+        if not settings.has_section(section):
+            settings.add_section(section)
+        settings.set(section, option, text)
+    for option, text in from_environment.items():
+        for section in settings.sections():
+            settings.remove_option(section, option)
+        settings.set("global", option, text)
+    return settings
+
+
+def main() -> None:
+    """Prepare the home directory named by the only argument."""
+    home = Path(sys.argv[1])
+
+    script = home / f".ansible/test/cache/get_pip_{pip_version().replace('.', '_')}.py"
+    script.parent.mkdir(parents=True, exist_ok=True)
+    script.write_text(GET_PIP, encoding="utf-8")
+
+    settings = pip_settings()
+    settings["global"]["quiet"] = "2"
+    config = home / ".config/pip/pip.conf"
+    config.parent.mkdir(parents=True, exist_ok=True)
+    config.touch(mode=0o600)  # it may say how to log in somewhere
+    with config.open("w", encoding="utf-8") as file:
+        settings.write(file)
+
+
+if __name__ == "__main__":
+    main()
