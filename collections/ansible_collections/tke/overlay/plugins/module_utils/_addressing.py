@@ -1,0 +1,150 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Floor 1: what the controller and every host must compute alike.
+
+A *segment* is the part of the container CIDR that one node owns, for instance
+``10.244.3.0/24``. From the segment alone follow:
+
+========================  ======================  =================================
+address                   in the example          use
+========================  ======================  =================================
+first                     ``10.244.3.0``          VTEP: a /32 on the VXLAN device
+second                    ``10.244.3.1``          gateway, on the Pod bridge
+third to last but one      ``10.244.3.2 - .254``   Pods (segment size - 3)
+last                      ``10.244.3.255``        unused
+========================  ======================  =================================
+
+and the MAC of the VTEP, ``0a:58`` followed by the four bytes of its address.
+So a host knows all that it must know of a peer from one line of the plan:
+nothing is gathered from other hosts and nothing is exchanged between them.
+
+This module travels to managed hosts: standard library only, Python 3.8 syntax.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import typing as t
+
+PLAN_SCHEMA = 1
+"""Version of the node document. A host refuses a document of another version."""
+
+ROUTE_PROTOCOL = 84
+"""Marks the routes that are ours; not in iproute2's ``rt_protos``, and not Calico's 80."""
+
+OVERHEAD = {4: 50, 6: 70}
+"""Bytes VXLAN adds on an underlay of this IP version: IP (20 or 40) + UDP 8 + VXLAN 8 + inner Ethernet 14."""
+
+LEAST_MTU = {4: 576, 6: 1280}
+"""The least MTU an overlay may be left with: RFC 791 for IPv4, RFC 8200 for IPv6."""
+
+ADDRESSES_NOT_FOR_PODS = 3
+"""VTEP, gateway and the last address (in TKE: network, broadcast, gateway)."""
+
+
+class Refusal(ValueError):
+    """Input that cannot be carried out; nothing has been changed.
+
+    ``problems`` holds one sentence per offending value, each saying where the
+    value comes from and what to do, so that a user mends all of them at once.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        self.problems = list(problems)
+        super().__init__(self._text())
+
+    def _text(self) -> str:
+        if len(self.problems) == 1:
+            return self.problems[0]
+        lines = "\n".join(f"  {number}. {problem}" for number, problem in enumerate(self.problems, 1))
+        return f"{len(self.problems)} problems, and nothing was changed:\n{lines}"
+
+
+class Peer(t.NamedTuple):
+    """One line of the fleet: what is known of a node wherever the plan goes."""
+
+    name: str
+    segment: str
+    underlay: str
+
+
+class NodeDocument(t.TypedDict):
+    """What passes from the controller's wing to the hosts' wing.
+
+    The document is the same for every host but for ``node``. All peers travel
+    in the one string ``fleet`` (a line each, see :func:`fleet_text`), because
+    Ansible inspects and templates every leaf of a structure for every host and
+    task: 5,000 peers as a list of dicts cost 0.3 s of controller CPU a host.
+    """
+
+    schema: int
+    cluster: str
+    node: str
+    device: str
+    vni: int
+    port: int
+    mtu: int
+    bridge: str
+    container_cidr: list[str]
+    service_cidr: str
+    fleet: str
+
+
+def vtep_address(segment: str) -> str:
+    """The VTEP address of a segment: its first address, without a mask."""
+    return segment.partition("/")[0]
+
+
+def vtep_mac(segment: str) -> str:
+    """The MAC of a segment's VTEP: ``0a:58`` and the four bytes of the VTEP address.
+
+    The scheme of CNI's bridge plugin; 0a is a locally administered unicast address.
+    """
+    return "0a:58:" + socket.inet_aton(vtep_address(segment)).hex(":")
+
+
+def gateway_address(segment: str) -> str:
+    """The address of the Pod bridge: the second of the segment."""
+    return str(ipaddress.IPv4Network(segment)[1])
+
+
+def pod_range(segment: str) -> tuple[str, str]:
+    """First and last address a Pod of this segment can have."""
+    network = ipaddress.IPv4Network(segment)
+    return str(network[2]), str(network[-2])
+
+
+def overlay_mtu(underlays: t.Iterable[tuple[str, int]]) -> int:
+    """The MTU of the whole overlay: the least that fits through every underlay.
+
+    :param underlays: pairs of a node's underlay address and its underlay MTU in bytes.
+    """
+    return min(mtu - OVERHEAD[ipaddress.ip_address(address).version] for address, mtu in underlays)
+
+
+def fleet_text(peers: t.Iterable[Peer]) -> str:
+    """One line per node, ``name segment underlay``, ordered by segment."""
+    ordered = sorted(peers, key=lambda peer: socket.inet_aton(vtep_address(peer.segment)))
+    return "".join(f"{peer.name} {peer.segment} {peer.underlay}\n" for peer in ordered)
+
+
+def parse_fleet(text: str) -> dict[str, Peer]:
+    """The inverse of :func:`fleet_text`, keyed by node name.
+
+    :raises Refusal: a line has not exactly three words, or a name appears twice.
+    """
+    fleet: dict[str, Peer] = {}
+    problems = []
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.split()
+        if len(words) != len(Peer._fields):
+            problems.append(f"line {number} of the fleet is not 'name segment underlay': {line!r}")
+        elif words[0] in fleet:
+            problems.append(f"line {number} of the fleet names {words[0]!r} a second time")
+        else:
+            fleet[words[0]] = Peer(*words)
+    if problems:
+        raise Refusal(*problems)
+    return fleet

@@ -1,0 +1,128 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Floor 4: ledger + inventory variables -> what each host must be. Pure: texts and values in, texts and values out."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
+    PLAN_SCHEMA,
+    NodeDocument,
+    Peer,
+    Refusal,
+    fleet_text,
+    overlay_mtu,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._cluster import ledger as ledgers
+from ansible_collections.tke.overlay.plugins.module_utils._cluster import preflight
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.pool import Pool
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.preflight import Node, Settings
+
+Ledger = ledgers.Ledger
+
+
+class Plan(t.NamedTuple):
+    """What one run of the planner found. ``document`` lacks only ``node``, by which a host finds itself."""
+
+    document: NodeDocument
+    orphans: list[str]
+    warnings: list[str]
+
+
+def load_or_create(settings: Settings, text: str | None, where: str) -> Ledger:
+    """The ledger of ``text`` brought to the pool the user asks for; a new one where there is none.
+
+    :raises Refusal: see :func:`ledger.parse`, :class:`Pool` and :meth:`Ledger.adopt_pool`.
+    """
+    pool = Pool(settings.container_cidr, settings.max_pods_per_node, settings.max_services)
+    if text is None:
+        return Ledger(settings.cluster, pool)
+    ledger = ledgers.parse(text, where, settings.cluster)
+    ledger.adopt_pool(pool)
+    return ledger
+
+
+def assign(settings: Settings, nodes: t.Sequence[Node], ledger_text: str | None, where: str, now: str) -> Ledger:
+    """The ledger in which every node has its segment.
+
+    :param ledger_text: the ledger as it is, or ``None`` where there is none yet.
+    :param where: names the ledger in errors.
+    :param now: UTC, ISO 8601; noted beside what is new.
+    :raises Refusal: every conflict there is, all at once.
+    """
+    problems = [*preflight.problems_of_cluster(settings), *preflight.problems_of_nodes(nodes, settings)]
+    try:
+        ledger = load_or_create(settings, ledger_text, where)
+        problems += _problems_with_orphans(nodes, ledger)
+        ledger.assign([_request(node) for node in nodes], now)
+    except Refusal as refusal:
+        raise Refusal(*problems, *refusal.problems) from None
+    if problems:
+        raise Refusal(*problems)
+    return ledger
+
+
+def plan(settings: Settings, nodes: t.Sequence[Node], ledger: Ledger) -> Plan:
+    """What each host must be, from a ledger that :func:`assign` returned for the same nodes.
+
+    Peers and MTU come from all that the ledger knows: a node that is missing
+    from this inventory keeps its segment and stays a peer, because absence is
+    not release.
+    """
+    known = [(name, held) for name, held in ledger.nodes.items() if held.underlay]
+    peers = [Peer(name, held.segment, held.underlay) for name, held in known if held.underlay]
+    mtus = [(held.underlay, held.underlay_mtu) for _name, held in known if held.underlay and held.underlay_mtu]
+    orphans = sorted(set(ledger.nodes) - {node.name for node in nodes})
+    document = NodeDocument(
+        schema=PLAN_SCHEMA,
+        cluster=ledger.cluster,
+        node="",
+        device=settings.device,
+        vni=settings.vni,
+        port=settings.port,
+        mtu=overlay_mtu(mtus),
+        bridge=settings.bridge,
+        container_cidr=ledger.pool.cidrs,
+        service_cidr=ledger.pool.service_cidr,
+        fleet=fleet_text(peers),
+    )
+    return Plan(document, orphans, _warnings(nodes, ledger, orphans))
+
+
+def _request(node: Node) -> ledgers.Request:
+    address = preflight.numeric_address(node.underlay_ip)
+    return ledgers.Request(
+        name=node.name,
+        pod_cidr=node.pod_cidr if isinstance(node.pod_cidr, str) and node.pod_cidr else None,
+        underlay=None if address is None else str(address),
+        underlay_mtu=None
+        if address is None or node.underlay_mtu is None
+        else preflight.whole_number(node.underlay_mtu),
+    )
+
+
+def _problems_with_orphans(nodes: t.Sequence[Node], ledger: Ledger) -> t.Iterator[str]:
+    """A machine that comes back under a new name must not be a peer twice."""
+    present = {node.name for node in nodes}
+    orphans = {held.underlay: name for name, held in ledger.nodes.items() if name not in present and held.underlay}
+    for node in nodes:
+        orphan = orphans.get(str(preflight.numeric_address(node.underlay_ip)))
+        if orphan is not None:
+            yield (
+                f"node {node.name} has the underlay address {node.underlay_ip} of node {orphan}, which is in "
+                f"the ledger but not in the inventory: release {orphan} first, or put it back"
+            )
+
+
+def _warnings(nodes: t.Sequence[Node], ledger: Ledger, orphans: t.Sequence[str]) -> list[str]:
+    warnings = list(ledger.pool.warnings)
+    if orphans:
+        warnings.append(
+            f"in the ledger but not in the inventory, so kept as they are: {', '.join(orphans)} "
+            f"(to give their segments back, release them)"
+        )
+    if not any("idc" in (node.sites or ()) for node in nodes):
+        warnings.append("there are only cloud nodes: this mode is meant for clusters that have IDC nodes too")
+    return warnings

@@ -1,0 +1,193 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Floor 4: what a user asks for, and every reason why it cannot be.
+
+Nothing here stops at the first fault: each check yields a sentence per
+conflict that names both sides and the variable or host each comes from.
+"""
+
+from __future__ import annotations
+
+import collections
+import re
+import typing as t
+
+try:
+    import netaddr
+except ImportError:  # ansible-test imports every module_utils without it; plugins refuse to run without it
+    HAS_NETADDR = False
+else:
+    HAS_NETADDR = True
+
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import LEAST_MTU, OVERHEAD, overlay_mtu
+
+SITES = ("cloud", "idc")
+
+_DEVICE_NAME = re.compile(r"[^\s/:%]{1,15}")
+_NODE_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
+
+
+class Settings(t.NamedTuple):
+    """The cluster-wide variables, already of their types."""
+
+    cluster: str
+    container_cidr: list[str]
+    max_pods_per_node: int
+    max_services: int
+    networks: t.Mapping[str, t.Sequence[str]]
+    device: str = "tke0"
+    vni: int = 1
+    port: int = 8472
+    bridge: str = "tke-br0"
+
+
+class Node(t.NamedTuple):
+    """One host of the inventory as its variables describe it; nothing is checked yet.
+
+    ``sites`` are those of the groups ``cloud`` and ``idc`` that it is in; ``None``
+    where only a segment is wanted (module ``node_cidr``): then neither a site nor
+    an underlay address is asked for.
+    """
+
+    name: str
+    sites: t.Sequence[str] | None = None
+    underlay_ip: t.Any = None
+    underlay_mtu: t.Any = None
+    pod_cidr: t.Any = None
+
+
+def problems_of_cluster(settings: Settings) -> t.Iterator[str]:
+    """What is wrong with the cluster-wide variables, node variables apart."""
+    for variable, name in (("overlay_device", settings.device), ("overlay_bridge", settings.bridge)):
+        if not _DEVICE_NAME.fullmatch(name) or name in (".", ".."):
+            yield f"{variable} is {name!r}: a device name has 1 to 15 characters, without space, '/', ':' and '%'"
+    if settings.device == settings.bridge:
+        yield f"overlay_device and overlay_bridge are both {settings.device!r}: give them two names"
+    if not 1 <= settings.vni < 1 << 24:
+        yield f"overlay_vni is {settings.vni}: a VNI lies between 1 and {(1 << 24) - 1}"
+    if not 1 <= settings.port <= 65535:
+        yield f"overlay_port is {settings.port}: a UDP port lies between 1 and 65535"
+    yield from _problems_of_networks(settings)
+
+
+def _problems_of_networks(settings: Settings) -> t.Iterator[str]:
+    container = _parsed(settings.container_cidr)
+    for name, cidrs in settings.networks.items():
+        for cidr in cidrs:
+            network = _network(cidr)
+            if network is None:
+                yield f"overlay_networks: {cidr!r} of {name} is not a network such as 10.0.0.0/16"
+                continue
+            for mine in container:
+                if network in mine or mine in network:
+                    where = f"{network} of {name} (overlay_networks)"
+                    yield f"container CIDR {mine} (overlay_container_cidr) overlaps {where}"
+
+
+def problems_of_nodes(nodes: t.Sequence[Node], settings: Settings) -> t.Iterator[str]:
+    """What is wrong with each node's variables, and between them."""
+    container = _parsed(settings.container_cidr)
+    for node in nodes:
+        yield from _problems_of_name_and_site(node)
+        yield from _problems_of_underlay(node, container)
+        yield from _problems_of_mtu(node)
+        if node.pod_cidr not in (None, "") and not isinstance(node.pod_cidr, str):
+            yield f"node {node.name}: overlay_pod_cidr {node.pod_cidr!r} is not a segment such as 10.244.3.0/24"
+    yield from _problems_between(nodes)
+
+
+def _problems_of_name_and_site(node: Node) -> t.Iterator[str]:
+    if not _NODE_NAME.fullmatch(node.name):
+        yield f"node {node.name!r}: a name has letters, digits, '.', '_' and '-' only"
+    if node.sites is not None and len(node.sites) != 1:
+        where = f"in {' and '.join(node.sites)}" if node.sites else f"in none of {' and '.join(SITES)}"
+        yield f"node {node.name} is {where}: put it in exactly one of these groups"
+
+
+def _problems_of_underlay(node: Node, container: t.Sequence[netaddr.IPNetwork]) -> t.Iterator[str]:
+    given = node.underlay_ip
+    if given in (None, ""):
+        if node.sites is None:
+            return
+        yield f"node {node.name} has no underlay address: set overlay_underlay_ip, or a numeric ansible_host"
+        return
+    address = numeric_address(given)
+    if address is None:
+        yield f"node {node.name}: overlay_underlay_ip {given!r} is not a numeric address"
+        return
+    if address.is_loopback() or address.is_multicast() or address.is_link_local() or int(address) == 0:
+        yield f"node {node.name}: overlay_underlay_ip {address} is not an address that another host could reach"
+    for network in container:
+        if address in network:
+            yield (
+                f"node {node.name}: overlay_underlay_ip {address} lies in the container CIDR {network} "
+                f"(overlay_container_cidr)"
+            )
+
+
+def _problems_of_mtu(node: Node) -> t.Iterator[str]:
+    address, mtu = numeric_address(node.underlay_ip), whole_number(node.underlay_mtu)
+    if mtu is None and node.underlay_mtu is not None:
+        yield f"node {node.name}: overlay_underlay_mtu {node.underlay_mtu!r} is not a number of bytes"
+    if address is None or mtu is None:
+        return
+    least = LEAST_MTU[address.version]
+    if overlay_mtu([(str(address), mtu)]) < least:
+        yield (
+            f"node {node.name}: overlay_underlay_mtu {mtu} leaves the overlay {mtu - OVERHEAD[address.version]} bytes "
+            f"of at least {least}"
+        )
+    elif mtu > 65535:
+        yield f"node {node.name}: overlay_underlay_mtu {mtu} is more than an IP packet can have (65535)"
+
+
+def _problems_between(nodes: t.Sequence[Node]) -> t.Iterator[str]:
+    holders: dict[netaddr.IPAddress, list[str]] = collections.defaultdict(list)
+    for node in nodes:
+        address = numeric_address(node.underlay_ip)
+        if address is not None:
+            holders[address].append(node.name)
+    for address, names in holders.items():
+        if len(names) > 1:
+            yield (
+                f"nodes {', '.join(names)} all have the underlay address {address} (overlay_underlay_ip): "
+                f"each needs its own"
+            )
+    versions = {address.version: names[0] for address, names in holders.items()}
+    if len(versions) > 1:
+        both = " and ".join(f"IPv{version} (as {name})" for version, name in sorted(versions.items()))
+        yield f"the underlay is of {both}: one overlay needs one IP version underneath"
+
+
+def numeric_address(given: t.Any) -> netaddr.IPAddress | None:
+    """The address, or ``None`` where it is none (a name, a number, nothing)."""
+    if not isinstance(given, str):
+        return None
+    try:
+        return netaddr.IPAddress(given.strip(), flags=netaddr.INET_PTON)
+    except (netaddr.AddrFormatError, ValueError):
+        return None
+
+
+def whole_number(given: t.Any) -> int | None:
+    """The number, also from digits in a string (as ``-e`` gives them); ``None`` where it is none."""
+    if isinstance(given, bool) or not isinstance(given, (int, str)):
+        return None
+    try:
+        return int(given)
+    except ValueError:
+        return None
+
+
+def _network(given: t.Any) -> netaddr.IPNetwork | None:
+    try:
+        return netaddr.IPNetwork(given, flags=netaddr.NOHOST).cidr if isinstance(given, str) else None
+    except (netaddr.AddrFormatError, ValueError):
+        return None
+
+
+def _parsed(cidrs: t.Iterable[str]) -> list[netaddr.IPNetwork]:
+    """Those that are networks; the pool names the others."""
+    networks = (_network(cidr) for cidr in cidrs)
+    return [network for network in networks if network is not None]

@@ -1,0 +1,85 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import ipaddress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
+    Peer,
+    Refusal,
+    fleet_text,
+    gateway_address,
+    overlay_mtu,
+    parse_fleet,
+    pod_range,
+    vtep_address,
+    vtep_mac,
+)
+
+segments = st.tuples(st.integers(0, 2**24 - 1), st.integers(16, 30)).map(
+    lambda pair: str(ipaddress.IPv4Network((0x0A000000 + pair[0], pair[1]), strict=False))
+)
+
+
+def test_the_example_of_the_design():
+    assert vtep_address("10.244.3.0/24") == "10.244.3.0"
+    assert vtep_mac("10.244.3.0/24") == "0a:58:0a:f4:03:00"
+    assert gateway_address("10.244.3.0/24") == "10.244.3.1"
+    assert pod_range("10.244.3.0/24") == ("10.244.3.2", "10.244.3.254")
+
+
+@given(segments)
+def test_pods_are_all_addresses_but_three(segment):
+    network = ipaddress.IPv4Network(segment)
+    first, last = map(ipaddress.IPv4Address, pod_range(segment))
+    assert int(last) - int(first) + 1 == network.num_addresses - 3
+    others = {vtep_address(segment), gateway_address(segment), str(network.broadcast_address)}
+    assert len(others) == 3
+    assert not any(first <= ipaddress.IPv4Address(address) <= last for address in others)
+
+
+@given(st.lists(segments, unique=True))
+def test_two_segments_never_share_a_mac_unless_they_share_the_vtep_address(some):
+    assert len({vtep_mac(segment) for segment in some}) == len({vtep_address(segment) for segment in some})
+    for segment in some:
+        first_byte = int(vtep_mac(segment)[:2], 16)
+        assert first_byte & 1 == 0, "unicast"
+        assert first_byte & 2 == 2, "locally administered"
+
+
+@pytest.mark.parametrize(
+    ("underlays", "mtu"),
+    [
+        ([("10.0.1.11", 1500)], 1450),
+        ([("10.0.1.11", 1500), ("192.168.1.11", 1450)], 1400),
+        ([("2001:db8::1", 1500)], 1430),
+        ([("10.0.1.11", 9000), ("10.0.1.12", 8951)], 8901),
+    ],
+)
+def test_the_overlay_mtu_is_that_of_the_narrowest_underlay(underlays, mtu):
+    assert overlay_mtu(underlays) == mtu
+
+
+def test_the_fleet_travels_as_one_line_per_node_in_the_order_of_segments():
+    peers = [Peer("idc1", "10.244.10.0/24", "192.168.1.11"), Peer("cloud1", "10.244.9.0/24", "10.0.1.11")]
+    text = fleet_text(peers)
+    assert text == "cloud1 10.244.9.0/24 10.0.1.11\nidc1 10.244.10.0/24 192.168.1.11\n"
+    assert parse_fleet(text) == {peer.name: peer for peer in peers}
+
+
+def test_a_torn_fleet_is_refused_with_every_bad_line():
+    with pytest.raises(Refusal) as caught:
+        parse_fleet("a 10.244.0.0/24 10.0.0.1\nb 10.244.1.0/24\na 10.244.2.0/24 10.0.0.2\n")
+    assert len(caught.value.problems) == 2
+    assert "line 2" in caught.value.problems[0]
+    assert "'a' a second time" in caught.value.problems[1]
+
+
+def test_one_problem_reads_as_a_sentence_and_several_as_a_list():
+    assert str(Refusal("this cannot be")) == "this cannot be"
+    assert str(Refusal("first", "second")) == "2 problems, and nothing was changed:\n  1. first\n  2. second"
