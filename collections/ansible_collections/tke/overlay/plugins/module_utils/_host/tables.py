@@ -1,0 +1,199 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Floor 5: one kernel table against what it should hold.
+
+What a packet to a Pod on another node meets, and so why each peer needs exactly
+three kernel objects:
+
+1. the *route* for the peer's segment says: by way of the peer's VTEP address, on
+   our VXLAN device (``onlink``: the VTEP is in no connected network);
+2. the *neighbour* entry of that VTEP address says which MAC the inner Ethernet
+   header gets; permanent, because nobody answers ARP across the tunnel;
+3. the *FDB* entry of that MAC says to which underlay address the VXLAN device
+   sends the outer packet.
+
+With the route missing, the packet leaves by the default route, in clear; with
+one of the other two missing, it is dropped. Hence the order: the route comes
+last and goes first.
+
+All tables are alike to :func:`compare`: a mapping from a key to a specification,
+both in the words of iproute2, so that what is compared, shown to the user and
+handed to ``ip -batch`` or ``bridge -batch`` is one and the same text.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import typing as t
+
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
+
+Run = t.Callable[[t.Sequence[str], t.Optional[str]], t.Tuple[int, str, str]]
+"""Runs a program with a text on its standard input; returns exit code, output and errors."""
+
+Wanted = t.Dict[str, str]
+"""Key -> specification of every entry that a table should have."""
+
+
+class KernelError(Exception):
+    """The kernel, or a tool in front of it, refused; says what and about which entry."""
+
+
+class Present(t.NamedTuple):
+    """An entry that is there. Only ``ours`` is ever removed; ``here`` is false for what is not on our device."""
+
+    spec: str
+    ours: bool
+    here: bool = True
+
+
+class Table(t.Protocol):
+    """One kernel table, as far as it concerns one device."""
+
+    name: str
+    of_device: bool  # whether its entries go with the device, and it cannot be read without
+
+    @property
+    def program(self) -> t.Sequence[str]:
+        """The command whose ``-batch`` takes the lines of put and drop."""
+
+    def read(self, run: Run) -> dict[str, Present]:
+        """What is there, by key."""
+
+    def put(self, key: str, spec: str) -> str:
+        """The batch line that creates or changes an entry; harmless when it is there already."""
+
+    def drop(self, key: str, spec: str) -> str:
+        """The batch line that removes an entry."""
+
+
+class Delta(t.NamedTuple):
+    """What separates a table from what it should hold, and what was met there that is not ours."""
+
+    added: Wanted
+    changed: dict[str, tuple[str, str]]  # key -> specification before and after
+    removed: Wanted
+    foreign: Wanted
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.changed or self.removed)
+
+    def lines(self) -> dict[str, list[str]]:
+        """For the result of a module: what is added, changed and removed, an entry a line."""
+        return {
+            "added": [f"{key} {spec}" for key, spec in self.added.items()],
+            "changed": [f"{key} {old} -> {new}" for key, (old, new) in self.changed.items()],
+            "removed": [f"{key} {spec}" for key, spec in self.removed.items()],
+            "foreign": [f"{key} {spec}" for key, spec in self.foreign.items()],
+        }
+
+    def before(self) -> str:
+        """The entries that will not be there any more as they are, for a diff."""
+        old = {**self.removed, **{key: pair[0] for key, pair in self.changed.items()}}
+        return "".join(f"{key} {old[key]}\n" for key in sorted(old))
+
+    def after(self) -> str:
+        """The entries that take their place, for a diff."""
+        new = {**self.added, **{key: pair[1] for key, pair in self.changed.items()}}
+        return "".join(f"{key} {new[key]}\n" for key in sorted(new))
+
+
+def compare(table: Table, present: t.Mapping[str, Present], wanted: Wanted, purge: bool = True) -> Delta:
+    """What to add, change and remove.
+
+    :param purge: remove entries that are ours and not wanted.
+    :raises Refusal: a wanted entry's place is taken by one that is neither ours nor on our device.
+    """
+    delta = Delta({}, {}, {}, {})
+    taken = []
+    for key, spec in wanted.items():
+        found = present.get(key)
+        if found is None:
+            delta.added[key] = spec
+        elif not (found.ours or found.here):
+            taken.append(f"{table.name} {key} is wanted and already there: {found.spec}; it is not ours, so remove it")
+        elif found.spec != spec:
+            delta.changed[key] = (found.spec, spec)
+    if taken:
+        raise Refusal(*taken)
+    for key, found in present.items():
+        if key in wanted or not (found.ours or found.here):
+            continue
+        if not found.ours:
+            delta.foreign[key] = found.spec
+        elif purge:
+            delta.removed[key] = found.spec
+    return delta
+
+
+def apply(changes: t.Sequence[tuple[Table, Delta]], run: Run) -> None:
+    """Makes the changes in few batches: first all removals in the order given, then all additions in reverse.
+
+    Give routes first, so that none ever points to a neighbour or FDB entry that
+    is gone already or not there yet.
+
+    :raises KernelError: an entry could not be put. A removal that fails is left to
+        the caller's read-back, so that one failure does not keep the others.
+    """
+    drops = [(table.program, table.drop(key, spec)) for table, delta in changes for key, spec in delta.removed.items()]
+    for program, lines in _grouped(drops):
+        run([*program, "-force", "-batch", "-"], "".join(f"{line}\n" for line in lines))
+    puts = []
+    for table, delta in reversed(changes):
+        news = {**delta.added, **{key: new for key, (_old, new) in delta.changed.items()}}
+        puts += [(table.program, table.put(key, spec)) for key, spec in news.items()]
+    for program, lines in _grouped(puts):
+        run_batch(program, lines, run)
+
+
+def run_batch(program: t.Sequence[str], lines: t.Sequence[str], run: Run) -> None:
+    """Runs the lines in one process, stopping at the first that fails.
+
+    Shortage (ENOBUFS under load, flannel #958; EBUSY) passes by itself: the batch
+    goes on from the line that met it, after a pause.
+
+    :raises KernelError: with the kernel's words and the line they are about.
+    """
+    pauses = [0.05, 0.2, 0.8, 2.0]  # seconds
+    while lines:
+        code, _out, errors = run([*program, "-batch", "-"], "".join(f"{line}\n" for line in lines))
+        if code == 0:
+            return
+        words, _mark, number = errors.strip().rpartition("Command failed -:")
+        if not number.isdigit():
+            raise KernelError(f"{' '.join(program)} -batch: {errors.strip() or f'exit code {code}'}")
+        lines = lines[int(number) - 1 :]
+        if not (pauses and ("No buffer space available" in words or "Device or resource busy" in words)):
+            raise KernelError(f"{' '.join(words.split())} (at: {program[0]} {lines[0]})")
+        time.sleep(pauses.pop(0))
+
+
+def read_json(command: t.Sequence[str], run: Run) -> list[dict[str, t.Any]]:
+    """What a ``-json`` command of iproute2 lists.
+
+    :raises KernelError: it failed, or printed something else.
+    """
+    code, out, errors = run(command, None)
+    if code != 0:
+        raise KernelError(f"{' '.join(command)}: {errors.strip() or f'exit code {code}'}")
+    try:
+        rows = json.loads(out or "[]")
+    except ValueError as error:
+        raise KernelError(f"{' '.join(command)} printed no JSON ({error}); iproute2 5.0 or later is needed") from error
+    return [row for row in rows if row]  # iproute2 5.x prints {} for each row that a filter left out
+
+
+def _grouped(lines: t.Iterable[tuple[t.Sequence[str], str]]) -> t.Iterator[tuple[t.Sequence[str], list[str]]]:
+    """Neighbouring lines of one program together, in the order given."""
+    group: list[str] = []
+    current: t.Sequence[str] = ()
+    for program, line in lines:
+        if program != current and group:
+            yield current, group
+            group = []
+        current = program
+        group.append(line)
+    if group:
+        yield current, group

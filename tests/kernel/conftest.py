@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, tke.overlay contributors
+"""Floor 5 against the real kernel: every test gets a network namespace of its own, and is inside it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+
+import pytest
+
+CLONE_NEWNET = 0x40000000
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def _call(name, *arguments):
+    if getattr(LIBC, name)(*arguments) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+@pytest.fixture
+def run():
+    """Runs programs in a fresh namespace with an underlay link ``eth0`` (10.0.1.11/24); gone after the test."""
+    home = os.open("/proc/self/ns/net", os.O_RDONLY)
+    _call("unshare", CLONE_NEWNET)
+
+    def run_here(command, text=None):
+        done = subprocess.run(command, input=text or "", capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout, done.stderr
+
+    try:
+        # No link-local addresses: their duplicate detection would change the listings while a test compares them.
+        with open("/proc/sys/net/ipv6/conf/default/addr_gen_mode", "w", encoding="ascii") as stream:
+            stream.write("1")
+        for line in (
+            "link set lo up",
+            "link add eth0 mtu 1500 type veth peer name far",
+            "address add 10.0.1.11/24 dev eth0",
+            "link set eth0 up",
+            "link set far up",
+        ):
+            code, _out, errors = run_here(["ip", *line.split()])
+            assert code == 0, errors
+        yield run_here
+    finally:
+        _call("setns", home, CLONE_NEWNET)
+        os.close(home)

@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, tke.overlay contributors
+"""The promise of the module node, on real kernel tables."""
+
+from __future__ import annotations
+
+import json
+import socket
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import Peer, Refusal, fleet_text, vtep_mac
+from ansible_collections.tke.overlay.plugins.module_utils._host import node
+from ansible_collections.tke.overlay.plugins.module_utils._host.tables import KernelError
+
+PEERS = [Peer("me", "10.244.0.0/24", "10.0.1.11")] + [
+    Peer(f"peer{number}", f"10.244.{number}.0/24", f"10.0.1.{100 + number}") for number in range(1, 6)
+]
+
+
+@pytest.fixture(autouse=True)
+def files_of_the_host(tmp_path, monkeypatch):
+    """The host's files go to a directory of the test; its sysctls are those of the test's namespace."""
+    for name in ("CNI_FILE", "SYSCTL_FILE", "LINK_FILE"):
+        monkeypatch.setattr(node, name, str(tmp_path / getattr(node, name).lstrip("/")))
+    return tmp_path
+
+
+def document(peers=PEERS, **changes):
+    base = {
+        "schema": 1,
+        "cluster": "demo",
+        "node": "me",
+        "device": "tke0",
+        "vni": 1,
+        "port": 8472,
+        "mtu": 1450,
+        "bridge": "tke-br0",
+        "container_cidr": ["10.244.0.0/16"],
+        "service_cidr": "10.244.255.0/24",
+        "fleet": fleet_text(peers),
+    }
+    return {**base, **changes}
+
+
+def ip(run, line):
+    command = line.split()
+    code, _out, errors = run(command if command[0] == "bridge" else ["ip", *command])
+    assert code == 0, errors
+
+
+def everything(run):
+    """All that the kernel lists, tables of others included; what counts up by itself left out."""
+    commands = [
+        ["ip", "-json", "-details", "address", "show"],
+        ["ip", "-json", "route", "show", "table", "all"],
+        ["ip", "-json", "neigh", "show"],
+        ["bridge", "-json", "fdb", "show"],
+        ["ip", "-json", "rule", "show"],
+        ["nft", "-j", "list", "ruleset"],
+    ]
+    listing = {}
+    for command in commands:
+        code, out, errors = run(command)
+        assert code == 0, errors
+        rows = json.loads(out or "[]")
+        rows = rows["nftables"] if isinstance(rows, dict) else rows
+        listing[" ".join(command)] = sorted(json.dumps(lasting(row), sort_keys=True) for row in rows)
+    return listing
+
+
+def lasting(row):
+    """A row without what changes by itself: a bridge's timers, and the carrier state, which settles later."""
+    if isinstance(row, dict):
+        return {k: lasting(value) for k, value in row.items() if k != "operstate" and not k.endswith("_timer")}
+    return row
+
+
+def test_a_new_peer_is_three_kernel_objects_and_one_lost_is_three_less(run):
+    node.converge(document(PEERS[:-1]), run, check=False)
+    before = everything(run)
+    outcome = node.converge(document(), run, check=False)
+    after = everything(run)
+    new = [row for command, rows in after.items() for row in rows if row not in before[command]]
+    assert len(new) == 3
+    assert {name: len(delta.added) for name, delta in outcome.tables.items()} == {"route": 1, "fdb": 1, "neighbor": 1}
+    node.converge(document(PEERS[:-1]), run, check=False)
+    assert everything(run) == before
+
+
+def test_a_second_run_changes_nothing_and_says_so(run):
+    assert node.converge(document(), run, check=False).changed
+    before = everything(run)
+    again = node.converge(document(), run, check=False)
+    assert not again.changed
+    assert list(again.diffs()) == []
+    assert everything(run) == before
+
+
+@pytest.mark.parametrize("start", ["nothing", "other peers", "another device"])
+def test_check_mode_changes_nothing_and_says_what_the_real_run_says(run, files_of_the_host, start):
+    if start == "other peers":
+        node.converge(document(PEERS[:3]), run, check=False)
+    if start == "another device":
+        node.converge(document(PEERS[:3], vni=7, mtu=1400), run, check=False)
+    before, files = everything(run), sorted(files_of_the_host.rglob("*"))
+    forecast = node.converge(document(), run, check=True)
+    assert everything(run) == before
+    assert sorted(files_of_the_host.rglob("*")) == files
+    assert list(node.converge(document(), run, check=False).diffs()) == list(forecast.diffs())
+
+
+def test_nothing_that_is_not_ours_is_touched(run):
+    for line in (
+        "link add br0 type bridge",
+        "address add 172.20.0.1/24 dev br0",
+        "link set br0 up",
+        "route add 172.21.0.0/16 via 10.0.1.1 dev eth0 proto static",
+        "neigh add 10.0.1.1 lladdr 02:00:00:00:00:01 dev eth0 nud permanent",
+        "link add other type vxlan id 99 dstport 4789 local 10.0.1.11 nolearning",
+        "link set other up",
+        "bridge fdb append 02:00:00:00:00:09 dev other dst 10.0.1.77 self permanent",
+        "rule add from 10.9.0.0/16 lookup 100",
+        "route add 10.9.0.0/16 via 10.0.1.1 dev eth0 table 100",
+    ):
+        ip(run, line)
+    run(["nft", "-f", "-"], "table ip theirs { chain c { type filter hook input priority 0; accept; } }")
+    before = everything(run)
+    node.converge(document(), run, check=False)
+    node.converge(document(PEERS[:2]), run, check=False)
+    node.converge(document(vni=8), run, check=False)
+    after = everything(run)
+    for command, rows in before.items():
+        assert [row for row in rows if row not in after[command]] == []
+    gone = [row for rows in after.values() for row in rows]
+    assert not any("10.244.0.0" in row and "tke0" not in row and "blackhole" not in row for row in gone)
+
+
+def test_foreign_entries_on_our_device_are_told_and_left(run):
+    node.converge(document(), run, check=False)
+    ip(run, "bridge fdb add 02:00:00:00:00:01 dev tke0 dst 10.0.1.50 self dynamic")
+    ip(run, "neigh add 10.244.77.0 lladdr 02:00:00:00:00:01 dev tke0 nud stale")
+    ip(run, "route add 10.99.0.0/16 dev tke0 proto static")
+    before = everything(run)
+    outcome = node.converge(document(), run, check=False)
+    assert not outcome.changed
+    assert everything(run) == before
+    assert "dynamic" in outcome.tables["fdb"].foreign["02:00:00:00:00:01"]
+    assert "stale" in outcome.tables["neighbor"].foreign["10.244.77.0"]
+    assert "proto static" in outcome.tables["route"].foreign["10.99.0.0/16"]
+
+
+def test_leftovers_of_ours_go(run):
+    node.converge(document(), run, check=False)
+    for line in (
+        "bridge fdb append 00:00:00:00:00:00 dev tke0 dst 10.0.1.50 self permanent",
+        "bridge fdb append 00:00:00:00:00:00 dev tke0 dst 10.0.1.51 self permanent",
+        "neigh add 10.244.77.0 lladdr 02:00:00:00:00:01 dev tke0 nud permanent",
+        "route add 10.244.77.0/24 via 10.244.77.0 dev tke0 onlink proto 84",
+        "route add blackhole 10.244.78.0/24 metric 4096 proto 84",
+        "address add 10.244.9.9/32 dev tke0",
+    ):
+        ip(run, line)
+    node.converge(document(), run, check=False)
+    left = " ".join(row for rows in everything(run).values() for row in rows)
+    for word in ("00:00:00:00:00:00 ", "10.0.1.50", "10.0.1.51", "10.244.77.0", "10.244.78.0", "10.244.9.9"):
+        assert word not in left
+
+
+BREAKAGES = [
+    "link del tke0",
+    "link set tke0 down",
+    "link set tke0 mtu 1300",
+    "link set tke0 address 02:00:00:00:00:77",
+    "link set tke0 type vxlan local 10.0.1.99",
+    "link set tke0 type vxlan learning",
+    "address del 10.244.0.0/32 dev tke0",
+    "address add 10.244.0.7/24 dev tke0",
+    "route del 10.244.1.0/24",
+    "route replace 10.244.2.0/24 via 10.244.3.0 dev tke0 onlink proto 84",
+    "route replace 10.244.2.0/24 via 10.244.3.0 dev tke0 onlink proto static",
+    "route del blackhole 10.244.0.0/24 metric 4096",
+    "route flush proto 84",
+    "neigh del 10.244.1.0 dev tke0",
+    "neigh replace 10.244.2.0 lladdr 02:00:00:00:00:77 dev tke0 nud permanent",
+    "neigh replace 10.244.2.0 lladdr 02:00:00:00:00:77 dev tke0 nud stale",
+    "neigh flush dev tke0",
+    f"bridge fdb del {vtep_mac(PEERS[1].segment)} dev tke0 self",
+    f"bridge fdb replace {vtep_mac(PEERS[2].segment)} dev tke0 dst 10.0.1.66 self permanent",
+    f"bridge fdb replace {vtep_mac(PEERS[2].segment)} dev tke0 dst 10.0.1.66 port 4789 self permanent",
+    f"bridge fdb replace {vtep_mac(PEERS[3].segment)} dev tke0 dst 10.0.1.103 self static",
+]
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from(BREAKAGES), min_size=1, max_size=5))
+def test_whatever_was_broken_one_run_mends_it_and_the_next_changes_nothing(run, breakages):
+    node.converge(document(), run, check=False)
+    whole = everything(run)
+    for line in breakages:
+        run(line.split() if line.startswith("bridge") else ["ip", *line.split()])
+    node.converge(document(), run, check=False)
+    assert not node.converge(document(), run, check=False).changed
+    for command, rows in everything(run).items():
+        if "route" in command or "neigh" in command or "fdb" in command:
+            assert rows == whole[command]
+
+
+@pytest.mark.parametrize(("change", "words"), [({"vni": 2}, "vni 1 -> 2"), ({"port": 4789}, "port 8472 -> 4789")])
+def test_a_new_device_gets_all_its_entries_in_the_same_call_and_the_result_says_why(run, change, words):
+    node.converge(document(), run, check=False)
+    outcome = node.converge(document(**change), run, check=False)
+    assert words in outcome.link.recreated
+    assert not node.converge(document(**change), run, check=False).changed
+    _code, routes, _errors = run(["ip", "-json", "route", "show", "proto", "84"])
+    assert len(json.loads(routes)) == len(PEERS)
+
+
+@pytest.mark.parametrize("change", [{"mtu": 1400}, {"fleet": fleet_text([Peer("me", "10.244.9.0/24", "10.0.1.11")])}])
+def test_what_can_change_in_place_keeps_the_device(run, change):
+    node.converge(document(), run, check=False)
+    index = everything_index(run)
+    outcome = node.converge(document(**change), run, check=False)
+    assert outcome.changed
+    assert outcome.link.recreated is None
+    assert everything_index(run) == index
+
+
+def everything_index(run):
+    _code, out, _errors = run(["ip", "-json", "link", "show", "tke0"])
+    return json.loads(out)[0]["ifindex"]
+
+
+def refused(run, wanted=None, error=Refusal):
+    """Converges, and is refused; nothing at all has changed."""
+    before = everything(run)
+    with pytest.raises(error) as caught:
+        node.converge(wanted or document(), run, check=False)
+    assert everything(run) == before
+    return str(caught.value)
+
+
+def test_a_device_of_another_kind_is_named(run):
+    ip(run, "link add tke0 type bridge")
+    assert "tke0 (overlay_device) is there already, and it is no VXLAN link but bridge" in refused(run)
+
+
+def test_another_vxlan_link_with_our_vni_and_port_is_named(run):
+    ip(run, "link add flannel.1 type vxlan id 1 dstport 8472 local 10.0.1.11")
+    assert "belongs to the VXLAN link flannel.1" in refused(run)
+
+
+def test_a_program_on_our_port_is_named(run):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as holder:
+        holder.bind(("0.0.0.0", 8472))
+        message = refused(run)
+    assert "UDP port 8472 (overlay_port) is taken by" in message
+    assert "pid=" in message
+
+
+def test_an_underlay_address_that_the_host_does_not_have_is_named(run):
+    wrong = fleet_text([Peer("me", "10.244.0.0/24", "10.0.1.99")])
+    message = refused(run, document(fleet=wrong))
+    assert "10.0.1.99 (overlay_underlay_ip) is on no link of this host, which has 10.0.1.11" in message
+
+
+def test_a_route_of_somebody_else_in_our_place_is_named(run):
+    ip(run, "route add 10.244.1.0/24 via 10.0.1.1 dev eth0 proto static")
+    assert "route 10.244.1.0/24 is wanted and already there: via 10.0.1.1 dev eth0 proto static" in refused(run)
+
+
+def test_all_that_is_in_the_way_of_the_link_is_named_at_once(run):
+    ip(run, "link add tke0 type bridge")
+    ip(run, "link add flannel.1 type vxlan id 1 dstport 8472 local 10.0.1.11")
+    message = refused(run)
+    assert "tke0" in message
+    assert "flannel.1" in message
+
+
+def test_a_host_that_is_not_in_the_plan_is_refused(run):
+    assert "node stranger is not in the plan" in refused(run, document(node="stranger"))
+
+
+def test_a_plan_of_another_version_is_refused(run):
+    assert "schema 9" in refused(run, document(schema=9))
+
+
+def test_the_kernels_own_words_and_the_entry_are_in_the_error(run):
+    outcome = document(fleet=fleet_text([*PEERS[:1], Peer("bad", "10.244.1.0/33", "10.0.1.12")]))
+    with pytest.raises(KernelError, match=r"10\.244\.1\.0/33"):
+        node.converge(outcome, run, check=False)
+
+
+def test_files_are_written_whole_and_read_by_anybody(run, files_of_the_host):
+    node.converge(document(), run, check=False)
+    conflist = files_of_the_host / "etc/cni/net.d/10-tke-overlay.conflist"
+    assert json.loads(conflist.read_text())["plugins"][0]["mtu"] == 1450
+    assert [path.name for path in conflist.parent.iterdir()] == [conflist.name]
+    assert conflist.stat().st_mode & 0o777 == 0o644
