@@ -1,0 +1,65 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Action of the module node_cidr; its documentation stands in plugins/modules/node_cidr.py."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._cluster import plan as planner
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import Ledger
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.preflight import Node
+from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import (
+    CLUSTER_OPTIONS,
+    LedgerAction,
+    facts_of,
+    settings_of,
+)
+
+
+class ActionModule(LedgerAction):
+    """Gives each named node its segment, or takes it back."""
+
+    options: t.ClassVar[dict[str, t.Any]] = {
+        **CLUSTER_OPTIONS,
+        "nodes": {"type": "list", "elements": "raw", "default": []},
+        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        "pending_on": {"type": "list", "elements": "str", "default": []},
+        "forgotten_by": {"type": "list", "elements": "str", "default": []},
+    }
+
+    def work(self, given: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
+        """Assigns or releases, then reports the whole ledger."""
+        settings, nodes = settings_of(given), _nodes(given["nodes"])
+        released: dict[str, str] = {}
+
+        def change(text: str | None, where: str, now: str) -> Ledger:
+            if given["state"] == "present":
+                ledger = planner.assign(settings, nodes, text, where, now)
+            else:
+                ledger = planner.load_or_create(settings, text, where)
+                released.update(ledger.release([node.name for node in nodes], given["pending_on"], now))
+            ledger.forget(given["forgotten_by"])
+            return ledger
+
+        ledger, result = self.change_ledger(given["ledger"], change)
+        return {**result, **facts_of(ledger), "released": released, "warnings": ledger.pool.warnings}
+
+
+def _nodes(given: list[t.Any]) -> list[Node]:
+    nodes, problems = [], []
+    for item in given:
+        if isinstance(item, str):
+            nodes.append(Node(item))
+        elif isinstance(item, dict) and isinstance(item.get("name"), str) and set(item) <= {"name", *_NODE_KEYS}:
+            nodes.append(Node(**item))
+        else:
+            problems.append(f"nodes: {item!r} is neither a name nor a dict of name, {', '.join(_NODE_KEYS)}")
+    if problems:
+        raise Refusal(*problems)
+    return nodes
+
+
+_NODE_KEYS = ("pod_cidr", "underlay_ip")

@@ -1,0 +1,50 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Options of the plugins that work on the ledger."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """Fragment tke.overlay.cluster."""
+
+    DOCUMENTATION = r"""
+options:
+  ledger:
+    description:
+      - Where the ledger is kept, as a path on the controller. It is created by the first run.
+      - Keep it beside the inventory, under version control; it is the only record of who has which segment.
+    type: str
+    required: true
+  cluster:
+    description: The identity of the cluster. A ledger of another cluster is refused.
+    type: str
+    required: true
+  container_cidr:
+    description:
+      - The container CIDR that all nodes share, inside C(10.0.0.0/8), C(172.16.0.0/12) or C(192.168.0.0/16).
+      - A list to grow the pool. A further CIDR can be appended at any time.
+      - The Service range stays at the end of the first.
+    type: list
+    elements: str
+    required: true
+  max_pods_per_node:
+    description:
+      - Addresses of one segment. Rounded up to a power of two.
+      - Three of them are not for Pods.
+    type: int
+    default: 256
+  max_services:
+    description:
+      - Addresses of the Service range, which is the end of the (first) container CIDR.
+      - Rounded up to a power of two.
+    type: int
+    default: 256
+  networks:
+    description:
+      - Networks that the container CIDR must not overlap, as a dictionary from a name to a list of CIDRs.
+      - The names appear in errors.
+    type: dict
+    default: {}
+"""

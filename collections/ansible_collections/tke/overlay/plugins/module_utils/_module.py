@@ -1,0 +1,98 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Floor 6: what the modules that run on a host share: running programs, failing, reporting."""
+
+from __future__ import annotations
+
+import shutil
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._host.bulk import Entry, Job, converge
+from ansible_collections.tke.overlay.plugins.module_utils._host.node import Diff
+from ansible_collections.tke.overlay.plugins.module_utils._host.tables import KernelError, Run
+
+Result = t.Dict[str, t.Any]
+
+PROGRAMS = ("ip", "bridge", "ss")
+
+
+def run_module(argument_spec: dict[str, t.Any], work: t.Callable[[AnsibleModule, Run], Result], **rules: t.Any) -> None:
+    """The ``main`` of every module: arguments, the work, and its result or one clear error.
+
+    :param rules: further rules of ``AnsibleModule`` about the arguments, such as ``required_if``.
+    """
+    module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True, **rules)
+    try:
+        result = work(module, _run(module))
+    except (Refusal, KernelError) as error:
+        module.fail_json(msg=str(error))
+    else:
+        module.exit_json(**result)
+
+
+def run_bulk_module(entry: dict[str, t.Any], jobs: t.Callable[[str, t.Sequence[Entry]], list[Job]]) -> None:
+    """The ``main`` of the modules that keep one kind of entry.
+
+    :param entry: the argument specification of one entry.
+    :param jobs: from device and entries to tables and what they should hold.
+    """
+
+    def work(module: AnsibleModule, run: Run) -> Result:
+        params = module.params
+        wanted = jobs(params["device"], params["entries"])
+        deltas = converge(wanted, params["device"], run, params["state"], params["purge"], module.check_mode)
+        lines = [delta.lines() for delta in deltas]
+        diffs = [
+            Diff(f"{table.name} of {params['device']}", delta.before(), delta.after())
+            for (table, _wanted), delta in zip(wanted, deltas)
+            if delta
+        ]
+        return {
+            "changed": any(deltas),
+            "added": [text for each in lines for text in each["added"]],
+            "changed_entries": [text for each in lines for text in each["changed"]],
+            "removed": [text for each in lines for text in each["removed"]],
+            "foreign": [text for each in lines for text in each["foreign"]],
+            **diff_of(module, diffs),
+        }
+
+    run_module(
+        {
+            "device": {"type": "str", "required": True},
+            "entries": {"type": "list", "elements": "dict", "options": entry, "default": []},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "purge": {"type": "bool", "default": False},
+        },
+        work,
+    )
+
+
+def diff_of(module: AnsibleModule, diffs: t.Iterable[Diff]) -> Result:
+    """The ``diff`` of a result, where it was asked for."""
+    if not module._diff:
+        return {}
+    headers = [
+        {"before_header": diff.name, "after_header": diff.name, "before": diff.before, "after": diff.after}
+        for diff in diffs
+    ]
+    return {"diff": headers}
+
+
+def _run(module: AnsibleModule) -> Run:
+    path = "/usr/sbin:/usr/bin:/sbin:/bin"
+    missing = [name for name in PROGRAMS if shutil.which(name, path=path) is None]
+    if missing:
+        raise Refusal(f"this host has no {', '.join(missing)}: install iproute2")
+
+    def run(command: t.Sequence[str], text: str | None) -> tuple[int, str, str]:
+        # Without a pipe a child would inherit the module's own standard input.
+        code, out, errors = module.run_command(
+            list(command), data=text or "", environ_update={"LC_ALL": "C", "PATH": path}, binary_data=True
+        )
+        return code, out, errors
+
+    return run

@@ -1,0 +1,105 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: fdb
+short_description: Manages the FDB of a VXLAN device in bulk
+version_added: 0.1.0
+description:
+  - Keeps the permanent forwarding entries of one VXLAN device, from the MAC of a peer's VTEP to its underlay address.
+  - All entries of a task go to the kernel in one batch, so thousands cost little more than one.
+  - Learned, dynamic and static entries belong to somebody else; they are returned as RV(foreign) and never removed.
+author:
+  - tke.overlay contributors (@tke-overlay)
+extends_documentation_fragment:
+  - tke.overlay.attributes
+  - tke.overlay.attributes.host
+  - tke.overlay.bulk
+options:
+  device:
+    description: The VXLAN device.
+    type: str
+    required: true
+  entries:
+    description: The entries.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      mac:
+        description: The MAC of the peer's VTEP.
+        type: str
+        required: true
+      dst:
+        description: The numeric underlay address of the peer.
+        type: str
+        required: true
+seealso:
+  - module: tke.overlay.node
+"""
+
+EXAMPLES = r"""
+- name: Exactly these peers
+  tke.overlay.fdb:
+    device: tke0
+    purge: true
+    entries:
+      - {mac: "0a:58:0a:f4:01:00", dst: 10.0.1.12}
+      - {mac: "0a:58:0a:f4:02:00", dst: 192.168.1.11}
+
+- name: One peer less
+  tke.overlay.fdb:
+    device: tke0
+    state: absent
+    entries:
+      - {mac: "0a:58:0a:f4:02:00", dst: 192.168.1.11}
+"""
+
+RETURN = r"""
+added:
+  description: The entries that were not there.
+  returned: success
+  type: list
+  elements: str
+  sample: ["0a:58:0a:f4:01:00 dst 10.0.1.12"]
+changed_entries:
+  description: The entries that were otherwise, before and after.
+  returned: success
+  type: list
+  elements: str
+  sample: ["0a:58:0a:f4:02:00 dst 192.168.1.11 -> dst 192.168.1.12"]
+removed:
+  description: The entries that were there and should not be.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+foreign:
+  description: Entries on the device that belong to somebody else. They are left alone.
+  returned: success
+  type: list
+  elements: str
+  sample: ["0a:58:0a:f4:09:00 dst 10.0.1.19 dynamic"]
+"""
+
+from ansible_collections.tke.overlay.plugins.module_utils._host.bulk import fdb_jobs
+from ansible_collections.tke.overlay.plugins.module_utils._module import run_bulk_module
+
+ENTRY = {
+    "mac": {"type": "str", "required": True},
+    "dst": {"type": "str", "required": True},
+}
+
+
+def main() -> None:
+    """Entry point."""
+    run_bulk_module(ENTRY, fdb_jobs)
+
+
+if __name__ == "__main__":
+    main()

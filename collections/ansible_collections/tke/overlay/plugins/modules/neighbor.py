@@ -1,0 +1,99 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: neighbor
+short_description: Manages permanent neighbour entries of a device in bulk
+version_added: 0.1.0
+description:
+  - Keeps the permanent neighbour entries of one device, from the VTEP address of a peer to its MAC.
+  - IPv4 and IPv6 are alike.
+  - All entries of a task go to the kernel in one batch, so thousands cost little more than one.
+  - What ARP or neighbour discovery has found belongs to the kernel; it is returned as RV(foreign) and never removed.
+author:
+  - tke.overlay contributors (@tke-overlay)
+extends_documentation_fragment:
+  - tke.overlay.attributes
+  - tke.overlay.attributes.host
+  - tke.overlay.bulk
+options:
+  device:
+    description: The device that the peers are behind.
+    type: str
+    required: true
+  entries:
+    description: The entries.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      address:
+        description: The VTEP address of the peer.
+        type: str
+        required: true
+      mac:
+        description: The MAC of the peer's VTEP.
+        type: str
+        required: true
+seealso:
+  - module: tke.overlay.node
+"""
+
+EXAMPLES = r"""
+- name: Exactly these peers
+  tke.overlay.neighbor:
+    device: tke0
+    purge: true
+    entries:
+      - {address: 10.244.1.0, mac: "0a:58:0a:f4:01:00"}
+      - {address: 10.244.2.0, mac: "0a:58:0a:f4:02:00"}
+"""
+
+RETURN = r"""
+added:
+  description: The entries that were not there.
+  returned: success
+  type: list
+  elements: str
+  sample: ["10.244.1.0 lladdr 0a:58:0a:f4:01:00"]
+changed_entries:
+  description: The entries that were otherwise, before and after.
+  returned: success
+  type: list
+  elements: str
+  sample: ["10.244.2.0 lladdr 0a:58:0a:f4:07:00 -> lladdr 0a:58:0a:f4:02:00"]
+removed:
+  description: The entries that were there and should not be.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+foreign:
+  description: Entries on the device that belong to somebody else. They are left alone.
+  returned: success
+  type: list
+  elements: str
+  sample: ["10.244.9.0 lladdr 0a:58:0a:f4:09:00 stale"]
+"""
+
+from ansible_collections.tke.overlay.plugins.module_utils._host.bulk import neighbor_jobs
+from ansible_collections.tke.overlay.plugins.module_utils._module import run_bulk_module
+
+ENTRY = {
+    "address": {"type": "str", "required": True},
+    "mac": {"type": "str", "required": True},
+}
+
+
+def main() -> None:
+    """Entry point."""
+    run_bulk_module(ENTRY, neighbor_jobs)
+
+
+if __name__ == "__main__":
+    main()

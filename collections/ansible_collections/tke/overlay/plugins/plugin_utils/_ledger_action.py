@@ -1,0 +1,103 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the plugins that work on the ledger share: their options, and one run of a change."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+import typing as t
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._cluster import ledger as ledgers
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.preflight import HAS_NETADDR, Settings
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.store import open_store
+
+CLUSTER_OPTIONS: dict[str, t.Any] = {
+    "ledger": {"type": "str", "required": True},
+    "cluster": {"type": "str", "required": True},
+    "container_cidr": {"type": "list", "elements": "str", "required": True},
+    "max_pods_per_node": {"type": "int", "default": 256},
+    "max_services": {"type": "int", "default": 256},
+    "networks": {"type": "dict", "default": {}},
+}
+
+Change = t.Callable[[str | None, str, str], ledgers.Ledger]
+"""From the ledger's text, the name of its place and the time (UTC, ISO 8601) to the wanted ledger."""
+
+
+class LedgerAction(ActionBase):  # type: ignore[misc]  # ansible-core is not typed
+    """An action that runs in the controller's own process and may change the ledger; no host is contacted."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _supports_check_mode = True
+    _supports_async = False
+    options: dict[str, t.Any] = CLUSTER_OPTIONS
+
+    def run(self, tmp: None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        """Runs :meth:`work`; what it refuses becomes the failure of the task."""
+        if not HAS_NETADDR:
+            raise AnsibleActionFail(
+                f"the Python of this controller has no netaddr: run '{sys.executable} -m pip install netaddr'"
+            )
+        result: dict[str, t.Any] = super().run(tmp, task_vars)
+        _validation, given = self.validate_argument_spec(argument_spec=self.options)
+        try:
+            result.update(self.work(given, task_vars or {}))
+        except Refusal as refusal:
+            raise AnsibleActionFail(str(refusal)) from refusal
+        return result
+
+    def work(self, given: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
+        """The result of the task, from its validated arguments."""
+        raise NotImplementedError
+
+    def change_ledger(self, place: str, change: Change) -> tuple[ledgers.Ledger, dict[str, t.Any]]:
+        """The ledger after the change, and ``changed`` and ``diff`` of the result. Check mode writes nothing."""
+        store = open_store(place)
+        now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        seen: list[tuple[str | None, ledgers.Ledger, str]] = []
+
+        def changed_text(text: str | None) -> str:
+            ledger = change(text, store.where, now)
+            seen.append((text, ledger, ledger.text()))
+            return seen[-1][2]
+
+        if self._task.check_mode:
+            changed_text(store.read())
+        else:
+            store.transact(changed_text)
+        before, ledger, after = seen[-1]
+        result: dict[str, t.Any] = {"changed": before != after}
+        if self._task.diff and result["changed"]:
+            result["diff"] = {
+                "before_header": store.where,
+                "after_header": store.where,
+                "before": "" if before is None else ledgers.parse(before, store.where, ledger.cluster).summary(),
+                "after": ledger.summary(),
+            }
+        return ledger, result
+
+
+def settings_of(given: t.Mapping[str, t.Any]) -> Settings:
+    """The cluster-wide settings among a task's arguments; what it has no option for keeps its default."""
+    fields = {name: given[name] for name in Settings._fields if name in given}
+    fields["networks"] = {
+        name: [cidrs] if isinstance(cidrs, str) else cidrs for name, cidrs in given["networks"].items()
+    }
+    return Settings(**fields)
+
+
+def facts_of(ledger: ledgers.Ledger) -> dict[str, t.Any]:
+    """What both plugins return of the ledger."""
+    return {
+        "assignments": {name: held.segment for name, held in sorted(ledger.nodes.items())},
+        "service_cidr": ledger.pool.service_cidr,
+        "capacity": dict(ledger.capacity()),
+        "pending": {segment: waiting.on for segment, waiting in sorted(ledger.awaited().items())},
+    }
