@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, tke.overlay contributors
+"""What the lab understands of an inventory, and what it says when something is wrong."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tkelab import base, checks, cli, inventory, lab, model, net, system
+
+VERBS = ["up", "down", "status", "run", "exec", "reboot", "cut", "heal"]
+
+
+def document(**changes: Any) -> dict[str, Any]:
+    made: dict[str, Any] = {
+        "networks": {
+            "vpc": {"subnet": "10.0.1.0/24", "mtu": 1500},
+            "idc": {"subnet": "192.168.1.0/24", "mtu": 1450},
+            "controller": {"subnet": "198.18.0.0/24", "mtu": 1500},
+        },
+        "hosts": {"cloud1": "10.0.1.11", "idc1": "192.168.1.11"},
+        "controller": "198.18.0.10",
+        "policy": [{"from": ["idc"], "to": ["vpc"], "udp": 8472}],
+    }
+    return {**made, **changes}
+
+
+# --- reading ---------------------------------------------------------------------------------
+
+
+def test_the_inventory_of_the_checkout() -> None:
+    made = inventory.read([inventory.DEFAULT])
+    assert {name: str(host.address) for name, host in made.hosts.items()} == {
+        "cloud1": "10.0.1.11",
+        "cloud2": "10.0.1.12",
+        "idc1": "192.168.1.11",
+        "idc2": "192.168.1.12",
+        "clb1": "10.0.2.11",
+        "clb2": "10.0.2.12",
+        "api1": "10.0.1.21",
+    }
+    assert {name: host.network.mtu for name, host in made.hosts.items() if host.network.name == "idc"} == {
+        "idc1": 1450,
+        "idc2": 1450,
+    }
+    assert {flow.port for flow in made.flows if flow.protocol == "udp"} == {8472}
+
+
+def test_a_second_inventory_adds_a_host(tmp_path: Path) -> None:
+    more = tmp_path / "more.yml"
+    more.write_text("all: {children: {idc: {hosts: {idc3: {ansible_host: 192.168.1.13}}}}}\n")
+    made = inventory.read([inventory.DEFAULT, more])
+    assert made.host("idc3").network.name == "idc"
+    assert len(made.hosts) == 8
+
+
+def test_hosts_without_an_address_are_none_of_the_lab() -> None:
+    common = {"lab_networks": {}, "lab_controller": "198.18.0.10", "lab_policy": []}
+    hostvars = {
+        "cloud1": {**common, "ansible_host": "10.0.1.11"},
+        "localhost": common,
+        "here": {**common, "ansible_host": "127.0.0.1", "ansible_connection": "local"},
+    }
+    assert inventory.document({"_meta": {"hostvars": hostvars}})["hosts"] == {"cloud1": "10.0.1.11"}
+
+
+def test_a_port_may_be_the_name_of_a_variable() -> None:
+    variables = {
+        "ansible_host": "10.0.1.11",
+        "overlay_port": 4789,
+        "lab_networks": {},
+        "lab_controller": "198.18.0.10",
+        "lab_policy": [{"from": ["idc"], "to": ["vpc"], "udp": "overlay_port"}],
+    }
+    read = inventory.document({"_meta": {"hostvars": {"cloud1": variables}}})
+    assert read["policy"] == [{"from": ["idc"], "to": ["vpc"], "udp": 4789}]
+
+
+def test_an_inventory_that_describes_no_lab() -> None:
+    with pytest.raises(system.LabError, match="describes no lab: lab_networks, lab_controller, lab_policy not set"):
+        inventory.document({"_meta": {"hostvars": {"a": {"ansible_host": "10.0.0.1"}}}})
+
+
+def test_no_such_inventory(tmp_path: Path) -> None:
+    with pytest.raises(system.LabError, match=r"no such inventory: .*nowhere\.yml"):
+        inventory.read([tmp_path / "nowhere.yml"])
+
+
+# --- what is wrong is said at once, with names -------------------------------------------------
+
+
+def test_every_fault_of_the_hosts_is_named() -> None:
+    hosts = {
+        "a": "10.0.1.11",
+        "b": "10.0.1.11",
+        "far": "10.9.9.9",
+        "gate": "10.0.1.1",
+        "named": "cloud.example",
+        "router": "10.0.1.30",
+        "under_score": "10.0.1.31",
+        "me": "198.18.0.10",
+    }
+    with pytest.raises(system.LabError) as caught:
+        model.build(document(hosts=hosts))
+    said = str(caught.value)
+    assert "hosts a and b: all have the address 10.0.1.11" in said
+    assert "host far: 10.9.9.9 is in no lab network (vpc 10.0.1.0/24, idc" in said
+    assert "host gate: 10.0.1.1 is the gateway of network vpc" in said
+    assert "host named: 'cloud.example' is not a numeric address" in said
+    assert "host router: the lab has a router of its own" in said
+    assert "host under_score: not a name that a host can have" in said
+    assert "hosts me and controller: all have the address 198.18.0.10" in said
+
+
+def test_every_fault_of_networks_and_policy_is_named() -> None:
+    networks = {
+        "vpc": {"subnet": "10.0.0.0/16", "mtu": 1500},
+        "inner": {"subnet": "10.0.1.0/24", "mtu": 1500},
+        "no-mtu": {"subnet": "10.1.0.0/24"},
+        "much-too-long-a-name": {"subnet": "10.2.0.0/24", "mtu": 1500},
+    }
+    policy = [
+        {"from": ["moon"], "to": ["vpc"]},
+        {"from": ["vpc"]},
+        {"from": ["vpc"], "to": ["vpc"], "udp": "overlay_prot"},
+        {"from": ["vpc"], "to": ["vpc"], "sctp": 1},
+    ]
+    with pytest.raises(system.LabError) as caught:
+        model.build(document(networks=networks, policy=policy, controller="10.2.0.2"))
+    said = str(caught.value)
+    assert "networks vpc (10.0.0.0/16) and inner (10.0.1.0/24) overlap" in said
+    assert "network no-mtu: needs a subnet and an mtu" in said
+    assert "network much-too-long-a-name: at most 12" in said
+    assert "names unknown networks: moon" in said
+    assert "{'from': ['vpc']} needs `from` and `to`" in said
+    assert "'overlay_prot' is neither a port nor a variable with one" in said
+    assert "may have one of `tcp` and `udp`" in said
+
+
+def test_no_host_at_all() -> None:
+    with pytest.raises(system.LabError, match="no host of the inventory has an ansible_host"):
+        model.build(document(hosts={}))
+
+
+def test_an_unknown_host_is_told_the_known_ones() -> None:
+    with pytest.raises(system.LabError, match="no host 'idc9'; it has: cloud1, idc1"):
+        model.build(document()).host("idc9")
+
+
+# --- what the kernel will be told --------------------------------------------------------------
+
+
+def test_interface_names_fit_and_differ() -> None:
+    long = [f"a-host-with-quite-a-name-{n}" for n in range(100)]
+    ports = {model.port_name(name) for name in [*long, "cloud1"]}
+    assert len(ports) == 101
+    assert max(map(len, ports)) <= 15
+    assert "p-cloud1" in ports
+
+
+def test_a_host_keeps_its_mac_and_no_other_has_it() -> None:
+    one, two = model.build(document()).hosts.values()
+    assert one.mac == model.build(document()).host(one.name).mac != two.mac
+    assert int(one.mac[:2], 16) & 3 == 2  # locally administered, unicast
+
+
+def test_the_rules_of_the_router() -> None:
+    policy = [
+        {"from": ["controller"], "to": ["vpc", "idc"], "tcp": 22},
+        {"from": ["idc"], "to": ["vpc"], "udp": 8472},
+        {"from": ["vpc"], "to": ["vpc"]},
+    ]
+    assert net.ruleset(model.build(document(policy=policy))).splitlines() == [
+        "table inet lab",
+        "delete table inet lab",
+        "table inet lab {",
+        "  chain untracked {",
+        "    type filter hook prerouting priority raw; policy accept;",
+        '    iifname { "br-idc" } udp dport 8472 notrack',
+        "  }",
+        "  chain forward {",
+        "    type filter hook forward priority filter; policy drop;",
+        "    ct state established,related accept",
+        "    meta l4proto { icmp, ipv6-icmp } accept",
+        '    iifname { "br-controller" } oifname { "br-vpc", "br-idc" } tcp dport 22 accept',
+        '    iifname { "br-idc" } oifname { "br-vpc" } udp dport 8472 accept',
+        '    iifname { "br-vpc" } oifname { "br-vpc" } accept',
+        "  }",
+        "}",
+    ]
+
+
+# --- the base tree -----------------------------------------------------------------------------
+
+
+def test_a_package_list_has_comments() -> None:
+    assert base.packages("# head\n\nsystemd\nnginx-light  # web\n") == ["systemd", "nginx-light"]
+
+
+def test_the_tree_depends_on_the_list_not_on_its_comments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packages = tmp_path / "packages"
+    monkeypatch.setattr(base, "PACKAGES", packages)
+    paths = []
+    for text in ("a\nb\n", "b # first\na\n", "a\nb\nc\n"):
+        packages.write_text(text)
+        paths.append(base.path())
+    assert paths[0] == paths[1] != paths[2]
+
+
+# --- one sentence each -------------------------------------------------------------------------
+
+
+def test_not_root(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    for words in (["up"], ["down"], ["status"], ["run", "true"], ["cut", "idc1"]):
+        assert cli.main(words) == 1
+        assert capsys.readouterr().err == "lab: the lab makes namespaces and mounts: run it as root\n"
+
+
+def test_a_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None if name in ("nft", "ip", "bridge") else name)
+    with pytest.raises(system.LabError, match="missing on this machine: iproute2, nftables; install"):
+        checks.machine()
+
+
+def test_a_kernel_without_vxlan(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(command, 2, "", "Error: Unknown device type.\n")
+
+    monkeypatch.setattr("shutil.which", lambda name: name)
+    monkeypatch.setattr("subprocess.run", refuse)
+    with pytest.raises(system.LabError, match="this kernel makes no VXLAN link: Error: Unknown device type"):
+        checks.machine()
+
+
+def test_too_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "MB_PER_HOST", 10**9)
+    with pytest.raises(system.LabError, match=r"7 hosts need about \d+ MB of memory, and \d+ MB are available"):
+        checks.memory(7)
+    checks.memory(0)  # a lab that is up needs no more
+
+
+def test_a_lab_that_is_not_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(checks, "root", lambda: None)
+    monkeypatch.setattr(lab, "_SNAPSHOT", tmp_path / "none")
+    with pytest.raises(system.LabError, match="the lab is not up; run `lab up`"):
+        lab.current()
+
+
+def test_a_bad_name_of_a_lab(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(system, "NAME", "../x")
+    assert cli.main(["status"]) == 1
+    assert "TKE_LAB='../x'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main([verb, "--help"])
+    assert ended.value.code == 0
+    assert len(capsys.readouterr().out.splitlines()) > 4
+
+
+def test_a_command_that_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run"]) == 1
+    assert capsys.readouterr().err == "lab: which command? see --help\n"
+
+
+def test_the_table_of_hosts() -> None:
+    entries: list[dict[str, Any]] = [
+        {"host": "cloud1", "pid": 17, "cut": False},
+        {"host": "i", "pid": None, "cut": True},
+    ]
+    assert cli.table(entries) == "HOST    PID  CUT\ncloud1  17   -\ni       -    yes"

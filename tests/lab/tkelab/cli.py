@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, tke.overlay contributors
+"""The command line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from . import inventory, lab
+from .system import LabError, Progress, check_name
+
+_INTERRUPTED = 130
+
+_ABOUT = """\
+Makes an Ansible inventory real on this machine: a systemd host in a network namespace of its own
+for every inventory host, a router between their networks, and a controller to run Ansible from.
+Nothing of it shows in the machine's own network namespace. With TKE_LAB=NAME in the environment, it
+is a lab of its own beside others.
+"""
+
+_UP = """\
+Starts every host of the inventory whose ansible_host lies in one of lab_networks. Run it as often
+as you like: it starts what is missing, repairs what is broken and removes hosts that are no longer
+in the inventory. The first time, it builds the tree that all hosts share (about a minute).
+"""
+
+_DOWN = """\
+Stops all hosts and takes away every process, mount, namespace and file of the lab. It needs no
+inventory, and works after `lab up` was killed. The base tree stays cached for the next `lab up`.
+"""
+
+_RUN = """\
+Runs a command on the controller: with the files of this machine and the network of the lab, and
+with the checkout's .venv/bin first in PATH. For instance:
+  lab run ansible -i inventories/lab all -m ping
+"""
+
+_EXEC = """\
+Runs a command inside a host, as root; also if the host is cut off. Its exit code is the command's.
+"""
+
+_REBOOT = """\
+Powers hosts off, gives each a new network namespace (as after a real reboot nothing of the
+kernel's state is left, only files) and boots them, all at once. Without a name: every host.
+"""
+
+_CUT = """\
+Partitions hosts from everybody, silently: their links stay up, no packet passes. It lasts over a
+reboot of the host, until `lab heal`.
+"""
+
+
+def main(argv: list[str]) -> int:
+    options = _parser().parse_args(argv)
+    try:
+        check_name()
+        verb: Callable[[argparse.Namespace], int | None] = options.verb
+        return verb(options) or 0
+    except LabError as error:
+        print(f"lab: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        return 1
+    except OSError as error:  # a full disk, a read-only cgroup: it names the file
+        print(f"lab: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("lab: interrupted; `lab up` goes on, `lab down` cleans up", file=sys.stderr)
+        sys.stdout.flush()
+        os._exit(_INTERRUPTED)  # do not wait for hosts that are just booting
+
+
+def _parser() -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="lab", description=_ABOUT, formatter_class=raw)
+    parser.add_argument(
+        "-i", "--inventory", action="append", type=Path, metavar="INVENTORY",
+        help=f"an inventory for `up`; may be given several times (default: {inventory.DEFAULT})",
+    )  # fmt: skip
+    verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
+
+    def verb(
+        name: str, function: Callable[[argparse.Namespace], int | None], text: str, about: str
+    ) -> argparse.ArgumentParser:
+        made = verbs.add_parser(name, help=text, description=about, formatter_class=raw)
+        made.set_defaults(verb=function)
+        return made
+
+    verb("up", _up, "start the lab, or what is missing of it", _UP)
+    down = verb("down", _down, "stop the lab and leave nothing behind", _DOWN)
+    down.add_argument("--purge", action="store_true", help="delete the cached base tree, too")
+    status = verb("status", _status, "show the hosts", "Shows every host of the running lab.")
+    status.add_argument("--json", action="store_true", help="as JSON")
+    run = verb("run", _run, "run a command on the controller", _RUN)
+    run.add_argument("command", metavar="CMD", nargs=argparse.REMAINDER)
+    execute = verb("exec", _exec, "run a command on a host", _EXEC)
+    execute.add_argument("host", metavar="HOST")
+    execute.add_argument("command", metavar="CMD", nargs=argparse.REMAINDER)
+    reboot = verb("reboot", _reboot, "reboot hosts", _REBOOT)
+    reboot.add_argument("hosts", metavar="HOST", nargs="*")
+    cut = verb("cut", _cut, "partition hosts", _CUT)
+    cut.add_argument("hosts", metavar="HOST", nargs="+")
+    heal = verb("heal", _heal, "end a partition", "Ends what `lab cut` began.")
+    heal.add_argument("hosts", metavar="HOST", nargs="+")
+    return parser
+
+
+def _up(options: argparse.Namespace) -> None:
+    lab.up(options.inventory or [inventory.DEFAULT], Progress())
+
+
+def _down(options: argparse.Namespace) -> None:
+    lab.down(options.purge, Progress())
+
+
+def _reboot(options: argparse.Namespace) -> None:
+    lab.reboot(options.hosts, Progress())
+
+
+def _cut(options: argparse.Namespace) -> None:
+    lab.cut(options.hosts, True, Progress())
+
+
+def _heal(options: argparse.Namespace) -> None:
+    lab.cut(options.hosts, False, Progress())
+
+
+def _run(options: argparse.Namespace) -> None:
+    lab.run(_command(options))
+
+
+def _exec(options: argparse.Namespace) -> None:
+    lab.execute(options.host, _command(options))
+
+
+def _command(options: argparse.Namespace) -> list[str]:
+    words: list[str] = options.command
+    words = words[1:] if words[:1] == ["--"] else words
+    if not words:
+        raise LabError("which command? see --help")
+    return words
+
+
+def _status(options: argparse.Namespace) -> int:
+    entries = lab.status()
+    if options.json:
+        print(json.dumps(entries, indent=2))
+    else:
+        print(table(entries))
+    return 0 if all(entry["state"] == "up" for entry in entries) else 1
+
+
+def table(entries: list[dict[str, Any]]) -> str:
+    """Columns as wide as their widest cell."""
+    rows = [[key.upper() for key in entries[0]]]
+    rows += [[_cell(value) for value in entry.values()] for entry in entries]
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "-"
+    return "-" if value is None else str(value)

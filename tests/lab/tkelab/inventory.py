@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, tke.overlay contributors
+"""Reads an Ansible inventory, through Ansible itself, into the document a lab is made from."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .model import Lab, build
+from .system import REPO, LabError, call
+
+DEFAULT = REPO / "inventories" / "lab"
+
+
+def read(inventories: Sequence[Path]) -> Lab:
+    missing = [str(path) for path in inventories if not path.exists()]
+    if missing:
+        raise LabError(f"no such inventory: {', '.join(missing)}")
+    sources = [word for path in inventories for word in ("-i", str(path))]
+    listing = json.loads(call(_command(), *sources, "--list"))
+    return build(document(listing))
+
+
+def _command() -> str:
+    own = REPO / ".venv" / "bin" / "ansible-inventory"
+    if os.access(own, os.X_OK):
+        return str(own)
+    found = shutil.which("ansible-inventory")
+    if not found:
+        raise LabError(f"ansible-inventory is neither in {own.parent} nor in PATH; run `make venv`")
+    return found
+
+
+def document(listing: dict[str, Any]) -> dict[str, Any]:
+    """What `ansible-inventory --list` says, reduced to what the lab needs.
+
+    Hosts that Ansible reaches without an address (localhost, `ansible_connection: local`) are
+    no hosts of the lab.
+    """
+    hostvars: dict[str, dict[str, Any]] = listing.get("_meta", {}).get("hostvars", {})
+    hosts = {
+        name: variables["ansible_host"]
+        for name, variables in hostvars.items()
+        if "ansible_host" in variables and variables.get("ansible_connection") != "local"
+    }
+    common = next(iter(hostvars.values()), {})
+    missing = [name for name in ("lab_networks", "lab_controller", "lab_policy") if name not in common]
+    if missing:
+        raise LabError(
+            f"this inventory describes no lab: {', '.join(missing)} not set"
+            " (see inventories/lab/group_vars/all/lab.yml)"
+        )
+    return {
+        "networks": common["lab_networks"],
+        "controller": common["lab_controller"],
+        "policy": [_numbered(entry, common) for entry in common["lab_policy"]],
+        "hosts": hosts,
+    }
+
+
+def _numbered(entry: Any, variables: dict[str, Any]) -> Any:
+    """A policy entry whose port, where it is a variable's name, is that variable's value."""
+    if not isinstance(entry, dict):
+        return entry
+    return {key: variables.get(value, value) if key in ("tcp", "udp") else value for key, value in entry.items()}

@@ -1,0 +1,299 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, tke.overlay contributors
+"""The lab as a whole: what each verb does."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NoReturn
+
+from . import base, cgroup, checks, host, inventory, net
+from .model import CONTROLLER, Host, Lab, build, netns_name
+from .system import (
+    CACHE,
+    LOCK,
+    NETNS,
+    PREFIX,
+    REPO,
+    RUN,
+    STATE,
+    LabError,
+    Progress,
+    enter,
+    locked,
+    remove_tree,
+    unmount_below,
+    write_whole,
+)
+
+_SNAPSHOT = RUN / "lab.json"
+_INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
+_INOTIFY_BEFORE = RUN / "inotify-before"
+_INOTIFY_WANTED = 8192
+_INOTIFY_ENOUGH_FOR = 20  # hosts, with the usual limit of 128
+_AT_ONCE = 2 * (os.cpu_count() or 1) + 4
+_CLEAN_ENV = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+    "USER": "root",
+    "LANG": "C.UTF-8",
+}
+
+
+def current() -> Lab:
+    """The lab that is up: as the last `lab up` read it, whatever the inventory says by now."""
+    checks.root()
+    try:
+        return build(json.loads(_SNAPSHOT.read_text()))
+    except FileNotFoundError:
+        raise LabError("the lab is not up; run `lab up`") from None
+
+
+# --- up --------------------------------------------------------------------------------------
+
+
+def up(inventories: list[Path], progress: Progress) -> None:
+    checks.root()
+    checks.machine()
+    lab = inventory.read(inventories)
+    progress.say("inventory", f"{len(lab.hosts)} hosts in {len(lab.networks)} networks")
+    with locked(progress):
+        checks.memory(sum(cgroup.leader(name) is None for name in lab.hosts))
+        tree = base.ensure(progress)
+        _prepare(lab)
+        if net.ensure_router(lab):
+            progress.say("router", "set up: " + ", ".join(lab.networks))
+        if not net.is_linked(lab.controller, net.ports().get(lab.controller.port)):
+            net.link(lab.controller)
+            progress.say(CONTROLLER, f"set up: {lab.controller.address}")
+        for name in sorted(host.known() - set(lab.hosts)):
+            host.remove(name)
+            progress.say(name, "removed: no longer in the inventory")
+        started = _ensure_hosts(lab, tree, progress)
+        base.discard_unused(progress, keep=tree)
+        progress.say("lab", f"up: {len(lab.hosts)} hosts, {started} started now")
+
+
+def _prepare(lab: Lab) -> None:
+    """What must be there before the first namespace and the first process."""
+    for directory in (STATE, RUN, CACHE):
+        directory.mkdir(parents=True, exist_ok=True)
+    write_whole(_SNAPSHOT, json.dumps(lab.document, indent=2) + "\n")
+    net.remember_netns_directory()
+    if len(lab.hosts) > _INOTIFY_ENOUGH_FOR and int(_INOTIFY.read_text()) < _INOTIFY_WANTED:
+        write_whole(_INOTIFY_BEFORE, _INOTIFY.read_text())
+        _INOTIFY.write_text(str(_INOTIFY_WANTED))
+    if not host.KEY.with_suffix(".pub").exists():
+        host.KEY.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        host.KEY.unlink(missing_ok=True)
+        host.make_key(host.KEY, "tke-lab")
+
+
+def _ensure_hosts(lab: Lab, tree: Path, progress: Progress) -> int:
+    """Start what does not run as it should; the number of hosts started."""
+    ports = net.ports()
+
+    def ensure(member: Host) -> bool:
+        record = host.recorded(member.name)
+        if record != host.origin(member, tree):
+            host.remove(member.name)
+            host.provision(member, tree)
+            why = "its address or the base tree changed" if record else ""
+        else:
+            why = host.fault(member, ports) or ""
+            if not why:
+                host.wait_ready(member, host.BOOT_SECONDS)
+                return False
+            host.stop(member.name, orderly=True)
+        _boot(member, tree)
+        progress.say(member.name, f"ready: {member.address}" + (f" ({why})" if why else ""))
+        return True
+
+    try:
+        return sum(_in_parallel(ensure, lab.hosts.values()))
+    finally:
+        _write_ssh_files(lab)
+
+
+def _boot(member: Host, tree: Path) -> None:
+    host.start(member, tree)
+    host.wait_ready(member, host.BOOT_SECONDS)
+
+
+def _in_parallel(work: Callable[[Host], bool], hosts: Iterable[Host]) -> list[bool]:
+    """Do it for all hosts, a few at once; what failed is raised together at the end."""
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        futures = [pool.submit(work, member) for member in hosts]
+    failures = [error for future in futures if (error := future.exception())]
+    for failure in failures:
+        if not isinstance(failure, LabError):
+            raise failure
+    if failures:
+        raise LabError("\n".join(str(failure) for failure in failures))
+    return [future.result() for future in futures]
+
+
+def _write_ssh_files(lab: Lab) -> None:
+    """The hosts' keys, and a client configuration, so that `ssh -F ... HOST` works, too."""
+    known, config = [], []
+    for name, member in lab.hosts.items():
+        with contextlib.suppress(FileNotFoundError):  # it could not even be provisioned
+            known.append(f"{member.address},{name} {host.public_key(name)}\n")
+        config.append(f"Host {name}\n  HostName {member.address}\n")
+    directory = host.KEY.parent
+    config.append(
+        "Host *\n  User root\n"
+        f"  IdentityFile {host.KEY}\n"
+        f"  UserKnownHostsFile {directory / 'known_hosts'}\n"
+        "  GlobalKnownHostsFile /dev/null\n"
+        "  StrictHostKeyChecking yes\n"
+    )
+    write_whole(directory / "known_hosts", "".join(known))
+    write_whole(directory / "config", "".join(config))
+
+
+# --- down ------------------------------------------------------------------------------------
+
+
+def down(purge: bool, progress: Progress) -> None:
+    """Everything away, whatever is there: it follows from names alone, from no inventory."""
+    checks.root()
+    with locked(progress):
+        stopped = len(cgroup.names() - {base.BUILD_GROUP})
+        cgroup.kill()
+        _kill_in_namespaces(progress)
+        unmount_below(RUN, STATE)
+        for path in NETNS.glob(PREFIX + "*"):
+            net.delete_namespace(path.name)
+        for path in host.NSPAWN_LEFT.glob(PREFIX + "*"):
+            remove_tree(path)
+        cgroup.remove()
+        base.discard_unfinished(progress)
+        if purge:
+            base.discard_unused(progress, keep=None)
+        remove_tree(STATE)
+        # What the machine had before is written in RUN, so that goes last.
+        net.restore_netns_directory()
+        _restore_inotify()
+        remove_tree(RUN)
+        LOCK.unlink(missing_ok=True)
+        progress.say("lab", f"down: {stopped} hosts stopped")
+
+
+def _kill_in_namespaces(progress: Progress) -> None:
+    """End what still runs in the lab's namespaces (Ansible's idle SSH connections, a forgotten
+    tcpdump), but not those who asked for this."""
+    inodes = {(NETNS / name).stat().st_ino for name in net.namespaces()}
+    spared = _ancestors()
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (path / "ns/net").stat().st_ino in inodes and int(path.name) not in spared:
+                name = (path / "comm").read_text().strip()
+                os.kill(int(path.name), signal.SIGKILL)
+                progress.say("lab", f"ended {name} ({path.name}), left in a namespace of the lab")
+
+
+def _ancestors() -> set[int]:
+    found, pid = set(), os.getpid()
+    while pid:
+        found.add(pid)
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return found
+
+
+def _restore_inotify() -> None:
+    # Only if it is still what we made it.
+    if _INOTIFY_BEFORE.exists() and int(_INOTIFY.read_text()) == _INOTIFY_WANTED:
+        _INOTIFY.write_text(_INOTIFY_BEFORE.read_text())
+
+
+# --- single hosts ----------------------------------------------------------------------------
+
+
+def reboot(names: list[str], progress: Progress) -> None:
+    """Power hosts off and boot them in a new namespace: nothing but their files is left."""
+    lab = current()
+    with locked(progress):
+        members = [lab.host(name) for name in names] or list(lab.hosts.values())
+
+        def once(member: Host) -> bool:
+            origin = host.recorded(member.name).get("base")
+            if not origin:
+                raise LabError(f"{member.name} was never started; run `lab up`")
+            host.stop(member.name, orderly=True)
+            _boot(member, CACHE / origin)
+            progress.say(member.name, "rebooted")
+            return True
+
+        _in_parallel(once, members)
+
+
+def cut(names: list[str], is_cut: bool, progress: Progress) -> None:
+    lab = current()
+    with locked(progress):
+        for member in [lab.host(name) for name in names]:
+            done = "cut off" if is_cut else "reachable again"
+            changed = net.set_cut(member, is_cut)
+            progress.say(member.name, done if changed else f"was {done} already")
+
+
+def execute(name: str, command: list[str]) -> NoReturn:
+    """Become a command on a host. Not over SSH, so that it works on a host that is cut off."""
+    member = current().host(name)
+    pid = cgroup.leader(member.name)
+    if pid is None:
+        raise LabError(f"{name} does not run; run `lab up`")
+    env = {**_CLEAN_ENV, "TERM": os.environ.get("TERM", "dumb")}
+    namespaces = ["--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd"]
+    _become("nsenter", ["--target", str(pid), *namespaces, "--", *command], env)
+
+
+def run(command: list[str]) -> NoReturn:
+    """Become a command on the controller: this machine's files, the lab's network."""
+    current()
+    enter(netns_name(CONTROLLER))
+    os.environ["PATH"] = f"{REPO / '.venv' / 'bin'}:{os.environ.get('PATH', os.defpath)}"
+    os.environ["TKE_LAB_STATE"] = str(STATE)  # the inventory looks there for keys
+    # Two labs have hosts of the same address; what is open to one must not be taken for the other.
+    os.environ["ANSIBLE_SSH_CONTROL_PATH_DIR"] = str(RUN / "ssh")
+    _become(command[0], command[1:], dict(os.environ))
+
+
+def _become(program: str, words: list[str], env: dict[str, str]) -> NoReturn:
+    found = shutil.which(program)
+    if not found:
+        raise LabError(f"command not found: {program}")
+    sys.stdout.flush()
+    os.execve(found, [program, *words], env)
+
+
+# --- status ----------------------------------------------------------------------------------
+
+
+def status() -> list[dict[str, Any]]:
+    """One entry per host: what it is and how it is."""
+    lab = current()
+    ports, cuts = net.ports(), net.cuts()
+    entries = []
+    for member in lab.hosts.values():
+        fault = host.fault(member, ports)
+        entries.append(
+            {
+                "host": member.name,
+                "network": member.network.name,
+                "address": str(member.address),
+                "mtu": member.network.mtu,
+                "state": "up" if fault is None else f"down: {fault}",
+                "pid": cgroup.leader(member.name),
+                "cut": member.port in cuts,
+            }
+        )
+    return entries
