@@ -23,14 +23,12 @@ def conflist(segment: str, bridge: str, mtu: int) -> str:
     ipam = {
         "type": "host-local",
         "ranges": [[{"subnet": segment, "rangeStart": first, "rangeEnd": last, "gateway": gateway_address(segment)}]],
-        "routes": [{"dst": "0.0.0.0/0"}],
     }
     plugins = [
         {
             "type": "bridge",
             "bridge": bridge,
-            "isGateway": True,
-            "isDefaultGateway": True,
+            "isDefaultGateway": True,  # also the default route: one more under "routes" would clash with it
             "hairpinMode": True,
             "ipMasq": False,
             "mtu": mtu,

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, tke.overlay contributors
+"""A third IDC host is added to the inventory, and the site playbook run again."""
+
+from __future__ import annotations
+
+import pytest
+
+from stories import INVENTORY, LEDGER, NODES, ROOT, lab, ledger, matrix, play, site, states
+
+testinfra_hosts = ["local://"]
+
+THIRD = ROOT / "molecule/add_node/idc3.yml"
+BOTH = (INVENTORY, THIRD)
+
+
+@pytest.fixture
+def third_host():
+    """A machine more, which Ansible has not met yet; gone again afterwards, its segment given back."""
+    lab("-i", str(INVENTORY), "-i", str(THIRD), "up")
+    yield
+    released = play("molecule/add_node/release.yml")
+    lab("-i", str(INVENTORY), "up")
+    assert released.code == 0, released.text
+    site()
+
+
+@pytest.mark.usefixtures("third_host")
+def test_it_gets_the_next_segment_and_each_old_host_gains_three_kernel_objects():
+    before, record = states(), ledger()
+    done = site("--diff", inventories=BOTH)
+    assert done.changed() == {*NODES, "idc3"}
+
+    after = states()
+    for name in NODES:
+        assert before[name] - after[name] == set(), f"{name} lost something"
+        assert len(after[name] - before[name]) == 3, after[name] - before[name]
+    for name in set(before) - set(NODES):
+        assert after[name] == before[name]
+
+    assert {name: held for name, held in ledger()["nodes"].items() if name != "idc3"} == record["nodes"]
+    assert ledger()["nodes"]["idc3"]["segment"] == f"10.244.{record['cursor']}.0/24"
+
+    assert site(inventories=BOTH).changed() == set()
+    assert play("tests/lab/cluster.yml", inventories=BOTH).code == 0
+    pairs = matrix(inventories=BOTH)
+    assert len(pairs) == 100
+    assert all(pair["small"] and pair["full"] for pair in pairs)
+
+
+@pytest.mark.usefixtures("third_host")
+def test_added_alone_by_limit_and_by_the_others_later():
+    done = site("--limit", "idc3", inventories=BOTH)
+    assert done.changed() == {"idc3"}
+    record = LEDGER.read_bytes()
+    assert site(inventories=BOTH).changed() == set(NODES)
+    assert LEDGER.read_bytes() == record

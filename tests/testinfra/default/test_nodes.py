@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, tke.overlay contributors
+"""What every node must be once the site playbook has run, computed here from the ledger alone."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from stories import NODES, SSH_CONFIG, ledger
+
+testinfra_hosts = [f"ssh://{name}?ssh_config={SSH_CONFIG}" for name in NODES]
+
+
+def mac_of(segment):
+    return "0a:58:" + ":".join(f"{int(byte):02x}" for byte in segment.split("/")[0].split("."))
+
+
+@pytest.fixture
+def own(host):
+    return ledger()["nodes"][host.backend.host.name]
+
+
+@pytest.fixture
+def peers(host):
+    return [held for name, held in ledger()["nodes"].items() if name != host.backend.host.name]
+
+
+def listed(host, command):
+    return json.loads(host.check_output(command))
+
+
+def test_the_device_is_what_the_segment_says(host, own):
+    (link,) = listed(host, "ip -json -details address show dev tke0")
+    assert link["address"] == mac_of(own["segment"])
+    assert link["mtu"] == 1400, "the least underlay MTU (1450, in the IDC) less 50"
+    data = link["linkinfo"]["info_data"]
+    assert (data["id"], data["port"], data["local"], data["learning"]) == (1, 8472, own["underlay"], False)
+    (address,) = link["addr_info"]
+    assert (address["local"], address["prefixlen"]) == (own["segment"].split("/")[0], 32)
+
+
+def test_each_peer_is_exactly_three_kernel_objects(host, own, peers):
+    neighbors = {(row["dst"], row["lladdr"]) for row in listed(host, "ip -json neigh show dev tke0 nud permanent")}
+    assert neighbors == {(peer["segment"].split("/")[0], mac_of(peer["segment"])) for peer in peers}
+    fdb = {(row["mac"], row["dst"]) for row in listed(host, "bridge -json fdb show dev tke0")}
+    assert fdb == {(mac_of(peer["segment"]), peer["underlay"]) for peer in peers}
+    routes = listed(host, "ip -json route show proto 84")
+    assert {(row["dst"], row.get("gateway")) for row in routes} == {
+        (peer["segment"], peer["segment"].split("/")[0]) for peer in peers
+    } | {(own["segment"], None)}
+    assert [row["type"] for row in routes if row["dst"] == own["segment"]] == ["blackhole"]
+
+
+def test_pods_get_addresses_of_the_own_segment_and_the_mtu_of_the_overlay(host, own):
+    conflist = json.loads(host.file("/etc/cni/net.d/10-tke-overlay.conflist").content_string)
+    bridge = conflist["plugins"][0]
+    (scope,) = bridge["ipam"]["ranges"][0]
+    assert scope["subnet"] == own["segment"]
+    assert bridge["mtu"] == 1400
+    interface = listed(host, "ip -netns pod-1 -json address show dev eth0")[0]
+    assert interface["mtu"] == 1400
+    assert interface["addr_info"][0]["local"].rpartition(".")[0] == own["segment"].rpartition(".")[0]
+
+
+def test_the_host_forwards_and_will_after_a_reboot(host):
+    assert host.sysctl("net.ipv4.ip_forward") == 1
+    assert "net.ipv4.ip_forward = 1" in host.file("/etc/sysctl.d/99-tke-overlay.conf").content_string
+
+
+def test_an_address_that_no_pod_has_does_not_leave_the_host(host, own):
+    nobody = own["segment"].replace(".0/24", ".250")
+    assert host.run(f"ip route get {nobody}").stdout.startswith(f"{nobody} dev tke-br0"), "the bridge has it"

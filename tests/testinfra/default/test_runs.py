@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, tke.overlay contributors
+"""What an operator sees of the site playbook: true forecasts, partial runs that forget nobody, clear errors."""
+
+from __future__ import annotations
+
+import collections
+import re
+
+import pytest
+
+from stories import INVENTORY, LEDGER, NODES, lab, ledger, matrix, play, site, state, states
+
+testinfra_hosts = ["local://"]
+
+
+def test_every_pod_reaches_every_pod_with_small_and_with_full_packets():
+    pairs = matrix()
+    pods = {pair["from"] for pair in pairs}
+    assert len(pods) == 8
+    assert {(pair["from"], pair["to"]) for pair in pairs} == {(one, other) for one in pods for other in pods}
+    assert all(pair["small"] and pair["full"] and pair["mtu"] == 1400 for pair in pairs)
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_a_second_run_changes_nothing_and_at_most_three_tasks_touch_the_wire():
+    done = site("-vvv", "--diff")
+    assert done.changed() == set()
+    assert set(done.recap()) == set(NODES)
+    executions = collections.Counter(re.findall(r"^<([0-9.]+)> SSH: EXEC", done.text, re.MULTILINE))
+    assert set(executions) == {ledger()["nodes"][name]["underlay"] for name in NODES}
+    assert max(executions.values()) <= 3
+
+
+def test_check_mode_changes_nothing_and_its_diff_is_that_of_the_real_run():
+    """One host after the other, so that both runs print in one order; a new VNI, so that every table is concerned."""
+    change = ("--diff", "--forks", "1", "-e", "overlay_vni=7", "-e", "overlay_max_services=256")
+    for line in ("ip neigh del {} dev tke0", "ip route del 10.244.1.0/24", "ip link set tke0 mtu 1300"):
+        lab("exec", "cloud1", "--", *line.format("10.244.1.0").split())
+    before, record = states(), LEDGER.read_bytes()
+    forecast = site("--check", *change)
+    assert states() == before
+    assert LEDGER.read_bytes() == record
+    deed = site(*change)
+    assert deed.changed() == set(NODES)
+    assert deed.text == forecast.text
+    assert "vni 1" in deed.text
+    assert site("--diff").changed() == set(NODES)
+    assert site().changed() == set()
+    assert all(pair["full"] for pair in matrix())
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_a_run_limited_to_one_host_neither_removes_nor_forgets_a_peer():
+    done = site("--limit", "idc1")
+    assert set(done.recap()) == {"idc1"}
+    assert done.changed() == set()
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_an_inventory_that_lacks_a_node_keeps_it_as_a_peer_and_says_so(tmp_path):
+    text = INVENTORY.read_text()
+    (line,) = [line for line in text.splitlines() if "idc2:" in line]
+    part = tmp_path / "hosts.yml"
+    part.write_text(text.replace(f"{line}\n", ""))
+    (tmp_path / "group_vars").symlink_to(INVENTORY.parent / "group_vars")
+    done = site(inventories=(part,))
+    assert "kept as they are: idc2" in " ".join(done.text.split())
+    assert done.changed() == set()
+
+
+def test_a_host_that_is_dead_stops_nobody_and_catches_up_later():
+    lab("exec", "cloud1", "--", "ip", "link", "del", "tke0")
+    lab("exec", "idc2", "--", "ip", "link", "del", "tke0")
+    lab("cut", "idc2")
+    try:
+        done = play("tke.overlay.site")
+        assert done.recap()["idc2"]["unreachable"] == 1
+        assert {host for host, counts in done.recap().items() if counts["failed"] or counts["unreachable"]} == {"idc2"}
+        assert done.changed() == {"cloud1"}
+        assert ledger()["nodes"].keys() == set(NODES)
+    finally:
+        lab("heal", "idc2")
+    assert site().changed() == {"idc2"}
+    assert all(pair["full"] for pair in matrix())
+
+
+BAD = [
+    (["-e", "overlay_container_cidr=10.0.0.0/8"], ["10.0.0.0/8 (overlay_container_cidr) overlaps 10.0.0.0/16 of vpc"]),
+    (["-e", "overlay_underlay_ip=10.0.1.11"], ["cloud1, cloud2, idc1, idc2 all have the underlay address 10.0.1.11"]),
+    (["-e", "overlay_underlay_ip=''"], [f"node {name} has no underlay address" for name in NODES]),
+    (["-e", "overlay_underlay_ip=a.host.name"], [f"{name}: overlay_underlay_ip 'a.host.name'" for name in NODES]),
+    (["-e", "overlay_underlay_ip={{ nowhere }}"], [f"node {name}: a variable cannot be evaluated" for name in NODES]),
+    (["-e", "overlay_container_cidr=10.244.0.0/24"], ["10.244.0.0/24 has no room for one node"]),
+    (["-e", "overlay_max_pods_per_node=128"], ["only appending a container CIDR is possible", "cloud1 10.244.0.0/24"]),
+    (["-e", "overlay_cluster=other"], ["belongs to cluster 'lab', not to 'other'"]),
+    (["-e", "overlay_pod_cidr=10.244.0.0/24"], ["node cloud2 has 10.244.1.0/24 and asks for 10.244.0.0/24"]),
+    (["-e", "overlay_vni=0", "-e", "overlay_port=0"], ["overlay_vni is 0", "overlay_port is 0", "2 problems"]),
+    (["-e", "overlay_vni=many"], ["'many'", "vni"]),
+    (["-e", "overlay_ledger=/nowhere/ledger.json"], ["/nowhere/ledger.json cannot be written", "create its directory"]),
+    (["-e", "overlay_ledger=etcd://host:2379/x"], ["this release keeps the ledger in a file"]),
+    (["-e", "overlay_device=eth0"], ["eth0 (overlay_device) is there already, and it is no VXLAN link but veth"]),
+]
+
+
+@pytest.mark.usefixtures("unchanged")
+class TestRefusals:
+    """One clear error that names every offending value; the ledger and all hosts stay as they are."""
+
+    @pytest.mark.parametrize(("arguments", "words"), BAD)
+    def test_bad_input_is_one_clear_error_and_nothing_is_changed(self, arguments, words):
+        done = play("tke.overlay.site", *arguments)
+        assert done.code != 0
+        assert "Traceback" not in done.text
+        message = " ".join(done.text.split())
+        for word in words:
+            assert word in message
+        assert done.changed() == set()
+
+    def test_a_pool_too_small_for_a_new_cluster_says_the_numbers(self, tmp_path):
+        small = ("-e", f"overlay_ledger={tmp_path}/ledger.json", "-e", "overlay_container_cidr=10.244.0.0/22")
+        done = play("tke.overlay.site", *small)
+        message = " ".join(done.text.split())
+        assert "has 3 segments of 256 addresses, 0 used and 0 pending; without one: idc2" in message
+        assert not (tmp_path / "ledger.json").exists()
+
+    @pytest.mark.parametrize("edit", [lambda text: text[:-40], lambda text: text.replace("10.244.1.0", "10.244.9.0")])
+    def test_a_broken_ledger_is_never_overwritten(self, edit, tmp_path):
+        broken = tmp_path / "ledger.json"
+        broken.write_text(edit(LEDGER.read_text()))
+        text = broken.read_text()
+        done = play("tke.overlay.site", "-e", f"overlay_ledger={broken}")
+        assert done.code != 0
+        assert f"the ledger {broken} cannot be trusted" in " ".join(done.text.split())
+        assert broken.read_text() == text
+
+    def test_a_program_on_the_port_is_named(self):
+        holder = "import socket, time; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('0.0.0.0', 4789))"
+        unit = (
+            "systemd-run",
+            "-q",
+            "--unit=port-holder",
+            "--service-type=exec",
+            "python3",
+            "-c",
+            f"{holder}; time.sleep(60)",
+        )
+        lab("exec", "cloud1", "--", *unit)
+        try:
+            lab("exec", "cloud1", "--", "sh", "-c", "until ss -Hlun sport = :4789 | grep -q .; do sleep 0.05; done")
+            done = play("tke.overlay.site", "--limit", "cloud1", "-e", "overlay_port=4789")
+            message = " ".join(done.text.split())
+            assert 'UDP port 4789 (overlay_port) is taken by "python3",pid=' in message.replace("\\", "")
+        finally:
+            lab("exec", "cloud1", "--", "systemctl", "stop", "port-holder")
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_hosts_that_are_no_nodes_are_never_touched():
+    for name in ("clb1", "clb2", "api1"):
+        assert not any("tke" in line or "10.244" in line for line in state(name))

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, tke.overlay contributors
+"""What the scenarios' checks share: running a play as a user would, and seeing all of a host's network at once."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import subprocess
+from collections.abc import Sequence
+from typing import Any
+
+ROOT = pathlib.Path(__file__).parents[2]
+INVENTORY = ROOT / "inventories/lab/hosts.yml"
+LAB_STATE = pathlib.Path(os.environ["TKE_LAB_STATE"])  # set by `lab run`
+LEDGER = LAB_STATE / "overlay-ledger.json"
+MATRIX = LAB_STATE / "pod-matrix.json"
+SSH_CONFIG = LAB_STATE / "ssh/config"
+LAB = ROOT / "tests/lab/lab"
+
+LISTINGS = (
+    "ip -json -details address show",
+    "ip -json route show table all",
+    "ip -json neigh show nud permanent",
+    "bridge -json fdb show",
+    "ip -json rule show",
+)
+FILES = "find /etc/cni /etc/sysctl.d /etc/systemd/network -type f -exec sha256sum {} + | sort -k 2"
+
+
+@dataclasses.dataclass
+class Play:
+    """What a run of ansible-playbook did."""
+
+    code: int
+    text: str
+
+    def recap(self) -> dict[str, dict[str, int]]:
+        """Host -> its counters."""
+        rows = re.findall(r"^(\S+)\s+: (ok=\d+.*)$", self.text, re.MULTILINE)
+        return {host: {k: int(v) for k, v in re.findall(r"(\w+)=(\d+)", counts)} for host, counts in rows}
+
+    def changed(self) -> set[str]:
+        """The hosts on which something was changed."""
+        return {host for host, counts in self.recap().items() if counts["changed"]}
+
+
+def play(playbook: str, *arguments: str, inventories: Sequence[pathlib.Path] = (INVENTORY,)) -> Play:
+    """Runs a playbook with the project's own configuration, as the README says it is run."""
+    sources = [word for inventory in inventories for word in ("-i", str(inventory))]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("ANSIBLE_", "MOLECULE_"))}
+    done = subprocess.run(
+        ["ansible-playbook", *sources, playbook, *arguments],
+        cwd=ROOT,
+        env={**environment, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "NO_COLOR": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return Play(done.returncode, done.stdout)
+
+
+def site(*arguments: str, inventories: Sequence[pathlib.Path] = (INVENTORY,)) -> Play:
+    """``ansible-playbook tke.overlay.site``, which must succeed."""
+    done = play("tke.overlay.site", *arguments, inventories=inventories)
+    assert done.code == 0, done.text
+    return done
+
+
+def matrix(inventories: Sequence[pathlib.Path] = (INVENTORY,)) -> list[dict[str, Any]]:
+    """The reachability of all Pods from all Pods, asked now."""
+    done = play("tests/lab/matrix.yml", inventories=inventories)
+    assert done.code == 0, done.text
+    pairs: list[dict[str, Any]] = json.loads(MATRIX.read_text())
+    return pairs
+
+
+def lab(*arguments: str) -> str:
+    """A verb of the lab, which must succeed."""
+    done = subprocess.run([LAB, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def ledger() -> dict[str, Any]:
+    """The ledger as it is."""
+    document: dict[str, Any] = json.loads(LEDGER.read_text())
+    return document
+
+
+def state(name: str) -> set[str]:
+    """All of a host's network configuration, as a set of lines."""
+    script = " && echo ---- && ".join((*LISTINGS, FILES, "cat /proc/sys/net/ipv4/ip_forward"))
+    parts = lab("exec", name, "--", "sh", "-c", script).split("----\n")
+    lines: set[str] = set()
+    for command, part in zip(LISTINGS, parts, strict=False):
+        lines |= {f"{command}: {json.dumps(lasting(row), sort_keys=True)}" for row in json.loads(part) if row}
+    return lines | set("".join(parts[len(LISTINGS) :]).splitlines())
+
+
+def lasting(row: Any) -> Any:
+    """A row without a bridge's timers and the time an address is still valid, which run by themselves."""
+    if isinstance(row, dict):
+        return {key: lasting(value) for key, value in row.items() if not key.endswith(("_timer", "_life_time"))}
+    if isinstance(row, list):
+        return [lasting(item) for item in row]
+    return row
+
+
+NODES = ("cloud1", "cloud2", "idc1", "idc2")
+OTHERS = ("clb1", "clb2", "api1")
+
+
+def states(names: Sequence[str] = NODES + OTHERS) -> dict[str, set[str]]:
+    """The state of several hosts, by name."""
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        return dict(zip(names, pool.map(state, names), strict=True))
