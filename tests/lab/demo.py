@@ -111,7 +111,7 @@ def print_matrix(pairs: Sequence[dict[str, Any]]) -> None:
     mtu = min(pair["mtu"] for pair in pairs)
     answered = sum(cell != "x" for cell in cells.values())
     print_table(
-        f"Pod to Pod, round trip in ms: {answered} of {len(cells)} pairs answered, also with full packets ({mtu} bytes)",
+        f"Pod to Pod, round trip in ms; {answered} of {len(cells)} pairs answered, full packets ({mtu} bytes) too",
         ("from \\ to", *(str(number) for number, _pod in enumerate(pods, 1))),
         rows,
     )
