@@ -30,7 +30,7 @@ STEPS = (
     ("Every Pod asks every Pod, with a small packet and with one that fills the MTU", "tests/lab/matrix.yml"),
 )
 
-THIRD = "-i inventories/lab/hosts.yml -i molecule/add_node/idc3.yml"
+THIRD = "-i inventories/lab/hosts.yml -i inventories/lab_third_idc/hosts.yml"
 NEXT = (
     "tests/lab/lab exec idc1 -- ip route show proto 84",
     "tests/lab/lab run ansible-playbook tke.overlay.site --check --diff -e overlay_vni=7",

@@ -10,7 +10,7 @@ from stories import INVENTORY, LEDGER, NODES, ROOT, lab, ledger, matrix, play, s
 
 testinfra_hosts = ["local://"]
 
-THIRD = ROOT / "molecule/add_node/idc3.yml"
+THIRD = ROOT / "inventories/lab_third_idc/hosts.yml"
 BOTH = (INVENTORY, THIRD)
 
 
