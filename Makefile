@@ -59,6 +59,7 @@ venv: $(STAMP) ## the Python environment .venv, rebuilt when requirements.txt ha
 # Compared by content, because a checkout gives unchanged files a new time.
 $(STAMP): requirements.txt | deps-tools
 	@if ! cmp -s requirements.txt $@; then \
+		echo 'Making the Python environment .venv (about 20 s)'; \
 		$(PYTHON) -m venv --clear $(VENV); \
 		$(VENV)/bin/pip install -qq --disable-pip-version-check --requirement requirements.txt; \
 		cp requirements.txt $@; \

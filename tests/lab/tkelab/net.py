@@ -148,7 +148,8 @@ def ruleset(lab: Lab) -> str:
             "  chain forward {",
             "    type filter hook forward priority filter; policy drop;",
             "    ct state established,related accept",
-            "    meta l4proto { icmp, ipv6-icmp } accept",
+            # ICMP and ICMPv6 by number: a minimal Debian has no /etc/protocols to look the names up in.
+            "    meta l4proto { 1, 58 } accept",
             *forward,
             "  }",
             "}",
