@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, tke.overlay contributors
+"""Measures what is promised of speed and size, each against its limit.
+
+Every ratio is taken in one run on one machine: what a figure is compared with was measured beside
+it, in turns. Exits with 1 if a limit was missed or something could not be measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "collections"), str(ROOT / "tests" / "lab")]
+
+from tests.bench.report import BenchError, Section, table  # noqa: E402  # found by the line above
+from tkelab.system import LabError  # noqa: E402
+
+SECTIONS = ("throughput", "peers", "ledger")
+
+
+def main() -> int:
+    """Runs the sections that are asked for, one after the other."""
+    modules = {name: importlib.import_module(f"tests.bench.{name}") for name in SECTIONS}
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="sections:\n" + "\n".join(f"  {name:<12} {module.ABOUT}" for name, module in modules.items()),
+    )
+    parser.add_argument("section", nargs="*", metavar="section", help="which to run (default: all)")
+    wanted = parser.parse_args().section or list(SECTIONS)
+    if unknown := set(wanted) - set(SECTIONS):
+        parser.error(f"no such section: {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
+
+    # Ended from outside, too, it leaves the lab as it was.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(128 + signal.SIGTERM))
+    print(machine())
+    failed = False
+    for name in wanted:
+        start = time.monotonic()
+        print(f"\n{name}: {modules[name].ABOUT}", flush=True)
+        try:
+            section: Section = modules[name].run()
+        except (BenchError, LabError, OSError, subprocess.SubprocessError) as error:
+            print(f"  could not be measured: {error}", flush=True)
+            failed = True
+            continue
+        show(section, time.monotonic() - start)
+        failed |= any(measure.missed for measure in section.measures)
+    return 1 if failed else 0
+
+
+def show(section: Section, seconds: float) -> None:
+    """Table and notes of one section."""
+    print()
+    print("\n".join(f"  {line}" for line in table(section.measures).splitlines()))
+    print()
+    for note in section.notes:
+        print(f"  - {note}")
+    print(f"  - took {seconds:.0f} s", flush=True)
+
+
+def machine() -> str:
+    """What it ran on: without that no figure means anything."""
+    load = os.getloadavg()[0]
+    return (
+        f"{os.cpu_count()} CPUs, Linux {platform.release()}, Python {platform.python_version()}, "
+        f"load {load:.1f} at the start"
+    )
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)

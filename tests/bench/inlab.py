@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, tke.overlay contributors
+"""The lab as the sections use it: commands on its hosts, Ansible in its controller."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO
+
+from tests.bench.report import BenchError
+from tkelab import lab
+from tkelab.model import ROUTER
+from tkelab.system import NETNS, STATE
+
+ROOT = Path(__file__).resolve().parents[2]
+LAB = (sys.executable, str(ROOT / "tests" / "lab" / "lab"))
+INVENTORY = ROOT / "inventories" / "lab" / "hosts.yml"
+
+
+def insist_on_controller() -> None:
+    """Nothing may be sent from anywhere else: outside of the lab its addresses belong to others.
+
+    :raises BenchError: this is not the network of the lab's controller.
+    """
+    controller = lab.current().controller.netns
+    if not os.path.samefile("/proc/self/ns/net", NETNS / controller):
+        raise BenchError("this is not the lab's controller: run `make bench`, or `tests/lab/lab run` this command")
+
+
+def call(
+    *command: str, seconds: float = 60, env: Mapping[str, str] | None = None, stdin: IO[bytes] | None = None
+) -> str:
+    """Runs a command to its end and returns what it printed.
+
+    :raises BenchError: it failed, with the last lines it said.
+    """
+    try:
+        done = subprocess.run(
+            command,
+            stdin=stdin or subprocess.DEVNULL,
+            capture_output=True,
+            timeout=seconds,
+            cwd=ROOT,
+            env={**os.environ, **(env or {})},
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise BenchError(f"`{short(command)}` did not end within {seconds:.0f} s") from None
+    out, errors = done.stdout.decode(), done.stderr.decode()
+    if done.returncode:
+        said = "\n    ".join((out + errors).strip().splitlines()[-12:])
+        raise BenchError(f"`{short(command)}` ended with {done.returncode}:\n    {said}")
+    return out
+
+
+def short(command: tuple[str, ...]) -> str:
+    """A command as an error names it: without the directories of this checkout."""
+    return " ".join(command).replace(f"{ROOT}/", "")[:200]
+
+
+def on(host: str, *command: str, seconds: float = 60) -> str:
+    """Runs a command on a host of the lab, as root, and returns what it printed."""
+    return call(*LAB, "exec", host, "--", *command, seconds=seconds)
+
+
+def on_router(*command: str) -> str:
+    """Runs a command in the network namespace of the router between the sites."""
+    return call("ip", "netns", "exec", ROUTER, *command)
+
+
+def over_ssh(host: str, *command: str, seconds: float = 60, stdin: IO[bytes] | None = None) -> str:
+    """Runs a command on a host as Ansible reaches it; the host's shell splits the words."""
+    ssh = ("ssh", "-F", str(STATE / "ssh" / "config"), "-o", "BatchMode=yes", "-o", "ConnectTimeout=10")
+    return call(*ssh, host, *command, seconds=seconds, stdin=stdin)
+
+
+def playbook(name: str, limit: str) -> None:
+    """Runs a playbook against the lab."""
+    call("ansible-playbook", "-i", str(INVENTORY), "--limit", limit, name, seconds=300)
+
+
+def copy(directory: Path, host: str, to: str) -> None:
+    """Takes the files of a directory to a directory of a host."""
+    with tempfile.TemporaryFile() as archive:
+        subprocess.run(["tar", "-C", str(directory), "-c", "."], stdout=archive, check=True)
+        archive.seek(0)
+        over_ssh(host, "tar", "-C", to, "-x", "--no-same-owner", stdin=archive)

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, tke.overlay contributors
+"""The ledger: the largest one there can be, one more node on a large one, and how both grow."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._cluster import ledger as ledgers
+from ansible_collections.tke.overlay.plugins.module_utils._cluster import plan
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.pool import Pool
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.preflight import Node, Settings
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.store import FileStore
+from tests.bench.report import BenchError, Measure, Section
+
+ABOUT = "the record of segments, straight from the library; needs no lab"
+
+ALL = 65_535  # segments of 10.0.0.0/8 by 256, less one for the services
+SIZES = (1_000, 10_000, 60_000)
+ROUNDS = 5
+NOW = "2026-01-01T00:00:00Z"
+SETTINGS = Settings("bench", ["10.0.0.0/8"], max_pods_per_node=256, max_services=256, networks={})
+
+
+def run() -> Section:
+    """Measures; every timing is the median of a few."""
+    grown = {size: (assigned(size), one_more(size)) for size in SIZES}
+    measures = [
+        Measure(f"{ALL:,} segments assigned from empty", assigned(ALL), "s", at_most=1.0),
+        Measure("one more node on 10,000", grown[10_000][1], "s", at_most=0.25),
+    ]
+    for size, (fresh, more) in grown.items():
+        measures += [
+            Measure(f"{size:,} from empty: per node", fresh / size * 1e6, "us", digits=1),
+            Measure(f"one more on {size:,}: per node there", more / size * 1e6, "us", digits=1),
+        ]
+    small, large = SIZES[0], SIZES[-1]
+    for what, column in (("from empty", 0), ("one more", 1)):
+        ratio = (grown[large][column] / large) / (grown[small][column] / small)
+        measures.append(Measure(f"{what}: per node, {large:,} against {small:,}", ratio, digits=2, at_most=3.0))
+    return Section(
+        measures,
+        [
+            "from empty: 10.0.0.0/8, 256 Pods a node and 256 services; assign() and text(), in memory",
+            "one more: lock, read, parse, check, assign, text, write, fsync and rename; a file in /var/tmp",
+            f"each the median of {ROUNDS} in this process; growth is linear where the time per node does not rise",
+        ],
+    )
+
+
+def assigned(count: int) -> float:
+    """Seconds from nothing to the text of a ledger with so many nodes."""
+    requests = requests_of(count)
+
+    def once() -> float:
+        start = time.perf_counter()
+        ledger = ledgers.Ledger("bench", pool())
+        ledger.assign(requests, NOW)
+        ledger.text()
+        seconds = time.perf_counter() - start
+        insist_on_order(ledger, count)
+        return seconds
+
+    return median_of(once)
+
+
+def one_more(count: int) -> float:
+    """Seconds to add a node to a ledger of so many that lies in a file."""
+    ledger = ledgers.Ledger("bench", pool())
+    ledger.assign(requests_of(count), NOW)
+    text = ledger.text()
+    # Not /tmp, which is memory on many machines: there a sync costs nothing.
+    with tempfile.TemporaryDirectory(prefix="tke-overlay-bench-", dir="/var/tmp") as directory:
+        path = os.path.join(directory, "ledger.json")
+
+        def change(before: str | None) -> str:
+            return plan.assign(SETTINGS, [Node("one-more")], before, path, NOW).text()
+
+        def once() -> float:
+            with open(path, "w", encoding="utf-8") as stream:
+                stream.write(text)
+                os.fsync(stream.fileno())
+            store = FileStore(path)
+            start = time.perf_counter()
+            store.transact(change)
+            seconds = time.perf_counter() - start
+            after = ledgers.parse(store.read() or "", path, "bench")
+            if after.nodes["one-more"].segment != pool().segment(count):
+                raise BenchError(f"one more node on {count} got {after.nodes['one-more'].segment}")
+            return seconds
+
+        return median_of(once)
+
+
+def insist_on_order(ledger: ledgers.Ledger, count: int) -> None:
+    """The segments must be the first ones of the pool, and the whole pool must be no larger than it is said to be."""
+    held = [assignment.segment for assignment in ledger.nodes.values()]
+    if held != [ledger.pool.segment(number) for number in range(count)]:
+        raise BenchError(f"{count} nodes did not get the first {count} segments in order")
+    if count == ALL:
+        try:
+            ledger.assign([ledgers.Request("too-many")], NOW)
+        except Refusal:
+            return
+        raise BenchError(f"10.0.0.0/8 gave more than {ALL} segments")
+
+
+def pool() -> Pool:
+    """A fresh one, as every run has to make it."""
+    return Pool(SETTINGS.container_cidr, SETTINGS.max_pods_per_node, SETTINGS.max_services)
+
+
+def requests_of(count: int) -> list[ledgers.Request]:
+    """Nodes as the planner asks for them, each with an underlay address and its MTU."""
+    return [
+        ledgers.Request(f"node{number:05}", underlay=f"172.16.{number >> 8}.{number & 255}", underlay_mtu=1500)
+        for number in range(count)
+    ]
+
+
+def median_of(once: Callable[[], float]) -> float:
+    """Of a few runs."""
+    return statistics.median(once() for _round in range(ROUNDS))

@@ -1,0 +1,17 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, tke.overlay contributors
+"""A module that does nothing: what it takes is what every module takes before it begins."""
+
+from __future__ import annotations
+
+from ansible.module_utils.basic import AnsibleModule
+
+
+def main() -> None:
+    """Entry point."""
+    AnsibleModule(argument_spec={}).exit_json(changed=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, tke.overlay contributors
+"""One host with 5,000 peers: a call of the module against bare iproute2."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import statistics
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
+    PLAN_SCHEMA,
+    Peer,
+    fleet_text,
+    vtep_address,
+    vtep_mac,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.pool import Pool
+from tests.bench import inlab
+from tests.bench.report import Measure, Section
+from tkelab import lab
+
+ABOUT = "5,000 peers on one host in one call of tke.overlay.node; needs the lab"
+
+HOST = "api1"  # a host of the lab that is no node
+PEERS = 5_000
+ROUNDS = 9
+REMOTE = "/var/tmp/tke-overlay-bench"
+BENCH = Path(__file__).resolve().parent
+
+# Touches none of the lab's networks.
+POOL = Pool(["10.64.0.0/11"], pods_per_node=256, services=256)
+DEVICE, VNI, PORT, MTU = "tke0", 1, 8472, 1400
+
+
+def run() -> Section:
+    """Measures on the host, then compares what was measured in the same round."""
+    inlab.insist_on_controller()
+    with payloads() as directory:
+        figures = measured(directory)
+    rounds: list[dict[str, float]] = figures["rounds"]
+
+    def middle(name: str) -> float:
+        return statistics.median(each[name] for each in rounds)
+
+    def ratio(name: str, *others: str) -> float:
+        return statistics.median(each[name] / sum(each[other] for other in others) for each in rounds)
+
+    per_entry = figures["per_entry"]
+    entries = 3 * PEERS + 1
+    return Section(
+        [
+            Measure("fresh: module", middle("fresh"), "s"),
+            Measure("fresh: ip and bridge -batch", middle("batches"), "s"),
+            Measure("empty module", middle("empty"), "s"),
+            Measure("fresh: module / (batches + empty)", ratio("fresh", "batches", "empty"), digits=2, at_most=1.5),
+            Measure("unchanged: module", middle("unchanged"), "s"),
+            Measure("unchanged: reading once", middle("reading"), "s"),
+            Measure(
+                "unchanged: module / (reading + empty)", ratio("unchanged", "reading", "empty"), digits=2, at_most=2.0
+            ),
+            Measure("peak memory, fresh", middle("fresh_memory"), "MB", 0, at_most=120),
+            Measure("peak memory, unchanged", middle("unchanged_memory"), "MB", 0, at_most=120),
+            Measure("peak memory, empty module", middle("empty_memory"), "MB", 0),
+            Measure("a process per entry, for all (extrapolated)", per_entry * entries, "s", 1),
+        ],
+        [
+            f"{PEERS:,} peers are {entries:,} kernel objects; in every round, module and batches made the same",
+            f"on {HOST} itself, real kernel: monotonic clock around /usr/bin/python3 and the very file Ansible sends",
+            f"median of {len(rounds)} rounds, all kinds in turns in each; a ratio is of one round, then the median",
+            "batches: the same link and entries from files, one process for each table and one for the link",
+            "reading: links, routes, FDB, neighbours as JSON into a file; memory: ru_maxrss of the largest process",
+            f"a process per entry: a shell script took {per_entry * 1e3:.2f} ms each for {figures['timed']} entries",
+        ],
+    )
+
+
+def fleet() -> list[Peer]:
+    """So many peers, and this host; nobody has a peer's underlay address, and nothing is sent there."""
+    peers = [
+        Peer(f"node{number:04}", POOL.segment(number), f"172.16.{number >> 8}.{number & 255}")
+        for number in range(PEERS)
+    ]
+    return [*peers, Peer(HOST, POOL.segment(PEERS), str(lab.current().host(HOST).address))]
+
+
+@contextlib.contextmanager
+def payloads() -> Iterator[Path]:
+    """A directory with what the host needs beside the modules: the entries for ip and bridge, and the numbers."""
+    *peers, own = fleet()
+    tunnel = f"type vxlan id {VNI} dstport {PORT} local {own.underlay} nolearning"
+    texts = {
+        "link.batch": [
+            f"link add {DEVICE} address {vtep_mac(own.segment)} mtu {MTU} {tunnel}",
+            f"link set {DEVICE} addrgenmode none",
+            f"link set {DEVICE} up",
+            f"address replace {vtep_address(own.segment)}/32 dev {DEVICE}",
+        ],
+        "neighbor.batch": [
+            f"neigh replace {vtep_address(peer.segment)} lladdr {vtep_mac(peer.segment)} dev {DEVICE} nud permanent"
+            for peer in peers
+        ],
+        "fdb.batch": [
+            f"fdb replace {vtep_mac(peer.segment)} dev {DEVICE} dst {peer.underlay} self permanent" for peer in peers
+        ],
+        "route.batch": [
+            *(
+                f"route replace {peer.segment} via {vtep_address(peer.segment)} dev {DEVICE} onlink proto 84"
+                for peer in peers
+            ),
+            f"route replace blackhole {own.segment} metric 4096 proto 84",
+        ],
+        "setting.json": [json.dumps({"device": DEVICE, "segment": own.segment, "peers": PEERS, "rounds": ROUNDS})],
+    }
+    with tempfile.TemporaryDirectory(prefix="tke-overlay-bench-") as name:
+        for file, lines in texts.items():
+            (Path(name) / file).write_text("".join(f"{line}\n" for line in lines))
+        shutil.copy(BENCH / "peers_on_host.py", name)
+        yield Path(name)
+
+
+def document() -> dict[str, Any]:
+    """What the module gets."""
+    return {
+        "schema": PLAN_SCHEMA,
+        "cluster": "bench",
+        "device": DEVICE,
+        "vni": VNI,
+        "port": PORT,
+        "mtu": MTU,
+        "bridge": "tke-br0",
+        "container_cidr": POOL.cidrs,
+        "service_cidr": POOL.service_cidr,
+        "fleet": fleet_text(fleet()),
+    }
+
+
+def measured(directory: Path) -> dict[str, Any]:
+    """Takes everything to the host, lets it measure, and leaves it as it was."""
+    there = ("/usr/bin/python3", f"{REMOTE}/peers_on_host.py", REMOTE)
+    inlab.over_ssh(HOST, f"rm -rf {REMOTE} && mkdir -p {REMOTE}")
+    inlab.copy(directory, HOST, REMOTE)
+    inlab.over_ssh(HOST, *there, "note")
+    try:
+        send_modules(directory)
+        figures: dict[str, Any] = json.loads(inlab.over_ssh(HOST, *there, "measure", seconds=600))
+    finally:
+        inlab.over_ssh(HOST, *there, "restore")
+        inlab.over_ssh(HOST, f"rm -rf {REMOTE}")
+    return figures
+
+
+def send_modules(directory: Path) -> None:
+    """Has Ansible run both modules once and leave what it ran, exactly as it packs them, on the host."""
+    variables = directory / "variables.json"
+    variables.write_text(json.dumps({"bench_document": document()}))
+    arguments = json.dumps({"name": HOST, "document": "{{ bench_document }}"})
+    for name, words in (("tke.overlay.node", ("-a", arguments, "-e", f"@{variables}")), ("empty", ())):
+        kept = f"{REMOTE}/{name}"
+        env = {
+            "ANSIBLE_KEEP_REMOTE_FILES": "1",
+            "ANSIBLE_PIPELINING": "0",  # with pipelining no file is made
+            "ANSIBLE_REMOTE_TMP": kept,
+            "ANSIBLE_LIBRARY": str(BENCH / "library"),
+        }
+        inlab.call("ansible", "-i", str(inlab.INVENTORY), HOST, "-m", name, *words, env=env)
+        inlab.over_ssh(HOST, f"mv {kept}/*/AnsiballZ_*.py {REMOTE}/{name.rpartition('.')[2]}.py")

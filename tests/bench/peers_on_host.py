@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, tke.overlay contributors
+"""Runs on the host under test and times there what section `peers` has brought; prints JSON.
+
+In the directory given: node.py and empty.py, the very files that Ansible would run; link.batch,
+neighbor.batch, fdb.batch and route.batch, the same entries for ip and bridge; setting.json.
+First comes `note`, then `measure`, then, whatever happened, `restore`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+HERE = Path(sys.argv[1])
+SETTING = json.loads((HERE / "setting.json").read_text())
+DEVICE, SEGMENT, PEERS = SETTING["device"], SETTING["segment"], SETTING["peers"]
+ENTRIES_EACH = 100  # of each table, for the process per entry
+FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
+NOTE = Path(f"{HERE}.ip_forward")
+FILES = (
+    "/etc/cni/net.d/10-tke-overlay.conflist",
+    "/etc/sysctl.d/99-tke-overlay.conf",
+    "/etc/systemd/network/10-tke-overlay.link",
+)
+MODULE = ("/usr/bin/python3", str(HERE / "node.py"))
+EMPTY = ("/usr/bin/python3", str(HERE / "empty.py"))
+BATCHES = (
+    ("ip", "-batch", str(HERE / "link.batch")),
+    ("ip", "-batch", str(HERE / "neighbor.batch")),
+    ("bridge", "-batch", str(HERE / "fdb.batch")),
+    ("ip", "-batch", str(HERE / "route.batch")),
+)
+READINGS = (
+    ("ip", "-json", "-details", "address", "show"),
+    ("ip", "-4", "-json", "route", "show", "table", "main"),
+    ("bridge", "-json", "fdb", "show", "dev", DEVICE),
+    ("ip", "-4", "-json", "neigh", "show", "dev", DEVICE),
+)
+
+
+def timed(*commands: tuple[str, ...]) -> tuple[float, float]:
+    """Seconds until all have run, one after the other, and the peak memory of the largest in MB.
+
+    What they print goes into a file: a pipe would make them wait for a reader. A process begins with the peak of the
+    one it was forked from, so this one has to stay the smaller.
+    """
+    kibibytes = 0
+    with open(HERE / "printed", "wb") as printed:
+        start = time.monotonic()
+        for command in commands:
+            with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=printed) as process:
+                _pid, status, usage = os.wait4(process.pid, 0)
+                process.returncode = os.waitstatus_to_exitcode(status)
+            if process.returncode:
+                sys.exit(f"{' '.join(command)} ended with {process.returncode}: {text_of_printed()[-2000:]}")
+            kibibytes = max(kibibytes, usage.ru_maxrss)
+        seconds = time.monotonic() - start
+    return seconds, kibibytes * 1024 / 1e6
+
+
+def text_of_printed() -> str:
+    """What the last timed commands printed."""
+    return (HERE / "printed").read_text()
+
+
+def module(changed: bool) -> tuple[float, float]:
+    """Time and memory of a call of the module, which must report what it did."""
+    figures = timed(MODULE)
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    if figures[1] <= own:
+        sys.exit(f"the memory of the module cannot be seen, as this script itself has taken {own:.0f} MB")
+    result = json.loads(text_of_printed())
+    changes = result["changes"]
+    added = {table: len(changes[table]["added"]) for table in ("neighbor", "fdb", "route")}
+    wanted = {"neighbor": PEERS, "fdb": PEERS, "route": PEERS + 1} if changed else dict.fromkeys(added, 0)
+    if result["changed"] is not changed or added != wanted:
+        sys.exit(f"the module reports changed={result['changed']} and added {added}, not {changed} and {wanted}")
+    # What is not taken away again would make the next run another one.
+    unknown = {*changes["files"], *changes["sysctls"]} - {*FILES, "net.ipv4.ip_forward"}
+    if unknown:
+        sys.exit(f"the module has also made {', '.join(sorted(unknown))}, which this test does not know to restore")
+    return figures
+
+
+def entries() -> None:
+    """Prints a digest of what is ours in the tables. Every peer must be there, and the own segment's blackhole."""
+    _links, routes, fdb, neighbors = (json.loads(subprocess.check_output(command)) for command in READINGS)
+    ours = (
+        [row for row in routes if str(row.get("protocol")) == "84"],
+        [row for row in fdb if "dst" in row],
+        [row for row in neighbors if "PERMANENT" in row["state"]],
+    )
+    found = [len(rows) for rows in ours]
+    if found != [PEERS + 1, PEERS, PEERS]:
+        sys.exit(f"{found} routes, FDB entries and neighbours are there; {PEERS + 1}, {PEERS} and {PEERS} should be")
+    lines = [sorted(json.dumps(row, sort_keys=True) for row in rows) for rows in ours]
+    print(hashlib.sha256(json.dumps(lines).encode()).hexdigest())
+
+
+def digest() -> str:
+    """What :func:`entries` prints, from a process of its own: its memory must not be taken for the module's."""
+    done = subprocess.run([sys.executable, *sys.argv[:2], "entries"], capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(done.stderr)
+    return done.stdout
+
+
+def clean() -> None:
+    """As before the first run: with the device go its entries, and the route that has no device by name."""
+    for words in (("link", "del", DEVICE), ("route", "del", "blackhole", SEGMENT, "proto", "84")):
+        subprocess.run(["ip", *words], capture_output=True, check=False)  # they may not be there
+    for path in FILES:
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+    FORWARDING.write_text(json.loads(NOTE.read_text())["forwarding"])
+    left = json.loads(subprocess.check_output(["ip", "-json", "route", "show", "proto", "84"]) or "[]")
+    if left:
+        sys.exit(f"routes of protocol 84 that are not of this test: {left[:3]}")
+
+
+def one_round() -> dict[str, float]:
+    """Every figure once. What is compared runs in turns, so that it meets the same machine."""
+    clean()
+    fresh, fresh_memory = module(changed=True)
+    of_module = digest()
+    unchanged, unchanged_memory = module(changed=False)
+    reading, _memory = timed(*READINGS)
+    empty, empty_memory = timed(EMPTY)
+    clean()
+    batches, _memory = timed(*BATCHES)
+    if digest() != of_module:
+        sys.exit("the batches did not make the same entries as the module")
+    return {
+        "fresh": fresh,
+        "fresh_memory": fresh_memory,
+        "unchanged": unchanged,
+        "unchanged_memory": unchanged_memory,
+        "reading": reading,
+        "empty": empty,
+        "empty_memory": empty_memory,
+        "batches": batches,
+    }
+
+
+def process_per_entry() -> tuple[int, float]:
+    """What a user would write, a shell script with a process for each entry: how many, and seconds for each."""
+    clean()
+    timed(BATCHES[0])
+    lines = []
+    for program, table in (("ip", "neighbor"), ("bridge", "fdb"), ("ip", "route")):
+        with open(HERE / f"{table}.batch", encoding="ascii") as batch:
+            lines += [f"{program} {line}" for line in itertools.islice(batch, ENTRIES_EACH)]
+    (HERE / "entries.sh").write_text("set -e\n" + "".join(lines))
+    seconds, _memory = timed(("/bin/sh", str(HERE / "entries.sh")))
+    return len(lines), seconds / len(lines)
+
+
+def note() -> None:
+    """Writes down how the host was, before anything is changed.
+
+    Kept outside of the directory: after a run that was killed, it still tells how the host was before that.
+    """
+    if NOTE.exists():
+        return
+    there = [path for path in (f"/sys/class/net/{DEVICE}", *FILES) if os.path.exists(path)]
+    if there:
+        sys.exit(f"this host has {', '.join(there)}, which is not of this test and would be taken away")
+    absent = [path for path in ("/etc/cni/net.d", "/etc/cni") if not os.path.exists(path)]
+    NOTE.write_text(json.dumps({"forwarding": FORWARDING.read_text(), "absent": absent}))
+
+
+def measure() -> None:
+    """All rounds. Every SSH connection has a process group of its own, so that :func:`restore` can end this one."""
+    (HERE / "group").write_text(str(os.getpgrp()))
+    rounds = [one_round() for _number in range(SETTING["rounds"])]
+    timed_entries, per_entry = process_per_entry()
+    print(json.dumps({"rounds": rounds, "timed": timed_entries, "per_entry": per_entry}))
+
+
+def restore() -> None:
+    """Leaves the host as it was noted. Who lost the connection may have left a measurement behind, still at work."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        group = int((HERE / "group").read_text())
+        while True:
+            os.killpg(group, signal.SIGKILL)
+            time.sleep(0.1)
+    clean()
+    for path in json.loads(NOTE.read_text())["absent"]:
+        with suppress(OSError):  # not there, or somebody else's files are in it
+            os.rmdir(path)
+    NOTE.unlink()
+
+
+if __name__ == "__main__":
+    {"note": note, "measure": measure, "entries": entries, "restore": restore}[sys.argv[2]]()
