@@ -37,6 +37,8 @@ class ActionModule(LedgerAction):
         "vni": {"type": "int", "default": 1},
         "port": {"type": "int", "default": 8472},
         "bridge": {"type": "str", "default": "tke-br0"},
+        "clb_subnet": {"type": "str"},
+        "require_idc": {"type": "bool", "default": False},
         "group": {"type": "str", "default": "overlay_nodes"},
     }
 
@@ -53,6 +55,7 @@ class ActionModule(LedgerAction):
             **result,
             **facts_of(ledger),
             "document": {key: value for key, value in plan.document.items() if key != "node"},
+            "forecast": plan.forecast,
             "orphans": plan.orphans,
             "warnings": plan.warnings,
         }

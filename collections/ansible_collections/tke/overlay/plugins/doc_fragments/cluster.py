@@ -47,4 +47,9 @@ options:
       - The names appear in errors.
     type: dict
     default: {}
+  reserved:
+    description: Parts of the container CIDR from which no segment is given to anybody.
+    type: list
+    elements: str
+    default: []
 """

@@ -29,6 +29,15 @@ options:
     description: The inventory group of all nodes. Each must also be in exactly one of the groups C(cloud) and C(idc).
     type: str
     default: overlay_nodes
+  clb_subnet:
+    description: The subnet of the private load balancer, which the container CIDR must not overlap either.
+    type: str
+  require_idc:
+    description:
+      - Whether a fleet without IDC nodes is an error. By default it is a warning.
+      - TKE refuses this mode for clusters that have only cloud nodes.
+    type: bool
+    default: false
   device:
     description: The name of the VXLAN link.
     type: str
@@ -107,6 +116,13 @@ pending:
   returned: success
   type: dict
   sample: {10.244.7.0/24: [cloud1]}
+forecast:
+  description: How long the pool will last, in one sentence.
+  returned: success
+  type: str
+  sample: >-
+    10.244.0.0/16 has room for 255 nodes of 253 Pods: 4 used, 251 free; node 256 needs a further container CIDR.
+    Services: 10.244.255.0/24, 251 usable.
 orphans:
   description: Nodes of the ledger that are not in the inventory. They keep their segments and stay peers.
   returned: success

@@ -24,6 +24,7 @@ CLUSTER_OPTIONS: dict[str, t.Any] = {
     "max_pods_per_node": {"type": "int", "default": 256},
     "max_services": {"type": "int", "default": 256},
     "networks": {"type": "dict", "default": {}},
+    "reserved": {"type": "list", "elements": "str", "default": []},
 }
 
 Change = t.Callable[[str | None, str, str], ledgers.Ledger]
@@ -86,11 +87,7 @@ class LedgerAction(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
 
 def settings_of(given: t.Mapping[str, t.Any]) -> Settings:
     """The cluster-wide settings among a task's arguments; what it has no option for keeps its default."""
-    fields = {name: given[name] for name in Settings._fields if name in given}
-    fields["networks"] = {
-        name: [cidrs] if isinstance(cidrs, str) else cidrs for name, cidrs in given["networks"].items()
-    }
-    return Settings(**fields)
+    return Settings(**{name: given[name] for name in Settings._fields if name in given})
 
 
 def facts_of(ledger: ledgers.Ledger) -> dict[str, t.Any]:

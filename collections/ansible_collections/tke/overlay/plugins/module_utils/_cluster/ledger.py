@@ -95,6 +95,15 @@ class Ledger:
                 f"{_describe(pool)}: only appending a container CIDR is possible while segments are in use. "
                 f"In the way: {holders or 'no node'}" + (f"; released but pending: {waiting}" if waiting else "")
             )
+        holders_of_reserved = [
+            f"node {name} has {held.segment}, which lies in the reserved range {pool.reserved[number]} "
+            f"(overlay_reserved): release {name} first, or reserve less"
+            for name, held in sorted(self.nodes.items())
+            for number in [pool.number(held.segment)]
+            if number in pool.reserved
+        ]
+        if holders_of_reserved:
+            raise Refusal(*holders_of_reserved)
         self.pool = pool
 
     def assign(self, requests: t.Sequence[Request], now: str) -> list[str]:
@@ -116,7 +125,8 @@ class Ledger:
             if request.pod_cidr is not None:
                 self._pin(request.name, request.pod_cidr, now)
         try:
-            self._hand_out([request for request in fresh if request.pod_cidr is None], now)
+            absent = sorted(self.nodes.keys() - {request.name for request in requests})
+            self._hand_out([request for request in fresh if request.pod_cidr is None], absent, now)
         except Refusal:
             self.nodes, self.pending = before
             raise
@@ -200,16 +210,20 @@ class Ledger:
 
     def _problems_of_place(self, name: str, wanted: str) -> t.Iterator[str]:
         try:
-            self.pool.number(wanted)
+            reserved = self.pool.reserved.get(self.pool.number(wanted))
         except ValueError as error:
             yield f"node {name} asks for {wanted} (overlay_pod_cidr): {error}"
+        else:
+            if reserved:
+                where = f"the reserved range {reserved} (overlay_reserved)"
+                yield f"node {name} asks for {wanted} (overlay_pod_cidr) in {where}"
 
     def _pin(self, name: str, segment: str, now: str) -> None:
         held = self.nodes.get(name) or Assignment(segment, None, None, now, pinned=True)
         self.nodes[name] = held._replace(pinned=True)
         self.pending.pop(segment, None)
 
-    def _hand_out(self, requests: t.Sequence[Request], now: str) -> None:
+    def _hand_out(self, requests: t.Sequence[Request], orphans: t.Sequence[str], now: str) -> None:
         if not requests:
             return
         allocator = self._allocator()
@@ -218,25 +232,27 @@ class Ledger:
             try:
                 segment = self.pool.segment(allocator.take())
             except Exhausted:
-                raise Refusal(self._exhaustion([other.name for other in requests[len(given) :]])) from None
+                raise Refusal(self._exhaustion([other.name for other in requests[len(given) :]], orphans)) from None
             given[request.name] = Assignment(segment, None, None, now, pinned=False)
         self.nodes.update(given)
         self.cursor = allocator.cursor
         if allocator.rounds:
             self.pending = {segment: waiting._replace(resting=False) for segment, waiting in self.awaited().items()}
 
-    def _exhaustion(self, without: t.Sequence[str]) -> str:
+    def _exhaustion(self, without: t.Sequence[str], orphans: t.Sequence[str]) -> str:
         capacity = self.capacity()
-        names = ", ".join(without[:10]) + (f" and {len(without) - 10} more" if len(without) > 10 else "")
+        absent = f" ({len(orphans)} of them by nodes not named now: {_some(orphans)})" if orphans else ""
         return (
             f"the pool is exhausted: container CIDR {', '.join(self.pool.cidrs)} less the Service range "
             f"{self.pool.service_cidr} has {capacity['max_nodes']} segments of {self.pool.segment_size} addresses, "
-            f"{capacity['used']} used and {len(self.awaited())} pending; without one: {names}. "
+            f"{capacity['used']} used{absent} and {len(self.awaited())} pending; without one: {_some(without)}. "
             f"Append a container CIDR, release nodes that are gone, or (in a new cluster) take fewer Pods per node"
         )
 
     def _allocator(self) -> CyclicAllocator:
         allocator = CyclicAllocator(self.pool.size, self.cursor)
+        for number in self.pool.reserved:
+            allocator.occupy(number)
         for held in self.nodes.values():
             allocator.occupy(self.pool.number(held.segment))
         for segment, waiting in self.pending.items():
@@ -356,6 +372,12 @@ def _table(key: str, records: t.Mapping[str, t.Any]) -> str:
     """One line per record, in the order of their names."""
     lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(records[name])}" for name in sorted(records))
     return f' "{key}": {{\n{lines}\n }},\n' if lines else f' "{key}": {{}},\n'
+
+
+def _some(names: t.Sequence[str], most: int = 10) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def _checksum(body: str) -> str:

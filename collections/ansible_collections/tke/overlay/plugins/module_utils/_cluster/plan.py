@@ -27,6 +27,7 @@ class Plan(t.NamedTuple):
     """What one run of the planner found. ``document`` lacks only ``node``, by which a host finds itself."""
 
     document: NodeDocument
+    forecast: str
     orphans: list[str]
     warnings: list[str]
 
@@ -36,7 +37,7 @@ def load_or_create(settings: Settings, text: str | None, where: str) -> Ledger:
 
     :raises Refusal: see :func:`ledger.parse`, :class:`Pool` and :meth:`Ledger.adopt_pool`.
     """
-    pool = Pool(settings.container_cidr, settings.max_pods_per_node, settings.max_services)
+    pool = Pool(settings.container_cidr, settings.max_pods_per_node, settings.max_services, settings.reserved)
     if text is None:
         return Ledger(settings.cluster, pool)
     ledger = ledgers.parse(text, where, settings.cluster)
@@ -53,6 +54,7 @@ def assign(settings: Settings, nodes: t.Sequence[Node], ledger_text: str | None,
     :raises Refusal: every conflict there is, all at once.
     """
     problems = [*preflight.problems_of_cluster(settings), *preflight.problems_of_nodes(nodes, settings)]
+    problems += preflight.problems_of_sites(nodes, settings)
     try:
         ledger = load_or_create(settings, ledger_text, where)
         problems += _problems_with_orphans(nodes, ledger)
@@ -88,7 +90,19 @@ def plan(settings: Settings, nodes: t.Sequence[Node], ledger: Ledger) -> Plan:
         service_cidr=ledger.pool.service_cidr,
         fleet=fleet_text(peers),
     )
-    return Plan(document, orphans, _warnings(nodes, ledger, orphans))
+    return Plan(document, forecast(ledger), orphans, _warnings(nodes, ledger, orphans))
+
+
+def forecast(ledger: Ledger) -> str:
+    """How long the pool will last, in one sentence."""
+    capacity, pending = ledger.capacity(), len(ledger.awaited())
+    waiting = f", {pending} released and awaited" if pending else ""
+    return (
+        f"{', '.join(ledger.pool.cidrs)} has room for {capacity['max_nodes']} nodes of "
+        f"{capacity['usable_pods_per_node']} Pods: {capacity['used']} used{waiting}, {capacity['free']} free; "
+        f"node {capacity['max_nodes'] + 1} needs a further container CIDR. Services: {ledger.pool.service_cidr}, "
+        f"{capacity['usable_services']} usable."
+    )
 
 
 def _request(node: Node) -> ledgers.Request:
@@ -123,6 +137,6 @@ def _warnings(nodes: t.Sequence[Node], ledger: Ledger, orphans: t.Sequence[str])
             f"in the ledger but not in the inventory, so kept as they are: {', '.join(orphans)} "
             f"(to give their segments back, release them)"
         )
-    if not any("idc" in (node.sites or ()) for node in nodes):
-        warnings.append("there are only cloud nodes: this mode is meant for clusters that have IDC nodes too")
+    if preflight.lacks_idc(nodes):
+        warnings.append(f"{preflight.ONLY_CLOUD} (overlay_require_idc makes this an error)")
     return warnings

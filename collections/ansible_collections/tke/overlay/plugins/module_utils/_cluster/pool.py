@@ -62,14 +62,18 @@ class Pool:
     :param cidrs: IPv4 networks such as ``10.244.0.0/16``.
     :param pods_per_node: addresses of one segment; rounded up to a power of two.
     :param services: addresses of the Service range; rounded up to a power of two.
+    :param reserved: parts of the container CIDR from which no segment is given to anybody.
     :raises Refusal: naming every CIDR and number that cannot be used.
     """
 
-    def __init__(self, cidrs: t.Sequence[str], pods_per_node: int, services: int) -> None:
+    def __init__(
+        self, cidrs: t.Sequence[str], pods_per_node: int, services: int, reserved: t.Sequence[str] = ()
+    ) -> None:
         self.segment_size = round_up(max(pods_per_node, 1))
         self.services = round_up(max(services, 1))
         self._networks = _networks(cidrs)
-        problems = [
+        kept_back, problems = _reserved(reserved, self._networks)
+        problems += [
             *_problems_of_sizes(pods_per_node, services),
             *_problems_of_networks(self._networks),
             *_problems_of_fit(self._networks, self.segment_size, self.services),
@@ -84,6 +88,17 @@ class Pool:
             addresses = network.num_addresses - (self.services if position == 0 else 0)
             self._ranges.append((int(network.network_address), addresses // self.segment_size))
         self.size = sum(count for _first, count in self._ranges)
+        self.reserved = {number: str(network) for network in kept_back for number in self._numbers_in(network)}
+
+    def _numbers_in(self, network: ipaddress.IPv4Network) -> t.Iterator[int]:
+        """The segments that share an address with the network."""
+        begin, end = int(network.network_address), int(network.broadcast_address)
+        before = 0
+        for first, count in self._ranges:
+            lowest = max((begin - first) // self.segment_size, 0)
+            highest = min((end - first) // self.segment_size, count - 1)
+            yield from range(before + lowest, before + highest + 1)
+            before += count
 
     @property
     def service_cidr(self) -> str:
@@ -131,9 +146,9 @@ class Pool:
     def capacity(self, used: int, pending: int) -> Capacity:
         """The numbers an operator asks for, with ``used`` and ``pending`` segments not free."""
         return Capacity(
-            max_nodes=self.size,
+            max_nodes=self.size - len(self.reserved),
             used=used,
-            free=self.size - used - pending,
+            free=self.size - len(self.reserved) - used - pending,
             usable_pods_per_node=self.segment_size - ADDRESSES_NOT_FOR_PODS,
             usable_services=max(self.services - SERVICES_NOT_USABLE, 0),
         )
@@ -202,6 +217,25 @@ def _networks(cidrs: t.Sequence[str]) -> list[ipaddress.IPv4Network]:
     if problems:
         raise Refusal(*problems)
     return networks
+
+
+def _reserved(
+    cidrs: t.Sequence[str], container: t.Sequence[ipaddress.IPv4Network]
+) -> tuple[list[ipaddress.IPv4Network], list[str]]:
+    """The reserved networks, and what is wrong with the others."""
+    networks, problems = [], []
+    for cidr in cidrs:
+        try:
+            network = ipaddress.IPv4Network(cidr)
+        except ValueError as error:
+            problems.append(f"reserved range {cidr!r} is not an IPv4 network: {error}")
+            continue
+        networks.append(network)
+        if not any(network.subnet_of(other) for other in container):
+            problems.append(
+                f"reserved range {network} is no part of the container CIDR {', '.join(map(str, container))}"
+            )
+    return networks, problems
 
 
 def _problems_of_sizes(pods_per_node: int, services: int) -> t.Iterator[str]:

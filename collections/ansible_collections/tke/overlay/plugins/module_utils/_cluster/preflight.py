@@ -24,18 +24,23 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import LEA
 
 SITES = ("cloud", "idc")
 
+ONLY_CLOUD = "there are only cloud nodes, and this mode is meant for clusters that have IDC nodes too"
+
 _DEVICE_NAME = re.compile(r"[^\s/:%]{1,15}")
 _NODE_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 
 
 class Settings(t.NamedTuple):
-    """The cluster-wide variables, already of their types."""
+    """The cluster-wide variables, already of their types; what is inside ``networks`` is not checked yet."""
 
     cluster: str
     container_cidr: list[str]
     max_pods_per_node: int
     max_services: int
-    networks: t.Mapping[str, t.Sequence[str]]
+    networks: t.Mapping[str, t.Any] = {}
+    reserved: t.Sequence[str] = ()
+    clb_subnet: str | None = None
+    require_idc: bool = False
     device: str = "tke0"
     vni: int = 1
     port: int = 8472
@@ -59,6 +64,8 @@ class Node(t.NamedTuple):
 
 def problems_of_cluster(settings: Settings) -> t.Iterator[str]:
     """What is wrong with the cluster-wide variables, node variables apart."""
+    if not settings.cluster.strip():
+        yield "overlay_cluster is empty: give the cluster a name, by which its ledger is known"
     for variable, name in (("overlay_device", settings.device), ("overlay_bridge", settings.bridge)):
         if not _DEVICE_NAME.fullmatch(name) or name in (".", ".."):
             yield f"{variable} is {name!r}: a device name has 1 to 15 characters, without space, '/', ':' and '%'"
@@ -73,16 +80,35 @@ def problems_of_cluster(settings: Settings) -> t.Iterator[str]:
 
 def _problems_of_networks(settings: Settings) -> t.Iterator[str]:
     container = _parsed(settings.container_cidr)
+    for where, given in _outside(settings):
+        network = _network(given)
+        if network is None:
+            yield f"{where}: {given!r} is not a network such as 10.0.0.0/16"
+            continue
+        for mine in container:
+            if network in mine or mine in network:
+                yield f"container CIDR {mine} (overlay_container_cidr) overlaps {network} ({where})"
+
+
+def _outside(settings: Settings) -> t.Iterator[tuple[str, t.Any]]:
+    """Every network that the container CIDR must not touch, with the variable it comes from."""
     for name, cidrs in settings.networks.items():
-        for cidr in cidrs:
-            network = _network(cidr)
-            if network is None:
-                yield f"overlay_networks: {cidr!r} of {name} is not a network such as 10.0.0.0/16"
-                continue
-            for mine in container:
-                if network in mine or mine in network:
-                    where = f"{network} of {name} (overlay_networks)"
-                    yield f"container CIDR {mine} (overlay_container_cidr) overlaps {where}"
+        for cidr in cidrs if isinstance(cidrs, (list, tuple)) else [cidrs]:
+            yield f"{name} of overlay_networks", cidr
+    if settings.clb_subnet is not None:
+        yield "overlay_clb_subnet", settings.clb_subnet
+
+
+def lacks_idc(nodes: t.Sequence[Node]) -> bool:
+    """Whether all nodes, as far as their sites are known, are cloud nodes. TKE refuses this mode for such a cluster."""
+    sites = [node.sites for node in nodes if node.sites is not None]
+    return bool(sites) and not any("idc" in some for some in sites)
+
+
+def problems_of_sites(nodes: t.Sequence[Node], settings: Settings) -> t.Iterator[str]:
+    """What is wrong with the fleet as a whole."""
+    if settings.require_idc and lacks_idc(nodes):
+        yield f"{ONLY_CLOUD}: add a host to group idc, or unset overlay_require_idc"
 
 
 def problems_of_nodes(nodes: t.Sequence[Node], settings: Settings) -> t.Iterator[str]:

@@ -90,10 +90,14 @@ def test_only_cloud_nodes_is_worth_a_warning():
         (
             [CLOUD1],
             {"networks": {"vpc": ["10.0.0.0/8"]}},
-            ["10.244.0.0/16 (overlay_container_cidr)", "10.0.0.0/8 of vpc"],
+            ["10.244.0.0/16 (overlay_container_cidr)", "10.0.0.0/8 (vpc of overlay_networks)"],
         ),
-        ([CLOUD1], {"networks": {"lan": ["10.244.7.0/24"]}}, ["10.244.7.0/24 of lan (overlay_networks)"]),
-        ([CLOUD1], {"networks": {"lan": ["garbage", 7]}}, ["'garbage' of lan", "7 of lan"]),
+        ([CLOUD1], {"networks": {"lan": ["10.244.7.0/24"]}}, ["10.244.7.0/24 (lan of overlay_networks)"]),
+        (
+            [CLOUD1],
+            {"networks": {"lan": ["garbage", 7]}},
+            ["lan of overlay_networks: 'garbage' is not a network", "lan of overlay_networks: 7 is not"],
+        ),
         ([CLOUD1, CLOUD2._replace(underlay_ip="10.0.1.11")], {}, ["cloud1, cloud2", "10.0.1.11"]),
         ([CLOUD1._replace(underlay_ip=None)], {}, ["cloud1 has no underlay address"]),
         ([CLOUD1._replace(underlay_ip="cloud1.example")], {}, ["cloud1: overlay_underlay_ip 'cloud1.example' is not"]),
@@ -113,6 +117,17 @@ def test_only_cloud_nodes_is_worth_a_warning():
             [CLOUD1],
             {"device": "a-much-too-long-name", "vni": 0, "port": 70000},
             ["overlay_device", "overlay_vni", "70000"],
+        ),
+        ([CLOUD1], {"networks": {"lan": None}}, ["lan of overlay_networks: None is not a network"]),
+        ([CLOUD1], {"clb_subnet": "10.244.2.0/24"}, ["10.244.2.0/24 (overlay_clb_subnet)"]),
+        ([CLOUD1], {"clb_subnet": "here"}, ["overlay_clb_subnet: 'here' is not a network"]),
+        ([CLOUD1], {"require_idc": True}, ["there are only cloud nodes", "overlay_require_idc"]),
+        ([CLOUD1], {"cluster": " "}, ["overlay_cluster is empty"]),
+        ([CLOUD1], {"reserved": ["10.9.0.0/24", "x"]}, ["10.9.0.0/24 is no part of the container CIDR", "'x'"]),
+        (
+            [CLOUD1._replace(pod_cidr="10.244.9.0/24")],
+            {"reserved": ["10.244.8.0/22"]},
+            ["cloud1 asks for 10.244.9.0/24", "reserved range 10.244.8.0/22"],
         ),
         ([CLOUD1], {"bridge": "tke0"}, ["overlay_device and overlay_bridge are both 'tke0'"]),
         ([CLOUD1], {"container_cidr": ["10.244.0.0/24"]}, ["10.244.0.0/24 has no room for one node"]),
@@ -154,3 +169,26 @@ def test_a_ledger_of_another_cluster_is_refused():
     first, _made = planned([CLOUD1])
     (problem,) = refusal([CLOUD1], first.text(), SETTINGS._replace(cluster="other"))
     assert "'demo', not to 'other'" in problem
+
+
+def test_reserved_ranges_are_never_handed_out_and_do_not_count():
+    settings = SETTINGS._replace(reserved=["10.244.0.0/25", "10.244.2.0/23"])
+    ledger, _made = planned([CLOUD1, CLOUD2, IDC1], settings=settings)
+    assert [held.segment for held in ledger.nodes.values()] == ["10.244.1.0/24", "10.244.4.0/24", "10.244.5.0/24"]
+    assert ledger.capacity()["max_nodes"] == 252
+    assert ledger.capacity()["free"] == 249
+
+
+def test_a_reserved_range_that_somebody_has_is_refused_with_his_name():
+    first, _made = planned([CLOUD1, IDC1])
+    (problem,) = refusal([CLOUD1, IDC1], first.text(), SETTINGS._replace(reserved=["10.244.1.0/24"]))
+    assert "node idc1 has 10.244.1.0/24, which lies in the reserved range 10.244.1.0/24" in problem
+
+
+def test_an_exhausted_pool_says_who_is_in_it_but_not_in_the_inventory():
+    small = SETTINGS._replace(container_cidr=["10.244.0.0/22"])
+    first, _made = planned([CLOUD1, IDC1], settings=small)
+    others = [Node(f"new{n}", ["idc"], f"192.168.2.{n}", 1450) for n in (1, 2)]
+    (problem,) = refusal([CLOUD1, *others], first.text(), small)
+    assert "3 segments of 256 addresses, 2 used (1 of them by nodes not named now: idc1) and 0 pending" in problem
+    assert "without one: new2" in problem

@@ -1,0 +1,128 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Malformed inventories: whatever a user writes, the answer is a plan or a message, never a traceback."""
+
+from __future__ import annotations
+
+import pytest
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ansible_collections.tke.overlay.plugins.action import node_cidr, plan
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._cluster import plan as planner
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.preflight import Node, Settings
+from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import settings_of
+
+NOW = "2026-01-02T03:04:05Z"
+GOOD = Settings("demo", ["10.244.0.0/16"], 256, 256)
+LEDGER = planner.assign(
+    GOOD, [Node("a", ["cloud"], "10.0.1.1", 1500), Node("b", ["idc"], "10.0.1.2", 1500)], None, "/ledger", NOW
+).text()
+
+WORDS = [
+    *("10.244.0.0/16", "10.244.0.0/15", "10.244.1.0/24", "10.244.1.1/24", "10.0.0.0/8", "0.0.0.0/0", "fd00::/8"),
+    *("10.0.1.1", "10.0.1.2", "::1", "127.0.0.1", "255.255.255.255", "10.0.1", "010.1.1.1"),
+    *("256", "-1", "0", "1e9", "99999999999999999999999", "true", "tke0", "lo", ".", "..", "demo", "a", "b", "idc"),
+]
+# Not infinity: ansible-core's own check of an integer ends in a traceback there, before any code of ours.
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.integers(-2, 70000),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(max_size=8),
+    st.sampled_from(WORDS),
+)
+ANYTHING = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=6,
+)
+HOST = st.dictionaries(
+    st.sampled_from(["overlay_underlay_ip", "overlay_underlay_mtu", "overlay_pod_cidr", "ansible_host"]),
+    ANYTHING,
+    max_size=4,
+)
+NAMES = st.lists(st.sampled_from(["a", "b", "c", "d e", "", "x" * 300, "\u00fc", "10.0.0.1"]), max_size=4, unique=True)
+
+
+def answer(options, given, nodes_of):
+    """The ledger's new text, or the message."""
+    validated = ArgumentSpecValidator(options).validate(given)
+    if validated.error_messages:
+        return "; ".join(validated.error_messages)
+    parameters = validated.validated_parameters
+    try:
+        cluster, nodes = settings_of(parameters), nodes_of(parameters)
+        ledger = planner.assign(cluster, nodes, LEDGER if cluster.cluster == "demo" else None, "/ledger", NOW)
+        planner.plan(cluster, nodes, ledger)
+        return ledger.text()
+    except Refusal as refusal:
+        return str(refusal) if all(problem.strip() for problem in refusal.problems) else ""
+
+
+@settings(max_examples=2500)
+@given(
+    st.fixed_dictionaries(
+        {
+            "ledger": st.just("/ledger"),
+            "cluster": st.one_of(st.just("demo"), ANYTHING),
+            "container_cidr": st.one_of(st.just("10.244.0.0/16"), ANYTHING),
+        },
+        optional=dict.fromkeys(
+            sorted(plan.ActionModule.options.keys() - {"ledger", "cluster", "container_cidr", "group"}), ANYTHING
+        ),
+    ),
+    st.dictionaries(st.sampled_from(["overlay_nodes", "cloud", "idc"]), NAMES),
+    st.data(),
+)
+def test_the_planner_answers_with_a_plan_or_a_message(given_, groups, data):
+    hostvars = {name: data.draw(HOST) for name in groups.get("overlay_nodes", [])}
+    assert answer(
+        plan.ActionModule.options,
+        given_,
+        lambda parameters: plan._nodes("overlay_nodes", {"groups": groups, "hostvars": hostvars}),
+    )
+
+
+@settings(max_examples=2500)
+@given(
+    st.fixed_dictionaries(
+        {"ledger": st.just("/ledger"), "cluster": st.just("demo"), "container_cidr": st.just(["10.244.0.0/16"])},
+        optional={
+            "nodes": st.lists(
+                st.one_of(
+                    ANYTHING,
+                    st.fixed_dictionaries({"name": SCALARS}, optional={"pod_cidr": ANYTHING, "underlay_ip": ANYTHING}),
+                ),
+                max_size=4,
+            ),
+            "max_pods_per_node": SCALARS,
+            "max_services": SCALARS,
+            "reserved": ANYTHING,
+        },
+    )
+)
+def test_node_cidr_answers_with_a_ledger_or_a_message(given_):
+    assert answer(node_cidr.ActionModule.options, given_, lambda parameters: node_cidr._nodes(parameters["nodes"]))
+
+
+def test_the_fuzzer_also_meets_what_is_right():
+    good = {
+        "ledger": "/ledger",
+        "cluster": "demo",
+        "container_cidr": "10.244.0.0/16",
+        "nodes": ["a", {"name": "c", "pod_cidr": "10.244.9.0/24"}],
+    }
+    text = answer(node_cidr.ActionModule.options, good, lambda parameters: node_cidr._nodes(parameters["nodes"]))
+    assert '"c": {"segment": "10.244.9.0/24"' in text
+
+
+def test_nodes_that_are_neither_names_nor_dicts_are_all_named():
+    with pytest.raises(Refusal) as caught:
+        node_cidr._nodes(["a", 7, {"nom": "b"}])
+    assert len(caught.value.problems) == 2
