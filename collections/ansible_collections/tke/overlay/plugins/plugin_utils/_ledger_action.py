@@ -51,7 +51,8 @@ class LedgerAction(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
         try:
             result.update(self.work(given, task_vars or {}))
         except Refusal as refusal:
-            raise AnsibleActionFail(str(refusal)) from refusal
+            # Returned, not raised: ansible-core 2.18 announces a traceback with every exception of an action.
+            result.update(failed=True, msg=str(refusal))
         return result
 
     def work(self, given: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
