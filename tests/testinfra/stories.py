@@ -66,6 +66,11 @@ def play(playbook: str, *arguments: str, inventories: Sequence[pathlib.Path] = (
     return Play(done.returncode, done.stdout)
 
 
+def joined(text: str) -> str:
+    """The text on one line, as Ansible breaks long messages into several."""
+    return " ".join(text.split())
+
+
 def site(*arguments: str, inventories: Sequence[pathlib.Path] = (INVENTORY,)) -> Play:
     """``ansible-playbook tke.overlay.site``, which must succeed."""
     done = play("tke.overlay.site", *arguments, inventories=inventories)

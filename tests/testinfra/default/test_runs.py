@@ -9,7 +9,7 @@ import re
 
 import pytest
 
-from stories import INVENTORY, LEDGER, NODES, lab, ledger, matrix, play, site, state, states
+from stories import INVENTORY, LEDGER, NODES, ROOT, joined, lab, ledger, matrix, play, site, state, states
 
 testinfra_hosts = ["local://"]
 
@@ -65,7 +65,7 @@ def test_an_inventory_that_lacks_a_node_keeps_it_as_a_peer_and_says_so(tmp_path)
     part.write_text(text.replace(f"{line}\n", ""))
     (tmp_path / "group_vars").symlink_to(INVENTORY.parent / "group_vars")
     done = site(inventories=(part,))
-    assert "kept as they are: idc2" in " ".join(done.text.split())
+    assert "kept as they are: idc2" in joined(done.text)
     assert done.changed() == set()
 
 
@@ -112,7 +112,7 @@ class TestRefusals:
         done = play("tke.overlay.site", *arguments)
         assert done.code != 0
         assert "Traceback" not in done.text
-        message = " ".join(done.text.split())
+        message = joined(done.text)
         for word in words:
             assert word in message
         assert done.changed() == set()
@@ -120,7 +120,7 @@ class TestRefusals:
     def test_a_pool_too_small_for_a_new_cluster_says_the_numbers(self, tmp_path):
         small = ("-e", f"overlay_ledger={tmp_path}/ledger.json", "-e", "overlay_container_cidr=10.244.0.0/22")
         done = play("tke.overlay.site", *small)
-        message = " ".join(done.text.split())
+        message = joined(done.text)
         assert "has 3 segments of 256 addresses, 0 used and 0 pending; without one: idc2" in message
         assert not (tmp_path / "ledger.json").exists()
 
@@ -131,7 +131,7 @@ class TestRefusals:
         text = broken.read_text()
         done = play("tke.overlay.site", "-e", f"overlay_ledger={broken}")
         assert done.code != 0
-        assert f"the ledger {broken} cannot be trusted" in " ".join(done.text.split())
+        assert f"the ledger {broken} cannot be trusted" in joined(done.text)
         assert broken.read_text() == text
 
     def test_a_program_on_the_port_is_named(self):
@@ -149,10 +149,34 @@ class TestRefusals:
         try:
             lab("exec", "cloud1", "--", "sh", "-c", "until ss -Hlun sport = :4789 | grep -q .; do sleep 0.05; done")
             done = play("tke.overlay.site", "--limit", "cloud1", "-e", "overlay_port=4789")
-            message = " ".join(done.text.split())
+            message = joined(done.text)
             assert 'UDP port 4789 (overlay_port) is taken by "python3",pid=' in message.replace("\\", "")
         finally:
             lab("exec", "cloud1", "--", "systemctl", "stop", "port-holder")
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_preflight_contacts_no_host_and_says_how_long_the_pool_lasts():
+    done = play("tke.overlay.preflight", "-vvv")
+    assert done.code == 0, done.text
+    assert "SSH: EXEC" not in done.text
+    assert "255 nodes of 253 Pods: 4 used, 251 free; node 256 needs a further container CIDR" in joined(done.text)
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_preflight_finds_what_the_site_playbook_would_refuse():
+    done = play("tke.overlay.preflight", "-e", "overlay_reserved=10.244.1.0/24", "-e", "overlay_vni=0")
+    assert done.code != 0
+    assert "node cloud2 has 10.244.1.0/24, which lies in the reserved range" in joined(done.text)
+    assert "overlay_vni is 0" in joined(done.text)
+
+
+def test_the_example_inventory_can_be_planned_as_it_stands():
+    example = ROOT / "inventories/example/hosts.yml"
+    done = play("tke.overlay.preflight", "--diff", inventories=(example,))
+    assert done.code == 0, done.text
+    assert "+node idc2 10.244.3.0/24 underlay 192.168.1.12 mtu 1450" in done.text
+    assert not (example.parent / "overlay-ledger.json").exists()
 
 
 @pytest.mark.usefixtures("unchanged")
