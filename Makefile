@@ -88,7 +88,7 @@ format: $(STAMP) ## let ruff put the Python code in shape
 	@ruff format $(PYTHON_FILES)
 
 types: $(STAMP) ## mypy --strict on floors 1-5 and on the lab
-	@mypy $(COLLECTION)/plugins/module_utils tests/lab/tkelab tests/lab/demo.py tests/testinfra/stories.py tests/bench tests/tools
+	@mypy $(COLLECTION)/plugins/module_utils tests/lab/tkelab tests/lab/demo.py tests/stores/members.py tests/testinfra/stories.py tests/bench tests/tools
 
 # ansible-test keeps downloads and environments below HOME: it gets one of its own, inside .cache.
 SANITY_HOME := $(CURDIR)/.cache/home
@@ -100,8 +100,8 @@ sanity: $(STAMP) ## every sanity test of ansible-test on the collection
 		$(ANSIBLE_TEST) --python $$version --test compile --test import; \
 	done
 
-UNIT_TESTS := $(COLLECTION)/tests/unit tests/kernel tests/lab/tests/test_lab.py
-unit: $(STAMP) ## pytest: units, floor 5 on the real kernel in a namespace of its own, the lab
+UNIT_TESTS := $(COLLECTION)/tests/unit tests/kernel tests/stores tests/lab/tests/test_lab.py
+unit: $(STAMP) ## pytest: units, floor 5 on the real kernel, the stores on a real etcd, the lab
 	@pytest $(PYTEST_ARGS) $(UNIT_TESTS)
 
 # --- the lab: real hosts on this machine ---

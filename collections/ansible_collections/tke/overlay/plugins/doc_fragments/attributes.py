@@ -35,6 +35,7 @@ attributes:
     platforms: the controller
 requirements:
   - netaddr (on the controller)
+  - etcd3gw (on the controller; for a ledger in etcd only)
 """
 
     HOST = r"""

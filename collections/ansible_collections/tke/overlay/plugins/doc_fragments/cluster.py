@@ -13,7 +13,8 @@ class ModuleDocFragment:
 options:
   ledger:
     description:
-      - Where the ledger is kept, as a path on the controller. It is created by the first run.
+      - Where the ledger is kept, as a path on the controller or as C(etcd://host:2379,host:2379/prefix) (C(etcds://)
+        for TLS). It is created by the first run.
       - Keep it beside the inventory, under version control; it is the only record of who has which segment.
     type: str
     required: true

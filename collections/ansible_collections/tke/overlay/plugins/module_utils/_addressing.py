@@ -25,6 +25,7 @@ This module travels to managed hosts: standard library only, Python 3.8 syntax.
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 import typing as t
 
@@ -33,6 +34,14 @@ PLAN_SCHEMA = 1
 
 ROUTE_PROTOCOL = 84
 """Marks the routes that are ours; not in iproute2's ``rt_protos``, and not Calico's 80."""
+
+DEVICE_NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.-]{1,15}")
+"""A link's name. The kernel allows more, but an iproute2 batch takes quotes and ``#`` for its own."""
+
+DEVICE_NAME_RULE = "a device name has 1 to 15 letters, digits, '_', '-' and '.'"
+
+MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}")
+"""A unicast MAC address, in lower case."""
 
 OVERHEAD = {4: 50, 6: 70}
 """Bytes VXLAN adds on an underlay of this IP version: IP (20 or 40) + UDP 8 + VXLAN 8 + inner Ethernet 14."""
@@ -133,9 +142,10 @@ def fleet_text(peers: t.Iterable[Peer]) -> str:
 def parse_fleet(text: str) -> dict[str, Peer]:
     """The inverse of :func:`fleet_text`, keyed by node name.
 
-    :raises Refusal: a line has not exactly three words, or a name appears twice.
+    :raises Refusal: a line has not exactly three words, or a name or a segment appears twice.
     """
     fleet: dict[str, Peer] = {}
+    owners: dict[str, str] = {}
     problems = []
     for number, line in enumerate(text.splitlines(), 1):
         words = line.split()
@@ -145,6 +155,9 @@ def parse_fleet(text: str) -> dict[str, Peer]:
             problems.append(f"line {number} of the fleet names {words[0]!r} a second time")
         else:
             fleet[words[0]] = Peer(*words)
+            owner = owners.setdefault(words[1], words[0])
+            if owner != words[0]:
+                problems.append(f"line {number} of the fleet gives {words[0]!r} the segment of {owner!r}, {words[1]}")
     if problems:
         raise Refusal(*problems)
     return fleet

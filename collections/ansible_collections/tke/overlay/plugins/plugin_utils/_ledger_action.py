@@ -15,7 +15,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
 from ansible_collections.tke.overlay.plugins.module_utils._cluster import ledger as ledgers
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.preflight import HAS_NETADDR, Settings
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.store import open_store
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.store import Store, newest_good, open_store
 
 CLUSTER_OPTIONS: dict[str, t.Any] = {
     "ledger": {"type": "str", "required": True},
@@ -47,12 +47,14 @@ class LedgerAction(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
                 f"the Python of this controller has no netaddr: run '{sys.executable} -m pip install netaddr'"
             )
         result: dict[str, t.Any] = super().run(tmp, task_vars)
-        _validation, given = self.validate_argument_spec(argument_spec=self.options)
         try:
+            _validation, given = self.validate_argument_spec(argument_spec=self.options)
             result.update(self.work(given, task_vars or {}))
         except Refusal as refusal:
             # Returned, not raised: ansible-core 2.18 announces a traceback with every exception of an action.
             result.update(failed=True, msg=str(refusal))
+        except OverflowError:  # ansible-core's own check of a whole number does not expect infinity
+            result.update(failed=True, msg="an option that is a whole number was given as infinity")
         return result
 
     def work(self, given: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -62,11 +64,14 @@ class LedgerAction(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
     def change_ledger(self, place: str, change: Change) -> tuple[ledgers.Ledger, dict[str, t.Any]]:
         """The ledger after the change, and ``changed`` and ``diff`` of the result. Check mode writes nothing."""
         store = open_store(place)
-        now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        time = now()
         seen: list[tuple[str | None, ledgers.Ledger, str]] = []
 
         def changed_text(text: str | None) -> str:
-            ledger = change(text, store.where, now)
+            try:
+                ledger = change(text, store.where, time)
+            except Refusal as refusal:
+                raise with_a_way_out(refusal, text, store) from None
             seen.append((text, ledger, ledger.text()))
             return seen[-1][2]
 
@@ -84,6 +89,24 @@ class LedgerAction(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
                 "after": ledger.summary(),
             }
         return ledger, result
+
+
+def now() -> str:
+    """The time as the ledger notes it: UTC, ISO 8601."""
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def with_a_way_out(refusal: Refusal, text: str | None, store: Store) -> Refusal:
+    """The refusal to work with this text of the store; where the text is broken, with the version to put back."""
+    if text is None or not ledgers.is_broken(text):
+        return refusal
+    good = newest_good(store)
+    way = (
+        "there is no good previous version beside it"
+        if good is None
+        else f"the newest good previous version is {good.name}, and this puts it back: {good.restore}"
+    )
+    return Refusal(*refusal.problems[:-1], f"{refusal.problems[-1]}; {way}")
 
 
 def settings_of(given: t.Mapping[str, t.Any]) -> Settings:

@@ -19,6 +19,7 @@ import json
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.mark import insist_on_life
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.pool import (
     Capacity,
     CyclicAllocator,
@@ -87,9 +88,9 @@ class Ledger:
             and pool.segment_size == mine.segment_size
             and pool.services == mine.services
         )
-        if not grown and (self.nodes or self.pending):
+        if not grown and (self.nodes or self.awaited()):
             holders = ", ".join(f"{name} {held.segment}" for name, held in sorted(self.nodes.items()))
-            waiting = ", ".join(f"{segment} of {wait.node}" for segment, wait in sorted(self.pending.items()))
+            waiting = ", ".join(f"{segment} of {wait.node}" for segment, wait in sorted(self.awaited().items()))
             raise Refusal(
                 f"the ledger of cluster {self.cluster} was made for {_describe(mine)}, and the inventory asks for "
                 f"{_describe(pool)}: only appending a container CIDR is possible while segments are in use. "
@@ -104,6 +105,8 @@ class Ledger:
         ]
         if holders_of_reserved:
             raise Refusal(*holders_of_reserved)
+        if not grown:  # nobody has a segment, so there is nothing that the old cursor could protect
+            self.cursor, self.pending = 0, {}
         self.pool = pool
 
     def assign(self, requests: t.Sequence[Request], now: str) -> list[str]:
@@ -174,7 +177,8 @@ class Ledger:
 
     def capacity(self) -> Capacity:
         """How many nodes fit, are there, and may still come."""
-        return self.pool.capacity(used=len(self.nodes), pending=len(self.awaited()))
+        kept_back = [segment for segment in self.awaited() if self.pool.number(segment) not in self.pool.reserved]
+        return self.pool.capacity(used=len(self.nodes), pending=len(kept_back))
 
     def awaited(self) -> dict[str, Pending]:
         """The released segments that some host has yet to drop."""
@@ -251,8 +255,6 @@ class Ledger:
 
     def _allocator(self) -> CyclicAllocator:
         allocator = CyclicAllocator(self.pool.size, self.cursor)
-        for number in self.pool.reserved:
-            allocator.occupy(number)
         for held in self.nodes.values():
             allocator.occupy(self.pool.number(held.segment))
         for segment, waiting in self.pending.items():
@@ -260,6 +262,8 @@ class Ledger:
                 allocator.occupy(self.pool.number(segment))
             else:
                 allocator.rest(self.pool.number(segment))
+        for number in self.pool.reserved:  # last, as a resting segment may have been reserved since
+            allocator.occupy(number)
         return allocator
 
     def summary(self) -> str:
@@ -301,22 +305,28 @@ class Ledger:
         return f'{body} "checksum": "{_checksum(body)}"\n}}\n'
 
 
-def parse(text: str, where: str, cluster: str) -> Ledger:
+class Broken(Refusal):
+    """A text that is not what was written; a previous version may help."""
+
+
+def parse(text: str, where: str, cluster: str | None) -> Ledger:
     """The ledger that :meth:`Ledger.text` wrote.
 
     :param where: names the ledger in errors.
-    :param cluster: the cluster it must belong to.
-    :raises Refusal: torn, edited, of a later schema, or of another cluster.
+    :param cluster: the cluster it must belong to; ``None``: any.
+    :raises Broken: torn or edited.
+    :raises Refusal: moved elsewhere, of a later schema, or of another cluster.
     """
+    insist_on_life(text, where)
     document = _document(text, where)
-    if document["cluster"] != cluster:
+    if cluster is not None and document["cluster"] != cluster:
         raise Refusal(
             f"the ledger {where} belongs to cluster {document['cluster']!r}, not to {cluster!r}: "
             f"set overlay_cluster or overlay_ledger so that they match"
         )
     try:
         ledger = Ledger(
-            cluster=cluster,
+            cluster=document["cluster"],
             pool=Pool(document["container_cidr"], document["max_pods_per_node"], document["max_services"]),
             cursor=document["cursor"],
             nodes={name: Assignment(**held) for name, held in document["nodes"].items()},
@@ -325,8 +335,19 @@ def parse(text: str, where: str, cluster: str) -> Ledger:
         )
         _insist_on_single_holders(ledger)
     except (KeyError, TypeError, ValueError) as error:
-        raise Refusal(_broken(where, f"its content contradicts itself ({error})")) from error
+        raise Broken(_broken(where, f"its content contradicts itself ({error})")) from error
     return ledger
+
+
+def is_broken(text: str) -> bool:
+    """Whether :func:`parse` would find this text torn or edited."""
+    try:
+        parse(text, "", None)
+    except Broken:
+        return True
+    except Refusal:
+        return False
+    return False
 
 
 def _document(text: str, where: str) -> dict[str, t.Any]:
@@ -334,7 +355,7 @@ def _document(text: str, where: str) -> dict[str, t.Any]:
         document = json.loads(text)
         schema = document["schema"]
     except (ValueError, KeyError, TypeError) as error:
-        raise Refusal(_broken(where, f"it is not the JSON document that was written ({error})")) from error
+        raise Broken(_broken(where, f"it is not the JSON document that was written ({error})")) from error
     if schema != SCHEMA:
         raise Refusal(
             f"the ledger {where} has schema {schema!r}, and this release knows only {SCHEMA}: "
@@ -342,7 +363,7 @@ def _document(text: str, where: str) -> dict[str, t.Any]:
         )
     body, mark, _rest = text.rpartition(' "checksum": ')
     if not mark or document.get("checksum") != _checksum(body):
-        raise Refusal(_broken(where, "its checksum does not fit, so it was edited or only partly written"))
+        raise Broken(_broken(where, "its checksum does not fit, so it was edited or only partly written"))
     return t.cast(t.Dict[str, t.Any], document)
 
 

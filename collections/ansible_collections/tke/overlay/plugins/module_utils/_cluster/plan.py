@@ -53,17 +53,29 @@ def assign(settings: Settings, nodes: t.Sequence[Node], ledger_text: str | None,
     :param now: UTC, ISO 8601; noted beside what is new.
     :raises Refusal: every conflict there is, all at once.
     """
-    problems = [*preflight.problems_of_cluster(settings), *preflight.problems_of_nodes(nodes, settings)]
-    problems += preflight.problems_of_sites(nodes, settings)
+    problems = [*preflight.problems_of_cluster(settings), *preflight.problems_of_sites(nodes, settings)]
     try:
         ledger = load_or_create(settings, ledger_text, where)
-        problems += _problems_with_orphans(nodes, ledger)
+    except Refusal as refusal:
+        raise Refusal(*problems, *preflight.problems_of_nodes(nodes, settings), *refusal.problems) from None
+    problems += preflight.problems_of_nodes(nodes, settings, _orphans(nodes, ledger))
+    try:
         ledger.assign([_request(node) for node in nodes], now)
     except Refusal as refusal:
-        raise Refusal(*problems, *refusal.problems) from None
+        problems += refusal.problems
     if problems:
         raise Refusal(*problems)
     return ledger
+
+
+def _orphans(nodes: t.Sequence[Node], ledger: Ledger) -> list[Node]:
+    """What the ledger knows and the inventory lacks, as the inventory would describe it."""
+    present = {node.name for node in nodes}
+    return [
+        Node(name, underlay_ip=held.underlay, underlay_mtu=held.underlay_mtu)
+        for name, held in sorted(ledger.nodes.items())
+        if name not in present
+    ]
 
 
 def plan(settings: Settings, nodes: t.Sequence[Node], ledger: Ledger) -> Plan:
@@ -76,7 +88,7 @@ def plan(settings: Settings, nodes: t.Sequence[Node], ledger: Ledger) -> Plan:
     known = [(name, held) for name, held in ledger.nodes.items() if held.underlay]
     peers = [Peer(name, held.segment, held.underlay) for name, held in known if held.underlay]
     mtus = [(held.underlay, held.underlay_mtu) for _name, held in known if held.underlay and held.underlay_mtu]
-    orphans = sorted(set(ledger.nodes) - {node.name for node in nodes})
+    orphans = [node.name for node in _orphans(nodes, ledger)]
     document = NodeDocument(
         schema=PLAN_SCHEMA,
         cluster=ledger.cluster,
@@ -117,25 +129,18 @@ def _request(node: Node) -> ledgers.Request:
     )
 
 
-def _problems_with_orphans(nodes: t.Sequence[Node], ledger: Ledger) -> t.Iterator[str]:
-    """A machine that comes back under a new name must not be a peer twice."""
-    present = {node.name for node in nodes}
-    orphans = {held.underlay: name for name, held in ledger.nodes.items() if name not in present and held.underlay}
-    for node in nodes:
-        orphan = orphans.get(str(preflight.numeric_address(node.underlay_ip)))
-        if orphan is not None:
-            yield (
-                f"node {node.name} has the underlay address {node.underlay_ip} of node {orphan}, which is in "
-                f"the ledger but not in the inventory: release {orphan} first, or put it back"
-            )
-
-
 def _warnings(nodes: t.Sequence[Node], ledger: Ledger, orphans: t.Sequence[str]) -> list[str]:
     warnings = list(ledger.pool.warnings)
     if orphans:
         warnings.append(
             f"in the ledger but not in the inventory, so kept as they are: {', '.join(orphans)} "
             f"(to give their segments back, release them)"
+        )
+    unknown = [name for name, held in sorted(ledger.nodes.items()) if not held.underlay]
+    if unknown:
+        warnings.append(
+            f"no underlay address is known of {', '.join(unknown)}, so no other node can reach their Pods: "
+            f"put them into the inventory"
         )
     if preflight.lacks_idc(nodes):
         warnings.append(f"{preflight.ONLY_CLOUD} (overlay_require_idc makes this an error)")

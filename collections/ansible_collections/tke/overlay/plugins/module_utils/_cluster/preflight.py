@@ -20,13 +20,18 @@ except ImportError:  # ansible-test imports every module_utils without it; plugi
 else:
     HAS_NETADDR = True
 
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import LEAST_MTU, OVERHEAD, overlay_mtu
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
+    DEVICE_NAME,
+    DEVICE_NAME_RULE,
+    LEAST_MTU,
+    OVERHEAD,
+    overlay_mtu,
+)
 
 SITES = ("cloud", "idc")
 
 ONLY_CLOUD = "there are only cloud nodes, and this mode is meant for clusters that have IDC nodes too"
 
-_DEVICE_NAME = re.compile(r"[^\s/:%]{1,15}")
 _NODE_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 
 
@@ -67,8 +72,8 @@ def problems_of_cluster(settings: Settings) -> t.Iterator[str]:
     if not settings.cluster.strip():
         yield "overlay_cluster is empty: give the cluster a name, by which its ledger is known"
     for variable, name in (("overlay_device", settings.device), ("overlay_bridge", settings.bridge)):
-        if not _DEVICE_NAME.fullmatch(name) or name in (".", ".."):
-            yield f"{variable} is {name!r}: a device name has 1 to 15 characters, without space, '/', ':' and '%'"
+        if not DEVICE_NAME.fullmatch(name):
+            yield f"{variable} is {name!r}: {DEVICE_NAME_RULE}"
     if settings.device == settings.bridge:
         yield f"overlay_device and overlay_bridge are both {settings.device!r}: give them two names"
     if not 1 <= settings.vni < 1 << 24:
@@ -111,8 +116,11 @@ def problems_of_sites(nodes: t.Sequence[Node], settings: Settings) -> t.Iterator
         yield f"{ONLY_CLOUD}: add a host to group idc, or unset overlay_require_idc"
 
 
-def problems_of_nodes(nodes: t.Sequence[Node], settings: Settings) -> t.Iterator[str]:
-    """What is wrong with each node's variables, and between them."""
+def problems_of_nodes(nodes: t.Sequence[Node], settings: Settings, orphans: t.Sequence[Node] = ()) -> t.Iterator[str]:
+    """What is wrong with each node's variables, and between them.
+
+    :param orphans: nodes that only the ledger knows. They stay peers, so they can be in the way as well.
+    """
     container = _parsed(settings.container_cidr)
     for node in nodes:
         yield from _problems_of_name_and_site(node)
@@ -120,12 +128,14 @@ def problems_of_nodes(nodes: t.Sequence[Node], settings: Settings) -> t.Iterator
         yield from _problems_of_mtu(node)
         if node.pod_cidr not in (None, "") and not isinstance(node.pod_cidr, str):
             yield f"node {node.name}: overlay_pod_cidr {node.pod_cidr!r} is not a segment such as 10.244.3.0/24"
-    yield from _problems_between(nodes)
+    for node in orphans:
+        yield from _problems_of_underlay(node, container)
+    yield from _problems_between(nodes, orphans)
 
 
 def _problems_of_name_and_site(node: Node) -> t.Iterator[str]:
     if not _NODE_NAME.fullmatch(node.name):
-        yield f"node {node.name!r}: a name has letters, digits, '.', '_' and '-' only"
+        yield f"node {node.name!r}: a name has letters, digits, '.', '_' and '-', with a letter or digit at both ends"
     if node.sites is not None and len(node.sites) != 1:
         where = f"in {' and '.join(node.sites)}" if node.sites else f"in none of {' and '.join(SITES)}"
         yield f"node {node.name} is {where}: put it in exactly one of these groups"
@@ -168,9 +178,10 @@ def _problems_of_mtu(node: Node) -> t.Iterator[str]:
         yield f"node {node.name}: overlay_underlay_mtu {mtu} is more than an IP packet can have (65535)"
 
 
-def _problems_between(nodes: t.Sequence[Node]) -> t.Iterator[str]:
+def _problems_between(nodes: t.Sequence[Node], orphans: t.Sequence[Node]) -> t.Iterator[str]:
     holders: dict[netaddr.IPAddress, list[str]] = collections.defaultdict(list)
-    for node in nodes:
+    absent = {node.name for node in orphans}
+    for node in [*nodes, *orphans]:
         address = numeric_address(node.underlay_ip)
         if address is not None:
             holders[address].append(node.name)
@@ -178,12 +189,19 @@ def _problems_between(nodes: t.Sequence[Node]) -> t.Iterator[str]:
         if len(names) > 1:
             yield (
                 f"nodes {', '.join(names)} all have the underlay address {address} (overlay_underlay_ip): "
-                f"each needs its own"
+                f"each needs its own{_how_to_release([name for name in names if name in absent])}"
             )
     versions = {address.version: names[0] for address, names in holders.items()}
     if len(versions) > 1:
         both = " and ".join(f"IPv{version} (as {name})" for version, name in sorted(versions.items()))
         yield f"the underlay is of {both}: one overlay needs one IP version underneath"
+
+
+def _how_to_release(orphans: t.Sequence[str]) -> str:
+    if not orphans:
+        return ""
+    names = ", ".join(orphans)
+    return f" ({names} is in the ledger but not in the inventory: release {names} first, or put it back)"
 
 
 def numeric_address(given: t.Any) -> netaddr.IPAddress | None:

@@ -74,10 +74,13 @@ def test_the_fleet_travels_as_one_line_per_node_in_the_order_of_segments():
 
 def test_a_torn_fleet_is_refused_with_every_bad_line():
     with pytest.raises(Refusal) as caught:
-        parse_fleet("a 10.244.0.0/24 10.0.0.1\nb 10.244.1.0/24\na 10.244.2.0/24 10.0.0.2\n")
-    assert len(caught.value.problems) == 2
+        parse_fleet(
+            "a 10.244.0.0/24 10.0.0.1\nb 10.244.1.0/24 10.0.0.2 x\na 10.244.2.0/24 10.0.0.2\nc 10.244.0.0/24 10.0.0.3\n"
+        )
+    assert len(caught.value.problems) == 3
     assert "line 2" in caught.value.problems[0]
     assert "'a' a second time" in caught.value.problems[1]
+    assert "'c' the segment of 'a', 10.244.0.0/24" in caught.value.problems[2]
 
 
 def test_one_problem_reads_as_a_sentence_and_several_as_a_list():

@@ -19,11 +19,19 @@ FLOORS = {
     "_cluster.pool": 2,
     "_cluster.ledger": 3,
     "_cluster.store": 3,
+    "_cluster.store_base": 3,
+    "_cluster.store_file": 3,
+    "_cluster.store_etcd": 3,
+    "_cluster.etcd_client": 3,
+    "_cluster.etcd_url": 3,
+    "_cluster.mark": 3,
+    "_cluster.move": 3,
     "_cluster.preflight": 4,
     "_cluster.plan": 4,
     "_host.tables": 5,
     "_host.files": 5,
     "_host.cni": 5,
+    "_host.bridge": 5,
     "_host.fdb": 5,
     "_host.neighbor": 5,
     "_host.route": 5,
@@ -32,7 +40,12 @@ FLOORS = {
     "_host.node": 5,
     "_module": 6,
 }
-THIRD_PARTY = {"_cluster.pool": {"netaddr"}, "_cluster.preflight": {"netaddr"}, "_cluster.plan": {"netaddr"}}
+THIRD_PARTY = {
+    "_cluster.pool": {"netaddr"},
+    "_cluster.preflight": {"netaddr"},
+    "_cluster.plan": {"netaddr"},
+    "_cluster.etcd_client": {"etcd3gw", "urllib3"},
+}
 
 
 def modules():

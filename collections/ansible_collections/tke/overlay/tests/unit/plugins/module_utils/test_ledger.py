@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import Ledger, Request, parse
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import Ledger, Pending, Request, parse
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.pool import Pool
 
 NOW = "2026-01-02T03:04:05Z"
@@ -170,6 +170,86 @@ def test_any_other_change_of_a_pool_in_use_is_refused_with_who_is_in_the_way(cid
     assert empty.pool.cidrs == cidrs
 
 
+def test_with_nobody_in_it_the_pool_can_change_and_the_cursor_begins_anew():
+    ledger = ledger_of("a", "b", "c")
+    ledger.assign([Request("p", pod_cidr="10.0.0.192/27")], NOW)
+    ledger.release(["a", "b", "c", "p"], [], NOW)
+    assert ledger.pending, "the last one rests"
+    ledger.adopt_pool(Pool(["10.9.0.0/26"], 32, 32))
+    assert ledger.cursor == 0
+    assert ledger.pending == {}
+    assert parse(ledger.text(), "here", "demo").summary().count("\n") == 3
+
+
+def test_a_released_segment_that_is_awaited_keeps_the_pool_as_it_is():
+    ledger = ledger_of("a")
+    ledger.release(["a"], ["b"], NOW)
+    with pytest.raises(Refusal, match=r"In the way: no node; released but pending: 10\.0\.0\.0/27 of a"):
+        ledger.adopt_pool(Pool(["10.9.0.0/26"], 32, 32))
+
+
+def test_the_cursor_that_has_gone_round_is_kept():
+    ledger = ledger_of("a", "b", "c", cidrs=["10.0.0.0/25"])
+    ledger.release(["a", "b", "c"], [], NOW)
+    ledger = parse(ledger.text(), "here", "demo")
+    ledger.assign([Request("d")], NOW)
+    ledger = parse(ledger.text(), "here", "demo")
+    ledger.release(["d"], [], NOW)
+    ledger.assign([Request("e")], NOW)
+    assert segments(ledger) == {"e": "10.0.0.32/27"}
+
+
+def test_a_reserved_segment_is_never_handed_out_even_when_it_rests():
+    ledger = ledger_of("a")
+    ledger.assign([Request("p", pod_cidr="10.0.0.64/27")], NOW)
+    ledger.release(["p"], [], NOW)
+    ledger.adopt_pool(Pool(["10.0.0.0/24"], 32, 32, reserved=["10.0.0.64/27"]))
+    with pytest.raises(Refusal, match="6 segments of 32 addresses"):
+        ledger.assign([Request(f"n{number}") for number in range(7)], NOW)
+    ledger.assign([Request(f"n{number}") for number in range(5)], NOW)
+    assert "10.0.0.64/27" not in segments(ledger).values()
+    assert ledger.capacity()["free"] == 0
+
+
+def test_a_segment_both_awaited_and_reserved_counts_once():
+    ledger = ledger_of("a")
+    ledger.release(["a"], ["b"], NOW)
+    ledger.adopt_pool(Pool(["10.0.0.0/24"], 32, 32, reserved=["10.0.0.0/27"]))
+    assert ledger.capacity()["free"] == ledger.capacity()["max_nodes"] == 6
+
+
+def test_what_was_pending_is_still_so_after_an_assignment_that_failed():
+    ledger = ledger_of("a", "b", cidrs=["10.0.0.0/25"])
+    ledger.release(["b"], [], NOW)
+    ledger.pending["10.0.0.32/27"] = ledger.pending.get("10.0.0.32/27") or Pending("b", NOW, [], True)
+    before = ledger.text()
+    with pytest.raises(Refusal, match="exhausted"):
+        ledger.assign([Request("p", "10.0.0.32/27"), Request("c"), Request("d")], NOW)
+    assert ledger.text() == before
+
+
+def test_a_resting_segment_may_be_chosen_by_hand():
+    ledger = ledger_of("a")
+    ledger.assign([Request("p", pod_cidr="10.0.0.64/27")], NOW)
+    ledger.release(["p"], [], NOW)
+    ledger.assign([Request("q", pod_cidr="10.0.0.64/27")], NOW)
+    assert segments(ledger)["q"] == "10.0.0.64/27"
+    assert not ledger.pending
+
+
+def test_a_node_given_twice_is_named():
+    with pytest.raises(Refusal, match="node x is given twice"):
+        ledger_of().assign([Request("x"), Request("x")], NOW)
+
+
+def test_a_new_underlay_and_mtu_are_noted():
+    ledger = ledger_of("a")
+    ledger.assign([Request("a", underlay="10.9.9.9", underlay_mtu=1400)], NOW)
+    ledger.assign([Request("a", underlay="10.9.9.8", underlay_mtu=1300)], NOW)
+    ledger.assign([Request("a")], NOW)
+    assert ledger.nodes["a"][1:3] == ("10.9.9.8", 1300)
+
+
 def test_the_text_has_a_line_per_node_in_the_order_of_names():
     lines = ledger_of("b", "a").text().splitlines()
     rows = [line for line in lines if '"segment"' in line]
@@ -201,6 +281,10 @@ def test_a_ledger_with_a_right_checksum_and_two_holders_is_refused():
     ledger = ledger_of("a", "b")
     ledger.nodes["b"] = ledger.nodes["a"]
     with pytest.raises(Refusal, match="is held by a and by b"):
+        parse(ledger.text(), "/some/where", "demo")
+    ledger = ledger_of("a")
+    ledger.pending["10.0.0.0/27"] = Pending("gone", NOW, ["x"], False)
+    with pytest.raises(Refusal, match="is held by a and by pending of gone"):
         parse(ledger.text(), "/some/where", "demo")
 
 

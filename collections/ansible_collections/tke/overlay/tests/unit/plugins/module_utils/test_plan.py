@@ -159,6 +159,29 @@ def test_a_machine_that_comes_back_under_a_new_name_must_not_be_a_peer_twice():
         assert word in problem
 
 
+@pytest.mark.parametrize(
+    ("orphan", "settings", "words"),
+    [
+        ("192.168.1.11", {"container_cidr": ["10.244.0.0/16", "192.168.0.0/20"]}, ["idc1", "192.168.0.0/20"]),
+        ("2001:db8::11", {}, ["IPv4 (as cloud1)", "IPv6 (as idc1)"]),
+    ],
+)
+def test_a_node_that_only_the_ledger_knows_can_be_in_the_way(orphan, settings, words):
+    idc = IDC1._replace(underlay_ip=orphan)
+    alone = SETTINGS._replace(networks={})
+    first, _made = planned([idc], settings=alone)
+    text = "\n".join(refusal([CLOUD1], first.text(), alone._replace(**settings)))
+    for word in words:
+        assert word in text
+
+
+def test_a_node_without_a_known_underlay_is_told():
+    ledger = assign(SETTINGS, [Node("adopted", pod_cidr="10.244.9.0/24")], None, "/ledger", NOW)
+    _ledger, made = planned([CLOUD1, IDC1], ledger.text())
+    assert "adopted" not in parse_fleet(made.document["fleet"])
+    assert any("no underlay address is known of adopted" in warning for warning in made.warnings)
+
+
 def test_a_broken_ledger_is_refused():
     first, _made = planned([CLOUD1])
     (problem,) = refusal([CLOUD1], first.text()[:-20])

@@ -86,6 +86,7 @@ def test_an_alien_segment_is_an_error_with_its_name(segment, words):
         (["10.0.0.0/16", "10.0.128.0/17"], 256, 256, ["10.0.128.0/17 overlaps container CIDR 10.0.0.0/16"]),
         (["10.0.0.0/24"], 256, 256, ["no room for one node", "256 addresses - 256 for services leave 0"]),
         (["10.0.0.0/16", "10.9.0.0/25"], 256, 256, ["10.9.0.0/25 has no room for one node"]),
+        (["10.0.0.0/16"], 256, 5, ["max services is 5"]),
         (["10.0.0.0/16"], 3, 4, ["max Pods per node is 3", "max services is 4"]),
         (["10.0.0.0/16"], -1, 256, ["max Pods per node is -1"]),
         (["11.0.0.0/24"], 256, 256, ["not private", "no room for one node"]),

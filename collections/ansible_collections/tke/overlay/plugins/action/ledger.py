@@ -1,0 +1,41 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Action of the module ledger; its documentation stands in plugins/modules/ledger.py."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.move import carry_out, look
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.store import open_store
+from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import LedgerAction, facts_of, now
+
+
+class ActionModule(LedgerAction):
+    """Moves a ledger to another place."""
+
+    options: t.ClassVar[dict[str, t.Any]] = {
+        "src": {"type": "str", "required": True},
+        "dest": {"type": "str", "required": True},
+        "cluster": {"type": "str"},
+    }
+
+    def work(self, given: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
+        """Looks at both places, then moves."""
+        source, target = open_store(given["src"]), open_store(given["dest"])
+        move = look(source, target, given["cluster"])
+        if not self._task.check_mode:
+            carry_out(move, now())
+        result = {"changed": not move.finished, "src": source.where, "dest": target.where, **facts_of(move.ledger)}
+        if self._task.diff and result["changed"]:
+            summary = move.ledger.summary()
+            result["diff"] = [
+                {**_header(source.where), "before": summary, "after": f"moved to {target.where}\n"},
+                {**_header(target.where), "before": summary if move.copied else "", "after": summary},
+            ]
+        return result
+
+
+def _header(where: str) -> dict[str, str]:
+    return {"before_header": where, "after_header": where}

@@ -1,0 +1,158 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Lookup of the ledger."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+name: ledger
+short_description: Reads the ledger, the record of which node has which segment
+version_added: 0.1.0
+description:
+  - Reads the ledger from its file or from etcd, and returns it, or what a JMESPath expression finds in it.
+  - Nothing is locked and nothing is changed. A ledger that is torn, edited, of another cluster or moved elsewhere is an
+    error.
+author:
+  - tke.overlay contributors (@tke-overlay)
+requirements:
+  - netaddr (on the controller)
+  - jmespath (on the controller; with a query only)
+  - etcd3gw (on the controller; for a ledger in etcd only)
+options:
+  _terms:
+    description:
+      - JMESPath expressions; each yields one result.
+      - Without any, and without O(query), the result is the whole document, without its checksum.
+    type: list
+    elements: str
+  query:
+    description: A JMESPath expression, the same as a single term.
+    type: str
+  ledger:
+    description:
+      - Where the ledger is kept, as a path on the controller or as C(etcd://host:2379,host:2379/prefix).
+      - The default is C(overlay-ledger.json) beside the inventory.
+    type: str
+    vars:
+      - name: overlay_ledger
+  cluster:
+    description: The identity of the cluster. A ledger of another cluster is an error. Without it, any is read.
+    type: str
+    vars:
+      - name: overlay_cluster
+seealso:
+  - module: tke.overlay.ledger
+"""
+
+EXAMPLES = r"""
+- name: The segment of one node
+  ansible.builtin.debug:
+    msg: "{{ lookup('tke.overlay.ledger', query='nodes.cloud1.segment') }}"
+
+- name: The segment of a node whose name has a dot or a dash
+  ansible.builtin.debug:
+    msg: "{{ lookup('tke.overlay.ledger', query='nodes.\"cloud-2.example.com\".segment') }}"
+
+- name: How many nodes there are, and where they are
+  ansible.builtin.debug:
+    msg: "{{ query('tke.overlay.ledger', 'length(nodes)', 'nodes.*.underlay') }}"
+
+- name: Another cluster's segments
+  ansible.builtin.debug:
+    msg: "{{ lookup('tke.overlay.ledger', query='nodes.*.segment', ledger='/srv/other.json', cluster='other') }}"
+
+- name: The whole document
+  ansible.builtin.set_fact:
+    ledger: "{{ lookup('tke.overlay.ledger') }}"
+"""
+
+RETURN = r"""
+_raw:
+  description:
+    - One element per expression, or the whole document.
+    - "Its keys: C(cluster), C(container_cidr), C(service_cidr), C(max_pods_per_node), C(max_services), C(cursor),
+      C(nodes), C(pending), C(vips) and C(schema)."
+  type: list
+  elements: raw
+  sample: [10.244.0.0/24]
+"""
+
+import json
+import os
+import sys
+import typing as t
+
+from ansible.errors import AnsibleLookupError
+from ansible.plugins.lookup import LookupBase
+
+try:
+    import jmespath
+except ImportError:
+    HAS_JMESPATH = False
+else:
+    HAS_JMESPATH = True
+
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._cluster import ledger as ledgers
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.preflight import HAS_NETADDR
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.store import open_store
+from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import with_a_way_out
+
+DEFAULT_NAME = "overlay-ledger.json"
+
+
+class LookupModule(LookupBase):  # type: ignore[misc]  # ansible-core is not typed
+    """Reads the ledger."""
+
+    def run(self, terms: list[t.Any], variables: dict[str, t.Any] | None = None, **kwargs: t.Any) -> list[t.Any]:
+        """One result per query."""
+        self.set_options(var_options=variables, direct=kwargs)
+        queries = [str(term) for term in terms] + [query for query in [self.get_option("query")] if query]
+        _insist_on_libraries(with_jmespath=bool(queries))
+        cluster = self._templar.template(self.get_option("cluster"))
+        try:
+            document = _document(self._place(variables or {}), None if cluster is None else str(cluster))
+        except Refusal as refusal:
+            raise AnsibleLookupError(str(refusal)) from refusal
+        return [_found(query, document) for query in queries] or [document]
+
+    def _place(self, variables: dict[str, t.Any]) -> str:
+        place = self._templar.template(self.get_option("ledger"))
+        if place:
+            return str(place)
+        if "inventory_dir" not in variables:
+            # Of a host that is not in the inventory, such as an implicit localhost.
+            raise AnsibleLookupError("the ledger beside the inventory is none of this host's: set overlay_ledger")
+        return os.path.join(str(variables["inventory_dir"]), DEFAULT_NAME)
+
+
+def _insist_on_libraries(with_jmespath: bool) -> None:
+    wanted = {"netaddr": HAS_NETADDR, "jmespath": HAS_JMESPATH or not with_jmespath}
+    missing = " ".join(name for name, there in wanted.items() if not there)
+    if missing:
+        raise AnsibleLookupError(
+            f"the Python of this controller has no {missing}: run '{sys.executable} -m pip install {missing}'"
+        )
+
+
+def _document(place: str, cluster: str | None) -> dict[str, t.Any]:
+    store = open_store(place)
+    text = store.read()
+    if text is None:
+        raise Refusal(f"there is no ledger at {store.where} yet: the first run of tke.overlay.site makes it")
+    try:
+        ledgers.parse(text, store.where, cluster)
+    except Refusal as refusal:
+        raise with_a_way_out(refusal, text, store) from None
+    document: dict[str, t.Any] = json.loads(text)
+    del document["checksum"]
+    return document
+
+
+def _found(query: str, document: dict[str, t.Any]) -> t.Any:
+    try:
+        return jmespath.search(query, document)
+    except jmespath.exceptions.JMESPathError as error:
+        raise AnsibleLookupError(f"the query {query!r} is no JMESPath that fits: {error}") from error

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, tke.overlay contributors
+"""Members of a real etcd, in a network namespace of their own with the tests inside it."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+CLONE_NEWNET = 0x40000000
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+NAMES = ("one", "two", "three")
+# A port of its own each, for clients and for the other members, all on the namespace's loopback.
+CLIENT_PORTS = {"one": 2379, "two": 3379, "three": 4379, "single": 5379}
+PEER_PORTS = {name: port + 1 for name, port in CLIENT_PORTS.items()}
+
+
+def _call(name: str, *arguments: int) -> None:
+    if getattr(LIBC, name)(*arguments) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+@contextlib.contextmanager
+def namespace() -> Iterator[None]:
+    """This process and what it starts are in a fresh network namespace, of which only the loopback is up."""
+    home = os.open("/proc/self/ns/net", os.O_RDONLY)
+    _call("unshare", CLONE_NEWNET)
+    try:
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+        yield
+    finally:
+        _call("setns", home, CLONE_NEWNET)
+        os.close(home)
+
+
+def until(condition: Callable[[], T], seconds: float = 20.0) -> T:
+    """Waits for it, and returns what it gives."""
+    end = time.monotonic() + seconds
+    while True:
+        result = condition()
+        if result:
+            return result
+        assert time.monotonic() < end, f"not within {seconds} s: {condition}"
+        time.sleep(0.02)
+
+
+class Etcd:
+    """Members of one etcd, each a process that can be killed, started again, and cut off."""
+
+    def __init__(
+        self,
+        directory: pathlib.Path,
+        names: Sequence[str] = NAMES,
+        tls: Sequence[str] = (),
+        scheme: str = "http",
+        host: str = "127.0.0.1",
+    ) -> None:
+        self.directory, self.names, self.tls = directory, names, list(tls)
+        self.scheme, self.host = scheme, host
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, name: str) -> None:
+        client = f"{self.scheme}://{self.host}:{CLIENT_PORTS[name]}"
+        peers = {other: f"http://{self.host}:{PEER_PORTS[other]}" for other in self.names}
+        arguments = {
+            "name": name,
+            "data-dir": str(self.directory / name),
+            "listen-client-urls": client,
+            "advertise-client-urls": client,
+            "listen-peer-urls": peers[name],
+            "initial-advertise-peer-urls": peers[name],
+            "initial-cluster": ",".join(f"{other}={url}" for other, url in peers.items()),
+            "heartbeat-interval": "50",
+            "election-timeout": "500",
+            "snapshot-count": "500",
+            "quota-backend-bytes": str(4 << 30),
+            "logger": "zap",
+            "log-level": "error",
+        }
+        # Appended to: a member that is started again must not wipe out why it ended.
+        with (self.directory / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                # A member ends with the tests, also where these are killed.
+                [
+                    "setpriv",
+                    "--pdeathsig",
+                    "KILL",
+                    "etcd",
+                    *(f"--{key}={value}" for key, value in arguments.items()),
+                    *self.tls,
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={"PATH": os.environ["PATH"]},
+            )
+
+    def kill(self, name: str) -> None:
+        process = self.processes.pop(name)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+    def stop(self) -> None:
+        for name in list(self.processes):
+            self.kill(name)
+
+    def mend(self) -> None:
+        """All members run, nothing is cut, nothing is kept, and there is a leader."""
+        subprocess.run(["nft", "flush", "ruleset"], check=True)  # of this namespace
+        for name in self.names:
+            if name not in self.processes:
+                self.start(name)
+        until(lambda: all(self.status(name) for name in self.names))
+        self.post("/kv/deleterange", {"key": "AA==", "range_end": "AA=="})
+
+    def post(self, path: str, payload: dict[str, Any], name: str | None = None) -> dict[str, Any]:
+        port = CLIENT_PORTS[name or self.names[0]]
+        request = urllib.request.Request(
+            f"http://{self.host}:{port}/v3{path}", json.dumps(payload).encode(), {"Content-Type": "application/json"}
+        )
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(request, timeout=10) as answer:
+            document: dict[str, Any] = json.load(answer)
+            return document
+
+    def status(self, name: str) -> dict[str, Any] | None:
+        """What the member says of itself, or None where it does not answer or knows no leader."""
+        try:
+            status = self.post("/maintenance/status", {}, name)
+            self.post("/kv/range", {"key": "AA=="}, name)  # which only a cluster with a leader answers
+        except (OSError, urllib.error.URLError):
+            return None
+        return status if status.get("leader") else None
+
+    def leader(self) -> str:
+        """The name of the member that leads."""
+
+        def who() -> str | None:
+            for name in self.names:
+                status = self.status(name)
+                if status and status["leader"] == status["header"]["member_id"]:
+                    return name
+            return None
+
+        return until(who) or ""
+
+    def cut(self, name: str) -> None:
+        """From here on nobody reaches the member as a client; among themselves the members still talk."""
+        rules = f"""
+        table inet cut {{
+            chain input {{
+                type filter hook input priority 0
+                tcp dport {CLIENT_PORTS[name]} drop
+                tcp sport {CLIENT_PORTS[name]} drop
+            }}
+        }}"""
+        subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)
+
+    def compact(self) -> None:
+        """Forgets the history of all keys, as a real etcd is told to do by itself."""
+        revision = self.post("/kv/range", {"key": "AA=="})["header"]["revision"]
+        with contextlib.suppress(urllib.error.HTTPError):  # somebody else has
+            self.post("/kv/compaction", {"revision": revision})
+
+    def url(self, prefix: str = "demo", names: Sequence[str] | None = None) -> str:
+        hosts = ",".join(f"{self.host}:{CLIENT_PORTS[name]}" for name in names or self.names)
+        return f"etcd://{hosts}/{prefix}"

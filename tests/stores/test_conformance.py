@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, tke.overlay contributors
+"""What every store promises, asked of each of them; etcd is a real one of three members."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+
+import pytest
+
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.store import open_store
+
+FORK = multiprocessing.get_context("fork")
+
+ODD_TEXTS = [
+    "",
+    "{}",
+    "\r\n a\r b\n\n",
+    "no newline at the end",
+    "Gr\u00fc\u00dfe \U0001f600 \u2028 \x00\x1b",
+    "H4sI, which is what a compressed value begins with",
+    "{" + "0123456789abcdef" * 40_000 + "}\n",  # more than etcd keeps as it is
+]
+
+
+@pytest.fixture(params=["file", "etcd"])
+def place(request, tmp_path):
+    """A place where no ledger is yet."""
+    if request.param == "file":
+        return str(tmp_path / "ledger.json")
+    return request.getfixturevalue("etcd").url()
+
+
+def test_there_is_nothing_before_the_first_write(place):
+    store = open_store(place)
+    assert store.read() is None
+    assert store.previous() == []
+
+
+def test_what_one_writes_another_reads(place):
+    open_store(place).transact(lambda text: f"{text} one")
+    open_store(place).transact(lambda text: f"{text} two")
+    assert open_store(place).read() == "None one two"
+
+
+@pytest.mark.parametrize("text", ODD_TEXTS, ids=range(len(ODD_TEXTS)))
+def test_a_text_comes_back_byte_for_byte(place, text):
+    open_store(place).transact(lambda _none: text)
+    open_store(place).transact(lambda present: present)
+    assert open_store(place).read() == text
+    open_store(place).transact(lambda _text: "next")
+    assert [version.text for version in open_store(place).previous()] == [text]
+
+
+def test_a_change_that_raises_leaves_all_as_it_was(place):
+    store = open_store(place)
+    for text in "one", "two":
+        store.transact(lambda _text, text=text: text)
+    before = store.previous()
+
+    def fail(text):
+        raise Refusal(f"no, not {text}")
+
+    with pytest.raises(Refusal, match="no, not two"):
+        store.transact(fail)
+    assert store.read() == "two"
+    assert store.previous() == before
+    store.transact(lambda text: "three")
+
+
+def test_an_error_of_the_change_itself_comes_through_as_it_is(place):
+    with pytest.raises(FileNotFoundError, match="the change's own"):
+        open_store(place).transact(lambda text: (_ for _ in ()).throw(FileNotFoundError("the change's own")))
+    assert open_store(place).read() is None
+
+
+def test_no_change_writes_nothing(place):
+    store = open_store(place)
+    for text in "one", "two":
+        store.transact(lambda _text, text=text: text)
+    before = store.previous()
+    store.transact(lambda text: text)
+    assert store.read() == "two"
+    assert store.previous() == before
+
+
+def test_the_three_versions_before_stay_newest_first(place):
+    store = open_store(place)
+    for number in range(12):
+        store.transact(lambda text, number=number: str(number))
+        kept = [version.text for version in open_store(place).previous()]
+        assert kept == [str(other) for other in range(number - 1, max(-1, number - 4), -1)]
+
+
+def test_a_store_is_named_in_what_it_says(place):
+    assert open_store(place).where == place
+
+
+def _append(place, worker, count):
+    for number in range(count):
+        open_store(place).transact(lambda text, number=number: f"{text or ''}{worker}.{number}\n")
+
+
+def test_writers_at_the_same_time_lose_nothing(place):
+    workers = [FORK.Process(target=_append, args=(place, worker, 12)) for worker in range(8)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+        assert worker.exitcode == 0
+    lines = open_store(place).read().splitlines()
+    assert sorted(lines) == sorted(f"{worker}.{number}" for worker in range(8) for number in range(12))
+    for worker in range(8):
+        assert [line for line in lines if line.startswith(f"{worker}.")] == [f"{worker}.{n}" for n in range(12)]
+
+
+def test_a_writer_that_comes_between_is_not_overwritten(place):
+    """The one is in the middle of its change when the other writes, or tries to."""
+    other = threading.Thread(target=lambda: open_store(place).transact(lambda text: f"{text or ''} other"))
+    calls = []
+
+    def change(text):
+        calls.append(text)
+        if len(calls) == 1:
+            other.start()
+            other.join(timeout=0.5)  # a store that locks makes it wait, one that compares lets it go first
+        return f"{text or ''} one"
+
+    open_store(place).transact(change)
+    other.join()
+    assert sorted(open_store(place).read().split()) == ["one", "other"]

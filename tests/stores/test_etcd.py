@@ -1,0 +1,550 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, tke.overlay contributors
+"""The ledger in etcd while members die, answers are lost and the network is cut."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import re
+import socket
+import subprocess
+import threading
+import time
+
+import pytest
+
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._cluster import etcd_client
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.store import Doubt, open_store
+from members import CLIENT_PORTS, Etcd, until
+
+
+def append(word):
+    return lambda text: f"{text or ''}{word}\n"
+
+
+class Writer:
+    """Writes one word after the other in a thread, until it is stopped."""
+
+    def __init__(self, url):
+        self.url, self.done, self.errors = url, [], []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._write)
+
+    def _write(self):
+        store = open_store(self.url)
+        for number in itertools.count():
+            if self._stop.is_set():
+                return
+            try:
+                store.transact(append(number))
+                self.done.append(str(number))
+            except Refusal as refusal:
+                self.errors.append(refusal)
+                return
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exception):
+        self._stop.set()
+        self._thread.join()
+
+    def goes_on(self):
+        """Waits for some more writes."""
+        enough = len(self.done) + 10
+        until(lambda: self.errors or len(self.done) >= enough)
+        assert not self.errors
+
+
+# --- members that die, and a network that is cut ---
+
+
+@pytest.mark.parametrize("which", ["leader", "follower"])
+def test_one_member_killed_in_the_middle_of_writes(etcd, which):
+    leader = etcd.leader()
+    victim = leader if which == "leader" else next(name for name in etcd.names if name != leader)
+    with Writer(etcd.url()) as writer:
+        writer.goes_on()
+        etcd.kill(victim)
+        writer.goes_on()
+        etcd.start(victim)
+        until(lambda: etcd.status(victim))
+        writer.goes_on()
+    assert not writer.errors
+    assert open_store(etcd.url()).read().split() == writer.done
+
+
+def test_the_controller_cut_from_the_leader_in_the_middle_of_writes(etcd, monkeypatch):
+    monkeypatch.setattr(etcd_client, "TIMEOUT", 1.0)
+    leader = etcd.leader()
+    others = [name for name in etcd.names if name != leader]
+    with Writer(etcd.url(names=[leader, *others])) as writer:
+        writer.goes_on()
+        etcd.cut(leader)
+        writer.goes_on()
+    assert not writer.errors
+    assert open_store(etcd.url(names=others)).read().split() == writer.done
+
+
+def test_without_a_majority_nothing_is_written_and_afterwards_all_goes_on(etcd, monkeypatch):
+    monkeypatch.setattr(etcd_client, "TIMEOUT", 1.0)
+    monkeypatch.setattr(etcd_client, "PAUSES", (0.0, 0.1))
+    open_store(etcd.url()).transact(append("one"))
+    etcd.kill("two")
+    etcd.kill("three")
+    with pytest.raises(Refusal) as caught:
+        open_store(etcd.url()).transact(append("two"))
+    assert "127.0.0.1:2379: no answer within 1 s" in str(caught.value)
+    assert "127.0.0.1:3379: Connection refused" in str(caught.value)
+    assert "127.0.0.1:4379: Connection refused" in str(caught.value)
+    assert "nothing was changed" in str(caught.value)
+    for name in "two", "three":
+        etcd.start(name)
+    until(lambda: all(etcd.status(name) for name in etcd.names))
+    open_store(etcd.url()).transact(append("three"))
+    assert open_store(etcd.url()).read() == "one\nthree\n"
+
+
+def test_nobody_there_is_one_sentence_with_every_end_point_and_its_reason(etcd, monkeypatch):
+    monkeypatch.setattr(etcd_client, "PAUSES", (0.0, 0.1))
+    with pytest.raises(Refusal) as caught:
+        open_store("etcd://127.0.0.1:1,[::1]:1,nowhere.invalid/demo").read()
+    assert str(caught.value).startswith(
+        "the ledger etcd://127.0.0.1:1,[::1]:1,nowhere.invalid:2379/demo cannot be reached (127.0.0.1:1: Connection "
+        "refused; [::1]:1: Connection refused; nowhere.invalid:2379: "
+    )
+    assert type(caught.value) is Refusal
+
+
+# --- answers that are lost ---
+
+
+class Proxy:
+    """Stands between the store and a member, and does to each write what ``plan`` says.
+
+    ``lose``: passes it on and loses the answer; ``drop``: does not pass it on;
+    ``late``: passes it on only after ``release`` was set, and loses the answer;
+    a number: answers with this HTTP status, and does not pass it on; ``full``:
+    answers as an etcd does whose disk is full; ``body ...``: answers with that
+    body; ``pass``: all in order. After the last: ``pass``.
+    """
+
+    def __init__(self, port, plan=(), meanwhile=lambda: None):
+        self.port, self.plan, self.meanwhile = port, list(plan), meanwhile
+        self.release = threading.Event()
+        self.late_done = threading.Event()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self.writes = 0
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_exception):
+        self.release.set()
+        self._listener.shutdown(socket.SHUT_RDWR)  # which ends an accept() under way, as close() does not
+        self._listener.close()
+        self._thread.join()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                client, _address = self._listener.accept()
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client):
+        with contextlib.suppress(OSError), client, socket.create_connection(("127.0.0.1", self.port)) as member:
+            while self._one_request(client, member):
+                pass
+
+    def _one_request(self, client, member):
+        request = _message(client)
+        if not request:
+            return False
+        fate = "pass"
+        if b"request_put" in request:
+            self.writes += 1
+            fate = self.plan.pop(0) if self.plan else "pass"
+        if isinstance(fate, int) or fate.startswith("body "):
+            status = f"{fate} Bad" if isinstance(fate, int) else "200 OK"
+            body = "" if isinstance(fate, int) else fate[5:]
+            client.sendall(f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+            return True
+        if fate == "full":
+            body = '{"error": "etcdserver: mvcc: database space exceeded", "code": 8}'
+            client.sendall(f"HTTP/1.1 429 Full\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+            return True
+        if fate == "late":
+            threading.Thread(target=self._late, args=(request,), daemon=True).start()
+            return False
+        if fate == "drop":
+            return False
+        member.sendall(request)
+        answer = _message(member)
+        if fate == "lose":
+            self.meanwhile()
+            return False
+        client.sendall(answer)
+        return True
+
+    def _late(self, request):
+        self.release.wait()
+        with socket.create_connection(("127.0.0.1", self.port)) as member:
+            member.sendall(request)
+            _message(member)
+        self.late_done.set()
+
+
+def _message(connection):
+    """One whole HTTP message."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        part = connection.recv(65536)
+        if not part:
+            return b""
+        data += part
+    head, _mark, body = data.partition(b"\r\n\r\n")
+    length = re.search(rb"(?i)content-length: (\d+)", head)
+
+    def whole():
+        return len(body) >= int(length[1]) if length else body.endswith(b"0\r\n\r\n")
+
+    while not whole():
+        part = connection.recv(65536)
+        if not part:
+            return b""
+        body += part
+    return head + b"\r\n\r\n" + body
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        ["lose"],
+        ["drop"],
+        ["lose", "lose"],
+        ["drop", "lose"],
+        ["lose", "drop", "lose"],
+        [500],
+        [503, "lose"],
+        ["body not JSON"],
+        ["body []"],
+        ["lose", 502],
+    ],
+    ids=str,
+)
+def test_a_write_whose_answer_is_lost_is_carried_out_exactly_once(etcd, plan, monkeypatch):
+    monkeypatch.setattr(etcd_client, "PAUSES", (0.0, 0.1, 0.1, 0.1))
+    with Proxy(CLIENT_PORTS["one"], plan) as proxy:
+        store = open_store(f"etcd://{proxy.address}/demo")
+        for word in "one", "two", "three":
+            store.transact(append(word))
+        assert proxy.writes == 3 + len(plan)
+    assert open_store(etcd.url()).read() == "one\ntwo\nthree\n"
+    assert [version.text for version in open_store(etcd.url()).previous()] == ["one\ntwo\n", "one\n"]
+
+
+def test_a_lost_answer_is_asked_for_at_the_next_end_point(etcd):
+    with Proxy(CLIENT_PORTS["one"], ["lose"]) as proxy:
+        open_store(f"etcd://{proxy.address},127.0.0.1:{CLIENT_PORTS['two']}/demo").transact(append("one"))
+        assert proxy.writes == 1
+    assert open_store(etcd.url()).read() == "one\n"
+
+
+def test_a_lost_answer_is_told_from_a_lost_race(etcd):
+    """The answer is lost, and another writer comes before the question: the write was carried out, once."""
+
+    def others():
+        for number in range(5):
+            open_store(etcd.url()).transact(append(f"other {number}"))
+
+    with Proxy(CLIENT_PORTS["one"], ["lose"], meanwhile=others) as proxy:
+        open_store(f"etcd://{proxy.address}/demo").transact(append("mine"))
+    words = open_store(etcd.url()).read().splitlines()
+    assert words == ["mine", *(f"other {number}" for number in range(5))]
+
+
+def test_a_write_that_never_arrived_and_lost_the_race_is_done_anew(etcd):
+    open_store(etcd.url()).transact(append("first"))
+    dropped = threading.Event()
+
+    def change(text):
+        if not dropped.is_set():
+            dropped.set()
+            open_store(etcd.url()).transact(append("other"))
+        return f"{text}mine\n"
+
+    with Proxy(CLIENT_PORTS["one"], ["drop"]) as proxy:
+        open_store(f"etcd://{proxy.address}/demo").transact(change)
+    assert open_store(etcd.url()).read() == "first\nother\nmine\n"
+
+
+def test_a_write_that_arrives_late_does_nothing_more(etcd):
+    with Proxy(CLIENT_PORTS["one"], ["late"]) as proxy:
+        store = open_store(f"etcd://{proxy.address}/demo")
+        store.transact(append("one"))
+        store.transact(append("two"))
+        proxy.release.set()
+        assert proxy.late_done.wait(10)
+        assert store.read() == "one\ntwo\n"
+
+
+def test_too_many_writes_since_the_lost_answer_are_a_doubt_and_not_a_guess(etcd):
+    def others():
+        store = open_store(etcd.url())
+        for number in range(70):
+            store.transact(append(number))
+
+    with Proxy(CLIENT_PORTS["one"], ["lose"], meanwhile=others) as proxy, pytest.raises(Doubt, match="carried out or"):
+        open_store(f"etcd://{proxy.address}/demo").transact(append("mine"))
+
+
+def test_if_nobody_can_be_asked_what_became_of_a_write_it_says_so(etcd, monkeypatch):
+    monkeypatch.setattr(etcd_client, "PAUSES", (0.0, 0.1))
+    with Proxy(CLIENT_PORTS["one"], ["lose", "drop"]) as proxy, pytest.raises(Doubt, match="may have been written"):
+        open_store(f"etcd://{proxy.address}/demo").transact(append("one"))
+    assert open_store(etcd.url()).read() == "one\n"
+
+
+def test_a_full_etcd_is_refused_at_once_unless_a_write_before_may_have_been_carried_out(etcd, monkeypatch):
+    monkeypatch.setattr(etcd_client, "PAUSES", (0.0, 0.1))
+    with (
+        Proxy(CLIENT_PORTS["one"], ["full"]) as proxy,
+        pytest.raises(Refusal, match="compact and defragment") as caught,
+    ):
+        open_store(f"etcd://{proxy.address}/demo").transact(append("one"))
+    assert type(caught.value) is Refusal
+    with Proxy(CLIENT_PORTS["one"], ["lose", "full"]) as proxy, pytest.raises(Doubt, match="compact and defragment"):
+        open_store(f"etcd://{proxy.address}/demo").transact(append("one"))
+    assert open_store(etcd.url()).read() == "one\n"
+
+
+def test_a_member_that_does_not_answer_is_asked_once_and_then_last(etcd, monkeypatch):
+    monkeypatch.setattr(etcd_client, "TIMEOUT", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as dead:
+        store = open_store(f"etcd://127.0.0.1:{dead.getsockname()[1]},127.0.0.1:2379/demo")
+        for number in range(3):
+            store.transact(append(number))
+        dead.settimeout(0.1)
+        dead.accept()[0].close()
+        with pytest.raises(TimeoutError):
+            dead.accept()
+
+
+def test_a_read_whose_answers_are_lost_changed_nothing(etcd, monkeypatch):
+    monkeypatch.setattr(etcd_client, "PAUSES", (0.0, 0.1))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        monkeypatch.setattr(etcd_client, "TIMEOUT", 0.2)
+        with pytest.raises(Refusal, match=r"no answer within 0.2 s\); nothing was changed") as caught:
+            open_store(f"etcd://{address}/demo").read()
+    assert type(caught.value) is Refusal
+
+
+# --- refusals ---
+
+
+def test_others_that_always_come_first_end_in_one_sentence(etcd):
+    store = open_store(etcd.url())
+    store._patience = 0.3
+    other = open_store(etcd.url())
+
+    def change(text):
+        other.transact(append("other"))
+        return f"{text}mine\n"
+
+    with pytest.raises(Refusal, match=r"changed by others each time for 0\.3 s; nothing was changed by this run"):
+        store.transact(change)
+    assert "mine" not in other.read()
+
+
+@pytest.mark.parametrize(("size", "words"), [(1_200_000, "request is too large"), (3_000_000, "larger than max")])
+def test_a_ledger_that_etcd_does_not_take_is_refused_at_once_and_the_old_one_stays(etcd, size, words):
+    store = open_store(etcd.url())
+    store.transact(append("one"))
+    start = time.monotonic()
+    with pytest.raises(Refusal, match=f"{words}.*; nothing was changed; raise --max-request-bytes"):
+        store.transact(lambda text: os.urandom(size).hex())
+    assert time.monotonic() - start < 2
+    assert store.read() == "one\n"
+
+
+def test_a_value_that_is_none_of_ours_is_refused(etcd):
+    url = etcd.url()
+    for value in (b"\xff\xfe", b"H4sIAAAA"):
+        subprocess.run(["etcdctl", "put", "demo/ledger"], input=value, check=True, env=etcdctl())
+        with pytest.raises(Refusal, match=r"the ledger etcd://.*/demo cannot be read"):
+            open_store(url).read()
+
+
+def etcdctl():
+    return {"PATH": os.environ["PATH"], "ETCDCTL_API": "3", "ETCDCTL_ENDPOINTS": "127.0.0.1:2379"}
+
+
+# --- what an operator does with etcdctl ---
+
+
+@pytest.mark.parametrize("size", [10, 200_000])
+def test_a_previous_version_is_put_back_by_the_command_it_names(etcd, size):
+    store = open_store(etcd.url())
+    for letter in "abc":
+        store.transact(lambda text, letter=letter: "{" + letter * size + "}\n")
+    newest = store.previous()[0]
+    subprocess.run(["sh", "-c", newest.restore], check=True, env=etcdctl(), stdout=subprocess.DEVNULL)
+    assert store.read().strip() == "{" + "b" * size + "}"
+    store.transact(lambda text: "and on")
+    assert store.read() == "and on"
+
+
+def test_a_small_ledger_can_be_read_with_etcdctl_as_it_is(etcd):
+    open_store(etcd.url()).transact(lambda text: '{\n "schema": 1\n}')
+    out = subprocess.run(
+        ["etcdctl", "get", "--print-value-only", "demo/ledger"], check=True, env=etcdctl(), stdout=subprocess.PIPE
+    ).stdout
+    assert out == b'{\n "schema": 1\n}\n'
+
+
+def test_copies_of_an_operator_beside_the_ledger_stay(etcd):
+    store = open_store(etcd.url())
+    subprocess.run(
+        ["etcdctl", "put", "demo/ledger.before-the-move", "mine"],
+        check=True,
+        env=etcdctl(),
+        stdout=subprocess.DEVNULL,
+    )
+    for number in range(8):
+        store.transact(append(number))
+    assert len(store.previous()) == 3
+    assert etcd.post("/kv/range", {"key": "ZGVtby9sZWRnZXIuYmVmb3JlLXRoZS1tb3Zl"})["count"] == "1"
+
+
+# --- logins, TLS, IPv6: a member of its own each ---
+
+
+@pytest.fixture
+def single(three_members, tmp_path):
+    """Makes an etcd of one member, in the same namespace, and stops it in the end."""
+    with contextlib.ExitStack() as stack:
+
+        def make(**options):
+            one = Etcd(tmp_path, names=("single",), **options)
+            stack.callback(one.stop)
+            one.start("single")
+            return one
+
+        yield make
+
+
+def test_an_end_point_with_an_ipv6_address(single):
+    member = single(host="[::1]")
+    until(lambda: member.status("single"))
+    store = open_store("etcd://[::1]:5379/demo")
+    store.transact(append("one"))
+    assert store.read() == "one\n"
+    assert store.where == "etcd://[::1]:5379/demo"
+
+
+def test_a_user_logs_in_with_what_etcdctl_takes_and_is_told_when_that_is_wrong(single, monkeypatch, tmp_path):
+    member = single()
+    until(lambda: member.status("single"))
+    member.post("/auth/user/add", {"name": "root", "password": "r"}, "single")
+    member.post("/auth/user/add", {"name": "overlay", "password": "right"}, "single")
+    member.post("/auth/role/add", {"name": "demo"}, "single")
+    keys = {"permType": "READWRITE", "key": "ZGVtby8=", "range_end": "ZGVtbzA="}  # demo/ to demo0
+    member.post("/auth/role/grant", {"name": "demo", "perm": keys}, "single")
+    member.post("/auth/user/grant", {"user": "overlay", "role": "demo"}, "single")
+    member.post("/auth/user/grant", {"user": "root", "role": "root"}, "single")
+    member.post("/auth/enable", {}, "single")
+    url = "etcd://127.0.0.1:5379/demo"
+    with pytest.raises(Refusal, match="it wants a login: set ETCDCTL_USER"):
+        open_store(url).read()
+    monkeypatch.setenv("ETCDCTL_USER", "overlay:wrong")
+    with pytest.raises(Refusal, match="authentication failed") as caught:
+        open_store(url).read()
+    assert "wrong" not in str(caught.value)
+    monkeypatch.setenv("ETCDCTL_USER", "overlay")
+    monkeypatch.setenv("ETCDCTL_PASSWORD", "right")
+    store = open_store(url)
+    store.transact(append("one"))
+    with pytest.raises(Refusal, match="permission denied; nothing was changed"):
+        open_store("etcd://127.0.0.1:5379/other").transact(append("one"))
+    # A restarted member knows none of the logins that it gave out: the store logs in again.
+    member.kill("single")
+    member.start("single")
+    store.transact(append("two"))
+    monkeypatch.delenv("ETCDCTL_USER")
+    monkeypatch.delenv("ETCDCTL_PASSWORD")
+    (tmp_path / "password").write_text("right\n")
+    assert open_store(f"{url}?user=overlay&password_file={tmp_path}/password").read() == "one\ntwo\n"
+
+
+@pytest.fixture
+def certificates(tmp_path):
+    """A CA, and from it a certificate for 127.0.0.1 and one for a client."""
+
+    def openssl(*arguments):
+        subprocess.run(["openssl", *arguments], check=True, cwd=tmp_path, capture_output=True)
+
+    new = ["req", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    openssl(*new, "-x509", "-subj", "/CN=test CA", "-keyout", "ca.key", "-out", "ca.crt")
+    for name in "server", "client":
+        more = ["-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1"]
+        openssl(
+            *new, "-x509", "-CA", "ca.crt", "-CAkey", "ca.key", *more, "-keyout", f"{name}.key", "-out", f"{name}.crt"
+        )
+    return tmp_path
+
+
+def test_tls_with_certificates_of_both_sides(single, certificates, monkeypatch):
+    single(
+        scheme="https",
+        tls=[
+            f"--cert-file={certificates}/server.crt",
+            f"--key-file={certificates}/server.key",
+            f"--trusted-ca-file={certificates}/ca.crt",
+            "--client-cert-auth",
+        ],
+    )
+    url = "etcds://127.0.0.1:5379/demo"
+    monkeypatch.setenv("ETCDCTL_CACERT", f"{certificates}/ca.crt")
+    monkeypatch.setenv("ETCDCTL_CERT", f"{certificates}/client.crt")
+    monkeypatch.setenv("ETCDCTL_KEY", f"{certificates}/client.key")
+    store = open_store(url)
+
+    def answers():
+        with contextlib.suppress(Refusal):
+            store.transact(append("one"))
+            return True
+
+    until(answers)
+    assert store.read() == "one\n"
+    for name in "CERT", "KEY", "CACERT":
+        monkeypatch.delenv(f"ETCDCTL_{name}")
+    monkeypatch.setattr(etcd_client, "PAUSES", (0.0,))
+    with pytest.raises(Refusal, match="certificate verify failed"):
+        open_store(url).read()
+    with pytest.raises(Refusal, match="cannot be reached"):
+        open_store(f"{url}?cacert={certificates}/ca.crt").read()
+    parts = "&".join(
+        f"{name}={certificates}/{file}"
+        for name, file in (("cacert", "ca.crt"), ("cert", "client.crt"), ("key", "client.key"))
+    )
+    assert open_store(f"{url}?{parts}").read() == "one\n"
+
+
+def test_plain_http_where_tls_is_wanted_is_one_clear_error(etcd, monkeypatch):
+    monkeypatch.setattr(etcd_client, "PAUSES", (0.0,))
+    with pytest.raises(Refusal, match="cannot be reached"):
+        open_store("etcds://127.0.0.1:2379/demo").read()
+
+
+def test_a_service_that_is_no_etcd_is_one_clear_error(etcd, monkeypatch):
+    monkeypatch.setattr(etcd_client, "PAUSES", (0.0,))
+    with pytest.raises(Refusal, match="cannot be reached"):
+        open_store("etcd://127.0.0.1:2380/demo").read()  # where the members talk among themselves

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, tke.overlay contributors
+"""Many processes on one ledger, and processes that are killed at any instant: nothing is lost, nothing is doubled.
+
+With TKE_STORES=full in the environment every node is a write of its own and the killing goes on for a minute; that
+takes some minutes. Without, the nodes come in batches and the killing lasts a few seconds.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import threading
+import time
+
+import pytest
+
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import Ledger, Request, parse
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.pool import Pool
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.store import FileStore, open_store
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.store_etcd import EtcdStore
+
+FULL = os.environ.get("TKE_STORES") == "full"
+PROCESSES, NODES, BATCH = 16, 200, 1 if FULL else 40
+KILL_SECONDS, KILL_EVERY = 60.0 if FULL else 6.0, 0.05
+PATIENCE = 600.0  # seconds: this machine may have less to give than it takes
+NOW = "2026-01-02T03:04:05Z"
+FORK = multiprocessing.get_context("fork")
+
+
+@pytest.fixture(params=["file", "etcd"])
+def place(request, tmp_path):
+    """A place where no ledger is yet; in an etcd that is told now and then to forget its history."""
+    if request.param == "file":
+        yield str(tmp_path / "ledger.json")
+        return
+    etcd, done = request.getfixturevalue("etcd"), threading.Event()
+
+    def compact():
+        while not done.wait(2.0):
+            etcd.compact()
+
+    compacting = threading.Thread(target=compact)
+    compacting.start()
+    yield etcd.url()
+    done.set()
+    compacting.join()
+
+
+def opened(place):
+    return EtcdStore(place, PATIENCE) if "://" in place else FileStore(place, PATIENCE)
+
+
+def add(store, names):
+    """Gives these nodes their segments, as a run of the playbook does; returns them as they were written."""
+    written = []
+
+    def change(text):
+        ledger = parse(text, "here", "demo") if text else Ledger("demo", Pool(["10.0.0.0/8"], 256, 256))
+        ledger.assign([Request(name, underlay="10.1.2.3", underlay_mtu=1500) for name in names], NOW)
+        written[:] = [ledger.nodes[name].segment for name in names]
+        return ledger.text()
+
+    store.transact(change)
+    return written
+
+
+def nodes_of(place):
+    """All nodes with their segments. Loading refuses a ledger in which two have the same one."""
+    text = open_store(place).read()
+    ledger = parse(text, place, "demo") if text else Ledger("demo", Pool(["10.0.0.0/8"], 256, 256))
+    return {name: held.segment for name, held in ledger.nodes.items()}
+
+
+def _work(place, worker):
+    store = opened(place)
+    for first in range(0, NODES, BATCH):
+        add(store, [f"node-{worker}-{number}" for number in range(first, first + BATCH)])
+
+
+def test_sixteen_processes_give_3200_nodes_a_segment_each(place):
+    workers = [FORK.Process(target=_work, args=(place, worker)) for worker in range(PROCESSES)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+        assert worker.exitcode == 0
+    nodes = nodes_of(place)
+    assert set(nodes) == {f"node-{worker}-{number}" for worker in range(PROCESSES) for number in range(NODES)}
+    assert len(set(nodes.values())) == PROCESSES * NODES
+    assert len(open_store(place).previous()) == 3
+
+
+def _work_until_killed(place, worker, report):
+    store = opened(place)
+    descriptor = os.open(report, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    number = 0
+    while True:
+        name = f"node-{worker}-{number}"
+        (segment,) = add(store, [name])
+        os.write(descriptor, f"{name} {segment}\n".encode())  # one call: a line is there or not
+        number += 1
+
+
+def test_processes_killed_at_any_instant_lose_and_double_nothing(place, tmp_path, record_property):
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")  # shown when the test fails
+    chance, report = random.Random(seed), str(tmp_path / "report")
+    workers, born = {}, 0
+    begin = kill_at = time.monotonic()
+    while time.monotonic() < begin + KILL_SECONDS:
+        while len(workers) < PROCESSES // 2:
+            workers[born] = FORK.Process(target=_work_until_killed, args=(place, born, report))
+            workers[born].start()
+            born += 1
+        kill_at += KILL_EVERY
+        time.sleep(max(0.0, kill_at - time.monotonic()))  # what is waited for is the instant
+        victim = workers.pop(chance.choice(sorted(workers)))
+        assert victim.is_alive(), "a worker ended by itself"
+        victim.kill()
+        victim.join()
+        nodes_of(place)
+    for worker in workers.values():
+        worker.kill()
+        worker.join()
+
+    add(opened(place), ["after"])  # nothing is in the way of the next one
+    nodes = nodes_of(place)
+    del nodes["after"]
+    with open(report, encoding="ascii") as stream:
+        reported = dict(line.split() for line in stream)
+    assert reported.items() <= nodes.items(), "what was reported is there, as it was reported"
+    per_worker = {}
+    for name in reported:
+        worker = name.split("-")[1]
+        per_worker[worker] = per_worker.get(worker, 0) + 1
+    for name in nodes.keys() - reported.keys():
+        _node, worker, number = name.split("-")
+        assert int(number) == per_worker.get(worker, 0), f"only a worker's last node may be unreported, not {name}"
+    print(f"{born} processes, {len(nodes)} nodes, {len(nodes) - len(reported)} written and not reported")
+    assert born > 20
+    assert len(reported) > 20

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, tke.overlay contributors
+"""The ledger through Ansible: the playbook that moves it, the lookup, and the errors as a user sees them."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.store import open_store
+
+ROOT = pathlib.Path(__file__).parents[2]
+INVENTORY = """
+[cloud]
+cloud-1.example overlay_underlay_ip=10.0.1.11
+[idc]
+idc1 overlay_underlay_ip=192.168.1.11
+[overlay_nodes:children]
+cloud
+idc
+[overlay_nodes:vars]
+overlay_cluster=demo
+overlay_container_cidr=10.244.0.0/16
+place={{ inventory_dir }}
+overlay_ledger={{ place }}/overlay-ledger.json
+"""
+ONE_MORE = INVENTORY.replace("[idc]", "[idc]\nidc2 overlay_underlay_ip=192.168.1.12")
+
+
+class Controller:
+    """A directory with an inventory, and Ansible run on it."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        (directory / "hosts").write_text(INVENTORY)
+        self.file = str(directory / "overlay-ledger.json")
+
+    def run(self, playbook, *arguments, inventory="hosts", fails=False):
+        done = subprocess.run(
+            [sys.executable, "-m", "ansible", "playbook", "-i", inventory, playbook, *arguments],
+            cwd=self.directory,
+            env={
+                "PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}",
+                "HOME": str(self.directory),
+                "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"),
+                "ANSIBLE_NOCOLOR": "1",
+                "LC_ALL": "C.UTF-8",
+            },
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        out = done.stdout + done.stderr
+        assert (done.returncode != 0) == fails, out
+        assert "Traceback" not in out
+        return re.sub(r"\s+", " ", out)  # however wide Ansible thinks the terminal is
+
+    def plan(self, *arguments, fails=False):
+        play = "- {hosts: overlay_nodes, gather_facts: false, tasks: [{import_role: {name: tke.overlay.plan}}]}"
+        (self.directory / "plan.yml").write_text(play)
+        return self.run("plan.yml", *arguments, fails=fails)
+
+    def look(self, *expressions):
+        """What each expression yields on host idc1, or the error of it."""
+        tasks = [
+            {
+                "ansible.builtin.debug": {"msg": f"{{{{ {expression} }}}}"},
+                "register": f"r{number}",
+                "ignore_errors": True,
+            }
+            for number, expression in enumerate(expressions)
+        ]
+        all_of_them = ", ".join(f"r{number}.msg" for number in range(len(expressions)))
+        found = self.directory / "found"
+        tasks += [{"ansible.builtin.copy": {"content": f"{{{{ [{all_of_them}] | to_json }}}}", "dest": str(found)}}]
+        play = {"hosts": "idc1", "connection": "local", "gather_facts": False, "tasks": tasks}
+        (self.directory / "look.yml").write_text(json.dumps([play]))
+        self.run("look.yml", "-e", f"ansible_python_interpreter={sys.executable}")
+        return json.loads(found.read_text())
+
+
+@pytest.fixture
+def controller(tmp_path):
+    """With a ledger of two nodes in a file."""
+    controller = Controller(tmp_path)
+    controller.plan()
+    return controller
+
+
+def test_a_ledger_goes_to_etcd_and_back_byte_for_byte(controller, etcd):
+    text, url = open_store(controller.file).read(), etcd.url()
+    there, back = [], ["-e", f"overlay_ledger_from={url}", "-e", f"overlay_ledger_to={controller.file}"]
+    there += ["-e", f"overlay_ledger_to={url}"]
+
+    out = controller.run("tke.overlay.ledger", *there, "--check", "--diff")
+    assert "changed=1" in out
+    assert "node idc1 10.244.1.0/24" in out
+    assert (open_store(controller.file).read(), open_store(url).read()) == (text, None)
+
+    assert "changed=1" in controller.run("tke.overlay.ledger", *there)
+    assert open_store(url).read() == text
+    assert "changed=0" in controller.run("tke.overlay.ledger", *there)
+    assert f"was moved to {url}" in controller.plan(fails=True)
+    assert "changed=0" in controller.plan("-e", f"overlay_ledger={url}")
+
+    (controller.directory / "hosts").write_text(ONE_MORE)
+    controller.plan("-e", f"overlay_ledger={url}")
+    text = open_store(url).read()
+    assert "idc2" in text
+
+    assert "changed=1" in controller.run("tke.overlay.ledger", *back)
+    assert pathlib.Path(controller.file).read_text() == text
+    assert f"was moved to {controller.file}" in controller.plan("-e", f"overlay_ledger={url}", fails=True)
+    assert "changed=0" in controller.plan()
+
+
+def test_a_different_ledger_and_another_cluster_are_refused(controller):
+    other = ["-e", f"overlay_ledger={controller.directory}/other.json"]
+    controller.plan(*other, "-e", "overlay_container_cidr=10.99.0.0/16")
+    move = ["-e", f"overlay_ledger_to={controller.directory}/other.json"]
+    assert "never overwritten" in controller.run("tke.overlay.ledger", *move, fails=True)
+    move = ["-e", f"overlay_ledger_to={controller.directory}/new.json", "-e", "overlay_cluster=prod"]
+    assert "belongs to cluster 'demo', not to 'prod'" in controller.run("tke.overlay.ledger", *move, fails=True)
+
+
+def test_a_broken_ledger_names_the_version_to_put_back_and_that_one_works(controller):
+    (controller.directory / "hosts").write_text(ONE_MORE)
+    controller.plan()
+    text = open_store(controller.file).read()
+    pathlib.Path(controller.file).write_text(text.replace("10.244.1.0/24", "10.244.7.0/24"))
+    for out in controller.plan(fails=True), *controller.look("lookup('tke.overlay.ledger')"):
+        assert "its checksum does not fit" in out
+        restore = re.search(r"this puts it back: (cp \S+/\.overlay-ledger\.json\.000001 \S+/overlay-ledger\.json)", out)
+        assert restore, out
+    subprocess.run(restore[1].split(), check=True)
+    assert "changed=1" in controller.plan()
+
+
+def test_the_lookup_finds_what_is_asked_for_and_says_what_is_wrong(controller):
+    document = json.loads(open_store(controller.file).read())
+    del document["checksum"]
+    cases = [
+        ("lookup('tke.overlay.ledger')", document),
+        ("lookup('tke.overlay.ledger', query='nodes.idc1.segment')", "10.244.1.0/24"),
+        ("lookup('tke.overlay.ledger', query='nodes.\"cloud-1.example\".segment')", "10.244.0.0/24"),
+        ("query('tke.overlay.ledger', 'keys(nodes)', 'nodes.nobody')", [["cloud-1.example", "idc1"], None]),
+        ("query('tke.overlay.ledger', 'cursor', query='vips')", [2, {}]),
+    ]
+    assert controller.look(*(expression for expression, _expected in cases)) == [expected for _, expected in cases]
+
+    errors = [
+        ("query='nodes['", "the query 'nodes[' is no JMESPath that fits"),
+        ("query='items(nodes)'", "Unknown function: items()"),
+        ("cluster='prod'", "belongs to cluster 'demo', not to 'prod'"),
+        ("ledger='/nowhere/ledger'", "there is no ledger at /nowhere/ledger yet"),
+        ("ledger='consul://host/demo'", "a ledger is kept in a file"),
+        ("ledger='etcd://host:2379'", "it lacks the prefix of the keys"),
+    ]
+    found = controller.look(*(f"lookup('tke.overlay.ledger', {options})" for options, _words in errors))
+    for (_options, words), message in zip(errors, found, strict=True):
+        assert words in message
+
+
+def test_the_lookup_takes_its_place_from_options_variables_and_the_inventory(controller, etcd):
+    controller.run("tke.overlay.ledger", "-e", f"overlay_ledger_to={etcd.url()}")
+    ask = "lookup('tke.overlay.ledger', query='length(nodes)'%s)"
+    number, moved = controller.look(ask % f", ledger='{etcd.url()}'", ask % "")
+    assert number == 2
+    assert f"was moved to {etcd.url()}" in moved
+    for place, words in (f"overlay_ledger={etcd.url()}", 2), ("", f"was moved to {etcd.url()}"):
+        (controller.directory / "hosts").write_text(INVENTORY.replace(INVENTORY.splitlines()[-1], place))
+        (found,) = controller.look(ask % "")
+        assert found == words or words in found
+
+
+def test_what_lies_beside_the_ledger_is_no_inventory(tmp_path):
+    """Ansible reads every file of an inventory directory but the hidden ones."""
+    store = open_store(str(tmp_path / "ledger.json"))
+    for number in range(4):
+        store.transact(lambda _text, number=number: str(number))
+    (tmp_path / "ledger.json").unlink()
+    assert len(list(tmp_path.iterdir())) == 4
+    (tmp_path / "hosts").write_text(INVENTORY)
+    done = subprocess.run(
+        [sys.executable, "-m", "ansible", "inventory", "-i", str(tmp_path), "--list"],
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "ANSIBLE_NOCOLOR": "1", "LC_ALL": "C.UTF-8"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    assert set(json.loads(done.stdout)["overlay_nodes"]["children"]) == {"cloud", "idc"}
