@@ -42,6 +42,9 @@ def run():
         ):
             code, _out, errors = run_here(["ip", *line.split()])
             assert code == 0, errors
+        # The kernel settles the carrier state later, and flags of addresses and routes with it.
+        while '"operstate":"UP"' not in run_here(["ip", "-json", "link", "show", "eth0"])[1]:
+            pass
         yield run_here
     finally:
         _call("setns", home, CLONE_NEWNET)

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
@@ -14,7 +16,13 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.bulk import (
     route_jobs,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.link import LinkSpec, converge_link, remove_link
-from ansible_collections.tke.overlay.plugins.module_utils._host.tables import KernelError, read_json, run_batch
+from ansible_collections.tke.overlay.plugins.module_utils._host.tables import (
+    KernelError,
+    apply,
+    compare,
+    read_json,
+    run_batch,
+)
 
 LINK = LinkSpec("tke0", 1, 8472, "10.0.1.11", mac="0a:58:0a:f4:00:00", mtu=1400, addresses=["10.244.0.0/32"])
 
@@ -29,7 +37,8 @@ ROUTES = [
     {"dst": "2001:db8:1::/64", "via": "2001:db8::1"},
     {"dst": "2001:db8:2::/64", "type": "blackhole", "metric": 4096},
 ]
-KINDS = [(fdb_jobs, FDB), (neighbor_jobs, NEIGHBORS), (route_jobs, ROUTES)]
+# With what purge leaves of them: blackholes have no device by which they would be known as this task's.
+KINDS = [(fdb_jobs, FDB, 1), (neighbor_jobs, NEIGHBORS, 1), (route_jobs, ROUTES, 3)]
 
 
 @pytest.fixture
@@ -42,8 +51,8 @@ def counts(deltas):
     return tuple(sum(len(part) for part in parts) for parts in zip(*(delta[:3] for delta in deltas), strict=True))
 
 
-@pytest.mark.parametrize(("jobs", "entries"), KINDS)
-def test_entries_come_stay_and_go(tke0, jobs, entries):
+@pytest.mark.parametrize(("jobs", "entries", "left"), KINDS)
+def test_entries_come_stay_and_go(tke0, jobs, entries, left):
     def run_with(some, state="present", purge=False, check=False):
         return counts(converge(jobs("tke0", some), "tke0", tke0, state, purge, check))
 
@@ -51,9 +60,10 @@ def test_entries_come_stay_and_go(tke0, jobs, entries):
     assert run_with(entries) == (len(entries), 0, 0)
     assert run_with(entries) == (0, 0, 0)
     assert run_with(entries[:1]) == (0, 0, 0), "without purge the others stay"
-    assert run_with(entries[:1], purge=True, check=True) == (0, 0, len(entries) - 1)
-    assert run_with(entries[:1], purge=True) == (0, 0, len(entries) - 1)
-    assert run_with(entries, state="absent") == (0, 0, 1)
+    assert run_with(entries[:1], purge=True, check=True) == (0, 0, len(entries) - left)
+    assert run_with(entries[:1], purge=True) == (0, 0, len(entries) - left)
+    assert run_with(entries, state="absent", check=True) == (0, 0, left)
+    assert run_with(entries, state="absent") == (0, 0, left)
     assert run_with(entries, state="absent") == (0, 0, 0)
 
 
@@ -72,8 +82,8 @@ def test_a_changed_entry_is_changed_and_not_doubled(tke0, jobs, before, after):
     assert counts(converge(jobs("tke0", after), "tke0", tke0, "present", True, False)) == (0, 0, 0)
 
 
-@pytest.mark.parametrize(("jobs", "entries"), KINDS)
-def test_check_mode_works_before_the_device_is_there(run, jobs, entries):
+@pytest.mark.parametrize(("jobs", "entries", "_left"), KINDS)
+def test_check_mode_works_before_the_device_is_there(run, jobs, entries, _left):
     assert counts(converge(jobs("tke0", entries), "tke0", run, "present", False, True)) == (len(entries), 0, 0)
     assert counts(converge(jobs("tke0", entries), "tke0", run, "absent", False, True)) == (0, 0, 0)
 
@@ -100,6 +110,148 @@ def test_malformed_entries_are_named_all_at_once(jobs, entries, words):
         assert word in str(caught.value)
 
 
+ALIENS = [
+    ("default via 10.0.1.1 dev eth0 proto static", {"dst": "0.0.0.0/0", "via": "10.244.1.0"}),
+    ("10.9.9.9 via 10.0.1.1 dev eth0 proto static", {"dst": "10.9.9.9/32", "via": "10.244.1.0"}),
+    ("10.9.9.0/24 via 10.0.1.1 dev eth0 proto static", {"dst": "10.9.9.0/24", "via": "10.244.1.0"}),
+    ("2001:db8:9::9 dev eth0 proto static", {"dst": "2001:db8:9::9/128", "via": "2001:db8::1"}),
+    ("blackhole 10.9.9.0/24 metric 7 proto static", {"dst": "10.9.9.0/24", "via": "10.244.1.0", "metric": 7}),
+]
+
+
+@pytest.mark.parametrize(("line", "entry"), ALIENS)
+@pytest.mark.parametrize("check", [True, False])
+def test_a_route_of_somebody_else_is_never_replaced_however_it_is_written(tke0, line, entry, check):
+    assert tke0(["ip", "route", "add", *line.split()])[0] == 0
+    before = tke0(["ip", "route"]), tke0(["ip", "-6", "route"])
+    with pytest.raises(Refusal, match="already there"):
+        converge(route_jobs("tke0", [entry]), "tke0", tke0, "present", False, check)
+    assert (tke0(["ip", "route"]), tke0(["ip", "-6", "route"])) == before
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"dst": "0.0.0.0/0", "via": "10.244.1.0"},
+        {"dst": "10.9.9.9/32", "via": "10.244.1.0"},
+        {"dst": "2001:db8:9::9/128", "via": "2001:db8::1"},
+        {"dst": "2001:db8:9::/64", "via": "2001:db8::1", "metric": 1024},
+        {"dst": "::/0", "via": "2001:db8::1"},
+    ],
+)
+def test_a_route_that_iproute2_writes_in_short_is_found_again(tke0, entry):
+    assert counts(converge(route_jobs("tke0", [entry]), "tke0", tke0, "present", False, False)) == (1, 0, 0)
+    assert counts(converge(route_jobs("tke0", [entry]), "tke0", tke0, "present", True, False)) == (0, 0, 0)
+
+
+def test_routes_of_our_protocol_on_another_device_belong_to_another_task(tke0):
+    for line in ("10.8.0.0/24 dev eth0 proto 84", "blackhole 10.8.1.0/24 proto 84"):
+        tke0(["ip", "route", "add", *line.split()])
+    before = tke0(["ip", "route"])
+    assert counts(converge(route_jobs("tke0", []), "tke0", tke0, "present", True, False)) == (0, 0, 0)
+    assert tke0(["ip", "route"]) == before
+
+
+def test_a_name_for_our_protocol_changes_nothing(tke0, tmp_path):
+    """An operator may have given 84 a name in rt_protos; then iproute2 prints the name."""
+    converge(route_jobs("tke0", ROUTES), "tke0", tke0, "present", False, False)
+
+    def named(command, text=None):
+        code, out, errors = tke0(command, text)
+        return code, out.replace('"protocol":"84"', '"protocol":"tke"'), errors
+
+    assert counts(converge(route_jobs("tke0", ROUTES), "tke0", named, "present", True, False)) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("verb", ["prepend", "append"])
+def test_doubled_routes_of_ours_are_made_one(tke0, verb):
+    converge(route_jobs("tke0", ROUTES[:1]), "tke0", tke0, "present", False, False)
+    tke0(["ip", "route", verb, *["10.244.1.0/24", "via", "10.244.9.0", "dev", "tke0", "onlink", "proto", "84"]])
+    converge(route_jobs("tke0", ROUTES[:1]), "tke0", tke0, "present", True, False)
+    assert [row["gateway"] for row in read_json(["ip", "-json", "route", "show", "proto", "84"], tke0)] == [
+        "10.244.1.0"
+    ]
+    assert counts(converge(route_jobs("tke0", ROUTES[:1]), "tke0", tke0, "present", True, False)) == (0, 0, 0)
+
+
+def test_a_route_of_somebody_else_that_comes_before_ours_is_named(tke0):
+    converge(route_jobs("tke0", ROUTES[:1]), "tke0", tke0, "present", False, False)
+    tke0(["ip", "route", "prepend", *["10.244.1.0/24", "via", "10.0.1.1", "dev", "eth0", "proto", "static"]])
+    with pytest.raises(Refusal, match=r"via 10\.0\.1\.1 dev eth0"):
+        converge(route_jobs("tke0", ROUTES[:1]), "tke0", tke0, "present", False, False)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "append 01:00:5e:00:00:01 dst 10.0.1.50 self permanent",
+        "append 00:00:00:00:00:00 dst 10.0.1.50 self permanent",
+        "append 00:00:00:00:00:00 dst 10.0.1.50 via eth0 self permanent",
+        "add 0a:58:0a:f4:09:00 dst 10.0.1.50 port 4789 vni 7 via eth0 self permanent",
+    ],
+)
+def test_fdb_entries_of_every_form_can_be_removed(tke0, line):
+    words = line.split()
+    for last in ("50", "51"):
+        tke0(["bridge", "fdb", words[0], words[1], "dev", "tke0", *" ".join(words[2:]).replace("50", last).split()])
+    assert tke0(["bridge", "fdb", "show", "dev", "tke0"])[1]
+    converge(fdb_jobs("tke0", FDB), "tke0", tke0, "present", True, False)
+    assert len(tke0(["bridge", "fdb", "show", "dev", "tke0"])[1].splitlines()) == len(FDB)
+
+
+def test_what_another_program_undoes_at_once_is_told(tke0):
+    """The read-back: a stand-in for a program that takes every new neighbour away again."""
+
+    def undone(command, text=None):
+        result = tke0(command, text)
+        if "-batch" in command:
+            tke0(["ip", "neigh", "flush", "dev", "tke0", "nud", "permanent"])
+        return result
+
+    with pytest.raises(KernelError, match="does not hold what it was given"):
+        converge(neighbor_jobs("tke0", NEIGHBORS[:1]), "tke0", undone, "present", False, False)
+
+
+def test_one_removal_that_fails_does_not_keep_the_others(tke0):
+    converge(neighbor_jobs("tke0", [*NEIGHBORS, *MORE]), "tke0", tke0, "present", False, False)
+
+    def vanishes(command, text=None):
+        if "-force" in command:
+            tke0(["ip", "neigh", "del", "10.244.1.0", "dev", "tke0"])
+        return tke0(command, text)
+
+    converge(neighbor_jobs("tke0", []), "tke0", vanishes, "present", True, False)
+    assert read_json(["ip", "-json", "neigh", "show", "dev", "tke0", "nud", "permanent"], tke0) == []
+
+
+MORE = [{"address": f"10.244.{number}.0", "mac": f"0a:58:0a:f4:{number:02x}:00"} for number in range(2, 6)]
+
+
+def test_routes_come_last_and_go_first(tke0):
+    """A packet must never meet a route whose neighbour or FDB entry is not there (yet, or any more)."""
+    order = []
+
+    def noted(command, text=None):
+        order.extend(line.split()[:2] for line in (text or "").splitlines())
+        return tke0(command, text)
+
+    tables = [route_jobs("tke0", ROUTES[:1])[0], fdb_jobs("tke0", FDB[:1])[0], neighbor_jobs("tke0", NEIGHBORS[:1])[0]]
+    apply([(table, compare(table, table.read(tke0), wanted)) for table, wanted in tables], noted)
+    assert order == [["neigh", "replace"], ["fdb", "replace"], ["route", "replace"]]
+    order.clear()
+    apply([(table, compare(table, table.read(tke0), {})) for table, _wanted in tables], noted)
+    assert order == [["route", "del"], ["fdb", "del"], ["neigh", "del"]]
+
+
+def test_a_listing_that_fails_is_no_empty_table(tke0):
+    with pytest.raises(KernelError, match="no-such-device"):
+        read_json(["ip", "-json", "neigh", "show", "dev", "no-such-device"], tke0)
+
+
+def test_an_old_iproute2_prints_an_empty_row_for_each_that_it_left_out():
+    assert read_json(["ip"], lambda command, text: (0, '[{},{"dst":"10.244.1.0"},{}]', "")) == [{"dst": "10.244.1.0"}]
+
+
 def test_an_absent_entry_of_somebody_else_is_left(tke0):
     tke0(["ip", "route", "add", "10.244.1.0/24", "dev", "tke0", "proto", "static"])
     (delta, _other) = converge(route_jobs("tke0", ROUTES[:1]), "tke0", tke0, "absent", False, False)
@@ -116,17 +268,98 @@ def test_a_link_over_ipv6_and_one_bound_to_its_parent(run):
     assert (changed.before, changed.after) == ({"mtu": "1430"}, {"mtu": "1400"})
 
 
-def test_what_the_kernel_refuses_is_told_in_its_words(run):
-    bound = LINK._replace(dev="eth0", mtu=1450)
-    converge_link(bound, run, check=False)
-    with pytest.raises(KernelError, match=r"Invalid argument \(at: ip link set tke0 mtu 1451\)"):
-        converge_link(bound._replace(mtu=1451), run, check=False)
+@pytest.fixture
+def narrow(run):
+    """A link with a lower MTU than the one with the underlay address."""
+    run(["ip", "link", "set", "far", "mtu", "1400"])
+    return run
 
 
-def test_what_the_kernel_silently_changes_is_found_by_reading_back(run):
+def test_what_the_kernel_refuses_is_told_in_its_words(narrow):
+    bound = LINK._replace(dev="far", mtu=1350)
+    converge_link(bound, narrow, check=False)
+    with pytest.raises(KernelError, match=r"Invalid argument \(at: ip link set tke0 mtu 1351\)"):
+        converge_link(bound._replace(mtu=1351), narrow, check=False)
+
+
+def test_what_the_kernel_silently_changes_is_found_by_reading_back(narrow):
     """At creation the kernel cuts the MTU to that of the parent less 50, without a word."""
-    with pytest.raises(KernelError, match=r"still is \{'mtu': '1450'\} and not \{'mtu': '1451'\}"):
-        converge_link(LINK._replace(dev="eth0", mtu=1451), run, check=False)
+    with pytest.raises(KernelError, match=r"still is \{'mtu': '1350'\} and not \{'mtu': '1351'\}"):
+        converge_link(LINK._replace(dev="far", mtu=1351), narrow, check=False)
+
+
+def test_an_underlay_that_is_too_narrow_for_the_overlay_is_named(run):
+    run(["ip", "link", "set", "eth0", "mtu", "1400"])
+    with pytest.raises(Refusal, match=r"eth0 .* has MTU 1400, and an overlay MTU of 1400 needs 1450"):
+        converge_link(LINK, run, check=True)
+    assert converge_link(LINK._replace(mtu=1350), run, check=False)
+
+
+def test_another_ip_version_underneath_needs_a_new_device(tke0):
+    tke0(["ip", "address", "add", "2001:db8::11/64", "dev", "eth0", "nodad"])
+    change = converge_link(LINK._replace(local="2001:db8::11"), tke0, check=False)
+    assert "another IP version" in change.recreated
+    assert not converge_link(LINK._replace(local="2001:db8::11"), tke0, check=False)
+
+
+def test_a_link_of_ours_that_got_a_default_destination_is_made_anew(run):
+    line = "link add tke0 type vxlan id 1 dstport 8472 local 10.0.1.11 group 239.1.1.1 dev eth0"
+    run(["ip", *line.split()])
+    run(["ip", "link", "set", "tke0", "alias", "tke.overlay"])
+    assert "remote 239.1.1.1 -> none" in converge_link(LINK, run, check=False).recreated
+    assert run(["bridge", "fdb", "show", "dev", "tke0"])[1] == ""
+
+
+def test_a_vxlan_link_of_somebody_else_is_taken_over_only_where_it_can_stay(run):
+    run(
+        [
+            "ip",
+            *[
+                "link",
+                "add",
+                "flannel.1",
+                "type",
+                "vxlan",
+                "id",
+                "1",
+                "dstport",
+                "8472",
+                "local",
+                "10.0.1.11",
+                "nolearning",
+            ],
+        ]
+    )
+    adopted = converge_link(LINK._replace(name="flannel.1"), run, check=False)
+    assert adopted.recreated is None
+    run(["ip", "link", "set", "flannel.1", "alias", "theirs"])
+    with pytest.raises(Refusal, match="VNI 1 on port 8472 that this collection did not make"):
+        converge_link(LINK._replace(name="flannel.1", vni=2), run, check=False)
+
+
+def test_the_former_device_of_the_overlay_is_named(tke0):
+    with pytest.raises(Refusal, match="VXLAN link tke0 has the MAC 0a:58:0a:f4:00:00 that belongs to tke1"):
+        converge_link(LINK._replace(name="tke1", vni=2), tke0, check=False)
+
+
+@pytest.mark.parametrize(
+    ("family", "address", "connect", "taken"),
+    [
+        (socket.AF_INET, "0.0.0.0", None, True),
+        (socket.AF_INET, "10.0.1.11", ("10.0.1.12", 9), True),
+        (socket.AF_INET6, "::1", None, False),
+    ],
+)
+def test_whoever_has_the_port_of_our_ip_version_is_named(run, family, address, connect, taken):
+    with socket.socket(family, socket.SOCK_DGRAM) as holder:
+        holder.bind((address, 8472))
+        if connect:
+            holder.connect(connect)
+        if taken:
+            with pytest.raises(Refusal, match=r"UDP port 8472 .* is taken by"):
+                converge_link(LINK, run, check=False)
+        else:
+            assert converge_link(LINK, run, check=False)
 
 
 def test_an_unasked_attribute_is_no_difference(run):
@@ -154,6 +387,28 @@ def test_a_batch_stops_at_the_line_the_kernel_refuses_and_names_it(tke0):
     with pytest.raises(KernelError, match=r'Cannot find device "nowhere" \(at: ip neigh replace 10\.244\.2\.0'):
         run_batch(["ip"], lines, tke0)
     assert len(read_json(["ip", "-json", "neigh", "show", "dev", "tke0"], tke0)) == 1
+
+
+def test_a_refused_neighbour_is_named_too(tke0):
+    """ip ends the whole batch at a refused neighbour, and does not say at which line."""
+    lines = [f"neigh replace 10.244.{n}.0 lladdr 02:00:00:00:00:0{n} dev tke0 nud permanent" for n in (1, 2, 3)]
+    lines[1] = "neigh change 10.244.2.0 lladdr 02:00:00:00:00:02 dev tke0 nud permanent"
+    with pytest.raises(KernelError, match=r"No such file or directory \(at: ip neigh change 10\.244\.2\.0"):
+        run_batch(["ip"], lines, tke0)
+
+
+def test_shortage_that_ip_does_not_give_a_line_for_is_retried_too(monkeypatch):
+    calls = []
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+
+    def short(command, text):
+        calls.append((command[1], (text or "").splitlines()))
+        fails = (command[1] == "-batch" and len(calls) == 1) or command[1] == "two"
+        return (2, "", "RTNETLINK answers: No buffer space available\n") if fails else (0, "", "")
+
+    run_batch(["ip"], ["one", "two", "three"], short)
+    assert [name for name, _lines in calls] == ["-batch", "one", "two", "-batch"]
+    assert calls[-1][1] == ["two", "three"]
 
 
 def test_shortage_is_retried_from_the_line_that_met_it(monkeypatch):

@@ -14,12 +14,14 @@ options:
   state:
     description:
       - With V(present) the entries are there as given.
-      - With V(absent) they are not, whatever they point to.
+      - With V(absent) they are not, whatever they point to (in an FDB, a group MAC is known by its destination too).
     type: str
     choices: [present, absent]
     default: present
   purge:
-    description: With O(state=present), remove all entries that are ours and not listed.
+    description:
+      - With O(state=present), remove all entries that are ours and not listed.
+      - A blackhole route has no device by which it would be known as this task's, so it goes with O(state=absent) only.
     type: bool
     default: false
 """

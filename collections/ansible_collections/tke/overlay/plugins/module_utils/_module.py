@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import typing as t
 
@@ -17,7 +18,8 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.tables import Ke
 
 Result = t.Dict[str, t.Any]
 
-PROGRAMS = ("ip", "bridge", "ss")
+PROGRAMS = {"ip": "iproute2", "bridge": "iproute2", "ss": "iproute2", "nft": "nftables"}
+"""Program -> package. All modules ask for all of it: a host that can only do with one of them is no node."""
 
 
 def run_module(argument_spec: dict[str, t.Any], work: t.Callable[[AnsibleModule, Run], Result], **rules: t.Any) -> None:
@@ -89,10 +91,13 @@ def diff_of(module: AnsibleModule, diffs: t.Iterable[Diff]) -> Result:
 
 
 def _run(module: AnsibleModule) -> Run:
+    if os.geteuid() != 0:
+        raise Refusal("the kernel's tables are for root only: set 'become: true', or ansible_become for the host")
     path = "/usr/sbin:/usr/bin:/sbin:/bin"
     missing = [name for name in PROGRAMS if shutil.which(name, path=path) is None]
     if missing:
-        raise Refusal(f"this host has no {', '.join(missing)}: install iproute2")
+        packages = sorted({PROGRAMS[name] for name in missing})
+        raise Refusal(f"this host has no {', '.join(missing)}: install {' and '.join(packages)}")
 
     def run(command: t.Sequence[str], text: str | None) -> tuple[int, str, str]:
         # Without a pipe a child would inherit the module's own standard input.

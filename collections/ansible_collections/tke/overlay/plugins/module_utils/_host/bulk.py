@@ -25,6 +25,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.route import (
 from ansible_collections.tke.overlay.plugins.module_utils._host.tables import (
     Delta,
     KernelError,
+    Present,
     Run,
     Table,
     Wanted,
@@ -39,7 +40,7 @@ Job = t.Tuple[Table, Wanted]
 Parsed = t.Tuple[int, str, str]
 """IP version of the table the entry belongs to, key, specification."""
 
-_MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}")
+_MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}")  # also of a group, unlike that of a link
 
 
 def fdb_jobs(device: str, entries: t.Sequence[Entry]) -> list[Job]:
@@ -86,7 +87,7 @@ def route_jobs(device: str, entries: t.Sequence[Entry]) -> list[Job]:
         return (network.version, *via_entry(str(network), str(gateway), device, entry.get("metric") or 0))
 
     wanted = _wanted("route", entries, parse)
-    return [(RouteTable(device, version), wanted[version]) for version in VERSIONS]
+    return [(RouteTable(device, version, claimed=set(wanted[version])), wanted[version]) for version in VERSIONS]
 
 
 def converge(jobs: t.Sequence[Job], device: str, run: Run, state: str, purge: bool, check: bool) -> list[Delta]:
@@ -108,21 +109,21 @@ def converge(jobs: t.Sequence[Job], device: str, run: Run, state: str, purge: bo
 
 def _deltas(jobs: t.Sequence[Job], device: str, run: Run, state: str, purge: bool, check: bool) -> list[Delta]:
     # In check mode the task before this one may only have said that it would create the device.
-    if check and find_link(device, read_links(run)) is None:
-        return [Delta(wanted if state == "present" else {}, {}, {}, {}) for _table, wanted in jobs]
-    if state == "present":
-        return [compare(table, table.read(run), wanted, purge) for table, wanted in jobs]
-    return [_absence(table, wanted, run) for table, wanted in jobs]
+    missing = check and find_link(device, read_links(run)) is None
+    deltas = []
+    for table, wanted in jobs:
+        present = {} if missing and table.of_device else table.read(run)
+        deltas.append(compare(table, present, wanted, purge) if state == "present" else _absence(present, wanted))
+    return deltas
 
 
-def _absence(table: Table, unwanted: Wanted, run: Run) -> Delta:
-    present = table.read(run)
-    keys = unwanted.keys() & present.keys()
+def _absence(present: t.Mapping[str, Present], unwanted: Wanted) -> Delta:
+    there = [key for key in unwanted if key in present]
     return Delta(
         added={},
         changed={},
-        removed={key: present[key].spec for key in unwanted if key in keys and present[key].ours},
-        foreign={key: present[key].spec for key in unwanted if key in keys and not present[key].ours},
+        removed={key: present[key].spec for key in there if present[key].ours},
+        foreign={key: present[key].spec for key in there if not present[key].ours},
     )
 
 

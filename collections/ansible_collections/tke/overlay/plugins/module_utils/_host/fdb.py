@@ -14,9 +14,10 @@ class FdbTable:
     Ours are the permanent ones. Learned and dynamic entries come and go by
     themselves, static ones belong to somebody else: both are foreign.
 
-    A unicast MAC has one destination, so it is the key. The all-zero MAC (where
-    to send what nothing else matches) can have many, so its key has the
-    destination too.
+    A unicast MAC has one destination, so it is the key. A group MAC (of which the
+    all-zero one is taken here: where to send what nothing else matches) can have
+    many, so its key has the destination too. So has an entry that points to a
+    next-hop group: ``replace`` leaves it as it is, and says nothing.
     """
 
     name = "fdb"
@@ -30,13 +31,15 @@ class FdbTable:
         """What is there, by MAC."""
         present = {}
         for row in read_json(["bridge", "-json", "fdb", "show", "dev", self.device], run):
-            if "dst" not in row:
+            if "dst" in row:
+                key, spec = fdb_entry(row["mac"], row["dst"])
+                spec += "".join(f" {shown} {row[name]}" for name, shown in _ODDITIES.items() if name in row)
+            elif "nhid" in row:
+                key, spec = f"{row['mac']} nhid {row['nhid']}", f"nhid {row['nhid']}"
+            else:
                 continue  # a multicast address the device listens to, not a forwarding entry
-            key, spec = fdb_entry(row["mac"], row["dst"])
-            oddities = "".join(f" {word} {row[word]}" for word in ("port", "vni", "src_vni", "via") if word in row)
             ours = row.get("state") == "permanent"
-            state = "" if ours else f" {row.get('state') or 'dynamic'}"
-            present[key] = Present(f"{spec}{oddities}{state}", ours)
+            present[key] = Present(spec if ours else f"{spec} {row.get('state') or 'dynamic'}", ours)
         return present
 
     def put(self, key: str, spec: str) -> str:
@@ -48,11 +51,15 @@ class FdbTable:
         return f"fdb del {key.split(maxsplit=1)[0]} dev {self.device} {spec} self"
 
 
+_ODDITIES = {"port": "port", "vni": "vni", "src_vni": "src_vni", "viaIf": "via"}
+"""What an entry of ours never has, as ``bridge -json`` calls it and as the command line does."""
+
+
 def fdb_entry(mac: str, dst: str) -> tuple[str, str]:
     """Key and specification of an entry.
 
     :param mac: lower case, with colons.
     :param dst: a numeric underlay address.
     """
-    key = mac if mac != "00:00:00:00:00:00" else f"{mac} {dst}"
-    return key, f"dst {dst}"
+    group = mac == "00:00:00:00:00:00" or int(mac[1], 16) & 1
+    return f"{mac} {dst}" if group else mac, f"dst {dst}"

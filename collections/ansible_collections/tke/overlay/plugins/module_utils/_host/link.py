@@ -6,16 +6,21 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
+    DEVICE_NAME,
+    DEVICE_NAME_RULE,
+    MAC,
+    OVERHEAD,
+    Refusal,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.tables import KernelError, Run, read_json, run_batch
 
 IP = ("ip",)
 
-_NAME = re.compile(r"[^\s/:%]{1,15}")
-_MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}")
+ALIAS = "tke.overlay"
+"""The mark of a link that this collection made or took over."""
 
 Row = t.Mapping[str, t.Any]
 """A link as ``ip -json -details address show`` lists it."""
@@ -95,13 +100,13 @@ def refuse_malformed(spec: LinkSpec) -> None:
     :raises Refusal: naming each that is not.
     """
     problems = []
-    if not _NAME.fullmatch(spec.name) or spec.name in (".", ".."):
-        problems.append(f"name {spec.name!r}: a device name has 1 to 15 characters, without space, '/', ':' and '%'")
+    if not DEVICE_NAME.fullmatch(spec.name):
+        problems.append(f"name {spec.name!r}: {DEVICE_NAME_RULE}")
     for what, number, most in (("vni", spec.vni, (1 << 24) - 1), ("port", spec.port, 65535)):
         if not 1 <= number <= most:
             problems.append(f"{what} {number} does not lie between 1 and {most}")
-    if spec.mac is not None and not _MAC.fullmatch(spec.mac):
-        problems.append(f"mac {spec.mac!r} is not an address such as 0a:58:0a:f4:03:00, in lower case")
+    if spec.mac is not None and not MAC.fullmatch(spec.mac):
+        problems.append(f"mac {spec.mac!r} is not a unicast address such as 0a:58:0a:f4:03:00, in lower case")
     if spec.mtu is not None and not 68 <= spec.mtu <= 65535:
         problems.append(f"mtu {spec.mtu} does not lie between 68 and 65535")
     texts: list[tuple[str, str, t.Callable[[str], object]]] = [("local", spec.local, ipaddress.ip_address)]
@@ -129,8 +134,9 @@ def find_link(name: str, links: t.Sequence[Row]) -> Row | None:
 def compare_link(spec: LinkSpec, links: t.Sequence[Row]) -> LinkChange:
     """What to do so that the link is as ``spec`` says.
 
-    Changeable in place are local, dev, MTU, MAC, learning and addresses; for VNI
-    and port the kernel leaves no choice but a new device.
+    Changeable in place are local, dev, MTU, MAC, learning and addresses. For VNI,
+    port, a default destination and the IP version the kernel leaves no choice but
+    a new device.
     """
     wanted = _wanted(spec)
     row = find_link(spec.name, links)
@@ -139,7 +145,9 @@ def compare_link(spec: LinkSpec, links: t.Sequence[Row]) -> LinkChange:
     found = {key: value for key, value in _found(row).items() if key in wanted}
     before = {key: found[key] for key in wanted if found[key] != wanted[key]}
     after = {key: wanted[key] for key in before}
-    fixed = [f"{key} {before[key]} -> {after[key]}" for key in ("vni", "port") if key in before]
+    fixed = [f"{key} {before[key]} -> {after[key]}" for key in _FIXED if key in before]
+    if (":" in found["local"] and ":" not in spec.local) or (":" not in found["local"] and ":" in spec.local):
+        fixed.append(f"local {found['local']} -> {spec.local} (another IP version)")
     if fixed:
         lines = [f"link del {spec.name}", *_creation(spec)]
         return LinkChange(before, after, lines, recreated=f"{', '.join(fixed)} cannot be changed on a living device")
@@ -154,13 +162,9 @@ def refuse_conflicts(spec: LinkSpec, links: t.Sequence[Row], run: Run) -> None:
     :raises Refusal: naming the holder of each.
     """
     row = find_link(spec.name, links)
-    problems = []
-    if row is not None and _kind(row) != "vxlan":
-        kind = _kind(row) or row.get("link_type", "unknown kind")
-        problems.append(
-            f"device {spec.name} (overlay_device) is there already, and it is no VXLAN link but {kind}: "
-            f"remove it or choose another name"
-        )
+    problems: list[str] = []
+    if row is not None:
+        problems.extend(_problems_of_namesake(spec, row))
     problems.extend(_problems_of_parent(spec, links))
     others = [link for link in links if _kind(link) == "vxlan" and link.get("ifname") != spec.name]
     for link in others:
@@ -170,9 +174,14 @@ def refuse_conflicts(spec: LinkSpec, links: t.Sequence[Row], run: Run) -> None:
                 f"VNI {spec.vni} on port {spec.port} (overlay_vni, overlay_port) belongs to the VXLAN link "
                 f"{link['ifname']}: remove that, or choose another VNI or port"
             )
+        elif spec.mac is not None and link.get("address") == spec.mac:
+            problems.append(
+                f"the VXLAN link {link['ifname']} has the MAC {spec.mac} that belongs to {spec.name}: if it is the "
+                f"overlay's former device (overlay_device), remove it: ip link del {link['ifname']}"
+            )
     links_on_port = [link for link in links if _port(link) == spec.port and "UP" in link.get("flags", ())]
     if not links_on_port:
-        problems.extend(_problems_of_port(spec.port, run))
+        problems.extend(_problems_of_port(spec, run))
     if problems:
         raise Refusal(*problems)
 
@@ -201,33 +210,62 @@ def _port(row: Row) -> int | None:
     return port if _kind(row) == "vxlan" else None
 
 
-def _problems_of_parent(spec: LinkSpec, links: t.Sequence[Row]) -> t.Iterator[str]:
-    owned = {address["local"]: link["ifname"] for link in links for address in link.get("addr_info", [])}
-    if spec.local not in owned:
+def _problems_of_namesake(spec: LinkSpec, row: Row) -> t.Iterator[str]:
+    """A link of our name that is not ours, and could not become so without being made anew."""
+    if _kind(row) != "vxlan":
         yield (
-            f"underlay address {spec.local} (overlay_underlay_ip) is on no link of this host, which has "
-            f"{', '.join(sorted(address for address in owned if not address.startswith(('127.', '::1', 'fe80:'))))}"
+            f"device {spec.name} (overlay_device) is there already, and it is no VXLAN link but "
+            f"{_kind(row) or row.get('link_type', 'of unknown kind')}: remove it or choose another name"
+        )
+    elif row.get("ifalias") != ALIAS and compare_link(spec, [row]).recreated:
+        found = _found(row)
+        yield (
+            f"device {spec.name} (overlay_device) is there already, a VXLAN link of VNI {found['vni']} on port "
+            f"{found['port']} that this collection did not make: remove it or choose another name"
+        )
+
+
+def _problems_of_parent(spec: LinkSpec, links: t.Sequence[Row]) -> t.Iterator[str]:
+    owned = {address["local"]: link for link in links for address in link.get("addr_info", [])}
+    parent = owned.get(spec.local)
+    needed = (spec.mtu or 0) + OVERHEAD[ipaddress.ip_address(spec.local).version]
+    if parent is None:
+        others = sorted(address for address in owned if not address.startswith(("127.", "::1", "fe80:")))
+        where = "is on no link of this host, which has"
+        yield f"underlay address {spec.local} (overlay_underlay_ip) {where} {', '.join(others)}"
+    elif spec.mtu is not None and parent["mtu"] < needed:
+        yield (
+            f"link {parent['ifname']} with the underlay address {spec.local} has MTU {parent['mtu']}, and an overlay "
+            f"MTU of {spec.mtu} needs {needed}: set overlay_underlay_mtu of this host to {parent['mtu']}"
         )
     if spec.dev is not None and find_link(spec.dev, links) is None:
         yield f"there is no link {spec.dev!r} to send from (dev)"
 
 
-def _problems_of_port(port: int, run: Run) -> t.Iterator[str]:
+def _problems_of_port(spec: LinkSpec, run: Run) -> t.Iterator[str]:
     """Who else has the UDP port: a program, or a tunnel of the kernel that is no VXLAN link."""
-    _code, out, _errors = run(["ss", "-Hlunp", f"sport = :{port}"], None)
+    _code, out, _errors = run(["ss", "-Haunp", f"sport = :{spec.port}"], None)
     for line in out.splitlines():
+        address = line.split()[3] if len(line.split()) > 3 else ""
+        other_version = address.startswith("[") if ":" not in spec.local else address[:1].isdigit()
+        if other_version:
+            continue
         _mark, _found, users = line.partition("users:")
         holder = users.strip("() \n") if users else "another tunnel of the kernel"
         yield (
-            f"UDP port {port} (overlay_port) is taken by {holder or 'another program'}: "
+            f"UDP port {spec.port} (overlay_port) is taken by {holder or 'another program'}: "
             f"stop that, or choose another port"
         )
         return
 
 
+_FIXED = ("vni", "port", "remote")
+
+
 def _wanted(spec: LinkSpec) -> dict[str, str]:
     """The attributes that are asked for, as text."""
     wanted = {"vni": str(spec.vni), "port": str(spec.port), "local": spec.local, "learning": "off", "state": "up"}
+    wanted.update(alias=ALIAS, remote="none")
     if spec.dev is not None:
         wanted["dev"] = spec.dev
     if spec.mac is not None:
@@ -247,6 +285,8 @@ def _found(row: Row) -> dict[str, str]:
         "port": str(data.get("port", "none")),
         "local": data.get("local") or data.get("local6") or "none",
         "dev": data.get("link", "none"),
+        "alias": row.get("ifalias", "none"),
+        "remote": data.get("group") or data.get("group6") or data.get("remote") or data.get("remote6") or "none",
         "learning": "on" if data.get("learning") else "off",
         "mac": row.get("address", "none"),
         "mtu": str(row.get("mtu", "none")),
@@ -256,11 +296,11 @@ def _found(row: Row) -> dict[str, str]:
 
 
 def _addresses(row: Row) -> list[str]:
-    """Addresses with prefix, less the link-local ones that the kernel makes."""
+    """Addresses with prefix, less the IPv6 link-local ones that the kernel makes."""
     return sorted(
         f"{address['local']}/{address['prefixlen']}"
         for address in row.get("addr_info", [])
-        if address.get("scope") != "link"
+        if not address["local"].startswith("fe80:")
     )
 
 
@@ -274,6 +314,7 @@ def _creation(spec: LinkSpec) -> list[str]:
         f"link add {spec.name}{mac}{mtu} type vxlan {tunnel} {dev}nolearning",
         # No IPv6 link-local address: its multicast would find no FDB entry and only count as dropped.
         f"link set {spec.name} addrgenmode none",
+        f"link set {spec.name} alias {ALIAS}",
         f"link set {spec.name} up",
         *(f"address replace {address} dev {spec.name}" for address in spec.addresses or ()),
     ]
@@ -281,6 +322,8 @@ def _creation(spec: LinkSpec) -> list[str]:
 
 def _changes_in_place(spec: LinkSpec, before: t.Mapping[str, str], row: Row) -> list[str]:
     lines = []
+    if "alias" in before:
+        lines.append(f"link set {spec.name} alias {ALIAS}")
     if "dev" in before:
         lines.append(f"link set {spec.name} type vxlan dev {spec.dev}")
     if "local" in before:

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import collections
+import ipaddress
+import json
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import ROUTE_PROTOCOL
@@ -18,55 +21,106 @@ BLACKHOLE_METRIC = 4096
 _DEFAULT_METRIC = {4: 0, 6: 1024}
 """What the kernel gives a route of this IP version that asks for no metric."""
 
-_SHOWN = ("via", "gateway", "dev", "src", "prefsrc", "mtu", "advmss")
+Row = t.Mapping[str, t.Any]
+"""A route as ``ip -json route show`` lists it."""
 
 
 class RouteTable:
-    """The routes of one IP version (4 or 6) in the main table that are ours or meet our device.
+    """The routes of one IP version (4 or 6) in the main table that are ours or in our way.
 
-    Ours are those of our own protocol number, whatever their device. The kernel
-    knows a route by destination and metric, so both are the key.
+    Ours are those of our protocol number on our device, and blackholes of it: such
+    a route has no device, so it must lie in ``within`` or be ``claimed``. A route
+    of our protocol on another device belongs to another task (the way to the load
+    balancer, a second overlay).
+
+    The kernel tells routes apart by destination, TOS and metric, and can still hold
+    several of them (``ip route prepend``): then the first one counts. The others
+    are listed under a key with a number, so that leftovers of ours go.
+
+    :param within: the container CIDRs. Only they are searched for routes of others,
+        as a host may have half a million of those; where there are none, all are read.
+    :param bridge: the Pod bridge, whose connected routes come and go with its addresses.
+    :param claimed: keys of blackholes that are ours; ``None``: all of our protocol.
     """
 
     name = "route"
     of_device = False
 
-    def __init__(self, device: str, version: int = 4) -> None:
+    def __init__(
+        self,
+        device: str,
+        version: int = 4,
+        within: t.Sequence[str] = (),
+        bridge: str | None = None,
+        claimed: t.Collection[str] | None = None,
+    ) -> None:
         self.device = device
-        self.default_metric = _DEFAULT_METRIC[version]
+        self.bridge = bridge
+        self.version = version
+        self.within = [ipaddress.ip_network(cidr) for cidr in within]
+        self.claimed = claimed
         self.program = ("ip", f"-{version}")
 
     def read(self, run: Run) -> dict[str, Present]:
-        """What is there, by destination and metric; routes of others too, as they can be in the way."""
-        present = {}
-        for row in read_json([*self.program, "-json", "route", "show", "table", "main"], run):
-            metric = row.get("metric", 0)
-            key = route_key(row["dst"], 0 if metric == self.default_metric else metric)
-            protocol = str(row.get("protocol", ""))
-            ours = protocol == str(ROUTE_PROTOCOL)
-            spec = _spec_of(row)
-            present[key] = Present(
-                spec=spec if ours else f"{spec} proto {protocol}",
-                ours=ours,
-                here=row.get("dev") == self.device,
-            )
+        """What is there, by destination and metric; what others have there too."""
+        show = [*self.program, "-json", "route", "show", "table", "main"]
+        # Asked for by number: /etc/iproute2/rt_protos may have given ours a name.
+        ours = read_json([*show, "proto", str(ROUTE_PROTOCOL)], run)
+        if self.within:
+            rows = [row for network in self.within for row in read_json([*show, "root", str(network)], run)]
+        else:
+            rows = read_json(show, run)
+        known = {_identity(row) for row in ours}
+        listed = {_identity(row) for row in rows}
+        present: dict[str, Present] = {}
+        seen: t.Counter[str] = collections.Counter()
+        for row in [*rows, *(row for row in ours if _identity(row) not in listed)]:
+            if row.get("dev") == self.bridge and row.get("protocol") == "kernel" and self.bridge is not None:
+                continue
+            key = self._key(row)
+            seen[key] += 1
+            present[key if seen[key] == 1 else f"{key} #{seen[key]}"] = self._present(row, _identity(row) in known)
         return present
+
+    def _key(self, row: Row) -> str:
+        key = route_key(full_prefix(row["dst"], self.version), row.get("metric", 0))
+        return f"{key} tos {row['tos']}" if "tos" in row else key
+
+    def _present(self, row: Row, protocol_is_ours: bool) -> Present:
+        spec, here = _spec_of(row), row.get("dev") == self.device
+        ours = protocol_is_ours and (here or (row.get("type") == BLACKHOLE and self._has_blackhole(row)))
+        return Present(spec if ours else f"{spec} proto {row.get('protocol')}", ours, here)
+
+    def _has_blackhole(self, row: Row) -> bool:
+        if self.claimed is None and not self.within:
+            return True
+        network = ipaddress.ip_network(full_prefix(row["dst"], self.version))
+        inside = any(network[0] in other and network[-1] in other for other in self.within)
+        return inside or self._key(row) in (self.claimed or ())
 
     def put(self, key: str, spec: str) -> str:
         """Creates or changes the route to this destination with this metric."""
-        blackhole = f"{BLACKHOLE} " if spec == BLACKHOLE else ""
-        way = "" if blackhole else f" {spec}"
-        return f"route replace {blackhole}{key}{way} proto {ROUTE_PROTOCOL}"
+        return _line("replace", key, spec)
 
     def drop(self, key: str, spec: str) -> str:
-        """Removes our route to this destination with this metric, wherever it points."""
-        blackhole = f"{BLACKHOLE} " if spec == BLACKHOLE else ""
-        return f"route del {blackhole}{key} proto {ROUTE_PROTOCOL}"
+        """Removes this very route, and none that only shares its destination."""
+        return _line("del", key.partition(" #")[0], spec)
+
+
+def full_prefix(destination: str, version: int) -> str:
+    """A destination as a network: iproute2 writes ``default``, and leaves out the prefix of a single address."""
+    if destination == "default":
+        return "0.0.0.0/0" if version == 4 else "::/0"
+    return destination if "/" in destination else f"{destination}/{32 if version == 4 else 128}"
 
 
 def route_key(destination: str, metric: int) -> str:
-    """How the kernel tells routes apart: destination network, and metric where it is not the default."""
-    return f"{destination} metric {metric}" if metric else destination
+    """How the kernel tells routes apart: destination network, and metric where it is not the default.
+
+    :param destination: a network with prefix, in its short form.
+    """
+    default = _DEFAULT_METRIC[6 if ":" in destination else 4]
+    return destination if metric in (0, default) else f"{destination} metric {metric}"
 
 
 def via_entry(destination: str, gateway: str, device: str, metric: int = 0) -> tuple[str, str]:
@@ -79,11 +133,26 @@ def blackhole_entry(destination: str, metric: int = BLACKHOLE_METRIC) -> tuple[s
     return route_key(destination, metric), BLACKHOLE
 
 
-def _spec_of(row: t.Mapping[str, t.Any]) -> str:
+def _identity(row: Row) -> str:
+    """A route of one reading among those of another; its protocol apart, which can be shown by number or by name."""
+    return json.dumps({name: value for name, value in row.items() if name != "protocol"}, sort_keys=True)
+
+
+def _spec_of(row: Row) -> str:
     if row.get("type") == BLACKHOLE:
         return BLACKHOLE
     words = [str(row["type"])] if row.get("type", "unicast") != "unicast" else []
-    words += [f"{'via' if word == 'gateway' else word} {row[word]}" for word in _SHOWN if word in row]
-    words += ["nexthops"] if "nexthops" in row else []
+    words += [f"{shown} {row[name]}" for name, shown in _SHOWN.items() if name in row]
+    words += [f"{name} {json.dumps(row[name])}" for name in ("nexthops", "metrics") if name in row]
     words += ["onlink"] if "onlink" in row.get("flags", ()) else []
     return " ".join(words)
+
+
+_SHOWN = {"gateway": "via", "dev": "dev", "prefsrc": "src"}
+
+
+def _line(verb: str, key: str, spec: str) -> str:
+    blackhole = spec == BLACKHOLE
+    # What iproute2 only prints cannot be given back to it; destination, metric and protocol are enough for a removal.
+    way = "" if blackhole or "{" in spec else f" {spec}"
+    return f"route {verb} {f'{BLACKHOLE} ' if blackhole else ''}{key}{way} proto {ROUTE_PROTOCOL}"

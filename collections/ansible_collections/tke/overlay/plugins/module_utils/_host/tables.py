@@ -139,7 +139,10 @@ def apply(changes: t.Sequence[tuple[Table, Delta]], run: Run) -> None:
     """
     drops = [(table.program, table.drop(key, spec)) for table, delta in changes for key, spec in delta.removed.items()]
     for program, lines in _grouped(drops):
-        run([*program, "-force", "-batch", "-"], "".join(f"{line}\n" for line in lines))
+        code, _out, _errors = run([*program, "-force", "-batch", "-"], _batch(lines))
+        if code != 0:  # "ip neigh" ends the whole batch at its first failure, -force or not: so one by one
+            for line in lines:
+                run([*program, *line.split()], None)
     puts = []
     for table, delta in reversed(changes):
         news = {**delta.added, **{key: new for key, (_old, new) in delta.changed.items()}}
@@ -154,20 +157,40 @@ def run_batch(program: t.Sequence[str], lines: t.Sequence[str], run: Run) -> Non
     Shortage (ENOBUFS under load, flannel #958; EBUSY) passes by itself: the batch
     goes on from the line that met it, after a pause.
 
+    :param lines: harmless to run twice, as the lines of :meth:`Table.put` are.
     :raises KernelError: with the kernel's words and the line they are about.
     """
     pauses = [0.05, 0.2, 0.8, 2.0]  # seconds
     while lines:
-        code, _out, errors = run([*program, "-batch", "-"], "".join(f"{line}\n" for line in lines))
+        code, _out, errors = run([*program, "-batch", "-"], _batch(lines))
         if code == 0:
             return
-        words, _mark, number = errors.strip().rpartition("Command failed -:")
-        if not number.isdigit():
-            raise KernelError(f"{' '.join(program)} -batch: {errors.strip() or f'exit code {code}'}")
-        lines = lines[int(number) - 1 :]
+        number, words = _failure(program, lines, errors, run)
+        lines = lines[number:]
+        if not lines:
+            return
         if not (pauses and ("No buffer space available" in words or "Device or resource busy" in words)):
             raise KernelError(f"{' '.join(words.split())} (at: {program[0]} {lines[0]})")
         time.sleep(pauses.pop(0))
+
+
+def _failure(program: t.Sequence[str], lines: t.Sequence[str], errors: str, run: Run) -> tuple[int, str]:
+    """Which line of a batch failed, counted from 0 (their number: none does any more), and the words about it.
+
+    ``ip neigh`` leaves the batch without saying at which line: then they are run one by one.
+    """
+    words, _mark, number = errors.strip().rpartition("Command failed -:")
+    if number.isdigit():
+        return int(number) - 1, words
+    for position, line in enumerate(lines):
+        code, _out, words = run([*program, *line.split()], None)
+        if code != 0:
+            return position, words or f"exit code {code}"
+    return len(lines), ""
+
+
+def _batch(lines: t.Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
 
 
 def read_json(command: t.Sequence[str], run: Run) -> list[dict[str, t.Any]]:
