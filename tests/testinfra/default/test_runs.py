@@ -86,7 +86,10 @@ def test_a_host_that_is_dead_stops_nobody_and_catches_up_later():
 
 
 BAD = [
-    (["-e", "overlay_container_cidr=10.0.0.0/8"], ["10.0.0.0/8 (overlay_container_cidr) overlaps 10.0.0.0/16 of vpc"]),
+    (
+        ["-e", "overlay_container_cidr=10.0.0.0/8"],
+        ["10.0.0.0/8 (overlay_container_cidr) overlaps 10.0.0.0/16 (vpc of overlay_networks)"],
+    ),
     (["-e", "overlay_underlay_ip=10.0.1.11"], ["cloud1, cloud2, idc1, idc2 all have the underlay address 10.0.1.11"]),
     (["-e", "overlay_underlay_ip=''"], [f"node {name} has no underlay address" for name in NODES]),
     (["-e", "overlay_underlay_ip=a.host.name"], [f"{name}: overlay_underlay_ip 'a.host.name'" for name in NODES]),
@@ -98,7 +101,7 @@ BAD = [
     (["-e", "overlay_vni=0", "-e", "overlay_port=0"], ["overlay_vni is 0", "overlay_port is 0", "2 problems"]),
     (["-e", "overlay_vni=many"], ["'many'", "vni"]),
     (["-e", "overlay_ledger=/nowhere/ledger.json"], ["/nowhere/ledger.json cannot be written", "create its directory"]),
-    (["-e", "overlay_ledger=etcd://host:2379/x"], ["this release keeps the ledger in a file"]),
+    (["-e", "overlay_ledger=etcd://127.0.0.1:9/x"], ["127.0.0.1:9", "refused"]),
     (["-e", "overlay_device=eth0"], ["eth0 (overlay_device) is there already, and it is no VXLAN link but veth"]),
 ]
 
