@@ -37,8 +37,7 @@ from .system import (
 _SNAPSHOT = RUN / "lab.json"
 _INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
 _INOTIFY_BEFORE = RUN / "inotify-before"
-_INOTIFY_WANTED = 8192
-_INOTIFY_ENOUGH_FOR = 20  # hosts, with the usual limit of 128
+_INOTIFY_WANTED = 8192  # with the usual limit of 128, the 21st host of all labs together hangs while it boots
 _AT_ONCE = 2 * (os.cpu_count() or 1) + 4
 _CLEAN_ENV = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -88,9 +87,7 @@ def _prepare(lab: Lab) -> None:
         directory.mkdir(parents=True, exist_ok=True)
     write_whole(_SNAPSHOT, json.dumps(lab.document, indent=2) + "\n")
     net.remember_netns_directory()
-    if len(lab.hosts) > _INOTIFY_ENOUGH_FOR and int(_INOTIFY.read_text()) < _INOTIFY_WANTED:
-        write_whole(_INOTIFY_BEFORE, _INOTIFY.read_text())
-        _INOTIFY.write_text(str(_INOTIFY_WANTED))
+    _raise_inotify()
     if not host.KEY.with_suffix(".pub").exists():
         host.KEY.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         host.KEY.unlink(missing_ok=True)
@@ -209,10 +206,25 @@ def _ancestors() -> set[int]:
     return found
 
 
+def _raise_inotify() -> None:
+    """The limit is the machine's, so labs share it: each knows what it was before the first of them."""
+    if int(_INOTIFY.read_text()) < _INOTIFY_WANTED:
+        write_whole(_INOTIFY_BEFORE, _INOTIFY.read_text())
+        _INOTIFY.write_text(str(_INOTIFY_WANTED))
+    elif not _INOTIFY_BEFORE.exists():
+        for record in _inotify_records():
+            write_whole(_INOTIFY_BEFORE, record.read_text())
+
+
 def _restore_inotify() -> None:
-    # Only if it is still what we made it.
-    if _INOTIFY_BEFORE.exists() and int(_INOTIFY.read_text()) == _INOTIFY_WANTED:
+    """By the last lab, and only if it is still what the first one made it."""
+    alone = not [record for record in _inotify_records() if record != _INOTIFY_BEFORE]
+    if alone and _INOTIFY_BEFORE.exists() and int(_INOTIFY.read_text()) == _INOTIFY_WANTED:
         _INOTIFY.write_text(_INOTIFY_BEFORE.read_text())
+
+
+def _inotify_records() -> list[Path]:
+    return list(RUN.parent.glob(f"tke-overlay-lab*/{_INOTIFY_BEFORE.name}"))
 
 
 # --- single hosts ----------------------------------------------------------------------------
