@@ -21,6 +21,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
     vtep_mac,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.pool import Pool
+from ansible_collections.tke.overlay.plugins.module_utils._host.rules import RulesSpec, rules_text
 from tests.bench import inlab
 from tests.bench.report import Measure, Section
 from tkelab import lab
@@ -56,7 +57,7 @@ def run() -> Section:
     return Section(
         [
             Measure("fresh: module", middle("fresh"), "s"),
-            Measure("fresh: ip and bridge -batch", middle("batches"), "s"),
+            Measure("fresh: ip and bridge -batch, nft -f", middle("batches"), "s"),
             Measure("empty module", middle("empty"), "s"),
             Measure("fresh: module / (batches + empty)", ratio("fresh", "batches", "empty"), digits=2, at_most=1.5),
             Measure("unchanged: module", middle("unchanged"), "s"),
@@ -64,6 +65,9 @@ def run() -> Section:
             Measure(
                 "unchanged: module / (reading + empty)", ratio("unchanged", "reading", "empty"), digits=2, at_most=2.0
             ),
+            Measure("boot: the restore script", middle("boot"), "s"),
+            Measure("boot: script / batches", ratio("boot", "batches"), digits=2, at_most=1.2),
+            Measure("a period of the timer, nothing to do", middle("period"), "s"),
             Measure("peak memory, fresh", middle("fresh_memory"), "MB", 0, at_most=120),
             Measure("peak memory, unchanged", middle("unchanged_memory"), "MB", 0, at_most=120),
             Measure("peak memory, empty module", middle("empty_memory"), "MB", 0),
@@ -73,8 +77,9 @@ def run() -> Section:
             f"{PEERS:,} peers are {entries:,} kernel objects; in every round, module and batches made the same",
             f"on {HOST} itself, real kernel: monotonic clock around /usr/bin/python3 and the very file Ansible sends",
             f"median of {len(rounds)} rounds, all kinds in turns in each; a ratio is of one round, then the median",
-            "batches: the same link and entries from files, one process for each table and one for the link",
-            "reading: links, routes, FDB, neighbours as JSON into a file; memory: ru_maxrss of the largest process",
+            "batches: the same link, entries and rules from files, one process for each table and one for the link",
+            "boot, period: /etc/tke-overlay/restore with nothing there, and with all there",
+            "reading: links, routes, FDB, neighbours, rules into a file; memory: ru_maxrss of the largest process",
             f"a process per entry: a shell script took {per_entry * 1e3:.2f} ms each for {figures['timed']} entries",
         ],
     )
@@ -115,6 +120,9 @@ def payloads() -> Iterator[Path]:
             ),
             f"route replace blackhole {own.segment} metric 4096 proto 84",
         ],
+        "rules.nft": rules_text(
+            RulesSpec(DEVICE, "tke-br0", PORT, MTU, own.segment, POOL.cidrs, [peer.underlay for peer in peers])
+        ).splitlines(),
         "setting.json": [json.dumps({"device": DEVICE, "segment": own.segment, "peers": PEERS, "rounds": ROUNDS})],
     }
     with tempfile.TemporaryDirectory(prefix="tke-overlay-bench-") as name:

@@ -3,7 +3,7 @@
 """Runs on the host under test and times there what section `peers` has brought; prints JSON.
 
 In the directory given: node.py and empty.py, the very files that Ansible would run; link.batch,
-neighbor.batch, fdb.batch and route.batch, the same entries for ip and bridge; setting.json.
+neighbor.batch, fdb.batch, route.batch and rules.nft, the same for ip, bridge and nft; setting.json.
 First comes `note`, then `measure`, then, whatever happened, `restore`.
 """
 
@@ -27,11 +27,19 @@ DEVICE, SEGMENT, PEERS = SETTING["device"], SETTING["segment"], SETTING["peers"]
 ENTRIES_EACH = 100  # of each table, for the process per entry
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 NOTE = Path(f"{HERE}.ip_forward")
+STATE = "/etc/tke-overlay"
+UNITS = ("tke-overlay.timer", "tke-overlay.service")
 FILES = (
     "/etc/cni/net.d/10-tke-overlay.conflist",
     "/etc/sysctl.d/99-tke-overlay.conf",
     "/etc/systemd/network/10-tke-overlay.link",
+    *(f"/etc/systemd/system/{unit}" for unit in UNITS),
+    *(f"{STATE}/{name}.batch" for name in ("link", "neighbor", "fdb", "route")),
+    *(f"{STATE}/{name}" for name in ("summary", "settings", "rules.nft", "sysctl", "restore")),
 )
+SYSCTLS = {"net.ipv4.ip_forward", f"net/ipv4/conf/{DEVICE}/rp_filter"}
+RECORDS = ("/run/tke-overlay/rules.nft", "/run/tke-overlay/rules.listing")
+TABLE = ("inet", "tke_overlay")
 MODULE = ("/usr/bin/python3", str(HERE / "node.py"))
 EMPTY = ("/usr/bin/python3", str(HERE / "empty.py"))
 BATCHES = (
@@ -39,12 +47,15 @@ BATCHES = (
     ("ip", "-batch", str(HERE / "neighbor.batch")),
     ("bridge", "-batch", str(HERE / "fdb.batch")),
     ("ip", "-batch", str(HERE / "route.batch")),
+    ("nft", "-f", str(HERE / "rules.nft")),
 )
+SCRIPT = ("/bin/sh", f"{STATE}/restore")
 READINGS = (
     ("ip", "-json", "-details", "address", "show"),
     ("ip", "-4", "-json", "route", "show", "table", "main"),
     ("bridge", "-json", "fdb", "show", "dev", DEVICE),
     ("ip", "-4", "-json", "neigh", "show", "dev", DEVICE),
+    ("nft", "-s", "list", "table", *TABLE),
 )
 
 
@@ -86,7 +97,7 @@ def module(changed: bool) -> tuple[float, float]:
     if result["changed"] is not changed or added != wanted:
         sys.exit(f"the module reports changed={result['changed']} and added {added}, not {changed} and {wanted}")
     # What is not taken away again would make the next run another one.
-    unknown = {*changes["files"], *changes["sysctls"]} - {*FILES, "net.ipv4.ip_forward"}
+    unknown = {*changes["files"], *changes["sysctls"], *changes["units"]} - {*FILES, *SYSCTLS, *UNITS}
     if unknown:
         sys.exit(f"the module has also made {', '.join(sorted(unknown))}, which this test does not know to restore")
     return figures
@@ -94,7 +105,7 @@ def module(changed: bool) -> tuple[float, float]:
 
 def entries() -> None:
     """Prints a digest of what is ours in the tables. Every peer must be there, and the own segment's blackhole."""
-    _links, routes, fdb, neighbors = (json.loads(subprocess.check_output(command)) for command in READINGS)
+    _links, routes, fdb, neighbors = (json.loads(subprocess.check_output(command)) for command in READINGS[:4])
     ours = (
         [row for row in routes if str(row.get("protocol")) == "84"],
         [row for row in fdb if "dst" in row],
@@ -115,13 +126,27 @@ def digest() -> str:
     return done.stdout
 
 
+def empty_kernel() -> None:
+    """As after a boot."""
+    words = (
+        ("ip link del", DEVICE),
+        ("ip route del blackhole", f"{SEGMENT} proto 84"),
+        ("nft delete table", " ".join(TABLE)),
+    )
+    for command in words:
+        subprocess.run(" ".join(command).split(), capture_output=True, check=False)  # they may not be there
+
+
 def clean() -> None:
     """As before the first run: with the device go its entries, and the route that has no device by name."""
-    for words in (("link", "del", DEVICE), ("route", "del", "blackhole", SEGMENT, "proto", "84")):
-        subprocess.run(["ip", *words], capture_output=True, check=False)  # they may not be there
-    for path in FILES:
+    subprocess.run(["systemctl", "disable", "--now", *UNITS], capture_output=True, check=False)
+    empty_kernel()
+    for path in (*FILES, *RECORDS):
         with suppress(FileNotFoundError):
             os.unlink(path)
+    with suppress(OSError):
+        os.rmdir(STATE)
+    subprocess.run(["systemctl", "daemon-reload"], check=True)
     FORWARDING.write_text(json.loads(NOTE.read_text())["forwarding"])
     left = json.loads(subprocess.check_output(["ip", "-json", "route", "show", "proto", "84"]) or "[]")
     if left:
@@ -134,7 +159,15 @@ def one_round() -> dict[str, float]:
     fresh, fresh_memory = module(changed=True)
     of_module = digest()
     unchanged, unchanged_memory = module(changed=False)
+    subprocess.run(["systemctl", "stop", *UNITS], check=True)  # it would look while others are measured
     reading, _memory = timed(*READINGS)
+    period, _memory = timed(SCRIPT)
+    empty_kernel()
+    for path in RECORDS:
+        os.unlink(path)
+    boot, _memory = timed(SCRIPT)
+    if digest() != of_module:
+        sys.exit("the script did not make the same entries as the module")
     empty, empty_memory = timed(EMPTY)
     clean()
     batches, _memory = timed(*BATCHES)
@@ -149,6 +182,8 @@ def one_round() -> dict[str, float]:
         "empty": empty,
         "empty_memory": empty_memory,
         "batches": batches,
+        "period": period,
+        "boot": boot,
     }
 
 

@@ -28,8 +28,17 @@ LISTINGS = (
     "ip -json neigh show nud permanent",
     "bridge -json fdb show",
     "ip -json rule show",
+    "nft -j list ruleset",
 )
-FILES = "find /etc/cni /etc/sysctl.d /etc/systemd/network -type f -exec sha256sum {} + | sort -k 2"
+FILES = (
+    "find /etc/cni /etc/sysctl.d /etc/systemd/network /etc/systemd/networkd.conf.d /etc/systemd/system/tke-overlay.* "
+    "-type f -exec sha256sum {} + 2>/dev/null | sort -k 2; ls /etc/tke-overlay 2>/dev/null; "
+    "for unit in service timer; do systemctl is-enabled tke-overlay.$unit 2>/dev/null; "
+    "systemctl is-active tke-overlay.$unit; done; true"
+)
+
+SELDOM = ("-e", "overlay_restore_interval=86400")
+"""So that no timer mends what a test has broken while it looks at what Ansible does about it."""
 
 
 @dataclasses.dataclass
@@ -52,9 +61,12 @@ class Play:
 def play(playbook: str, *arguments: str, inventories: Sequence[pathlib.Path] = (INVENTORY,)) -> Play:
     """Runs a playbook with the project's own configuration, as the README says it is run."""
     sources = [word for inventory in inventories for word in ("-i", str(inventory))]
+    # All of Ansible's but where SSH keeps its connections: two labs have the same addresses, and must not share them.
+    kept = "ANSIBLE_SSH_CONTROL_PATH_DIR"
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("ANSIBLE_", "MOLECULE_"))}
+    environment.update({key: value for key, value in os.environ.items() if key == kept})
     done = subprocess.run(
-        ["ansible-playbook", *sources, playbook, *arguments],
+        ["ansible-playbook", *sources, playbook, *SELDOM, *arguments],
         cwd=ROOT,
         env={**environment, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "NO_COLOR": "1"},
         stdin=subprocess.DEVNULL,
@@ -105,14 +117,26 @@ def state(name: str) -> set[str]:
     parts = lab("exec", name, "--", "sh", "-c", script).split("----\n")
     lines: set[str] = set()
     for command, part in zip(LISTINGS, parts, strict=False):
-        lines |= {f"{command}: {json.dumps(lasting(row), sort_keys=True)}" for row in json.loads(part) if row}
+        rows = json.loads(part)
+        rows = elements_apart(rows["nftables"]) if isinstance(rows, dict) else rows
+        lines |= {f"{command}: {json.dumps(lasting(row), sort_keys=True)}" for row in rows if row}
     return lines | set("".join(parts[len(LISTINGS) :]).splitlines())
 
 
+def elements_apart(rows: list[Any]) -> list[Any]:
+    """The rows of nft, a set's elements as rows of their own."""
+    parts: list[Any] = []
+    for row in rows:
+        elements = row.get("set", {}).get("elem", [])
+        parts += [{"set": {**row["set"], "elem": []}}, *({"elem": each} for each in elements)] if elements else [row]
+    return parts
+
+
 def lasting(row: Any) -> Any:
-    """A row without a bridge's timers and the time an address is still valid, which run by themselves."""
+    """A row without what runs by itself: a bridge's timers, how long an address is valid, what nft counts."""
     if isinstance(row, dict):
-        return {key: lasting(value) for key, value in row.items() if not key.endswith(("_timer", "_life_time"))}
+        passing = ("_timer", "_life_time", "handle", "packets", "bytes")
+        return {key: lasting(value) for key, value in row.items() if not key.endswith(passing)}
     if isinstance(row, list):
         return [lasting(item) for item in row]
     return row

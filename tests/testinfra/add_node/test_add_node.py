@@ -34,7 +34,8 @@ def test_it_gets_the_next_segment_and_each_old_host_gains_three_kernel_objects()
     after = states()
     for name in NODES:
         assert before[name] - after[name] == set(), f"{name} lost something"
-        assert len(after[name] - before[name]) == 3, after[name] - before[name]
+        new = after[name] - before[name]
+        assert len(new) == 4, f"three kernel objects, and one more who may send to the tunnel's port: {new}"
     for name in set(before) - set(NODES):
         assert after[name] == before[name]
 
@@ -55,3 +56,18 @@ def test_added_alone_by_limit_and_by_the_others_later():
     record = LEDGER.read_bytes()
     assert site(inventories=BOTH).changed() == set(NODES)
     assert LEDGER.read_bytes() == record
+
+
+@pytest.mark.usefixtures("third_host")
+def test_released_and_added_again_it_gets_the_next_segment_and_its_pods_run_there():
+    site(inventories=BOTH)
+    assert play("tests/lab/cluster.yml", inventories=BOTH).code == 0
+    first = ledger()["nodes"]["idc3"]["segment"]
+    assert play("molecule/add_node/release.yml").code == 0
+    following = f"10.244.{ledger()['cursor']}.0/24"
+    assert site(inventories=BOTH).changed() == {*NODES, "idc3"}
+    assert ledger()["nodes"]["idc3"]["segment"] == following != first
+    restarted = play("tests/lab/cluster.yml", inventories=BOTH)
+    assert restarted.code == 0, restarted.text
+    assert all(pair["small"] and pair["full"] for pair in matrix(inventories=BOTH))
+    assert site(inventories=BOTH).changed() == set()

@@ -70,5 +70,27 @@ def test_the_host_forwards_and_will_after_a_reboot(host):
 
 
 def test_an_address_that_no_pod_has_does_not_leave_the_host(host, own):
+    """The Pod bridge has the segment while it is there; without it the blackhole does, and not the default route."""
     nobody = own["segment"].replace(".0/24", ".250")
-    assert host.run(f"ip route get {nobody}").stdout.startswith(f"{nobody} dev tke-br0"), "the bridge has it"
+    assert host.run(f"ip route get {nobody}").stdout.startswith(f"{nobody} dev tke-br0")
+    host.check_output("ip link set tke-br0 down")
+    try:
+        assert "Invalid argument" in host.run(f"ip route get {nobody}").stderr, "the kernel's word for a blackhole"
+    finally:
+        host.check_output("ip link set tke-br0 up")
+
+
+def test_only_peers_may_send_to_the_tunnel(host, peers):
+    rows = listed(host, "nft -j list set inet tke_overlay peers4")["nftables"]
+    (found,) = [row["set"]["elem"] for row in rows if "set" in row]
+    assert set(found) == {peer["underlay"] for peer in peers}
+
+
+def test_what_was_applied_is_kept_for_the_units(host, peers):
+    def lines(table):
+        return host.file(f"/etc/tke-overlay/{table}.batch").content_string.splitlines()
+
+    assert [len(lines(table)) for table in ("neighbor", "fdb", "route")] == [len(peers), len(peers), len(peers) + 1]
+    assert host.service("tke-overlay.service").is_enabled
+    assert host.service("tke-overlay.timer").is_enabled
+    assert host.service("tke-overlay.timer").is_running

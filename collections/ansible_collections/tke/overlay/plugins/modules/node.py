@@ -12,8 +12,9 @@ short_description: Makes one host a node of the overlay
 version_added: 0.1.0
 description:
   - Gives the host all that the plan says it must have, in one call - the VXLAN link with its MAC, MTU and address;
-    neighbour, FDB entry and route of every peer; the blackhole route of its own segment; forwarding; the CNI
-    configuration of its Pods.
+    neighbour, FDB entry and route of every peer; the blackhole route of its own segment; the nftables table
+    C(inet tke_overlay); forwarding; the CNI configuration of its Pods; and a systemd service and timer that put all of
+    it back at boot, and when something of it is lost.
   - Reads the kernel's tables, compares, applies one batch for each, and reads back.
   - Nothing that is not ours is touched. What is in the way and not ours is an error, before anything has changed.
   - Facts of other hosts are not needed, so O(name) can be alone in a run, and a dead peer stops nobody.
@@ -23,14 +24,36 @@ extends_documentation_fragment:
   - tke.overlay.attributes
   - tke.overlay.attributes.host
 options:
-  name:
-    description: The name of this host in the plan.
+  state:
+    description:
+      - With V(present) the host is what the plan says.
+      - With V(absent) all that this collection has made on it is removed. The host keeps its segment, which is a matter
+        of the ledger. What is on the host says what to remove, so O(name) and O(document) are not needed.
     type: str
-    required: true
+    choices: [present, absent]
+    default: present
+  name:
+    description: The name of this host in the plan. Required with O(state=present).
+    type: str
+  restore_interval:
+    description: Seconds from one look of the timer to the next.
+    type: int
+    default: 30
+  device:
+    description: With O(state=absent), the VXLAN link to remove where the files of the host do not name it.
+    type: str
+    default: tke0
+  bridge:
+    description:
+      - With O(state=absent), the Pod bridge to remove where the files of the host do not name it.
+      - It stays as long as Pods are on it.
+    type: str
+    default: tke-br0
   document:
-    description: The document that M(tke.overlay.plan) returned. It is the same for all hosts.
+    description:
+      - The document that M(tke.overlay.plan) returned. It is the same for all hosts.
+      - Required with O(state=present).
     type: dict
-    required: true
     suboptions:
       schema:
         description: The version of the document.
@@ -90,6 +113,10 @@ EXAMPLES = r"""
   tke.overlay.node:
     name: "{{ inventory_hostname }}"
     document: "{{ plan_result.document }}"
+
+- name: Take this host out
+  tke.overlay.node:
+    state: absent
 """
 
 RETURN = r"""
@@ -97,6 +124,7 @@ changes:
   description:
     - What was added, changed and removed in each table, an entry a line, in the words of iproute2.
     - Entries on our device that belong to somebody else are listed as C(foreign); they are left alone.
+    - With O(state=absent), what was removed of each kind.
   returned: success
   type: dict
   sample:
@@ -104,8 +132,10 @@ changes:
     route: {added: ["10.244.4.0/24 via 10.244.4.0 dev tke0 onlink"], changed: [], removed: [], foreign: []}
     fdb: {added: ["0a:58:0a:f4:04:00 dst 192.168.1.13"], changed: [], removed: [], foreign: []}
     neighbor: {added: ["10.244.4.0 lladdr 0a:58:0a:f4:04:00"], changed: [], removed: [], foreign: []}
-    files: [/etc/cni/net.d/10-tke-overlay.conflist]
+    rules: {added: ["element 192.168.1.13 of peers4"], changed: [], removed: [], foreign: []}
+    files: [/etc/tke-overlay/route.batch, /etc/cni/net.d/10-tke-overlay.conflist]
     sysctls: [net.ipv4.ip_forward]
+    units: [tke-overlay.timer]
 recreated:
   description: Why the device had to be made anew. Its table entries were put back in the same call.
   returned: when the link was there and was made anew
@@ -115,7 +145,8 @@ recreated:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.tke.overlay.plugins.module_utils._host.node import converge
+from ansible_collections.tke.overlay.plugins.module_utils._host.node import INTERVAL, converge
+from ansible_collections.tke.overlay.plugins.module_utils._host.reset import leave
 from ansible_collections.tke.overlay.plugins.module_utils._host.tables import Run
 from ansible_collections.tke.overlay.plugins.module_utils._module import Result, diff_of, run_module
 
@@ -132,28 +163,49 @@ DOCUMENT = {
     "fleet": {"type": "str", "required": True},
 }
 ARGUMENTS = {
-    "name": {"type": "str", "required": True},
-    "document": {"type": "dict", "required": True, "options": DOCUMENT},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "name": {"type": "str"},
+    "restore_interval": {"type": "int", "default": INTERVAL},
+    "device": {"type": "str", "default": "tke0"},
+    "bridge": {"type": "str", "default": "tke-br0"},
+    "document": {"type": "dict", "options": DOCUMENT},
 }
 
 
-def work(module: AnsibleModule, run: Run) -> Result:
+def present(module: AnsibleModule, run: Run) -> Result:
     """One host, from its document to the report of what was different."""
     document = {**module.params["document"], "node": module.params["name"]}
-    outcome = converge(document, run, module.check_mode)
+    outcome = converge(document, run, module.check_mode, module.params["restore_interval"])
+    if not outcome.systemd:
+        module.warn("this host does not run systemd, so nothing will put the overlay back after a reboot")
     changes = {
         "link": {"before": outcome.link.before, "after": outcome.link.after},
         **{name: delta.lines() for name, delta in outcome.tables.items()},
         "files": [diff.name for diff in outcome.files],
         "sysctls": [diff.name for diff in outcome.sysctls],
+        "units": [diff.name for diff in outcome.units],
     }
     result = {"changed": outcome.changed, "changes": changes, **diff_of(module, outcome.diffs())}
     return {**result, "recreated": outcome.link.recreated} if outcome.link.recreated else result
 
 
+def absent(module: AnsibleModule, run: Run) -> Result:
+    """One host, from what is ours on it to nothing."""
+    remains = leave(module.params["device"], module.params["bridge"], run, module.check_mode)
+    for warning in remains.warnings:
+        module.warn(warning)
+    diffs = list(remains.diffs())
+    changes = {diff.name: {"removed": diff.before.splitlines()} for diff in diffs}
+    return {"changed": bool(diffs), "changes": changes, **diff_of(module, diffs)}
+
+
 def main() -> None:
     """Entry point."""
-    run_module(ARGUMENTS, work)
+
+    def work(module: AnsibleModule, run: Run) -> Result:
+        return (present if module.params["state"] == "present" else absent)(module, run)
+
+    run_module(ARGUMENTS, work, required_if=[("state", "present", ("name", "document"))])
 
 
 if __name__ == "__main__":

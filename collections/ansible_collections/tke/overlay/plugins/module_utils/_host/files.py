@@ -17,6 +17,9 @@ Texts = t.Dict[str, str]
 
 PROC_SYS = "/proc/sys"
 
+ROOT = ""
+"""Put before every path of a file; a test gives each of its hosts a directory."""
+
 
 def read_files(paths: t.Iterable[str]) -> Texts:
     """The content of those files that are there.
@@ -26,21 +29,22 @@ def read_files(paths: t.Iterable[str]) -> Texts:
     texts = {}
     for path in paths:
         try:
-            with open(path, encoding="utf-8") as stream:
+            with open(ROOT + path, encoding="utf-8") as stream:
                 texts[path] = stream.read()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             continue
         except (OSError, UnicodeDecodeError) as error:
             raise KernelError(f"{path} cannot be read: {error}") from error
     return texts
 
 
-def write_file(path: str, text: str) -> None:
+def write_file(path: str, text: str, durable: bool = True) -> None:
     """Writes a file as a whole or not at all; readable by everybody, directories made where missing.
 
+    :param durable: wait until it would survive a loss of power.
     :raises KernelError: it cannot be written; what was there is intact.
     """
-    directory = os.path.dirname(path)
+    directory = os.path.dirname(ROOT + path)
     try:
         os.makedirs(directory, exist_ok=True)
         descriptor, beside = tempfile.mkstemp(dir=directory, prefix=f".{os.path.basename(path)}.")
@@ -49,8 +53,9 @@ def write_file(path: str, text: str) -> None:
                 stream.write(text)
                 os.fchmod(stream.fileno(), 0o644)
                 stream.flush()
-                os.fsync(stream.fileno())
-            os.rename(beside, path)
+                if durable:
+                    os.fsync(stream.fileno())
+            os.rename(beside, ROOT + path)
         except BaseException:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(beside)
@@ -59,10 +64,26 @@ def write_file(path: str, text: str) -> None:
         raise KernelError(f"{path} cannot be written: {error}") from error
 
 
+def remove_file(path: str) -> None:
+    """Removes a file, if it is there.
+
+    :raises KernelError: it cannot be removed.
+    """
+    try:
+        os.unlink(ROOT + path)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise KernelError(f"{path} cannot be removed: {error}") from error
+
+
 def read_sysctls(keys: t.Iterable[str], root: str = PROC_SYS) -> Texts:
     """The values of those sysctls that this kernel (and network namespace) has."""
-    paths = {_sysctl_path(key, root): key for key in keys}
-    return {paths[path]: text.strip() for path, text in read_files(paths).items()}
+    values = {}
+    for key in keys:
+        with contextlib.suppress(OSError), open(_sysctl_path(key, root), encoding="ascii") as stream:
+            values[key] = stream.read().strip()
+    return values
 
 
 def write_sysctl(key: str, value: str, root: str = PROC_SYS) -> None:
@@ -83,4 +104,5 @@ def differing(found: Texts, wanted: Texts) -> Texts:
 
 
 def _sysctl_path(key: str, root: str) -> str:
-    return os.path.join(root, key.replace(".", "/"))
+    """A key with slashes first is a path: the name of a device can have dots."""
+    return os.path.join(root, key if "/" in key else key.replace(".", "/"))

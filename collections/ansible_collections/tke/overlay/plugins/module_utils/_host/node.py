@@ -4,7 +4,9 @@
 """Floor 5: making one host what its document says.
 
 :func:`converge` is the whole promise: validate, read, refuse what cannot be,
-compare, apply, read back, persist.
+compare, apply, read back, persist. Persisted last is also what the timer of
+:mod:`restore` keeps the host at, so a run that dies half-way leaves a host that
+goes back to its old plan by itself.
 """
 
 from __future__ import annotations
@@ -15,10 +17,12 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
     PLAN_SCHEMA,
     NodeDocument,
     Refusal,
+    gateway_address,
     parse_fleet,
     vtep_address,
     vtep_mac,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._host.bridge import BridgeTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.cni import conflist
 from ansible_collections.tke.overlay.plugins.module_utils._host.fdb import FdbTable, fdb_entry
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import (
@@ -26,6 +30,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.files import (
     differing,
     read_files,
     read_sysctls,
+    remove_file,
     write_file,
     write_sysctl,
 )
@@ -40,11 +45,31 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.link import (
     refuse_conflicts,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.neighbor import NeighborTable, neighbor_entry
-from ansible_collections.tke.overlay.plugins.module_utils._host.route import RouteTable, blackhole_entry, via_entry
+from ansible_collections.tke.overlay.plugins.module_utils._host.restore import (
+    STATE,
+    Host,
+    State,
+    differing_units,
+    drop_ins,
+    line_diff,
+    locked,
+    read_host,
+    settle_units,
+    state_files,
+    tell_managers,
+    unit_files,
+    wanted_sysctls,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._host.route import (
+    RouteTable,
+    blackhole_entry,
+    refuse_strangers,
+    via_entry,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._host.rules import RulesSpec, RulesTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.tables import (
     Delta,
     KernelError,
-    Present,
     Run,
     Table,
     Wanted,
@@ -53,21 +78,30 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.tables import (
 )
 
 CNI_FILE = "/etc/cni/net.d/10-tke-overlay.conflist"
-SYSCTL_FILE = "/etc/sysctl.d/99-tke-overlay.conf"
-LINK_FILE = "/etc/systemd/network/10-tke-overlay.link"
 
-SYSCTLS = {"net.ipv4.ip_forward": "1"}
-
-_OURS = "# Written by tke.overlay; changes are lost with its next run.\n"
+INTERVAL = 30
+"""Seconds between two looks of the timer, unless asked for otherwise."""
 
 
 class Target(t.NamedTuple):
-    """What one host must be. Tables come in the order of removal: routes go first and come last."""
+    """What one host must be. Tables come in the order of removal: routes go first and come last.
+
+    ``drop_ins`` are the files that must be there before the link is, ``files``
+    those that come after all else, the CNI configuration last: with it, a
+    kubelet takes the network for ready. A file without text must not be there.
+    """
 
     link: LinkSpec
     tables: t.Sequence[tuple[Table, Wanted]]
-    files: Texts
+    rules: RulesTable
     sysctls: Texts
+    drop_ins: Texts
+    files: Texts
+    host: Host
+
+    def all_tables(self) -> list[tuple[Table, Wanted]]:
+        """The rules, too."""
+        return [*self.tables, (self.rules, self.rules.wanted)]
 
 
 class Diff(t.NamedTuple):
@@ -85,11 +119,13 @@ class Outcome(t.NamedTuple):
     tables: dict[str, Delta]
     files: list[Diff]
     sysctls: list[Diff]
+    units: list[Diff]
+    systemd: bool
 
     @property
     def changed(self) -> bool:
         """Whether anything differed."""
-        return bool(self.link or any(self.tables.values()) or self.files or self.sysctls)
+        return bool(self.link or any(self.tables.values()) or self.files or self.sysctls or self.units)
 
     def diffs(self) -> t.Iterator[Diff]:
         """All differences, link first."""
@@ -101,13 +137,18 @@ class Outcome(t.NamedTuple):
         for diff in self.sysctls:
             yield Diff(f"sysctl {diff.name}", f"{diff.before}\n", f"{diff.after}\n")
         yield from self.files
+        for diff in self.units:
+            yield Diff(f"unit {diff.name}", f"{diff.before}\n", f"{diff.after}\n")
 
 
-def target_of(document: NodeDocument) -> Target:
+def target_of(document: NodeDocument, host: Host, interval: int = INTERVAL) -> Target:
     """What the host ``document["node"]`` must be.
 
+    :param interval: seconds between two looks of the timer.
     :raises Refusal: the document is of another version, or knows no such node.
     """
+    if not 1 <= interval <= 86_400:
+        raise Refusal(f"restore_interval {interval} does not lie between 1 and 86400 seconds")
     if document["schema"] != PLAN_SCHEMA:
         raise Refusal(f"the plan has schema {document['schema']}, this release knows {PLAN_SCHEMA}: use one release")
     fleet = parse_fleet(document["fleet"])
@@ -136,76 +177,140 @@ def target_of(document: NodeDocument) -> Target:
         addresses=[f"{vtep_address(own.segment)}/32"],
     )
     tables: list[tuple[Table, Wanted]] = [
-        (RouteTable(device), routes),
+        (RouteTable(device, within=document["container_cidr"], bridge=document["bridge"]), routes),
         (FdbTable(device), fdb),
         (NeighborTable(device), neighbors),
+        (BridgeTable(document["bridge"], document["container_cidr"], gateway_address(own.segment)), {}),
     ]
-    return Target(link, tables, _files(document, own.segment), SYSCTLS)
-
-
-def converge(document: NodeDocument, run: Run, check: bool) -> Outcome:
-    """Makes this host what the document says; with ``check`` only finds out what that would change.
-
-    :raises Refusal: the document is wrong, or something that is not ours is in the way; nothing was changed.
-    :raises KernelError: the kernel refused, or does not hold what it was given.
-    """
-    target = target_of(document)
-    links = read_links(run)
-    refuse_conflicts(target.link, links, run)
-    outcome = _compare(target, links, run)
-    if outcome.changed and not check:
-        for diff in outcome.sysctls:
-            write_sysctl(diff.name, target.sysctls[diff.name])
-        _apply_kernel(target, outcome, run)
-        _verify(target, run)
-        for diff in outcome.files:
-            write_file(diff.name, diff.after)
-    return outcome
-
-
-def _compare(target: Target, links: t.Sequence[Row], run: Run) -> Outcome:
-    deltas = {table.name: delta for table, delta in _deltas(target, links, run)}
-    files, sysctls = read_files(target.files), read_sysctls(target.sysctls)
-    return Outcome(
-        link=compare_link(target.link, links),
-        tables=deltas,
-        files=_text_diffs(files, target.files),
-        sysctls=_text_diffs(sysctls, target.sysctls),
+    rules = RulesTable(
+        RulesSpec(
+            device=device,
+            bridge=document["bridge"],
+            port=document["port"],
+            mtu=document["mtu"],
+            segment=own.segment,
+            container_cidrs=document["container_cidr"],
+            peers=[peer.underlay for peer in fleet.values()],
+        )
+    )
+    sysctls = wanted_sysctls(device, len(fleet), host, read_sysctls)
+    summary = _summary(document, link, own.segment, len(fleet))
+    saved = State(link, document["bridge"], document["container_cidr"], tables, rules.text, sysctls, summary)
+    return Target(
+        link=link,
+        tables=tables,
+        rules=rules,
+        sysctls=sysctls,
+        drop_ins=drop_ins(device, document["bridge"], sysctls, host),
+        files={
+            **state_files(saved),
+            **unit_files(interval, host),
+            CNI_FILE: conflist(own.segment, document["bridge"], document["mtu"]),
+        },
+        host=host,
     )
 
 
-def _deltas(target: Target, links: t.Sequence[Row], run: Run) -> list[tuple[Table, Delta]]:
-    """What separates each table from the target. Without its device a table of entries on it is empty."""
+def converge(document: NodeDocument, run: Run, check: bool, interval: int = INTERVAL) -> Outcome:
+    """Makes this host what the document says; with ``check`` only finds out what that would change.
+
+    :param interval: seconds between two looks of the timer.
+    :raises Refusal: the document is wrong, or something that is not ours is in the way; nothing was changed.
+    :raises KernelError: the kernel refused, or does not hold what it was given.
+    """
+    target = target_of(document, read_host(run), interval)
+    if check:
+        return _difference(target, run)
+    with locked():
+        outcome = _difference(target, run)
+        if outcome.changed:
+            _write(target.drop_ins, outcome.files)
+            tell_managers([diff.name for diff in outcome.files], target.host, run)
+            _apply_kernel(target, outcome, run)
+            _verify(target, run)
+            _write({name: text for name, text in target.files.items() if name != CNI_FILE}, outcome.files)
+            settle_units([diff.name for diff in outcome.files], target.host, run)
+            _write({CNI_FILE: target.files[CNI_FILE]}, outcome.files)
+    return outcome
+
+
+def _difference(target: Target, run: Run) -> Outcome:
+    links = read_links(run)
+    refuse_conflicts(target.link, links, run)
+    return _compare(target, links, run)
+
+
+def _write(texts: Texts, differing_files: t.Sequence[Diff]) -> None:
+    names = {diff.name for diff in differing_files}
+    for name, text in texts.items():
+        if name in names and text:
+            write_file(name, text)
+        elif name in names:
+            remove_file(name)
+
+
+def _compare(target: Target, links: t.Sequence[Row], run: Run) -> Outcome:
+    deltas = {table.name: delta for table, delta in _deltas(target.all_tables(), target, links, run)}
+    wanted_files = {**target.drop_ins, **target.files}
+    files = dict.fromkeys(wanted_files, "")
+    files.update(read_files(wanted_files))
+    return Outcome(
+        link=compare_link(target.link, links),
+        tables=deltas,
+        files=_file_diffs(files, wanted_files),
+        sysctls=_text_diffs(read_sysctls(target.sysctls), target.sysctls),
+        units=_text_diffs(target.host.units, differing_units(target.host)),
+        systemd=target.host.systemd,
+    )
+
+
+def _deltas(
+    tables: t.Sequence[tuple[Table, Wanted]], target: Target, links: t.Sequence[Row], run: Run, read_back: bool = False
+) -> list[tuple[Table, Delta]]:
+    """What separates tables from the target. Without its device a table of entries on it is empty."""
     there = find_link(target.link.name, links) is not None
-    nothing: dict[str, Present] = {}
-    return [
-        (table, compare(table, table.read(run) if there or not table.of_device else nothing, wanted))
-        for table, wanted in target.tables
-    ]
+    deltas = []
+    for table, wanted in tables:
+        if isinstance(table, RouteTable):
+            present = table.read(run, others=not read_back)
+            if not read_back:
+                refuse_strangers(present)
+        else:
+            present = table.read(run) if there or not table.of_device else {}
+        deltas.append((table, compare(table, present, wanted)))
+    return deltas
 
 
 def _apply_kernel(target: Target, outcome: Outcome, run: Run) -> None:
-    """The link, then the tables as the kernel left them.
+    """The rules, the link, then the tables as the kernel left them.
 
-    Read anew after a change of the link, because a change can empty tables: a new
-    device starts without any, down loses routes and neighbours, a new MAC the
-    neighbours, a removed address both.
+    Read anew after a change of a link that was there, because a change can empty
+    tables: a device made anew starts without any, down loses routes and neighbours,
+    a new MAC the neighbours, a removed address both. A new device has no sysctls
+    but the default ones.
     """
+    rules = outcome.tables[target.rules.name]
+    if rules:
+        target.rules.replace(run, there=len(rules.added) < len(target.rules.wanted))
     apply_link(outcome.link, run)
-    if outcome.link:
-        apply(_deltas(target, read_links(run), run), run)
-    else:
-        apply([(table, outcome.tables[table.name]) for table, _wanted in target.tables], run)
+    found = read_sysctls(target.sysctls)
+    for key, value in differing(found, target.sysctls).items():
+        write_sysctl(key, value)
+    deltas = dict(_deltas(target.tables, target, read_links(run), run)) if outcome.link.before else {}
+    apply([(table, deltas.get(table, outcome.tables[table.name])) for table, _wanted in target.tables], run)
 
 
 def _verify(target: Target, run: Run) -> None:
-    """Reads back: what does not stand in the kernel now was changed by somebody else, or never taken."""
+    """Reads back: what does not stand in the kernel now was changed by somebody else, or never taken.
+
+    The rules were read back when they were loaded.
+    """
     links = read_links(run)
     wrong = compare_link(target.link, links)
     faults = [
         f"link {target.link.name}: {key} is {wrong.before.get(key)}, not {wrong.after[key]}" for key in wrong.after
     ]
-    for table, delta in _deltas(target, links, run):
+    for table, delta in _deltas(target.tables, target, links, run, read_back=True):
         lines = delta.lines()
         faults += [f"{table.name}: missing {line}" for line in lines["added"]]
         faults += [f"{table.name}: wrong {line}" for line in lines["changed"]]
@@ -222,19 +327,31 @@ def _text_diffs(found: Texts, wanted: Texts) -> list[Diff]:
     return [Diff(name, found.get(name, ""), text) for name, text in differing(found, wanted).items()]
 
 
+def _file_diffs(found: Texts, wanted: Texts) -> list[Diff]:
+    """Of the saved batches only the lines that differ: they are as long as the fleet."""
+    return [
+        Diff(diff.name, *line_diff(diff.before, diff.after)) if diff.name.startswith(f"{STATE}/") else diff
+        for diff in _text_diffs(found, wanted)
+    ]
+
+
 def attributes_text(attributes: t.Mapping[str, str]) -> str:
     """A line for each attribute, for a diff."""
     return "".join(f"{key} {attributes[key]}\n" for key in sorted(attributes))
 
 
-def _files(document: NodeDocument, segment: str) -> Texts:
-    """The CNI file comes last: a kubelet that sees it takes the network for ready."""
-    sysctls = "".join(f"{key} = {value}\n" for key, value in SYSCTLS.items())
+def _summary(document: NodeDocument, link: LinkSpec, segment: str, peers: int) -> dict[str, object]:
+    """What an operator wants to know first, in this order."""
     return {
-        SYSCTL_FILE: f"{_OURS}{sysctls}",
-        LINK_FILE: (
-            f"{_OURS}# systemd 242 and later would give the device a MAC of its own (flannel #1155).\n"
-            f"[Match]\nOriginalName={document['device']}\n\n[Link]\nMACAddressPolicy=none\n"
-        ),
-        CNI_FILE: conflist(segment, document["bridge"], document["mtu"]),
+        "cluster": document["cluster"],
+        "node": document["node"],
+        "segment": segment,
+        "VTEP": f"{vtep_address(segment)} {link.mac} on {link.name}",
+        "underlay": f"{link.local}, UDP port {link.port}, VNI {link.vni}",
+        "MTU": link.mtu,
+        "Pod bridge": document["bridge"],
+        "container CIDR": " ".join(document["container_cidr"]),
+        "Service range": document["service_cidr"],
+        "peers": peers,
+        "put back by": f"sh {STATE}/restore (tke-overlay.service at boot, tke-overlay.timer now and then)",
     }

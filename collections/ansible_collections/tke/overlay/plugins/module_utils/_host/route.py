@@ -10,7 +10,7 @@ import ipaddress
 import json
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import ROUTE_PROTOCOL
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import ROUTE_PROTOCOL, Refusal
 from ansible_collections.tke.overlay.plugins.module_utils._host.tables import Present, Run, read_json
 
 BLACKHOLE = "blackhole"
@@ -61,12 +61,17 @@ class RouteTable:
         self.claimed = claimed
         self.program = ("ip", f"-{version}")
 
-    def read(self, run: Run) -> dict[str, Present]:
-        """What is there, by destination and metric; what others have there too."""
+    def read(self, run: Run, others: bool = True) -> dict[str, Present]:
+        """What is there, by destination and metric.
+
+        :param others: also what is there of others. Whoever reads back what he has put needs it no more.
+        """
         show = [*self.program, "-json", "route", "show", "table", "main"]
         # Asked for by number: /etc/iproute2/rt_protos may have given ours a name.
         ours = read_json([*show, "proto", str(ROUTE_PROTOCOL)], run)
-        if self.within:
+        if not others:
+            rows = ours
+        elif self.within:
             rows = [row for network in self.within for row in read_json([*show, "root", str(network)], run)]
         else:
             rows = read_json(show, run)
@@ -77,9 +82,13 @@ class RouteTable:
         for row in [*rows, *(row for row in ours if _identity(row) not in listed)]:
             if row.get("dev") == self.bridge and row.get("protocol") == "kernel" and self.bridge is not None:
                 continue
+            identity = _identity(row)
+            found = self._present(row, identity in known)
+            if not (found.ours or identity in listed):
+                continue  # of our protocol, and another task's
             key = self._key(row)
             seen[key] += 1
-            present[key if seen[key] == 1 else f"{key} #{seen[key]}"] = self._present(row, _identity(row) in known)
+            present[key if seen[key] == 1 else f"{key} #{seen[key]}"] = found
         return present
 
     def _key(self, row: Row) -> str:
@@ -105,6 +114,22 @@ class RouteTable:
     def drop(self, key: str, spec: str) -> str:
         """Removes this very route, and none that only shares its destination."""
         return _line("del", key.partition(" #")[0], spec)
+
+
+def refuse_strangers(present: t.Mapping[str, Present]) -> None:
+    """Makes sure that nobody else has a route inside the container CIDR: it would take packets that are for Pods.
+
+    :param present: what :meth:`RouteTable.read` found ``within`` the container CIDRs.
+    :raises Refusal: naming each.
+    """
+    strangers = [
+        f"route {key} {found.spec} lies in the container CIDR (overlay_container_cidr) and is not ours: "
+        f"remove it, or choose another container CIDR"
+        for key, found in present.items()
+        if not found.ours and not found.here
+    ]
+    if strangers:
+        raise Refusal(*strangers)
 
 
 def full_prefix(destination: str, version: int) -> str:
@@ -135,7 +160,7 @@ def blackhole_entry(destination: str, metric: int = BLACKHOLE_METRIC) -> tuple[s
 
 def _identity(row: Row) -> str:
     """A route of one reading among those of another; its protocol apart, which can be shown by number or by name."""
-    return json.dumps({name: value for name, value in row.items() if name != "protocol"}, sort_keys=True)
+    return repr([item for item in row.items() if item[0] != "protocol"])  # in the order of iproute2; json is slower
 
 
 def _spec_of(row: Row) -> str:

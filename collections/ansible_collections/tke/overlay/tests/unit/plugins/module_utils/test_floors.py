@@ -36,8 +36,11 @@ FLOORS = {
     "_host.neighbor": 5,
     "_host.route": 5,
     "_host.link": 5,
+    "_host.rules": 5,
+    "_host.restore": 5,
     "_host.bulk": 5,
     "_host.node": 5,
+    "_host.reset": 5,
     "_module": 6,
 }
 THIRD_PARTY = {

@@ -1,0 +1,270 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Floor 5: the nftables table of a node: who may speak to whom, and under which address.
+
+One table, ``inet tke_overlay``, is all there is of ours. It only drops, marks as
+untracked, translates and clamps; it never accepts on behalf of others, so what
+kube-proxy, Docker or firewalld drop stays dropped, and their tables are not
+even read.
+
+A *Pod address* below is any address of a container CIDR: VTEP, gateway, Pod or
+Service. *Inside* are the VXLAN device, the Pod bridge and ``lo``.
+
+===========  ==========================================================================================
+chain        what it does
+===========  ==========================================================================================
+prerouting   no conntrack entry for the tunnel's packets (one way each, they once filled half a table:
+             calico #8934); drops what comes from outside to a Pod address, or claims to come from one,
+             and what leaves the tunnel without a Pod address as its source. Before DNAT: a NodePort is
+             an address of the host here, so what reaches a Pod by way of a Service still does
+output       no conntrack entry for our own tunnel packets
+input        only peers may send to the tunnel's port. Not in prerouting: an answer to somebody whom
+             another program's masquerade gave that very source port is none of the tunnel (calico
+             #12244), and is on its way to a container here, not to this host
+forward      nobody may speak to a peer's tunnel through this host, whose masquerade would make him a
+             peer; no TCP segment is larger than the overlay carries
+postrouting  nothing for a Pod address leaves in clear while a route is missing
+nat          Pods leave the cluster as this host. Not what kube-proxy has marked, which does so itself;
+             and never from the tunnel's port: the answer would be taken for a tunnel packet
+===========  ==========================================================================================
+
+How the table is compared: nft prints rules in other words than it was given, and
+every version in its own. So with each load the text and nft's listing right
+after it are recorded below ``/run``. As long as the listing is still that, the
+table holds that text; else it holds what the listing says. Either way a rule or
+an element that was added, changed, removed or moved by hand is a difference, and
+without a record (another version of nft, somebody else's load) the worst that
+can happen is that the same rules are loaded once more.
+"""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible_collections.tke.overlay.plugins.module_utils._host.files import read_files, write_file
+from ansible_collections.tke.overlay.plugins.module_utils._host.tables import KernelError, Present, Run, Wanted
+
+TABLE = "inet tke_overlay"
+RECORD_TEXT = "/run/tke-overlay/rules.nft"
+RECORD_LISTING = "/run/tke-overlay/rules.listing"
+
+COUNTERS = ("not_a_peer", "to_pods", "from_pods", "inner_source", "into_tunnel", "astray")
+"""What was dropped, by the rule that dropped it."""
+
+_LIST = ("nft", "-s", "list", "table", *TABLE.split())
+_LOAD = ("nft", "-f", "-")
+_ABOVE = f"table {TABLE}\ndelete table {TABLE}\n"  # the first line, so that the second never fails
+_KUBE_PROXY = "0x00004000"
+_FAMILY = {4: ("ip", "ipv4", 40), 6: ("ip6", "ipv6", 60)}
+"""IP version -> its word, its protocol's word, bytes of IP and TCP header."""
+
+
+class RulesSpec(t.NamedTuple):
+    """From what the rules follow. ``peers`` are the underlay addresses of all other nodes."""
+
+    device: str
+    bridge: str
+    port: int
+    mtu: int
+    segment: str
+    container_cidrs: t.Sequence[str]
+    peers: t.Sequence[str]
+
+
+class RulesTable:
+    """Our nftables table. To :func:`tables.compare` it is a table as the others; it is replaced as a whole."""
+
+    name = "rules"
+    of_device = False
+    program = ("nft",)
+
+    def __init__(self, spec: RulesSpec) -> None:
+        self.text = rules_text(spec)
+        self.wanted = _items(self.text)
+
+    def read(self, run: Run) -> dict[str, Present]:
+        """What is there: chains, their rules by number, sets and their elements, counters without their values."""
+        code, listing, errors = run(_LIST, None)
+        if code != 0:
+            if "No such file or directory" in errors:
+                return {}
+            raise KernelError(f"{' '.join(_LIST)}: {errors.strip() or f'exit code {code}'}")
+        record = read_files((RECORD_TEXT, RECORD_LISTING))
+        text = record.get(RECORD_TEXT, "") if record.get(RECORD_LISTING) == listing else listing
+        items = self.wanted if text == self.text else _items(text)
+        return {key: Present(spec, ours=True) for key, spec in items.items()}
+
+    def put(self, key: str, spec: str) -> str:
+        """Not entry by entry: see :meth:`replace`."""
+        raise NotImplementedError
+
+    drop = put
+
+    def _lost(self, found: Wanted) -> list[str]:
+        """What no version of nft words in another way: which chains, rules by number, and peers there are."""
+        return [key for key in self.wanted if key not in found and not self.wanted[key].startswith("of pods")]
+
+    def replace(self, run: Run, there: bool = True) -> None:
+        """Loads the whole table in one transaction: at no instant is a packet judged by half of the rules.
+
+        What the counters say goes over to the new table.
+
+        :param there: whether there may be an old table.
+        :raises KernelError: nft refused; the old table is as it was.
+        """
+        values = _values(run) if there else {}
+        code, _out, errors = run(_LOAD, _with_values(self.text, values))
+        if code != 0:
+            raise KernelError(f"nft refused the rules: {errors.strip() or f'exit code {code}'}")
+        code, listing, errors = run(_LIST, None)
+        if code != 0:
+            raise KernelError(f"{' '.join(_LIST)}: {errors.strip() or f'exit code {code}'}")
+        lost = self._lost(_items(listing))
+        if lost:
+            raise KernelError(
+                f"nft has taken the rules, and does not list {lost[0]}: does another program manage them?"
+            )
+        write_file(RECORD_TEXT, self.text, durable=False)
+        write_file(RECORD_LISTING, listing, durable=False)
+
+
+def delete_rules(run: Run) -> None:
+    """Takes our table away, if it is there.
+
+    :raises KernelError: nft refused.
+    """
+    code, _out, errors = run(_LOAD, _ABOVE)
+    if code != 0:
+        raise KernelError(f"nft did not delete table {TABLE}: {errors.strip() or f'exit code {code}'}")
+
+
+def rules_are_there(run: Run) -> bool:
+    """Whether there is a table of our name."""
+    return run(("nft", "-t", *_LIST[1:]), None)[0] == 0
+
+
+def rules_text(spec: RulesSpec) -> str:
+    """The table as nft takes it: idempotent, and replacing whatever stands in its place."""
+    pods, peers = _by_version(spec.container_cidrs), _by_version(spec.peers)
+    # Without peers nobody may send to the port, whatever the IP version of the underlay will be.
+    peers = peers or {4: []}
+    inside = ", ".join(f'"{name}"' for name in sorted({"lo", spec.device, spec.bridge}))
+    blocks = [f"\tcounter {name} {{\n\t}}\n" for name in COUNTERS]
+    blocks += [_set(f"pods{version}", version, cidrs, "\t\tflags interval\n") for version, cidrs in pods.items()]
+    blocks += [_set(f"peers{version}", version, addresses) for version, addresses in peers.items()]
+    blocks += [
+        _chain(
+            "prerouting",
+            "type filter hook prerouting priority raw; policy accept;",
+            [f"{_FAMILY[v][0]} saddr @peers{v} udp dport {spec.port} notrack" for v in peers],
+            *(_guards(version, spec.device, f"{{ {inside} }}") for version in pods),
+        ),
+        _chain(
+            "output",
+            "type filter hook output priority raw; policy accept;",
+            [f"{_FAMILY[v][0]} daddr @peers{v} udp dport {spec.port} notrack" for v in peers],
+        ),
+        _chain(
+            "input",
+            "type filter hook input priority filter - 10; policy accept;",
+            [f'udp dport {spec.port} {_FAMILY[v][0]} saddr != @peers{v} counter name "not_a_peer" drop' for v in peers],
+        ),
+        _chain(
+            "forward",
+            "type filter hook forward priority mangle; policy accept;",
+            [
+                f"{_FAMILY[v][0]} saddr != @peers{v} {_FAMILY[v][0]} daddr @peers{v} udp dport {spec.port} "
+                f'counter name "into_tunnel" drop'
+                for v in peers
+            ],
+            *(_clamps(version, spec.device, spec.mtu) for version in pods),
+        ),
+        _chain(
+            "postrouting",
+            "type filter hook postrouting priority filter; policy accept;",
+            [f'{_FAMILY[v][0]} daddr @pods{v} oifname != {{ {inside} }} counter name "astray" drop' for v in pods],
+        ),
+        _chain("nat", "type nat hook postrouting priority srcnat; policy accept;", _masquerade(spec)),
+    ]
+    return f"{_ABOVE}table {TABLE} {{\n" + "\n".join(blocks) + "}\n"
+
+
+def _by_version(networks: t.Iterable[str]) -> dict[int, list[str]]:
+    versions: dict[int, list[str]] = {}
+    for network in networks:
+        versions.setdefault(6 if ":" in network else 4, []).append(network)
+    return {version: sorted(versions[version]) for version in sorted(versions)}
+
+
+def _set(name: str, version: int, elements: t.Sequence[str], flags: str = "") -> str:
+    # "elements = { }" is an error.
+    content = f"\t\telements = {{ {', '.join(elements)} }}\n" if elements else ""
+    return f"\tset {name} {{\n\t\ttype {_FAMILY[version][1]}_addr\n{flags}{content}\t}}\n"
+
+
+def _chain(name: str, hook: str, *rules: t.Sequence[str]) -> str:
+    lines = "".join(f"\t\t{line}\n" for line in [hook, *(rule for group in rules for rule in group)])
+    return f"\tchain {name} {{\n{lines}\t}}\n"
+
+
+def _guards(version: int, device: str, inside: str) -> list[str]:
+    ip = _FAMILY[version][0]
+    return [
+        f'{ip} daddr @pods{version} iifname != {inside} counter name "to_pods" drop',
+        f'{ip} saddr @pods{version} iifname != {inside} counter name "from_pods" drop',
+        f'iifname "{device}" {ip} saddr != @pods{version} counter name "inner_source" drop',
+    ]
+
+
+def _clamps(version: int, device: str, mtu: int) -> list[str]:
+    """Both ways, as Pods that were made under a larger MTU keep it; the kernel only ever lowers the value."""
+    _ip, protocol, headers = _FAMILY[version]
+    clamp = f"meta nfproto {protocol} tcp flags & (syn | rst) == syn tcp option maxseg size set {mtu - headers}"
+    return [f'{way} "{device}" {clamp}' for way in ("oifname", "iifname")]
+
+
+def _masquerade(spec: RulesSpec) -> list[str]:
+    """Below 1024 the kernel gives only ports below 1024; of the others, the larger part without the tunnel's port."""
+    version = 6 if ":" in spec.segment else 4
+    ip = _FAMILY[version][0]
+    below, above = (1024, spec.port - 1), (max(spec.port + 1, 1024), 65535)
+    first, last = max((below, above), key=lambda ports: ports[1] - ports[0])
+    leaving = f"{ip} saddr {spec.segment} {ip} daddr != @pods{version}"
+    return [
+        f"meta mark & {_KUBE_PROXY} == {_KUBE_PROXY} return",
+        f"{leaving} udp sport 1024-65535 masquerade to :{first}-{last} fully-random",
+        f"{leaving} masquerade fully-random",
+    ]
+
+
+def _items(text: str) -> Wanted:
+    """A table's text, ours or nft's listing, by item. The number of a rule is part of its key: order matters."""
+    items: Wanted = {}
+    for kind, name, body in re.findall(r"^\t(\w+) (\S+) \{\n(.*?)^\t\}\n", text, re.MULTILINE | re.DOTALL):
+        if kind == "set":
+            attributes, _mark, elements = body.partition("elements = {")
+            items[f"set {name}"] = " ".join(attributes.split())
+            words = elements.rpartition("}")[0].split(",") if elements else []
+            items.update(dict.fromkeys([f"element {' '.join(word.split())}" for word in words], f"of {name}"))
+        elif kind == "chain":
+            hook, *rules = body.splitlines() or [""]
+            items[f"chain {name}"] = hook.strip()
+            items.update({f"{name} {number}": rule.strip() for number, rule in enumerate(rules, 1)})
+        else:
+            items[f"{kind} {name}"] = f"{{{' '.join(body.split())}}}"
+    return items
+
+
+def _values(run: Run) -> dict[str, str]:
+    """What the counters of the table count now."""
+    _code, out, _errors = run(("nft", "list", "counters", "table", *TABLE.split()), None)
+    return dict(re.findall(r"counter (\w+) \{\s*(packets \d+ bytes \d+)\s*\}", out))
+
+
+def _with_values(text: str, values: t.Mapping[str, str]) -> str:
+    for name in COUNTERS:
+        if name in values:
+            text = text.replace(f"\tcounter {name} {{\n", f"\tcounter {name} {{\n\t\t{values[name]}\n", 1)
+    return text

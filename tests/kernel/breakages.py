@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, tke.overlay contributors
+"""One host of a small fleet, and every way to break it: what Ansible, and what the timer alone must mend."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import Peer, fleet_text, vtep_mac
+from ansible_collections.tke.overlay.plugins.module_utils._host.tables import Run
+
+PEERS = [Peer("me", "10.244.0.0/24", "10.0.1.11")] + [
+    Peer(f"peer{number}", f"10.244.{number}.0/24", f"10.0.1.{100 + number}") for number in range(1, 6)
+]
+
+
+def document(peers: Sequence[Peer] = PEERS, **changes: Any) -> Any:
+    """What the module gets for the host ``me``."""
+    base = {
+        "schema": 1,
+        "cluster": "demo",
+        "node": "me",
+        "device": "tke0",
+        "vni": 1,
+        "port": 8472,
+        "mtu": 1450,
+        "bridge": "tke-br0",
+        "container_cidr": ["10.244.0.0/16"],
+        "service_cidr": "10.244.255.0/24",
+        "fleet": fleet_text(peers),
+    }
+    return {**base, **changes}
+
+
+def everything(run: Run) -> dict[str, list[str]]:
+    """All that the kernel lists, tables of others included; what counts up by itself left out."""
+    commands = [
+        ["ip", "-json", "-details", "address", "show"],
+        ["ip", "-json", "route", "show", "table", "all"],
+        ["ip", "-json", "neigh", "show"],
+        ["bridge", "-json", "fdb", "show"],
+        ["ip", "-json", "rule", "show"],
+        ["nft", "-j", "list", "ruleset"],
+    ]
+    listing = {}
+    for command in commands:
+        code, out, errors = run(command)
+        assert code == 0, errors
+        rows = json.loads(out or "[]")
+        rows = rows["nftables"] if isinstance(rows, dict) else rows
+        rows = itertools.chain(*map(elements_apart, rows))
+        listing[" ".join(command)] = sorted(json.dumps(lasting(row), sort_keys=True) for row in rows)
+    return listing
+
+
+def elements_apart(row: Any) -> list[Any]:
+    """A set of nftables as a row for itself and one for each of its elements."""
+    content = row.get("set", {}).get("elem", [])
+    return [{**row, "set": {**row["set"], "elem": []}}, *content] if content else [row]
+
+
+def lasting(row: Any) -> Any:
+    """A row without what changes by itself: a bridge's timers, handles, and the carrier state, which settles later."""
+    if isinstance(row, dict):
+        passing = ("operstate", "handle", "packets", "bytes")
+        return {k: lasting(value) for k, value in row.items() if k not in passing and not k.endswith("_timer")}
+    return row
+
+
+OF_LINK = [
+    "ip link del tke0",
+    "ip link set tke0 down",
+    "ip link set tke0 mtu 1300",
+    "ip link set tke0 address 02:00:00:00:00:77",
+    "ip link set tke0 type vxlan local 10.0.1.99",
+    "ip link set tke0 type vxlan learning",
+    "ip address del 10.244.0.0/32 dev tke0",
+    "ip address add 10.244.0.7/24 dev tke0",
+    "ip address add 10.244.0.8/32 dev tke0",
+    "ip address add 10.244.0.9/32 dev tke0 scope link",
+    "ip link set tke0 type vxlan remote 10.0.1.66",
+    "ip link set tke0 alias other",
+]
+OF_TABLES = [
+    "ip route del 10.244.1.0/24",
+    "ip route replace 10.244.2.0/24 via 10.244.3.0 dev tke0 onlink proto 84",
+    "ip route replace 10.244.2.0/24 via 10.244.3.0 dev tke0 onlink proto static",
+    "ip route prepend 10.244.2.0/24 via 10.244.3.0 dev tke0 onlink proto 84",
+    "ip route add 10.244.77.0/24 via 10.244.77.0 dev tke0 onlink proto 84",
+    "ip route add 10.99.0.0/24 via 10.244.1.0 dev tke0 onlink proto 84",
+    "ip route add blackhole 10.244.78.0/24 metric 4096 proto 84",
+    "ip route del blackhole 10.244.0.0/24 metric 4096",
+    "ip route flush proto 84",
+    "ip neigh del 10.244.1.0 dev tke0",
+    "ip neigh add 10.244.77.0 lladdr 02:00:00:00:00:01 dev tke0 nud permanent",
+    "ip neigh replace 10.244.2.0 lladdr 02:00:00:00:00:77 dev tke0 nud permanent",
+    "ip neigh replace 10.244.2.0 lladdr 02:00:00:00:00:77 dev tke0 nud stale",
+    "ip neigh flush dev tke0 nud permanent",
+    f"bridge fdb del {vtep_mac(PEERS[1].segment)} dev tke0 self",
+    f"bridge fdb replace {vtep_mac(PEERS[2].segment)} dev tke0 dst 10.0.1.66 self permanent",
+    f"bridge fdb replace {vtep_mac(PEERS[2].segment)} dev tke0 dst 10.0.1.66 port 4789 self permanent",
+    f"bridge fdb replace {vtep_mac(PEERS[3].segment)} dev tke0 dst 10.0.1.103 self static",
+    "bridge fdb append 00:00:00:00:00:00 dev tke0 dst 10.0.1.50 self permanent",
+    "bridge fdb add 02:00:00:00:00:02 dev tke0 dst 10.0.1.50 self permanent",
+]
+OF_RULES = [
+    "nft delete table inet tke_overlay",
+    "nft flush ruleset",
+    "nft flush table inet tke_overlay",
+    "nft flush chain inet tke_overlay prerouting",
+    "nft flush set inet tke_overlay peers4",
+    "nft delete element inet tke_overlay peers4 { 10.0.1.101 }",
+    "nft add element inet tke_overlay peers4 { 10.0.1.66 }",
+    "nft add element inet tke_overlay pods4 { 192.0.2.0/24 }",
+    "nft delete element inet tke_overlay pods4 { 10.244.0.0/16 }",
+    "nft add rule inet tke_overlay input udp dport 8472 accept",
+    "nft insert rule inet tke_overlay input udp dport 8472 accept",
+    "nft add rule inet tke_overlay nat masquerade",
+    "nft chain inet tke_overlay input { policy drop; }",
+    "nft add chain inet tke_overlay mine",
+    "nft add set inet tke_overlay mine { type ipv4_addr; }",
+    "nft add table inet tke_overlay { flags dormant; }",
+]
+OF_SYSCTLS = ["sysctl net/ipv4/ip_forward 0", "sysctl net/ipv4/conf/tke0/rp_filter 1"]
+
+BREAKAGES = [*OF_LINK, *OF_TABLES, *OF_RULES, *OF_SYSCTLS]
+
+
+def broken(run: Run, line: str) -> None:
+    """Breaks the host in one way. Some need what another before them has taken away; then nothing happens."""
+    program, *words = line.split()
+    if program == "sysctl":
+        with contextlib.suppress(FileNotFoundError), open(f"/proc/sys/{words[0]}", "w", encoding="ascii") as stream:
+            stream.write(words[1])
+    else:
+        run([program, *words])

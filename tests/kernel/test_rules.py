@@ -1,0 +1,515 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, tke.overlay contributors
+"""The nftables table: what of it is noticed when it is changed, and what real packets meet.
+
+Three network namespaces: the host, a Pod on its bridge, and a neighbour in the underlay.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import re
+import select
+import socket
+import subprocess
+
+import pytest
+
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import vtep_mac
+from ansible_collections.tke.overlay.plugins.module_utils._host import files, node
+from ansible_collections.tke.overlay.plugins.module_utils._host.rules import (
+    COUNTERS,
+    RulesSpec,
+    RulesTable,
+    rules_text,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._host.tables import compare
+from breakages import OF_RULES, PEERS, broken, document
+
+HOST, NEIGHBOUR, POD = "10.0.1.11", "10.0.1.21", "10.244.0.2"
+PEER = PEERS[1].underlay
+BURST = 1_000
+
+CLONE_NEWNET = 0x40000000
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "ROOT", str(tmp_path))
+    return tmp_path
+
+
+def spec(**changes):
+    base = RulesSpec("tke0", "tke-br0", 8472, 1450, "10.244.0.0/24", ["10.244.0.0/16"], [p.underlay for p in PEERS[1:]])
+    return base._replace(**changes)
+
+
+def difference(run):
+    """What the table lacks and has too much."""
+    table = RulesTable(spec())
+    return compare(table, table.read(run), table.wanted)
+
+
+class TestComparison:
+    """Exact, however nft words what it was given."""
+
+    def test_the_table_as_loaded_is_no_difference(self, run):
+        table = RulesTable(spec())
+        assert len(difference(run).added) == len(table.wanted)
+        table.replace(run)
+        assert not difference(run)
+
+    @pytest.mark.parametrize("line", OF_RULES)
+    def test_whatever_is_changed_by_hand_is_one(self, run, line):
+        RulesTable(spec()).replace(run)
+        broken(run, line)
+        assert difference(run)
+        RulesTable(spec()).replace(run)
+        assert not difference(run)
+
+    @pytest.mark.parametrize(
+        ("chain", "words", "instead"),
+        [
+            ("input", "not_a_peer", None),
+            ("nat", "return", None),
+            ("input", "not_a_peer", 'udp dport 8473 ip saddr != @peers4 counter name "not_a_peer" drop'),
+            ("nat", "return", "meta mark & 0x00008000 == 0x00008000 return"),
+            ("forward", "oifname", 'oifname "tke0" tcp flags syn tcp option maxseg size set 9000'),
+        ],
+    )
+    def test_a_rule_that_is_missing_or_another_is_one(self, run, chain, words, instead):
+        RulesTable(spec()).replace(run)
+        _code, out, _errors = run(["nft", "-a", "list", "chain", "inet", "tke_overlay", chain])
+        handle = next(line.rpartition(" ")[2] for line in out.splitlines() if words in line)
+        verb = "replace" if instead else "delete"
+        text = f"{verb} rule inet tke_overlay {chain} handle {handle} {instead or ''}\n"
+        assert run(["nft", "-f", "-"], text) == (0, "", "")
+        assert difference(run)
+
+    def test_rules_in_another_order_are_one(self, run):
+        RulesTable(spec()).replace(run)
+        _code, out, _errors = run(["nft", "-a", "list", "chain", "inet", "tke_overlay", "nat"])
+        line = next(line for line in out.splitlines() if "return" in line)
+        rule, _mark, handle = line.strip().partition(" # handle ")
+        text = f"add rule inet tke_overlay nat {rule}\ndelete rule inet tke_overlay nat handle {handle}\n"
+        assert run(["nft", "-f", "-"], text) == (0, "", "")
+        assert difference(run)
+
+    def test_another_wording_is_none_as_long_as_the_record_is_there_and_one_load_without(self, run, root):
+        """A stand-in for another version of nft, which words rules in its own way."""
+
+        def other(command, text=None):
+            code, out, errors = run(command, text)
+            return code, out.replace("priority raw", "priority -300").replace('iifname "tke0"', "iifname tke0"), errors
+
+        RulesTable(spec()).replace(other)
+        assert not difference(other)
+        (root / "run/tke-overlay/rules.listing").unlink()
+        assert difference(other)
+        RulesTable(spec()).replace(other)
+        assert not difference(other)
+
+    def test_a_new_peer_is_one_line_of_the_difference(self, run):
+        RulesTable(spec()).replace(run)
+        table = RulesTable(spec(peers=[*spec().peers, "10.0.1.106"]))
+        delta = compare(table, table.read(run), table.wanted)
+        assert (delta.added, delta.changed, delta.removed) == ({"element 10.0.1.106": "of peers4"}, {}, {})
+
+    def test_what_was_counted_is_carried_over(self, run):
+        RulesTable(spec()).replace(run)
+        text = rules_text(spec()).replace("counter astray {\n", "counter astray {\n packets 7 bytes 700\n")
+        assert run(["nft", "-f", "-"], text)[0] == 0
+        RulesTable(spec(mtu=1400)).replace(run)
+        assert counted(run)["astray"] == 7
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"peers": []},
+            {"peers": ["2001:db8::1", "10.0.1.12"]},
+            {"peers": ["2001:db8::1", "2001:db8::2"]},
+            {"container_cidrs": ["10.244.0.0/16", "10.245.0.0/16"]},
+            {"container_cidrs": ["2001:db8:1::/48"], "segment": "2001:db8:1:1::/64"},
+            {"port": 65535},
+            {"port": 1},
+            {"port": 40000},
+        ],
+    )
+    def test_every_plan_loads_and_is_found_again(self, run, changes):
+        table = RulesTable(spec(**changes))
+        table.replace(run)
+        assert not compare(table, table.read(run), table.wanted)
+
+    @pytest.mark.parametrize(("port", "ports"), [(8472, "8473-65535"), (60000, "1024-59999"), (1023, "1024-65535")])
+    def test_the_tunnels_port_is_in_no_range_of_source_ports(self, port, ports):
+        assert re.findall(r"masquerade to :(\S+)", rules_text(spec(port=port))) == [ports]
+
+    def test_check_mode_loads_nothing(self, run):
+        node.converge(document(), run, check=True)
+        assert run(["nft", "list", "tables"])[1] == ""
+
+
+def counted(run):
+    """Counter -> packets."""
+    _code, out, _errors = run(["nft", "-j", "list", "counters", "table", "inet", "tke_overlay"])
+    rows = [row["counter"] for row in json.loads(out)["nftables"] if "counter" in row]
+    return {row["name"]: row["packets"] for row in rows}
+
+
+class World:
+    """The host with its Pod and its neighbour. Sockets are made inside a namespace and used from without."""
+
+    def __init__(self, run):
+        self.run = run
+        self.processes = {name: subprocess.Popen(["unshare", "-n", "sleep", "600"]) for name in ("pod", "neighbour")}
+        self.home = os.open("/proc/self/ns/net", os.O_RDONLY)
+        own = os.stat("/proc/self/ns/net").st_ino
+        for process in self.processes.values():
+            while os.stat(f"/proc/{process.pid}/ns/net").st_ino == own or b"sleep" not in self._command(process):
+                pass
+        pod, neighbour = (process.pid for process in self.processes.values())
+        for line in (
+            f"link set far netns {neighbour} name eth0",
+            "link add tke-br0 type bridge",
+            "address add 10.244.0.1/24 dev tke-br0",
+            "link set tke-br0 up",
+            f"link add pod0 type veth peer name eth0 netns {pod}",
+            "link set pod0 master tke-br0 up",
+            f"route add default via {NEIGHBOUR}",
+        ):
+            code, _out, errors = run(["ip", *line.split()])
+            assert code == 0, (line, errors)
+        self.ip(
+            "pod",
+            "link set lo up",
+            "link set eth0 up",
+            f"address add {POD}/24 dev eth0",
+            "route add default via 10.244.0.1",
+        )
+        self.ip(
+            "neighbour",
+            "link set lo up",
+            "link set eth0 up",
+            f"address add {NEIGHBOUR}/24 dev eth0",
+            f"address add {PEER}/24 dev eth0",
+            f"route add 10.244.0.0/16 via {HOST}",
+        )
+
+    @staticmethod
+    def _command(process):
+        with open(f"/proc/{process.pid}/cmdline", "rb") as stream:
+            return stream.read()
+
+    def ip(self, where, *lines):
+        for line in lines:
+            done = self.run(["nsenter", "-t", str(self.processes[where].pid), "-n", "ip", *line.split()])
+            assert done[0] == 0, (line, done)
+
+    @contextlib.contextmanager
+    def inside(self, where):
+        """This thread in the namespace of another."""
+        if where == "host":
+            yield
+            return
+        with open(f"/proc/{self.processes[where].pid}/ns/net", "rb") as there:
+            assert LIBC.setns(there.fileno(), CLONE_NEWNET) == 0
+            try:
+                yield
+            finally:
+                assert LIBC.setns(self.home, CLONE_NEWNET) == 0
+
+    def socket(self, where, address, port=0, kind=socket.SOCK_DGRAM):
+        with self.inside(where):
+            made = socket.socket(socket.AF_INET, kind)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.settimeout(5)
+        with self.inside(where):
+            made.bind((address, port))
+        return made
+
+    def close(self):
+        for process in self.processes.values():
+            process.kill()
+            process.wait()
+        os.close(self.home)
+
+
+@pytest.fixture
+def world(run):
+    made = World(run)
+    try:
+        node.converge(document(), run, check=False)
+        yield made
+    finally:
+        made.close()
+
+
+def silent(receiver):
+    """Nothing has come; what is sent before on the same machine has been taken by then, as no queue is in between."""
+    return not select.select([receiver], [], [], 0.05)[0]
+
+
+def burst(sender, target, payload=b"x"):
+    for _number in range(BURST):
+        sender.sendto(payload, target)
+
+
+class TestPodsAndTheRest:
+    def test_a_pod_leaves_the_cluster_as_its_host(self, world):
+        with world.socket("neighbour", NEIGHBOUR, 53) as server, world.socket("pod", POD) as pod:
+            pod.sendto(b"question", (NEIGHBOUR, 53))
+            _data, source = server.recvfrom(100)
+            assert source[0] == HOST
+            server.sendto(b"answer", source)
+            assert pod.recv(100) == b"answer"
+
+    def test_never_from_the_port_of_the_tunnel(self, world):
+        with world.socket("neighbour", NEIGHBOUR, 53) as server, world.socket("pod", POD, 8472) as pod:
+            pod.sendto(b"question", (NEIGHBOUR, 53))
+            _data, source = server.recvfrom(100)
+            assert source[1] > 8472
+            server.sendto(b"answer", source)
+            assert pod.recv(100) == b"answer"
+
+    def test_not_where_kube_proxy_masquerades_itself(self, world):
+        """A stand-in for its last chain, after ours: to see that ours let the packet pass, it takes another address."""
+        world.run(["ip", "address", "add", "10.0.1.12/24", "dev", "eth0"])
+        text = (
+            "table ip kube {\n chain early { type filter hook forward priority 0; udp dport 53 meta mark set 0x4000;}\n"
+            " chain late { type nat hook postrouting priority 101; meta mark & 0x4000 == 0x4000 snat to 10.0.1.12; }\n}"
+        )
+        assert world.run(["nft", "-f", "-"], text)[0] == 0
+        with world.socket("neighbour", NEIGHBOUR, 53) as server, world.socket("pod", POD) as pod:
+            pod.sendto(b"question", (NEIGHBOUR, 53))
+            assert server.recvfrom(100)[1][0] == "10.0.1.12"
+
+    def test_who_comes_by_way_of_a_service_reaches_the_pod(self, world):
+        """A NodePort from outside, and a Service address from a Pod."""
+        text = (
+            "table ip kube {\n chain services { type nat hook prerouting priority dstnat;\n"
+            f" ip daddr {HOST} udp dport 30053 dnat to {POD}:53\n"
+            f" ip daddr 10.244.255.10 udp dport 53 dnat to {NEIGHBOUR}:53\n}}\n}}"
+        )
+        assert world.run(["nft", "-f", "-"], text)[0] == 0
+        with world.socket("pod", POD, 53) as server, world.socket("neighbour", NEIGHBOUR) as client:
+            client.sendto(b"question", (HOST, 30053))
+            data, source = server.recvfrom(100)
+            assert (data, source[0]) == (b"question", NEIGHBOUR)
+            server.sendto(b"answer", source)
+            assert client.recvfrom(100) == (b"answer", (HOST, 30053))
+        with world.socket("neighbour", NEIGHBOUR, 53) as server, world.socket("pod", POD) as client:
+            client.sendto(b"question", ("10.244.255.10", 53))
+            _data, source = server.recvfrom(100)
+            assert source[0] == HOST, "a Service with an endpoint outside: the Pod leaves the cluster"
+            server.sendto(b"answer", source)
+            assert client.recvfrom(100) == (b"answer", ("10.244.255.10", 53))
+
+    def test_without_its_route_a_packet_for_a_pod_does_not_leave_in_clear(self, world):
+        world.run(["ip", "route", "del", "10.244.1.0/24"])
+        world.ip("neighbour", "address add 10.244.1.7/32 dev lo")
+        with world.socket("neighbour", "10.244.1.7", 53) as receiver, world.socket("pod", POD) as pod:
+            burst(pod, ("10.244.1.7", 53))
+            assert silent(receiver)
+        assert counted(world.run)["astray"] == BURST
+
+    def test_no_segment_is_larger_than_the_overlay_carries(self, world):
+        """To a peer with a larger MTU, from a Pod that was made under a larger MTU."""
+        node.converge(document(mtu=1300), world.run, check=False)
+        world.ip(
+            "neighbour",
+            f"link add tke0 address {vtep_mac(PEERS[1].segment)} type vxlan id 1 dstport 8472 local {PEER} nolearning",
+            "link set tke0 up",
+            "address add 10.244.1.0/32 dev tke0",
+            "route del 10.244.0.0/16",
+            "route add 10.244.0.0/24 via 10.244.0.0 dev tke0 onlink",
+            f"neigh add 10.244.0.0 lladdr {vtep_mac(PEERS[0].segment)} dev tke0 nud permanent",
+        )
+        fdb = f"bridge fdb add {vtep_mac(PEERS[0].segment)} dev tke0 dst {HOST}"
+        assert world.run(["nsenter", "-t", str(world.processes["neighbour"].pid), "-n", *fdb.split()])[0] == 0
+        with (
+            world.socket("neighbour", "10.244.1.0", 80, socket.SOCK_STREAM) as server,
+            world.socket("pod", POD, 0, socket.SOCK_STREAM) as pod,
+        ):
+            server.listen()
+            pod.connect(("10.244.1.0", 80))
+            accepted, _source = server.accept()
+            with accepted:
+                assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG) <= 1260
+                assert pod.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG) <= 1260
+
+
+def vxlan(vni, inner):
+    return b"\x08\0\0\0" + (vni << 8).to_bytes(4, "big") + inner
+
+
+def frame(source, target):
+    """An inner packet to our VTEP's MAC: UDP to port 53 of a Pod."""
+    macs = bytes.fromhex((vtep_mac(PEERS[0].segment) + vtep_mac(PEERS[1].segment)).replace(":", ""))
+    udp = (1000).to_bytes(2, "big") + (53).to_bytes(2, "big") + (12).to_bytes(2, "big") + b"\0\0" + b"evil"
+    head = b"\x45\0" + (20 + len(udp)).to_bytes(2, "big") + b"\0\0\0\0\x40\x11"
+    ends = socket.inet_aton(source) + socket.inet_aton(target)
+    words = head + b"\0\0" + ends
+    total = sum(int.from_bytes(words[i : i + 2], "big") for i in range(0, 20, 2))
+    checksum = ~(total + (total >> 16)) & 0xFFFF
+    return macs + b"\x08\0" + head + checksum.to_bytes(2, "big") + ends + udp
+
+
+class TestAttacks:
+    """From a neighbour in the same underlay: nothing is delivered, and the counters show every packet."""
+
+    @pytest.mark.parametrize("target", [POD, "10.244.0.0", "10.244.0.1", "10.244.1.7", "10.244.255.10"])
+    def test_a_plain_packet_to_any_pod_address_goes_nowhere(self, world, target):
+        where = {POD: "pod", "10.244.0.0": "host", "10.244.0.1": "host"}.get(target)
+        with contextlib.ExitStack() as stack:
+            receiver = stack.enter_context(world.socket(where, target, 53)) if where else None
+            attacker = stack.enter_context(world.socket("neighbour", NEIGHBOUR))
+            burst(attacker, (target, 53))
+            assert receiver is None or silent(receiver)
+        assert counted(world.run)["to_pods"] == BURST
+
+    def test_a_plain_packet_that_claims_to_come_from_a_pod_goes_nowhere(self, world):
+        world.ip("neighbour", "address add 10.244.1.7/32 dev lo")
+        with world.socket("neighbour", "10.244.1.7") as attacker, world.socket("host", HOST, 53) as receiver:
+            burst(attacker, (HOST, 53))
+            assert silent(receiver)
+        assert counted(world.run)["from_pods"] == BURST
+
+    def test_a_tunnel_packet_from_somebody_who_is_no_peer_goes_nowhere(self, world):
+        packet = vxlan(1, frame("10.244.1.7", POD))
+        with world.socket("pod", POD, 53) as receiver:
+            with world.socket("neighbour", PEER) as peer:
+                peer.sendto(packet, (HOST, 8472))
+                assert receiver.recv(100) == b"evil", "the same packet from a peer arrives, so it is a right one"
+            with world.socket("neighbour", NEIGHBOUR) as attacker:
+                burst(attacker, (HOST, 8472), packet)
+            assert silent(receiver)
+        assert counted(world.run)["not_a_peer"] == BURST
+
+    def test_a_packet_from_a_peer_without_a_pod_address_inside_goes_nowhere(self, world):
+        with world.socket("pod", POD, 53) as receiver, world.socket("neighbour", PEER) as peer:
+            burst(peer, (HOST, 8472), vxlan(1, frame("192.0.2.7", POD)))
+            assert silent(receiver)
+        assert counted(world.run)["inner_source"] == BURST
+
+    def test_a_pod_cannot_speak_to_a_peers_tunnel_under_its_hosts_address(self, world):
+        with world.socket("neighbour", PEER, 8472) as receiver, world.socket("pod", POD) as pod:
+            burst(pod, (PEER, 8472), vxlan(1, frame("10.244.1.7", POD)))
+            assert silent(receiver)
+        assert counted(world.run)["into_tunnel"] == BURST
+
+    def test_without_the_table_all_of_this_would_arrive(self, world):
+        """Otherwise the tests above would prove nothing."""
+        world.run(["nft", "delete", "table", "inet", "tke_overlay"])
+        with world.socket("pod", POD, 53) as receiver, world.socket("neighbour", NEIGHBOUR) as attacker:
+            attacker.sendto(b"plain", (POD, 53))
+            assert receiver.recv(100) == b"plain"
+            attacker.sendto(vxlan(1, frame("10.244.1.7", POD)), (HOST, 8472))
+            assert receiver.recv(100) == b"evil"
+
+
+def test_the_tunnels_packets_make_no_conntrack_entries(world):
+    count = "/proc/sys/net/netfilter/nf_conntrack_count"
+
+    def entries():
+        with world.inside("host"), open(count, encoding="ascii") as stream:
+            return int(stream.read())
+
+    before = entries()
+    with world.socket("neighbour", PEER) as peer, world.socket("neighbour", PEER, 8472) as far_end:
+        for port in range(20):
+            with world.socket("neighbour", PEER, 20_000 + port) as sender:
+                sender.sendto(vxlan(9, b"\0" * 60), (HOST, 8472))
+        peer.sendto(vxlan(1, frame("10.244.1.7", "10.244.0.0")), (HOST, 8472))
+        assert far_end.recv(200), "the answer (port unreachable), by the tunnel"
+    # The inner flow has one; without notrack each outer one would.
+    assert entries() - before <= 1
+
+
+THEIRS = {
+    "kube-proxy, nftables mode": """
+table ip kube-proxy {
+  map service-ips { type inet_proto . ipv4_addr . inet_service : verdict; }
+  chain mark-for-masquerade { meta mark set meta mark | 0x4000; }
+  chain masquerading { meta mark & 0x4000 == 0 return; meta mark set meta mark ^ 0x4000; masquerade fully-random; }
+  chain services { meta l4proto . ip daddr . th dport vmap @service-ips; }
+  chain nat-prerouting { type nat hook prerouting priority dstnat; policy accept; jump services; }
+  chain nat-postrouting { type nat hook postrouting priority srcnat; policy accept; jump masquerading; }
+}""",
+    "kube-proxy, iptables mode (iptables-nft)": """
+table ip nat {
+  chain KUBE-MARK-MASQ { meta mark set meta mark | 0x4000; }
+  chain KUBE-POSTROUTING { meta mark & 0x4000 == 0 return; meta mark set meta mark ^ 0x4000; masquerade fully-random; }
+  chain KUBE-SERVICES { ip daddr 10.244.255.10 tcp dport 443 counter jump KUBE-MARK-MASQ; }
+  chain PREROUTING { type nat hook prerouting priority dstnat; policy accept; counter jump KUBE-SERVICES; }
+  chain POSTROUTING { type nat hook postrouting priority srcnat; policy accept; counter jump KUBE-POSTROUTING; }
+}
+table ip filter {
+  chain KUBE-FORWARD { ct state invalid counter drop; meta mark & 0x4000 == 0x4000 counter accept; }
+  chain FORWARD { type filter hook forward priority filter; policy accept; counter jump KUBE-FORWARD; }
+}""",
+    "Docker": """
+table ip nat {
+  chain DOCKER { iifname "docker0" counter return; }
+  chain PREROUTING { type nat hook prerouting priority dstnat; fib daddr type local counter jump DOCKER; }
+  chain POSTROUTING {
+    type nat hook postrouting priority srcnat; policy accept;
+    oifname != "docker0" ip saddr 172.17.0.0/16 counter masquerade
+  }
+}
+table ip filter {
+  chain DOCKER-USER { counter return; }
+  chain FORWARD {
+    type filter hook forward priority filter; policy accept;
+    counter jump DOCKER-USER
+    oifname "docker0" ct state established,related counter accept
+    iifname "docker0" oifname != "docker0" counter accept
+  }
+}""",
+    "firewalld": """
+table inet firewalld {
+  chain filter_INPUT {
+    type filter hook input priority filter + 10; policy accept;
+    ct state { established, related } accept
+    iifname "lo" accept
+    udp dport { 53, 8472 } accept
+    reject with icmpx admin-prohibited
+  }
+  chain filter_FORWARD {
+    type filter hook forward priority filter + 10; policy accept;
+    ct state { established, related } accept
+    iifname { "tke0", "tke-br0" } accept
+    reject with icmpx admin-prohibited
+  }
+}""",
+}
+
+
+@pytest.mark.parametrize("order", ["before", "after"])
+@pytest.mark.parametrize("theirs", THEIRS)
+def test_the_rules_of_others_stay_as_they_are_and_ours_do_their_work_beside_them(world, theirs, order):
+    def listing():
+        _code, out, _errors = world.run(["nft", "-s", "list", "ruleset"])
+        return [text for text in re.split(r"^(?=table )", out, flags=re.MULTILINE) if "tke_overlay" not in text]
+
+    if order == "before":
+        world.run(["nft", "delete", "table", "inet", "tke_overlay"])
+    code, _out, errors = world.run(["nft", "-f", "-"], THEIRS[theirs])
+    assert code == 0, errors
+    before = listing()
+    assert before
+    node.converge(document(), world.run, check=False)
+    node.converge(document(PEERS[:3]), world.run, check=False)
+    assert listing() == before
+    assert not node.converge(document(PEERS[:3]), world.run, check=False).changed
+    TestPodsAndTheRest().test_a_pod_leaves_the_cluster_as_its_host(world)
+    TestAttacks().test_a_tunnel_packet_from_somebody_who_is_no_peer_goes_nowhere(world)
+
+
+def test_every_rule_that_drops_is_counted_by_name():
+    text = rules_text(spec())
+    drops = [line for line in text.splitlines() if line.endswith(" drop")]
+    assert {re.search(r'counter name "(\w+)"', line)[1] for line in drops} == set(COUNTERS)

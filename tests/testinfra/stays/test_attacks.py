@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, tke.overlay contributors
+"""From a host in the same L2 that is no peer, and from the router: nothing is delivered, and the counters show all.
+
+The packets stay in the lab's namespaces, so many and no more.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+
+import pytest
+
+from stories import NODES, lab, ledger, matrix
+from tkelab.model import ROUTER
+
+testinfra_hosts = ["local://"]
+
+BURST = 1_000
+
+SEND = """
+import socket, sys
+target, port, packet, count = sys.argv[1], int(sys.argv[2]), bytes.fromhex(sys.argv[3]), int(sys.argv[4])
+sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+if len(sys.argv) > 5:
+    sender.setsockopt(socket.SOL_IP, 19, 1)  # IP_TRANSPARENT: to send as somebody else
+    sender.bind((sys.argv[5], 0))
+for number in range(count):
+    sender.sendto(packet, (target, port))
+"""
+
+
+def from_neighbour(*arguments):
+    """From api1, in the network of the cloud nodes, which is no node."""
+    lab("exec", "api1", "--", "python3", "-c", SEND, *arguments)
+
+
+def from_router(*arguments):
+    subprocess.run(["ip", "netns", "exec", ROUTER, "python3", "-c", SEND, *arguments], check=True)
+
+
+ATTACKERS = {"a neighbour in the L2": (from_neighbour, "cloud1"), "the router": (from_router, "idc1")}
+
+
+@pytest.fixture(params=ATTACKERS)
+def attack(request):
+    """How to send, the host under attack, and its segment; the attacker knows the way to it."""
+    send, name = ATTACKERS[request.param]
+    held = ledger()["nodes"][name]
+    way = ["ip", "route", "replace", held["segment"], "via", held["underlay"]]
+    back = ["ip", "route", "del", held["segment"]]
+    there = (lab, "exec", "api1", "--") if send is from_neighbour else (None,)
+
+    def run(command):
+        if there[0]:
+            lab(*there[1:], *command)
+        else:
+            subprocess.run(["ip", "netns", "exec", ROUTER, *command], check=True)
+
+    run(way)
+    yield send, name, held
+    run(back)
+
+
+def counters(name):
+    rows = json.loads(lab("exec", name, "--", "nft", "-j", "list", "counters", "table", "inet", "tke_overlay"))[
+        "nftables"
+    ]
+    return {row["counter"]["name"]: row["counter"]["packets"] for row in rows if "counter" in row}
+
+
+def received(name, pod=""):
+    """IP packets that a host's VXLAN device, or one of its Pods, has been given."""
+    where = ["ip", "netns", "exec", pod] if pod else []
+    text = lab("exec", name, "--", *where, "cat", "/proc/net/dev")
+    device = "eth0" if pod else "tke0"
+    return int(re.search(rf"^\s*{device}:\s*\d+\s+(\d+)", text, re.MULTILINE)[1])
+
+
+def pod_address(name):
+    return json.loads(lab("exec", name, "--", "lab-pod", "list"))["pod-1"]
+
+
+def vxlan(mac):
+    """A tunnel packet of the right VNI for a host's VTEP; IP inside, as far as it matters here."""
+    inner = bytes.fromhex(mac.replace(":", "")) + bytes.fromhex("0a580af4fe00") + b"\x08\0" + b"\x45" + b"\0" * 39
+    return (b"\x08\0\0\0" + (1 << 8).to_bytes(4, "big") + inner).hex()
+
+
+def mac_of(segment):
+    return "0a:58:" + ":".join(f"{int(byte):02x}" for byte in segment.split("/")[0].split("."))
+
+
+def difference(before, after):
+    return {key: after[key] - before[key] for key in before if after[key] != before[key]}
+
+
+def test_a_forged_tunnel_packet_is_dropped_and_counted(attack):
+    send, name, held = attack
+    before, device, pod = counters(name), received(name), received(name, "pod-1")
+    send(held["underlay"], "8472", vxlan(mac_of(held["segment"])), str(BURST))
+    assert difference(before, counters(name)) == {"not_a_peer": BURST}
+    assert (received(name), received(name, "pod-1")) == (device, pod)
+
+
+@pytest.mark.parametrize("which", ["Pod", "VTEP"])
+def test_a_plain_packet_to_a_pod_or_vtep_address_is_dropped_and_counted(attack, which):
+    send, name, held = attack
+    target = pod_address(name) if which == "Pod" else held["segment"].partition("/")[0]
+    before, pod = counters(name), received(name, "pod-1")
+    send(target, "53", b"plain".hex(), str(BURST))
+    assert difference(before, counters(name)) == {"to_pods": BURST}
+    assert received(name, "pod-1") == pod
+
+
+def test_a_packet_that_claims_to_come_from_a_pod_is_dropped_and_counted(attack):
+    send, name, held = attack
+    before = counters(name)
+    send(held["underlay"], "53", b"plain".hex(), str(BURST), "10.244.77.7")
+    assert difference(before, counters(name)) == {"from_pods": BURST}
+
+
+def test_a_pod_cannot_reach_a_tunnel_under_its_hosts_name():
+    """The other direction: out of a Pod, to the tunnel of another node, which its host may speak to."""
+    target = ledger()["nodes"]["cloud2"]
+    here, there = counters("cloud1"), counters("cloud2")
+    packet = vxlan(mac_of(target["segment"]))
+    pod = ("ip", "netns", "exec", "pod-1", "python3", "-c", SEND)
+    lab("exec", "cloud1", "--", *pod, target["underlay"], "8472", packet, str(BURST))
+    assert difference(here, counters("cloud1")) == {"into_tunnel": BURST}
+    assert difference(there, counters("cloud2")) == {}
+
+
+def test_the_pods_still_reach_each_other():
+    assert all(pair["small"] and pair["full"] for pair in matrix())
+    assert all(counters(name)["astray"] == 0 for name in NODES)
