@@ -185,7 +185,7 @@ def test_the_rules_of_the_router() -> None:
         "  chain forward {",
         "    type filter hook forward priority filter; policy drop;",
         "    ct state established,related accept",
-        "    meta l4proto { icmp, ipv6-icmp } accept",
+        "    meta l4proto { 1, 58 } accept",
         '    iifname { "br-controller" } oifname { "br-vpc", "br-idc" } tcp dport 22 accept',
         '    iifname { "br-idc" } oifname { "br-vpc" } udp dport 8472 accept',
         '    iifname { "br-vpc" } oifname { "br-vpc" } accept',
