@@ -16,6 +16,7 @@ import typing as t
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
     PLAN_SCHEMA,
     NodeDocument,
+    Peer,
     Refusal,
     gateway_address,
     parse_fleet,
@@ -156,17 +157,6 @@ def target_of(document: NodeDocument, host: Host, interval: int = INTERVAL) -> T
     if own is None:
         raise Refusal(f"node {document['node']} is not in the plan: is it in the inventory group that was planned?")
     device = document["device"]
-    routes = dict([blackhole_entry(own.segment)])
-    fdb: Wanted = {}
-    neighbors: Wanted = {}
-    for peer in fleet.values():
-        address, mac = vtep_address(peer.segment), vtep_mac(peer.segment)
-        for wanted, (key, spec) in (
-            (routes, via_entry(peer.segment, address, device)),
-            (fdb, fdb_entry(mac, peer.underlay)),
-            (neighbors, neighbor_entry(address, mac)),
-        ):
-            wanted[key] = spec
     link = LinkSpec(
         name=device,
         vni=document["vni"],
@@ -176,12 +166,7 @@ def target_of(document: NodeDocument, host: Host, interval: int = INTERVAL) -> T
         mtu=document["mtu"],
         addresses=[f"{vtep_address(own.segment)}/32"],
     )
-    tables: list[tuple[Table, Wanted]] = [
-        (RouteTable(device, within=document["container_cidr"], bridge=document["bridge"]), routes),
-        (FdbTable(device), fdb),
-        (NeighborTable(device), neighbors),
-        (BridgeTable(document["bridge"], document["container_cidr"], gateway_address(own.segment)), {}),
-    ]
+    tables = _tables_of(document, own, fleet.values())
     rules = RulesTable(
         RulesSpec(
             device=device,
@@ -209,6 +194,28 @@ def target_of(document: NodeDocument, host: Host, interval: int = INTERVAL) -> T
         },
         host=host,
     )
+
+
+def _tables_of(document: NodeDocument, own: Peer, peers: t.Iterable[Peer]) -> list[tuple[Table, Wanted]]:
+    """The tables in the order of removal, and what each should hold: a route, an FDB entry, a neighbour per peer."""
+    device = document["device"]
+    routes = dict([blackhole_entry(own.segment)])
+    fdb: Wanted = {}
+    neighbors: Wanted = {}
+    for peer in peers:
+        address, mac = vtep_address(peer.segment), vtep_mac(peer.segment)
+        for wanted, (key, spec) in (
+            (routes, via_entry(peer.segment, address, device)),
+            (fdb, fdb_entry(mac, peer.underlay)),
+            (neighbors, neighbor_entry(address, mac)),
+        ):
+            wanted[key] = spec
+    return [
+        (RouteTable(device, within=document["container_cidr"], bridge=document["bridge"]), routes),
+        (FdbTable(device), fdb),
+        (NeighborTable(device), neighbors),
+        (BridgeTable(document["bridge"], document["container_cidr"], gateway_address(own.segment)), {}),
+    ]
 
 
 def converge(document: NodeDocument, run: Run, check: bool, interval: int = INTERVAL) -> Outcome:
