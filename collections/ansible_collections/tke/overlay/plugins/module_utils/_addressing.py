@@ -24,7 +24,9 @@ This module travels to managed hosts: standard library only, Python 3.8 syntax.
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
+import json
 import re
 import socket
 import typing as t
@@ -99,6 +101,15 @@ class NodeDocument(t.TypedDict):
     container_cidr: list[str]
     service_cidr: str
     fleet: str
+
+
+def plan_id(document: NodeDocument) -> str:
+    """The name of a plan: 12 hexadecimal digits, the same on the controller and on every host that has applied it.
+
+    Whose document it is does not count, so that one comparison tells whether a host has the plan it should have.
+    """
+    words = {key: value for key, value in document.items() if key != "node"}
+    return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def vtep_address(segment: str) -> str:

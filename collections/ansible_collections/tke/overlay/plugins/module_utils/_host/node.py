@@ -20,6 +20,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
     Refusal,
     gateway_address,
     parse_fleet,
+    plan_id,
     vtep_address,
     vtep_mac,
 )
@@ -352,6 +353,7 @@ def _summary(document: NodeDocument, link: LinkSpec, segment: str, peers: int) -
     return {
         "cluster": document["cluster"],
         "node": document["node"],
+        "plan": plan_id(document),
         "segment": segment,
         "VTEP": f"{vtep_address(segment)} {link.mac} on {link.name}",
         "underlay": f"{link.local}, UDP port {link.port}, VNI {link.vni}",

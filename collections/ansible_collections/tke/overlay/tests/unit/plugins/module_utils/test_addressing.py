@@ -4,18 +4,22 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
+    PLAN_SCHEMA,
+    NodeDocument,
     Peer,
     Refusal,
     fleet_text,
     gateway_address,
     overlay_mtu,
     parse_fleet,
+    plan_id,
     pod_range,
     vtep_address,
     vtep_mac,
@@ -86,3 +90,24 @@ def test_a_torn_fleet_is_refused_with_every_bad_line():
 def test_one_problem_reads_as_a_sentence_and_several_as_a_list():
     assert str(Refusal("this cannot be")) == "this cannot be"
     assert str(Refusal("first", "second")) == "2 problems, and nothing was changed:\n  1. first\n  2. second"
+
+
+def test_a_plan_has_one_name_for_all_hosts_and_another_when_anything_changes():
+    document = NodeDocument(
+        schema=PLAN_SCHEMA,
+        cluster="demo",
+        node="a",
+        device="tke0",
+        vni=1,
+        port=8472,
+        mtu=1450,
+        bridge="tke-br0",
+        container_cidr=["10.244.0.0/16"],
+        service_cidr="10.244.255.0/24",
+        fleet="a 10.244.0.0/24 10.0.1.11\n",
+    )
+    assert plan_id({**document, "node": "b"}) == plan_id(document)
+    # As it arrives on a host: through JSON, with the keys in any order.
+    assert plan_id(json.loads(json.dumps(document, sort_keys=True))) == plan_id(document)
+    others = [{**document, "port": 4789}, {**document, "fleet": "a 10.244.0.0/24 10.0.1.12\n"}]
+    assert len({plan_id(document), *map(plan_id, others)}) == 3
