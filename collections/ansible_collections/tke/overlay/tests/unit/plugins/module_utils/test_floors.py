@@ -17,6 +17,7 @@ PACKAGE = "ansible_collections.tke.overlay.plugins.module_utils."
 FLOORS = {
     "_addressing": 1,
     "_cluster.pool": 2,
+    "_cluster.vips": 2,
     "_cluster.ledger": 3,
     "_cluster.store": 3,
     "_cluster.store_base": 3,
