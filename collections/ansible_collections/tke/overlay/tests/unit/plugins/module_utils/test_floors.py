@@ -42,6 +42,9 @@ FLOORS = {
     "_host.bulk": 5,
     "_host.node": 5,
     "_host.reset": 5,
+    "_host.clb": 5,
+    "_host.clb_files": 5,
+    "_host.clb_watch": 5,
     "_module": 6,
 }
 THIRD_PARTY = {
