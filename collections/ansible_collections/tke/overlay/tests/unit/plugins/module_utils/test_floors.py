@@ -41,6 +41,13 @@ FLOORS = {
     "_host.bulk": 5,
     "_host.node": 5,
     "_host.reset": 5,
+    "_host.yamltext": 5,
+    "_host.kubeconfig": 5,
+    "_host.certificate": 5,
+    "_host.hostsfile": 5,
+    "_host.way": 5,
+    "_host.asking": 5,
+    "_host.endpoint": 5,
     "_module": 6,
 }
 THIRD_PARTY = {
