@@ -17,6 +17,7 @@ PACKAGE = "ansible_collections.tke.overlay.plugins.module_utils."
 FLOORS = {
     "_addressing": 1,
     "_cluster.pool": 2,
+    "_cluster.vips": 2,
     "_cluster.ledger": 3,
     "_cluster.store": 3,
     "_cluster.store_base": 3,
@@ -48,6 +49,9 @@ FLOORS = {
     "_host.way": 5,
     "_host.asking": 5,
     "_host.endpoint": 5,
+    "_host.clb": 5,
+    "_host.clb_files": 5,
+    "_host.clb_watch": 5,
     "_module": 6,
 }
 THIRD_PARTY = {
