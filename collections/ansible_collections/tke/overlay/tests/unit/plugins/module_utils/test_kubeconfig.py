@@ -181,7 +181,8 @@ def test_json_is_always_read(document):
         assert json.loads(changed(text, names)) == with_new_server(document, names)
 
 
-PIECES = [*"'\"{}[],#\t\r\n\x85", "server: https://x", "name: kubernetes", "cluster:", "clusters:", "<<: *a", "&a ", "*a",
+PIECES = [*"'\"{}[],#\t\r\n\x85", "server: https://x",
+          "name: kubernetes", "cluster:", "clusters:", "<<: *a", "&a ", "*a",
           "  ", "- ", ": ", " #", "? ", "!!str ", "|\n", ">-\n", "---\n", "..."]  # fmt: skip
 
 
