@@ -36,6 +36,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.clb_files import
     RUN_DIRECTORY,
     TABLE,
     UNITS,
+    VIPS,
     VIPS_UNIT,
     WATCH_FILE,
     WATCH_UNIT,
@@ -169,12 +170,13 @@ def _insist(spec: Spec, run: Run) -> Place:
             f"host {spec.own.name} has no address in {spec.subnet} (overlay_clb_subnet) on any of its links "
             f"({listing}), so it cannot carry the VIPs: use a host of that subnet"
         )
-    for gateway in _gateways(run):
+    gateways = _gateways(run)
+    for gateway in gateways:
         names = [name for name, address in spec.vips.items() if address == gateway]
         problems += [f"the VIP {name} {gateway} is the gateway of host {spec.own.name}" for name in names]
     if problems:
         raise Refusal(*problems)
-    return Place(own[0], vips[0])
+    return Place(own[0], vips[0], gateways)
 
 
 def _addresses(run: Run) -> list[tuple[str, str, int]]:
@@ -188,9 +190,9 @@ def _addresses(run: Run) -> list[tuple[str, str, int]]:
     ]
 
 
-def _gateways(run: Run) -> set[str]:
+def _gateways(run: Run) -> list[str]:
     rows = _listing(("ip", "-json", "-4", "route", "show", "default"), run)
-    return {str(row["gateway"]) for row in rows if "gateway" in row}
+    return sorted({str(row["gateway"]) for row in rows if "gateway" in row})
 
 
 def _listing(command: t.Sequence[str], run: Run) -> list[dict[str, t.Any]]:
@@ -209,7 +211,7 @@ def _wanted(spec: Spec, place: Place) -> Texts:
     """Every file with its text; one without text must not be there."""
     return {
         CA_FILE: f"{spec.ca.strip()}\n" if spec.ca.strip() else "",
-        HAPROXY_FILE: haproxy_cfg(spec),
+        HAPROXY_FILE: haproxy_cfg(spec, place),
         KEEPALIVED_FILE: keepalived_conf(spec, place),
         RULES_FILE: rules(spec),
         WATCH_FILE: WRITTEN_BY + inspect.getsource(clb_watch),
@@ -222,7 +224,7 @@ def _validate(spec: Spec, place: Place, run: Run) -> None:
     with tempfile.TemporaryDirectory(prefix="tke-overlay-clb-") as beside:
         texts = {
             "api-ca.crt": spec.ca,
-            "haproxy.cfg": haproxy_cfg(spec, beside),
+            "haproxy.cfg": haproxy_cfg(spec, place, beside),
             "keepalived.conf": keepalived_conf(spec, place),
             "rules.nft": rules(spec),
         }
@@ -315,17 +317,30 @@ def _systemctl(run: Run, *words: str) -> None:
 
 
 def _verify(wanted: Texts, run: Run) -> None:
-    """Waits until the proxy says that it runs the new configuration, and looks whether all services run."""
-    deadline, identity = time.monotonic() + READY_SECONDS, _config_of(wanted[HAPROXY_FILE])
-    while _running_config() != identity:
+    """Waits until the proxy says that it runs the new configuration, all services run, and this host can have the VIPs.
+
+    Only then may the other host be changed: until then it is the only one.
+    """
+    deadline = time.monotonic() + READY_SECONDS
+    while True:
+        unfit, unit = _unfit(wanted, run)
+        if not unfit:
+            return
         if time.monotonic() > deadline:
-            raise KernelError(
-                f"HAProxy does not run its new configuration after {READY_SECONDS} s{_journal(run, PROXY_UNIT)}"
-            )
-        time.sleep(0.05)
+            raise KernelError(f"{unfit} after {READY_SECONDS} s{_journal(run, unit)}")
+        time.sleep(0.1)
+
+
+def _unfit(wanted: Texts, run: Run) -> tuple[str, str]:
+    """Why this host could not have the VIPs now, and whose journal may know more."""
+    if _running_config() != _config_of(wanted[HAPROXY_FILE]):
+        return "HAProxy does not run its new configuration", PROXY_UNIT
     for unit, state in _states(run).items():
         if unit in UNITS and state != "enabled active":
-            raise KernelError(f"{unit} does not run{_journal(run, unit)}")
+            return f"{unit} does not run", unit
+    if clb_watch.FAULT in clb_watch.told(files.ROOT + RUN_DIRECTORY, VIPS).values():
+        return f"{WATCH_UNIT} finds that HAProxy does not answer", WATCH_UNIT
+    return "", ""
 
 
 def _journal(run: Run, unit: str) -> str:

@@ -104,10 +104,11 @@ class Spec(t.NamedTuple):
 
 
 class Place(t.NamedTuple):
-    """The links of this host: that of its own address, over which the two speak, and that of the VIPs."""
+    """The links of this host: that of its own address, over which the two speak, and that of the VIPs; its gateways."""
 
     own: str
     vips: str
+    gateways: t.Sequence[str] = ()
 
 
 def problems_of(spec: Spec) -> t.Iterator[str]:
@@ -184,13 +185,15 @@ def _is_address(text: str) -> bool:
 # --- HAProxy ---------------------------------------------------------------------------------
 
 
-def haproxy_cfg(spec: Spec, directory: str = DIRECTORY) -> str:
+def haproxy_cfg(spec: Spec, place: Place, directory: str = DIRECTORY) -> str:
     """The proxy's configuration.
 
     :param directory: where the CA's certificate is; another one to have the text checked beforehand.
     """
     body = _PROXY_HEAD + _resolvers(spec) + "".join(_frontends(spec)) + "".join(_backends(spec, directory))
-    return WRITTEN_BY + body + _health(spec, config_id(body))
+    addresses = [server.rpartition(":")[0] for server in spec.apiservers.values() if not _is_named(server)]
+    reach = ",".join(dict.fromkeys([*addresses, *place.gateways]))
+    return WRITTEN_BY + body + _health(spec, config_id(body + reach), reach)
 
 
 def config_id(text: str) -> str:
@@ -305,8 +308,8 @@ def _server(name: str, address: str, words: str) -> str:
     return f"    server {name} {address} {words}{named}\n"
 
 
-def _health(spec: Spec, identity: str) -> str:
-    """What the watch asks: which configuration is in force, and how many servers each backend of a VIP has."""
+def _health(spec: Spec, identity: str, reach: str) -> str:
+    """What the watch asks: the configuration in force, whom to ping, and how many servers each backend of a VIP has."""
     behind = {
         API: ["apiserver", *(f"listener_{each.name}" for each in spec.listeners if each.vip == API)],
         SERVICES: [
@@ -315,12 +318,13 @@ def _health(spec: Spec, identity: str) -> str:
         ],
     }
     words = [f"{vip}={'+'.join(f'%[nbsrv({name})]' for name in names)}" for vip, names in behind.items()]
+    answer = " ".join([f"config={identity}", f"reach={reach}", *words])
     return (
         "\nfrontend health\n"
         "    mode http\n"
         f"    bind unix@{HEALTH_SOCKET} mode 600\n"
         "    timeout client 2s\n"
-        f'    http-request return status 200 content-type text/plain lf-string "config={identity} {" ".join(words)}"\n'
+        f'    http-request return status 200 content-type text/plain lf-string "{answer}"\n'
     )
 
 

@@ -10,8 +10,9 @@ tracks, whose number is added to the VIP's priority on this host:
 
 ====  =========================================================================
 0     HAProxy has answered, and somebody stands behind the VIP
--100  HAProxy has answered, but as it sees it nobody stands behind the VIP: the
-      other host takes it, unless it sees the same
+-100  HAProxy has answered, but as it sees it nobody stands behind the VIP, or
+      this host reaches nobody at all: the other host takes it, unless it is no
+      better off
 -254  HAProxy does not answer a request (it is dead, or hangs): *fault*, and the
       VIP leaves this host at once
 ====  =========================================================================
@@ -19,6 +20,11 @@ tracks, whose number is added to the VIP's priority on this host:
 What gets worse is told at once; what gets better only when it has stayed so for
 a while, so that a VIP does not come home to a proxy that has not looked at its
 servers yet.
+
+A host that is cut off keeps its VIPs, where nobody sees them. Were it still worth
+as much as before when the cut heals, it would have them back in that instant, and
+its proxy would take the last checks from before for dead servers. So API servers
+and gateway are pinged, too. Who never answered a ping counts for nothing.
 """
 
 from __future__ import annotations
@@ -26,6 +32,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import struct
 import sys
 import time
 import typing as t
@@ -40,6 +47,9 @@ PATIENCE = 0.4
 
 STEADY = 1.0
 """Seconds that something must have been better before it is told."""
+
+SILENCE = 0.5
+"""Seconds without an answer to any ping after which this host is cut off. A proxy notices that seconds later."""
 
 Values = t.Dict[str, int]
 
@@ -67,19 +77,54 @@ def ask(path: str) -> dict[str, str]:
     return dict(word.partition("=")[::2] for word in body.decode("ascii", "replace").split())
 
 
-def judge(path: str, vips: t.Iterable[str]) -> Values:
-    """What each VIP is worth on this host at this moment."""
-    try:
-        answer = ask(path)
-    except OSError:
+def judge(answer: t.Mapping[str, str], vips: t.Iterable[str], cut_off: bool) -> Values:
+    """What each VIP is worth on this host, after what the proxy said; nothing at all where it said nothing."""
+    if not answer:
         return dict.fromkeys(vips, FAULT)
-    return {vip: ALONE if _nobody(answer.get(vip, "")) else FINE for vip in vips}
+    return {vip: ALONE if cut_off or _nobody(answer.get(vip, "")) else FINE for vip in vips}
 
 
 def _nobody(counts: str) -> bool:
     """Whether all of the backends of a VIP, as in ``2+0+1``, are without a server. No backends at all is as asked."""
     numbers = counts.split("+") if counts else []
     return bool(numbers) and all(number == "0" for number in numbers)
+
+
+class Pings:
+    """Who has answered, and when. Without the right to ping, nobody ever does."""
+
+    def __init__(self) -> None:
+        self._heard: dict[str, float] = {}
+        self._identity = os.getpid() & 0xFFFF
+        self._socket: socket.socket | None = None
+        with contextlib.suppress(OSError):
+            self._socket = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+            self._socket.setblocking(False)
+
+    def cut_off(self, targets: t.Sequence[str], now: float) -> bool:
+        """Whether all of those who once answered have been silent; then asks all of them again."""
+        self._listen(now)
+        for target in targets:
+            self._ping(target)
+        heard = [self._heard[target] for target in targets if target in self._heard]
+        return bool(heard) and now - max(heard) > SILENCE
+
+    def _ping(self, target: str) -> None:
+        words = (8 << 8, self._identity, 0)  # type 8 (echo request), our identity, and a sequence number nobody needs
+        total = sum(words)
+        checksum = ~(total + (total >> 16)) & 0xFFFF
+        with contextlib.suppress(OSError):
+            if self._socket is not None:
+                self._socket.sendto(struct.pack("!BBHHH", 8, 0, checksum, self._identity, 0), (target, 0))
+
+    def _listen(self, now: float) -> None:
+        with contextlib.suppress(OSError):
+            while self._socket is not None:
+                packet, (source, _port) = self._socket.recvfrom(2048)
+                start = (packet[0] & 0x0F) * 4
+                kind, _code, _checksum, identity, _number = struct.unpack_from("!BBHHH", packet, start)
+                if kind == 0 and identity == self._identity:
+                    self._heard[source] = now
 
 
 class Watch:
@@ -144,14 +189,26 @@ def _notify(word: bytes) -> None:
             connection.sendto(word, address)
 
 
+def _asked(path: str) -> dict[str, str]:
+    try:
+        return ask(path)
+    except OSError:
+        return {}
+
+
 def main(arguments: t.Sequence[str]) -> None:
     """``SOCKET DIRECTORY VIP...``, until it is ended."""
     path, directory, *vips = arguments
-    watch = Watch(told(directory, vips))
+    watch, pings = Watch(told(directory, vips)), Pings()
+    targets: list[str] = []
     tell(directory, watch.told)
     _notify(b"READY=1")
     while True:
-        tell(directory, watch.step(judge(path, vips), time.monotonic()))
+        answer = _asked(path)
+        if answer:
+            targets = [target for target in answer.get("reach", "").split(",") if target]
+        now = time.monotonic()
+        tell(directory, watch.step(judge(answer, vips, pings.cut_off(targets, now)), now))
         _notify(b"WATCHDOG=1")
         time.sleep(PAUSE)
 
