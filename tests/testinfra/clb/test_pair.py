@@ -10,8 +10,8 @@ import subprocess
 import time
 
 import pytest
-from faults import PAIR, Holders, load
 
+from faults import PAIR, Holders, load
 from stories import INVENTORY, LAB, LAB_STATE, joined, lab, ledger, play
 
 testinfra_hosts = ["local://"]

@@ -5,8 +5,8 @@
 from __future__ import annotations
 
 import pytest
-from faults import PAIR, Holders
 
+from faults import PAIR, Holders
 from stories import joined, lab, ledger, play
 
 testinfra_hosts = ["local://"]
