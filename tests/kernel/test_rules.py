@@ -134,6 +134,15 @@ class TestComparison:
     def test_the_tunnels_port_is_in_no_range_of_source_ports(self, port, ports):
         assert re.findall(r"masquerade to :(\S+)", rules_text(spec(port=port))) == [ports]
 
+    @pytest.mark.parametrize(("family", "here"), [(socket.AF_INET, HOST), (socket.AF_INET6, "::1")])
+    def test_a_node_without_peers_hears_nobody_on_the_port(self, run, family, here):
+        RulesTable(spec(peers=[])).replace(run)
+        with socket.socket(family, socket.SOCK_DGRAM) as receiver, socket.socket(family, socket.SOCK_DGRAM) as sender:
+            receiver.bind((here, 8472))
+            burst(sender, (here, 8472))
+            assert silent(receiver)
+        assert counted(run)["not_a_peer"] == BURST
+
     def test_check_mode_loads_nothing(self, run):
         node.converge(document(), run, check=True)
         assert run(["nft", "list", "tables"])[1] == ""
