@@ -274,7 +274,11 @@ def _compare(target: Target, links: t.Sequence[Row], run: Run) -> Outcome:
 
 
 def _deltas(
-    tables: t.Sequence[tuple[Readable, Wanted]], target: Target, links: t.Sequence[Row], run: Run, read_back: bool = False
+    tables: t.Sequence[tuple[Readable, Wanted]],
+    target: Target,
+    links: t.Sequence[Row],
+    run: Run,
+    read_back: bool = False,
 ) -> list[tuple[Readable, Delta]]:
     """What separates tables from the target. Without its device a table of entries on it is empty."""
     there = find_link(target.link.name, links) is not None

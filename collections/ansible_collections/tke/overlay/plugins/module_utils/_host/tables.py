@@ -208,7 +208,8 @@ def read_json(command: t.Sequence[str], run: Run) -> list[dict[str, t.Any]]:
     try:
         rows = json.loads(out or "[]")
     except ValueError as error:
-        raise KernelError(f"{' '.join(command)} printed no JSON ({error}); iproute2 5.0 or later is needed") from error
+        needed = "iproute2 5.0 or later is needed, and 5.5 where there are multipath routes"
+        raise KernelError(f"{' '.join(command)} printed no JSON ({error}); {needed}") from error
     return [row for row in rows if row]  # iproute2 5.x prints {} for each row that a filter left out
 
 
