@@ -148,20 +148,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import INTERVAL, converge
 from ansible_collections.tke.overlay.plugins.module_utils._host.reset import leave
 from ansible_collections.tke.overlay.plugins.module_utils._host.tables import Run
-from ansible_collections.tke.overlay.plugins.module_utils._module import Result, diff_of, run_module
+from ansible_collections.tke.overlay.plugins.module_utils._module import DOCUMENT, Result, diff_of, run_module
 
-DOCUMENT = {
-    "schema": {"type": "int", "required": True},
-    "cluster": {"type": "str", "required": True},
-    "device": {"type": "str", "required": True},
-    "vni": {"type": "int", "required": True},
-    "port": {"type": "int", "required": True},
-    "mtu": {"type": "int", "required": True},
-    "bridge": {"type": "str", "required": True},
-    "container_cidr": {"type": "list", "elements": "str", "required": True},
-    "service_cidr": {"type": "str", "required": True},
-    "fleet": {"type": "str", "required": True},
-}
 ARGUMENTS = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "name": {"type": "str"},
