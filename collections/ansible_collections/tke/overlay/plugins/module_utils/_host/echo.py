@@ -31,6 +31,13 @@ LEAST_SIZE = 64
 Question = t.Tuple[str, int]
 """Address and size."""
 
+_REASONS = {
+    errno.EPERM: "its own rules drop that, as they do where the route is missing",
+    errno.EMSGSIZE: "larger than the MTU of its own device",
+    errno.EINVAL: "the route drops that",
+}
+"""What the words of the kernel mean here."""
+
 _IP_MTU_DISCOVER, _IP_PMTUDISC_PROBE = 10, 3
 _SOL_RAW, _ICMP_FILTER = 255, 1
 _ECHO_REQUEST, _ECHO_REPLY = 8, 0
@@ -91,7 +98,7 @@ class Echo:
             self.errors.pop(question, None)
         except OSError as error:
             if error.errno != errno.ENOBUFS:  # a queue was full: as good as lost on the way
-                self.errors[question] = error.strerror or str(error)
+                self.errors[question] = _REASONS.get(error.errno or 0) or error.strerror or str(error)
 
     def _listen(self, until: float, awaited: t.Sequence[Question] | None) -> None:
         """Takes answers until then; with ``awaited`` no longer than until all of these have come."""

@@ -190,7 +190,7 @@ def _drift(
         told = list(_of_link(outcome.link)) + [text for item in outcome.tables.items() for text in _of_table(*item)]
         told += [f"sysctl {diff.name}: {diff.before or 'missing'}, not {diff.after}" for diff in outcome.sysctls]
         told += [f"file {diff.name}: {'changed' if diff.before else 'missing'}" for diff in outcome.files]
-        return told + [f"unit {diff.name}: {diff.before or 'off'}, not {diff.after}" for diff in outcome.units]
+        return told + [f"unit {diff.name}: is {diff.before or 'off'}, should be {diff.after}" for diff in outcome.units]
     return [*_of_saved_tables(settings, links, run), *_of_saved_sysctls()]
 
 

@@ -143,11 +143,7 @@ def probe(task: Task, tcp: bool, seconds: float = 1.0, attempts: int = 3) -> Out
         findings = [_silent(name, address, echo.errors.get((address, LEAST_SIZE))) for name, address in silent]
         largest = _largest(echo, [address for _name, address in holes[:MEASURED]], task.size, seconds)
         findings += [_hole(name, address, largest.get(address), task, echo) for name, address in holes]
-        rtt_ms = {
-            name: round(echo.answers[address, LEAST_SIZE] * 1000, 2)
-            for name, address in task.peers.items()
-            if (address, LEAST_SIZE) in echo.answers
-        }
+        rtt_ms = {name: _rtt_ms(echo, address) for name, address in task.peers.items() if (name, address) not in silent}
     spoken = converse(task.source, [address for _name, address in whole], TCP_SECONDS) if tcp else {}
     findings += [
         _mute(name, address, spoken[address])
@@ -156,6 +152,11 @@ def probe(task: Task, tcp: bool, seconds: float = 1.0, attempts: int = 3) -> Out
     ]
     said = {word: [name for name, address in whole if spoken.get(address) == word] for word in (ECHOED, REFUSED)}
     return Outcome(len(task.peers), rtt_ms, findings, said[ECHOED], said[REFUSED])
+
+
+def _rtt_ms(echo: Echo, address: str) -> float:
+    """The fastest answer of any size: what was slower had to wait for something else."""
+    return round(1000 * min(seconds for (who, _size), seconds in echo.answers.items() if who == address), 2)
 
 
 Named = t.List[t.Tuple[str, str]]
