@@ -65,7 +65,7 @@ def test_whatever_is_broken_it_mends_alone_and_says_so_in_one_line(run, host, li
     assert not node.converge(document(), run, check=True).changed
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from([line for line in BREAKAGES if "alias" not in line]), min_size=2, max_size=6))
 def test_broken_in_many_ways_it_is_whole_after_one_run(run, host, lines):
     for line in lines:

@@ -15,7 +15,12 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.bulk import (
     neighbor_jobs,
     route_jobs,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.link import LinkSpec, converge_link, remove_link
+from ansible_collections.tke.overlay.plugins.module_utils._host.link import (
+    VARIABLES,
+    LinkSpec,
+    converge_link,
+    remove_link,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.tables import (
     KernelError,
     apply,
@@ -23,6 +28,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.tables import (
     read_json,
     run_batch,
 )
+from ansible_collections.tke.overlay.plugins.modules import vxlan
 
 LINK = LinkSpec("tke0", 1, 8472, "10.0.1.11", mac="0a:58:0a:f4:00:00", mtu=1400, addresses=["10.244.0.0/32"])
 
@@ -365,6 +371,29 @@ def test_whoever_has_the_port_of_our_ip_version_is_named(run, family, address, c
 def test_an_unasked_attribute_is_no_difference(run):
     converge_link(LINK, run, check=False)
     assert not converge_link(LinkSpec("tke0", 1, 8472, "10.0.1.11"), run, check=False)
+
+
+def test_errors_about_a_link_are_in_the_words_of_the_caller(run):
+    """The module vxlan has options of its own; its user may never have heard of an inventory variable of ours."""
+    for line in ("link set eth0 mtu 1400", "link add tke0 type bridge", "link add other type vxlan id 1 dstport 8472"):
+        run(["ip", *line.split()])
+    problems = []
+    for words in (vxlan.WORDS, VARIABLES):
+        with pytest.raises(Refusal) as caught:
+            converge_link(LINK, run, True, words)
+        problems.append(caught.value.problems)
+    with pytest.raises(Refusal) as caught:
+        converge_link(LINK._replace(local="10.0.1.99"), run, True, vxlan.WORDS)
+    options, variables = problems
+    assert [text for text in [*options, *caught.value.problems] if "overlay_" in text] == []
+    for option, variable, text in (
+        ("(name)", "(overlay_device)", "device tke0 {} is there already"),
+        ("set mtu to 1350 or less", "set overlay_underlay_mtu of this host to 1400", "needs 1450: {}"),
+        ("(vni, port)", "(overlay_vni, overlay_port)", "VNI 1 on port 8472 {} belongs to"),
+    ):
+        assert any(text.format(option) in problem for problem in options)
+        assert any(text.format(variable) in problem for problem in variables)
+    assert any("10.0.1.99 (local) is on no link" in problem for problem in caught.value.problems)
 
 
 def test_a_malformed_link_names_all_that_is_wrong(run):

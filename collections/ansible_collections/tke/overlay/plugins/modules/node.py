@@ -153,6 +153,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.tke.overlay.plugins.module_utils._host.forward import closed_ways
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import INTERVAL, converge
 from ansible_collections.tke.overlay.plugins.module_utils._host.reset import leave
 from ansible_collections.tke.overlay.plugins.module_utils._host.tables import Run
@@ -177,6 +178,8 @@ def present(module: AnsibleModule, run: Run) -> Result:
     outcome = converge(document, run, module.check_mode, module.params["restore_interval"])
     if not outcome.systemd:
         module.warn("this host does not run systemd, so nothing will put the overlay back after a reboot")
+    for warning in closed_ways(*(document[name] for name in ("device", "port", "bridge", "container_cidr")), run):
+        module.warn(warning)
     changes = {
         "link": {"before": outcome.link.before, "after": outcome.link.after},
         **{name: delta.lines() for name, delta in outcome.tables.items()},

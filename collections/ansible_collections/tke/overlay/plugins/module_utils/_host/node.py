@@ -72,6 +72,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.rules import Rul
 from ansible_collections.tke.overlay.plugins.module_utils._host.tables import (
     Delta,
     KernelError,
+    Readable,
     Run,
     Table,
     Wanted,
@@ -101,7 +102,7 @@ class Target(t.NamedTuple):
     files: Texts
     host: Host
 
-    def all_tables(self) -> list[tuple[Table, Wanted]]:
+    def all_tables(self) -> list[tuple[Readable, Wanted]]:
         """The rules, too."""
         return [*self.tables, (self.rules, self.rules.wanted)]
 
@@ -273,8 +274,12 @@ def _compare(target: Target, links: t.Sequence[Row], run: Run) -> Outcome:
 
 
 def _deltas(
-    tables: t.Sequence[tuple[Table, Wanted]], target: Target, links: t.Sequence[Row], run: Run, read_back: bool = False
-) -> list[tuple[Table, Delta]]:
+    tables: t.Sequence[tuple[Readable, Wanted]],
+    target: Target,
+    links: t.Sequence[Row],
+    run: Run,
+    read_back: bool = False,
+) -> list[tuple[Readable, Delta]]:
     """What separates tables from the target. Without its device a table of entries on it is empty."""
     there = find_link(target.link.name, links) is not None
     deltas = []

@@ -136,8 +136,10 @@ def drop_ins(device: str, bridge: str, sysctls: Texts, host: Host) -> Texts:
             else ""
         ),
         NETWORK_MANAGER_FILE: (
-            f"{WRITTEN_BY}[device-tke-overlay]\n"
-            f"match-device=interface-name:{device};interface-name:{bridge}\nmanaged=0\n"
+            f"{WRITTEN_BY}# [device] alone would not let go of a device that is there already, and without it\n"
+            "# another file that sets unmanaged-devices anew would undo this one.\n"
+            f"[keyfile]\nunmanaged-devices+=interface-name:{device};interface-name:{bridge}\n\n"
+            f"[device-tke-overlay]\nmatch-device=interface-name:{device};interface-name:{bridge}\nmanaged=0\n"
             if host.units.get(NETWORK_MANAGER)
             else ""
         ),

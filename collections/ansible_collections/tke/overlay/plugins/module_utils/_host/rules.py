@@ -74,11 +74,10 @@ class RulesSpec(t.NamedTuple):
 
 
 class RulesTable:
-    """Our nftables table. To :func:`tables.compare` it is a table as the others; it is replaced as a whole."""
+    """Our nftables table. It is compared as the others are (:class:`tables.Readable`), and replaced as a whole."""
 
     name = "rules"
     of_device = False
-    program = ("nft",)
 
     def __init__(self, spec: RulesSpec | str) -> None:
         """Of what the rules follow from, or of their text as it was saved."""
@@ -96,12 +95,6 @@ class RulesTable:
         text = record.get(RECORD_TEXT, "") if record.get(RECORD_LISTING) == listing else listing
         items = self.wanted if text == self.text else _items(text)
         return {key: Present(spec, ours=True) for key, spec in items.items()}
-
-    def put(self, key: str, spec: str) -> str:
-        """Not entry by entry: see :meth:`replace`."""
-        raise NotImplementedError
-
-    drop = put
 
     def _lost(self, found: Wanted) -> list[str]:
         """What no version of nft words in another way: which chains, rules by number, and peers there are."""
@@ -150,7 +143,7 @@ def rules_text(spec: RulesSpec) -> str:
     """The table as nft takes it: idempotent, and replacing whatever stands in its place."""
     pods, peers = _by_version(spec.container_cidrs), _by_version(spec.peers)
     # Without peers nobody may send to the port, whatever the IP version of the underlay will be.
-    peers = peers or {4: []}
+    peers = peers or {4: [], 6: []}
     inside = ", ".join(f'"{name}"' for name in sorted({"lo", spec.device, spec.bridge}))
     blocks = [f"\tcounter {name} {{\n\t}}\n" for name in COUNTERS]
     blocks += [_set(f"pods{version}", version, cidrs, "\t\tflags interval\n") for version, cidrs in pods.items()]

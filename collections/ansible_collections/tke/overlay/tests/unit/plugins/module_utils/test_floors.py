@@ -40,6 +40,7 @@ FLOORS = {
     "_host.route": 5,
     "_host.link": 5,
     "_host.rules": 5,
+    "_host.forward": 5,
     "_host.restore": 5,
     "_host.bulk": 5,
     "_host.node": 5,
