@@ -75,8 +75,9 @@ class Load:
         while due < until:
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             behind = time.monotonic() - due
-            if behind > LATE:
+            if behind > LATE:  # what was missed is not made up for: a burst would be another load
                 self.late.append((time.time(), round(behind, 3)))
+                due = time.monotonic()
             task = asyncio.create_task(self.one())
             tasks.add(task)
             task.add_done_callback(tasks.discard)

@@ -21,7 +21,7 @@ NAMES = ("apiserver", "services")
 PAIR, EXTERNAL = "pair", "external"
 PROVIDERS = (PAIR, EXTERNAL)
 
-_HOW_TO_RELEASE = "release the VIPs first (module clb_vips with state: absent)"
+_HOW_TO_RELEASE = "release the VIPs first (playbook tke.overlay.clb_release)"
 
 
 class Claim(t.NamedTuple):

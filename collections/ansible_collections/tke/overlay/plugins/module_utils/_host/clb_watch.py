@@ -101,6 +101,11 @@ class Pings:
             self._socket = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
             self._socket.setblocking(False)
 
+    def close(self) -> None:
+        """Ends it."""
+        if self._socket is not None:
+            self._socket.close()
+
     def cut_off(self, targets: t.Sequence[str], now: float) -> bool:
         """Whether all of those who once answered have been silent; then asks all of them again."""
         self._listen(now)

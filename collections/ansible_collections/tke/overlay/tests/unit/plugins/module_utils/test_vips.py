@@ -66,7 +66,7 @@ def wishes(draw):
     """Any wish that is not wrong in itself; whether there is room is another matter."""
     subnet = draw(SUBNET)
     network = ipaddress.IPv4Network(subnet)
-    inside = INSIDE.filter(lambda text: ipaddress.IPv4Address(text) in network)
+    inside = st.integers(0, network.num_addresses - 1).map(lambda number: str(network[number]))
     return Wish(
         PAIR,
         subnet,
@@ -138,7 +138,7 @@ def test_what_is_held_stays_whatever_becomes_free_or_taken(wish, others):
         (
             {"addresses": [Claim("10.0.2.8", "host idc7 (ansible_host)")]},
             GIVEN,
-            ["the VIP apiserver 10.0.2.8 (in the ledger) is host idc7 (ansible_host)", "state: absent"],
+            ["the VIP apiserver 10.0.2.8 (in the ledger) is host idc7 (ansible_host)", "tke.overlay.clb_release"],
         ),
         ({"reserved": ["10.0.2.8/29"]}, GIVEN, ["apiserver 10.0.2.8", "services 10.0.2.9", "reserved by 10.0.2.8/29"]),
         ({"subnet": "10.0.7.0/24"}, GIVEN, ["10.0.2.8 (in the ledger) is not in 10.0.7.0/24 (overlay_clb_subnet)"]),
