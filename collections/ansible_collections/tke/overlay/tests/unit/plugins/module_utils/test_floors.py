@@ -28,7 +28,11 @@ FLOORS = {
     "_cluster.mark": 3,
     "_cluster.move": 3,
     "_cluster.preflight": 4,
+    "_cluster.endpoints": 4,
     "_cluster.plan": 4,
+    "_cluster.table": 4,
+    "_cluster.verdict": 4,
+    "_cluster.overview": 4,
     "_host.tables": 5,
     "_host.files": 5,
     "_host.cni": 5,
@@ -52,6 +56,11 @@ FLOORS = {
     "_host.clb": 5,
     "_host.clb_files": 5,
     "_host.clb_watch": 5,
+    "_host.sample": 5,
+    "_host.echo": 5,
+    "_host.answer": 5,
+    "_host.probe": 5,
+    "_host.info": 5,
     "_module": 6,
 }
 THIRD_PARTY = {
