@@ -88,7 +88,7 @@ format: $(STAMP) ## let ruff put the Python code in shape
 	@ruff format $(PYTHON_FILES)
 
 types: $(STAMP) ## mypy --strict on floors 1-5 and on the lab
-	@mypy $(COLLECTION)/plugins/module_utils tests/lab/tkelab tests/lab/demo.py tests/stores/members.py tests/testinfra/stories.py tests/bench tests/tools
+	@mypy $(COLLECTION)/plugins/module_utils tests/lab/tkelab tests/lab/demo.py tests/stores/members.py tests/testinfra/stories.py tests/bench tests/faults tests/tools
 
 # ansible-test keeps downloads and environments below HOME: it gets one of its own, inside .cache.
 SANITY_HOME := $(CURDIR)/.cache/home
@@ -106,7 +106,7 @@ unit: $(STAMP) ## pytest: units, floor 5 on the real kernel, the stores on a rea
 
 # --- the lab: real hosts on this machine ---
 
-.PHONY: lab-up lab-down scenario live bench demo
+.PHONY: lab-up lab-down scenario live bench faults demo
 lab-up: deps $(STAMP) ## start the lab, or leave it running
 	@$(LAB) up
 
@@ -134,6 +134,11 @@ bench: lab-up ## measure, inside the lab
 	$(FLEET_LAB) run python tests/bench/bench.py fleet || status=1; \
 	$(FLEET_LAB) down > $(FURTHER).log; \
 	exit $$status
+
+TIMES ?= 20
+faults: lab-up ## break the load balancer in five ways, TIMES=20 each, under load, and print what clients notice
+	@$(LAB) run ansible-playbook -i inventories/lab/hosts.yml tests/lab/cluster.yml tke.overlay.site
+	@$(LAB) run python tests/faults/faults.py --times $(TIMES)
 
 demo: deps $(STAMP) ## from nothing to one flat Pod network over two sites, and a look around
 	@$(LAB) up

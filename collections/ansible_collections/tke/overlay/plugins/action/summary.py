@@ -12,7 +12,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import OVERHEAD, parse_fleet
-from ansible_collections.tke.overlay.plugins.module_utils._cluster import overview, verdict
+from ansible_collections.tke.overlay.plugins.module_utils._cluster import endpoints, overview, verdict
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.table import BAD, GOOD, Line
 
 COLORS = {GOOD: constants.COLOR_OK, BAD: constants.COLOR_ERROR}
@@ -32,6 +32,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
         "plan": {"type": "dict", "required": True},
         "results": {"type": "str"},
         "answering": {"type": "str"},
+        "endpoint": {"type": "str"},
     }
 
     def run(self, tmp: None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
@@ -78,7 +79,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
             for host, each in results.items()
         }
         judged = verdict.judge(fleet, answers)
-        return judged.lines, judged.whole
+        asked = {host: each for host, each in hosts.of(given["endpoint"]).items() if not each.get("skipped")}
+        # Whom Ansible does not reach is named already.
+        reach = {
+            host: _failure(each, "services") for host, each in asked.items() if each and not each.get("unreachable")
+        }
+        line_of_endpoints, reached = endpoints.judge(reach)
+        return [*line_of_endpoints, *judged.lines], judged.whole and reached
 
 
 class _Results:

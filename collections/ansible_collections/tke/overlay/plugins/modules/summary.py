@@ -48,6 +48,11 @@ options:
   answering:
     description: With V(verify), the name of the variable with the result of O(tke.overlay.probe#module:answer).
     type: str
+  endpoint:
+    description:
+      - With V(verify), the name of the variable with the result of M(tke.overlay.api_endpoint).
+      - Hosts on which it was skipped have no load balancer to reach.
+    type: str
 seealso:
   - module: tke.overlay.probe
   - module: tke.overlay.overlay_info
