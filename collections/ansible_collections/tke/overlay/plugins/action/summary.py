@@ -72,6 +72,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
             fresh=plan["fresh"],
             orphans=plan["orphans"],
             answering={host for host, each in first.items() if _is_good(each, "tcp")},
+            mute={host: _failure(each, "tcp") for host, each in first.items() if _failure(each, "tcp")},
         )
         # A host that could not be told to answer was not even asked to ask.
         answers = {

@@ -53,8 +53,12 @@ def run_module(argument_spec: dict[str, t.Any], work: t.Callable[[AnsibleModule,
 
 def _short(params: t.Mapping[str, t.Any]) -> Result:
     """The arguments as the result shows them. Whole, 5,000 hosts would each send back the 190 KB of the fleet."""
-    document = params.get("document")
-    return {**params, "document": {**document, "fleet": "(left out)"}} if document else {**params}
+    short = {**params}
+    if params.get("document"):
+        short["document"] = {**params["document"], "fleet": "(left out)"}
+    if params.get("sites"):
+        short["sites"] = dict.fromkeys(params["sites"], "(left out)")
+    return short
 
 
 def run_bulk_module(entry: dict[str, t.Any], jobs: t.Callable[[str, t.Sequence[Entry]], list[Job]]) -> None:

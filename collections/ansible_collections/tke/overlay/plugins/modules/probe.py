@@ -190,10 +190,19 @@ ARGUMENTS = {
     "timeout": {"type": "float", "default": 1.0},
 }
 
+LIMITS = {"attempts": (1, 10), "timeout": (0.01, 60), "answer": (0, 86_400), "sample": (0, 1_000_000)}
+
 
 def work(module: AnsibleModule, _run: Run) -> Result:
     """Answers, asks, or both."""
     given = module.params
+    problems = [
+        f"{option} {given[option]} does not lie between {least} and {most}"
+        for option, (least, most) in LIMITS.items()
+        if given[option] is not None and not least <= given[option] <= most
+    ]
+    if problems:
+        raise Refusal(*problems)
     settings = saved_settings()
     nothing: dict[str, t.Any] = {"asked": 0, "answered": 0, "rtt_ms": {}, "findings": []}
     result = {"changed": False, **nothing, "tcp": {"echoed": [], "refused": []}}

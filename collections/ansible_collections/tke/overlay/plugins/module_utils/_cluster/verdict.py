@@ -58,6 +58,7 @@ class Fleet(t.NamedTuple):
     fresh: t.Sequence[str] = ()
     orphans: t.Sequence[str] = ()
     answering: t.Collection[str] = ()
+    mute: t.Mapping[str, str] = {}  # why others could not
 
 
 class Verdict(t.NamedTuple):
@@ -89,7 +90,10 @@ class Evidence:
             for finding in told.findings:
                 pair = (host, finding["peer"])
                 self.asked.add(pair)
-                self.wrong[finding["kind"]][pair] = finding
+                if finding["kind"] == TCP and finding["peer"] in fleet.mute:
+                    self.unasked_tcp.add(pair)  # whoever it was that spoke to it
+                else:
+                    self.wrong[finding["kind"]][pair] = finding
             for peer in told.refused:
                 if peer in fleet.answering:
                     self.wrong[TCP][host, peer] = {"peer": peer, "kind": TCP, "text": REFUSES}
@@ -157,12 +161,17 @@ def _absent(evidence: Evidence, lines: list[Line], todo: list[str]) -> None:
     if fleet.fresh:
         lines.append(Line(f"no segment yet: {some(fleet.fresh)}", BAD))
         todo.append("ansible-playbook tke.overlay.site gives a segment to each node that has none")
-    reasons: dict[str, list[str]] = collections.defaultdict(list)
-    for host, told in evidence.answers.items():
-        if told.failure and host not in fleet.fresh:
-            reasons[told.failure].append(host)
-    for reason, hosts in sorted(reasons.items()):
-        lines.append(Line(f"could not ask: {some(hosts)}: {first_line(reason)}", BAD))
+    failures = {host: told.failure for host, told in evidence.answers.items() if host not in fleet.fresh}
+    for what, of_host in (("could not ask", failures), ("could not answer TCP", fleet.mute)):
+        reasons: dict[str, list[str]] = collections.defaultdict(list)
+        for host, failure in of_host.items():
+            if failure and not (of_host is fleet.mute and failures.get(host)):
+                reasons[failure].append(host)
+        lines += [
+            Line(f"{what}: {some(hosts)}: {first_line(reason)}", BAD) for reason, hosts in sorted(reasons.items())
+        ]
+    if any(failures.values()) or fleet.mute:
+        todo.append("mend what these hosts say; ansible-playbook tke.overlay.site does if it is the overlay's")
 
 
 def _dead(evidence: Evidence, lines: list[Line], todo: list[str]) -> set[str]:
@@ -360,7 +369,7 @@ def _notes(evidence: Evidence) -> list[Line]:
         )
     if evidence.unasked_tcp:
         notes.append(
-            Line(f"without TCP: {count(len(evidence.unasked_tcp), 'pair')}, as these nodes are not in this run")
+            Line(f"without TCP: {count(len(evidence.unasked_tcp), 'pair')}, as nobody answers there in this run")
         )
     if not any(told.tcp for told in evidence.answers.values()) and evidence.asked:
         notes.append(Line("without TCP: in check mode nobody is told to answer"))

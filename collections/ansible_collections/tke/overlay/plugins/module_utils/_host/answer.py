@@ -186,7 +186,8 @@ def _listening(address: str) -> socket.socket:
         listener.listen(1024)
     except OSError as error:
         listener.close()
-        raise KernelError(f"TCP port {PORT} of {address} cannot be listened on: {error.strerror}") from error
+        who = f", see: ss -ltnp sport = :{PORT}" if error.errno == errno.EADDRINUSE else ""
+        raise KernelError(f"TCP port {PORT} of {address} cannot be listened on: {error.strerror}{who}") from error
     listener.setblocking(False)
     return listener
 

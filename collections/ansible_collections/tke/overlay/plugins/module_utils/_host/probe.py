@@ -69,6 +69,8 @@ class Task(t.NamedTuple):
 
         :raises Refusal: naming what is no address, and a size that no packet can have.
         """
+        if not self.source:
+            raise Refusal("this host is no node of the overlay, so there is no address to ask from: set source")
         problems = [
             f"{what} {text!r} is no IPv4 address"
             for what, text in [

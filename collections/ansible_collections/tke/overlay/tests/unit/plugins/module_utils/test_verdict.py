@@ -139,7 +139,7 @@ def test_a_refusal_counts_only_where_somebody_was_told_to_answer():
     assert not judge(FLEET, told).whole
     verdict = judge(FLEET._replace(answering={"cloud1"}), told)
     assert verdict.whole
-    assert "without TCP: 1 pair, as these nodes are not in this run" in lines(verdict)
+    assert "without TCP: 1 pair, as nobody answers there in this run" in lines(verdict)
 
 
 def test_a_node_without_a_segment_and_one_that_could_not_ask_are_told():
@@ -148,6 +148,18 @@ def test_a_node_without_a_segment_and_one_that_could_not_ask_are_told():
     text = lines(judge(FLEET._replace(fresh=["idc2"]), told))
     assert "  no segment yet: idc2" in text
     assert "  could not ask: idc3: this host has no nft: install nftables" in text
+
+
+def test_a_node_that_could_not_answer_is_told_once():
+    another_program = answers({("cloud1", "idc1"): "tcp"})
+    fleet = FLEET._replace(answering=set(SITES) - {"idc1"}, mute={"idc1": "port 8471 is taken"})
+    verdict = judge(fleet, another_program)
+    assert not verdict.whole
+    assert not any("TCP does not pass" in line for line in lines(verdict))
+    assert "  could not answer TCP: idc1: port 8471 is taken" in lines(verdict)
+    told = {**answers(), "idc1": Answers(reached=True, failure="no python")}
+    text = lines(judge(FLEET._replace(mute={"idc1": "no python"}), told))
+    assert sum("no python" in line for line in text) == 1
 
 
 def test_an_old_plan_comes_first_among_what_to_do():
