@@ -11,6 +11,7 @@ import ipaddress
 import json
 import socket
 import ssl
+import struct
 import threading
 
 import pytest
@@ -168,6 +169,20 @@ def test_a_load_balancer_without_servers_is_recognised():
         Unreached, match="no living server behind it"
     ) as failed:
         ask(port)
+    assert failed.value.stage == "tls"
+
+
+def test_a_connection_that_was_reset_before_the_greeting_is_no_crash():
+    client = Client("ca", CA.pem.decode(), "localhost")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        plain = socket.create_connection(listener.getsockname())
+        peer, _address = listener.accept()
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+        with pytest.raises(ConnectionResetError):
+            plain.recv(1)
+        with contextlib.closing(plain), pytest.raises(asking._Failure, match="no living server") as failed:
+            asking._handshake(plain, Question("localhost", "127.0.0.1", 1, [client]), client).__enter__()
     assert failed.value.stage == "tls"
 
 
