@@ -17,6 +17,7 @@ description:
     it back at boot, and when something of it is lost.
   - Reads the kernel's tables, compares, applies one batch for each, and reads back.
   - Nothing that is not ours is touched. What is in the way and not ours is an error, before anything has changed.
+  - Warns where another firewall of the host forwards nothing for Pods, and says what opens it.
   - Facts of other hosts are not needed, so O(name) can be alone in a run, and a dead peer stops nobody.
 author:
   - tke.overlay contributors (@tke-overlay)

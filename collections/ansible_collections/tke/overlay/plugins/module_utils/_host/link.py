@@ -207,9 +207,13 @@ def refuse_conflicts(spec: LinkSpec, links: t.Sequence[Row], run: Run, words: Wo
 def apply_link(change: LinkChange, run: Run) -> None:
     """Runs the batch of a change.
 
-    :raises KernelError: with the kernel's words and the line they are about.
+    :raises KernelError: with the kernel's words and the line they are about. A surplus address that cannot be removed
+        is left to the caller's read-back: a network manager that has just been told to let go takes its own away.
     """
-    run_batch(IP, change.lines, run)
+    removals = [line for line in change.lines if line.startswith("address del ")]
+    run_batch(IP, [line for line in change.lines if line not in removals], run)
+    for line in removals:
+        run([*IP, *line.split()], None)
 
 
 def _interface(text: str) -> str:
