@@ -31,21 +31,15 @@ class Chromium:
     def __init__(self, profile: pathlib.Path) -> None:
         to_browser, self._write = os.pipe()
         self._read, from_browser = os.pipe()
-
-        def pipes() -> None:  # the browser reads commands from descriptor 3 and answers on 4
-            os.dup2(to_browser, 3, inheritable=True)
-            os.dup2(from_browser, 4, inheritable=True)
-
-        # High numbers, so that neither dup2 closes what the other needs.
-        to_browser, from_browser = _high(to_browser), _high(from_browser)
+        # The browser reads commands from descriptor 3 and answers on 4.
+        redirect = f'exec "$@" 3<&{to_browser} 4>&{from_browser}'
         self._process = subprocess.Popen(
-            ["chromium", *FLAGS, f"--user-data-dir={profile}", "about:blank"],
+            ["bash", "-c", redirect, "bash", "chromium", *FLAGS, f"--user-data-dir={profile}", "about:blank"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             env={**os.environ, "HOME": str(profile)},
-            close_fds=False,
-            preexec_fn=pipes,
+            pass_fds=(to_browser, from_browser),
         )
         os.close(to_browser)
         os.close(from_browser)
@@ -170,12 +164,3 @@ class Chromium:
 
 
 KEYS = {"Tab": 9, "Enter": 13, "End": 35, "Home": 36, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
-
-
-def _high(descriptor: int) -> int:
-    """The same pipe under a number of ten or more."""
-    import fcntl
-
-    high = fcntl.fcntl(descriptor, fcntl.F_DUPFD, 10)
-    os.close(descriptor)
-    return high

@@ -28,9 +28,19 @@ def healthy(drift: tuple[str, ...] = (), current: bool = True, vips: tuple[str, 
     """What ``overlay_info`` says of a host."""
     return {
         "mtu": 1400,
-        "plan": {"applied": "0123456789ab", "wanted": "0123456789ab" if current else "fedcba987654", "current": current},
+        "plan": {
+            "applied": "0123456789ab",
+            "wanted": "0123456789ab" if current else "fedcba987654",
+            "current": current,
+        },
         "drift": list(drift),
-        "counters": {"rx_packets": 90210, "tx_packets": 88112, "rx_bytes": 7 << 30, "tx_bytes": 5 << 30, "rx_dropped": 0},
+        "counters": {
+            "rx_packets": 90210,
+            "tx_packets": 88112,
+            "rx_bytes": 7 << 30,
+            "tx_bytes": 5 << 30,
+            "rx_dropped": 0,
+        },
         "timer": "active",
         "vips": list(vips),
     }
@@ -70,13 +80,20 @@ def whole() -> Picture:
         Host("clb1", node=False, asked=True, overlay=healthy(vips=("10.0.2.2",))),
         Host("clb2", node=False, asked=True, overlay=healthy(vips=("10.0.2.3",))),
     ]
-    return draw(Record(ledger, "/srv/overlay/overlay-ledger.json"), hosts, Look(AT, ["inventories/lab/hosts.yml"], sites=SITES))
+    return draw(
+        Record(ledger, "/srv/overlay/overlay-ledger.json"), hosts, Look(AT, ["inventories/lab/hosts.yml"], sites=SITES)
+    )
 
 
 def troubled(limit: str | None = None) -> Picture:
     """Eleven nodes of three sites, with one of every kind of trouble, and names that no page expects."""
     chance = random.Random(7)
-    names = [*(f"cloud{n}" for n in range(1, 6)), *(f"idc{n}" for n in range(1, 5)), HOSTILE, "edge-gateway.branch-7.example"]
+    names = [
+        *(f"cloud{n}" for n in range(1, 6)),
+        *(f"idc{n}" for n in range(1, 5)),
+        HOSTILE,
+        "edge-gateway.branch-7.example",
+    ]
     site_of = dict(zip(names, ["cloud"] * 5 + ["idc"] * 4 + ["edge"] * 2, strict=True))
     ledger = Ledger("production", Pool(["10.244.0.0/18", "10.250.0.0/20"], 256, 1024), cursor=14)
     ledger.vips = {"apiserver": "10.0.2.2", "services": "10.0.2.3"}
@@ -156,4 +173,6 @@ def large(nodes: int = 5000, cidr: str = "10.0.0.0/8", pods: int = 256) -> Pictu
 def alone() -> Picture:
     """The ledger and nothing else: nobody was asked."""
     ledger = Ledger("demo", Pool(["10.99.0.0/24"], 64, 32))
-    return draw(Record(ledger, "/srv/overlay-ledger.json"), [Host("a", "cloud"), Host("b", "idc")], Look(AT, sites=SITES))
+    return draw(
+        Record(ledger, "/srv/overlay-ledger.json"), [Host("a", "cloud"), Host("b", "idc")], Look(AT, sites=SITES)
+    )

@@ -178,9 +178,14 @@ def _with_commands(remedy: str) -> Html:
     parts: list[str] = []
     at = 0
     for match in COMMAND.finditer(remedy):
-        parts += [remedy[at : match.start()], tag("code", match[0])]
+        parts += [remedy[at : match.start()], _command(match[0])]
         at = match.end()
     return join(*parts, remedy[at:])
+
+
+def _command(text: str) -> Html:
+    """A line to copy, that breaks between its words only."""
+    return tag("code", Html(" ".join(tag("span", word) for word in text.split(" "))))
 
 
 def _forecast(picture: Picture) -> Html:

@@ -47,6 +47,8 @@ MARKS = {
 }
 """What is drawn into each cell of a state, so that colour is not the only sign. From the cell's corner on."""
 
+HINT = "Point at a segment, or tap it, to see whose it is; a click keeps it here. Arrow keys work too."
+
 LARGEST_MARKED = 4096
 """Cells of a map; with more, a mark in a cell is not visible, and gaps between cells are not either."""
 
@@ -61,7 +63,7 @@ def map_of(picture: Picture) -> Html:
     return join(
         _legend(pool),
         *(_block(block, pool) for block in pool["blocks"]),
-        tag("p", "", id="seg", class_="seg js", aria_live="polite"),
+        tag("p", HINT, id="seg", class_="seg soft js", aria_live="polite"),
         _runs(pool, owners),
     )
 
@@ -142,7 +144,9 @@ def _block(block: Block, pool: PoolPicture) -> Html:
     )
     return tag(
         "figure",
-        tag("figcaption", tag("code", block["cidr"]), f" {count(block['segments'], 'segment')} of {size:,} addresses"),
+        tag(
+            "figcaption", tag("code", block["cidr"]), f" · {count(block['segments'], 'segment')} of {size:,} addresses"
+        ),
         tag("div", tag("div", _labels(block, size, columns, rows), drawing, class_="plot"), class_="scroll"),
     )
 
@@ -197,7 +201,8 @@ def _cursor(block: Block, pool: PoolPicture, columns: int) -> Html | None:
     row, column = divmod(place, columns)
     margin = max(0, columns // 64 - 1)  # a ring of two pixels would not be seen
     side = 1 + 2 * margin
-    return tag("path", d=f"M{column - margin} {row - margin}h{side}v{side}h-{side}z", class_="ring")
+    left = min(max(column - margin, 0), columns - side)
+    return tag("path", d=f"M{left} {max(row - margin, 0)}h{side}v{side}h-{side}z", class_="ring")
 
 
 def _place(segment: str, block: Block, size: int) -> int | None:
@@ -219,7 +224,7 @@ def _labels(block: Block, size: int, columns: int, rows: int) -> Html:
     step = max(1, rows // 8)
     first = _number(block["cidr"])
     labels = [
-        tag("span", _dotted(first + row * columns * size), style=f"top:{100 * row / rows:.3g}%")
+        tag("span", _dotted(first + row * columns * size), style=f"top:{100 * (row + 0.5) / rows:.3g}%")
         for row in range(0, rows, step)
     ]
     return tag("div", *labels, class_="rows", aria_hidden="true")

@@ -78,8 +78,8 @@ a{color:var(--accent)}
 :focus-visible{outline:2px solid var(--accent);outline-offset:2px;border-radius:3px}
 [hidden],html:not(.scripted) .js{display:none!important}
 .soft{color:var(--soft)}
-.t-bad,.t-bad small{color:var(--bad)}
-.t-warn,.t-warn small{color:var(--warn)}
+.t-bad,.t-bad small{color:var(--bad)!important}
+.t-warn,.t-warn small{color:var(--warn)!important}
 .t-note{color:var(--soft)}
 .skip{position:absolute;left:-99rem}
 .skip:focus{left:1rem;top:.5rem;background:var(--card);padding:.3rem .6rem}
@@ -96,7 +96,7 @@ button:hover{border-color:var(--accent)}
 .sign{flex:none;width:2.4rem;height:2.4rem;border:2px solid var(--tone);border-radius:50%;color:var(--tone);
  font-size:1.2rem;font-weight:700;line-height:2.1rem;text-align:center}
 .answer{font-size:1.35rem;font-weight:600;line-height:1.25}
-.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(13rem,1fr));gap:1.25rem 2rem;margin:1.5rem 0}
+.figures{display:grid;grid-template-columns:repeat(4,1fr);gap:1.25rem 2rem;margin:1.5rem 0}
 .figures>div{border-top:1px solid var(--line);padding-top:.7rem}
 .figures dt{color:var(--soft);font-size:.85rem}
 .figures dd{color:var(--soft)}
@@ -113,6 +113,9 @@ button:hover{border-color:var(--accent)}
 .remedy code{color:var(--ink);background:var(--ground);border:1px solid var(--line);border-radius:4px;
  padding:.05em .35em;-webkit-box-decoration-break:clone;box-decoration-break:clone}
 
+.remedy code span{display:inline-block;max-width:100%}
+#pending td:nth-child(3){white-space:nowrap}
+
 .legend{display:flex;flex-wrap:wrap;gap:.35rem 1.25rem;font-size:.87rem;color:var(--soft);margin:.6rem 0}
 .legend b{font-weight:600;color:var(--ink)}
 .sw{width:.95rem;height:.95rem;margin-right:.4rem;vertical-align:-.13rem}
@@ -122,7 +125,7 @@ figcaption code{color:var(--ink)}
 .plot{display:flex;gap:.75rem}
 .rows{position:relative;flex:none;width:7rem;font:.75rem/1 ui-monospace,Menlo,Consolas,"DejaVu Sans Mono",monospace;
  color:var(--soft);text-align:right}
-.rows span{position:absolute;right:0;padding-top:.15rem}
+.rows span{position:absolute;right:0;transform:translateY(-50%)}
 .map{display:block;flex:1;width:100%;height:auto;shape-rendering:crispEdges;touch-action:pan-x pan-y}
 .s{fill:none;stroke-width:1}
 .m-used{stroke:var(--used)}.m-orphan{stroke:var(--orphan)}.m-pending{stroke:var(--pending)}
@@ -144,17 +147,19 @@ table{border-collapse:collapse;font-size:.87rem}
 th,td{text-align:left;vertical-align:top;padding:.4rem 1rem .4rem 0;border-bottom:1px solid var(--line)}
 th{font-weight:600}
 thead th{color:var(--soft);font-weight:500;white-space:nowrap;vertical-align:bottom}
+td code{white-space:nowrap}
 .n{text-align:right}
 .sites th,.sites td{padding-right:2rem;min-width:9rem}
-.sites th small,.sites td small{font-weight:400;white-space:nowrap}
+.sites small{font-weight:400;max-width:17rem;overflow-wrap:anywhere}
 .matrix th,.matrix td{padding:.35rem .5rem;border:1px solid var(--line);white-space:nowrap}
 .matrix td{text-align:right;min-width:3.2rem}
+.matrix th span{display:block;width:max-content;max-width:9rem;white-space:normal;overflow-wrap:anywhere}
 .matrix tbody th,.matrix thead th:first-child{position:sticky;left:0;background:var(--ground);z-index:1}
 .matrix thead th{vertical-align:bottom}
 .matrix.dense{font-size:.72rem}
 .matrix.dense td{min-width:2.4rem;padding:.15rem .25rem}
 .matrix.dense tbody th{padding:.15rem .5rem}
-.matrix.dense thead th span{writing-mode:vertical-rl}
+.matrix.dense thead th span{writing-mode:vertical-rl;max-height:9rem}
 .matrix.dense thead th:first-child span{writing-mode:initial}
 .self{background:var(--line)}
 .q1{background:rgb(var(--shade)/.08)}.q2{background:rgb(var(--shade)/.16)}
@@ -164,11 +169,13 @@ thead th{color:var(--soft);font-weight:500;white-space:nowrap;vertical-align:bot
 .when{color:var(--soft)}
 .tools{display:flex;flex-wrap:wrap;gap:.5rem 1.25rem;align-items:center;margin-bottom:.75rem;font-size:.87rem}
 .tools output{color:var(--soft)}
-#nodes{width:100%}
-#nodes thead th{position:sticky;top:0;background:var(--ground)}
-#nodes tbody th{overflow-wrap:anywhere;min-width:7rem}
-#nodes td{white-space:nowrap}
-#nodes td small{white-space:normal}
+#nodes,#nodes thead,#nodes tbody{display:block}
+#nodes thead{position:sticky;top:0;background:var(--ground);z-index:1}
+#nodes tr{display:grid;gap:0 .9rem;border-bottom:1px solid var(--line);
+ grid-template-columns:minmax(8rem,2.2fr) minmax(7rem,1.4fr) minmax(3.5rem,1fr) 8.6rem 7.6rem 4.2rem 5rem 4.7rem
+ 3.2rem 5.8rem}
+#nodes tbody tr{content-visibility:auto;contain-intrinsic-size:auto 2.25rem}
+#nodes th,#nodes td{border:0;padding:.4rem 0;overflow-wrap:anywhere}
 #nodes td:nth-child(n+6):nth-child(-n+9){text-align:right}
 #nodes td:nth-child(4),#nodes td:nth-child(5){font-family:ui-monospace,Menlo,Consolas,"DejaVu Sans Mono",monospace;
  font-size:.82rem}
@@ -186,15 +193,26 @@ _NARROW = """
 .findings li,.events li{grid-template-columns:1fr}
 .findings li{padding:.85rem 1rem}
 .verdict{padding:1rem}
-.sites th,.sites td{padding-right:1.25rem;min-width:7.5rem}
 .tools label,.tools input{width:100%}
+.sites,.sites tbody,.sites tr,.sites th,.sites td{display:block;min-width:0;padding-right:0}
+.sites thead{display:none}
+.sites th,.sites td{border:0;padding:.3rem 0}
+.sites tr{border-bottom:1px solid var(--line);padding:.5rem 0}
+.sites td{padding-left:1rem}
+.sites td::before{content:attr(data-to);display:block;color:var(--soft);font-size:.8rem}
+.matrix th span{max-width:6rem}
 #nodes thead{position:absolute;left:-99rem}
-#nodes,#nodes tbody{display:block}
-#nodes tr{display:grid;grid-template-columns:1fr auto;gap:0 1rem;padding:.55rem 0;border-bottom:1px solid var(--line)}
-#nodes th,#nodes td{border:0;padding:0}
+#nodes tr{grid-template-columns:1fr auto;gap:0 1rem;padding:.55rem 0}
+#nodes tbody tr{contain-intrinsic-size:auto 3.6rem}
+#nodes th,#nodes td{padding:0}
 #nodes td:nth-child(2){text-align:right}
 #nodes td:nth-child(3),#nodes td:nth-child(n+6){display:none}
 #nodes td:nth-child(5){text-align:right;color:var(--soft)}
+"""
+
+_MIDDLE = """
+#nodes tr{grid-template-columns:minmax(6rem,2fr) minmax(6rem,1.4fr) minmax(3rem,1fr) 8.6rem 7.6rem 4rem 4.8rem}
+#nodes :is(td,th):nth-child(n+8){display:none}
 """
 
 _PAPER = """
@@ -206,11 +224,17 @@ h2,h3,figcaption{break-after:avoid}
 tr,li,figure,.verdict{break-inside:avoid}
 .scroll{overflow:visible}
 .map{min-width:0!important}
-#nodes{font-size:8pt}
-#nodes thead th{position:static}
-#nodes th,#nodes td{padding-right:.5rem}
+#nodes{display:table;font-size:7.5pt}
+#nodes thead{display:table-header-group;position:static}
+#nodes tbody{display:table-row-group}
+#nodes tr{display:table-row;content-visibility:visible!important}
+#nodes :is(td,th):nth-child(n){display:table-cell;padding:.2rem .6rem .2rem 0;border-bottom:1px solid var(--line)}
+#nodes :is(td,th):nth-child(n+3){white-space:nowrap}
+#nodes td:nth-child(4),#nodes td:nth-child(5){font-size:7pt}
 .matrix{font-size:7pt}
-.matrix.dense td{min-width:0}
+.matrix th,.matrix td,.matrix.dense td{min-width:0;padding:.1rem .2rem}
+.matrix thead th span{writing-mode:vertical-rl;max-height:7rem}
+.matrix thead th:first-child span{writing-mode:initial}
 """
 
 STYLE = (
@@ -218,6 +242,7 @@ STYLE = (
     f"@media screen and (prefers-color-scheme:dark){{:root{{color-scheme:dark;{_variables(DARK)}}}}}"
     f"@media screen{{:root[data-theme=light]{{color-scheme:light;{_variables(LIGHT)}}}"
     f":root[data-theme=dark]{{color-scheme:dark;{_variables(DARK)}}}}}"
-    f"{_RULES}@media screen and (max-width:46rem){{{_NARROW}}}@media print{{{_PAPER}}}"
+    f"{_RULES}@media screen and (max-width:70rem){{{_MIDDLE}}}@media screen and (max-width:46rem){{{_NARROW}}}"
+    f"@media print{{{_PAPER}}}"
 )
 """The whole style sheet."""

@@ -24,6 +24,8 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.picture_reach
 STATES = {
     "ok": ("✓", "ok"),
     "differs": ("≠", "differs"),
+    "loss": ("✕", "packets lost"),
+    "bare": ("✕", "not set up"),
     "unreachable": ("✕", "unreachable"),
     "failed": ("✕", "failed"),
     "unseen": ("·", "not looked at"),
@@ -34,6 +36,16 @@ STATES = {
 
 SIGNS = {"silent": ("✕", "no answer"), "mtu": ("▽", "full packets lost"), "tcp": ("◇", "TCP lost")}
 """What ``probe`` finds of a pair."""
+
+KINDS = {
+    "silent": "no answer",
+    "mtu": "full packets",
+    "tcp": "TCP",
+    "plan": "old plan",
+    "underlay": "no underlay address",
+    "vip": "VIP",
+}
+"""What a row says of findings that its state does not."""
 
 SHADES = 5
 """Steps from the fastest to the slowest pair."""
@@ -60,17 +72,17 @@ def sites(picture: Picture) -> Html:
                     tag("small", trouble, class_="t-warn") if trouble else None,
                     scope="row",
                 ),
-                *(_site_cell(cells.get((site["name"], name))) for name in names),
+                *(_site_cell(cells.get((site["name"], name)), name) for name in names),
             )
         )
     return tag("div", tag("table", tag("thead", head), tag("tbody", *rows), class_="sites"), class_="scroll")
 
 
-def _site_cell(cell: SiteCell | None) -> Html:
+def _site_cell(cell: SiteCell | None, target: str) -> Html:
     if cell is None:
-        return tag("td", tag("span", "not measured", class_="soft"))
+        return tag("td", tag("span", "not measured", class_="soft"), data_to=f"→ {target}")
     whole = cell["answered"] == cell["pairs"]
-    lost = [f"{SIGNS[kind][0]} {cell[kind]:,} {SIGNS[kind][1]}" for kind in ("silent", "mtu", "tcp") if cell[kind]]
+    lost = [f"{SIGNS[kind][0]} {cell[kind]:,} × {SIGNS[kind][1]}" for kind in ("silent", "mtu", "tcp") if cell[kind]]
     slowest = f"{milliseconds(cell['worst_ms'])} {' → '.join(cell['worst'])}" if cell["worst"] else None
     return tag(
         "td",
@@ -78,6 +90,7 @@ def _site_cell(cell: SiteCell | None) -> Html:
         tag("small", f"median {milliseconds(cell['median_ms'])} ms") if cell["worst"] else None,
         tag("small", f"slowest {slowest}") if slowest else None,
         *(tag("small", text, class_="t-bad") for text in lost),
+        data_to=f"→ {target}",
     )
 
 
@@ -97,7 +110,7 @@ def matrix(picture: Picture) -> Html | None:
     rows = [
         tag(
             "tr",
-            tag("th", name, scope="row"),
+            tag("th", tag("span", name), scope="row"),
             *(_matrix_cell(name, other, found.get(name, {}).get(other), least, most) for other in names),
         )
         for name in names
@@ -184,7 +197,7 @@ def nodes(picture: Picture) -> Html:
 def _node(node: Node) -> Html:
     sign, word = STATES[node["state"]]
     reach = node["reach"]
-    also = [kind for kind in node["findings"] if kind not in (node["state"], "drift")]
+    also = [KINDS[kind] for kind in node["findings"] if kind in KINDS]
     if node["drift"]:
         also = [count(len(node["drift"]), "difference"), *also]
     tone = {"ok": None, "unseen": "soft", "orphan": "t-warn", "missing": "t-warn", "differs": "t-warn"}

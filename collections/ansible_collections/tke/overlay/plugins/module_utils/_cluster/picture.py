@@ -22,6 +22,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.picture_findi
     Situation,
     findings,
     has_old_plan,
+    is_bare,
     vip_holders,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.picture_history import Event, history
@@ -41,6 +42,12 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.picture_reach
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.pool import Pool
 
 SCHEMA = 1
+
+NODE_STATES = ("ok", "differs", "loss", "bare", "unreachable", "failed", "unseen", "orphan", "missing")
+"""Nothing to say; not as applied, or not as planned; packets from or to it are lost; nothing of the overlay is on it;
+Ansible did not reach it; a module failed there; not looked at; in the ledger only; without a segment."""
+
+LOSSES = {"silent", "mtu", "tcp"}
 
 
 class Record(t.NamedTuple):
@@ -95,7 +102,7 @@ class Site(t.TypedDict):
 
 
 class Node(t.TypedDict):
-    """One node. ``state``: ``ok``, ``differs``, ``unreachable``, ``failed``, ``unseen``, ``orphan`` or ``missing``."""
+    """One node. ``state``: one of :data:`NODE_STATES`."""
 
     name: str
     site: str
@@ -226,7 +233,7 @@ def _looked(record: Record, situation: Situation, look: Look) -> Looked:
 def _verdict(found: t.Sequence[Finding], looked: Looked, reaching: Reach) -> Verdict:
     severe = [sum(finding["severity"] == severity for finding in found) for severity in ("bad", "warn")]
     bad, warn = severe
-    seen = f"{looked['reached']} of {looked['nodes']} nodes were seen"
+    seen = f"{looked['reached']:,} of {looked['nodes']:,} nodes were seen"
     if reaching["asked"]:
         seen += f"; {reaching['answered']:,} of {reaching['asked']:,} questions to peers were answered"
     else:
@@ -261,11 +268,12 @@ def _nodes(situation: Situation, found: t.Sequence[Finding]) -> list[Node]:
 def _node(host: Host, ledger: Ledger, orphan: bool, told: list[str]) -> Node:
     held, overlay = ledger.nodes.get(host.name), host.overlay or {}
     plan = overlay.get("plan") or {}
-    counters = overlay.get("counters") or {}
+    counters = dict(overlay.get("counters") or {})
+    counters.update({f"rule_{name}": packets for name, packets in (counters.pop("rules", None) or {}).items()})
     return Node(
         name=host.name,
         site=host.site,
-        state=_state(host, orphan, held is None),
+        state=_state(host, orphan, held is None, told),
         segment=None if held is None else held.segment,
         number=None if held is None else ledger.pool.number(held.segment),
         underlay=None if held is None else held.underlay,
@@ -284,18 +292,21 @@ def _node(host: Host, ledger: Ledger, orphan: bool, told: list[str]) -> Node:
     )
 
 
-def _state(host: Host, orphan: bool, missing: bool) -> str:
+def _state(host: Host, orphan: bool, missing: bool, told: t.Sequence[str]) -> str:
+    overlay = host.overlay or {}
     for state, so in (
         ("orphan", orphan),
+        ("missing", missing),
         ("unreachable", host.unreachable),
         ("failed", bool(host.failures)),
-        ("missing", missing),
         ("unseen", host.overlay is None),
+        ("bare", is_bare(host)),
+        ("loss", not LOSSES.isdisjoint(told)),
+        ("differs", bool(overlay.get("drift")) or has_old_plan(overlay)),
     ):
         if so:
             return state
-    overlay = host.overlay or {}
-    return "differs" if overlay.get("drift") or has_old_plan(overlay) else "ok"
+    return "ok"
 
 
 def _sites(nodes: t.Sequence[Node], order: t.Sequence[str], reaching: Reach) -> list[Site]:
@@ -310,7 +321,7 @@ def _sites(nodes: t.Sequence[Node], order: t.Sequence[str], reaching: Reach) -> 
             Site(
                 name=name,
                 nodes=len(mine),
-                reached=sum(node["state"] in ("ok", "differs") for node in mine),
+                reached=sum(node["state"] in ("ok", "differs", "loss", "bare") for node in mine),
                 findings=sum(bool(node["findings"]) for node in mine),
                 median_ms=within.get(name),
             )

@@ -42,6 +42,11 @@ class Situation(t.NamedTuple):
         return [host for host in self.hosts if host.node]
 
     @property
+    def missing(self) -> set[str]:
+        """The nodes of the inventory that have no segment."""
+        return {host.name for host in self.nodes} - self.ledger.nodes.keys()
+
+    @property
     def orphans(self) -> list[str]:
         """The nodes of the ledger that the inventory lacks."""
         return sorted(self.ledger.nodes.keys() - {host.name for host in self.nodes})
@@ -80,6 +85,11 @@ def has_old_plan(overlay: t.Mapping[str, t.Any]) -> bool:
     return bool(plan.get("wanted")) and plan.get("current") is False
 
 
+def is_bare(host: Host) -> bool:
+    """Whether a host was seen and has nothing of the overlay."""
+    return host.overlay is not None and "node" in host.overlay and host.overlay["node"] is None
+
+
 # --- each kind ---
 
 
@@ -98,7 +108,8 @@ def _hosts_not_seen(situation: Situation) -> t.Iterator[Finding]:
                 hosts=names,
                 text=f"Ansible could not reach {some(names)}{also.format(it)}.",
                 remedy=f"Look whether {'the machine runs' if it == 'it' else 'the machines run'} and SSH gets there: "
-                f"ansible {','.join(names[:8])} -m ping. The others keep {it} as a peer. "
+                f"ansible {','.join(names[:3])} -m ping. "
+                f"The others keep {it} as {'a peer' if it == 'it' else 'peers'}. "
                 f"Gone for good? ansible-playbook tke.overlay.release -e overlay_release={names[0]}",
             )
     failed: dict[str, list[str]] = collections.defaultdict(list)
@@ -129,7 +140,7 @@ def _mute(situation: Situation) -> set[str]:
 def _unanswered(situation: Situation) -> t.Iterator[Finding]:
     mute = _mute(situation)
     dead = {host.name for host in situation.hosts if host.unreachable}
-    names = sorted(mute - dead)
+    names = sorted(mute - dead - situation.missing)
     deaf = sorted(host.name for host in situation.nodes if _is_deaf(host))
     if len(deaf) == sum(host.probe is not None for host in situation.nodes) > 1:
         yield _silence(deaf, "No node gets an answer from any other.")
@@ -138,7 +149,7 @@ def _unanswered(situation: Situation) -> t.Iterator[Finding]:
         yield _silence(names, f"No node gets an answer from {some(names)}.")
     if deaf:
         yield _silence(deaf, f"{some(deaf)} get{'s' if len(deaf) == 1 else ''} no answer from any other node.")
-    told = mute | dead
+    told = mute | dead | situation.missing
     yield from _by_sites(
         situation,
         "silent",
@@ -169,7 +180,7 @@ def _too_large(situation: Situation) -> t.Iterator[Finding]:
         situation,
         "mtu",
         lambda _pair: True,
-        "{count} from {source} to {target} let small packets pass and lose full ones: {pairs}.",
+        "{count} from {source} to {target} let small packets pass and lose full ones: {pairs}.{largest}",
         "Some link on the way is narrower than said. Lower overlay_underlay_mtu of that site, then: "
         "ansible-playbook tke.overlay.site",
     )
@@ -195,12 +206,19 @@ def _by_sites(
                 groups[host.site, site_of.get(pair["peer"], "")].append(pair)
     for (source, target), pairs in sorted(groups.items()):
         count = f"{len(pairs)} pair{'s' if len(pairs) != 1 else ''} of nodes"
+        largest = min((pair["largest"] for pair in pairs if pair["largest"]), default=None)
         words = some([f"{pair['asker']} → {pair['peer']}" for pair in pairs])
         yield Finding(
             severity="bad",
             kind=kind,
             hosts=sorted({pair[end] for pair in pairs for end in ("asker", "peer")}),
-            text=text.format(count=count, source=source or "no site", target=target or "no site", pairs=words),
+            text=text.format(
+                count=count,
+                source=source or "no site",
+                target=target or "no site",
+                pairs=words,
+                largest=f" The largest that passes has {largest} bytes." if largest else "",
+            ),
             remedy=remedy,
         )
 
@@ -240,7 +258,16 @@ def _differences(situation: Situation) -> t.Iterator[Finding]:
             text=f"{some(names)} differ{'s' if len(names) == 1 else ''} from what was applied. {some(lines, 4)}.",
             remedy=f"The host's own timer puts it back; at once: ansible-playbook tke.overlay.site{_limit(names)}",
         )
-    old = [host.name for host in situation.nodes if host.overlay and has_old_plan(host.overlay)]
+    bare = [host.name for host in situation.nodes if is_bare(host) and host.name not in situation.missing]
+    if bare:
+        yield Finding(
+            severity="bad",
+            kind="bare",
+            hosts=bare,
+            text=f"{some(bare)} {'has' if len(bare) == 1 else 'have'} a segment and nothing of the overlay.",
+            remedy=f"ansible-playbook tke.overlay.site{_limit(bare)}",
+        )
+    old = [host.name for host in situation.nodes if host.overlay and not is_bare(host) and has_old_plan(host.overlay)]
     if old:
         yield Finding(
             severity="warn",
@@ -268,7 +295,7 @@ def _record(situation: Situation) -> t.Iterator[Finding]:
             remedy=f"Put it back into the inventory, or: ansible-playbook tke.overlay.release "
             f"-e overlay_release={orphans[0]}",
         )
-    missing = [host.name for host in situation.nodes if host.name not in ledger.nodes]
+    missing = sorted(situation.missing)
     if missing:
         yield Finding(
             severity="warn",

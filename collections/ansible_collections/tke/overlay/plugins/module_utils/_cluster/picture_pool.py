@@ -198,9 +198,9 @@ def forecast(ledger: Ledger, previous: t.Sequence[Ledger], now: str) -> Forecast
     came = sum(day > begin for day in joined)
     gone = _gone(ledger, previous, begin)
     basis = (
-        f"in the last {days} days {came} node{'s' if came != 1 else ''} came and stayed and {gone} that had been there "
-        f"{'were' if gone != 1 else 'was'} released, as far as the {len(previous)} previous versions show; "
-        f"the nodes of the first day are not counted"
+        f"in the last {days} days {came:,} node{'s' if came != 1 else ''} came and stayed (those of the first day are "
+        f"not counted), and of the nodes before, {gone:,} {'were' if gone != 1 else 'was'} released as far as previous "
+        f"versions of the ledger show ({len(previous)} could be read)"
     )
     if came == gone == 0:
         return answer("No end in sight: no growth.", basis)

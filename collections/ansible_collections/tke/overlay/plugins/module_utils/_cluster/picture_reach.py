@@ -38,12 +38,13 @@ class Host(t.NamedTuple):
 
 
 class Pair(t.TypedDict):
-    """One node asks another."""
+    """One node asks another. ``largest``: the bytes that pass, where full packets do not."""
 
     asker: str
     peer: str
     ms: float | None
     kinds: list[str]
+    largest: int | None
 
 
 class SiteCell(t.TypedDict):
@@ -89,15 +90,16 @@ def pairs_of(host: Host) -> list[Pair]:
     pairs: dict[str, Pair] = {}
 
     def pair(peer: str) -> Pair:
-        return pairs.setdefault(peer, Pair(asker=host.name, peer=peer, ms=None, kinds=[]))
+        return pairs.setdefault(peer, Pair(asker=host.name, peer=peer, ms=None, kinds=[], largest=None))
 
     for peer, ms in dict(host.probe.get("rtt_ms") or {}).items():
         pair(str(peer))["ms"] = round(float(ms), 3)
     for finding in host.probe.get("findings") or []:
-        kinds = pair(str(finding.get("peer")))["kinds"]
-        kind = str(finding.get("kind"))
-        if kind not in kinds:
-            kinds.append(kind)
+        told, kind = pair(str(finding.get("peer"))), str(finding.get("kind"))
+        if kind not in told["kinds"]:
+            told["kinds"].append(kind)
+        if kind == "mtu":
+            told["largest"] = finding.get("largest")
     return [pairs[peer] for peer in sorted(pairs)]
 
 
