@@ -82,7 +82,7 @@ def _site_cell(cell: SiteCell | None, target: str) -> Html:
     if cell is None:
         return tag("td", tag("span", "not measured", class_="soft"), data_to=f"→ {target}")
     whole = cell["answered"] == cell["pairs"]
-    lost = [f"{SIGNS[kind][0]} {cell[kind]:,} × {SIGNS[kind][1]}" for kind in ("silent", "mtu", "tcp") if cell[kind]]
+    lost = [f"{SIGNS[kind][0]} {SIGNS[kind][1]}: {count(cell[kind], 'pair')}" for kind in ("silent", "mtu", "tcp") if cell[kind]]
     slowest = f"{milliseconds(cell['worst_ms'])} {' → '.join(cell['worst'])}" if cell["worst"] else None
     return tag(
         "td",
