@@ -92,7 +92,7 @@ def module(changed: bool) -> tuple[float, float]:
         sys.exit(f"the memory of the module cannot be seen, as this script itself has taken {own:.0f} MB")
     result = json.loads(text_of_printed())
     changes = result["changes"]
-    added = {table: len(changes[table]["added"]) for table in ("neighbor", "fdb", "route")}
+    added = {table: result["counts"].get(table, 0) for table in ("neighbor", "fdb", "route")}
     wanted = {"neighbor": PEERS, "fdb": PEERS, "route": PEERS + 1} if changed else dict.fromkeys(added, 0)
     if result["changed"] is not changed or added != wanted:
         sys.exit(f"the module reports changed={result['changed']} and added {added}, not {changed} and {wanted}")

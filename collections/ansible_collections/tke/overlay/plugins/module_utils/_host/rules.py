@@ -80,8 +80,9 @@ class RulesTable:
     of_device = False
     program = ("nft",)
 
-    def __init__(self, spec: RulesSpec) -> None:
-        self.text = rules_text(spec)
+    def __init__(self, spec: RulesSpec | str) -> None:
+        """Of what the rules follow from, or of their text as it was saved."""
+        self.text = spec if isinstance(spec, str) else rules_text(spec)
         self.wanted = _items(self.text)
 
     def read(self, run: Run) -> dict[str, Present]:
@@ -114,7 +115,7 @@ class RulesTable:
         :param there: whether there may be an old table.
         :raises KernelError: nft refused; the old table is as it was.
         """
-        values = _values(run) if there else {}
+        values = counter_values(run) if there else {}
         code, _out, errors = run(_LOAD, _with_values(self.text, values))
         if code != 0:
             raise KernelError(f"nft refused the rules: {errors.strip() or f'exit code {code}'}")
@@ -257,8 +258,8 @@ def _items(text: str) -> Wanted:
     return items
 
 
-def _values(run: Run) -> dict[str, str]:
-    """What the counters of the table count now."""
+def counter_values(run: Run) -> dict[str, str]:
+    """What the counters of the table count now, as ``packets 3 bytes 180``."""
     _code, out, _errors = run(("nft", "list", "counters", "table", *TABLE.split()), None)
     return dict(re.findall(r"counter (\w+) \{\s*(packets \d+ bytes \d+)\s*\}", out))
 
