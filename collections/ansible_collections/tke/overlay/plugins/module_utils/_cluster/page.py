@@ -15,7 +15,6 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster import page_t
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.page_html import (
     NOTHING,
     Html,
-    count,
     join,
     milliseconds,
     moment,
@@ -26,6 +25,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.page_script i
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.page_style import STYLE
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.picture import Picture
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.picture_findings import Finding
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.table import count
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 """The browser itself refuses to load anything from anywhere."""

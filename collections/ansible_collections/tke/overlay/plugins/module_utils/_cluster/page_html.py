@@ -51,11 +51,6 @@ NOTHING = "\u2013"
 """What stands where there is no value: a dash."""
 
 
-def count(number: int, one: str, many: str | None = None) -> str:
-    """``1 node``, ``2 nodes``, ``5,000 nodes``."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
 def milliseconds(ms: float | None) -> str:
     """As many digits as mean something."""
     if ms is None:

@@ -13,9 +13,10 @@ import itertools
 import json
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.page_html import NOTHING, Html, count, join, tag
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.page_html import NOTHING, Html, join, tag
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.picture import Picture
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.picture_pool import STATES, Block, PoolPicture
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.table import count
 
 WORDS = {
     "used": "used",

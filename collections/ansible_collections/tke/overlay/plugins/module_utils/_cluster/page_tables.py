@@ -11,7 +11,6 @@ import typing as t
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.page_html import (
     NOTHING,
     Html,
-    count,
     day,
     join,
     milliseconds,
@@ -20,6 +19,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.page_html imp
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.picture import Node, Picture
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.picture_reach import Pair, SiteCell
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.table import count
 
 STATES = {
     "ok": ("✓", "ok"),
@@ -82,7 +82,11 @@ def _site_cell(cell: SiteCell | None, target: str) -> Html:
     if cell is None:
         return tag("td", tag("span", "not measured", class_="soft"), data_to=f"→ {target}")
     whole = cell["answered"] == cell["pairs"]
-    lost = [f"{SIGNS[kind][0]} {SIGNS[kind][1]}: {count(cell[kind], 'pair')}" for kind in ("silent", "mtu", "tcp") if cell[kind]]
+    lost = [
+        f"{SIGNS[kind][0]} {SIGNS[kind][1]}: {count(cell[kind], 'pair')}"
+        for kind in ("silent", "mtu", "tcp")
+        if cell[kind]
+    ]
     slowest = f"{milliseconds(cell['worst_ms'])} {' → '.join(cell['worst'])}" if cell["worst"] else None
     return tag(
         "td",

@@ -20,6 +20,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.picture_findings import (
     Finding,
     Situation,
+    by_severity,
     findings,
     has_old_plan,
     is_bare,
@@ -37,6 +38,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.picture_reach
     NodeReach,
     Reach,
     node_reach,
+    pairs_of,
     reach,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.pool import Pool
@@ -59,7 +61,7 @@ class Record(t.NamedTuple):
 
 
 class Look(t.NamedTuple):
-    """The run that looked: when (UTC, ISO 8601), at what, and how it is to be shown."""
+    """The run that looked: when (UTC, ISO 8601), at what, and how to show it. ``problem``: why there is no plan."""
 
     at: str
     inventory: t.Sequence[str] = ()
@@ -68,6 +70,7 @@ class Look(t.NamedTuple):
     reserved: t.Sequence[str] = ()
     title: str | None = None
     events: int = 20
+    problem: str | None = None
 
 
 class Looked(t.TypedDict):
@@ -170,12 +173,13 @@ def draw(record: Record, hosts: t.Sequence[Host], look: Look) -> Picture:
     :param hosts: all hosts of the inventory that belong to the overlay, asked or not, in the inventory's order.
     """
     ledger = record.ledger
-    notes = list(_keep_back(ledger, look.reserved))
-    situation = Situation(ledger, hosts, look.limit)
-    found = [*findings(situation), *notes]
+    notes = [*_no_plan(look.problem), *_keep_back(ledger, look.reserved)]
+    asked = {host.name: pairs_of(host) for host in hosts}
+    situation = Situation(ledger, hosts, asked, look.limit)
+    found = by_severity([*findings(situation), *notes])
     nodes = _nodes(situation, found)
     looked = _looked(record, situation, look)
-    reaching = reach(hosts, look.sites)
+    reaching = reach(hosts, asked, look.sites)
     picture = Picture(
         schema=SCHEMA,
         picture="",
@@ -195,6 +199,17 @@ def draw(record: Record, hosts: t.Sequence[Host], look: Look) -> Picture:
     )
     picture["picture"] = _identity(picture)
     return picture
+
+
+def _no_plan(problem: str | None) -> t.Iterator[Finding]:
+    if problem:
+        yield Finding(
+            severity="bad",
+            kind="conflict",
+            hosts=[],
+            text=f"No plan can be made: {problem}",
+            remedy="Resolve it, then: ansible-playbook tke.overlay.site",
+        )
 
 
 def _keep_back(ledger: Ledger, reserved: t.Sequence[str]) -> t.Iterator[Finding]:
@@ -262,10 +277,19 @@ def _nodes(situation: Situation, found: t.Sequence[Finding]) -> list[Node]:
                 told.setdefault(name, []).append(finding["kind"])
     hosts = [*situation.nodes, *(Host(name) for name in situation.orphans)]
     orphans = set(situation.orphans)
-    return [_node(host, situation.ledger, host.name in orphans, told.get(host.name, [])) for host in hosts]
+    return [
+        _node(
+            host,
+            situation.ledger,
+            host.name in orphans,
+            told.get(host.name, []),
+            node_reach(host, situation.asked.get(host.name, [])),
+        )
+        for host in hosts
+    ]
 
 
-def _node(host: Host, ledger: Ledger, orphan: bool, told: list[str]) -> Node:
+def _node(host: Host, ledger: Ledger, orphan: bool, told: list[str], reaching: NodeReach | None) -> Node:
     held, overlay = ledger.nodes.get(host.name), host.overlay or {}
     plan = overlay.get("plan") or {}
     counters = dict(overlay.get("counters") or {})
@@ -288,7 +312,7 @@ def _node(host: Host, ledger: Ledger, orphan: bool, told: list[str]) -> Node:
         findings=told,
         counters={key: value for key, value in counters.items() if isinstance(value, int)} or None,
         timer=overlay.get("timer"),
-        reach=node_reach(host),
+        reach=reaching,
     )
 
 
@@ -374,6 +398,27 @@ def _identity(picture: Picture) -> str:
 
 def _answers(reach_of_node: NodeReach | None) -> t.Any:
     return reach_of_node and [reach_of_node["asked"], reach_of_node["answered"]]
+
+
+def is_picture(document: t.Any) -> bool:
+    """Whether this is a document of :func:`draw`, of this schema."""
+    return (
+        isinstance(document, dict)
+        and document.get("schema") == SCHEMA
+        and Picture.__annotations__.keys() <= document.keys()
+    )
+
+
+def data_text(picture: Picture) -> str:
+    """The document as a file: what is long has a line for each entry."""
+    parts = []
+    for key, value in picture.items():
+        if isinstance(value, list) and value:
+            lines = ",\n".join(f"  {json.dumps(each)}" for each in value)
+            parts.append(f" {json.dumps(key)}: [\n{lines}\n ]")
+        else:
+            parts.append(f" {json.dumps(key)}: {json.dumps(value)}")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
 def summary(picture: Picture) -> str:

@@ -13,7 +13,8 @@ import collections
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import Ledger
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.picture_reach import Host, Pair, pairs_of
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.picture_reach import Host, Pair
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.table import some
 
 NEARLY_FULL = 0.1
 """The part of the pool that should be free."""
@@ -30,10 +31,11 @@ class Finding(t.TypedDict):
 
 
 class Situation(t.NamedTuple):
-    """All that findings come from. ``hosts`` are those of the inventory."""
+    """All that findings come from: the hosts of the inventory, and whom each of them asked, by its name."""
 
     ledger: Ledger
     hosts: t.Sequence[Host]
+    asked: t.Mapping[str, list[Pair]]
     limit: str | None
 
     @property
@@ -53,8 +55,8 @@ class Situation(t.NamedTuple):
 
 
 def findings(situation: Situation) -> list[Finding]:
-    """Everything that is to be said, the worst first."""
-    found = [
+    """Everything that is to be said."""
+    return [
         *_hosts_not_seen(situation),
         *_unanswered(situation),
         *_too_large(situation),
@@ -64,14 +66,12 @@ def findings(situation: Situation) -> list[Finding]:
         *_room(situation.ledger),
         *_left_out(situation),
     ]
+
+
+def by_severity(found: t.Iterable[Finding]) -> list[Finding]:
+    """The worst first."""
     rank = {"bad": 0, "warn": 1, "note": 2}
     return sorted(found, key=lambda finding: rank[finding["severity"]])
-
-
-def some(names: t.Sequence[str], most: int = 8) -> str:
-    """The first names, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 def vip_holders(address: str, hosts: t.Sequence[Host]) -> list[str]:
@@ -131,7 +131,7 @@ def _mute(situation: Situation) -> set[str]:
     asked: collections.Counter[str] = collections.Counter()
     silent: collections.Counter[str] = collections.Counter()
     for host in situation.nodes:
-        for pair in pairs_of(host):
+        for pair in situation.asked[host.name]:
             asked[pair["peer"]] += 1
             silent[pair["peer"]] += "silent" in pair["kinds"]
     return {name for name, count in silent.items() if count == asked[name]}
@@ -141,7 +141,7 @@ def _unanswered(situation: Situation) -> t.Iterator[Finding]:
     mute = _mute(situation)
     dead = {host.name for host in situation.hosts if host.unreachable}
     names = sorted(mute - dead - situation.missing)
-    deaf = sorted(host.name for host in situation.nodes if _is_deaf(host))
+    deaf = sorted(host.name for host in situation.nodes if _is_deaf(situation.asked[host.name]))
     if len(deaf) == sum(host.probe is not None for host in situation.nodes) > 1:
         yield _silence(deaf, "No node gets an answer from any other.")
         return
@@ -159,8 +159,7 @@ def _unanswered(situation: Situation) -> t.Iterator[Finding]:
     )
 
 
-def _is_deaf(host: Host) -> bool:
-    pairs = pairs_of(host)
+def _is_deaf(pairs: t.Sequence[Pair]) -> bool:
     return bool(pairs) and all("silent" in pair["kinds"] for pair in pairs)
 
 
@@ -201,7 +200,7 @@ def _by_sites(
     site_of = {host.name: host.site for host in situation.nodes}
     groups: dict[tuple[str, str], list[Pair]] = collections.defaultdict(list)
     for host in situation.nodes:
-        for pair in pairs_of(host):
+        for pair in situation.asked[host.name]:
             if kind in pair["kinds"] and wanted(pair):
                 groups[host.site, site_of.get(pair["peer"], "")].append(pair)
     for (source, target), pairs in sorted(groups.items()):

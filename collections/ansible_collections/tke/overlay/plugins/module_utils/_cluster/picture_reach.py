@@ -103,11 +103,11 @@ def pairs_of(host: Host) -> list[Pair]:
     return [pairs[peer] for peer in sorted(pairs)]
 
 
-def node_reach(host: Host) -> NodeReach | None:
+def node_reach(host: Host, pairs: t.Sequence[Pair]) -> NodeReach | None:
     """What one node found, or ``None`` where it did not ask."""
     if host.probe is None:
         return None
-    times = [pair["ms"] for pair in pairs_of(host) if pair["ms"] is not None]
+    times = [pair["ms"] for pair in pairs if pair["ms"] is not None]
     return NodeReach(
         asked=int(host.probe.get("asked") or 0),
         answered=int(host.probe.get("answered") or 0),
@@ -116,21 +116,22 @@ def node_reach(host: Host) -> NodeReach | None:
     )
 
 
-def reach(hosts: t.Sequence[Host], sites: t.Sequence[str]) -> Reach:
+def reach(hosts: t.Sequence[Host], asked: t.Mapping[str, list[Pair]], sites: t.Sequence[str]) -> Reach:
     """Who reaches whom, by sites, and by nodes where they are few.
 
+    :param asked: what :func:`pairs_of` says of each host.
     :param sites: in the order in which they are to be shown.
     """
     nodes = [host for host in hosts if host.node]
     site_of = {host.name: host.site for host in nodes}
-    found = [(host, pairs_of(host)) for host in nodes if host.probe is not None]
+    found = [(host, asked[host.name]) for host in nodes if host.probe is not None]
     by_sites: dict[tuple[str, str], list[Pair]] = {}
     for host, pairs in found:
         for pair in pairs:
             by_sites.setdefault((host.site, site_of.get(pair["peer"], "")), []).append(pair)
     order = {site: place for place, site in enumerate(sites)}
     ranks = sorted(by_sites, key=lambda key: [(order.get(site, len(order)), site) for site in key])
-    reaches = [node_reach(host) for host, _pairs in found]
+    reaches = [node_reach(host, pairs) for host, pairs in found]
     times = [pair["ms"] for _host, pairs in found for pair in pairs if pair["ms"] is not None]
     return Reach(
         askers=len(found),
