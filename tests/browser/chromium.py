@@ -43,7 +43,7 @@ class Chromium:
         )
         os.close(to_browser)
         os.close(from_browser)
-        self._number, self._buffer, self._session = 0, b"", ""
+        self._number, self._buffer, self._session, self._scripted = 0, b"", "", True
         self.events: list[dict[str, Any]] = []
         (target,) = [each for each in self.ask("Target.getTargets")["targetInfos"] if each["type"] == "page"]
         self._session = self.ask("Target.attachToTarget", targetId=target["targetId"], flatten=True)["sessionId"]
@@ -71,8 +71,9 @@ class Chromium:
         self.events.clear()
         begin = time.monotonic()
         self.ask("Page.navigate", url=path.as_uri())
-        self._until(lambda: any(event["method"] == "Page.loadEventFired" for event in self.events))
-        self.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        self._until(lambda: any(event.get("method") == "Page.loadEventFired" for event in self.events))
+        if self._scripted:
+            self.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
         return time.monotonic() - begin
 
     def show_as(self, width: int, theme: str = "light", height: int = 900) -> None:
@@ -84,6 +85,7 @@ class Chromium:
 
     def without_script(self, without: bool) -> None:
         """From the next page on."""
+        self._scripted = not without
         self.ask("Emulation.setScriptExecutionDisabled", value=without)
 
     def evaluate(self, expression: str) -> Any:
@@ -118,11 +120,11 @@ class Chromium:
     def complaints(self) -> list[str]:
         """What the console shows since the page was opened: errors, warnings, refused loads."""
         wanted = ("Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded")
-        return [json.dumps(event) for event in self.events if event["method"] in wanted]
+        return [json.dumps(event) for event in self.events if event.get("method") in wanted]
 
     def loads(self) -> list[str]:
         """Every address that was asked for since the page was opened."""
-        sent = [event for event in self.events if event["method"] == "Network.requestWillBeSent"]
+        sent = [event for event in self.events if event.get("method") == "Network.requestWillBeSent"]
         return [event["params"]["request"]["url"] for event in sent]
 
     # --- the protocol ---

@@ -204,7 +204,7 @@ def absent(module: AnsibleModule, run: Run) -> Result:
     return {**result, **diff_of(module, diffs)}
 
 
-def counts(changes: Result) -> t.Dict[str, int]:
+def counts(changes: Result) -> dict[str, int]:
     """How much was changed of each kind; what is foreign was not."""
     numbers = {}
     for kind, change in changes.items():

@@ -48,8 +48,8 @@ RETURN = r"""
 overlay:
   description:
     - What is there. C(node) is null on a host that is no node.
-    - C(drift) has a sentence for each thing that is otherwise than it was applied; of more than three entries of a table
-      only the number.
+    - C(drift) has a sentence for each thing that is otherwise than it was applied; of more than three entries of a
+      table only the number.
     - C(plan.current) is null without O(document).
     - C(counters.rules) is how many packets each rule of the nftables table C(inet tke_overlay) has dropped.
   returned: success

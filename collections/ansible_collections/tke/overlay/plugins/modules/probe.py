@@ -195,7 +195,7 @@ def work(module: AnsibleModule, _run: Run) -> Result:
     """Answers, asks, or both."""
     given = module.params
     settings = saved_settings()
-    nothing: t.Dict[str, t.Any] = {"asked": 0, "answered": 0, "rtt_ms": {}, "findings": []}
+    nothing: dict[str, t.Any] = {"asked": 0, "answered": 0, "rtt_ms": {}, "findings": []}
     result = {"changed": False, **nothing, "tcp": {"echoed": [], "refused": []}}
     if given["answer"] is not None and not module.check_mode:
         source = given["source"] or settings.get("address", "").partition("/")[0]
@@ -219,7 +219,7 @@ def work(module: AnsibleModule, _run: Run) -> Result:
     return result
 
 
-def _task(given: t.Mapping[str, t.Any], settings: t.Mapping[str, str]) -> t.Optional[Task]:
+def _task(given: t.Mapping[str, t.Any], settings: t.Mapping[str, str]) -> Task | None:
     if given["document"] is not None:
         sites = {site: names.split() if isinstance(names, str) else names for site, names in given["sites"].items()}
         document = {**given["document"], "node": given["name"]}

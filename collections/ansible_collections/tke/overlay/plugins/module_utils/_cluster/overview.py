@@ -162,7 +162,7 @@ def _status_steps(hosts: t.Sequence[str], seen: t.Mapping[str, Seen], ledger: Le
 
 def site(seen: t.Mapping[str, Seen], ledger: Ledger, check: bool) -> list[Line]:
     """What was changed where, and what to do next."""
-    rows = {host: [each.site or "-", _what_came(each, check)] for host, each in seen.items()}
+    rows = {host: [each.site or "-", _what_came(each)] for host, each in seen.items()}
     bad = {host for host, each in seen.items() if each.result is None}
     lines = _rows(["HOST", "SITE", "WOULD CHANGE" if check else "CHANGED"], rows, bad)
     changed = len([each for each in seen.values() if each.result is not None and each.result.get("changed")])
@@ -174,7 +174,7 @@ def site(seen: t.Mapping[str, Seen], ledger: Ledger, check: bool) -> list[Line]:
     return [*lines, *steps(_site_steps(seen, check))]
 
 
-def _what_came(each: Seen, check: bool) -> str:
+def _what_came(each: Seen) -> str:
     if not each.reached:
         return "unreachable"
     if each.result is None:
@@ -203,7 +203,7 @@ def _rows(head: t.Sequence[str], rows: t.Mapping[str, t.Sequence[str]], bad: t.C
     for host in sorted(rows, key=lambda host: (rows[host][0], natural(host))):
         same[(host, *rows[host]) if len(rows) <= MOST else tuple(rows[host])].append(host)
     cells, tones = [], [PLAIN]
-    for key, hosts in list(same.items())[:MOST]:
+    for hosts in list(same.values())[:MOST]:
         cells.append([some(hosts, most=2), *rows[hosts[0]]])
         tones.append(BAD if hosts[0] in bad else PLAIN)
     lines = [Line(text, tone) for text, tone in zip(table(head, cells), tones)]
@@ -224,7 +224,11 @@ def preflight(sites: t.Mapping[str, str], ledger: Ledger) -> list[Line]:
     lines = _rows(["HOST", "SITE", "SEGMENT"], rows, ())
     new = len(ledger.fresh)
     lines += [Line(""), Line("no conflict was found, and nothing was changed", GOOD), Line(ledger.forecast)]
-    step = f"ansible-playbook tke.overlay.site gives {count(new, 'node')} a segment" if new else "ansible-playbook tke.overlay.site"
+    step = (
+        f"ansible-playbook tke.overlay.site gives {count(new, 'node')} a segment"
+        if new
+        else "ansible-playbook tke.overlay.site"
+    )
     return [*lines, *_of_orphans(ledger), *steps([f"{step}; --check --diff shows first what it would do on each host"])]
 
 

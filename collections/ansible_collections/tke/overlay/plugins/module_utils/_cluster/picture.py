@@ -105,11 +105,12 @@ class Site(t.TypedDict):
 
 
 class Node(t.TypedDict):
-    """One node. ``state``: one of :data:`NODE_STATES`."""
+    """One node. ``seen``: it was looked at. ``state``: one of :data:`NODE_STATES`."""
 
     name: str
     site: str
     state: str
+    seen: bool
     segment: str | None
     number: int | None
     underlay: str | None
@@ -174,7 +175,8 @@ def draw(record: Record, hosts: t.Sequence[Host], look: Look) -> Picture:
     """
     ledger = record.ledger
     notes = [*_no_plan(look.problem), *_keep_back(ledger, look.reserved)]
-    asked = {host.name: pairs_of(host) for host in hosts}
+    # A node without a segment cannot answer, and that is said of it already.
+    asked = {host.name: [pair for pair in pairs_of(host) if pair["peer"] in ledger.nodes] for host in hosts}
     situation = Situation(ledger, hosts, asked, look.limit)
     found = by_severity([*findings(situation), *notes])
     nodes = _nodes(situation, found)
@@ -298,6 +300,7 @@ def _node(host: Host, ledger: Ledger, orphan: bool, told: list[str], reaching: N
         name=host.name,
         site=host.site,
         state=_state(host, orphan, held is None, told),
+        seen=host.overlay is not None,
         segment=None if held is None else held.segment,
         number=None if held is None else ledger.pool.number(held.segment),
         underlay=None if held is None else held.underlay,
@@ -323,9 +326,9 @@ def _state(host: Host, orphan: bool, missing: bool, told: t.Sequence[str]) -> st
         ("missing", missing),
         ("unreachable", host.unreachable),
         ("failed", bool(host.failures)),
-        ("unseen", host.overlay is None),
         ("bare", is_bare(host)),
         ("loss", not LOSSES.isdisjoint(told)),
+        ("unseen", host.overlay is None),
         ("differs", bool(overlay.get("drift")) or has_old_plan(overlay)),
     ):
         if so:
@@ -345,7 +348,7 @@ def _sites(nodes: t.Sequence[Node], order: t.Sequence[str], reaching: Reach) -> 
             Site(
                 name=name,
                 nodes=len(mine),
-                reached=sum(node["state"] in ("ok", "differs", "loss", "bare") for node in mine),
+                reached=sum(node["seen"] for node in mine),
                 findings=sum(bool(node["findings"]) for node in mine),
                 median_ms=within.get(name),
             )

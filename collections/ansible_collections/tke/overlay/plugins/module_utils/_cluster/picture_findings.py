@@ -140,7 +140,7 @@ def _mute(situation: Situation) -> set[str]:
 def _unanswered(situation: Situation) -> t.Iterator[Finding]:
     mute = _mute(situation)
     dead = {host.name for host in situation.hosts if host.unreachable}
-    names = sorted(mute - dead - situation.missing)
+    names = sorted(mute - dead)
     deaf = sorted(host.name for host in situation.nodes if _is_deaf(situation.asked[host.name]))
     if len(deaf) == sum(host.probe is not None for host in situation.nodes) > 1:
         yield _silence(deaf, "No node gets an answer from any other.")
@@ -149,7 +149,7 @@ def _unanswered(situation: Situation) -> t.Iterator[Finding]:
         yield _silence(names, f"No node gets an answer from {some(names)}.")
     if deaf:
         yield _silence(deaf, f"{some(deaf)} get{'s' if len(deaf) == 1 else ''} no answer from any other node.")
-    told = mute | dead | situation.missing
+    told = mute | dead
     yield from _by_sites(
         situation,
         "silent",
@@ -169,7 +169,7 @@ def _silence(names: list[str], text: str) -> Finding:
         kind="silent",
         hosts=names,
         text=text,
-        remedy="Bring them up to date: ansible-playbook tke.overlay.site. Still silent? UDP to the tunnel's port "
+        remedy="Bring all up to date: ansible-playbook tke.overlay.site. Still silent? UDP to the tunnel's port "
         "(overlay_port) must pass both ways, with no address translation on the way.",
     )
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 4: text for the end of a playbook: aligned columns, lists that end, numbers of things. Plain, without colour."""
+"""Floor 4: text for the end of a playbook: aligned columns, lists that end, numbers of things. Without colour."""
 
 from __future__ import annotations
 
@@ -63,4 +63,6 @@ def first_line(text: str, most: int = WIDTH) -> str:
 
 def steps(sentences: t.Iterable[str]) -> list[Line]:
     """What to do next, a line for each; nothing twice."""
-    return [Line(f"{'next:' if number == 0 else '     '} {text}") for number, text in enumerate(dict.fromkeys(sentences))]
+    return [
+        Line(f"{'next:' if number == 0 else '     '} {text}") for number, text in enumerate(dict.fromkeys(sentences))
+    ]

@@ -176,7 +176,9 @@ def _dead(evidence: Evidence, lines: list[Line], todo: list[str]) -> set[str]:
             lines.append(Line(f"dead: {host}: unreachable for Ansible, and silent to {who}", BAD))
             todo.append(f"look at {host} itself: power, network; if it is gone for good, release its segment")
         elif asked:
-            lines.append(Line(f"{host}: unreachable for Ansible, but it answers over the overlay: so it did not ask", BAD))
+            lines.append(
+                Line(f"{host}: unreachable for Ansible, but it answers over the overlay: so it did not ask", BAD)
+            )
             todo.append(f"look at the way from the controller to {host} (SSH)")
         else:
             lines.append(Line(f"{host}: unreachable for Ansible, and nobody asked it", BAD))
@@ -202,7 +204,9 @@ def grouped(wrong: set[Pair], asked: set[Pair], sites: t.Mapping[str, str]) -> l
             left -= pairs
     while left:
         of_host = _by_host(left)
-        host = max(sorted(of_host, key=natural), key=lambda name: (len(_partners(name, of_host[name])), len(of_host[name])))
+        host = max(
+            sorted(of_host, key=natural), key=lambda name: (len(_partners(name, of_host[name])), len(of_host[name]))
+        )
         mine = of_host[host]
         if len(_partners(host, mine)) == 1:
             groups.append(Group(pairs=tuple(sorted(mine)), of=len(mine)))
@@ -270,7 +274,9 @@ def _of_silence(group: Group, evidence: Evidence, todo: list[str]) -> Line:
         todo.append(f"ansible-playbook tke.overlay.site --limit {','.join(where)} mends what is missing there")
     else:
         peers = some({peer for _asker, peer in group.pairs})
-        todo.append(f"look at {peers}: up? UDP port {port} open? ansible-playbook tke.overlay.status shows what is missing")
+        todo.append(
+            f"look at {peers}: up? UDP port {port} open? ansible-playbook tke.overlay.status shows what is missing"
+        )
     if group.hosts:
         return Line(f"silent: {group.hosts[0]} with {some(_others(group))}: {_share(group)}{why}", BAD)
     return Line(f"silent: {_who(group)}{why}", BAD)
@@ -308,7 +314,8 @@ def _of_tcp(group: Group, evidence: Evidence, todo: list[str]) -> Line:
     who = _who(group) if group.sites or not group.hosts else f"{group.hosts[0]} with {some(_others(group))}"
     text = evidence.wrong[TCP][group.pairs[0]]["text"]
     if REFUSES in text:
-        todo.append(f"find the firewall that rejects TCP inside the overlay, at {some({peer for _, peer in group.pairs})}")
+        peers = {peer for _asker, peer in group.pairs}
+        todo.append(f"find the firewall that rejects TCP inside the overlay, at {some(group.hosts or peers)}")
     else:
         text = text.partition("): ")[2].partition(";")[0] or text
         todo.append(
@@ -352,7 +359,9 @@ def _notes(evidence: Evidence) -> list[Line]:
             )
         )
     if evidence.unasked_tcp:
-        notes.append(Line(f"without TCP: {count(len(evidence.unasked_tcp), 'pair')}, as these nodes are not in this run"))
+        notes.append(
+            Line(f"without TCP: {count(len(evidence.unasked_tcp), 'pair')}, as these nodes are not in this run")
+        )
     if not any(told.tcp for told in evidence.answers.values()) and evidence.asked:
         notes.append(Line("without TCP: in check mode nobody is told to answer"))
     if fleet.orphans:

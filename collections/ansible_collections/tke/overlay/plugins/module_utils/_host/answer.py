@@ -24,6 +24,7 @@ import socket
 import time
 import typing as t
 
+from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.tables import KernelError
 
 PORT = 8471
@@ -141,8 +142,9 @@ def answer(address: str, seconds: int) -> None:
 
     :raises KernelError: the address is not here, or another program has the port.
     """
-    os.makedirs(os.path.dirname(NOTE), exist_ok=True)
-    descriptor = os.open(NOTE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    path = files.ROOT + NOTE
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         before = _read(descriptor)
         os.pwrite(descriptor, f"{address} {time.monotonic() + seconds:.0f}".ljust(_NOTE_SIZE).encode(), 0)
@@ -151,7 +153,7 @@ def answer(address: str, seconds: int) -> None:
             if seconds > 0 and before is not None and before[0] == address:
                 return  # who answers already has read the note, or will
             if time.monotonic() > deadline:
-                raise KernelError(f"who answers on TCP port {PORT} does not end; {NOTE} is locked by it")
+                raise KernelError(f"who answers on TCP port {PORT} does not end; {path} is locked by it")
             time.sleep(0.05)
         if seconds > 0:
             _start(_listening(address), descriptor)

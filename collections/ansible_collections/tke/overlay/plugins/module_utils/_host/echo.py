@@ -61,7 +61,11 @@ class Echo:
         self._socket.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_PROBE)
         self._socket.setsockopt(_SOL_RAW, _ICMP_FILTER, struct.pack("=I", 0xFFFFFFFF ^ (1 << _ECHO_REPLY)))
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
-        self._socket.bind((source, 0))
+        try:
+            self._socket.bind((source, 0))
+        except OSError:
+            self._socket.close()
+            raise
 
     def __enter__(self) -> Echo:
         return self
@@ -121,7 +125,7 @@ class Echo:
         now, start = time.monotonic(), (packet[0] & 15) * 4 + 8
         if len(packet) < start + _TOKEN.size or packet[start - 8] != _ECHO_REPLY:
             return None
-        token, number = _TOKEN.unpack_from(packet, start)
+        token, number = packet[start : start + 8], int.from_bytes(packet[start + 8 : start + 12], "big")
         if token != self._token or number >= len(self._sent) or self._sent[number][0][0] != address:
             return None  # another program's, or somebody answers for somebody else
         question, sent = self._sent[number]
@@ -130,6 +134,6 @@ class Echo:
 
 
 def _checksum(octets: bytes) -> int:
-    total = sum(struct.unpack(f"!{len(octets) // 2}H", octets))
+    total: int = sum(struct.unpack(f"!{len(octets) // 2}H", octets))
     total = (total & 0xFFFF) + (total >> 16)
     return ~(total + (total >> 16)) & 0xFFFF

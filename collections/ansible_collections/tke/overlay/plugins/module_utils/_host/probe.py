@@ -71,7 +71,10 @@ class Task(t.NamedTuple):
         """
         problems = [
             f"{what} {text!r} is no IPv4 address"
-            for what, text in [("source", self.source), *((f"address of {name}", text) for name, text in self.peers.items())]
+            for what, text in [
+                ("source", self.source),
+                *((f"address of {name}", text) for name, text in self.peers.items()),
+            ]
             if not _is_address(text)
         ]
         if not LEAST_SIZE < self.size <= 65535:
@@ -138,12 +141,14 @@ def probe(task: Task, tcp: bool, seconds: float = 1.0, attempts: int = 3) -> Out
     with echo:
         small = [(address, LEAST_SIZE) for address in task.peers.values()]
         echo.ask(small, seconds, attempts)
-        echo.ask([(address, task.size) for address, size in small if (address, size) in echo.answers], seconds, attempts)
+        echo.ask(
+            [(address, task.size) for address, size in small if (address, size) in echo.answers], seconds, attempts
+        )
         silent, holes, whole = _sorted_out(task, echo)
         findings = [_silent(name, address, echo.errors.get((address, LEAST_SIZE))) for name, address in silent]
         largest = _largest(echo, [address for _name, address in holes[:MEASURED]], task.size, seconds)
         findings += [_hole(name, address, largest.get(address), task, echo) for name, address in holes]
-        rtt_ms = {name: _rtt_ms(echo, address) for name, address in task.peers.items() if (name, address) not in silent}
+        rtt_ms = {name: _rtt_ms(echo, address, task.size) for name, address in [*holes, *whole]}
     spoken = converse(task.source, [address for _name, address in whole], TCP_SECONDS) if tcp else {}
     findings += [
         _mute(name, address, spoken[address])
@@ -154,9 +159,10 @@ def probe(task: Task, tcp: bool, seconds: float = 1.0, attempts: int = 3) -> Out
     return Outcome(len(task.peers), rtt_ms, findings, said[ECHOED], said[REFUSED])
 
 
-def _rtt_ms(echo: Echo, address: str) -> float:
-    """The fastest answer of any size: what was slower had to wait for something else."""
-    return round(1000 * min(seconds for (who, _size), seconds in echo.answers.items() if who == address), 2)
+def _rtt_ms(echo: Echo, address: str, size: int) -> float:
+    """The faster of both answers: what was slower had to wait for something else."""
+    small = echo.answers[address, LEAST_SIZE]
+    return round(1000 * min(small, echo.answers.get((address, size), small)), 2)
 
 
 Named = t.List[t.Tuple[str, str]]
@@ -177,7 +183,7 @@ def _sorted_out(task: Task, echo: Echo) -> tuple[Named, Named, Named]:
 
 def _largest(echo: Echo, addresses: t.Sequence[str], lost: int, seconds: float) -> dict[str, int]:
     """The largest size that passes, where a small one does and that of ``lost`` does not."""
-    bounds = {address: (LEAST_SIZE, lost) for address in addresses}
+    bounds = dict.fromkeys(addresses, (LEAST_SIZE, lost))
     while True:
         rungs: dict[str, list[Question]] = {
             address: [(address, size) for size in _rungs(low, high)] for address, (low, high) in bounds.items()
@@ -221,5 +227,7 @@ def _hole(name: str, address: str, largest: int | None, task: Task, echo: Echo) 
 
 
 def _mute(name: str, address: str, words: str) -> Finding:
-    text = f"TCP to {name} ({address}, port {PORT}, {BYTES // 1024} KiB there and back): {words}; echoes of full size pass"
+    text = (
+        f"TCP to {name} ({address}, port {PORT}, {BYTES // 1024} KiB there and back): {words}; echoes of full size pass"
+    )
     return Finding(name, address, TCP, text)

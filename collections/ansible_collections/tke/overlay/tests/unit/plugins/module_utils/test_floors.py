@@ -32,6 +32,9 @@ FLOORS = {
     "_cluster.picture_findings": 4,
     **dict.fromkeys((f"_cluster.page_{part}" for part in ("html", "map", "tables", "style", "script")), 4),
     "_cluster.page": 4,
+    "_cluster.table": 4,
+    "_cluster.verdict": 4,
+    "_cluster.overview": 4,
     "_host.tables": 5,
     "_host.files": 5,
     "_host.cni": 5,
@@ -45,6 +48,11 @@ FLOORS = {
     "_host.bulk": 5,
     "_host.node": 5,
     "_host.reset": 5,
+    "_host.sample": 5,
+    "_host.echo": 5,
+    "_host.answer": 5,
+    "_host.probe": 5,
+    "_host.info": 5,
     "_module": 6,
 }
 THIRD_PARTY = {
