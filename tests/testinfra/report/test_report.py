@@ -28,62 +28,55 @@ def report(dest, *arguments):
 
 
 @pytest.mark.usefixtures("unchanged")
-def test_the_picture_of_a_whole_fleet(dest):
-    forecast, nothing = report(dest, "--check", "--diff")
-    assert nothing is None
-    assert not dest.exists()
-    assert "+The network is whole." in forecast.text
-    done, picture = report(dest)
-    assert "The network is whole." in joined(done.text)
-    assert picture["verdict"]["state"] == "whole"
-    assert picture["findings"] == []
-    assert [node["name"] for node in picture["nodes"]] == list(NODES)
-    assert {(node["state"], node["mtu"], node["timer"]) for node in picture["nodes"]} == {("ok", 1400, "active")}
-    ledger = json.loads(LEDGER.read_text())
-    assert {node["name"]: node["segment"] for node in picture["nodes"]} == {
-        name: held["segment"] for name, held in ledger["nodes"].items()
-    }
-    pairs = [(cell["source"], cell["target"], cell["answered"]) for cell in picture["reach"]["sites"]]
-    assert pairs == [("cloud", "cloud", 2), ("cloud", "idc", 4), ("idc", "cloud", 4), ("idc", "idc", 2)]
-    assert all(pair["ms"] > 0 for row in picture["reach"]["matrix"].values() for pair in row.values())
-    page = dest.read_text()
-    assert all(f'<th scope="row">{name}</th>' in page for name in NODES)
-    again, second = report(dest)
-    assert again.changed() == set(), "only times and measurements differ"
-    assert second["looked"]["at"] > picture["looked"]["at"]
+class TestPicture:
+    """No run changes anything on a host or in the ledger."""
 
+    def test_the_picture_of_a_whole_fleet(self, dest):
+        forecast, nothing = report(dest, "--check", "--diff")
+        assert nothing is None
+        assert not dest.exists()
+        assert "+The network is whole." in forecast.text
+        done, picture = report(dest)
+        assert "The network is whole." in joined(done.text)
+        assert picture["verdict"]["state"] == "whole"
+        assert picture["findings"] == []
+        assert [node["name"] for node in picture["nodes"]] == list(NODES)
+        assert {(node["state"], node["mtu"], node["timer"]) for node in picture["nodes"]} == {("ok", 1400, "active")}
+        ledger = json.loads(LEDGER.read_text())
+        assert {node["name"]: node["segment"] for node in picture["nodes"]} == {
+            name: held["segment"] for name, held in ledger["nodes"].items()
+        }
+        pairs = [(cell["source"], cell["target"], cell["answered"]) for cell in picture["reach"]["sites"]]
+        assert pairs == [("cloud", "cloud", 2), ("cloud", "idc", 4), ("idc", "cloud", 4), ("idc", "idc", 2)]
+        assert all(pair["ms"] > 0 for row in picture["reach"]["matrix"].values() for pair in row.values())
+        page = dest.read_text()
+        assert all(f'<th scope="row">{name}</th>' in page for name in NODES)
+        again, second = report(dest)
+        assert again.changed() == set(), "only times and measurements differ"
+        assert second["looked"]["at"] > picture["looked"]["at"]
 
-@pytest.mark.usefixtures("unchanged")
-def test_a_host_that_is_cut_off_is_in_the_picture_and_stops_nobody(dest):
-    # Connections of their own, so that none has to find out first that its host is gone.
-    with tempfile.TemporaryDirectory(prefix="cp") as sockets:
-        lab("cut", "idc2")
-        try:
-            done, picture = report(dest, "--timeout", "2", "-e", f"ansible_control_path_dir={sockets}")
-        finally:
-            lab("heal", "idc2")
-    assert done.recap()["idc2"]["failed"] == 0
-    assert [(finding["kind"], finding["hosts"]) for finding in picture["findings"]] == [("unreachable", ["idc2"])]
-    assert "no node gets an answer from it" in picture["findings"][0]["text"]
-    assert {node["name"]: node["state"] for node in picture["nodes"]} == {
-        **dict.fromkeys(NODES, "ok"),
-        "idc2": "unreachable",
-    }
-    assert "The network is not whole" in joined(done.text)
+    def test_a_host_that_is_cut_off_is_in_the_picture_and_stops_nobody(self, dest):
+        # Connections of their own, so that none has to find out first that its host is gone.
+        with tempfile.TemporaryDirectory(prefix="cp") as sockets:
+            lab("cut", "idc2")
+            try:
+                done, picture = report(dest, "--timeout", "2", "-e", f"ansible_control_path_dir={sockets}")
+            finally:
+                lab("heal", "idc2")
+        assert done.recap()["idc2"]["failed"] == 0
+        assert [(finding["kind"], finding["hosts"]) for finding in picture["findings"]] == [("unreachable", ["idc2"])]
+        assert "no node gets an answer from it" in picture["findings"][0]["text"]
+        assert {node["name"]: node["state"] for node in picture["nodes"]} == {
+            **dict.fromkeys(NODES, "ok"),
+            "idc2": "unreachable",
+        }
+        assert "The network is not whole" in joined(done.text)
 
-
-@pytest.mark.usefixtures("unchanged")
-def test_a_limited_run_says_how_little_it_saw(dest):
-    _done, picture = report(dest, "--limit", "cloud1")
-    assert picture["looked"]["limit"] == "cloud1"
-    assert picture["verdict"]["state"] == "partial"
-    assert [node["state"] for node in picture["nodes"]] == ["ok", "unseen", "unseen", "unseen"]
-
-
-@pytest.mark.usefixtures("unchanged")
-def test_a_conflict_in_the_inventory_is_drawn_and_not_fatal(dest):
-    done, picture = report(dest, "-e", "overlay_vni=0")
-    assert picture["findings"][0]["kind"] == "conflict"
-    assert "overlay_vni is 0" in picture["findings"][0]["text"]
-    assert picture["pool"]["capacity"]["used"] == len(NODES)
-    assert "Traceback" not in done.text
+    def test_a_limited_run_says_how_little_it_saw_and_a_conflict_is_drawn(self, dest):
+        done, picture = report(dest, "--limit", "cloud1", "-e", "overlay_vni=0")
+        assert picture["looked"]["limit"] == "cloud1"
+        assert [node["state"] for node in picture["nodes"]] == ["ok", "unseen", "unseen", "unseen"]
+        assert [finding["kind"] for finding in picture["findings"]] == ["conflict", "limit"]
+        assert "overlay_vni is 0" in picture["findings"][0]["text"]
+        assert picture["pool"]["capacity"]["used"] == len(NODES)
+        assert "Traceback" not in done.text
