@@ -49,6 +49,7 @@ class Chromium:
         self._session = self.ask("Target.attachToTarget", targetId=target["targetId"], flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.ask(f"{domain}.enable")
+        self.ask("Performance.enable", timeDomain="threadTicks")
 
     def __enter__(self) -> Chromium:
         return self
@@ -106,6 +107,11 @@ class Chromium:
         if click:
             for kind in ("mousePressed", "mouseReleased"):
                 self.ask("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    def work(self) -> float:
+        """Seconds of processor time that the page has cost so far: parsing, script, style, layout, painting."""
+        metrics = {metric["name"]: metric["value"] for metric in self.ask("Performance.getMetrics")["metrics"]}
+        return float(metrics["TaskDuration"])
 
     def picture(self) -> bytes:
         """The whole page as PNG."""

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import random
 from typing import Any
 
@@ -141,12 +142,13 @@ def _troubled_host(
     )
 
 
-def large(nodes: int = 5000, cidr: str = "10.0.0.0/8", pods: int = 256) -> Picture:
-    """Many nodes, scattered over a pool of 65,535 segments, that asked eight peers each; some trouble."""
+@functools.cache
+def large() -> Picture:
+    """5,000 nodes, scattered over a pool of 65,535 segments, that asked eight peers each; some trouble."""
     chance = random.Random(11)
-    ledger = Ledger("large", Pool([cidr], pods, 256))
-    names = [f"{SITES[number % 2]}-node-{number:05}" for number in range(nodes)]
-    numbers = sorted(chance.sample(range(ledger.pool.size), nodes))
+    ledger = Ledger("large", Pool(["10.0.0.0/8"], 256, 256))
+    names = [f"{SITES[number % 2]}-node-{number:05}" for number in range(5000)]
+    numbers = sorted(chance.sample(range(ledger.pool.size), len(names)))
     for at, (name, number) in enumerate(zip(names, numbers, strict=True)):
         underlay = f"172.{16 + at // 65536}.{at // 256 % 256}.{at % 256}"
         ledger.nodes[name] = Assignment(ledger.pool.segment(number), underlay, 1500, when(chance.randrange(400)), False)

@@ -60,9 +60,11 @@ def test_the_page_fits_and_neither_complains_nor_loads(browser, files, name, wid
 
 def test_five_thousand_nodes_open_in_less_than_a_second(browser, files):
     browser.show_as(1600)
-    seconds = min(browser.open(files["large"]) for _each in range(3))  # the machine may be busy with something else
-    print(f"5,000 nodes: opened in {seconds:.2f} s")
-    assert seconds < 1
+    begin = browser.work()
+    passed = browser.open(files["large"])
+    worked = browser.work() - begin
+    print(f"5,000 nodes: opened in {passed:.2f} s, of which {worked:.2f} s of processor time")
+    assert worked < 1, "counted in processor time, as the machine may be busy with something else"
 
 
 def test_without_a_script_all_can_be_read(browser, files):
