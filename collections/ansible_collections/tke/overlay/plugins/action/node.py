@@ -30,6 +30,9 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.confirm import (
 ROLL_BACK_SECONDS = 15
 """How long a host may take to undo a change, and to be reachable again, after the time for its confirmation."""
 
+GONE = 3
+"""The exit code by which the host says that the change does not wait any more."""
+
 PAUSE = 0.5
 """Seconds between two attempts."""
 
@@ -75,21 +78,22 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
 
     def _confirm(self, token: str, deadline: float, begun: float) -> dict[str, t.Any]:
         """Has the host save the change, over a new connection."""
-        done, fault = self._ask(f"sh {PENDING}/confirm {token}", deadline)
+        done, fault = self._ask(f"test -e {PENDING}/confirm || exit {GONE}; sh {PENDING}/confirm {token}", deadline)
         if done is not None and done["rc"] == 0:
             return {"confirmed": True}
         if done is None:
-            return self._failure(
-                token,
-                deadline,
-                f"the change cut the host off from its controller: no new connection came through {fault}",
-            )
-        words = done["stderr"].strip() or f"exit code {done['rc']}"
-        what = f"the change was not confirmed in {time.monotonic() - begun:.0f} s" if done["rc"] == 3 else words
+            what = f"the change cut the host off from its controller: no new connection came through {fault}"
+            return self._failure(token, deadline, what)
+        if done["rc"] == GONE:
+            what = f"the change cut the host off from its controller for too long: {time.monotonic() - begun:.0f} s"
+        else:
+            # On a terminal, which ssh may have asked for, errors are among the output.
+            words = " ".join(f"{done['stdout']} {done['stderr']}".split())
+            what = f"the host could not save the change: {words or done['rc']}"
         return self._failure(token, deadline, what)
 
     def _lost(self, token: str, error: Exception, begun: float) -> dict[str, t.Any]:
-        """The connection broke and the module's result with it, so the change is not known to be whole: away with it."""
+        """The connection broke, and took the result with it: the change is not known to be whole, so away with it."""
         deadline = time.monotonic() + self._seconds()
         reason = "the connection to the controller broke"
         done, _fault = self._ask(f"test ! -e {PENDING}/undo || sh {PENDING}/undo '{reason}'", deadline)
@@ -111,8 +115,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
         verdict = verdict_of(record, token) if record else None
         whole = "whole" in record.splitlines()[1:2]
         how = verdict or (
-            "the host rolls it back by itself, but it could not be seen doing so: look at its console, for instance with "
-            f"journalctl -u {UNDO_UNIT}.service"
+            "the host rolls it back by itself, but it could not be asked whether it has: look at its console, "
+            f"for instance with journalctl -u {UNDO_UNIT}.service"
         )
         return {"failed": True, "changed": False, "rolled_back": whole, "msg": f"{what}; {how}. {WHAT_TO_DO}"}
 

@@ -18,8 +18,8 @@ description:
   - Reads the kernel's tables, compares, applies one batch for each, and reads back.
   - A change of the kernel's tables is saved only after it was confirmed. The host must still reach its API endpoint,
     where it has one noted in C(/etc/tke-overlay/api-endpoint) that answered before; and the controller must still reach
-    the host, over a new connection. Without that, within O(confirm_timeout), a transient systemd timer on the host brings
-    back what was there before, whether or not the controller lives. So does a reboot in between.
+    the host, over a new connection. Without that, within O(confirm_timeout), a transient systemd timer on the host
+    brings back what was there before, whether or not the controller lives. So does a reboot in between.
   - What fails after the first change, whatever it is, is rolled back at once. The task then fails, and says both.
   - Nothing that is not ours is touched. What is in the way and not ours is an error, before anything has changed.
   - Facts of other hosts are not needed, so O(name) can be alone in a run, and a dead peer stops nobody.
@@ -50,8 +50,8 @@ options:
     default: 30
   confirm_timeout:
     description:
-      - How many seconds a change of the kernel's tables waits for its confirmation, before the host undoes it by itself.
-        From 3 to 3600. The API endpoint has to answer within two thirds of it.
+      - How many seconds a change of the kernel's tables waits for its confirmation, before the host undoes it by
+        itself. From 3 to 3600. The API endpoint has to answer within two thirds of it.
       - Where nothing differs but files, there is nothing to confirm.
       - With V(0), and on a host without systemd, a change is saved as soon as the kernel holds it, and neither the API
         endpoint nor the way to the controller is looked at. What fails is still rolled back.
