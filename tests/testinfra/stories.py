@@ -60,7 +60,11 @@ class Play:
 
 def play(playbook: str, *arguments: str, inventories: Sequence[pathlib.Path] = (INVENTORY,)) -> Play:
     """Runs a playbook with the project's own configuration, as the README says it is run."""
-    process = begin(playbook, *arguments, inventories=inventories)
+    return ended(begin(playbook, *arguments, inventories=inventories))
+
+
+def ended(process: subprocess.Popen[str]) -> Play:
+    """Waits for the end of what :func:`begin` has begun."""
     text = process.communicate()[0]
     return Play(process.returncode, text)
 

@@ -215,6 +215,8 @@ def present(module: AnsibleModule, run: Run) -> Result:
     outcome = converge(document, run, module.check_mode, params["restore_interval"], confirmation, _tell)
     if not outcome.systemd:
         module.warn("this host does not run systemd, so nothing will put the overlay back after a reboot")
+    for warning in outcome.warnings:
+        module.warn(warning)
     changes = {
         "link": {"before": outcome.link.before, "after": outcome.link.after},
         **{name: delta.lines() for name, delta in outcome.tables.items()},

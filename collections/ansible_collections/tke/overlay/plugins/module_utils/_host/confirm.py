@@ -169,7 +169,7 @@ def stage(
         "root": files.ROOT,
         "run": files.ROOT + RUN_DIRECTORY,
         "token": confirmation.token,
-        "seconds": confirmation.seconds,
+        "patience": LOCK_SECONDS,
         "base": files.ROOT + before.base if before.base else "",
         "device": before.device,
         "maker": os.getpid(),
@@ -422,10 +422,10 @@ flock 8
 # shellcheck source=/dev/null
 . "$here/settings"
 # shellcheck disable=SC2154 # come from there
-: "$root $run $token $base $device $maker"
+: "$root $run $token $base $device $maker $patience"
 
 exec 9>"$run/lock"
-if ! flock -w 60 9; then
+if ! flock -w "$patience" 9; then
     # Whoever made the change hangs in the middle of it.
     kill -KILL "$maker" 2>/dev/null
     flock -w 10 9
@@ -436,6 +436,10 @@ fi
 rm -f "$here/deadline"
 
 # --- files: only those that a confirmation has got as far as, and drop-ins ---
+
+systemd() {
+    if [ -d "$root/run/systemd/system" ]; then systemctl --quiet "$@"; fi
+}
 
 # Puts a file back; false if it is as it was.
 back() {
@@ -455,7 +459,7 @@ while read -r path; do
     case $path in
         */tke-overlay.service | */tke-overlay.timer)
             if [ ! -e "$here/old$path" ] && [ -e "$root$path" ]; then
-                systemctl --quiet disable --now "${path##*/}" </dev/null
+                systemd disable --now "${path##*/}" </dev/null
             fi
             if back "$path"; then units=yes; fi ;;
         *) back "$path" ;;
@@ -463,8 +467,8 @@ while read -r path; do
 done <"$here/all"
 while read -r path; do rm -f "$root$path"; done <"$here/passing"
 if [ -n "$units" ]; then
-    systemctl daemon-reload
-    if [ -e "$root/etc/systemd/system/tke-overlay.timer" ]; then systemctl restart tke-overlay.timer; fi
+    systemd daemon-reload
+    if [ -e "$root/etc/systemd/system/tke-overlay.timer" ]; then systemd restart tke-overlay.timer; fi
 fi
 rmdir "$root/etc/tke-overlay" 2>/dev/null
 
@@ -486,6 +490,8 @@ left() {
     fi
 }
 
+one_line() { tr '\n' ' ' | sed 's/ *$//'; }
+
 lines "$here/surplus"
 if [ -z "$base" ]; then rm -f "$run/rules.nft" "$run/rules.listing"; fi
 while read -r key value; do echo "$value" >"/proc/sys/$key"; done <"$here/sysctls"
@@ -494,10 +500,10 @@ exec 9>&-
 if [ -n "$base" ]; then left; fi
 lines "$here/again"
 # Looked at once more: now there is nothing to tell.
-left=$(left | tr '\n' ' ')
+left=$(left | one_line)
 
-printf '%s\n' "$token" "${left:-whole}" "$(echo "$reason" | tr '\n' ' ')" >"$run/rolled-back"
-if [ -d "$root/run/systemd/system" ]; then systemctl --quiet stop tke-overlay-undo.timer 2>/dev/null; fi
+printf '%s\n' "$token" "${left:-whole}" "$(echo "$reason" | one_line)" >"$run/rolled-back"
+systemd stop tke-overlay-undo.timer 2>/dev/null
 rm -rf "$here"
 echo "${warning}tke-overlay: rolled a change back: $reason"
 if [ -n "$left" ]; then

@@ -143,6 +143,7 @@ class Outcome(t.NamedTuple):
     units: list[Diff]
     systemd: bool
     waits: float | None = None  # seconds until the host undoes it by itself; ``None``: nobody has to confirm it
+    warnings: t.Sequence[str] = ()
 
     @property
     def kernel(self) -> bool:
@@ -275,7 +276,8 @@ def converge(
                 _save(target, outcome, run)
                 return outcome
             waiting = given.wanted and target.host.systemd
-            endpoint = _endpoint_that_answers() if given.wanted else None
+            endpoint, warnings = _endpoint_that_answers() if given.wanted else (None, [])
+            outcome = outcome._replace(warnings=warnings)
             _stage(target, outcome, given, run)
             start = time.monotonic()
             if waiting:
@@ -293,10 +295,13 @@ def converge(
     return outcome
 
 
-def _endpoint_that_answers() -> Endpoint | None:
-    """What does not answer before a change need not do so after it."""
+def _endpoint_that_answers() -> tuple[Endpoint | None, list[str]]:
+    """What does not answer before a change need not do so after it; but that is worth a word."""
     endpoint = noted_endpoint()
-    return endpoint if endpoint is not None and fault_of(endpoint) is None else None
+    fault = None if endpoint is None else fault_of(endpoint)
+    if fault is None:
+        return endpoint, []
+    return None, [f"the API endpoint {endpoint} did not answer before the change, so nobody asked it after it: {fault}"]
 
 
 def _save(target: Target, outcome: Outcome, run: Run) -> None:
