@@ -88,7 +88,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
             what = f"the change cut the host off from its controller for too long: {time.monotonic() - begun:.0f} s"
         else:
             # On a terminal, which ssh may have asked for, errors are among the output.
-            words = " ".join(f"{done['stdout']} {done['stderr']}".split())
+            words = " ".join((done["stdout"].strip() or done["stderr"]).split())
             what = f"the host could not save the change: {words or done['rc']}"
         return self._failure(token, deadline, what)
 
@@ -106,14 +106,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
     def _seconds(self) -> int:
         try:
             return int(self._task.args.get("confirm_timeout", CONFIRM_SECONDS))
-        except ValueError:  # the module has refused it
+        except (TypeError, ValueError, OverflowError):  # the module has refused it
             return 0
 
     def _failure(self, token: str, deadline: float, what: str) -> dict[str, t.Any]:
         """What the user reads: what happened, how the host is now, and what to do."""
         record = self._record(token, deadline + ROLL_BACK_SECONDS)
         verdict = verdict_of(record, token) if record else None
-        whole = "whole" in record.splitlines()[1:2]
+        whole = verdict is not None and record.splitlines()[1] == "whole"
         how = verdict or (
             "the host rolls it back by itself, but it could not be asked whether it has: look at its console, "
             f"for instance with journalctl -u {UNDO_UNIT}.service"
