@@ -142,7 +142,7 @@ def test_confirmed_it_is_saved_whole(run, root, change):
     assert not node.converge(document(**change), run, check=True).changed
     assert script(root, "restore") == (0, "", "")
     assert sorted(os.listdir(root / "run/tke-overlay")) == ["lock", "rules.listing", "rules.nft"]
-    assert not [name for name in texts(root) if name.endswith(".new")]
+    assert list((root / "etc").rglob(".tke-overlay")) == []
     assert all(path.stat().st_mode & 0o777 == 0o644 for path in (root / "etc").rglob("*") if path.is_file())
 
 

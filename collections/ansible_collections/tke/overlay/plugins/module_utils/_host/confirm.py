@@ -158,7 +158,7 @@ def stage(
 ) -> None:
     """Lays out all that ends the change one way or the other; nothing else is touched.
 
-    :param new: the files that differ, in the order in which they are to be saved; without a text, one that must go.
+    :param new: the files that differ; without a text, one that must go.
     :param last: those of them that come after ``units``.
     :param passing: files below ``/run`` that stand in for some of ``new`` until then.
     :param units: commands that make systemd know the new files.
@@ -177,8 +177,10 @@ def stage(
     texts = {
         "settings": "".join(f"{key}={shlex.quote(str(value))}\n" for key, value in settings.items()),
         "token": f"{confirmation.token}\n",
-        "files": _lines(path for path in new if path not in last),
-        "last": _lines(path for path in new if path in last),
+        "files": _lines(new),
+        "gone": _lines(path for path, text in new.items() if not text),
+        "directories": _directories(path for path, text in new.items() if text and path not in last),
+        "last": _directories(path for path, text in new.items() if text and path in last),
         "passing": _lines(passing),
         "units": _lines(" ".join(words) for words in units),
         "surplus": _lines(before.surplus),
@@ -198,6 +200,10 @@ def stage(
     except KernelError:
         discard()
         raise
+
+
+def _directories(paths: t.Iterable[str]) -> str:
+    return _lines(dict.fromkeys(os.path.dirname(path) for path in paths))
 
 
 def _lines(lines: t.Iterable[str]) -> str:
@@ -373,23 +379,17 @@ give_up() {
     exit 1
 }
 
-# Every file of a list as a whole or not at all; on the disk before any of them takes its place.
+# Every file as a whole or not at all; what goes to one directory goes together, as every process costs time.
 save() {
-    list=$1
-    set --
-    while read -r path; do
-        [ -e "$here/new$path" ] || continue
-        mkdir -p "$root${path%/*}" && cp "$here/new$path" "$root$path.new" || return
-        set -- "$@" "$root$path.new"
-    done <"$list"
-    if [ $# -gt 0 ]; then sync "$@" || return; fi
-    for beside; do mv -f "$beside" "${beside%.new}" || return; done
-    while read -r path; do
-        if [ ! -e "$here/new$path" ]; then rm -f "$root$path" || return; fi
-    done <"$list"
+    while read -r directory; do
+        beside=$root$directory/.tke-overlay
+        mkdir -p "$beside" && cp "$here/new$directory"/* "$beside/" && sync "$beside"/* &&
+            mv -f "$beside"/* "$root$directory/" && rmdir "$beside" || return
+    done <"$1"
 }
 
-save "$here/files" 2>"$here/errors" || give_up "$(cat "$here/errors")"
+save "$here/directories" 2>"$here/errors" || give_up "$(cat "$here/errors")"
+while read -r path; do rm -f "$root$path"; done <"$here/gone"
 while read -r command; do
     # shellcheck disable=SC2086 # a line is words
     $command </dev/null 2>"$here/errors" || give_up "$command: $(cat "$here/errors")"
@@ -443,7 +443,6 @@ systemd() {
 
 # Puts a file back; false if it is as it was.
 back() {
-    rm -f "$root$1.new"
     if [ -e "$here/old$1" ]; then
         if cmp -s "$here/old$1" "$root$1"; then return 1; fi
         cp "$here/old$1" "$root$1.new" && mv -f "$root$1.new" "$root$1"
@@ -454,7 +453,6 @@ back() {
 }
 
 units=''
-cat "$here/last" "$here/files" >"$here/all"
 while read -r path; do
     case $path in
         */tke-overlay.service | */tke-overlay.timer)
@@ -464,7 +462,9 @@ while read -r path; do
             if back "$path"; then units=yes; fi ;;
         *) back "$path" ;;
     esac
-done <"$here/all"
+done <"$here/files"
+cat "$here/directories" "$here/last" >"$here/all"
+while read -r directory; do rm -rf "$root$directory/.tke-overlay"; done <"$here/all"
 while read -r path; do rm -f "$root$path"; done <"$here/passing"
 if [ -n "$units" ]; then
     systemd daemon-reload
