@@ -140,8 +140,13 @@ def state(name: str) -> set[str]:
     for command, part in zip(LISTINGS, parts, strict=False):
         rows = json.loads(part)
         rows = elements_apart(rows["nftables"]) if isinstance(rows, dict) else rows
-        lines |= {f"{command}: {json.dumps(lasting(row), sort_keys=True)}" for row in rows if row}
+        lines |= {f"{command}: {json.dumps(lasting(row), sort_keys=True)}" for row in rows if row and not learned(row)}
     return lines | set("".join(parts[len(LISTINGS) :]).splitlines())
+
+
+def learned(row: Any) -> bool:
+    """Whether the Pod bridge has learned this entry from a packet of a Pod: it forgets it again after 300 s."""
+    return "mac" in row and "master" in row and not row.get("state")
 
 
 def elements_apart(rows: list[Any]) -> list[Any]:
