@@ -42,6 +42,7 @@ def test_the_inventory_of_the_checkout() -> None:
         "clb1": "10.0.2.11",
         "clb2": "10.0.2.12",
         "api1": "10.0.1.21",
+        "api2": "10.0.1.22",
     }
     assert {name: host.network.mtu for name, host in made.hosts.items() if host.network.name == "idc"} == {
         "idc1": 1450,
@@ -55,7 +56,7 @@ def test_a_second_inventory_adds_a_host(tmp_path: Path) -> None:
     more.write_text("all: {children: {idc: {hosts: {idc3: {ansible_host: 192.168.1.13}}}}}\n")
     made = inventory.read([inventory.DEFAULT, more])
     assert made.host("idc3").network.name == "idc"
-    assert len(made.hosts) == 8
+    assert len(made.hosts) == 9
 
 
 def test_a_network_with_a_subnet6_gives_its_hosts_an_ipv6_address_of_the_same_number() -> None:

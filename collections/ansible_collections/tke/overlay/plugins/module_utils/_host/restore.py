@@ -248,15 +248,21 @@ def settle_units(written: t.Iterable[str], host: Host, run: Run) -> None:
 
     :raises KernelError: systemd refused.
     """
+    for _systemctl_itself, *words in unit_commands(written, host):
+        _systemctl(run, *words)
+
+
+def unit_commands(written: t.Iterable[str], host: Host) -> t.Iterator[t.Sequence[str]]:
+    """The commands by which :func:`settle_units` does that."""
     new = not set(written).isdisjoint(UNIT_FILES)
     wrong = differing_units(host)
     if wrong:
         # What is enabled counts at the next boot; without the reload that comes with it, this is eight times as fast.
-        _systemctl(run, "--quiet", "--no-reload", "enable", SERVICE, TIMER)
+        yield ("systemctl", "--quiet", "--no-reload", "enable", SERVICE, TIMER)
     if new and host.loaded:
-        _systemctl(run, "daemon-reload")
+        yield ("systemctl", "daemon-reload")
     if new or TIMER in wrong:
-        _systemctl(run, "restart", TIMER)
+        yield ("systemctl", "restart", TIMER)
 
 
 def tell_managers(written: t.Iterable[str], host: Host, run: Run) -> None:
@@ -374,6 +380,14 @@ exec 9>"$run/lock"
 if ! flock -w 60 9; then
     complain "somebody has held $run/lock for 60 s"
     exit 1
+fi
+# A change that waits for its confirmation is left alone, until its time is over: then it should be gone.
+if [ -e "$run/pending/deadline" ]; then
+    read -r now _idle </proc/uptime
+    read -r deadline <"$run/pending/deadline"
+    if [ "${now%.*}" -lt "${deadline:-0}" ]; then exit 0; fi
+    exec 9>&-
+    exec /bin/sh "$run/pending/undo" 'nobody confirmed it, and its timer was lost'
 fi
 work=$(mktemp -d "$run/work.XXXXXX") || exit 1
 trap 'rm -rf "$work"' EXIT
@@ -538,6 +552,22 @@ put_tables() {
     batch ip "$work/route.put"
 }
 
+# The way to the load balancer, where api_endpoint has made one: a route of ours on a device that is not.
+put_way() {
+    [ -s "$here/endpoint.batch" ] || return
+    read -r line <"$here/endpoint.batch"
+    spec=${line#route replace }
+    subnet=${spec%% *}
+    ip -4 route show table main exact "$subnet" proto 84 2>/dev/null | sed 's/ *$//' >"$work/way"
+    if echo "${spec% proto 84}" | cmp -s - "$work/way"; then return; fi
+    if [ ! -s "$work/way" ] && ip -4 route show table main exact "$subnet" | grep -q -v -F ' metric '; then
+        complain "a route that is not ours stands in the place of: $line"
+        return
+    fi
+    # shellcheck disable=SC2086 # a line is words
+    try ip $line && tell "route $subnet: it was missing"
+}
+
 # --- rules and sysctls ---
 
 # As long as nft lists what it listed right after the load, nothing has changed.
@@ -571,6 +601,7 @@ put_rules
 put_link
 put_sysctls
 put_tables
+put_way
 
 if [ -n "$told" ]; then echo "${notice}tke-overlay: put back: $told"; fi
 exit "$failed"

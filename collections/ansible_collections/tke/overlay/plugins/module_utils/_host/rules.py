@@ -79,8 +79,9 @@ class RulesTable:
     name = "rules"
     of_device = False
 
-    def __init__(self, spec: RulesSpec) -> None:
-        self.text = rules_text(spec)
+    def __init__(self, spec: RulesSpec | str) -> None:
+        """Of what the rules follow from, or of their text as it was saved."""
+        self.text = spec if isinstance(spec, str) else rules_text(spec)
         self.wanted = _items(self.text)
 
     def read(self, run: Run) -> dict[str, Present]:
@@ -107,7 +108,7 @@ class RulesTable:
         :param there: whether there may be an old table.
         :raises KernelError: nft refused; the old table is as it was.
         """
-        values = _values(run) if there else {}
+        values = counter_values(run) if there else {}
         code, _out, errors = run(_LOAD, _with_values(self.text, values))
         if code != 0:
             raise KernelError(f"nft refused the rules: {errors.strip() or f'exit code {code}'}")
@@ -136,6 +137,12 @@ def delete_rules(run: Run) -> None:
 def rules_are_there(run: Run) -> bool:
     """Whether there is a table of our name."""
     return run(("nft", "-t", *_LIST[1:]), None)[0] == 0
+
+
+def listed_rules(run: Run) -> str:
+    """The table that is there as text for nft; without one, text that takes any away."""
+    code, listing, _errors = run(_LIST, None)
+    return f"{_ABOVE}{listing}" if code == 0 else _ABOVE
 
 
 def rules_text(spec: RulesSpec) -> str:
@@ -250,8 +257,8 @@ def _items(text: str) -> Wanted:
     return items
 
 
-def _values(run: Run) -> dict[str, str]:
-    """What the counters of the table count now."""
+def counter_values(run: Run) -> dict[str, str]:
+    """What the counters of the table count now, as ``packets 3 bytes 180``."""
     _code, out, _errors = run(("nft", "list", "counters", "table", *TABLE.split()), None)
     return dict(re.findall(r"counter (\w+) \{\s*(packets \d+ bytes \d+)\s*\}", out))
 
