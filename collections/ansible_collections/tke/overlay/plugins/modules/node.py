@@ -16,13 +16,23 @@ description:
     C(inet tke_overlay); forwarding; the CNI configuration of its Pods; and a systemd service and timer that put all of
     it back at boot, and when something of it is lost.
   - Reads the kernel's tables, compares, applies one batch for each, and reads back.
+  - A change of the kernel's tables is saved only after it was confirmed. The host must still reach its API endpoint,
+    where it has one noted in C(/etc/tke-overlay/api-endpoint) that answered before; and the controller must still reach
+    the host, over a new connection. Without that, within O(confirm_timeout), a transient systemd timer on the host
+    brings back what was there before, whether or not the controller lives. So does a reboot in between.
+  - What fails after the first change, whatever it is, is rolled back at once. The task then fails, and says both.
   - Nothing that is not ours is touched. What is in the way and not ours is an error, before anything has changed.
+  - Warns where another firewall of the host forwards nothing for Pods, and says what opens it.
   - Facts of other hosts are not needed, so O(name) can be alone in a run, and a dead peer stops nobody.
 author:
   - tke.overlay contributors (@tke-overlay)
 extends_documentation_fragment:
   - tke.overlay.attributes
   - tke.overlay.attributes.host
+attributes:
+  action:
+    description: Has an action plugin, which confirms a change over a new connection to the host.
+    support: full
 options:
   state:
     description:
@@ -39,6 +49,19 @@ options:
     description: Seconds from one look of the timer to the next.
     type: int
     default: 30
+  confirm_timeout:
+    description:
+      - How many seconds a change of the kernel's tables waits for its confirmation, before the host undoes it by
+        itself. From 3 to 3600. The API endpoint has to answer within two thirds of it.
+      - Where nothing differs but files, there is nothing to confirm.
+      - With V(0), and on a host without systemd, a change is saved as soon as the kernel holds it, and neither the API
+        endpoint nor the way to the controller is looked at. What fails is still rolled back.
+    type: int
+    default: 30
+  confirmation:
+    description: By what the action plugin knows the change of this run. It is set there; what a task says is not used.
+    type: str
+    default: ""
   device:
     description: With O(state=absent), the VXLAN link to remove where the files of the host do not name it.
     type: str
@@ -124,6 +147,7 @@ changes:
   description:
     - What was added, changed and removed in each table, an entry a line, in the words of iproute2.
     - Entries on our device that belong to somebody else are listed as C(foreign); they are left alone.
+    - Of a list that is longer than 50 entries the rest is left out, and its last entry says how many.
     - With O(state=absent), what was removed of each kind.
   returned: success
   type: dict
@@ -136,6 +160,23 @@ changes:
     files: [/etc/tke-overlay/route.batch, /etc/cni/net.d/10-tke-overlay.conflist]
     sysctls: [net.ipv4.ip_forward]
     units: [tke-overlay.timer]
+counts:
+  description: How much was added, changed and removed of each kind; what is not named was as it should be.
+  returned: success
+  type: dict
+  sample: {link: 1, route: 4, fdb: 3, neighbor: 3, rules: 36, files: 14, sysctls: 2, units: 2}
+confirmed:
+  description: That the change was confirmed over a new connection, and so saved.
+  returned: when the kernel's tables were changed and a confirmation was needed
+  type: bool
+  sample: true
+rolled_back:
+  description:
+    - Whether the host was found as it was before the change, once it had undone it.
+    - V(false) if it could not be reached again, or not all is as before; RV(ignore:msg) says which.
+  returned: when the confirmation failed
+  type: bool
+  sample: true
 recreated:
   description: Why the device had to be made anew. Its table entries were put back in the same call.
   returned: when the link was there and was made anew
@@ -143,41 +184,44 @@ recreated:
   sample: port 4789 -> 8472 cannot be changed on a living device
 """
 
+import sys
+import typing as t
+
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.tke.overlay.plugins.module_utils._host.confirm import BEGUN, CONFIRM_SECONDS, Confirmation
+from ansible_collections.tke.overlay.plugins.module_utils._host.forward import closed_ways
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import INTERVAL, converge
 from ansible_collections.tke.overlay.plugins.module_utils._host.reset import leave
 from ansible_collections.tke.overlay.plugins.module_utils._host.tables import Run
-from ansible_collections.tke.overlay.plugins.module_utils._module import Result, diff_of, run_module
+from ansible_collections.tke.overlay.plugins.module_utils._module import DOCUMENT, Result, diff_of, run_module
 
-DOCUMENT = {
-    "schema": {"type": "int", "required": True},
-    "cluster": {"type": "str", "required": True},
-    "device": {"type": "str", "required": True},
-    "vni": {"type": "int", "required": True},
-    "port": {"type": "int", "required": True},
-    "mtu": {"type": "int", "required": True},
-    "bridge": {"type": "str", "required": True},
-    "container_cidr": {"type": "list", "elements": "str", "required": True},
-    "service_cidr": {"type": "str", "required": True},
-    "fleet": {"type": "str", "required": True},
-}
+MOST_LINES = 50
+"""Of each kind of change in a result; the diff has all."""
+
 ARGUMENTS = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "name": {"type": "str"},
     "restore_interval": {"type": "int", "default": INTERVAL},
+    "confirm_timeout": {"type": "int", "default": CONFIRM_SECONDS},
     "device": {"type": "str", "default": "tke0"},
     "bridge": {"type": "str", "default": "tke-br0"},
     "document": {"type": "dict", "options": DOCUMENT},
+    "confirmation": {"type": "str", "default": ""},
 }
 
 
 def present(module: AnsibleModule, run: Run) -> Result:
     """One host, from its document to the report of what was different."""
-    document = {**module.params["document"], "node": module.params["name"]}
-    outcome = converge(document, run, module.check_mode, module.params["restore_interval"])
+    params = module.params
+    document = {**params["document"], "node": params["name"]}
+    confirmation = Confirmation(params["confirmation"], params["confirm_timeout"])
+    outcome = converge(document, run, module.check_mode, params["restore_interval"], confirmation, _tell)
     if not outcome.systemd:
         module.warn("this host does not run systemd, so nothing will put the overlay back after a reboot")
+    ways = closed_ways(*(document[name] for name in ("device", "port", "bridge", "container_cidr")), run)
+    for warning in (*outcome.warnings, *ways):
+        module.warn(warning)
     changes = {
         "link": {"before": outcome.link.before, "after": outcome.link.after},
         **{name: delta.lines() for name, delta in outcome.tables.items()},
@@ -185,8 +229,23 @@ def present(module: AnsibleModule, run: Run) -> Result:
         "sysctls": [diff.name for diff in outcome.sysctls],
         "units": [diff.name for diff in outcome.units],
     }
-    result = {"changed": outcome.changed, "changes": changes, **diff_of(module, outcome.diffs())}
-    return {**result, "recreated": outcome.link.recreated} if outcome.link.recreated else result
+    result = {
+        "changed": outcome.changed,
+        "changes": short(changes),
+        "counts": counts(changes),
+        **diff_of(module, outcome.diffs()),
+    }
+    if outcome.link.recreated:
+        result["recreated"] = outcome.link.recreated
+    if outcome.waits is not None:
+        result["waits"] = outcome.waits
+    return result
+
+
+def _tell() -> None:
+    """Tells the action plugin that the change begins, by the only way that still counts when the connection breaks."""
+    sys.stderr.write(f"{BEGUN}\n")
+    sys.stderr.flush()
 
 
 def absent(module: AnsibleModule, run: Run) -> Result:
@@ -196,7 +255,30 @@ def absent(module: AnsibleModule, run: Run) -> Result:
         module.warn(warning)
     diffs = list(remains.diffs())
     changes = {diff.name: {"removed": diff.before.splitlines()} for diff in diffs}
-    return {"changed": bool(diffs), "changes": changes, **diff_of(module, diffs)}
+    result = {"changed": bool(diffs), "changes": short(changes), "counts": counts(changes)}
+    return {**result, **diff_of(module, diffs)}
+
+
+def counts(changes: Result) -> dict[str, int]:
+    """How much was changed of each kind; what is foreign was not."""
+    numbers = {}
+    for kind, change in changes.items():
+        if kind == "link":
+            numbers[kind] = int(bool(change.get("after") or change.get("removed")))
+        elif isinstance(change, dict):
+            numbers[kind] = sum(len(lines) for word, lines in change.items() if word != "foreign")
+        else:
+            numbers[kind] = len(change)
+    return {kind: number for kind, number in numbers.items() if number}
+
+
+def short(value: t.Any) -> t.Any:
+    """The same with long lists cut: a controller keeps the results of all hosts, and a fresh one has 3 lines a peer."""
+    if isinstance(value, dict):
+        return {key: short(item) for key, item in value.items()}
+    if isinstance(value, list) and len(value) > MOST_LINES:
+        return [*value[:MOST_LINES], f"and {len(value) - MOST_LINES} more"]
+    return value
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ Whichever step is the first that fails is named, with what was seen there.
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.client
 import os
 import socket
@@ -146,11 +147,11 @@ def _ask(question: Question, run: Run, stages: t.Collection[str], evidence: Evid
     if "tcp" not in stages:
         return
     for client in question.clients:
-        with contextlib.closing(_connect(question, evidence)) as plain:
-            tls = _handshake(plain, question, client, evidence)
-            with contextlib.closing(tls):
-                if question.path is not None:
-                    evidence["http"] = _get(tls, question, client)
+        plain = _connect(question, evidence)
+        with contextlib.closing(plain), _handshake(plain, question, client) as tls:
+            evidence["tls"] = f"{tls.version()}, {describe(tls.getpeercert(binary_form=True) or b'')}"
+            if question.path is not None:
+                evidence["http"] = _get(tls, question, client)
 
 
 def _name(question: Question) -> str:
@@ -192,25 +193,35 @@ def _connect(question: Question, evidence: Evidence) -> socket.socket:
     return plain
 
 
-def _handshake(plain: socket.socket, question: Question, client: Client, evidence: Evidence) -> ssl.SSLSocket:
-    try:
-        tls = context_of(client).wrap_socket(plain, server_hostname=client.name)
-    except ssl.SSLCertVerificationError as error:
-        words = f"{error.verify_message}, judged by {client.origin}; it showed {_certificate(question, client)}"
-        raise _Failure("tls", words) from error
-    except OSError as error:
-        raise _Failure("tls", _closed(error)) from error
-    evidence["tls"] = f"{tls.version()}, {describe(tls.getpeercert(binary_form=True) or b'')}"
-    return tls
+@contextlib.contextmanager
+def _greeted(plain: socket.socket, client: Client) -> t.Iterator[ssl.SSLSocket]:
+    # The greeting apart: to a connection that was reset meanwhile, wrap_socket would not greet, and say nothing.
+    context = context_of(client)
+    with context.wrap_socket(plain, server_hostname=client.name, do_handshake_on_connect=False) as tls:
+        tls.do_handshake()
+        yield tls
+
+
+@contextlib.contextmanager
+def _handshake(plain: socket.socket, question: Question, client: Client) -> t.Iterator[ssl.SSLSocket]:
+    with contextlib.ExitStack() as stack:
+        try:
+            tls = stack.enter_context(_greeted(plain, client))
+        except ssl.SSLCertVerificationError as error:
+            words = f"{error.verify_message}, judged by {client.origin}; it showed {_certificate(question, client)}"
+            raise _Failure("tls", words) from error
+        except OSError as error:
+            raise _Failure("tls", _closed(error)) from error
+        yield tls
 
 
 def _certificate(question: Question, client: Client) -> str:
     """What the server shows to somebody who trusts nobody: the library keeps what it has refused to itself."""
+    stranger = client._replace(authority=None, credentials=None)
     try:
-        with socket.create_connection((question.address, question.port), STEP_SECONDS) as plain:
-            context = context_of(client._replace(authority=None, credentials=None))
-            with context.wrap_socket(plain, server_hostname=client.name) as tls:
-                return describe(tls.getpeercert(binary_form=True) or b"")
+        plain = socket.create_connection((question.address, question.port), STEP_SECONDS)
+        with contextlib.closing(plain), _greeted(plain, stranger) as tls:
+            return describe(tls.getpeercert(binary_form=True) or b"")
     except OSError as error:
         return f"nothing the next time ({error})"
 
@@ -219,7 +230,8 @@ def _closed(error: OSError) -> str:
     """What to say of a connection that ended before its time."""
     if isinstance(error, socket.timeout):
         return f"no answer within {STEP_SECONDS:.0f} s"
-    if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionError)):
+    ended = isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionError))
+    if ended or error.errno == errno.ENOTCONN:
         return (
             "the connection was accepted and closed before a certificate was shown: so does a load balancer that has "
             "no living server behind it"
@@ -232,8 +244,8 @@ def _get(tls: ssl.SSLSocket, question: Question, client: Client) -> str:
     connection.sock = tls
     try:
         connection.request("GET", question.path or "/", headers={"User-Agent": "tke.overlay", "Connection": "close"})
-        response = connection.getresponse()
-        body = response.read(400).decode("utf-8", "replace")
+        with contextlib.closing(connection.getresponse()) as response:
+            body = response.read(400).decode("utf-8", "replace")
     except ssl.SSLError as error:  # with TLS 1.3 the server judges the client's certificate after the handshake
         raise _Failure("tls", f"the server ended it: {error.reason}") from error
     except (OSError, http.client.HTTPException) as error:

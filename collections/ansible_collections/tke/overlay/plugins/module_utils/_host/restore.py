@@ -136,8 +136,10 @@ def drop_ins(device: str, bridge: str, sysctls: Texts, host: Host) -> Texts:
             else ""
         ),
         NETWORK_MANAGER_FILE: (
-            f"{WRITTEN_BY}[device-tke-overlay]\n"
-            f"match-device=interface-name:{device};interface-name:{bridge}\nmanaged=0\n"
+            f"{WRITTEN_BY}# [device] alone would not let go of a device that is there already, and without it\n"
+            "# another file that sets unmanaged-devices anew would undo this one.\n"
+            f"[keyfile]\nunmanaged-devices+=interface-name:{device};interface-name:{bridge}\n\n"
+            f"[device-tke-overlay]\nmatch-device=interface-name:{device};interface-name:{bridge}\nmanaged=0\n"
             if host.units.get(NETWORK_MANAGER)
             else ""
         ),
@@ -246,15 +248,21 @@ def settle_units(written: t.Iterable[str], host: Host, run: Run) -> None:
 
     :raises KernelError: systemd refused.
     """
+    for _systemctl_itself, *words in unit_commands(written, host):
+        _systemctl(run, *words)
+
+
+def unit_commands(written: t.Iterable[str], host: Host) -> t.Iterator[t.Sequence[str]]:
+    """The commands by which :func:`settle_units` does that."""
     new = not set(written).isdisjoint(UNIT_FILES)
     wrong = differing_units(host)
     if wrong:
         # What is enabled counts at the next boot; without the reload that comes with it, this is eight times as fast.
-        _systemctl(run, "--quiet", "--no-reload", "enable", SERVICE, TIMER)
+        yield ("systemctl", "--quiet", "--no-reload", "enable", SERVICE, TIMER)
     if new and host.loaded:
-        _systemctl(run, "daemon-reload")
+        yield ("systemctl", "daemon-reload")
     if new or TIMER in wrong:
-        _systemctl(run, "restart", TIMER)
+        yield ("systemctl", "restart", TIMER)
 
 
 def tell_managers(written: t.Iterable[str], host: Host, run: Run) -> None:
@@ -372,6 +380,14 @@ exec 9>"$run/lock"
 if ! flock -w 60 9; then
     complain "somebody has held $run/lock for 60 s"
     exit 1
+fi
+# A change that waits for its confirmation is left alone, until its time is over: then it should be gone.
+if [ -e "$run/pending/deadline" ]; then
+    read -r now _idle </proc/uptime
+    read -r deadline <"$run/pending/deadline"
+    if [ "${now%.*}" -lt "${deadline:-0}" ]; then exit 0; fi
+    exec 9>&-
+    exec /bin/sh "$run/pending/undo" 'nobody confirmed it, and its timer was lost'
 fi
 work=$(mktemp -d "$run/work.XXXXXX") || exit 1
 trap 'rm -rf "$work"' EXIT
