@@ -35,6 +35,16 @@ options:
   name:
     description: The name of this host in the plan. Required with O(state=present).
     type: str
+  step:
+    description:
+      - How far to go where other hosts must go along, because peers have other underlay addresses than before, this
+        host has, or the port of the tunnel is another. Whoever is not concerned by that converges in any step.
+      - V(begin) lets in the new beside the old, changes nothing else, and returns RV(unfinished).
+      - V(switch), when all hosts have begun, sends by the new plan and still lets in the old.
+      - V(all) leaves only the new. Alone it interrupts the flows from one host to another until both have it.
+    type: str
+    choices: [all, begin, switch]
+    default: all
   restore_interval:
     description: Seconds from one look of the timer to the next.
     type: int
@@ -136,6 +146,11 @@ changes:
     files: [/etc/tke-overlay/route.batch, /etc/cni/net.d/10-tke-overlay.conflist]
     sysctls: [net.ipv4.ip_forward]
     units: [tke-overlay.timer]
+unfinished:
+  description: Whether O(step=begin) has left the rest to later steps. RV(changes) says what the three change together.
+  returned: with O(state=present)
+  type: bool
+  sample: false
 recreated:
   description: Why the device had to be made anew. Its table entries were put back in the same call.
   returned: when the link was there and was made anew
@@ -148,6 +163,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import INTERVAL, converge
 from ansible_collections.tke.overlay.plugins.module_utils._host.reset import leave
 from ansible_collections.tke.overlay.plugins.module_utils._host.tables import Run
+from ansible_collections.tke.overlay.plugins.module_utils._host.transition import ALL, STEPS
 from ansible_collections.tke.overlay.plugins.module_utils._module import Result, diff_of, run_module
 
 DOCUMENT = {
@@ -165,6 +181,7 @@ DOCUMENT = {
 ARGUMENTS = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "name": {"type": "str"},
+    "step": {"type": "str", "choices": list(STEPS), "default": ALL},
     "restore_interval": {"type": "int", "default": INTERVAL},
     "device": {"type": "str", "default": "tke0"},
     "bridge": {"type": "str", "default": "tke-br0"},
@@ -175,7 +192,7 @@ ARGUMENTS = {
 def present(module: AnsibleModule, run: Run) -> Result:
     """One host, from its document to the report of what was different."""
     document = {**module.params["document"], "node": module.params["name"]}
-    outcome = converge(document, run, module.check_mode, module.params["restore_interval"])
+    outcome = converge(document, run, module.check_mode, module.params["restore_interval"], module.params["step"])
     if not outcome.systemd:
         module.warn("this host does not run systemd, so nothing will put the overlay back after a reboot")
     changes = {
@@ -185,7 +202,12 @@ def present(module: AnsibleModule, run: Run) -> Result:
         "sysctls": [diff.name for diff in outcome.sysctls],
         "units": [diff.name for diff in outcome.units],
     }
-    result = {"changed": outcome.changed, "changes": changes, **diff_of(module, outcome.diffs())}
+    result = {
+        "changed": outcome.changed,
+        "changes": changes,
+        "unfinished": outcome.unfinished,
+        **diff_of(module, outcome.diffs()),
+    }
     return {**result, "recreated": outcome.link.recreated} if outcome.link.recreated else result
 
 

@@ -48,6 +48,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.link import (
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.neighbor import NeighborTable, neighbor_entry
 from ansible_collections.tke.overlay.plugins.module_utils._host.restore import (
+    RULES_FILE,
     STATE,
     Host,
     State,
@@ -68,7 +69,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.route import (
     refuse_strangers,
     via_entry,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.rules import RulesSpec, RulesTable
+from ansible_collections.tke.overlay.plugins.module_utils._host.rules import NOTHING_ELSE, Also, RulesSpec, RulesTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.tables import (
     Delta,
     KernelError,
@@ -77,6 +78,16 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.tables import (
     Wanted,
     apply,
     compare,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._host.transition import (
+    ALL,
+    BEGIN,
+    SWITCH,
+    Transition,
+    ear_of,
+    let_ear_hear,
+    transition_to,
+    with_ear,
 )
 
 CNI_FILE = "/etc/cni/net.d/10-tke-overlay.conflist"
@@ -91,9 +102,11 @@ class Target(t.NamedTuple):
     ``drop_ins`` are the files that must be there before the link is, ``files``
     those that come after all else, the CNI configuration last: with it, a
     kubelet takes the network for ready. A file without text must not be there.
+    ``ear`` is the link that hears the other port during a change of it.
     """
 
     link: LinkSpec
+    ear: LinkSpec | None
     tables: t.Sequence[tuple[Table, Wanted]]
     rules: RulesTable
     sysctls: Texts
@@ -115,7 +128,7 @@ class Diff(t.NamedTuple):
 
 
 class Outcome(t.NamedTuple):
-    """What was changed, or would be."""
+    """What was changed, or would be; ``unfinished`` if the rest must wait until other hosts have begun, too."""
 
     link: LinkChange
     tables: dict[str, Delta]
@@ -123,6 +136,7 @@ class Outcome(t.NamedTuple):
     sysctls: list[Diff]
     units: list[Diff]
     systemd: bool
+    unfinished: bool = False
 
     @property
     def changed(self) -> bool:
@@ -143,20 +157,18 @@ class Outcome(t.NamedTuple):
             yield Diff(f"unit {diff.name}", f"{diff.before}\n", f"{diff.after}\n")
 
 
-def target_of(document: NodeDocument, host: Host, interval: int = INTERVAL) -> Target:
+def target_of(document: NodeDocument, host: Host, interval: int = INTERVAL, also: Also = NOTHING_ELSE) -> Target:
     """What the host ``document["node"]`` must be.
 
     :param interval: seconds between two looks of the timer.
+    :param also: what is to be heard besides, while other hosts go over to the plan.
     :raises Refusal: the document is of another version, or knows no such node.
     """
     if not 1 <= interval <= 86_400:
         raise Refusal(f"restore_interval {interval} does not lie between 1 and 86400 seconds")
     if document["schema"] != PLAN_SCHEMA:
         raise Refusal(f"the plan has schema {document['schema']}, this release knows {PLAN_SCHEMA}: use one release")
-    fleet = parse_fleet(document["fleet"])
-    own = fleet.pop(document["node"], None)
-    if own is None:
-        raise Refusal(f"node {document['node']} is not in the plan: is it in the inventory group that was planned?")
+    own, peers = _own_and_peers(document)
     device = document["device"]
     link = LinkSpec(
         name=device,
@@ -167,7 +179,7 @@ def target_of(document: NodeDocument, host: Host, interval: int = INTERVAL) -> T
         mtu=document["mtu"],
         addresses=[f"{vtep_address(own.segment)}/32"],
     )
-    tables = _tables_of(document, own, fleet.values())
+    tables = _tables_of(document, own, peers)
     rules = RulesTable(
         RulesSpec(
             device=device,
@@ -176,14 +188,16 @@ def target_of(document: NodeDocument, host: Host, interval: int = INTERVAL) -> T
             mtu=document["mtu"],
             segment=own.segment,
             container_cidrs=document["container_cidr"],
-            peers=[peer.underlay for peer in fleet.values()],
+            peers=[peer.underlay for peer in peers],
+            also=also,
         )
     )
-    sysctls = wanted_sysctls(device, len(fleet), host, read_sysctls)
-    summary = _summary(document, link, own.segment, len(fleet))
+    sysctls = wanted_sysctls(device, len(peers), host, read_sysctls)
+    summary = _summary(document, link, own.segment, len(peers))
     saved = State(link, document["bridge"], document["container_cidr"], tables, rules.text, sysctls, summary)
     return Target(
         link=link,
+        ear=ear_of(link, also.port),
         tables=tables,
         rules=rules,
         sysctls=sysctls,
@@ -195,6 +209,14 @@ def target_of(document: NodeDocument, host: Host, interval: int = INTERVAL) -> T
         },
         host=host,
     )
+
+
+def _own_and_peers(document: NodeDocument) -> tuple[Peer, list[Peer]]:
+    fleet = parse_fleet(document["fleet"])
+    own = fleet.pop(document["node"], None)
+    if own is None:
+        raise Refusal(f"node {document['node']} is not in the plan: is it in the inventory group that was planned?")
+    return own, list(fleet.values())
 
 
 def _tables_of(document: NodeDocument, own: Peer, peers: t.Iterable[Peer]) -> list[tuple[Table, Wanted]]:
@@ -219,27 +241,51 @@ def _tables_of(document: NodeDocument, own: Peer, peers: t.Iterable[Peer]) -> li
     ]
 
 
-def converge(document: NodeDocument, run: Run, check: bool, interval: int = INTERVAL) -> Outcome:
+def converge(document: NodeDocument, run: Run, check: bool, interval: int = INTERVAL, step: str = ALL) -> Outcome:
     """Makes this host what the document says; with ``check`` only finds out what that would change.
 
     :param interval: seconds between two looks of the timer.
+    :param step: how far to go if other hosts must go along, see :mod:`transition`.
     :raises Refusal: the document is wrong, or something that is not ours is in the way; nothing was changed.
     :raises KernelError: the kernel refused, or does not hold what it was given.
     """
-    target = target_of(document, read_host(run), interval)
+    host = read_host(run)
+    target = target_of(document, host, interval)
     if check:
         return _difference(target, run)
     with locked():
+        ahead = Transition() if step == ALL else transition_to(document, *_own_and_peers(document))
+        if ahead and step == SWITCH:
+            target = target_of(document, host, interval, ahead.also)
         outcome = _difference(target, run)
+        if ahead and step == BEGIN:
+            _widen(target_of(document, host, interval, ahead.also), run)
+            return outcome._replace(unfinished=True)
         if outcome.changed:
-            _write(target.drop_ins, outcome.files)
-            tell_managers([diff.name for diff in outcome.files], target.host, run)
-            _apply_kernel(target, outcome, run)
-            _verify(target, run)
-            _write({name: text for name, text in target.files.items() if name != CNI_FILE}, outcome.files)
-            settle_units([diff.name for diff in outcome.files], target.host, run)
-            _write({CNI_FILE: target.files[CNI_FILE]}, outcome.files)
+            _carry_out(target, outcome, run)
     return outcome
+
+
+def _carry_out(target: Target, outcome: Outcome, run: Run) -> None:
+    _write(target.drop_ins, outcome.files)
+    tell_managers([diff.name for diff in outcome.files], target.host, run)
+    _apply_kernel(target, outcome, run)
+    _verify(target, run)
+    _write({name: text for name, text in target.files.items() if name != CNI_FILE}, outcome.files)
+    settle_units([diff.name for diff in outcome.files], target.host, run)
+    _write({CNI_FILE: target.files[CNI_FILE]}, outcome.files)
+
+
+def _widen(target: Target, run: Run) -> None:
+    """Lets in what comes by the old plan and by the new one. All else, the saved state too, stays the old."""
+    rules = compare(target.rules, target.rules.read(run), target.rules.wanted)
+    if rules:
+        target.rules.replace(run)
+    write_file(RULES_FILE, target.rules.text)
+    if target.ear is not None:
+        ear = target.ear._replace(port=target.link.port)
+        apply_link(with_ear(LinkChange({}, {}, []), ear, read_links(run)), run)
+        let_ear_hear(ear)
 
 
 def _difference(target: Target, run: Run) -> Outcome:
@@ -263,7 +309,7 @@ def _compare(target: Target, links: t.Sequence[Row], run: Run) -> Outcome:
     files = dict.fromkeys(wanted_files, "")
     files.update(read_files(wanted_files))
     return Outcome(
-        link=compare_link(target.link, links),
+        link=with_ear(compare_link(target.link, links), target.ear, links),
         tables=deltas,
         files=_file_diffs(files, wanted_files),
         sysctls=_text_diffs(read_sysctls(target.sysctls), target.sysctls),
@@ -301,6 +347,7 @@ def _apply_kernel(target: Target, outcome: Outcome, run: Run) -> None:
     if rules:
         target.rules.replace(run, there=len(rules.added) < len(target.rules.wanted))
     apply_link(outcome.link, run)
+    let_ear_hear(target.ear)
     found = read_sysctls(target.sysctls)
     for key, value in differing(found, target.sysctls).items():
         write_sysctl(key, value)
@@ -314,7 +361,7 @@ def _verify(target: Target, run: Run) -> None:
     The rules were read back when they were loaded.
     """
     links = read_links(run)
-    wrong = compare_link(target.link, links)
+    wrong = with_ear(compare_link(target.link, links), target.ear, links)
     faults = [
         f"link {target.link.name}: {key} is {wrong.before.get(key)}, not {wrong.after[key]}" for key in wrong.after
     ]

@@ -35,6 +35,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.tables import Ke
 
 STATE = "/etc/tke-overlay"
 SETTINGS = f"{STATE}/settings"
+RULES_FILE = f"{STATE}/rules.nft"
 LOCK = "/run/tke-overlay/lock"
 LOCK_SECONDS = 60
 
