@@ -11,6 +11,7 @@ and a busy machine, which sends late, interrupts nothing.
 from __future__ import annotations
 
 import ctypes
+import itertools
 import json
 import os
 import select
@@ -19,6 +20,8 @@ import struct
 import sys
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 PACKET = struct.Struct("!IQ")  # number, time of sending
 CLONE_NEWNET = 0x40000000
@@ -29,12 +32,20 @@ BUFFER = 1 << 20
 class Sender(threading.Thread):
     """Sends a packet on every flow, again and again; a flow is (id, socket, target)."""
 
-    def __init__(self, flows, interval):
+    def __init__(self, flows: list[tuple[int, socket.socket, tuple[str, int]]], interval: float) -> None:
         super().__init__(daemon=True)
         self.flows, self.interval = flows, interval
-        self.number, self.refused, self.stopped = 0, {}, threading.Event()
+        self.number = 0
+        self.refused: dict[int, str] = {}
+        self.stopped = threading.Event()
 
-    def run(self):
+    def stop(self) -> dict[str, Any]:
+        """Ends the thread; what it has done."""
+        self.stopped.set()
+        self.join()
+        return {"sent": self.number, "refused": self.refused}
+
+    def run(self) -> None:
         begin = time.monotonic()
         while not self.stopped.is_set():
             packet = PACKET.pack(self.number, time.monotonic_ns())
@@ -50,13 +61,13 @@ class Sender(threading.Thread):
 class Receiver(threading.Thread):
     """Takes what comes: which numbers, and how many packets the socket's buffer had no room for."""
 
-    def __init__(self, sockets):
+    def __init__(self, sockets: dict[socket.socket, int]) -> None:
         super().__init__(daemon=True)
         self.sockets = sockets  # socket -> id
-        self.times = {flow: {} for flow in sockets.values()}
+        self.times: dict[int, dict[int, int]] = {flow: {} for flow in sockets.values()}
         self.overrun = dict.fromkeys(sockets.values(), 0)
 
-    def run(self):
+    def run(self) -> None:
         poll = select.epoll()
         by_number = {sock.fileno(): (sock, flow) for sock, flow in self.sockets.items()}
         for number in by_number:
@@ -65,7 +76,7 @@ class Receiver(threading.Thread):
             for number, _event in poll.poll():
                 self.take(*by_number[number])
 
-    def take(self, sock, flow):
+    def take(self, sock: socket.socket, flow: int) -> None:
         data, extra, _flags, _source = sock.recvmsg(PACKET.size, socket.CMSG_SPACE(4))
         number, sent = PACKET.unpack(data)
         self.times[flow][number] = sent
@@ -73,48 +84,48 @@ class Receiver(threading.Thread):
             if kind == SO_RXQ_OVFL:
                 self.overrun[flow] = int.from_bytes(value, sys.byteorder)
 
-    def report(self):
+    def report(self) -> dict[int, dict[str, float]]:
         return {
             flow: {"numbers": len(times), "gap": longest_gap(times), "overrun": self.overrun[flow]}
             for flow, times in self.times.items()
         }
 
 
-def longest_gap(times):
+def longest_gap(times: dict[int, int]) -> float:
     """Seconds between the packets on both sides of the longest hole, by their times of sending; 0 without a hole."""
     numbers = sorted(times)
-    holes = [times[after] - times[before] for before, after in zip(numbers, numbers[1:]) if after - before > 1]
+    holes = [times[after] - times[before] for before, after in itertools.pairwise(numbers) if after - before > 1]
     return max(holes, default=0) / 1e9
 
 
-def sockets_in(pod, count):
-    """UDP sockets of a Pod's network namespace; they stay there when this thread goes back."""
+def socket_in(pod: str) -> socket.socket:
+    """A UDP socket of a Pod's network namespace; it stays there when this thread goes back."""
     libc = ctypes.CDLL(None, use_errno=True)
     with open("/proc/self/ns/net") as here, open("/run/netns/" + pod) as there:
         if libc.setns(there.fileno(), CLONE_NEWNET):
             raise OSError(ctypes.get_errno(), "setns " + pod)
         try:
-            return [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(count)]
+            return socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         finally:
             if libc.setns(here.fileno(), CLONE_NEWNET):
                 os._exit(1)
 
 
-def main():
+def main() -> None:
     asked = json.loads(sys.stdin.readline())
     receiving = {}
     for flow, pod, port in asked["receive"]:
-        (sock,) = sockets_in(pod, 1)
+        sock = socket_in(pod)
         sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER)
         sock.setsockopt(socket.SOL_SOCKET, SO_RXQ_OVFL, 1)
         sock.bind(("0.0.0.0", port))
         receiving[sock] = flow
-    sending = [(flow, sockets_in(pod, 1)[0], (address, port)) for flow, pod, address, port in asked["send"]]
+    sending = [(flow, socket_in(pod), (address, port)) for flow, pod, address, port in asked["send"]]
     receiver, sender = Receiver(receiving), Sender(sending, asked["interval"])
     receiver.start()
-    answers = {
-        "start": lambda: sender.start() or "started",
-        "stop": lambda: sender.stopped.set() or sender.join() or {"sent": sender.number, "refused": sender.refused},
+    answers: dict[str, Callable[[], Any]] = {
+        "start": sender.start,
+        "stop": sender.stop,
         "report": receiver.report,
     }
     print(json.dumps("ready"), flush=True)

@@ -147,12 +147,9 @@ class Flows:
         across = [flow for flow in self.flows if not flow.within_a_host]
         packets, lost = sum(flow.sent for flow in across), sum(flow.lost for flow in across)
         inside = sum(flow.lost for flow in self.flows if flow.within_a_host)
-        lines = [
-            f"{len(across)} flows, {packets} packets: {lost} lost, longest gap {self.longest_gap() * 1000:.0f} ms; "
-            f"inside the hosts {inside} lost",
-            *(str(flow) for flow in self.flows if flow.lost),
-        ]
-        return "\n".join(lines)
+        gap = f"longest gap {self.longest_gap() * 1000:.0f} ms"
+        total = f"{len(across)} flows, {packets} packets: {lost} lost, {gap}; inside the hosts {inside} lost"
+        return "\n".join([total, *(str(flow) for flow in self.flows if flow.lost)])
 
 
 def _choose(pods: dict[str, dict[str, str]], sites: dict[str, str], count: int) -> Iterator[Flow]:

@@ -10,6 +10,7 @@ import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
 from ansible_collections.tke.overlay.plugins.module_utils._cluster import plan as planner
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.departure import Leaving, release
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import Ledger
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.preflight import SITES, Node
 from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import (
@@ -48,16 +49,26 @@ class ActionModule(LedgerAction):
         "clb_subnet": {"type": "str"},
         "require_idc": {"type": "bool", "default": False},
         "group": {"type": "str", "default": "overlay_nodes"},
+        "release": {"type": "list", "elements": "str"},
+        "release_force": {"type": "bool", "default": False},
     }
 
     def work(self, given: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         """Reads the inventory, checks it, assigns what is missing, and plans."""
-        settings, nodes = settings_of(given), _nodes(given["group"], task_vars)
+        settings, nodes = settings_of(given), inventory_nodes(given["group"], task_vars)
+        released: dict[str, str] = {}
 
         def change(text: str | None, where: str, now: str) -> Ledger:
-            return planner.assign(settings, nodes, text, where, now)
+            if given["release"] is None:
+                return planner.assign(settings, nodes, text, where, now)
+            leaving = Leaving(given["release"], task_vars["groups"], given["release_force"])
+            ledger, segments = release(settings, nodes, text, where, now, leaving)
+            released.update(segments)
+            return ledger
 
         ledger, result = self.change_ledger(given["ledger"], change)
+        if given["release"] is not None:  # as if they were not in the inventory
+            nodes = [node for node in nodes if node.name in ledger.nodes]
         plan = planner.plan(settings, nodes, ledger)
         return {
             **result,
@@ -65,11 +76,12 @@ class ActionModule(LedgerAction):
             "document": {key: value for key, value in plan.document.items() if key != "node"},
             "forecast": plan.forecast,
             "orphans": plan.orphans,
+            "released": released,
             "warnings": plan.warnings,
         }
 
 
-def _nodes(group: str, task_vars: dict[str, t.Any]) -> list[Node]:
+def inventory_nodes(group: str, task_vars: dict[str, t.Any]) -> list[Node]:
     """The hosts of the group, in the order of the inventory, each visited once.
 
     :raises Refusal: the group is empty, a variable cannot be evaluated, or hosts differ in one of the cluster.

@@ -194,7 +194,8 @@ def target_of(document: NodeDocument, host: Host, interval: int = INTERVAL, also
     )
     sysctls = wanted_sysctls(device, len(peers), host, read_sysctls)
     summary = _summary(document, link, own.segment, len(peers))
-    saved = State(link, document["bridge"], document["container_cidr"], tables, rules.text, sysctls, summary)
+    cidrs, fleet = document["container_cidr"], document["fleet"]
+    saved = State(link, document["bridge"], cidrs, tables, rules.text, sysctls, summary, fleet)
     return Target(
         link=link,
         ear=ear_of(link, also.port),

@@ -36,6 +36,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.tables import Ke
 STATE = "/etc/tke-overlay"
 SETTINGS = f"{STATE}/settings"
 RULES_FILE = f"{STATE}/rules.nft"
+FLEET_FILE = f"{STATE}/fleet"
 LOCK = "/run/tke-overlay/lock"
 LOCK_SECONDS = 60
 
@@ -57,6 +58,7 @@ WRITTEN_BY = "# Written by tke.overlay; changes are lost with its next run.\n"
 STATE_FILES = (
     "summary",
     "settings",
+    "fleet",
     "link.batch",
     "neighbor.batch",
     "fdb.batch",
@@ -86,6 +88,7 @@ class State(t.NamedTuple):
     rules: str
     sysctls: Texts
     summary: t.Mapping[str, object]
+    fleet: str  # with the names of all nodes: not for the script, but for whoever has lost the ledger
 
 
 def read_host(run: Run) -> Host:
@@ -185,6 +188,7 @@ def state_files(state: State) -> Texts:
     texts = {
         "summary": header + "".join(f"{key}: {value}\n" for key, value in state.summary.items()),
         "settings": header + "".join(f"{key}={shlex.quote(str(value))}\n" for key, value in settings.items()),
+        "fleet": state.fleet,
         "link.batch": "".join(f"{line}\n" for line in compare_link(link, []).lines),
         "rules.nft": state.rules,
         "sysctl": "".join(
