@@ -131,6 +131,10 @@ class Flows:
             if flow.lost and not flow.gap:  # its end is missing: from the last packet to the last one sent
                 flow.gap = flow.lost * self.interval
 
+    def sent(self) -> int:
+        """The packets that were sent to go over the overlay."""
+        return sum(flow.sent for flow in self.flows if not flow.within_a_host)
+
     def lost(self) -> list[Flow]:
         """The flows over the overlay that lost packets to it."""
         return [flow for flow in self.flows if not flow.within_a_host and flow.lost > flow.overrun]
@@ -145,10 +149,10 @@ class Flows:
 
     def __str__(self) -> str:
         across = [flow for flow in self.flows if not flow.within_a_host]
-        packets, lost = sum(flow.sent for flow in across), sum(flow.lost for flow in across)
+        lost = sum(flow.lost for flow in across)
         inside = sum(flow.lost for flow in self.flows if flow.within_a_host)
         gap = f"longest gap {self.longest_gap() * 1000:.0f} ms"
-        total = f"{len(across)} flows, {packets} packets: {lost} lost, {gap}; inside the hosts {inside} lost"
+        total = f"{len(across)} flows, {self.sent()} packets: {lost} lost, {gap}; inside the hosts {inside} lost"
         return "\n".join([total, *(str(flow) for flow in self.flows if flow.lost)])
 
 
