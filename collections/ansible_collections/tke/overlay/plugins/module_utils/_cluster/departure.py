@@ -41,7 +41,7 @@ def release(
     :raises Refusal: a name is unknown, or what hangs on a node was not thought of; nothing is released then.
     """
     ledger = planner.load_or_create(settings, ledger_text, where)
-    names = list(dict.fromkeys(name.strip() for name in leaving.names if name.strip()))
+    names = list(dict.fromkeys(name.strip() for name in leaving.names))
     problems = [*_problems_of_names(names, nodes, ledger)] or [*_problems_of_the_rest(names, ledger)]
     if not problems and not leaving.force:
         reasons = [*_reasons_to_think(names, ledger, leaving.groups)]
@@ -56,10 +56,12 @@ def release(
 def _problems_of_names(names: t.Sequence[str], nodes: t.Sequence[Node], ledger: Ledger) -> t.Iterator[str]:
     if not names:
         yield "nobody is named: say who is to go with -e overlay_release=idc7, or a list: -e overlay_release=idc7,idc8"
+    if "" in names:  # of "-e 'overlay_release=idc7, idc8'" Ansible hands over no more than "idc7,"
+        yield "a name of overlay_release is empty: a list is written without spaces, -e overlay_release=idc7,idc8"
     # Who was released and is still in the inventory, or still awaited, may be released again: nothing happens.
     known = {*ledger.nodes, *(node.name for node in nodes), *(wait.node for wait in ledger.pending.values())}
     for name in names:
-        if name not in known:
+        if name and name not in known:
             near = difflib.get_close_matches(name, sorted(known), n=3)
             hint = f"is {' or '.join(near)} meant?" if near else f"the ledger has {', '.join(sorted(ledger.nodes))}"
             yield f"there is no node {name} (overlay_release), neither in the ledger nor in the inventory: {hint}"
