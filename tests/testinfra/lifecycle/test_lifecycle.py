@@ -11,6 +11,7 @@ import contextlib
 import json
 import pathlib
 import re
+import shutil
 import subprocess
 
 import howto
@@ -63,11 +64,23 @@ def a_fresh_fleet_afterwards():
 def story(request, tmp_path):
     """What the section says: its inventories as files, and its commands."""
     texts, commands = howto.section(request.param)
-    files = []
-    for number, text in enumerate(texts):
-        files.append(tmp_path / f"{number}.yml")
-        files[-1].write_text(text)
-    return files, commands
+    return [inventory_of(text, tmp_path / str(number)) for number, text in enumerate(texts)], commands
+
+
+def inventory_of(text, place):
+    """What the page tells to write: an inventory beside that of the lab, or a file among the variables of a copy."""
+    place.mkdir()
+    (name,) = re.findall(r"^# group_vars/(.*)\.yml$", text, re.MULTILINE) or [""]
+    if not name:
+        (place / "more.yml").write_text(text)
+        return place / "more.yml"
+    shutil.copytree(INVENTORY.parent, place, dirs_exist_ok=True)
+    directory = place / "group_vars" / name
+    directory.mkdir(exist_ok=True)
+    if (place / "group_vars" / f"{name}.yml").exists():
+        (place / "group_vars" / f"{name}.yml").rename(directory / "0.yml")
+    (directory / "zz.yml").write_text(text)
+    return place / "hosts.yml"
 
 
 @contextlib.contextmanager

@@ -129,15 +129,17 @@ class RulesTable:
         return [key for key in self.wanted if key not in found and not self.wanted[key].startswith("of pods")]
 
     def replace(self, run: Run, there: bool = True) -> None:
-        """Loads the whole table in one transaction: at no instant is a packet judged by half of the rules.
+        """Makes the table what it should be, in one transaction: at no instant is a packet judged by half of the rules.
 
-        What the counters say goes over to the new table.
+        Where only elements of sets differ, only they are changed. A packet that is just being judged by a table that
+        goes looks its address up in sets that are empty by then, and is dropped: seldom, but that is what a fleet
+        that changes daily should not do to those who stay. What the counters say goes over to a new table.
 
         :param there: whether there may be an old table.
         :raises KernelError: nft refused; the old table is as it was.
         """
-        values = _values(run) if there else {}
-        code, _out, errors = run(_LOAD, _with_values(self.text, values))
+        lines = self._elements_alone(run) if there else ""
+        code, _out, errors = run(_LOAD, lines or _with_values(self.text, _values(run) if there else {}))
         if code != 0:
             raise KernelError(f"nft refused the rules: {errors.strip() or f'exit code {code}'}")
         code, listing, errors = run(_LIST, None)
@@ -150,6 +152,27 @@ class RulesTable:
             )
         write_file(RECORD_TEXT, self.text, durable=False)
         write_file(RECORD_LISTING, listing, durable=False)
+
+    def _elements_alone(self, run: Run) -> str:
+        """The commands for the elements that differ; nothing if more differs, or it is not known what is there."""
+        record = read_files((RECORD_TEXT, RECORD_LISTING))
+        code, listing, _errors = run(_LIST, None)
+        if code != 0 or record.get(RECORD_LISTING) != listing:
+            return ""
+        found = _items(record.get(RECORD_TEXT, ""))
+        commands: dict[tuple[str, str], list[str]] = {}
+        for verb, old, new in (("add", found, self.wanted), ("delete", self.wanted, found)):
+            for key in new.keys() - old.keys():
+                what, _space, element = key.partition(" ")
+                if what != "element":
+                    return ""
+                commands.setdefault((verb, new[key].partition(" ")[2]), []).append(element)
+        if any(found[key] != self.wanted[key] for key in found.keys() & self.wanted.keys()):
+            return ""
+        return "".join(
+            f"{verb} element {TABLE} {name} {{ {', '.join(sorted(elements))} }}\n"
+            for (verb, name), elements in commands.items()
+        )
 
 
 def delete_rules(run: Run) -> None:
