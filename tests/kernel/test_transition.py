@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""Going over to other addresses or another port in three steps, on real tables; who loses what: the scenario lifecycle."""
+"""Going over to other addresses or another port in three steps, on real tables; who loses what, see lifecycle."""
 
 from __future__ import annotations
 

@@ -51,9 +51,25 @@ def of_page(title):
 def a_fresh_fleet_afterwards():
     """The walk changes segments, addresses and the pool: the next scenario shall not see it."""
     yield
-    play("tke.overlay.reset", "-e", "overlay_reset_confirmed=true")
+    if not_as_new():
+        as_new()
+
+
+def not_as_new():
+    document = ledger() if LEDGER.exists() else {"nodes": {}}
+    found = {name: (held["segment"], held["pinned"]) for name, held in document["nodes"].items()}
+    return found != {name: (f"10.244.{number}.0/24", False) for number, name in enumerate(NODES)}
+
+
+def forget_the_ledger():
     for path in LAB_STATE.glob("*overlay-ledger.json*"):
         path.unlink()
+
+
+def as_new():
+    """The fleet as after the first run on fresh machines."""
+    play("tke.overlay.reset", "-e", "overlay_reset_confirmed=true")
+    forget_the_ledger()
     lab("-i", str(INVENTORY), "up")
     site()
     done = play("tests/lab/cluster.yml")
@@ -315,8 +331,7 @@ def test_a_lost_ledger_is_read_back_from_the_hosts_although_one_is_dead(story):
     assert there.code != 0
     assert "there is a ledger at" in joined(there.text)
     before = ledger()
-    for path in LAB_STATE.glob("*overlay-ledger.json*"):
-        path.unlink()
+    forget_the_ledger()
     fleet = "/etc/tke-overlay/fleet"
     lab("exec", "idc1", "--", "sed", "-i.kept", "s,^cloud1 [^ ]*,cloud1 10.244.9.0/24,", fleet)
     refused = play(*rebuild)
@@ -358,6 +373,43 @@ def test_the_pool_grows_and_a_node_gets_a_segment_of_the_new_range(story, tmp_pa
     assert ledger()["nodes"]["idc3"]["segment"] == "10.245.7.0/24"
     assert play("tests/lab/cluster.yml", "--limit", "idc3", inventories=more).code == 0
     assert all(pair["full"] for pair in matrix(inventories=more))
+
+
+BY_HAND = r"""
+systemctl disable --now --quiet tke-overlay.timer tke-overlay.service
+rm -rf /etc/tke-overlay /etc/systemd/system/tke-overlay.* /etc/systemd/network/10-tke-overlay.* /etc/sysctl.d/99-tke-*
+systemctl daemon-reload
+nft delete table inet tke_overlay
+ip link set tke0 alias ""
+ip route show proto 84 dev tke0 | sed 's/.*/route replace & dev tke0 proto static/' | ip -batch -
+ip route show type blackhole | sed 's/.*/route del &/' | ip -batch -
+"""
+"""Leaves what somebody would have made with ip and bridge: no mark, no protocol number, no rules, no files."""
+
+
+@of_page("Adopt a fleet that is there")
+def test_a_fleet_that_was_made_by_hand_is_adopted_as_it_is(story):
+    (segments,), (_preflight, forecast, adopt) = story
+    as_new()
+    forget_the_ledger()
+    for name in NODES:
+        lab("exec", name, "--", "sh", "-ec", BY_HAND)
+        assert "proto static" in lab("exec", name, "--", "ip", "route", "show", "dev", "tke0")
+    before = {name: json.loads(lab("exec", name, "--", "ip", "-json", "link", "show", "tke0")) for name in NODES}
+    with nothing_lost():
+        for command in story[1]:
+            run(command, segments)
+    assert forecast[-1] == "--diff"
+    assert {name: held["segment"] for name, held in ledger()["nodes"].items()} == {
+        name: f"10.244.{number}.0/24" for number, name in enumerate(NODES)
+    }
+    for name in NODES:
+        (link,), (former,) = json.loads(lab("exec", name, "--", "ip", "-json", "link", "show", "tke0")), before[name]
+        assert link["ifindex"] == former["ifindex"], "the device is the one that was there"
+        assert "static" not in lab("exec", name, "--", "ip", "route", "show", "dev", "tke0")
+    assert run(adopt, segments).changed() == set()
+    forget_the_ledger()
+    site()  # without the pins; on fresh machines everybody gets the same segments
 
 
 def test_every_section_of_the_page_is_told_here():

@@ -64,6 +64,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.restore import (
     wanted_sysctls,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.route import (
+    BLACKHOLE,
     RouteTable,
     blackhole_entry,
     refuse_strangers,
@@ -352,8 +353,26 @@ def _apply_kernel(target: Target, outcome: Outcome, run: Run) -> None:
     found = read_sysctls(target.sysctls)
     for key, value in differing(found, target.sysctls).items():
         write_sysctl(key, value)
-    deltas = dict(_deltas(target.tables, target, read_links(run), run)) if outcome.link.before else {}
+    deltas = _deltas_after_link(target, outcome, run)
     apply([(table, deltas.get(table, outcome.tables[table.name])) for table, _wanted in target.tables], run)
+
+
+def _deltas_after_link(target: Target, outcome: Outcome, run: Run) -> dict[Table, Delta]:
+    """What the tables lack now that the link was changed. Of a device made anew that is known without a reading.
+
+    Each program that is run in between is time in which the host's Pods have no network.
+    """
+    if not outcome.link.recreated:
+        return dict(_deltas(target.tables, target, read_links(run), run)) if outcome.link.before else {}
+    deltas = {}
+    for table, wanted in target.tables:
+        if table.of_device:
+            deltas[table] = Delta(wanted, {}, {}, {})
+        elif isinstance(table, RouteTable):
+            removed = outcome.tables[table.name].removed
+            left = {key: spec for key, spec in removed.items() if spec == BLACKHOLE}  # has no device to go with
+            deltas[table] = Delta(wanted, {}, left, {})
+    return deltas
 
 
 def _verify(target: Target, run: Run) -> None:
