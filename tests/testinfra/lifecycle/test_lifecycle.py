@@ -358,6 +358,21 @@ def test_a_lost_ledger_is_read_back_from_the_hosts_although_one_is_dead(story):
     assert after["cursor"] == before["cursor"]
 
 
+@of_page("Go over to a newer release")
+def test_files_in_other_words_are_written_anew_and_nothing_else_changes(story):
+    """From another release: tests/kernel/test_upgrade.py. Here is what a run makes of files in other words."""
+    _none, (forecast, following) = story
+    for name in NODES:
+        lab("exec", name, "--", "sh", "-c", "rm /etc/tke-overlay/fleet; echo '# older' >> /etc/tke-overlay/restore")
+    before = states()
+    with nothing_lost():
+        run(forecast)
+        assert run(following).changed() == set(NODES)
+    after = states()
+    assert all(before[name] <= after[name] and after[name] - before[name] == {"fleet"} for name in NODES)
+    assert site().changed() == set()
+
+
 @of_page("Grow the pool")
 def test_the_pool_grows_and_a_node_gets_a_segment_of_the_new_range(story, tmp_path):
     (grown,), commands = story
