@@ -32,7 +32,7 @@ OTHER_PYTHONS ?=
 PYTEST_ARGS ?=
 SCENARIO ?=
 
-PARTS := deps venv lint types sanity scenario live unit
+PARTS := deps venv lint types sanity scenario live unit browser
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -71,7 +71,7 @@ lock: | deps-tools ## requirements.txt anew from requirements.in: the newest ver
 
 # --- checks that need no lab ---
 
-.PHONY: lint format types sanity unit
+.PHONY: lint format types sanity unit browser
 PYTHON_FILES := collections molecule roles tests tests/lab/lab roles/lab_pods/files/lab-pod
 SHELL_FILES := .ci/run $(wildcard tests/*/*.sh)
 
@@ -88,7 +88,7 @@ format: $(STAMP) ## let ruff put the Python code in shape
 	@ruff format $(PYTHON_FILES)
 
 types: $(STAMP) ## mypy --strict on floors 1-5 and on the lab
-	@mypy $(COLLECTION)/plugins/module_utils tests/lab/tkelab tests/lab/demo.py tests/stores/members.py tests/testinfra/stories.py tests/testinfra/howto.py tests/lab/flows.py tests/lab/flow_agent.py tests/bench tests/tools
+	@mypy $(COLLECTION)/plugins/module_utils tests/lab/tkelab tests/lab/demo.py tests/stores/members.py tests/browser/chromium.py tests/browser/overlays.py tests/testinfra/stories.py tests/testinfra/howto.py tests/lab/flows.py tests/lab/flow_agent.py tests/bench tests/faults tests/tools
 
 # ansible-test keeps downloads and environments below HOME: it gets one of its own, inside .cache.
 SANITY_HOME := $(CURDIR)/.cache/home
@@ -104,9 +104,12 @@ UNIT_TESTS := $(COLLECTION)/tests/unit tests/kernel tests/stores tests/lab/tests
 unit: $(STAMP) ## pytest: units, floor 5 on the real kernel, the stores on a real etcd, the lab
 	@pytest $(PYTEST_ARGS) $(UNIT_TESTS)
 
+browser: deps-tools $(STAMP) ## pytest: the page of the report, as a file and in a headless Chromium
+	@pytest $(PYTEST_ARGS) tests/browser
+
 # --- the lab: real hosts on this machine ---
 
-.PHONY: lab-up lab-down scenario live bench demo
+.PHONY: lab-up lab-down scenario live bench faults demo
 lab-up: deps $(STAMP) ## start the lab, or leave it running
 	@$(LAB) up
 
@@ -122,8 +125,23 @@ scenario: deps $(STAMP) ## the stories of molecule/ on a fresh lab; one of them:
 live: deps $(STAMP) ## pytest: the promises of the lab itself, on a lab of its own
 	@pytest $(PYTEST_ARGS) tests/lab/tests/test_lab_live.py
 
+# Section `fleet` needs 60 nodes: it has a lab of its own.
+FURTHER := .cache/bench/further_nodes.json
+FLEET_LAB := TKE_LAB=bench $(LAB)
 bench: lab-up ## measure, inside the lab
-	@$(LAB) run python tests/bench/bench.py
+	@status=0; \
+	$(LAB) run python tests/bench/bench.py throughput peers ledger || status=1; \
+	mkdir -p $(dir $(FURTHER)); \
+	python tests/bench/bench.py --inventory > $(FURTHER); \
+	$(FLEET_LAB) -i inventories/lab/hosts.yml -i $(FURTHER) up > $(FURTHER).log; \
+	$(FLEET_LAB) run python tests/bench/bench.py fleet || status=1; \
+	$(FLEET_LAB) down > $(FURTHER).log; \
+	exit $$status
+
+TIMES ?= 20
+faults: lab-up ## break the load balancer in five ways, TIMES=20 each, under load, and print what clients notice
+	@$(LAB) run ansible-playbook -i inventories/lab/hosts.yml tests/lab/cluster.yml tke.overlay.site
+	@$(LAB) run python tests/faults/faults.py --times $(TIMES)
 
 demo: deps $(STAMP) ## from nothing to one flat Pod network over two sites, and a look around
 	@$(LAB) up
@@ -132,7 +150,7 @@ demo: deps $(STAMP) ## from nothing to one flat Pod network over two sites, and 
 # --- all of it ---
 
 .PHONY: test clean
-test: ## everything, in the order: deps venv lint types sanity scenario live unit
+test: ## everything, in the order: deps venv lint types sanity scenario live unit browser
 	@tests/tools/parts.sh $(MAKE) $(PARTS)
 	@TKE_LAB=test $(LAB) down >/dev/null
 

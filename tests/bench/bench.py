@@ -25,7 +25,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "collections"), str(ROOT / "tests" / "lab"
 from tests.bench.report import BenchError, Section, table  # noqa: E402  # found by the line above
 from tkelab.system import LabError  # noqa: E402
 
-SECTIONS = ("throughput", "peers", "ledger", "adding")
+SECTIONS = ("throughput", "peers", "ledger", "fleet", "adding")
 
 
 def main() -> int:
@@ -37,7 +37,12 @@ def main() -> int:
         epilog="sections:\n" + "\n".join(f"  {name:<12} {module.ABOUT}" for name, module in modules.items()),
     )
     parser.add_argument("section", nargs="*", metavar="section", help="which to run (default: all)")
-    wanted = parser.parse_args().section or list(SECTIONS)
+    parser.add_argument("--inventory", action="store_true", help="print the further nodes for section fleet, and end")
+    options = parser.parse_args()
+    if options.inventory:
+        print(modules["fleet"].inventory())
+        return 0
+    wanted = options.section or list(SECTIONS)
     if unknown := set(wanted) - set(SECTIONS):
         parser.error(f"no such section: {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
 

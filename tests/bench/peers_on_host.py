@@ -3,7 +3,8 @@
 """Runs on the host under test and times there what section `peers` has brought; prints JSON.
 
 In the directory given: node.py and empty.py, the very files that Ansible would run; link.batch,
-neighbor.batch, fdb.batch, route.batch and rules.nft, the same for ip, bridge and nft; setting.json.
+neighbor.batch, fdb.batch, route.batch and rules.nft, the same for ip, bridge and nft; tke0.netdev and
+tke0.network, the same of fewer peers for systemd-networkd; setting.json.
 First comes `note`, then `measure`, then, whatever happened, `restore`.
 """
 
@@ -14,17 +15,21 @@ import itertools
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 HERE = Path(sys.argv[1])
 SETTING = json.loads((HERE / "setting.json").read_text())
 DEVICE, SEGMENT, PEERS = SETTING["device"], SETTING["segment"], SETTING["peers"]
 ENTRIES_EACH = 100  # of each table, for the process per entry
+NETWORKD_PEERS = SETTING["networkd_peers"]
+NETWORKD = ("systemd-networkd.service", "systemd-networkd.socket")
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 NOTE = Path(f"{HERE}.ip_forward")
 STATE = "/etc/tke-overlay"
@@ -92,7 +97,7 @@ def module(changed: bool) -> tuple[float, float]:
         sys.exit(f"the memory of the module cannot be seen, as this script itself has taken {own:.0f} MB")
     result = json.loads(text_of_printed())
     changes = result["changes"]
-    added = {table: len(changes[table]["added"]) for table in ("neighbor", "fdb", "route")}
+    added = {table: result["counts"].get(table, 0) for table in ("neighbor", "fdb", "route")}
     wanted = {"neighbor": PEERS, "fdb": PEERS, "route": PEERS + 1} if changed else dict.fromkeys(added, 0)
     if result["changed"] is not changed or added != wanted:
         sys.exit(f"the module reports changed={result['changed']} and added {added}, not {changed} and {wanted}")
@@ -105,17 +110,23 @@ def module(changed: bool) -> tuple[float, float]:
 
 def entries() -> None:
     """Prints a digest of what is ours in the tables. Every peer must be there, and the own segment's blackhole."""
-    _links, routes, fdb, neighbors = (json.loads(subprocess.check_output(command)) for command in READINGS[:4])
-    ours = (
+    tables = ours()
+    found = [len(rows) for rows in tables]
+    if found != [PEERS + 1, PEERS, PEERS]:
+        sys.exit(f"{found} routes, FDB entries and neighbours are there; {PEERS + 1}, {PEERS} and {PEERS} should be")
+    lines = [sorted(json.dumps(row, sort_keys=True) for row in rows) for rows in tables]
+    print(hashlib.sha256(json.dumps(lines).encode()).hexdigest())
+
+
+def ours() -> list[list[dict[str, Any]]]:
+    """Routes, FDB entries and neighbours that are ours; none while there is no device."""
+    listings = [subprocess.run(command, capture_output=True, check=False).stdout for command in READINGS[1:4]]
+    routes, fdb, neighbors = (json.loads(listing or b"[]") for listing in listings)
+    return [
         [row for row in routes if str(row.get("protocol")) == "84"],
         [row for row in fdb if "dst" in row],
         [row for row in neighbors if "PERMANENT" in row["state"]],
-    )
-    found = [len(rows) for rows in ours]
-    if found != [PEERS + 1, PEERS, PEERS]:
-        sys.exit(f"{found} routes, FDB entries and neighbours are there; {PEERS + 1}, {PEERS} and {PEERS} should be")
-    lines = [sorted(json.dumps(row, sort_keys=True) for row in rows) for rows in ours]
-    print(hashlib.sha256(json.dumps(lines).encode()).hexdigest())
+    ]
 
 
 def digest() -> str:
@@ -200,6 +211,39 @@ def process_per_entry() -> tuple[int, float]:
     return len(lines), seconds / len(lines)
 
 
+def networkd() -> tuple[float, float]:
+    """Seconds of systemd-networkd from its start until all entries are there, and of batches with as many."""
+    clean()
+    few = HERE / "few"
+    few.mkdir(exist_ok=True)
+    for _program, _option, file in BATCHES[1:4]:
+        name = Path(file).name
+        with open(file, encoding="ascii") as batch:
+            (few / name).write_text("".join(itertools.islice(batch, NETWORKD_PEERS)))
+    batches, _memory = timed(
+        BATCHES[0], *((program, option, str(few / Path(file).name)) for program, option, file in BATCHES[1:4])
+    )
+    clean()
+    directory = Path("/run/systemd/network")
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in ("tke0.netdev", "tke0.network"):
+        shutil.copy(HERE / name, directory / name)
+    try:
+        start = time.monotonic()
+        subprocess.run(["systemctl", "start", NETWORKD[0]], check=True)
+        while [len(rows) for rows in ours()] != [NETWORKD_PEERS] * 3:
+            if time.monotonic() - start > 60:
+                sys.exit("systemd-networkd has not made all entries within 60 s")
+            time.sleep(0.02)
+        seconds = time.monotonic() - start
+    finally:
+        subprocess.run(["systemctl", "stop", *NETWORKD], capture_output=True, check=True)
+        for name in ("tke0.netdev", "tke0.network"):
+            (directory / name).unlink()
+        clean()
+    return seconds, batches
+
+
 def note() -> None:
     """Writes down how the host was, before anything is changed.
 
@@ -219,7 +263,9 @@ def measure() -> None:
     (HERE / "group").write_text(str(os.getpgrp()))
     rounds = [one_round() for _number in range(SETTING["rounds"])]
     timed_entries, per_entry = process_per_entry()
-    print(json.dumps({"rounds": rounds, "timed": timed_entries, "per_entry": per_entry}))
+    by_networkd, by_batches = networkd()
+    others = {"timed": timed_entries, "per_entry": per_entry, "networkd": by_networkd, "few_batches": by_batches}
+    print(json.dumps({"rounds": rounds, **others}))
 
 
 def restore() -> None:

@@ -10,6 +10,10 @@ import subprocess
 
 import pytest
 
+from ansible_collections.tke.overlay.plugins.module_utils._host import files, node
+from breakages import document
+from world import World
+
 CLONE_NEWNET = 0x40000000
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -49,3 +53,15 @@ def run():
     finally:
         _call("setns", home, CLONE_NEWNET)
         os.close(home)
+
+
+@pytest.fixture
+def world(run, tmp_path, monkeypatch):
+    """A host as the module leaves it, with its Pod and a neighbour."""
+    monkeypatch.setattr(files, "ROOT", str(tmp_path))
+    made = World(run)
+    try:
+        node.converge(document(), run, check=False)
+        yield made
+    finally:
+        made.close()

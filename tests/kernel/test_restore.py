@@ -65,7 +65,7 @@ def test_whatever_is_broken_it_mends_alone_and_says_so_in_one_line(run, host, li
     assert not node.converge(document(), run, check=True).changed
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from([line for line in BREAKAGES if "alias" not in line]), min_size=2, max_size=6))
 def test_broken_in_many_ways_it_is_whole_after_one_run(run, host, lines):
     for line in lines:
@@ -256,6 +256,12 @@ def test_only_managers_that_are_there_get_a_drop_in(units, there, absent):
     assert {name for name in there if texts[name]} == there
     assert {name for name in absent if not texts[name]} == absent
     assert all("tke0" in texts[name] for name in there - {restore.NETWORKD_FILE})
+    link = "[Match]\nOriginalName=tke0\n\n[Link]\nMACAddressPolicy=none\n"
+    assert texts[restore.LINK_FILE].endswith(link), "udev is on every host"
+    if restore.NETWORK_MANAGER_FILE in there:
+        ours = "interface-name:tke0;interface-name:tke-br0\n"
+        lines = texts[restore.NETWORK_MANAGER_FILE].splitlines(keepends=True)
+        assert {f"unmanaged-devices+={ours}", f"match-device={ours}", "managed=0\n"} <= set(lines)
 
 
 @pytest.mark.parametrize(

@@ -1,20 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""The nftables table: what of it is noticed when it is changed, and what real packets meet.
-
-Three network namespaces: the host, a Pod on its bridge, and a neighbour in the underlay.
-"""
+"""The nftables table: what of it is noticed when it is changed, and what real packets meet."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import json
-import os
 import re
-import select
 import socket
-import subprocess
 
 import pytest
 
@@ -28,13 +20,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.rules import (
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.tables import compare
 from breakages import OF_RULES, PEERS, broken, document
-
-HOST, NEIGHBOUR, POD = "10.0.1.11", "10.0.1.21", "10.244.0.2"
-PEER = PEERS[1].underlay
-BURST = 1_000
-
-CLONE_NEWNET = 0x40000000
-LIBC = ctypes.CDLL(None, use_errno=True)
+from world import BURST, HOST, NEIGHBOUR, PEER, POD, burst, counted, frame, silent, vxlan
 
 
 @pytest.fixture(autouse=True)
@@ -148,114 +134,18 @@ class TestComparison:
     def test_the_tunnels_port_is_in_no_range_of_source_ports(self, port, ports):
         assert re.findall(r"masquerade to :(\S+)", rules_text(spec(port=port))) == [ports]
 
+    @pytest.mark.parametrize(("family", "here"), [(socket.AF_INET, HOST), (socket.AF_INET6, "::1")])
+    def test_a_node_without_peers_hears_nobody_on_the_port(self, run, family, here):
+        RulesTable(spec(peers=[])).replace(run)
+        with socket.socket(family, socket.SOCK_DGRAM) as receiver, socket.socket(family, socket.SOCK_DGRAM) as sender:
+            receiver.bind((here, 8472))
+            burst(sender, (here, 8472))
+            assert silent(receiver)
+        assert counted(run)["not_a_peer"] == BURST
+
     def test_check_mode_loads_nothing(self, run):
         node.converge(document(), run, check=True)
         assert run(["nft", "list", "tables"])[1] == ""
-
-
-def counted(run):
-    """Counter -> packets."""
-    _code, out, _errors = run(["nft", "-j", "list", "counters", "table", "inet", "tke_overlay"])
-    rows = [row["counter"] for row in json.loads(out)["nftables"] if "counter" in row]
-    return {row["name"]: row["packets"] for row in rows}
-
-
-class World:
-    """The host with its Pod and its neighbour. Sockets are made inside a namespace and used from without."""
-
-    def __init__(self, run):
-        self.run = run
-        self.processes = {name: subprocess.Popen(["unshare", "-n", "sleep", "600"]) for name in ("pod", "neighbour")}
-        self.home = os.open("/proc/self/ns/net", os.O_RDONLY)
-        own = os.stat("/proc/self/ns/net").st_ino
-        for process in self.processes.values():
-            while os.stat(f"/proc/{process.pid}/ns/net").st_ino == own or b"sleep" not in self._command(process):
-                pass
-        pod, neighbour = (process.pid for process in self.processes.values())
-        for line in (
-            f"link set far netns {neighbour} name eth0",
-            "link add tke-br0 type bridge",
-            "address add 10.244.0.1/24 dev tke-br0",
-            "link set tke-br0 up",
-            f"link add pod0 type veth peer name eth0 netns {pod}",
-            "link set pod0 master tke-br0 up",
-            f"route add default via {NEIGHBOUR}",
-        ):
-            code, _out, errors = run(["ip", *line.split()])
-            assert code == 0, (line, errors)
-        self.ip(
-            "pod",
-            "link set lo up",
-            "link set eth0 up",
-            f"address add {POD}/24 dev eth0",
-            "route add default via 10.244.0.1",
-        )
-        self.ip(
-            "neighbour",
-            "link set lo up",
-            "link set eth0 up",
-            f"address add {NEIGHBOUR}/24 dev eth0",
-            f"address add {PEER}/24 dev eth0",
-            f"route add 10.244.0.0/16 via {HOST}",
-        )
-
-    @staticmethod
-    def _command(process):
-        with open(f"/proc/{process.pid}/cmdline", "rb") as stream:
-            return stream.read()
-
-    def ip(self, where, *lines):
-        for line in lines:
-            done = self.run(["nsenter", "-t", str(self.processes[where].pid), "-n", "ip", *line.split()])
-            assert done[0] == 0, (line, done)
-
-    @contextlib.contextmanager
-    def inside(self, where):
-        """This thread in the namespace of another."""
-        if where == "host":
-            yield
-            return
-        with open(f"/proc/{self.processes[where].pid}/ns/net", "rb") as there:
-            assert LIBC.setns(there.fileno(), CLONE_NEWNET) == 0
-            try:
-                yield
-            finally:
-                assert LIBC.setns(self.home, CLONE_NEWNET) == 0
-
-    def socket(self, where, address, port=0, kind=socket.SOCK_DGRAM):
-        with self.inside(where):
-            made = socket.socket(socket.AF_INET, kind)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.settimeout(5)
-        with self.inside(where):
-            made.bind((address, port))
-        return made
-
-    def close(self):
-        for process in self.processes.values():
-            process.kill()
-            process.wait()
-        os.close(self.home)
-
-
-@pytest.fixture
-def world(run):
-    made = World(run)
-    try:
-        node.converge(document(), run, check=False)
-        yield made
-    finally:
-        made.close()
-
-
-def silent(receiver):
-    """Nothing has come; what is sent before on the same machine has been taken by then, as no queue is in between."""
-    return not select.select([receiver], [], [], 0.05)[0]
-
-
-def burst(sender, target, payload=b"x"):
-    for _number in range(BURST):
-        sender.sendto(payload, target)
 
 
 class TestPodsAndTheRest:
@@ -342,22 +232,6 @@ class TestPodsAndTheRest:
                 assert pod.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG) <= 1260
 
 
-def vxlan(vni, inner):
-    return b"\x08\0\0\0" + (vni << 8).to_bytes(4, "big") + inner
-
-
-def frame(source, target):
-    """An inner packet to our VTEP's MAC: UDP to port 53 of a Pod."""
-    macs = bytes.fromhex((vtep_mac(PEERS[0].segment) + vtep_mac(PEERS[1].segment)).replace(":", ""))
-    udp = (1000).to_bytes(2, "big") + (53).to_bytes(2, "big") + (12).to_bytes(2, "big") + b"\0\0" + b"evil"
-    head = b"\x45\0" + (20 + len(udp)).to_bytes(2, "big") + b"\0\0\0\0\x40\x11"
-    ends = socket.inet_aton(source) + socket.inet_aton(target)
-    words = head + b"\0\0" + ends
-    total = sum(int.from_bytes(words[i : i + 2], "big") for i in range(0, 20, 2))
-    checksum = ~(total + (total >> 16)) & 0xFFFF
-    return macs + b"\x08\0" + head + checksum.to_bytes(2, "big") + ends + udp
-
-
 class TestAttacks:
     """From a neighbour in the same underlay: nothing is delivered, and the counters show every packet."""
 
@@ -427,86 +301,6 @@ def test_the_tunnels_packets_make_no_conntrack_entries(world):
         assert far_end.recv(200), "the answer (port unreachable), by the tunnel"
     # The inner flow has one; without notrack each outer one would.
     assert entries() - before <= 1
-
-
-THEIRS = {
-    "kube-proxy, nftables mode": """
-table ip kube-proxy {
-  map service-ips { type inet_proto . ipv4_addr . inet_service : verdict; }
-  chain mark-for-masquerade { meta mark set meta mark | 0x4000; }
-  chain masquerading { meta mark & 0x4000 == 0 return; meta mark set meta mark ^ 0x4000; masquerade fully-random; }
-  chain services { meta l4proto . ip daddr . th dport vmap @service-ips; }
-  chain nat-prerouting { type nat hook prerouting priority dstnat; policy accept; jump services; }
-  chain nat-postrouting { type nat hook postrouting priority srcnat; policy accept; jump masquerading; }
-}""",
-    "kube-proxy, iptables mode (iptables-nft)": """
-table ip nat {
-  chain KUBE-MARK-MASQ { meta mark set meta mark | 0x4000; }
-  chain KUBE-POSTROUTING { meta mark & 0x4000 == 0 return; meta mark set meta mark ^ 0x4000; masquerade fully-random; }
-  chain KUBE-SERVICES { ip daddr 10.244.255.10 tcp dport 443 counter jump KUBE-MARK-MASQ; }
-  chain PREROUTING { type nat hook prerouting priority dstnat; policy accept; counter jump KUBE-SERVICES; }
-  chain POSTROUTING { type nat hook postrouting priority srcnat; policy accept; counter jump KUBE-POSTROUTING; }
-}
-table ip filter {
-  chain KUBE-FORWARD { ct state invalid counter drop; meta mark & 0x4000 == 0x4000 counter accept; }
-  chain FORWARD { type filter hook forward priority filter; policy accept; counter jump KUBE-FORWARD; }
-}""",
-    "Docker": """
-table ip nat {
-  chain DOCKER { iifname "docker0" counter return; }
-  chain PREROUTING { type nat hook prerouting priority dstnat; fib daddr type local counter jump DOCKER; }
-  chain POSTROUTING {
-    type nat hook postrouting priority srcnat; policy accept;
-    oifname != "docker0" ip saddr 172.17.0.0/16 counter masquerade
-  }
-}
-table ip filter {
-  chain DOCKER-USER { counter return; }
-  chain FORWARD {
-    type filter hook forward priority filter; policy accept;
-    counter jump DOCKER-USER
-    oifname "docker0" ct state established,related counter accept
-    iifname "docker0" oifname != "docker0" counter accept
-  }
-}""",
-    "firewalld": """
-table inet firewalld {
-  chain filter_INPUT {
-    type filter hook input priority filter + 10; policy accept;
-    ct state { established, related } accept
-    iifname "lo" accept
-    udp dport { 53, 8472 } accept
-    reject with icmpx admin-prohibited
-  }
-  chain filter_FORWARD {
-    type filter hook forward priority filter + 10; policy accept;
-    ct state { established, related } accept
-    iifname { "tke0", "tke-br0" } accept
-    reject with icmpx admin-prohibited
-  }
-}""",
-}
-
-
-@pytest.mark.parametrize("order", ["before", "after"])
-@pytest.mark.parametrize("theirs", THEIRS)
-def test_the_rules_of_others_stay_as_they_are_and_ours_do_their_work_beside_them(world, theirs, order):
-    def listing():
-        _code, out, _errors = world.run(["nft", "-s", "list", "ruleset"])
-        return [text for text in re.split(r"^(?=table )", out, flags=re.MULTILINE) if "tke_overlay" not in text]
-
-    if order == "before":
-        world.run(["nft", "delete", "table", "inet", "tke_overlay"])
-    code, _out, errors = world.run(["nft", "-f", "-"], THEIRS[theirs])
-    assert code == 0, errors
-    before = listing()
-    assert before
-    node.converge(document(), world.run, check=False)
-    node.converge(document(PEERS[:3]), world.run, check=False)
-    assert listing() == before
-    assert not node.converge(document(PEERS[:3]), world.run, check=False).changed
-    TestPodsAndTheRest().test_a_pod_leaves_the_cluster_as_its_host(world)
-    TestAttacks().test_a_tunnel_packet_from_somebody_who_is_no_peer_goes_nowhere(world)
 
 
 def test_every_rule_that_drops_is_counted_by_name():

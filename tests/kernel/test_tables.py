@@ -15,14 +15,22 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.bulk import (
     neighbor_jobs,
     route_jobs,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.link import LinkSpec, converge_link, remove_link
+from ansible_collections.tke.overlay.plugins.module_utils._host.link import (
+    VARIABLES,
+    LinkSpec,
+    converge_link,
+    remove_link,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._host.neighbor import NeighborTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.tables import (
     KernelError,
+    Present,
     apply,
     compare,
     read_json,
     run_batch,
 )
+from ansible_collections.tke.overlay.plugins.modules import vxlan
 
 LINK = LinkSpec("tke0", 1, 8472, "10.0.1.11", mac="0a:58:0a:f4:00:00", mtu=1400, addresses=["10.244.0.0/32"])
 
@@ -367,6 +375,29 @@ def test_an_unasked_attribute_is_no_difference(run):
     assert not converge_link(LinkSpec("tke0", 1, 8472, "10.0.1.11"), run, check=False)
 
 
+def test_errors_about_a_link_are_in_the_words_of_the_caller(run):
+    """The module vxlan has options of its own; its user may never have heard of an inventory variable of ours."""
+    for line in ("link set eth0 mtu 1400", "link add tke0 type bridge", "link add other type vxlan id 1 dstport 8472"):
+        run(["ip", *line.split()])
+    problems = []
+    for words in (vxlan.WORDS, VARIABLES):
+        with pytest.raises(Refusal) as caught:
+            converge_link(LINK, run, True, words)
+        problems.append(caught.value.problems)
+    with pytest.raises(Refusal) as caught:
+        converge_link(LINK._replace(local="10.0.1.99"), run, True, vxlan.WORDS)
+    options, variables = problems
+    assert [text for text in [*options, *caught.value.problems] if "overlay_" in text] == []
+    for option, variable, text in (
+        ("(name)", "(overlay_device)", "device tke0 {} is there already"),
+        ("set mtu to 1350 or less", "set overlay_underlay_mtu of this host to 1400", "needs 1450: {}"),
+        ("(vni, port)", "(overlay_vni, overlay_port)", "VNI 1 on port 8472 {} belongs to"),
+    ):
+        assert any(text.format(option) in problem for problem in options)
+        assert any(text.format(variable) in problem for problem in variables)
+    assert any("10.0.1.99 (local) is on no link" in problem for problem in caught.value.problems)
+
+
 def test_a_malformed_link_names_all_that_is_wrong(run):
     spec = LinkSpec("much-too-long-name", 0, 70000, "host", mac="0A:58", mtu=1, addresses=["10.0.0.1"])
     with pytest.raises(Refusal) as caught:
@@ -411,7 +442,8 @@ def test_shortage_that_ip_does_not_give_a_line_for_is_retried_too(monkeypatch):
     assert calls[-1][1] == ["two", "three"]
 
 
-def test_shortage_is_retried_from_the_line_that_met_it(monkeypatch):
+@pytest.mark.parametrize("words", ["No buffer space available", "Device or resource busy"])
+def test_shortage_is_retried_from_the_line_that_met_it(monkeypatch, words):
     """The kernel cannot be made to run short on demand, so a stand-in for the program says it did."""
     calls, pauses = [], []
     monkeypatch.setattr("time.sleep", pauses.append)
@@ -419,19 +451,87 @@ def test_shortage_is_retried_from_the_line_that_met_it(monkeypatch):
     def short_once(command, text):
         calls.append(text.splitlines())
         if len(calls) == 1:
-            return 1, "", "RTNETLINK answers: No buffer space available\nCommand failed -:2\n"
+            return 1, "", f"RTNETLINK answers: {words}\nCommand failed -:2\n"
         return 0, "", ""
 
     run_batch(["ip"], ["one", "two", "three"], short_once)
     assert calls == [["one", "two", "three"], ["two", "three"]]
-    assert len(pauses) == 1
+    assert pauses == [0.05]
 
 
-def test_endless_shortage_fails_in_the_kernels_words(monkeypatch):
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
+@pytest.mark.parametrize("words", ["File exists", "Invalid argument", "Operation not permitted"])
+def test_whatever_else_the_kernel_says_is_not_retried(monkeypatch, words):
+    monkeypatch.setattr("time.sleep", pytest.fail)
+    calls = []
+
+    def refused(command, text):
+        calls.append(text)
+        return 2, "", f"RTNETLINK answers: {words}\nCommand failed -:1\n"
+
+    with pytest.raises(KernelError, match=rf"{words} \(at: ip one\)"):
+        run_batch(["ip"], ["one", "two"], refused)
+    assert calls == ["one\ntwo\n"]
+
+
+def test_endless_shortage_fails_in_the_kernels_words_after_four_pauses(monkeypatch):
+    pauses = []
+    monkeypatch.setattr("time.sleep", pauses.append)
     with pytest.raises(KernelError, match=r"Device or resource busy \(at: ip one\)"):
         run_batch(
             ["ip"],
             ["one"],
             lambda command, text: (2, "", "RTNETLINK answers: Device or resource busy\nCommand failed -:1"),
         )
+    assert pauses == [0.05, 0.2, 0.8, 2.0]
+
+
+def test_the_diff_of_a_table_shows_each_entry_that_goes_and_each_that_comes():
+    """And nothing else: what is foreign stays, so it is in the result and in no diff."""
+    present = {
+        "a": Present("same", ours=True),
+        "c": Present("old", ours=True),
+        "d": Present("gone", ours=True),
+        "e": Present("theirs", ours=False),
+    }
+    delta = compare(NeighborTable("tke0"), present, {"a": "same", "b": "new", "c": "newer"})
+    assert (delta.before(), delta.after()) == ("c old\nd gone\n", "b new\nc newer\n")
+    assert delta.lines() == {
+        "added": ["b new"],
+        "changed": ["c old -> newer"],
+        "removed": ["d gone"],
+        "foreign": ["e theirs"],
+    }
+    kept = compare(NeighborTable("tke0"), present, {"a": "same", "c": "old"}, purge=False)
+    assert (bool(kept), kept.before(), kept.foreign) == (False, "", {"e": "theirs"})
+
+
+def test_a_new_link_has_no_link_local_address(tke0):
+    """Its multicast would find no FDB entry and only be counted as dropped. The default is switched on for this."""
+    with open("/proc/sys/net/ipv6/conf/default/addr_gen_mode", "w", encoding="ascii") as stream:
+        stream.write("0")
+    converge_link(LINK._replace(vni=2), tke0, check=False)
+    (row,) = read_json(["ip", "-json", "-details", "address", "show", "dev", "tke0"], tke0)
+    assert [address["local"] for address in row["addr_info"]] == ["10.244.0.0"]
+
+
+def test_a_surplus_address_that_is_gone_by_itself_is_no_error(tke0):
+    """As when systemd-networkd, told to let go of the device, takes away what it had put there."""
+    tke0(["ip", "address", "add", "192.0.2.9/32", "dev", "tke0"])
+
+    def vanished(command, text=None):
+        if "del" in command:
+            tke0(["ip", "address", "del", "192.0.2.9/32", "dev", "tke0"])
+        return tke0(command, text)
+
+    assert converge_link(LINK, vanished, check=False).before == {"addresses": "10.244.0.0/32 192.0.2.9/32"}
+    assert not converge_link(LINK, tke0, check=False)
+
+
+def test_a_surplus_address_that_stays_is_told(tke0):
+    tke0(["ip", "address", "add", "192.0.2.9/32", "dev", "tke0"])
+
+    def stays(command, text=None):
+        return (2, "", "no") if "del" in command else tke0(command, text)
+
+    with pytest.raises(KernelError, match=r"still is \{'addresses': '10\.244\.0\.0/32 192\.0\.2\.9/32'\}"):
+        converge_link(LINK, stays, check=False)

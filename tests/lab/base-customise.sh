@@ -11,6 +11,11 @@ root=$1
 chroot "$root" systemctl --quiet disable \
     nginx.service haproxy.service keepalived.service etcd.service nftables.service
 
+# These are neighbours of the product, which a test starts to see that both keep working.
+chroot "$root" systemctl --quiet disable \
+    docker.service docker.socket containerd.service firewalld.service \
+    NetworkManager.service NetworkManager-dispatcher.service NetworkManager-wait-online.service
+
 # Nobody logs in at a console, nothing is cleaned up in the background: 60 hosts share 2 cores.
 chroot "$root" systemctl --quiet mask \
     console-getty.service getty@.service systemd-logind.service systemd-modules-load.service \

@@ -42,6 +42,7 @@ def test_the_inventory_of_the_checkout() -> None:
         "clb1": "10.0.2.11",
         "clb2": "10.0.2.12",
         "api1": "10.0.1.21",
+        "api2": "10.0.1.22",
     }
     assert {name: host.network.mtu for name, host in made.hosts.items() if host.network.name == "idc"} == {
         "idc1": 1450,
@@ -55,7 +56,38 @@ def test_a_second_inventory_adds_a_host(tmp_path: Path) -> None:
     more.write_text("all: {children: {idc: {hosts: {idc3: {ansible_host: 192.168.1.13}}}}}\n")
     made = inventory.read([inventory.DEFAULT, more])
     assert made.host("idc3").network.name == "idc"
-    assert len(made.hosts) == 8
+    assert len(made.hosts) == 9
+
+
+def test_a_network_with_a_subnet6_gives_its_hosts_an_ipv6_address_of_the_same_number() -> None:
+    made = inventory.read([inventory.DEFAULT])
+    assert [str(address) for address in made.host("cloud1").addresses] == ["10.0.1.11", "fd00:10:0:1::11"]
+    assert [str(address) for address in made.host("idc2").addresses] == ["192.168.1.12", "fd00:192:168:1::12"]
+    assert [str(address) for address in made.host("clb1").addresses] == ["10.0.2.11"]
+    assert [str(gateway) for gateway in made.networks["vpc"].gateways] == ["10.0.1.1", "fd00:10:0:1::1"]
+    assert made.networks["vpc"].interface(made.host("cloud1").addresses[1]) == "fd00:10:0:1::11/64"
+
+
+def test_what_is_wrong_with_a_subnet6_is_named() -> None:
+    networks = {
+        "a": {"subnet": "10.0.1.0/24", "subnet6": "fd00::/64", "mtu": 1500},
+        "b": {"subnet": "10.0.2.0/24", "subnet6": "fd00::/48", "mtu": 1500},
+        "c": {"subnet": "10.0.3.0/24", "subnet6": "10.0.4.0/24", "mtu": 1500},
+        "d": {"subnet": "10.0.5.0/24", "subnet6": "fd01::/112", "mtu": 1500},
+    }
+    with pytest.raises(system.LabError) as caught:
+        model.build(document(networks=networks))
+    said = str(caught.value)
+    assert "networks a (fd00::/64) and b (fd00::/48) overlap" in said
+    assert "network c: subnet6 is an IPv6 network" in said
+    assert "network d: subnet6 fd01::/112 goes beside an IPv4 subnet, and is a /64 or wider" in said
+
+
+def test_the_router_keeps_its_mac_however_hosts_come_and_go() -> None:
+    one, two = (network.mac for network in list(model.build(document()).networks.values())[:2])
+    assert one != two
+    assert {one, two} == {net.mac for net in list(model.build(document()).networks.values())[:2]}
+    assert int(one[:2], 16) & 3 == 2  # locally administered, unicast
 
 
 def test_hosts_without_an_address_are_none_of_the_lab() -> None:

@@ -30,7 +30,7 @@ STATE = Path(f"/var/lib/tke-overlay-lab-{NAME}")
 RUN = Path(f"/run/tke-overlay-lab-{NAME}")
 COMMAND = [sys.executable, str(LAB_DIR / "lab")]
 ENV = {**os.environ, "TKE_LAB": NAME, "PYTHONPATH": str(LAB_DIR)}
-HOSTS = ["api1", "clb1", "clb2", "cloud1", "cloud2", "idc1", "idc2"]
+HOSTS = ["api1", "api2", "clb1", "clb2", "cloud1", "cloud2", "idc1", "idc2"]
 
 
 def try_lab(*words: str, text: str = "") -> subprocess.CompletedProcess[str]:

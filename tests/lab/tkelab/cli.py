@@ -50,6 +50,11 @@ Powers hosts off, gives each a new network namespace (as after a real reboot not
 kernel's state is left, only files) and boots them, all at once. Without a name: every host.
 """
 
+_POWEROFF = """\
+Switches hosts off, at once: nothing is shut down, and their links are gone in the same instant.
+`lab reboot`, or `lab up`, boots them again.
+"""
+
 _CUT = """\
 Partitions hosts from everybody, silently: their links stay up, no packet passes. It lasts over a
 reboot of the host, until `lab heal`.
@@ -104,6 +109,8 @@ def _parser() -> argparse.ArgumentParser:
     execute.add_argument("command", metavar="CMD", nargs=argparse.REMAINDER)
     reboot = verb("reboot", _reboot, "reboot hosts", _REBOOT)
     reboot.add_argument("hosts", metavar="HOST", nargs="*")
+    poweroff = verb("poweroff", _poweroff, "switch hosts off, as a loss of power would", _POWEROFF)
+    poweroff.add_argument("hosts", metavar="HOST", nargs="+")
     cut = verb("cut", _cut, "partition hosts", _CUT)
     cut.add_argument("hosts", metavar="HOST", nargs="+")
     heal = verb("heal", _heal, "end a partition", "Ends what `lab cut` began.")
@@ -121,6 +128,10 @@ def _down(options: argparse.Namespace) -> None:
 
 def _reboot(options: argparse.Namespace) -> None:
     lab.reboot(options.hosts, Progress())
+
+
+def _poweroff(options: argparse.Namespace) -> None:
+    lab.poweroff(options.hosts, Progress())
 
 
 def _cut(options: argparse.Namespace) -> None:

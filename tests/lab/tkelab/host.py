@@ -97,7 +97,7 @@ def fault(host: Host, ports: dict[str, dict[str, Any]]) -> str | None:
 
 def origin(host: Host, tree: Path) -> dict[str, str]:
     """What a host's files depend on: if that changes, it is another host."""
-    return {"base": tree.name, "address": str(host.address)}
+    return {"base": tree.name, "address": " ".join(map(str, host.addresses))}
 
 
 def recorded(name: str) -> dict[str, str]:

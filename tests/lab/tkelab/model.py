@@ -34,11 +34,18 @@ def port_name(host: str) -> str:
     return f"p-{hashlib.sha256(host.encode()).hexdigest()[:12]}"
 
 
+def mac_of(text: str) -> str:
+    """A locally administered unicast address that follows from a text."""
+    digest = hashlib.sha256(text.encode()).digest()
+    return ":".join(f"{byte:02x}" for byte in (0x02, *digest[:5]))
+
+
 @dataclass(frozen=True)
 class Network:
     name: str
     subnet: IPNetwork
     mtu: int
+    subnet6: ipaddress.IPv6Network | None = None  # where hosts have an IPv6 address beside
 
     @property
     def bridge(self) -> str:
@@ -48,8 +55,29 @@ class Network:
     def gateway(self) -> IPAddress:
         return self.subnet[1]
 
+    @property
+    def mac(self) -> str:
+        return mac_of(self.bridge)
+
+    @property
+    def subnets(self) -> list[IPNetwork]:
+        return [self.subnet, *([self.subnet6] if self.subnet6 else [])]
+
+    @property
+    def gateways(self) -> list[IPAddress]:
+        """The router's addresses here, one of each IP version."""
+        return self.beside(self.gateway)
+
+    def beside(self, address: IPAddress) -> list[IPAddress]:
+        """An address, and its IPv6 twin: 10.0.1.11 of 10.0.1.0/24 is ::11 of subnet6, so that people can read it."""
+        if self.subnet6 is None:
+            return [address]
+        number = int(address) - int(self.subnet.network_address)
+        return [address, self.subnet6[int(str(number), 16)]]
+
     def interface(self, address: IPAddress) -> str:
-        return f"{address}/{self.subnet.prefixlen}"
+        subnet = next(subnet for subnet in self.subnets if address in subnet)
+        return f"{address}/{subnet.prefixlen}"
 
 
 @dataclass(frozen=True)
@@ -65,14 +93,18 @@ class Host:
         return netns_name(self.name)
 
     @property
+    def addresses(self) -> list[IPAddress]:
+        """Its own, and the IPv6 one beside it."""
+        return self.network.beside(self.address)
+
+    @property
     def port(self) -> str:
         return port_name(self.name)
 
     @property
     def mac(self) -> str:
         """Always the same, as that of a network card: neighbours remember it over a reboot."""
-        digest = hashlib.sha256(f"{self.name} {self.address}".encode()).digest()
-        return ":".join(f"{byte:02x}" for byte in (0x02, *digest[:5]))
+        return mac_of(f"{self.name} {self.address}")
 
 
 @dataclass(frozen=True)
@@ -102,7 +134,7 @@ class Lab:
 def build(document: dict[str, Any]) -> Lab:
     """The lab that a document describes, or one error with everything that is wrong with it.
 
-    The document has `networks` (name -> subnet, mtu), `hosts` (name -> address), `controller`
+    The document has `networks` (name -> subnet, mtu, perhaps subnet6), `hosts` (name -> address), `controller`
     (an address) and `policy` (a list of from, to, and tcp or udp).
     """
     faults: list[str] = []
@@ -122,19 +154,36 @@ def _networks(entries: dict[str, Any], faults: list[str]) -> dict[str, Network]:
     networks: dict[str, Network] = {}
     for name, entry in entries.items():
         try:
-            network = Network(name, ipaddress.ip_network(entry["subnet"]), int(entry["mtu"]))
+            network = Network(
+                name, ipaddress.ip_network(entry["subnet"]), int(entry["mtu"]), _subnet6(name, entry, faults)
+            )
         except (KeyError, TypeError, ValueError) as error:
             faults.append(f"network {name}: needs a subnet and an mtu ({error})")
             continue
         if not NETWORK_NAME.fullmatch(name):
             faults.append(f"network {name}: at most 12 of a-z, 0-9 and '-' make a name")
         faults.extend(
-            f"networks {other.name} ({other.subnet}) and {name} ({network.subnet}) overlap"
+            f"networks {other.name} ({taken}) and {name} ({subnet}) overlap"
             for other in networks.values()
-            if network.subnet.version == other.subnet.version and network.subnet.overlaps(other.subnet)
+            for taken in other.subnets
+            for subnet in network.subnets
+            if subnet.version == taken.version and subnet.overlaps(taken)
         )
         networks[name] = network
     return networks
+
+
+def _subnet6(name: str, entry: dict[str, Any], faults: list[str]) -> ipaddress.IPv6Network | None:
+    text = entry.get("subnet6")
+    try:
+        subnet = ipaddress.IPv6Network(text) if text is not None else None
+    except ValueError as error:
+        faults.append(f"network {name}: subnet6 is an IPv6 network ({error})")
+        return None
+    if subnet and (subnet.prefixlen > 64 or ipaddress.ip_network(entry["subnet"]).version == 6):
+        faults.append(f"network {name}: subnet6 {subnet} goes beside an IPv4 subnet, and is a /64 or wider")
+        return None
+    return subnet
 
 
 def _hosts(entries: dict[str, Any], networks: dict[str, Network], faults: list[str]) -> dict[str, Host]:

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .model import ROUTER, Host, Lab, Network, netns_name, port_name
+from .model import ROUTER, Host, IPAddress, Lab, Network, netns_name, port_name
 from .system import NETNS, PREFIX, RUN, call, inside, mounts_below, write_whole
 
 _APPLIED = RUN / "router.nft"
@@ -112,8 +112,11 @@ def _ensure_bridges(lab: Lab) -> bool:
             ip(ROUTER, "link", "del", name)
     for name, network in wanted.items():
         if name not in right:
-            ip(ROUTER, "link", "add", name, "mtu", str(network.mtu), "type", "bridge")
-            ip(ROUTER, "addr", "add", network.interface(network.gateway), "dev", name)
+            # A bridge without a MAC of its own takes that of a port, and so another one when hosts reboot: its
+            # neighbours, of which IPv6 ones are not told, would send to the old one for a minute.
+            ip(ROUTER, "link", "add", name, "mtu", str(network.mtu), "address", network.mac, "type", "bridge")
+            for gateway in network.gateways:
+                ip(ROUTER, "addr", "add", network.interface(gateway), "dev", name, *_at_once(gateway))
             ip(ROUTER, "link", "set", name, "up")
     return right != set(wanted)
 
@@ -121,9 +124,14 @@ def _ensure_bridges(lab: Lab) -> bool:
 def _is_bridge(link: dict[str, Any] | None, network: Network) -> bool:
     return (
         link is not None
-        and link["mtu"] == network.mtu
-        and str(network.gateway) in [entry["local"] for entry in link["addr_info"]]
+        and (link["mtu"], link["address"]) == (network.mtu, network.mac)
+        and {str(gateway) for gateway in network.gateways} <= {entry["local"] for entry in link["addr_info"]}
     )
+
+
+def _at_once(address: IPAddress) -> list[str]:
+    """No search for duplicates: an IPv6 address could not be used for a second after it was given."""
+    return ["nodad"] if address.version == 6 else []
 
 
 def ruleset(lab: Lab) -> str:
@@ -191,9 +199,11 @@ def link(host: Host) -> None:
         ROUTER, "link", "add", host.port, "mtu", mtu, "type", "veth",
         "peer", "name", "eth0", "mtu", mtu, "address", host.mac, "netns", host.netns,
     )  # fmt: skip
-    ip(host.netns, "addr", "add", host.network.interface(host.address), "dev", "eth0")
+    for address in host.addresses:
+        ip(host.netns, "addr", "add", host.network.interface(address), "dev", "eth0", *_at_once(address))
     ip(host.netns, "link", "set", "eth0", "up")
-    ip(host.netns, "route", "add", "default", "via", str(host.network.gateway))
+    for gateway in host.network.gateways:
+        ip(host.netns, "route", "add", "default", "via", str(gateway))
     ip(ROUTER, "link", "set", host.port, "master", host.network.bridge, "up")
 
 

@@ -11,7 +11,7 @@ import typing as t
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
 from ansible_collections.tke.overlay.plugins.module_utils._cluster import plan as planner
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.departure import Leaving, release
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import Ledger
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import Ledger, parse
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.preflight import SITES, Node
 from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import (
     CLUSTER_OPTIONS,
@@ -56,9 +56,13 @@ class ActionModule(LedgerAction):
     def work(self, given: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         """Reads the inventory, checks it, assigns what is missing, and plans."""
         settings, nodes = settings_of(given), inventory_nodes(given["group"], task_vars)
+        before: dict[str, t.Any] = {}
         released: dict[str, str] = {}
 
         def change(text: str | None, where: str, now: str) -> Ledger:
+            before.clear()  # a store may ask again, with another text
+            released.clear()
+            before.update(parse(text, where, settings.cluster).nodes if text is not None else {})
             if given["release"] is None:
                 return planner.assign(settings, nodes, text, where, now)
             leaving = Leaving(given["release"], task_vars["groups"], given["release_force"])
@@ -75,10 +79,18 @@ class ActionModule(LedgerAction):
             **facts_of(ledger),
             "document": {key: value for key, value in plan.document.items() if key != "node"},
             "forecast": plan.forecast,
+            "fresh": sorted(ledger.nodes.keys() - before),
             "orphans": plan.orphans,
             "released": released,
+            "sites": _names_by_site(nodes),
+            "vips": dict(ledger.vips),
             "warnings": plan.warnings,
         }
+
+
+def _names_by_site(nodes: t.Sequence[Node]) -> dict[str, str]:
+    """The names of each site in one string: see :class:`NodeDocument` for what a list would cost."""
+    return {site: " ".join(node.name for node in nodes if site in (node.sites or ())) for site in SITES}
 
 
 def inventory_nodes(group: str, task_vars: dict[str, t.Any]) -> list[Node]:

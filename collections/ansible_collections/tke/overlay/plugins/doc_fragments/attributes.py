@@ -46,5 +46,5 @@ attributes:
     support: full
     platforms: Linux
 requirements:
-  - iproute2 5.0 or later, and nftables (on the managed host; nothing from pip is needed there)
+  - iproute2 5.0 or later (5.5 where there are multipath routes) and nftables, on the managed host; nothing from pip
 """

@@ -22,6 +22,21 @@ PROGRAMS = {"ip": "iproute2", "bridge": "iproute2", "ss": "iproute2", "nft": "nf
 """Program -> package. All modules ask for all of it: a host that can only do with one of them is no node."""
 
 
+DOCUMENT = {
+    "schema": {"type": "int", "required": True},
+    "cluster": {"type": "str", "required": True},
+    "device": {"type": "str", "required": True},
+    "vni": {"type": "int", "required": True},
+    "port": {"type": "int", "required": True},
+    "mtu": {"type": "int", "required": True},
+    "bridge": {"type": "str", "required": True},
+    "container_cidr": {"type": "list", "elements": "str", "required": True},
+    "service_cidr": {"type": "str", "required": True},
+    "fleet": {"type": "str", "required": True},
+}
+"""The argument ``document`` of the modules that work from the plan; it lacks only ``node``, the host's own name."""
+
+
 def run_module(argument_spec: dict[str, t.Any], work: t.Callable[[AnsibleModule, Run], Result], **rules: t.Any) -> None:
     """The ``main`` of every module: arguments, the work, and its result or one clear error.
 
@@ -38,8 +53,12 @@ def run_module(argument_spec: dict[str, t.Any], work: t.Callable[[AnsibleModule,
 
 def _short(params: t.Mapping[str, t.Any]) -> Result:
     """The arguments as the result shows them. Whole, 5,000 hosts would each send back the 190 KB of the fleet."""
-    document = params.get("document")
-    return {**params, "document": {**document, "fleet": "(left out)"}} if document else {**params}
+    short = {**params}
+    if params.get("document"):
+        short["document"] = {**params["document"], "fleet": "(left out)"}
+    if params.get("sites"):
+        short["sites"] = dict.fromkeys(params["sites"], "(left out)")
+    return short
 
 
 def run_bulk_module(entry: dict[str, t.Any], jobs: t.Callable[[str, t.Sequence[Entry]], list[Job]]) -> None:

@@ -17,6 +17,7 @@ description:
     it back at boot, and when something of it is lost.
   - Reads the kernel's tables, compares, applies one batch for each, and reads back.
   - Nothing that is not ours is touched. What is in the way and not ours is an error, before anything has changed.
+  - Warns where another firewall of the host forwards nothing for Pods, and says what opens it.
   - Facts of other hosts are not needed, so O(name) can be alone in a run, and a dead peer stops nobody.
 author:
   - tke.overlay contributors (@tke-overlay)
@@ -134,6 +135,7 @@ changes:
   description:
     - What was added, changed and removed in each table, an entry a line, in the words of iproute2.
     - Entries on our device that belong to somebody else are listed as C(foreign); they are left alone.
+    - Of a list that is longer than 50 entries the rest is left out, and its last entry says how many.
     - With O(state=absent), what was removed of each kind.
   returned: success
   type: dict
@@ -151,6 +153,11 @@ unfinished:
   returned: with O(state=present)
   type: bool
   sample: false
+counts:
+  description: How much was added, changed and removed of each kind; what is not named was as it should be.
+  returned: success
+  type: dict
+  sample: {link: 1, route: 4, fdb: 3, neighbor: 3, rules: 36, files: 14, sysctls: 2, units: 2}
 recreated:
   description: Why the device had to be made anew. Its table entries were put back in the same call.
   returned: when the link was there and was made anew
@@ -158,26 +165,20 @@ recreated:
   sample: port 4789 -> 8472 cannot be changed on a living device
 """
 
+import typing as t
+
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.tke.overlay.plugins.module_utils._host.forward import closed_ways
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import INTERVAL, converge
 from ansible_collections.tke.overlay.plugins.module_utils._host.reset import leave
 from ansible_collections.tke.overlay.plugins.module_utils._host.tables import Run
 from ansible_collections.tke.overlay.plugins.module_utils._host.transition import ALL, STEPS
-from ansible_collections.tke.overlay.plugins.module_utils._module import Result, diff_of, run_module
+from ansible_collections.tke.overlay.plugins.module_utils._module import DOCUMENT, Result, diff_of, run_module
 
-DOCUMENT = {
-    "schema": {"type": "int", "required": True},
-    "cluster": {"type": "str", "required": True},
-    "device": {"type": "str", "required": True},
-    "vni": {"type": "int", "required": True},
-    "port": {"type": "int", "required": True},
-    "mtu": {"type": "int", "required": True},
-    "bridge": {"type": "str", "required": True},
-    "container_cidr": {"type": "list", "elements": "str", "required": True},
-    "service_cidr": {"type": "str", "required": True},
-    "fleet": {"type": "str", "required": True},
-}
+MOST_LINES = 50
+"""Of each kind of change in a result; the diff has all."""
+
 ARGUMENTS = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "name": {"type": "str"},
@@ -195,6 +196,8 @@ def present(module: AnsibleModule, run: Run) -> Result:
     outcome = converge(document, run, module.check_mode, module.params["restore_interval"], module.params["step"])
     if not outcome.systemd:
         module.warn("this host does not run systemd, so nothing will put the overlay back after a reboot")
+    for warning in closed_ways(*(document[name] for name in ("device", "port", "bridge", "container_cidr")), run):
+        module.warn(warning)
     changes = {
         "link": {"before": outcome.link.before, "after": outcome.link.after},
         **{name: delta.lines() for name, delta in outcome.tables.items()},
@@ -204,8 +207,9 @@ def present(module: AnsibleModule, run: Run) -> Result:
     }
     result = {
         "changed": outcome.changed,
-        "changes": changes,
+        "changes": short(changes),
         "unfinished": outcome.unfinished,
+        "counts": counts(changes),
         **diff_of(module, outcome.diffs()),
     }
     return {**result, "recreated": outcome.link.recreated} if outcome.link.recreated else result
@@ -218,7 +222,30 @@ def absent(module: AnsibleModule, run: Run) -> Result:
         module.warn(warning)
     diffs = list(remains.diffs())
     changes = {diff.name: {"removed": diff.before.splitlines()} for diff in diffs}
-    return {"changed": bool(diffs), "changes": changes, **diff_of(module, diffs)}
+    result = {"changed": bool(diffs), "changes": short(changes), "counts": counts(changes)}
+    return {**result, **diff_of(module, diffs)}
+
+
+def counts(changes: Result) -> dict[str, int]:
+    """How much was changed of each kind; what is foreign was not."""
+    numbers = {}
+    for kind, change in changes.items():
+        if kind == "link":
+            numbers[kind] = int(bool(change.get("after") or change.get("removed")))
+        elif isinstance(change, dict):
+            numbers[kind] = sum(len(lines) for word, lines in change.items() if word != "foreign")
+        else:
+            numbers[kind] = len(change)
+    return {kind: number for kind, number in numbers.items() if number}
+
+
+def short(value: t.Any) -> t.Any:
+    """The same with long lists cut: a controller keeps the results of all hosts, and a fresh one has 3 lines a peer."""
+    if isinstance(value, dict):
+        return {key: short(item) for key, item in value.items()}
+    if isinstance(value, list) and len(value) > MOST_LINES:
+        return [*value[:MOST_LINES], f"and {len(value) - MOST_LINES} more"]
+    return value
 
 
 def main() -> None:

@@ -142,6 +142,22 @@ released:
   returned: success
   type: dict
   sample: {idc7: 10.244.9.0/24}
+fresh:
+  description: Nodes that had no segment before. In check mode they have none yet.
+  returned: success
+  type: list
+  elements: str
+  sample: [idc2]
+sites:
+  description: The nodes of the inventory by site, those of each in one string with blanks between.
+  returned: success
+  type: dict
+  sample: {cloud: cloud1 cloud2, idc: idc1 idc2}
+vips:
+  description: The addresses of the private load balancer, as far as the ledger has them.
+  returned: success
+  type: dict
+  sample: {apiserver: 10.0.2.2, services: 10.0.2.3}
 orphans:
   description: Nodes of the ledger that are not in the inventory. They keep their segments and stay peers.
   returned: success

@@ -46,6 +46,7 @@ saved:
     container_cidr: [10.244.0.0/16]
     service_cidr: 10.244.255.0/24
     mtu: 1400
+    api: 10.0.2.2
     view: 0b1d4a1c7e22
     fleet: ""
 """

@@ -95,7 +95,12 @@ recreated:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.tke.overlay.plugins.module_utils._host.link import LinkSpec, converge_link, remove_link
+from ansible_collections.tke.overlay.plugins.module_utils._host.link import (
+    LinkSpec,
+    Words,
+    converge_link,
+    remove_link,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import Diff, attributes_text
 from ansible_collections.tke.overlay.plugins.module_utils._host.tables import Run
 from ansible_collections.tke.overlay.plugins.module_utils._module import Result, diff_of, run_module
@@ -113,12 +118,16 @@ ARGUMENTS = {
 }
 
 
+WORDS = Words(name="name", vni="vni", port="port", local="local", mtu="set mtu to {overlay} or less")
+"""Errors name the options of this module, not the variables of the inventory."""
+
+
 def work(module: AnsibleModule, run: Run) -> Result:
     """One link, and what was different about it."""
     params = module.params
     if params["state"] == "present":
         spec = LinkSpec(**{name: params[name] for name in LinkSpec._fields})
-        change = converge_link(spec, run, module.check_mode)
+        change = converge_link(spec, run, module.check_mode, WORDS)
     else:
         change = remove_link(params["name"], run, module.check_mode)
     result = {"changed": bool(change), "before": change.before, "after": change.after}

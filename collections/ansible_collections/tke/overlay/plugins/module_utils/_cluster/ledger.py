@@ -68,7 +68,10 @@ class Request(t.NamedTuple):
 
 @dataclasses.dataclass
 class Ledger:
-    """The record itself. Times are given by the caller, so that one history gives one ledger."""
+    """The record itself. Times are given by the caller, so that one history gives one ledger.
+
+    ``vips`` are the addresses of the private load balancer, by their names (:mod:`vips`).
+    """
 
     cluster: str
     pool: Pool
@@ -279,6 +282,7 @@ class Ledger:
         for segment, waiting in sorted(self.pending.items()):
             until = f"dropped by {', '.join(waiting.on)}" if waiting.on else "the cursor has gone round"
             lines.append(f"released {segment} of {waiting.node}, not free until {until}")
+        lines += [f"VIP {name} {address}" for name, address in sorted(self.vips.items())]
         return "".join(f"{line}\n" for line in lines)
 
     def text(self) -> str:

@@ -16,7 +16,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
     overlay_mtu,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster import ledger as ledgers
-from ansible_collections.tke.overlay.plugins.module_utils._cluster import preflight
+from ansible_collections.tke.overlay.plugins.module_utils._cluster import preflight, vips
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.pool import Pool
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.preflight import Node, Settings
 
@@ -59,6 +59,7 @@ def assign(settings: Settings, nodes: t.Sequence[Node], ledger_text: str | None,
     except Refusal as refusal:
         raise Refusal(*problems, *preflight.problems_of_nodes(nodes, settings), *refusal.problems) from None
     problems += preflight.problems_of_nodes(nodes, settings, _orphans(nodes, ledger))
+    problems += vips.problems_of_held(ledger.vips, _claims_of(nodes, ledger), ranges_of(ledger.pool))
     try:
         ledger.assign([_request(node) for node in nodes], now)
     except Refusal as refusal:
@@ -76,6 +77,34 @@ def _orphans(nodes: t.Sequence[Node], ledger: Ledger) -> list[Node]:
         for name, held in sorted(ledger.nodes.items())
         if name not in present
     ]
+
+
+def _claims_of(nodes: t.Sequence[Node], ledger: Ledger) -> list[vips.Claim]:
+    present = [
+        vips.Claim(str(address), f"node {node.name} (overlay_underlay_ip)")
+        for node in nodes
+        for address in [preflight.numeric_address(node.underlay_ip)]
+        if address is not None
+    ]
+    return [*present, *claims_of_ledger(ledger, besides=[node.name for node in nodes])]
+
+
+def claims_of_ledger(ledger: Ledger, besides: t.Container[str]) -> list[vips.Claim]:
+    """The underlay addresses that only the ledger knows: those of nodes that the inventory lacks.
+
+    :param besides: the hosts of the inventory, which speak for themselves.
+    """
+    return [
+        vips.Claim(held.underlay, f"node {name} (in the ledger but not in the inventory)")
+        for name, held in sorted(ledger.nodes.items())
+        if held.underlay and name not in besides
+    ]
+
+
+def ranges_of(pool: Pool) -> list[vips.Claim]:
+    """What no address outside of the overlay may lie in, the narrowest first."""
+    service = vips.Claim(pool.service_cidr, "the Service range, the end of overlay_container_cidr")
+    return [service, *(vips.Claim(cidr, "overlay_container_cidr") for cidr in pool.cidrs)]
 
 
 def plan(settings: Settings, nodes: t.Sequence[Node], ledger: Ledger) -> Plan:

@@ -101,6 +101,11 @@ class Pool:
             before += count
 
     @property
+    def ranges(self) -> list[tuple[int, int]]:
+        """For each CIDR its first address, as a number, and how many segments begin there."""
+        return list(self._ranges)
+
+    @property
     def service_cidr(self) -> str:
         """The last addresses of the first CIDR."""
         first = int(self._networks[0].broadcast_address) + 1 - self.services

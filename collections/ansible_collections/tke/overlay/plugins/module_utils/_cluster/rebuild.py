@@ -29,7 +29,8 @@ WAY_OUT = "bring them to one plan, or leave out the views of those that are behi
 UNKNOWN = (
     "No host knows, so the new ledger does not: which segments were released and still rest or are awaited by a host "
     "that was not reached; whether a segment above the highest one in use was handed out before (the cursor stands "
-    "right behind that one); since when a node has its segment (it says now); and the addresses of the load balancer"
+    "right behind that one); since when a node has its segment (it says now); and the load balancer's VIP for "
+    "services, which is chosen anew"
 )
 
 
@@ -43,6 +44,7 @@ class Account(t.NamedTuple):
     container_cidr: t.Sequence[str]
     service_cidr: str
     mtu: int
+    api: str
     view: str
 
 
@@ -75,6 +77,9 @@ def rebuild(settings: Settings, nodes: t.Sequence[Node], found: Found, now: str)
     for name, peer in known.items():
         ledger.nodes[name] = _assignment(peer, described.get(name), mtu, now)
     ledger.cursor = (max(pool.number(held.segment) for held in ledger.nodes.values()) + 1) % pool.size
+    for own in found.accounts.values():
+        if own.api:
+            ledger.vips["apiserver"] = own.api
     _note_what_only_the_left_out_know(ledger, found, now)
     return ledger
 
@@ -120,6 +125,10 @@ def _problems_of_accounts(settings: Settings, pool: Pool, accounts: t.Mapping[st
 
 
 def _problems_between_accounts(accounts: t.Mapping[str, Account]) -> t.Iterator[str]:
+    servers = {own.api: name for name, own in accounts.items() if own.api}
+    if len(servers) > 1:
+        each = ", ".join(f"{address} for {name}" for address, name in sorted(servers.items()))
+        yield f"the VIP of the API servers is {each}: run tke.overlay.site on the hosts that are behind"
     for what, field in (("segment", "segment"), ("underlay address", "underlay")):
         holders: dict[str, list[str]] = {}
         for name, own in accounts.items():

@@ -1,13 +1,17 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 5: the files and sysctls of a host that are ours."""
+"""Floor 5: the files and sysctls of a host: those that are ours, and files of others of which a part is ours."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import shutil
+import stat
 import tempfile
+import time
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._host.tables import KernelError
@@ -62,6 +66,68 @@ def write_file(path: str, text: str, durable: bool = True) -> None:
             raise
     except OSError as error:
         raise KernelError(f"{path} cannot be written: {error}") from error
+
+
+def read_foreign(path: str) -> str:
+    """A file of somebody else to the last byte; what is not UTF-8 survives :func:`rewrite_foreign`.
+
+    :raises OSError: it cannot be read.
+    """
+    with open(ROOT + path, "rb") as stream:
+        return stream.read().decode("utf-8", "surrogateescape")
+
+
+def rewrite_foreign(path: str, before: str, after: str, backup: bool = False) -> str:
+    """Changes a file of somebody else as a whole or not at all; mode, owner and extended attributes stay.
+
+    A link is followed. What is mounted (as /etc/hosts in a container) cannot be replaced: it is written in place.
+
+    :param before: what was read of it.
+    :returns: the name of the copy, if one was asked for.
+    :raises KernelError: it is otherwise by now, or cannot be written.
+    """
+    real = os.path.realpath(ROOT + path)
+    try:
+        if read_foreign(path) != before:
+            raise KernelError(f"{path} was changed by somebody else just now: run this again")
+        kept = f"{real}.{time.strftime('%Y-%m-%d@%H:%M:%S')}~" if backup else ""
+        content = after.encode("utf-8", "surrogateescape")
+        if kept:
+            _write_like(real, kept, before.encode("utf-8", "surrogateescape"))
+        beside = os.path.join(os.path.dirname(real), f".{os.path.basename(real)}.{os.getpid()}")
+        try:
+            _write_like(real, beside, content)
+            os.rename(beside, real)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.unlink(beside)
+            if error.errno not in (errno.EBUSY, errno.EROFS, errno.EXDEV):
+                raise
+            _write_in_place(real, content)
+    except OSError as error:
+        raise KernelError(f"{path} cannot be changed: {error}") from error
+    return kept[len(ROOT) :]
+
+
+def _write_like(model: str, path: str, content: bytes) -> None:
+    """A new file; nobody may read it who may not read the model, at no time."""
+    status = os.stat(model)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as stream:
+        os.fchown(stream.fileno(), status.st_uid, status.st_gid)
+        shutil.copystat(model, path)
+        os.fchmod(stream.fileno(), stat.S_IMODE(status.st_mode))
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+        os.utime(stream.fileno())
+
+
+def _write_in_place(path: str, content: bytes) -> None:
+    with open(path, "r+b") as stream:
+        stream.write(content)
+        stream.truncate()
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def remove_file(path: str) -> None:

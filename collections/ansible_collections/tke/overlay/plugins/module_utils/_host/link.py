@@ -45,6 +45,22 @@ class LinkSpec(t.NamedTuple):
     addresses: t.Sequence[str] | None = None
 
 
+class Words(t.NamedTuple):
+    """What errors call the settings of a link, so that a user finds them: here the variables of the inventory.
+
+    ``mtu`` says how to make the overlay fit: ``{underlay}`` is the MTU of the link below, ``{overlay}`` what is left.
+    """
+
+    name: str = "overlay_device"
+    vni: str = "overlay_vni"
+    port: str = "overlay_port"
+    local: str = "overlay_underlay_ip"
+    mtu: str = "set overlay_underlay_mtu of this host to {underlay}"
+
+
+VARIABLES = Words()
+
+
 class LinkChange(t.NamedTuple):
     """How a link becomes what it should be.
 
@@ -62,15 +78,16 @@ class LinkChange(t.NamedTuple):
         return bool(self.lines)
 
 
-def converge_link(spec: LinkSpec, run: Run, check: bool) -> LinkChange:
+def converge_link(spec: LinkSpec, run: Run, check: bool, words: Words = VARIABLES) -> LinkChange:
     """Makes the link what it should be; with ``check`` only finds out what that would change.
 
+    :param words: what errors call the settings.
     :raises Refusal: the specification is malformed, or something else has its name, VNI or port.
     :raises KernelError: the kernel refused, or does not hold what it was given.
     """
     refuse_malformed(spec)
     links = read_links(run)
-    refuse_conflicts(spec, links, run)
+    refuse_conflicts(spec, links, run, words)
     change = compare_link(spec, links)
     if change and not check:
         apply_link(change, run)
@@ -157,34 +174,35 @@ def compare_link(spec: LinkSpec, links: t.Sequence[Row]) -> LinkChange:
     return LinkChange(before, after, _changes_in_place(spec, before, row))
 
 
-def refuse_conflicts(spec: LinkSpec, links: t.Sequence[Row], run: Run) -> None:
+def refuse_conflicts(spec: LinkSpec, links: t.Sequence[Row], run: Run, words: Words = VARIABLES) -> None:
     """Makes sure that the name, the VNI and the port are free for the link, or its own.
 
     The kernel would only say "File exists" or "Address already in use".
 
+    :param words: what errors call the settings.
     :raises Refusal: naming the holder of each.
     """
     row = find_link(spec.name, links)
     problems: list[str] = []
     if row is not None:
-        problems.extend(_problems_of_namesake(spec, row))
-    problems.extend(_problems_of_parent(spec, links))
+        problems.extend(_problems_of_namesake(spec, row, words))
+    problems.extend(_problems_of_parent(spec, links, words))
     others = [link for link in links if _kind(link) == "vxlan" and link.get("ifname") not in (spec.name, EAR)]
     for link in others:
         data = link["linkinfo"].get("info_data", {})
         if (data.get("id"), data.get("port")) == (spec.vni, spec.port):
             problems.append(
-                f"VNI {spec.vni} on port {spec.port} (overlay_vni, overlay_port) belongs to the VXLAN link "
+                f"VNI {spec.vni} on port {spec.port} ({words.vni}, {words.port}) belongs to the VXLAN link "
                 f"{link['ifname']}: remove that, or choose another VNI or port"
             )
         elif spec.mac is not None and link.get("address") == spec.mac:
             problems.append(
                 f"the VXLAN link {link['ifname']} has the MAC {spec.mac} that belongs to {spec.name}: if it is the "
-                f"overlay's former device (overlay_device), remove it: ip link del {link['ifname']}"
+                f"overlay's former device ({words.name}), remove it: ip link del {link['ifname']}"
             )
     links_on_port = [link for link in links if _port(link) == spec.port and "UP" in link.get("flags", ())]
     if not links_on_port:
-        problems.extend(_problems_of_port(spec, run))
+        problems.extend(_problems_of_port(spec, run, words))
     if problems:
         raise Refusal(*problems)
 
@@ -192,9 +210,13 @@ def refuse_conflicts(spec: LinkSpec, links: t.Sequence[Row], run: Run) -> None:
 def apply_link(change: LinkChange, run: Run) -> None:
     """Runs the batch of a change.
 
-    :raises KernelError: with the kernel's words and the line they are about.
+    :raises KernelError: with the kernel's words and the line they are about. A surplus address that cannot be removed
+        is left to the caller's read-back: a network manager that has just been told to let go takes its own away.
     """
-    run_batch(IP, change.lines, run)
+    removals = [line for line in change.lines if line.startswith("address del ")]
+    run_batch(IP, [line for line in change.lines if line not in removals], run)
+    for line in removals:
+        run([*IP, *line.split()], None)
 
 
 def _interface(text: str) -> str:
@@ -213,39 +235,41 @@ def _port(row: Row) -> int | None:
     return port if _kind(row) == "vxlan" else None
 
 
-def _problems_of_namesake(spec: LinkSpec, row: Row) -> t.Iterator[str]:
+def _problems_of_namesake(spec: LinkSpec, row: Row, words: Words) -> t.Iterator[str]:
     """A link of our name that is not ours, and could not become so without being made anew."""
     if _kind(row) != "vxlan":
         yield (
-            f"device {spec.name} (overlay_device) is there already, and it is no VXLAN link but "
+            f"device {spec.name} ({words.name}) is there already, and it is no VXLAN link but "
             f"{_kind(row) or row.get('link_type', 'of unknown kind')}: remove it or choose another name"
         )
     elif row.get("ifalias") != ALIAS and compare_link(spec, [row]).recreated:
         found = _found(row)
         yield (
-            f"device {spec.name} (overlay_device) is there already, a VXLAN link of VNI {found['vni']} on port "
+            f"device {spec.name} ({words.name}) is there already, a VXLAN link of VNI {found['vni']} on port "
             f"{found['port']} that this collection did not make: remove it or choose another name"
         )
 
 
-def _problems_of_parent(spec: LinkSpec, links: t.Sequence[Row]) -> t.Iterator[str]:
+def _problems_of_parent(spec: LinkSpec, links: t.Sequence[Row], words: Words) -> t.Iterator[str]:
     owned = {address["local"]: link for link in links for address in link.get("addr_info", [])}
     parent = owned.get(spec.local)
-    needed = (spec.mtu or 0) + OVERHEAD[ipaddress.ip_address(spec.local).version]
+    overhead = OVERHEAD[ipaddress.ip_address(spec.local).version]
+    needed = (spec.mtu or 0) + overhead
     if parent is None:
         others = sorted(address for address in owned if not address.startswith(("127.", "::1", "fe80:")))
         where = "is on no link of this host, which has"
-        yield f"underlay address {spec.local} (overlay_underlay_ip) {where} {', '.join(others)}"
+        yield f"underlay address {spec.local} ({words.local}) {where} {', '.join(others)}"
     elif spec.mtu is not None and parent["mtu"] < needed:
         yield (
             f"link {parent['ifname']} with the underlay address {spec.local} has MTU {parent['mtu']}, and an overlay "
-            f"MTU of {spec.mtu} needs {needed}: set overlay_underlay_mtu of this host to {parent['mtu']}"
+            f"MTU of {spec.mtu} needs {needed}: "
+            f"{words.mtu.format(underlay=parent['mtu'], overlay=parent['mtu'] - overhead)}"
         )
     if spec.dev is not None and find_link(spec.dev, links) is None:
         yield f"there is no link {spec.dev!r} to send from (dev)"
 
 
-def _problems_of_port(spec: LinkSpec, run: Run) -> t.Iterator[str]:
+def _problems_of_port(spec: LinkSpec, run: Run, words: Words) -> t.Iterator[str]:
     """Who else has the UDP port: a program, or a tunnel of the kernel that is no VXLAN link."""
     _code, out, _errors = run(["ss", "-Haunp", f"sport = :{spec.port}"], None)
     for line in out.splitlines():
@@ -256,7 +280,7 @@ def _problems_of_port(spec: LinkSpec, run: Run) -> t.Iterator[str]:
         _mark, _found, users = line.partition("users:")
         holder = users.strip("() \n") if users else "another tunnel of the kernel"
         yield (
-            f"UDP port {spec.port} (overlay_port) is taken by {holder or 'another program'}: "
+            f"UDP port {spec.port} ({words.port}) is taken by {holder or 'another program'}: "
             f"stop that, or choose another port"
         )
         return

@@ -74,6 +74,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.rules import NOT
 from ansible_collections.tke.overlay.plugins.module_utils._host.tables import (
     Delta,
     KernelError,
+    Readable,
     Run,
     Table,
     Wanted,
@@ -115,7 +116,7 @@ class Target(t.NamedTuple):
     files: Texts
     host: Host
 
-    def all_tables(self) -> list[tuple[Table, Wanted]]:
+    def all_tables(self) -> list[tuple[Readable, Wanted]]:
         """The rules, too."""
         return [*self.tables, (self.rules, self.rules.wanted)]
 
@@ -321,8 +322,12 @@ def _compare(target: Target, links: t.Sequence[Row], run: Run) -> Outcome:
 
 
 def _deltas(
-    tables: t.Sequence[tuple[Table, Wanted]], target: Target, links: t.Sequence[Row], run: Run, read_back: bool = False
-) -> list[tuple[Table, Delta]]:
+    tables: t.Sequence[tuple[Readable, Wanted]],
+    target: Target,
+    links: t.Sequence[Row],
+    run: Run,
+    read_back: bool = False,
+) -> list[tuple[Readable, Delta]]:
     """What separates tables from the target. Without its device a table of entries on it is empty."""
     there = find_link(target.link.name, links) is not None
     deltas = []
@@ -357,14 +362,14 @@ def _apply_kernel(target: Target, outcome: Outcome, run: Run) -> None:
     apply([(table, deltas.get(table, outcome.tables[table.name])) for table, _wanted in target.tables], run)
 
 
-def _deltas_after_link(target: Target, outcome: Outcome, run: Run) -> dict[Table, Delta]:
+def _deltas_after_link(target: Target, outcome: Outcome, run: Run) -> dict[Readable, Delta]:
     """What the tables lack now that the link was changed. Of a device made anew that is known without a reading.
 
     Each program that is run in between is time in which the host's Pods have no network.
     """
     if not outcome.link.recreated:
         return dict(_deltas(target.tables, target, read_links(run), run)) if outcome.link.before else {}
-    deltas = {}
+    deltas: dict[Readable, Delta] = {}
     for table, wanted in target.tables:
         if table.of_device:
             deltas[table] = Delta(wanted, {}, {}, {})

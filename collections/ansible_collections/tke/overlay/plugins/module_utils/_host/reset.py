@@ -17,7 +17,7 @@ import contextlib
 import os
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._host import files
+from ansible_collections.tke.overlay.plugins.module_utils._host import endpoint, files
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import read_files, remove_file
 from ansible_collections.tke.overlay.plugins.module_utils._host.link import ALIAS, EAR, Row, find_link, read_links
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import CNI_FILE, Diff
@@ -61,6 +61,7 @@ class Remains(t.NamedTuple):
     links: list[str]
     routes: dict[str, list[str]]  # a batch for each IP version
     rules: bool
+    endpoint: endpoint.Remains
     files: dict[str, str]
     host: Host
     warnings: list[str]
@@ -72,6 +73,7 @@ class Remains(t.NamedTuple):
             ("link", self.links),
             ("route", routes),
             ("rules", ["table inet tke_overlay"] if self.rules else []),
+            ("endpoint", self.endpoint.lines()),
             ("unit", [f"{name} {self.host.units[name]}" for name in our_units(self.host)]),
             ("files", sorted(self.files)),
         ):
@@ -124,6 +126,7 @@ def _read(names: Names, run: Run) -> Remains:
             for version, within in cidrs.items()
         },
         rules=rules_are_there(run),
+        endpoint=endpoint.find_remains(endpoint.HOSTS_FILE, run),
         files=read_files(FILES),
         host=read_host(run),
         warnings=warnings,
@@ -143,6 +146,7 @@ def _remove(remains: Remains, run: Run) -> None:
     run_batch(("ip",), [f"link del {name}" for name in remains.links], run)
     if remains.rules:
         delete_rules(run)
+    endpoint.remove(remains.endpoint, run)
     for path in (*remains.files, RECORD_TEXT, RECORD_LISTING):
         remove_file(path)
     with contextlib.suppress(OSError):  # not there, or somebody else's files are in it

@@ -140,8 +140,10 @@ def drop_ins(device: str, bridge: str, sysctls: Texts, host: Host) -> Texts:
             else ""
         ),
         NETWORK_MANAGER_FILE: (
-            f"{WRITTEN_BY}[device-tke-overlay]\n"
-            f"match-device=interface-name:{device};interface-name:{bridge}\nmanaged=0\n"
+            f"{WRITTEN_BY}# [device] alone would not let go of a device that is there already, and without it\n"
+            "# another file that sets unmanaged-devices anew would undo this one.\n"
+            f"[keyfile]\nunmanaged-devices+=interface-name:{device};interface-name:{bridge}\n\n"
+            f"[device-tke-overlay]\nmatch-device=interface-name:{device};interface-name:{bridge}\nmanaged=0\n"
             if host.units.get(NETWORK_MANAGER)
             else ""
         ),
@@ -541,6 +543,22 @@ put_tables() {
     batch ip "$work/route.put"
 }
 
+# The way to the load balancer, where api_endpoint has made one: a route of ours on a device that is not.
+put_way() {
+    [ -s "$here/endpoint.batch" ] || return
+    read -r line <"$here/endpoint.batch"
+    spec=${line#route replace }
+    subnet=${spec%% *}
+    ip -4 route show table main exact "$subnet" proto 84 2>/dev/null | sed 's/ *$//' >"$work/way"
+    if echo "${spec% proto 84}" | cmp -s - "$work/way"; then return; fi
+    if [ ! -s "$work/way" ] && ip -4 route show table main exact "$subnet" | grep -q -v -F ' metric '; then
+        complain "a route that is not ours stands in the place of: $line"
+        return
+    fi
+    # shellcheck disable=SC2086 # a line is words
+    try ip $line && tell "route $subnet: it was missing"
+}
+
 # --- rules and sysctls ---
 
 # As long as nft lists what it listed right after the load, nothing has changed.
@@ -574,6 +592,7 @@ put_rules
 put_link
 put_sysctls
 put_tables
+put_way
 
 if [ -n "$told" ]; then echo "${notice}tke-overlay: put back: $told"; fi
 exit "$failed"

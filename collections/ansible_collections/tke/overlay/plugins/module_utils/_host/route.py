@@ -98,7 +98,7 @@ class RouteTable:
     def _present(self, row: Row, protocol_is_ours: bool) -> Present:
         spec, here = _spec_of(row), row.get("dev") == self.device
         ours = protocol_is_ours and (here or (row.get("type") == BLACKHOLE and self._has_blackhole(row)))
-        return Present(spec if ours else f"{spec} proto {row.get('protocol')}", ours, here)
+        return Present(spec if ours else f"{spec} proto {row.get('protocol', 'boot')}", ours, here)
 
     def _has_blackhole(self, row: Row) -> bool:
         if self.claimed is None and not self.within:

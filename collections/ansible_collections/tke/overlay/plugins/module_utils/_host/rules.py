@@ -96,14 +96,14 @@ class RulesSpec(t.NamedTuple):
 
 
 class RulesTable:
-    """Our nftables table. To :func:`tables.compare` it is a table as the others; it is replaced as a whole."""
+    """Our nftables table. It is compared as the others are (:class:`tables.Readable`), and replaced as a whole."""
 
     name = "rules"
     of_device = False
-    program = ("nft",)
 
-    def __init__(self, spec: RulesSpec) -> None:
-        self.text = rules_text(spec)
+    def __init__(self, spec: RulesSpec | str) -> None:
+        """Of what the rules follow from, or of their text as it was saved."""
+        self.text = spec if isinstance(spec, str) else rules_text(spec)
         self.wanted = _items(self.text)
 
     def read(self, run: Run) -> dict[str, Present]:
@@ -117,12 +117,6 @@ class RulesTable:
         text = record.get(RECORD_TEXT, "") if record.get(RECORD_LISTING) == listing else listing
         items = self.wanted if text == self.text else _items(text)
         return {key: Present(spec, ours=True) for key, spec in items.items()}
-
-    def put(self, key: str, spec: str) -> str:
-        """Not entry by entry: see :meth:`replace`."""
-        raise NotImplementedError
-
-    drop = put
 
     def _lost(self, found: Wanted) -> list[str]:
         """What no version of nft words in another way: which chains, rules by number, and peers there are."""
@@ -139,7 +133,7 @@ class RulesTable:
         :raises KernelError: nft refused; the old table is as it was.
         """
         lines = self._elements_alone(run) if there else ""
-        code, _out, errors = run(_LOAD, lines or _with_values(self.text, _values(run) if there else {}))
+        code, _out, errors = run(_LOAD, lines or _with_values(self.text, counter_values(run) if there else {}))
         if code != 0:
             raise KernelError(f"nft refused the rules: {errors.strip() or f'exit code {code}'}")
         code, listing, errors = run(_LIST, None)
@@ -194,7 +188,7 @@ def rules_text(spec: RulesSpec) -> str:
     """The table as nft takes it: idempotent, and replacing whatever stands in its place."""
     pods, peers = _by_version(spec.container_cidrs), _by_version({*spec.peers, *spec.also.peers})
     # Without peers nobody may send to the port, whatever the IP version of the underlay will be.
-    peers = peers or {4: []}
+    peers = peers or {4: [], 6: []}
     inside = ", ".join(f'"{name}"' for name in sorted({"lo", *spec.devices, spec.bridge}))
     port, device = _any_of(spec.ports), _any_of([f'"{name}"' for name in spec.devices])
     blocks = [f"\tcounter {name} {{\n\t}}\n" for name in COUNTERS]
@@ -308,8 +302,8 @@ def _items(text: str) -> Wanted:
     return items
 
 
-def _values(run: Run) -> dict[str, str]:
-    """What the counters of the table count now."""
+def counter_values(run: Run) -> dict[str, str]:
+    """What the counters of the table count now, as ``packets 3 bytes 180``."""
     _code, out, _errors = run(("nft", "list", "counters", "table", *TABLE.split()), None)
     return dict(re.findall(r"counter (\w+) \{\s*(packets \d+ bytes \d+)\s*\}", out))
 

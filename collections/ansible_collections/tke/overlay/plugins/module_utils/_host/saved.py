@@ -14,6 +14,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.files import rea
 from ansible_collections.tke.overlay.plugins.module_utils._host.restore import FLEET_FILE, STATE, saved_settings
 
 _SUMMARY = f"{STATE}/summary"
+_ENDPOINT = f"{STATE}/api-endpoint"
 _LINE = re.compile(r"^([^#:\n]+): (.*)$", re.MULTILINE)
 
 
@@ -27,6 +28,7 @@ class Saved(t.TypedDict):
     container_cidr: list[str]
     service_cidr: str
     mtu: int
+    api: str  # the address of the load balancer's VIP for the API servers, if the host knows one
     view: str
     fleet: str
 
@@ -36,8 +38,8 @@ def read_saved() -> Saved | None:
 
     :raises Refusal: there is one, and it is not whole.
     """
-    texts = read_files([_SUMMARY, FLEET_FILE])
-    if not texts:
+    texts = read_files([_SUMMARY, FLEET_FILE, _ENDPOINT])
+    if not {_SUMMARY, FLEET_FILE} & texts.keys():
         return None
     summary, settings = dict(_LINE.findall(texts.get(_SUMMARY, ""))), saved_settings()
     fleet = texts.get(FLEET_FILE, "")
@@ -50,6 +52,7 @@ def read_saved() -> Saved | None:
             container_cidr=settings["cidrs"].split(),
             service_cidr=summary["Service range"],
             mtu=int(settings["mtu"]),
+            api=texts.get(_ENDPOINT, "").strip().rpartition(":")[0].strip("[]"),
             view=hashlib.sha256(fleet.encode()).hexdigest()[:12],
             fleet=fleet,
         )

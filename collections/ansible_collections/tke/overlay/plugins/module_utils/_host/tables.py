@@ -49,18 +49,22 @@ class Present(t.NamedTuple):
     here: bool = True
 
 
-class Table(t.Protocol):
-    """One kernel table, as far as it concerns one device."""
+class Readable(t.Protocol):
+    """One kernel table, as far as it concerns one device: enough to :func:`compare` it."""
 
     name: str
     of_device: bool  # whether its entries go with the device, and it cannot be read without
 
+    def read(self, run: Run) -> dict[str, Present]:
+        """What is there, by key."""
+
+
+class Table(Readable, t.Protocol):
+    """One that is written entry by entry, as :func:`apply` does. (The rules are not: they are replaced as a whole.)"""
+
     @property
     def program(self) -> t.Sequence[str]:
         """The command whose ``-batch`` takes the lines of put and drop."""
-
-    def read(self, run: Run) -> dict[str, Present]:
-        """What is there, by key."""
 
     def put(self, key: str, spec: str) -> str:
         """The batch line that creates or changes an entry; harmless when it is there already."""
@@ -100,7 +104,7 @@ class Delta(t.NamedTuple):
         return "".join(f"{key} {new[key]}\n" for key in sorted(new))
 
 
-def compare(table: Table, present: t.Mapping[str, Present], wanted: Wanted, purge: bool = True) -> Delta:
+def compare(table: Readable, present: t.Mapping[str, Present], wanted: Wanted, purge: bool = True) -> Delta:
     """What to add, change and remove.
 
     :param purge: remove entries that are ours and not wanted.
@@ -204,7 +208,8 @@ def read_json(command: t.Sequence[str], run: Run) -> list[dict[str, t.Any]]:
     try:
         rows = json.loads(out or "[]")
     except ValueError as error:
-        raise KernelError(f"{' '.join(command)} printed no JSON ({error}); iproute2 5.0 or later is needed") from error
+        needed = "iproute2 5.0 or later is needed, and 5.5 where there are multipath routes"
+        raise KernelError(f"{' '.join(command)} printed no JSON ({error}); {needed}") from error
     return [row for row in rows if row]  # iproute2 5.x prints {} for each row that a filter left out
 
 

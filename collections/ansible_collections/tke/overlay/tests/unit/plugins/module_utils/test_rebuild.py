@@ -38,6 +38,7 @@ def told(nodes=NODES, settings=SETTINGS):
             container_cidr=document["container_cidr"],
             service_cidr=document["service_cidr"],
             mtu=document["mtu"],
+            api="10.0.2.2",
             view="one",
         )
         for peer in parse_fleet(document["fleet"]).values()
@@ -143,6 +144,13 @@ def test_two_silent_nodes_with_one_segment_are_named():
     one = found._replace(accounts={name: own for name, own in found.accounts.items() if name != "idc2"})
     problems = refusal(behind(one, "idc1", found.fleets["one"].replace("idc2 ", "idc9 ")))
     assert any("belongs to idc2 and to idc9" in problem for problem in problems)
+
+
+def test_the_vip_of_the_api_servers_is_what_all_know():
+    _lost, found = told()
+    assert rebuild(SETTINGS, NODES, changed(found, "idc1", api=""), NOW).vips == {"apiserver": "10.0.2.2"}
+    (problem,) = refusal(changed(found, "idc1", api="10.0.2.9"))
+    assert "10.0.2.2 for cloud2, 10.0.2.9 for idc1" in problem
 
 
 @pytest.mark.parametrize(

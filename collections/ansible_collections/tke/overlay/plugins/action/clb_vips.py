@@ -1,0 +1,119 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Action of the module clb_vips; its documentation stands in plugins/modules/clb_vips.py."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._cluster import plan as planner
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import Ledger
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.vips import PAIR, PROVIDERS, Claim, Wish, choose
+from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import (
+    CLUSTER_OPTIONS,
+    LedgerAction,
+    settings_of,
+)
+
+ADDRESS_VARIABLES = ("ansible_host", "overlay_underlay_ip")
+"""By which variables of a host its addresses are known."""
+
+CLUSTER_VARIABLES = tuple(
+    f"overlay_{name}"
+    for name in (
+        *("cluster", "container_cidr", "max_pods_per_node", "max_services", "reserved", "ledger"),
+        *("clb_subnet", "clb_reserved", "clb_gateway", "clb_provider", "clb_vips"),
+    )
+)
+"""What role clb_vips passes on: it must be the same for the nodes and for the hosts of the pair."""
+
+
+class ActionModule(LedgerAction):
+    """Keeps the two addresses of the private load balancer in the ledger."""
+
+    options: t.ClassVar[dict[str, t.Any]] = {
+        **CLUSTER_OPTIONS,
+        "provider": {"type": "str", "choices": list(PROVIDERS), "default": PAIR},
+        "subnet": {"type": "str"},
+        "subnet_gateway": {"type": "str"},
+        "subnet_reserved": {"type": "list", "elements": "str", "default": []},
+        "vips": {"type": "dict", "default": {}},
+        "group": {"type": "str", "default": "clb"},
+        "nodes_group": {"type": "str", "default": "overlay_nodes"},
+        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    }
+
+    def work(self, given: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
+        """Chooses what is missing, checks what is there; or gives both back."""
+        settings, released = settings_of(given), given["state"] == "absent"
+        addresses, problems = ([], []) if released else _survey(given, task_vars)
+
+        def change(text: str | None, where: str, _now: str) -> Ledger:
+            ledger = planner.load_or_create(settings, text, where)
+            if released:
+                ledger.vips = {}
+                return ledger
+            wish = Wish(
+                provider=given["provider"],
+                subnet=given["subnet"],
+                gateway=given["subnet_gateway"],
+                reserved=given["subnet_reserved"],
+                pins={name: address for name, address in given["vips"].items() if address not in (None, "")},
+                addresses=[*addresses, *planner.claims_of_ledger(ledger, besides=task_vars["hostvars"])],
+                ranges=planner.ranges_of(ledger.pool),
+            )
+            try:
+                ledger.vips = choose(wish, ledger.vips)
+            except Refusal as refusal:
+                raise Refusal(*problems, *refusal.problems) from None
+            if problems:
+                raise Refusal(*problems)
+            return ledger
+
+        ledger, result = self.change_ledger(given["ledger"], change)
+        return {**result, **{name: ledger.vips.get(name, "") for name in ("apiserver", "services")}}
+
+
+def _survey(given: t.Mapping[str, t.Any], task_vars: t.Mapping[str, t.Any]) -> tuple[list[Claim], list[str]]:
+    """The addresses of all hosts, each visited once, and what is wrong with the inventory."""
+    groups, hostvars = task_vars["groups"], task_vars["hostvars"]
+    pair = list(groups.get(given["group"], []))
+    concerned = {*pair, *groups.get(given["nodes_group"], [])}
+    addresses, problems = [], []
+    values: dict[str, dict[str, str]] = {variable: {} for variable in CLUSTER_VARIABLES}  # text -> a host that has it
+    if given["provider"] == PAIR and len(pair) != 2:
+        names = f" ({', '.join(pair)})" if pair else ""
+        problems.append(
+            f"group {given['group']} has {len(pair) or 'no'} hosts{names}, and the pair needs exactly two: "
+            f"change that, set overlay_clb_provider to external, or unset overlay_clb_subnet"
+        )
+    for name in groups.get("all", []):
+        try:
+            variables = hostvars[name]
+            found = {variable: variables.get(variable) for variable in ADDRESS_VARIABLES}
+            addresses += [Claim(text, f"host {name} ({key})") for key, text in found.items() if isinstance(text, str)]
+            if name in concerned:
+                for variable, texts in values.items():
+                    texts.setdefault(_text_of(variable, variables), name)
+        except Exception as error:  # a template can raise anything; ansible-core 2.18 wraps only some of it
+            problems.append(f"host {name}: a variable cannot be evaluated: {error}")
+    return addresses, [*problems, *_problems_of_several_values(values)]
+
+
+def _text_of(variable: str, variables: t.Mapping[str, t.Any]) -> str:
+    default = f"{variables.get('inventory_dir')}/overlay-ledger.json" if variable == "overlay_ledger" else None
+    return json.dumps(variables.get(variable, default), sort_keys=True, default=str)
+
+
+def _problems_of_several_values(values: t.Mapping[str, t.Mapping[str, str]]) -> t.Iterator[str]:
+    """A run takes them from the first of its hosts: nodes and pair would otherwise not speak of the same VIPs."""
+    for variable, found in values.items():
+        if len(found) > 1:
+            each = ", ".join(f"{'not set' if text == 'null' else text} for {name}" for text, name in found.items())
+            yield (
+                f"{variable} is one for the whole cluster, nodes and hosts of the pair, but it is {each}: "
+                f"set it in one place, for instance in group_vars/all"
+            )

@@ -1,0 +1,141 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Action of the module report; its documentation stands in plugins/modules/report.py."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._cluster import ledger as ledgers
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.page import page
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.picture import (
+    Look,
+    Record,
+    data_text,
+    draw,
+    summary,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.picture_reach import Host
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.preflight import SITES
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.store import Store, open_store
+from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import LedgerAction, now, with_a_way_out
+from ansible_collections.tke.overlay.plugins.plugin_utils._report_files import ReportFiles
+
+Variables = t.Mapping[str, t.Any]
+
+
+class ActionModule(LedgerAction):
+    """Draws the overlay into two files on the controller."""
+
+    options: t.ClassVar[dict[str, t.Any]] = {
+        "ledger": {"type": "str", "required": True},
+        "cluster": {"type": "str"},
+        "dest": {"type": "path", "required": True},
+        "info": {"type": "str", "default": "overlay_report_info"},
+        "probe": {"type": "str", "default": "overlay_report_probe"},
+        "problem": {"type": "str"},
+        "group": {"type": "str", "default": "overlay_nodes"},
+        "clb_group": {"type": "str", "default": "clb"},
+        "sites": {"type": "list", "elements": "str"},
+        "reserved": {"type": "list", "elements": "str", "default": []},
+        "title": {"type": "str"},
+        "history": {"type": "int", "default": 20},
+    }
+
+    def work(self, given: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
+        """Reads the ledger and what the hosts said, draws, and writes."""
+        store = open_store(given["ledger"])
+        files = ReportFiles(given["dest"], store.where)
+        sites = given["sites"] or _children(given["group"], task_vars)
+        look = Look(
+            at=now(),
+            inventory=[str(source) for source in task_vars.get("ansible_inventory_sources") or ()],
+            limit=task_vars.get("ansible_limit"),
+            sites=sites,
+            reserved=given["reserved"],
+            title=given["title"],
+            events=given["history"],
+            problem=given["problem"],
+        )
+        picture = draw(_record(store, given["cluster"]), _hosts(given, sites, task_vars), look)
+        before = files.picture()
+        changed = before is None or before["picture"] != picture["picture"]
+        if not self._task.check_mode:
+            files.write(page(picture, files.data_name), data_text(picture))
+        result = {
+            "changed": changed,
+            "dest": files.page,
+            "data": files.data,
+            "picture": picture["picture"],
+            "verdict": dict(picture["verdict"]),
+            "findings": [dict(finding) for finding in picture["findings"]],
+        }
+        if self._task.diff and changed:
+            result["diff"] = {
+                "before_header": files.page,
+                "after_header": files.page,
+                "before": "" if before is None else summary(before),
+                "after": summary(picture),
+            }
+        return result
+
+
+def _record(store: Store, cluster: str | None) -> Record:
+    text = store.read()
+    if text is None:
+        raise Refusal(f"there is no ledger at {store.where} yet: the first run of tke.overlay.site makes it")
+    try:
+        ledger = ledgers.parse(text, store.where, cluster)
+    except Refusal as refusal:
+        raise with_a_way_out(refusal, text, store) from None
+    previous = []
+    for version in store.previous():
+        try:
+            previous.append((os.path.basename(version.name), ledgers.parse(version.text, version.name, cluster)))
+        except Refusal:  # torn, or from before the ledger was moved here: it tells nothing
+            continue
+    return Record(ledger, store.where, previous)
+
+
+def _children(group: str, task_vars: Variables) -> list[str]:
+    """The groups right below the group: its sites. Ansible tells plugins only who is in which group, not this."""
+    inventory = getattr(task_vars["hostvars"], "_inventory", None)
+    found = getattr(inventory, "groups", {}).get(group)
+    return [child.name for child in found.child_groups] if found and found.child_groups else list(SITES)
+
+
+def _hosts(given: Variables, sites: t.Sequence[str], task_vars: Variables) -> list[Host]:
+    groups, hostvars = task_vars["groups"], task_vars["hostvars"]
+    nodes = groups.get(given["group"], [])
+    if not nodes:
+        raise Refusal(f"inventory group {given['group']!r} has no hosts, so there is nothing to draw")
+    members = {site: set(groups.get(site, [])) for site in sites}
+    asked = set(task_vars.get("ansible_play_hosts_all", []))
+    hosts = []
+    for name in dict.fromkeys([*nodes, *groups.get(given["clb_group"], [])]):
+        results = [hostvars[name].get(given[which]) or {} for which in ("info", "probe")] if name in asked else [{}, {}]
+        info, probe = results
+        hosts.append(
+            Host(
+                name=name,
+                site=next((site for site in sites if name in members[site]), ""),
+                node=name in nodes,
+                asked=name in asked,
+                unreachable=any(result.get("unreachable") for result in results),
+                failures=list(dict.fromkeys(filter(None, [_failure(info, "overlay"), _failure(probe, "findings")]))),
+                overlay=info.get("overlay"),
+                probe=probe if "findings" in probe and probe.get("asked") else None,
+            )
+        )
+    return hosts
+
+
+def _failure(result: Variables, key: str) -> str | None:
+    """What a module said instead of an answer."""
+    if not result or key in result or result.get("unreachable") or result.get("skipped"):
+        return None
+    message = str(result.get("msg") or result.get("module_stderr") or "the module failed and said nothing")
+    return message.strip().splitlines()[-1][:500]

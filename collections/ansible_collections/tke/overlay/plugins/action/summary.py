@@ -1,0 +1,146 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Action of the module summary; its documentation stands in plugins/modules/summary.py."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible import constants
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import OVERHEAD, parse_fleet
+from ansible_collections.tke.overlay.plugins.module_utils._cluster import endpoints, overview, verdict
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.table import BAD, GOOD, Line
+
+COLORS = {GOOD: constants.COLOR_OK, BAD: constants.COLOR_ERROR}
+
+display = Display()
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typed
+    """Prints the end of a playbook, from what the tasks before it have registered. No host is contacted."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _supports_check_mode = True
+    _supports_async = False
+    options: t.ClassVar[dict[str, t.Any]] = {
+        "of": {"type": "str", "required": True, "choices": ["verify", "status", "site", "preflight"]},
+        "plan": {"type": "dict", "required": True},
+        "results": {"type": "str"},
+        "answering": {"type": "str"},
+        "endpoint": {"type": "str"},
+    }
+
+    def run(self, tmp: None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        """Judges, prints, and fails where the playbook has found that something is wrong."""
+        result: dict[str, t.Any] = super().run(tmp, task_vars)
+        _validation, given = self.validate_argument_spec(argument_spec=self.options)
+        lines, whole = self._lines(given, task_vars or {})
+        result["changed"] = False
+        if not whole:
+            result.update(failed=True, msg="The overlay is not whole; what is wrong, and what to do, stands above.")
+        shown = _show(lines)
+        if whole or not shown:  # of a failed task the whole result is printed: not twice
+            result["lines"] = [line.text for line in lines]
+        return result
+
+    def _lines(self, given: dict[str, t.Any], task_vars: dict[str, t.Any]) -> tuple[list[Line], bool]:
+        plan, hosts = given["plan"], _Results(task_vars)
+        sites = {name: site for site, names in plan["sites"].items() for name in names.split()}
+        ledger = overview.Ledger(plan["assignments"], plan["fresh"], plan["orphans"], plan["forecast"])
+        if given["of"] == "preflight":
+            return overview.preflight(sites, ledger), True
+        results = hosts.of(given["results"])
+        if given["of"] == "site":
+            seen = {host: _seen(sites.get(host, ""), each, "changes") for host, each in results.items()}
+            return overview.site(seen, ledger, self._task.check_mode), True
+        if given["of"] == "status":
+            seen = {host: _seen(sites.get(host, ""), each, "overlay") for host, each in results.items()}
+            # Hosts that are no nodes are there for their VIPs only, and were not asked where there are none.
+            shown = {host: each for host, each in seen.items() if host in sites or each.result or each.failure}
+            return overview.status(shown, ledger), True
+        document, first = plan["document"], hosts.of(given["answering"])
+        fleet = verdict.Fleet(
+            sites=sites,
+            size=document["mtu"],
+            port=document["port"],
+            overhead=OVERHEAD[6 if any(":" in each.underlay for each in _some_peers(document["fleet"])) else 4],
+            fresh=plan["fresh"],
+            orphans=plan["orphans"],
+            answering={host for host, each in first.items() if _is_good(each, "tcp")},
+            mute={host: _failure(each, "tcp") for host, each in first.items() if _failure(each, "tcp")},
+        )
+        # A host that could not be told to answer was not even asked to ask.
+        answers = {
+            host: _answers(first[host] if each.get("skipped") else each, self._task.check_mode)
+            for host, each in results.items()
+        }
+        judged = verdict.judge(fleet, answers)
+        asked = {host: each for host, each in hosts.of(given["endpoint"]).items() if not each.get("skipped")}
+        # Whom Ansible does not reach is named already.
+        reach = {
+            host: _failure(each, "services") for host, each in asked.items() if each and not each.get("unreachable")
+        }
+        line_of_endpoints, reached = endpoints.judge(reach)
+        return [*line_of_endpoints, *judged.lines], judged.whole and reached
+
+
+class _Results:
+    """What tasks of all hosts of the play have registered."""
+
+    def __init__(self, task_vars: dict[str, t.Any]) -> None:
+        self.hosts: list[str] = task_vars.get("ansible_play_hosts_all", [])
+        self.hostvars = task_vars["hostvars"]
+
+    def of(self, name: str | None) -> dict[str, t.Mapping[str, t.Any]]:
+        """Host -> result; of a host without one an empty one."""
+        return {host: self.hostvars[host].get(name) or {} for host in self.hosts}
+
+
+def _some_peers(fleet: str) -> t.Iterable[t.Any]:
+    return list(parse_fleet(fleet).values())[:1]
+
+
+def _is_good(result: t.Mapping[str, t.Any], key: str) -> bool:
+    return key in result
+
+
+def _failure(result: t.Mapping[str, t.Any], key: str) -> str:
+    if _is_good(result, key) or result.get("unreachable") or result.get("skipped") or not result:
+        return ""
+    return str(result.get("msg") or result.get("module_stderr") or "it failed without a word")
+
+
+def _seen(site: str, result: t.Mapping[str, t.Any], key: str) -> overview.Seen:
+    good = result if _is_good(result, key) else None
+    return overview.Seen(site, good, _failure(result, key), not result.get("unreachable"))
+
+
+def _answers(result: t.Mapping[str, t.Any], check: bool) -> verdict.Answers:
+    reached, failure = not result.get("unreachable"), _failure(result, "findings")
+    if not _is_good(result, "findings"):
+        return verdict.Answers(reached, failure if reached else "")
+    return verdict.Answers(
+        reached=True,
+        rtt_ms=result["rtt_ms"],
+        findings=result["findings"],
+        refused=result["tcp"]["refused"],
+        tcp=not check,
+        plan_current=result.get("plan_current", True),
+    )
+
+
+def _show(lines: t.Sequence[Line]) -> bool:
+    """As they are, on the terminal: what a callback makes of a result is not made for tables.
+
+    Not for one that prints JSON: who reads that finds the lines in the result.
+    """
+    if "json" in str(constants.config.get_config_value("DEFAULT_STDOUT_CALLBACK")):
+        return False
+    for line in lines:
+        display.display(line.text, color=COLORS.get(line.tone))
+    return True

@@ -1,0 +1,62 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The plan's document, as the modules take it that only look."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """Fragment tke.overlay.document."""
+
+    DOCUMENTATION = r"""
+options:
+  name:
+    description: The name of this host in the plan. Required with O(document).
+    type: str
+  document:
+    description: The document that M(tke.overlay.plan) returned. It is the same for all hosts.
+    type: dict
+    suboptions:
+      schema:
+        description: The version of the document.
+        type: int
+        required: true
+      cluster:
+        description: The identity of the cluster.
+        type: str
+        required: true
+      device:
+        description: The name of the VXLAN link.
+        type: str
+        required: true
+      vni:
+        description: The VXLAN network identifier.
+        type: int
+        required: true
+      port:
+        description: The UDP port of the tunnel.
+        type: int
+        required: true
+      mtu:
+        description: The MTU of the overlay, in bytes.
+        type: int
+        required: true
+      bridge:
+        description: The name of the Pod bridge.
+        type: str
+        required: true
+      container_cidr:
+        description: The container CIDRs.
+        type: list
+        elements: str
+        required: true
+      service_cidr:
+        description: The Service range.
+        type: str
+        required: true
+      fleet:
+        description: All nodes, a line each, with name, segment and underlay address.
+        type: str
+        required: true
+"""

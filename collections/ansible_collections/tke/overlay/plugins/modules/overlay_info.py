@@ -1,0 +1,107 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: overlay_info
+short_description: What a host has of the overlay now, and how that differs from what was last applied
+version_added: 0.1.0
+description:
+  - Compares the kernel's tables with what M(tke.overlay.node) saved on the host, and lists the counters that tell of
+    trouble. Neither the ledger nor a plan is needed for that.
+  - With O(document) it also says whether the host has the plan that it should have; and where it has, files and units
+    are compared, too.
+  - Nothing is changed. On a host that is no node the fields are empty.
+author:
+  - tke.overlay contributors (@tke-overlay)
+extends_documentation_fragment:
+  - tke.overlay.attributes
+  - tke.overlay.attributes.host
+  - tke.overlay.document
+options:
+  vips:
+    description: Addresses of which those are returned that this host holds now.
+    type: list
+    elements: str
+    default: []
+seealso:
+  - module: tke.overlay.node
+  - module: tke.overlay.probe
+"""
+
+EXAMPLES = r"""
+- name: Look
+  tke.overlay.overlay_info:
+  register: here
+
+- name: Stop where somebody has changed something
+  ansible.builtin.assert:
+    that: not here.overlay.drift
+    fail_msg: "{{ here.overlay.drift | join('; ') }}"
+"""
+
+RETURN = r"""
+overlay:
+  description:
+    - What is there. C(node) is null on a host that is no node.
+    - C(drift) has a sentence for each thing that is otherwise than it was applied; of more than three entries of a
+      table only the number.
+    - C(plan.current) is null without O(document).
+    - C(counters.rules) is how many packets each rule of the nftables table C(inet tke_overlay) has dropped.
+  returned: success
+  type: dict
+  sample:
+    node: idc1
+    segment: 10.244.2.0/24
+    vtep: {address: 10.244.2.0, mac: "0a:58:0a:f4:02:00", device: tke0, state: up}
+    underlay: 192.168.1.11
+    port: 8472
+    vni: 1
+    mtu: 1400
+    peers: 3
+    plan: {applied: 6fe3b1a0c2d4, wanted: 6fe3b1a0c2d4, current: true}
+    drift: ["route: missing 10.244.3.0/24 via 10.244.3.0 dev tke0 onlink"]
+    counters:
+      rx_packets: 1204
+      rx_bytes: 90120
+      rx_dropped: 0
+      rx_errors: 0
+      tx_packets: 1310
+      tx_bytes: 98000
+      tx_dropped: 0
+      tx_errors: 0
+      rules: {not_a_peer: 0, to_pods: 0, from_pods: 0, inner_source: 0, into_tunnel: 0, astray: 0}
+    timer: active
+    vips: []
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.tke.overlay.plugins.module_utils._host.info import overview
+from ansible_collections.tke.overlay.plugins.module_utils._host.tables import Run
+from ansible_collections.tke.overlay.plugins.module_utils._module import DOCUMENT, Result, run_module
+
+ARGUMENTS = {
+    "name": {"type": "str"},
+    "document": {"type": "dict", "options": DOCUMENT},
+    "vips": {"type": "list", "elements": "str", "default": []},
+}
+
+
+def main() -> None:
+    """Entry point."""
+
+    def work(module: AnsibleModule, run: Run) -> Result:
+        given = module.params["document"]
+        document = None if given is None else {**given, "node": module.params["name"]}
+        return {"changed": False, "overlay": overview(run, document, module.params["vips"])}
+
+    run_module(ARGUMENTS, work, required_by={"document": "name"})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What playbook verify says of the way to the API server."""
+
+from __future__ import annotations
+
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.endpoints import judge
+
+
+def test_one_line_if_all_is_well_and_none_if_nobody_was_asked():
+    lines, whole = judge({"a": "", "b": ""})
+    assert whole
+    assert [line.text for line in lines] == ["load balancer: 2 nodes reach the API server and every service by it"]
+    assert judge({}) == ([], True)
+
+
+def test_what_several_hosts_have_in_common_is_said_once():
+    failures = {
+        "a": "api (10.0.2.2:6443) does not answer. tcp: no (what was well before: route: dev eth0)",
+        "b": "api (10.0.2.2:6443) does not answer. tcp: no (what was well before: route: dev eth1)",
+        "c": "not everything is as it was asked for",
+        "d": "",
+    }
+    lines, whole = judge(failures)
+    assert not whole
+    assert [line.text for line in lines] == [
+        "a, b: api (10.0.2.2:6443) does not answer. tcp: no",
+        "c: not everything is as it was asked for",
+    ]

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, tke.overlay contributors
+"""Overlays to be drawn: as they may come from a ledger, an inventory and the hosts' own words."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import random
+from typing import Any
+
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import Assignment, Ledger, Pending, parse
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.picture import Look, Picture, Record, draw
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.picture_reach import Host
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.pool import Pool
+
+AT = "2026-06-30T09:41:07Z"
+SITES = ("cloud", "idc")
+HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(2)>'
+
+
+def when(days_before: int) -> str:
+    """A time so many days before :data:`AT`."""
+    then = datetime.datetime(2026, 6, 30, 8, 15, 30) - datetime.timedelta(days=days_before)
+    return then.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def healthy(drift: tuple[str, ...] = (), current: bool = True, vips: tuple[str, ...] = ()) -> dict[str, Any]:
+    """What ``overlay_info`` says of a host."""
+    return {
+        "mtu": 1400,
+        "plan": {
+            "applied": "0123456789ab",
+            "wanted": "0123456789ab" if current else "fedcba987654",
+            "current": current,
+        },
+        "drift": list(drift),
+        "counters": {
+            "rx_packets": 90210,
+            "tx_packets": 88112,
+            "rx_bytes": 7 << 30,
+            "tx_bytes": 5 << 30,
+            "rx_dropped": 0,
+        },
+        "timer": "active",
+        "vips": list(vips),
+    }
+
+
+def answers(rtt: dict[str, float], *findings: tuple[str, str]) -> dict[str, Any]:
+    """What ``probe`` says: times, and (peer, kind) of what it found."""
+    silent = {peer for peer, kind in findings if kind == "silent"}
+    return {
+        "asked": len(rtt.keys() | silent),
+        "answered": len(rtt.keys() - silent),
+        "rtt_ms": {peer: ms for peer, ms in rtt.items() if peer not in silent},
+        "findings": [{"peer": peer, "address": "10.0.0.1", "kind": kind, "text": kind} for peer, kind in findings],
+    }
+
+
+def whole() -> Picture:
+    """The lab: four nodes of two sites, all well."""
+    names = ["cloud1", "cloud2", "idc1", "idc2"]
+    ledger = Ledger("lab", Pool(["10.244.0.0/16"], 256, 256), cursor=4)
+    ledger.vips = {"apiserver": "10.0.2.2", "services": "10.0.2.3"}
+    for number, name in enumerate(names):
+        underlay = f"10.0.1.{11 + number}" if "cloud" in name else f"192.168.1.{9 + number}"
+        ledger.nodes[name] = Assignment(ledger.pool.segment(number), underlay, 1500, when(number // 2), False)
+    times = {(one, other): 0.08 if one[:3] == other[:3] else 0.31 for one in names for other in names if one != other}
+    hosts = [
+        Host(
+            name,
+            name.rstrip("12"),
+            asked=True,
+            overlay=healthy(),
+            probe=answers({other: ms for (one, other), ms in times.items() if one == name}),
+        )
+        for name in names
+    ]
+    hosts += [
+        Host("clb1", node=False, asked=True, overlay=healthy(vips=("10.0.2.2",))),
+        Host("clb2", node=False, asked=True, overlay=healthy(vips=("10.0.2.3",))),
+    ]
+    return draw(
+        Record(ledger, "/srv/overlay/overlay-ledger.json"), hosts, Look(AT, ["inventories/lab/hosts.yml"], sites=SITES)
+    )
+
+
+def troubled(limit: str | None = None) -> Picture:
+    """Eleven nodes of three sites, with one of every kind of trouble, and names that no page expects."""
+    chance = random.Random(7)
+    names = [
+        *(f"cloud{n}" for n in range(1, 6)),
+        *(f"idc{n}" for n in range(1, 5)),
+        HOSTILE,
+        "edge-gateway.branch-7.example",
+    ]
+    site_of = dict(zip(names, ["cloud"] * 5 + ["idc"] * 4 + ["edge"] * 2, strict=True))
+    ledger = Ledger("production", Pool(["10.244.0.0/18", "10.250.0.0/20"], 256, 1024), cursor=14)
+    ledger.vips = {"apiserver": "10.0.2.2", "services": "10.0.2.3"}
+    for number, name in enumerate([*names, "old-idc9"]):
+        ledger.nodes[name] = Assignment(
+            ledger.pool.segment(number), f"10.0.{number}.11", 1500, when(200 - 15 * number), number == 3
+        )
+    ledger.nodes["idc4"] = ledger.nodes["idc4"]._replace(underlay=None)
+    before = parse(ledger.text(), "/ledger", None)
+    before.nodes["idc7"] = Assignment(ledger.pool.segment(20), "192.168.1.17", 1500, when(300), False)
+    before.nodes["cloud2"] = before.nodes["cloud2"]._replace(underlay="10.0.9.9")
+    del before.nodes["edge-gateway.branch-7.example"]
+    ledger.pending[ledger.pool.segment(20)] = Pending("idc7", when(2), ["cloud4", "idc3"], True)
+    ledger.pending[ledger.pool.segment(21)] = Pending("idc8", when(9), [], True)
+    hosts = [_troubled_host(name, site_of, names, chance, limit) for name in names]
+    hosts += [
+        Host("new1", "idc", asked=limit is None, overlay=None, failures=["this host has no nft: install nftables"]),
+        Host("clb1", node=False, asked=True, overlay=healthy(vips=("10.0.2.2",))),
+        Host("clb2", node=False, asked=True, overlay=healthy(vips=("10.0.2.2",))),
+    ]
+    record = Record(ledger, "etcd://10.0.0.5:2379,10.0.0.6:2379/production", [("ledger.000000001523", before)])
+    look = Look(AT, ["inventories/production"], limit, ("cloud", "idc", "edge"), ["10.244.24.0/22"], events=12)
+    return draw(record, hosts, look)
+
+
+def _troubled_host(
+    name: str, site_of: dict[str, str], names: list[str], chance: random.Random, limit: str | None
+) -> Host:
+    asked = limit is None or name == limit
+    if not asked or name == "idc2":
+        return Host(name, site_of[name], asked=asked, unreachable=asked)
+    found = [("idc2", "silent")]
+    if site_of[name] == "cloud":
+        found += [("edge-gateway.branch-7.example", "mtu")]
+    if name == "cloud1":
+        found += [("idc3", "tcp"), ("cloud5", "silent")]
+    rtt = {
+        other: round(chance.uniform(0.2, 0.9) if site_of[other] == site_of[name] else chance.uniform(11, 48), 3)
+        for other in names
+        if other != name
+    }
+    drift = ("route 10.244.3.0/24 is missing", "rules: counter of masquerade is missing") if name == "cloud3" else ()
+    return Host(
+        name, site_of[name], asked=True, overlay=healthy(drift, current=name != "idc1"), probe=answers(rtt, *found)
+    )
+
+
+@functools.cache
+def large() -> Picture:
+    """5,000 nodes, scattered over a pool of 65,535 segments, that asked eight peers each; some trouble."""
+    chance = random.Random(11)
+    ledger = Ledger("large", Pool(["10.0.0.0/8"], 256, 256))
+    names = [f"{SITES[number % 2]}-node-{number:05}" for number in range(5000)]
+    numbers = sorted(chance.sample(range(ledger.pool.size), len(names)))
+    for at, (name, number) in enumerate(zip(names, numbers, strict=True)):
+        underlay = f"172.{16 + at // 65536}.{at // 256 % 256}.{at % 256}"
+        ledger.nodes[name] = Assignment(ledger.pool.segment(number), underlay, 1500, when(chance.randrange(400)), False)
+    ledger.cursor = numbers[-1] // 2
+    hosts = []
+    for at, name in enumerate(names):
+        peers = chance.sample(names, 8)
+        rtt = {peer: round(chance.lognormvariate(0, 1), 3) for peer in peers if peer != name}
+        found = [(peer, "silent") for peer in rtt if peer.endswith("77")]
+        dead = name.endswith("77")
+        hosts.append(
+            Host(
+                name,
+                SITES[at % 2],
+                asked=True,
+                unreachable=dead,
+                overlay=None if dead else healthy(("route is missing",) if at % 500 == 3 else ()),
+                probe=None if dead else answers(rtt, *found),
+            )
+        )
+    return draw(Record(ledger, "/srv/overlay-ledger.json"), hosts, Look(AT, ["/srv/hosts.yml"], sites=SITES))
+
+
+def alone() -> Picture:
+    """The ledger and nothing else: nobody was asked."""
+    ledger = Ledger("demo", Pool(["10.99.0.0/24"], 64, 32))
+    return draw(
+        Record(ledger, "/srv/overlay-ledger.json"), [Host("a", "cloud"), Host("b", "idc")], Look(AT, sites=SITES)
+    )

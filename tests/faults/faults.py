@@ -1,0 +1,303 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, tke.overlay contributors
+"""Breaks one host of the pair in five ways, again and again, and measures what a client notices.
+
+From a host of the data centre, 200 new TLS connections a second go to the VIP of the API servers,
+and 50 others stay open. An *outage* is the time from the start of the last good connection before
+some that failed to the start of the first good one after them: at least as long as it was. Beside
+it stands how long both hosts had one VIP while both could reach the network, and how long a VIP
+stayed on a host that could not proxy. The lab must be up, with tke.overlay.site and tests/lab/cluster.yml played.
+"""
+
+from __future__ import annotations
+
+import argparse
+import bisect
+import contextlib
+import dataclasses
+import json
+import os
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+LAB = Path(__file__).resolve().parents[1] / "lab" / "lab"
+LOAD = Path(__file__).with_name("load.py")
+
+CLIENT = "idc1"
+HOME, OTHER = "clb1", "clb2"
+PAIR = (HOME, OTHER)
+API_PORT = 6443
+RATE, LASTING = 200, 50
+LIMIT = 1.0
+GAP = 0.3  # good connections for that long end an outage
+TICK = 0.01  # between two looks at who has which VIP
+
+
+def lab(*words: str, stdin: IO[bytes] | None = None) -> str:
+    """A verb of the lab, which must succeed."""
+    done = subprocess.run([LAB, *words], stdin=stdin or subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"lab {' '.join(words)}: {done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def vips() -> dict[str, str]:
+    """The VIPs by name, from the ledger."""
+    suffix = "" if (name := os.environ.get("TKE_LAB", "lab")) == "lab" else f"-{name}"
+    found: dict[str, str] = json.loads(Path(f"/var/lib/tke-overlay-lab{suffix}/overlay-ledger.json").read_text())[
+        "vips"
+    ]
+    return found
+
+
+# --- who has which VIP -----------------------------------------------------------------------
+
+
+class Holders:
+    """Looks, every few milliseconds and without entering it, which VIPs each host of the pair has."""
+
+    def __init__(self, addresses: dict[str, str]) -> None:
+        self.addresses = addresses
+        self.samples: list[tuple[float, dict[str, frozenset[str]]]] = []
+        self.cut: set[str] = set()
+        self._tables: dict[str, Path] = {}
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Holders:
+        self.find()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_about: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def find(self) -> None:
+        """Where the hosts are now: after a reboot, somewhere else."""
+        rows = json.loads(subprocess.run([LAB, "status", "--json"], capture_output=True, check=False).stdout)
+        self._tables = {
+            row["host"]: Path(f"/proc/{row['pid']}/net/fib_trie") for row in rows if row["host"] in PAIR and row["pid"]
+        }
+
+    def now(self) -> dict[str, frozenset[str]]:
+        """Host -> the VIPs it has and can be reached by."""
+        return {host: frozenset() if host in self.cut else self._of(host) for host in PAIR}
+
+    def _of(self, host: str) -> frozenset[str]:
+        try:
+            text = self._tables[host].read_text()
+        except (OSError, KeyError):
+            return frozenset()  # it is off
+        return frozenset(name for name, address in self.addresses.items() if f"|-- {address}\n" in text)
+
+    def _watch(self) -> None:
+        while not self._ended.wait(TICK):
+            self.samples.append((time.time(), self.now()))
+
+    def longest(self, since: float, until: float, what: Callable[[dict[str, frozenset[str]]], bool]) -> float:
+        """The longest time in a row that something was so."""
+        best, start = 0.0, None
+        for moment, held in self.samples:
+            if since <= moment <= until and what(held):
+                start = moment if start is None else start
+                best = max(best, moment - start + TICK)
+            else:
+                start = None
+        return best
+
+    def await_home(self, seconds: float) -> None:
+        """Until each VIP is where it belongs, and nowhere else."""
+        deadline = time.monotonic() + seconds
+        while self.now() != {HOME: frozenset({"apiserver"}), OTHER: frozenset({"services"})}:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the VIPs are not at home after {seconds:.0f} s: {self.now()}")
+            time.sleep(TICK)
+
+
+# --- load ------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def load(address: str, port: int = API_PORT, name: str = "api.lab.internal", lasting: int = LASTING) -> Iterator[Any]:
+    """Connections from the data centre while the body runs; afterwards the yielded dict has what became of them."""
+    with LOAD.open("rb") as program:
+        lab("exec", CLIENT, "--", "sh", "-c", "cat >/run/load.py", stdin=program)
+    command = (*("python3", "/run/load.py", address, str(port), name), "--rate", str(RATE), "--lasting", str(lasting))
+    result: dict[str, Any] = {}
+    with subprocess.Popen(
+        [LAB, "exec", CLIENT, "--", *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        if "ready" not in process.stdout.readline():
+            raise RuntimeError(f"no load on {address}:{port}")
+        try:
+            yield result
+        finally:
+            process.stdin.close()
+            result.update(json.loads(process.stdout.readline() or "{}"))
+
+
+def outages(result: dict[str, Any]) -> list[tuple[float, float, int]]:
+    """Clusters of failures: when each began, how long it was, and how many connections it hit."""
+    clusters: list[list[float]] = []
+    for start, *_about in sorted(result["failures"]):
+        if not clusters or start - clusters[-1][-1] >= GAP:
+            clusters.append([])
+        clusters[-1].append(start)
+    good = [0.0, *sorted(result["good"]), float("inf")]
+    return [
+        (each[0], good[bisect.bisect(good, each[-1])] - good[bisect.bisect(good, each[0]) - 1], len(each))
+        for each in clusters
+    ]
+
+
+# --- faults ----------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Fault:
+    """A way to break the host that is at home, and how that ends (of itself, where there is nothing to do)."""
+
+    about: str
+    harm: Callable[[], object]
+    mend: Callable[[], object] = lambda: None
+    proxies: bool = False  # whether the host can still proxy, or cannot be asked
+
+
+def signal(unit: str, name: str) -> Callable[[], str]:
+    """A signal to all processes of a service."""
+    return lambda: lab("exec", HOME, "--", "systemctl", "kill", f"--signal={name}", f"tke-overlay-{unit}.service")
+
+
+FAULTS = {
+    "haproxy-kill": Fault("SIGKILL of HAProxy", signal("haproxy", "KILL")),
+    "haproxy-stop": Fault("SIGSTOP of HAProxy", signal("haproxy", "STOP"), signal("haproxy", "CONT")),
+    "keepalived-kill": Fault("SIGKILL of keepalived", signal("keepalived", "KILL"), proxies=True),
+    "poweroff": Fault(
+        "power-off of the host", lambda: lab("poweroff", HOME), lambda: lab("reboot", HOME), proxies=True
+    ),
+    "cut": Fault("network cut of the host", lambda: lab("cut", HOME), lambda: lab("heal", HOME), proxies=True),
+}
+
+
+@dataclasses.dataclass
+class Event:
+    """One fault, as a client and the network saw it; in seconds."""
+
+    fault: str
+    outage: float = 0.0  # of new connections, after the fault
+    homecoming: float = 0.0  # of new connections, when the VIP went home
+    failed: int = 0  # new connections, both together
+    broken: int = 0  # of those that stay, by the fault
+    broken_home: int = 0  # and by the homecoming
+    double: float = 0.0  # both hosts had one VIP
+    clinging: float = 0.0  # a VIP stayed where there was no proxy
+    stall: float = 0.0  # how late the load itself came, at most
+
+
+def measure(names: Sequence[str], times: int, tell: Callable[[str], None] = print) -> list[Event]:
+    """Every fault so many times, in turns, under one load."""
+    moments: list[tuple[str, float, float, float]] = []
+    with Holders(vips()) as holders:
+        holders.await_home(30)
+        with load(vips()["apiserver"]) as result:
+            for number in range(times):
+                for name in names:
+                    moments.append((name, *_one(FAULTS[name], holders)))
+                    tell(f"{number + 1}/{times} {FAULTS[name].about}")
+        return [_event(*moment, holders, result) for moment in moments]
+
+
+def _one(fault: Fault, holders: Holders) -> tuple[float, float, float]:
+    """One event: when it began, when it was mended, when all was over."""
+    begin = time.time()
+    cuts = fault is FAULTS["cut"]
+    fault.harm()
+    if cuts:
+        holders.cut.add(HOME)
+    time.sleep(max(0.0, begin + 1.5 - time.time()))
+    mended = time.time()
+    fault.mend()
+    holders.cut.discard(HOME)
+    if fault is FAULTS["poweroff"]:
+        holders.find()
+    holders.await_home(30)
+    time.sleep(0.7)
+    return begin, mended, time.time()
+
+
+def _event(name: str, begin: float, mended: float, end: float, holders: Holders, result: dict[str, Any]) -> Event:
+    fault, event = FAULTS[name], Event(name)
+    for start, length, count in outages(result):
+        if not begin <= start < end:
+            continue
+        event.failed += count
+        if start < mended:
+            event.outage = max(event.outage, length)
+        else:
+            event.homecoming = max(event.homecoming, length)
+    broken = [moment for moment, _why in result["broken"] if begin <= moment < end]
+    event.broken = sum(moment < mended for moment in broken)
+    event.broken_home = len(broken) - event.broken
+    event.double = holders.longest(begin, end, lambda held: bool(held[HOME] & held[OTHER]))
+    if not fault.proxies:
+        gone = 0.2  # until the signal has arrived; the command that sends it takes as long
+        event.clinging = max(0.0, holders.longest(begin, mended, lambda held: bool(held[HOME])) - gone)
+    event.stall = max((behind for moment, behind in result["late"] if begin <= moment < end), default=0.0)
+    return event
+
+
+# --- what to print ---------------------------------------------------------------------------
+
+
+def report(events: Sequence[Event]) -> str:
+    """The distribution of each fault, a line each."""
+    heading = ("home max", "two hold", "no proxy", "load late")
+    lines = [
+        f"{'seconds without new connections':<34}{'n':>4}{'min':>7}{'median':>8}{'p90':>7}{'max':>7}"
+        + "".join(f"{word:>11}" for word in heading)
+        + f"{'lasting broken':>17}"
+    ]
+    for name, fault in FAULTS.items():
+        mine = [event for event in events if event.fault == name]
+        if not mine:
+            continue
+        spread = sorted(event.outage for event in mine)
+        broken = statistics.median(event.broken for event in mine)
+        home = statistics.median(event.broken_home for event in mine)
+        lines.append(
+            f"{fault.about:<34}{len(mine):>4}{spread[0]:>7.3f}{statistics.median(spread):>8.3f}"
+            f"{spread[int(0.9 * (len(spread) - 1))]:>7.3f}{spread[-1]:>7.3f}"
+            f"{max(event.homecoming for event in mine):>11.3f}{max(event.double for event in mine):>11.3f}"
+            f"{max(event.clinging for event in mine):>11.3f}{max(event.stall for event in mine):>11.3f}"
+            f"{f'{broken:.0f} + {home:.0f}':>17}"
+        )
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Entry point: 1 if a limit was missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("fault", nargs="*", help=f"which (default: all): {', '.join(FAULTS)}")
+    parser.add_argument("--times", type=int, default=20)
+    options = parser.parse_args()
+    if unknown := set(options.fault) - set(FAULTS):
+        parser.error(f"no such fault: {', '.join(sorted(unknown))}")
+    print(f"load of the machine at the start: {os.getloadavg()[0]:.1f}, {os.cpu_count()} CPUs", flush=True)
+    events = measure(options.fault or list(FAULTS), options.times, lambda text: print(text, flush=True))
+    print(f"\n{report(events)}\n\nload of the machine at the end: {os.getloadavg()[0]:.1f}")
+    worst = max(max(event.outage, event.homecoming, event.double, event.clinging) for event in events)
+    return 0 if worst <= LIMIT else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, tke.overlay contributors
+"""The pair as clients and operators see it: what it lets through, what it refuses, and changes that nobody notices."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import time
+
+import pytest
+
+from faults import PAIR, Holders, load
+from stories import INVENTORY, LAB, LAB_STATE, joined, lab, ledger, play
+
+testinfra_hosts = ["local://"]
+
+CA = ("-e", f"overlay_api_ca={LAB_STATE / 'api-ca.crt'}")
+UNITS = [f"tke-overlay-{name}.service" for name in ("haproxy", "clb-watch", "keepalived")]
+API = "https://api.lab.internal:6443"
+
+
+def on(name, script):
+    return lab("exec", name, "--", "sh", "-c", script)
+
+
+def pair_play(*arguments, **more):
+    """The site playbook for the pair alone."""
+    return play("tke.overlay.site", "--limit", "clb", *CA, *arguments, **more)
+
+
+def counts(host):
+    """How many servers the proxy of a host has behind each VIP, as it tells its watch."""
+    text = on(host, "curl -s --unix-socket /run/tke-overlay-clb/health.sock http://proxy/")
+    return dict(word.split("=") for word in text.split())
+
+
+def await_counts(number, seconds):
+    """Until both proxies have so many API servers; returns how long that took."""
+    start = time.monotonic()
+    while {counts(host)["apiserver"] for host in PAIR} != {str(number)}:
+        assert time.monotonic() - start < seconds, [counts(host) for host in PAIR]
+        time.sleep(0.05)
+    return time.monotonic() - start
+
+
+def curl(name, port, *words, vip="services", ca="services-ca.crt"):
+    """What a client in the data centre gets; certificate and name are checked."""
+    text = (LAB_STATE / ca).read_text()
+    command = ("curl", "-sS", "--max-time", "5", "--cacert", "/dev/stdin")
+    where = f"{name}:{port}:{ledger()['vips'][vip]}"
+    return subprocess.run(
+        [LAB, "exec", "idc1", "--", *command, "--resolve", where, *words, f"https://{name}:{port}/readyz"],
+        input=text,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def processes():
+    """Main process, worker and start of every service of the pair: what a restart or a reload would change."""
+    script = f"systemctl show -p MainPID,ActiveEnterTimestampMonotonic,NRestarts {' '.join(UNITS)}; pgrep -x haproxy"
+    return {host: on(host, script) for host in PAIR}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def silent():
+    """A TLS connection of a client that says nothing while everything else here goes on, and then asks."""
+    address = ledger()["vips"]["apiserver"]
+    program = (
+        "import socket, ssl, sys\n"
+        "context = ssl._create_unverified_context()\n"
+        f"link = context.wrap_socket(socket.create_connection(('{address}', 6443)))\n"
+        "print('open', flush=True)\n"
+        "sys.stdin.read()\n"
+        "link.sendall(b'GET /readyz HTTP/1.0\\r\\n\\r\\n')\n"
+        "print(link.recv(4096))\n"
+    )
+    with subprocess.Popen(
+        [LAB, "exec", "idc1", "--", "python3", "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as client:
+        assert client.stdout.readline() == "open\n"
+        yield client
+        client.stdin.close()
+
+
+def test_each_vip_is_at_home_on_its_host_and_nowhere_else():
+    with Holders(ledger()["vips"]) as holders:
+        holders.await_home(20)
+
+
+def test_clients_reach_the_api_servers_and_the_services_by_name_and_nothing_else():
+    done = curl("api.lab.internal", 6443, vip="apiserver", ca="api-ca.crt")
+    assert done.stdout == "ok", done.stderr
+    for name in ("registry.lab.internal", "objects.lab.internal"):
+        done = curl(name, 443)
+        assert done.stdout.startswith(f"{name} on cloud"), done.stderr
+    for refused in ("unlisted.lab.internal", "10.0.2.3"):
+        done = curl(refused, 443)
+        assert done.returncode == 35, "the TLS handshake found nobody"
+    assert done.stdout == ""
+
+
+def test_operators_see_what_goes_on_and_only_on_the_underlay_address():
+    for host, address in (("clb1", "10.0.2.11"), ("clb2", "10.0.2.12")):
+        text = on("api1", f"curl -sS http://{address}:8405/metrics")
+        assert re.search(r'haproxy_server_status\{proxy="apiserver",server="api2",state="UP"\} 1\n', text)
+        (listening,) = re.findall(r"(\S+):8405", on(host, "ss -Hltn sport = :8405"))
+        assert listening == address
+        assert "apiserver" in on(host, "stat -c %a /run/tke-overlay-clb/admin.sock | grep -x 600 && echo apiserver")
+
+
+@pytest.mark.parametrize("signal", ["KILL", "STOP"])
+def test_an_api_server_that_fails_is_out_within_three_seconds_and_taken_back(signal):
+    await_counts(2, 10)
+    start = time.monotonic()
+    on("api2", f"systemctl kill --signal={signal} nginx.service")
+    await_counts(1, 3 - (time.monotonic() - start))
+    assert {curl("api.lab.internal", 6443, vip="apiserver", ca="api-ca.crt").stdout for _number in range(4)} == {"ok"}
+    on("api2", "systemctl kill --signal=CONT nginx.service; systemctl start nginx.service")
+    await_counts(2, 5)
+
+
+def test_an_api_server_with_a_certificate_of_somebody_else_is_none():
+    on("api2", "cp -a /etc/lab-apiserver/server.pem /root/server.pem")
+    own = "openssl req -x509 -newkey rsa:2048 -noenc -subj /CN=x -keyout /root/k -out /root/c 2>/dev/null"
+    on("api2", f"{own} && cat /root/c /root/k >/etc/lab-apiserver/server.pem && systemctl reload nginx")
+    try:
+        await_counts(1, 5)
+    finally:
+        on("api2", "cp -a /root/server.pem /etc/lab-apiserver/server.pem && systemctl reload nginx")
+    await_counts(2, 5)
+
+
+ADVERT = """
+import socket, struct
+def total(data):
+    number = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    number = (number >> 16) + (number & 0xFFFF)
+    return ~(number + (number >> 16)) & 0xFFFF
+source, target, vip = (socket.inet_aton(text) for text in ("10.0.1.21", "10.0.2.11", "10.0.2.2"))
+def advert(checksum):
+    return struct.pack("!BBBBHH", 0x31, 84, 255, 1, 15, checksum) + vip
+pseudo = source + target + struct.pack("!HH", 112, 12)
+link = socket.socket(socket.AF_INET, socket.SOCK_RAW, 112)
+link.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, 255)
+for number in range(20):
+    link.sendto(advert(total(pseudo + advert(0))), ("10.0.2.11", 0))
+"""
+
+
+def test_nobody_but_the_other_host_can_take_a_vip():
+    def dropped():
+        rows = json.loads(on("clb1", "nft -j list counters table inet tke_overlay_clb"))["nftables"]
+        return sum(row["counter"]["packets"] for row in rows if "counter" in row)
+
+    before = dropped()
+    with Holders(ledger()["vips"]) as holders:
+        start = time.time()
+        lab("exec", "api1", "--", "python3", "-c", ADVERT)
+        time.sleep(0.5)  # three adverts of a master are enough for a change
+        assert holders.longest(start, time.time(), lambda held: "apiserver" not in held["clb1"]) == 0
+    assert dropped() == before + 20
+
+
+def without(tmp_path, word):
+    """The inventory of the lab without a line."""
+    lines = INVENTORY.read_text().splitlines(keepends=True)
+    part = tmp_path / "hosts.yml"
+    part.write_text("".join(line for line in lines if word not in line))
+    (tmp_path / "group_vars").symlink_to(INVENTORY.parent / "group_vars")
+    return part
+
+
+def test_a_removed_api_server_is_gone_everywhere_and_no_client_notices(tmp_path):
+    few, before = without(tmp_path, "api2:"), processes()
+    forecast = pair_play("--check", "--diff", inventories=(few,))
+    assert processes() == before
+    with load(ledger()["vips"]["apiserver"]) as result:
+        done = pair_play("--diff", inventories=(few,))
+        assert done.changed() == set(PAIR), done.text
+        assert done.text == forecast.text
+        for host in PAIR:
+            assert "api2" not in on(host, "cat /etc/tke-overlay/clb/*")
+            assert "10.0.1.22" not in on(host, "cat /etc/tke-overlay/clb/*")
+            assert counts(host)["apiserver"] == "1"
+        assert pair_play().changed() == set(PAIR)
+        assert [counts(host)["apiserver"] for host in PAIR] == ["2", "2"]
+    assert result["failures"] == []
+    assert result["broken"] == []
+    assert len(result["good"]) > 500
+    masters = re.compile(r"MainPID=.*|ActiveEnter.*")
+    assert {host: masters.findall(text) for host, text in processes().items()} == {
+        host: masters.findall(text) for host, text in before.items()
+    }, "reloaded, not restarted"
+
+
+def test_a_second_run_changes_nothing_and_reloads_nothing():
+    before = processes()
+    done = pair_play("--diff")
+    assert done.code == 0, done.text
+    assert done.changed() == set()
+    assert processes() == before
+
+
+def test_a_listener_of_ones_own_and_its_end():
+    """Something else listens there, so that a connection says who has answered."""
+    listener = {"name": "other", "vip": "apiserver", "port": 9443, "backends": ["10.0.1.11:8443"]}
+    done = pair_play("-e", json.dumps({"overlay_clb_listeners": [listener]}))
+    assert done.changed() == set(PAIR), done.text
+    assert curl("registry.lab.internal", 9443, vip="apiserver").stdout == "registry.lab.internal on cloud1\n"
+    assert pair_play().changed() == set(PAIR)
+    assert curl("registry.lab.internal", 9443, vip="apiserver").returncode == 7
+
+
+def test_what_cannot_be_is_said_at_once_and_changes_nothing():
+    before, record = processes(), ledger()
+    files = {host: on(host, "sha256sum /etc/tke-overlay/clb/*") for host in PAIR}
+    bad = {
+        "overlay_clb_vrid": 300,
+        "overlay_clb_services": [{"name": "a b", "backends": ["x"]}, {"name": "good.example", "backends": []}],
+    }
+    done = pair_play("-e", json.dumps(bad))
+    assert done.code != 0
+    text = joined(done.text)
+    for words in (
+        "4 problems",
+        "overlay_clb_vrid is 300",
+        "'a b' is not a host name",
+        "'x' is not host:port",
+        "no backends",
+    ):
+        assert words in text
+    done = pair_play(
+        "-e", "overlay_clb_reserved=['10.0.2.2', '10.0.9.9']", "-e", "overlay_clb_vips={'services': '10.0.2.9'}"
+    )
+    text = joined(done.text)
+    for words in (
+        "VIP apiserver 10.0.2.2 (in the ledger) is reserved by 10.0.2.2",
+        "10.0.9.9 is no part",
+        "10.0.2.9 is asked",
+    ):
+        assert words in text
+    assert processes() == before
+    assert ledger() == record
+    assert {host: on(host, "sha256sum /etc/tke-overlay/clb/*") for host in PAIR} == files
+
+
+def test_half_a_pair_is_refused_before_anything_is_changed(tmp_path):
+    done = play("tke.overlay.site", *CA, inventories=(without(tmp_path, "clb2:"),))
+    assert done.code != 0
+    assert "group clb has 1 hosts (clb1), and the pair needs exactly two" in joined(done.text)
+    assert done.changed() == set()
+
+
+def test_a_run_that_died_half_way_is_finished_by_the_next():
+    """The file is new, and the process has the old one: the proxy itself says so."""
+    on(
+        "clb1",
+        "sed -i 's/config=[0-9a-f]*/config=old/' /etc/tke-overlay/clb/haproxy.cfg && "
+        "systemctl reload tke-overlay-haproxy",
+    )
+    while counts("clb1")["config"] != "old":
+        time.sleep(0.05)
+    on("clb1", "cp /run/tke-overlay-clb/loaded /root/loaded; echo other >/run/tke-overlay-clb/loaded")
+    done = pair_play("--diff")
+    assert done.changed() == {"clb1"}
+    assert counts("clb1")["config"] != "old"
+    assert on("clb1", "cmp /root/loaded /run/tke-overlay-clb/loaded") == ""
+
+
+def test_a_run_for_a_node_touches_nothing_of_the_pair():
+    before = processes()
+    done = play("tke.overlay.site", "--limit", "idc1", *CA)
+    assert set(done.recap()) == {"idc1"}
+    assert processes() == before
+
+
+def test_a_connection_that_was_silent_all_the_time_still_works(silent):
+    silent.stdin.close()
+    assert "200 OK" in silent.stdout.read()

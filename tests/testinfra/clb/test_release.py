@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, tke.overlay contributors
+"""The end of the pair, and a new beginning."""
+
+from __future__ import annotations
+
+import pytest
+
+from faults import PAIR, Holders
+from stories import joined, lab, ledger, play
+
+testinfra_hosts = ["local://"]
+
+
+def test_without_a_yes_nothing_happens():
+    done = play("tke.overlay.clb_release")
+    assert done.code != 0
+    assert "overlay_clb_release_confirmed=true" in done.text
+    assert ledger()["vips"]
+
+
+def test_everything_of_ours_goes_and_the_addresses_are_free():
+    confirmed = ("-e", "overlay_clb_release_confirmed=true")
+    distribution = {host: lab("exec", host, "--", "sha256sum", "/etc/haproxy/haproxy.cfg") for host in PAIR}
+    held = ledger()["vips"]
+    forecast = play("tke.overlay.clb_release", "--check", "--diff", *confirmed)
+    with Holders(held) as holders:
+        holders.await_home(10)
+        done = play("tke.overlay.clb_release", "--diff", *confirmed)
+        assert done.code == 0, joined(done.text)
+        assert holders.now() == {host: frozenset() for host in PAIR}
+    assert done.text == forecast.text
+    assert ledger()["vips"] == {}
+    for host in PAIR:
+        left = lab(
+            "exec", host, "--", "sh", "-c", "ls /etc/systemd/system /etc/tke-overlay/clb /run 2>&1; nft list tables"
+        )
+        assert "tke-overlay-" not in left
+        assert "tke_overlay_clb" not in left
+        assert lab("exec", host, "--", "sha256sum", "/etc/haproxy/haproxy.cfg") == distribution[host]
+    assert play("tke.overlay.clb_release", *confirmed).changed() == set()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def afterwards():
+    """The lab as the other tests expect it."""
+    yield
+    play("tke.overlay.site", "--limit", "clb")

@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, tke.overlay contributors
+"""A host of the data centre and its API server: with real clients, with all that can fail, and after a reboot."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import json
+import re
+import subprocess
+import time
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from stories import LAB, LAB_STATE, ROOT, joined, lab, ledger, play, site
+
+testinfra_hosts = ["local://"]
+
+VARIABLES = ("-e", f"@{ROOT}/molecule/endpoint/vars/main.yml")
+KUBECONFIG = "/etc/kubernetes/kubelet.conf"
+API, SERVICES = (ledger()["vips"][name] for name in ("apiserver", "services"))
+
+
+def on(name, script):
+    return lab("exec", name, "--", "sh", "-c", script)
+
+
+def tried(name, script):
+    """Exit code and all output of a script that may fail."""
+    done = subprocess.run(
+        [LAB, "exec", name, "--", "sh", "-c", f"exec 2>&1; {script}"], capture_output=True, text=True, check=False
+    )
+    return done.returncode, done.stdout
+
+
+def kubectl(name, *words):
+    return tried(name, f"kubectl --kubeconfig {KUBECONFIG} --request-timeout 5 {' '.join(words)}")
+
+
+@pytest.mark.parametrize("name", ["idc1", "cloud1"])
+def test_a_real_kubectl_gets_ready_and_an_object_through_the_vip(name):
+    assert "server: https://api.lab.internal:6443  # as it joined\n" in on(name, f"cat {KUBECONFIG}")
+    assert on(name, f"stat -c '%a %U' {KUBECONFIG}") == "600 root\n"
+    assert kubectl(name, "get --raw /readyz") == (0, "ok")
+    code, text = kubectl(name, "get namespace default -o jsonpath={.metadata.name}:{.status.phase}")
+    assert (code, text) == (0, "default:Active")
+    assert on(name, "cat /etc/tke-overlay/api-endpoint") == f"{API}:6443\n"
+
+
+def test_the_data_centre_reaches_no_api_server_but_through_it():
+    code, text = kubectl("idc1", "--server https://10.0.1.21:6443 --request-timeout 1 get --raw /readyz")
+    assert code != 0
+    assert "ok" not in text
+
+
+def test_two_services_answer_by_name_and_an_unknown_one_is_refused():
+    on("idc1", f"cat > /tmp/services-ca.crt <<'END'\n{(LAB_STATE / 'services-ca.crt').read_text()}END")
+    curl = "curl -sS -m 5 --cacert /tmp/services-ca.crt"
+    for name in ("registry", "objects"):
+        assert f"{name}.lab.internal on " in on("idc1", f"{curl} https://{name}.lab.internal/")
+    unknown = "unlisted.lab.internal"
+    code, text = tried("idc1", f"{curl} --resolve {unknown}:443:{SERVICES} https://{unknown}/")
+    assert code == 35, text
+
+
+# --- everything that can fail ---------------------------------------------------------------------
+
+NOW = datetime.datetime.now(datetime.UTC)
+SERVER = """
+import http.server, ssl
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_error(500, explain="[-]etcd failed")
+server = http.server.HTTPServer(("", {port}), Answer)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain("/tmp/{name}.pem")
+server.socket = context.wrap_socket(server.socket, server_side=True)
+server.serve_forever()
+"""
+
+
+def pem(name, ends):
+    """Key and certificate of the lab's CA, with another name or another end."""
+    authority = x509.load_pem_x509_certificate((LAB_STATE / "api-ca.crt").read_bytes())
+    signing = serialization.load_pem_private_key((LAB_STATE / "api-ca.key").read_bytes(), None)
+    key = ec.generate_private_key(ec.SECP256R1())
+    certificate = (
+        x509.CertificateBuilder(authority.subject, x509.Name([]), key.public_key(), x509.random_serial_number())
+        .not_valid_before(NOW - datetime.timedelta(days=9))
+        .not_valid_after(ends)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=True)
+        .sign(signing, hashes.SHA256())
+    )
+    plain = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return (key.private_bytes(*plain) + certificate.public_bytes(serialization.Encoding.PEM)).decode()
+
+
+@pytest.fixture(scope="class")
+def answers(tmp_path_factory):
+    """What the module says of one endpoint for each stage; some on clb1, which the data centre may reach."""
+    servers = {
+        "expired": (7441, pem("api.lab.internal", NOW - datetime.timedelta(days=1))),
+        "unready": (7442, pem("api.lab.internal", NOW + datetime.timedelta(days=1))),
+    }
+    for name, (port, text) in servers.items():
+        on("clb1", f"cat > /tmp/{name}.pem <<'END'\n{text}END")
+        code = base64.b64encode(SERVER.format(port=port, name=name).encode()).decode()
+        on("clb1", f"echo {code} | base64 -d > /tmp/{name}.py; systemd-run -q --unit {name} python3 /tmp/{name}.py")
+    lines = f"{API} other.lab.internal\n10.0.1.21 far.lab.internal\n203.0.113.9 lost.lab.internal"
+    on("idc1", f"cp -p /etc/hosts /tmp/hosts; echo '{lines}' >> /etc/hosts; ip route add unreachable 203.0.113.9")
+    on("idc1", f"sed -i 's/^{API} api.lab.internal$/10.0.2.11 api.lab.internal/' /etc/hosts")
+    cases = {
+        "no name": {"name": "none.lab.internal", "address": API},
+        "another address": {"name": "api.lab.internal", "address": API},
+        "no route": {"name": "lost.lab.internal", "address": "203.0.113.9"},
+        "closed": {"name": "other.lab.internal", "address": API, "port": 7440},
+        "dropped": {"name": "far.lab.internal", "address": "10.0.1.21"},
+        "another name": {"name": "other.lab.internal", "address": API},
+        "another CA": {"name": "other.lab.internal", "address": API, "ca": str(LAB_STATE / "services-ca.crt")},
+        "expired": {"name": "api.lab.internal", "address": "10.0.2.11", "port": 7441},
+        "unready": {"name": "api.lab.internal", "address": "10.0.2.11", "port": 7442},
+    }
+    file = tmp_path_factory.mktemp("stages") / "answers.json"
+    given = json.dumps({"cases": cases, "answers": str(file)})
+    for number in (7441, 7442):
+        deadline = time.monotonic() + 20
+        while f":{number}" not in on("clb1", "ss -Htln"):
+            assert time.monotonic() < deadline
+    done = play("molecule/endpoint/stages.yml", *VARIABLES, "-e", given)
+    on("idc1", "cat /tmp/hosts > /etc/hosts; ip route del unreachable 203.0.113.9")
+    on("clb1", "systemctl stop expired unready")
+    assert done.code == 0, done.text
+    return json.loads(file.read_text())
+
+
+STAGES = {
+    "no name": ("name", "none.lab.internal does not resolve ("),
+    "another address": ("name", "api.lab.internal resolves to 10.0.2.11, and should to"),
+    "no route": ("route", "the kernel has no way to 203.0.113.9: "),
+    "closed": ("tcp", "tcp: Connection refused: nobody listens there"),
+    "dropped": ("tcp", "tcp: no answer within 5 s: a firewall drops it, or nobody has this address"),
+    "another name": ("tls", "Hostname mismatch, certificate is not valid for 'other.lab.internal'"),
+    "another CA": ("tls", "by CN=lab-ca"),
+    "expired": ("tls", "certificate has expired, judged by ca; it showed subject (no name), for api.lab.internal"),
+    "unready": ("http", "GET /readyz: 500 Internal Server Error"),
+}
+
+
+class TestStages:
+    @pytest.mark.parametrize("case", STAGES)
+    def test_the_stage_that_fails_is_named_with_what_was_seen(self, answers, case):
+        stage, words = STAGES[case]
+        answer = answers[case]
+        assert words in answer["msg"], answer["msg"]
+        assert answer["failed_stage"] == stage
+        assert f" does not answer. {stage}: " in answer["msg"]
+        order = ["name", "route", "tcp", "tls", "http"]
+        assert list(answer["stages"]) == order[: order.index(stage) + 1]
+        assert all(f"{each}: {seen}" in answer["msg"] for each, seen in answer["stages"].items())
+
+
+def test_all_api_servers_dead_is_what_the_nodes_say():
+    for name in ("api1", "api2"):
+        on(name, "systemctl stop nginx")
+    try:
+        deadline = time.monotonic() + 20
+        while kubectl("idc1", "get --raw /readyz")[0] == 0:
+            assert time.monotonic() < deadline
+        done = play("tke.overlay.verify", *VARIABLES, "-e", "overlay_api_timeout=0")
+    finally:
+        for name in ("api1", "api2"):
+            on(name, "systemctl start nginx")
+    assert done.code != 0
+    words = f"cloud1, cloud2, idc1, idc2: api.lab.internal ({API}:6443) does not answer. "
+    assert words in joined(done.text)
+    assert "no living server behind it" in joined(done.text) or "nobody listens there" in joined(done.text)
+    deadline = time.monotonic() + 20
+    while kubectl("idc1", "get --raw /readyz")[0] != 0:
+        assert time.monotonic() < deadline
+
+
+def test_verify_says_in_a_line_that_all_reach_all():
+    done = play("tke.overlay.verify", *VARIABLES)
+    assert done.code == 0, done.text
+    assert "load balancer: 4 nodes reach the API server and every service by it" in joined(done.text)
+    assert done.changed() == set()
+
+
+# --- again, and after a reboot --------------------------------------------------------------------
+
+
+def secrets():
+    """Pieces of what nobody may see: of the user's key as it stands in the kubeconfig, and in clear."""
+    key = (LAB_STATE / "api-user.key").read_text()
+    encoded = base64.b64encode(key.encode()).decode()
+    return [line for line in key.splitlines()[1:-1] if line] + [encoded[at : at + 24] for at in range(40, 200, 24)]
+
+
+def test_a_run_mends_what_is_otherwise_and_shows_no_secret_and_the_next_changes_nothing():
+    text = on("idc1", f"cat {KUBECONFIG}")
+    assert any(piece in text for piece in secrets()), "what must not be seen is there"
+    on("idc1", f"sed -i 's,https://api.lab.internal:6443,https://me:verysecret@10.9.9.9:1,' {KUBECONFIG}")
+    on("idc1", "sed -i '/api.lab.internal/d' /etc/hosts; ip route del 10.0.2.0/24")
+    done = site(*VARIABLES, "--limit", "idc1", "--diff", "-vvv", "-e", "overlay_kubeconfig_backup=true")
+    assert done.changed() == {"idc1"}
+    assert "+server of cluster lab: https://api.lab.internal:6443" in done.text
+    assert "-server of cluster lab: https://10.9.9.9:1" in done.text
+    assert [piece for piece in [*secrets(), "verysecret"] if piece in done.text] == []
+    assert on("idc1", f"cat {KUBECONFIG}") == text
+    assert "600 root" in on("idc1", f"stat -c '%a %U' {KUBECONFIG}.*~; rm {KUBECONFIG}.*~")
+    assert site(*VARIABLES).changed() == set()
+
+
+def test_a_rebooted_host_has_name_route_and_kubectl_without_ansible():
+    lab("reboot", "idc1")
+    deadline = time.monotonic() + 30
+    while kubectl("idc1", "get --raw /readyz") != (0, "ok"):
+        assert time.monotonic() < deadline
+    assert re.search(r"10.0.2.0/24 via 192.168.1.1 dev eth0 onlink", on("idc1", "ip route show proto 84"))
+    assert site(*VARIABLES, "--limit", "idc1").changed() == set()
+
+
+def test_a_host_that_leaves_takes_names_and_route_and_note_with_it():
+    done = play("tke.overlay.reset", "--limit", "idc1", "-e", "overlay_reset_confirmed=true", "--diff")
+    assert done.code == 0, done.text
+    assert f"-/etc/hosts: {API} api.lab.internal" in done.text
+    assert "lab.internal" not in on("idc1", "cat /etc/hosts")
+    assert on("idc1", "ip route show proto 84; ls /etc/tke-overlay 2>&1 || true").startswith("ls: cannot access")
+    assert site(*VARIABLES, "--limit", "idc1").changed() == {"idc1"}
+    assert kubectl("idc1", "get --raw /readyz") == (0, "ok")
