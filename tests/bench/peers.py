@@ -57,7 +57,7 @@ def run() -> Section:
     entries = 3 * PEERS + 1
     return Section(
         [
-            Measure("fresh: module", middle("fresh"), "s"),
+            Measure("fresh: module, and saving it", middle("fresh"), "s"),
             Measure("fresh: ip and bridge -batch, nft -f", middle("batches"), "s"),
             Measure("empty module", middle("empty"), "s"),
             Measure("fresh: module / (batches + empty)", ratio("fresh", "batches", "empty"), digits=2, at_most=1.5),

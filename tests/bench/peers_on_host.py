@@ -46,6 +46,9 @@ SYSCTLS = {"net.ipv4.ip_forward", f"net/ipv4/conf/{DEVICE}/rp_filter"}
 RECORDS = ("/run/tke-overlay/rules.nft", "/run/tke-overlay/rules.listing")
 TABLE = ("inet", "tke_overlay")
 MODULE = ("/usr/bin/python3", str(HERE / "node.py"))
+PENDING = "/run/tke-overlay/pending"
+CONFIRM = ("/bin/sh", "-c", f"exec /bin/sh {PENDING}/confirm $(cat {PENDING}/token)")
+"""What the controller has the host do after a change: it is saved."""
 EMPTY = ("/usr/bin/python3", str(HERE / "empty.py"))
 BATCHES = (
     ("ip", "-batch", str(HERE / "link.batch")),
@@ -90,8 +93,8 @@ def text_of_printed() -> str:
 
 
 def module(changed: bool) -> tuple[float, float]:
-    """Time and memory of a call of the module, which must report what it did."""
-    figures = timed(MODULE)
+    """Time and memory of a call of the module, which must report what it did, and of saving it."""
+    figures = timed(MODULE, *([CONFIRM] if changed else []))
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
     if figures[1] <= own:
         sys.exit(f"the memory of the module cannot be seen, as this script itself has taken {own:.0f} MB")
@@ -150,6 +153,8 @@ def empty_kernel() -> None:
 
 def clean() -> None:
     """As before the first run: with the device go its entries, and the route that has no device by name."""
+    subprocess.run(["systemctl", "stop", "tke-overlay-undo.timer"], capture_output=True, check=False)  # rarely there
+    shutil.rmtree(PENDING, ignore_errors=True)
     subprocess.run(["systemctl", "disable", "--now", *UNITS], capture_output=True, check=False)
     empty_kernel()
     for path in (*FILES, *RECORDS):

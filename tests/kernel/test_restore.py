@@ -200,18 +200,6 @@ def test_it_waits_while_ansible_is_at_work_and_ansible_while_it_is(run, host, mo
     assert everything(run) == whole
 
 
-def test_a_run_that_fails_leaves_the_old_plan_for_the_timer(run, host):
-    def refused(command, text=None):
-        return (1, "", "RTNETLINK answers: no\nCommand failed -:1") if "neigh" in (text or "") else run(command, text)
-
-    whole = everything(run)
-    with pytest.raises(KernelError):
-        node.converge(document([*PEERS[:3], PEERS[5]._replace(segment="10.244.9.0/24")]), refused, check=False)
-    assert everything(run) != whole
-    assert script(host)[0] == 0
-    assert everything(run) == whole
-
-
 def test_the_saved_state_is_lines_that_the_tools_take_any_number_of_times(run, host):
     whole = everything(run)
     state = host / STATE.lstrip("/")

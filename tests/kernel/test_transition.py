@@ -5,6 +5,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
 
 import pytest
 
@@ -130,3 +133,22 @@ def test_neither_port_is_among_the_ports_that_pods_leave_from(port, other):
     assert last - first > 20_000
     assert not first <= port <= last
     assert not first <= other <= last
+
+
+def test_the_script_brings_back_the_old_port_although_a_second_link_hears_it(run, files_of_the_host):
+    """What a roll-back in the middle of a change of the port does."""
+    node.converge(document(), run, check=False)
+    node.converge(document(port=4789), run, check=False, step="begin")
+    kept = files_of_the_host / "kept"
+    shutil.copytree(files_of_the_host / "etc/tke-overlay", kept)
+    node.converge(document(port=4789), run, check=False, step="switch")
+    done = subprocess.run(
+        ["sh", f"{kept}/restore"],
+        env={**os.environ, "TKE_OVERLAY_RUN": f"{files_of_the_host}/run/tke-overlay"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert ports(run) == {"tke0": 8472}
+    assert destinations(run) == {peer.underlay for peer in PEERS[1:]}

@@ -60,12 +60,23 @@ class Play:
 
 def play(playbook: str, *arguments: str, inventories: Sequence[pathlib.Path] = (INVENTORY,)) -> Play:
     """Runs a playbook with the project's own configuration, as the README says it is run."""
+    return ended(begin(playbook, *arguments, inventories=inventories))
+
+
+def ended(process: subprocess.Popen[str]) -> Play:
+    """Waits for the end of what :func:`begin` has begun."""
+    text = process.communicate()[0]
+    return Play(process.returncode, text)
+
+
+def begin(playbook: str, *arguments: str, inventories: Sequence[pathlib.Path] = (INVENTORY,)) -> subprocess.Popen[str]:
+    """The same, and does not wait for its end; in a process group of its own, so that it can be killed as a whole."""
     sources = [word for inventory in inventories for word in ("-i", str(inventory))]
     # All of Ansible's but where SSH keeps its connections: two labs have the same addresses, and must not share them.
     kept = "ANSIBLE_SSH_CONTROL_PATH_DIR"
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("ANSIBLE_", "MOLECULE_"))}
     environment.update({key: value for key, value in os.environ.items() if key == kept})
-    done = subprocess.run(
+    return subprocess.Popen(
         ["ansible-playbook", *sources, playbook, *SELDOM, *arguments],
         cwd=ROOT,
         env={**environment, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "NO_COLOR": "1"},
@@ -73,9 +84,8 @@ def play(playbook: str, *arguments: str, inventories: Sequence[pathlib.Path] = (
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        check=False,
+        start_new_session=True,
     )
-    return Play(done.returncode, done.stdout)
 
 
 def joined(text: str) -> str:
@@ -105,6 +115,17 @@ def lab(*arguments: str) -> str:
     return done.stdout
 
 
+def on(name: str, script: str) -> str:
+    """What a shell script on a host prints, whatever its network; it must succeed."""
+    return lab("exec", name, "--", "sh", "-c", script)
+
+
+def until(name: str, condition: str, seconds: float) -> None:
+    """Waits until a shell condition is true on a host."""
+    patience = f"n=0; until {condition}; do n=$((n + 1)); [ $n -lt {int(seconds * 10)} ] || exit 1; sleep 0.1; done"
+    on(name, patience)
+
+
 def ledger() -> dict[str, Any]:
     """The ledger as it is."""
     document: dict[str, Any] = json.loads(LEDGER.read_text())
@@ -119,8 +140,13 @@ def state(name: str) -> set[str]:
     for command, part in zip(LISTINGS, parts, strict=False):
         rows = json.loads(part)
         rows = elements_apart(rows["nftables"]) if isinstance(rows, dict) else rows
-        lines |= {f"{command}: {json.dumps(lasting(row), sort_keys=True)}" for row in rows if row}
+        lines |= {f"{command}: {json.dumps(lasting(row), sort_keys=True)}" for row in rows if row and not learned(row)}
     return lines | set("".join(parts[len(LISTINGS) :]).splitlines())
+
+
+def learned(row: Any) -> bool:
+    """Whether the Pod bridge has learned this entry from a packet of a Pod: it forgets it again after 300 s."""
+    return "mac" in row and "master" in row and not row.get("state")
 
 
 def elements_apart(rows: list[Any]) -> list[Any]:

@@ -16,6 +16,11 @@ description:
     C(inet tke_overlay); forwarding; the CNI configuration of its Pods; and a systemd service and timer that put all of
     it back at boot, and when something of it is lost.
   - Reads the kernel's tables, compares, applies one batch for each, and reads back.
+  - A change of the kernel's tables is saved only after it was confirmed. The host must still reach its API endpoint,
+    where it has one noted in C(/etc/tke-overlay/api-endpoint) that answered before; and the controller must still reach
+    the host, over a new connection. Without that, within O(confirm_timeout), a transient systemd timer on the host
+    brings back what was there before, whether or not the controller lives. So does a reboot in between.
+  - What fails after the first change, whatever it is, is rolled back at once. The task then fails, and says both.
   - Nothing that is not ours is touched. What is in the way and not ours is an error, before anything has changed.
   - Warns where another firewall of the host forwards nothing for Pods, and says what opens it.
   - Facts of other hosts are not needed, so O(name) can be alone in a run, and a dead peer stops nobody.
@@ -24,6 +29,10 @@ author:
 extends_documentation_fragment:
   - tke.overlay.attributes
   - tke.overlay.attributes.host
+attributes:
+  action:
+    description: Has an action plugin, which confirms a change over a new connection to the host.
+    support: full
 options:
   state:
     description:
@@ -48,6 +57,15 @@ options:
     default: all
   restore_interval:
     description: Seconds from one look of the timer to the next.
+    type: int
+    default: 30
+  confirm_timeout:
+    description:
+      - How many seconds a change of the kernel's tables waits for its confirmation, before the host undoes it by
+        itself. From 3 to 3600. The API endpoint has to answer within two thirds of it.
+      - Where nothing differs but files, there is nothing to confirm.
+      - With V(0), and on a host without systemd, a change is saved as soon as the kernel holds it, and neither the API
+        endpoint nor the way to the controller is looked at. What fails is still rolled back.
     type: int
     default: 30
   device:
@@ -158,6 +176,18 @@ counts:
   returned: success
   type: dict
   sample: {link: 1, route: 4, fdb: 3, neighbor: 3, rules: 36, files: 14, sysctls: 2, units: 2}
+confirmed:
+  description: That the change was confirmed over a new connection, and so saved.
+  returned: when the kernel's tables were changed and a confirmation was needed
+  type: bool
+  sample: true
+rolled_back:
+  description:
+    - Whether the host was found as it was before the change, once it had undone it.
+    - V(false) if it could not be reached again, or not all is as before; RV(ignore:msg) says which.
+  returned: when the confirmation failed
+  type: bool
+  sample: true
 recreated:
   description: Why the device had to be made anew. Its table entries were put back in the same call.
   returned: when the link was there and was made anew
@@ -165,10 +195,12 @@ recreated:
   sample: port 4789 -> 8472 cannot be changed on a living device
 """
 
+import sys
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.tke.overlay.plugins.module_utils._host.confirm import BEGUN, CONFIRM_SECONDS, Confirmation
 from ansible_collections.tke.overlay.plugins.module_utils._host.forward import closed_ways
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import INTERVAL, converge
 from ansible_collections.tke.overlay.plugins.module_utils._host.reset import leave
@@ -184,19 +216,26 @@ ARGUMENTS = {
     "name": {"type": "str"},
     "step": {"type": "str", "choices": list(STEPS), "default": ALL},
     "restore_interval": {"type": "int", "default": INTERVAL},
+    "confirm_timeout": {"type": "int", "default": CONFIRM_SECONDS},
     "device": {"type": "str", "default": "tke0"},
     "bridge": {"type": "str", "default": "tke-br0"},
     "document": {"type": "dict", "options": DOCUMENT},
+    "_confirmation": {"type": "str"},  # by what the action plugin knows this run's change
 }
 
 
 def present(module: AnsibleModule, run: Run) -> Result:
     """One host, from its document to the report of what was different."""
-    document = {**module.params["document"], "node": module.params["name"]}
-    outcome = converge(document, run, module.check_mode, module.params["restore_interval"], module.params["step"])
+    params = module.params
+    document = {**params["document"], "node": params["name"]}
+    confirmation = Confirmation(params["_confirmation"] or "", params["confirm_timeout"])
+    outcome = converge(
+        document, run, module.check_mode, params["restore_interval"], confirmation, _tell, params["step"]
+    )
     if not outcome.systemd:
         module.warn("this host does not run systemd, so nothing will put the overlay back after a reboot")
-    for warning in closed_ways(*(document[name] for name in ("device", "port", "bridge", "container_cidr")), run):
+    ways = closed_ways(*(document[name] for name in ("device", "port", "bridge", "container_cidr")), run)
+    for warning in (*outcome.warnings, *ways):
         module.warn(warning)
     changes = {
         "link": {"before": outcome.link.before, "after": outcome.link.after},
@@ -212,7 +251,16 @@ def present(module: AnsibleModule, run: Run) -> Result:
         "counts": counts(changes),
         **diff_of(module, outcome.diffs()),
     }
-    return {**result, "recreated": outcome.link.recreated} if outcome.link.recreated else result
+    if outcome.link.recreated:
+        result["recreated"] = outcome.link.recreated
+    if outcome.waits is not None:
+        result["waits"] = outcome.waits
+    return result
+
+
+def _tell() -> None:
+    """Tells the action plugin that the change begins, by the only way that still counts when the connection breaks."""
+    print(BEGUN, file=sys.stderr, flush=True)
 
 
 def absent(module: AnsibleModule, run: Run) -> Result:

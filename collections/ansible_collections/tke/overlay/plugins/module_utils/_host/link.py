@@ -66,13 +66,15 @@ class LinkChange(t.NamedTuple):
 
     ``before`` and ``after`` are its attributes, by name, where they differ;
     ``lines`` is the batch; ``recreated`` says why the device must be made anew
-    (and with it lose every table entry), or is ``None``.
+    (and with it lose every table entry), or is ``None``; ``back`` is the batch that
+    then makes the old one again, should the new one fail.
     """
 
     before: dict[str, str]
     after: dict[str, str]
     lines: list[str]
     recreated: str | None = None
+    back: t.Sequence[str] = ()
 
     def __bool__(self) -> bool:
         return bool(self.lines)
@@ -169,8 +171,13 @@ def compare_link(spec: LinkSpec, links: t.Sequence[Row]) -> LinkChange:
     if (":" in found["local"] and ":" not in spec.local) or (":" not in found["local"] and ":" in spec.local):
         fixed.append(f"local {found['local']} -> {spec.local} (another IP version)")
     if fixed:
-        lines = [f"link del {spec.name}", *_creation(spec)]
-        return LinkChange(before, after, lines, recreated=f"{', '.join(fixed)} cannot be changed on a living device")
+        return LinkChange(
+            before,
+            after,
+            [f"link del {spec.name}", *_creation(spec)],
+            recreated=f"{', '.join(fixed)} cannot be changed on a living device",
+            back=_creation(spec_of(row)),
+        )
     return LinkChange(before, after, _changes_in_place(spec, before, row))
 
 
@@ -208,13 +215,24 @@ def refuse_conflicts(spec: LinkSpec, links: t.Sequence[Row], run: Run, words: Wo
 
 
 def apply_link(change: LinkChange, run: Run) -> None:
-    """Runs the batch of a change.
+    """Runs the batch of a change. Where a device cannot be made anew, the old one is made again, without entries.
+
+    The old one cannot wait under another name until the new one is there: two of one VNI and port clash, up or down.
 
     :raises KernelError: with the kernel's words and the line they are about. A surplus address that cannot be removed
         is left to the caller's read-back: a network manager that has just been told to let go takes its own away.
     """
     removals = [line for line in change.lines if line.startswith("address del ")]
-    run_batch(IP, [line for line in change.lines if line not in removals], run)
+    try:
+        run_batch(IP, [line for line in change.lines if line not in removals], run)
+    except KernelError as error:
+        if not change.recreated:
+            raise
+        name = change.back[0].split()[2]
+        if find_link(name, read_links(run)) is not None:
+            run_batch(IP, [f"link del {name}"], run)
+        run_batch(IP, change.back, run)
+        raise KernelError(f"{error}; the device of before was made again, without its entries") from error
     for line in removals:
         run([*IP, *line.split()], None)
 
@@ -258,7 +276,7 @@ def _problems_of_parent(spec: LinkSpec, links: t.Sequence[Row], words: Words) ->
     if parent is None:
         others = sorted(address for address in owned if not address.startswith(("127.", "::1", "fe80:")))
         where = "is on no link of this host, which has"
-        yield f"underlay address {spec.local} ({words.local}) {where} {', '.join(others)}"
+        yield f"underlay address {spec.local} ({words.local}) {where} {', '.join(others) or 'none'}"
     elif spec.mtu is not None and parent["mtu"] < needed:
         yield (
             f"link {parent['ifname']} with the underlay address {spec.local} has MTU {parent['mtu']}, and an overlay "
@@ -287,6 +305,21 @@ def _problems_of_port(spec: LinkSpec, run: Run, words: Words) -> t.Iterator[str]
 
 
 _FIXED = ("vni", "port", "remote")
+
+
+def spec_of(row: Row) -> LinkSpec:
+    """The specification of a VXLAN link that is there. It has no default destination, as no link of ours has one."""
+    found = _found(row)
+    return LinkSpec(
+        name=str(row["ifname"]),
+        vni=int(found["vni"]),
+        port=int(found["port"]),
+        local=found["local"],
+        dev=None if found["dev"] == "none" else found["dev"],
+        mac=found["mac"],
+        mtu=int(found["mtu"]),
+        addresses=_addresses(row),
+    )
 
 
 def _wanted(spec: LinkSpec) -> dict[str, str]:

@@ -4,13 +4,16 @@
 """Floor 5: making one host what its document says.
 
 :func:`converge` is the whole promise: validate, read, refuse what cannot be,
-compare, apply, read back, persist. Persisted last is also what the timer of
-:mod:`restore` keeps the host at, so a run that dies half-way leaves a host that
-goes back to its old plan by itself.
+compare, apply, read back, look for the API endpoint, persist; else roll back.
+Between reading back and persisting the controller has its say, where it wants to:
+see :mod:`confirm`. Persisted last is also what the timer of :mod:`restore` keeps
+the host at.
 """
 
 from __future__ import annotations
 
+import os
+import time
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
@@ -24,8 +27,22 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
     vtep_address,
     vtep_mac,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._host import files as host_files
 from ansible_collections.tke.overlay.plugins.module_utils._host.bridge import BridgeTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.cni import conflist
+from ansible_collections.tke.overlay.plugins.module_utils._host.confirm import (
+    Confirmation,
+    Endpoint,
+    arm,
+    await_endpoint,
+    confirm,
+    fault_of,
+    noted_endpoint,
+    refuse_seconds,
+    stage,
+    turn,
+    undone_on_failure,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.fdb import FdbTable, fdb_entry
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import (
     Texts,
@@ -55,11 +72,11 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.restore import (
     differing_units,
     drop_ins,
     line_diff,
-    locked,
     read_host,
     settle_units,
     state_files,
     tell_managers,
+    unit_commands,
     unit_files,
     wanted_sysctls,
 )
@@ -71,6 +88,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.route import (
     via_entry,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.rules import NOTHING_ELSE, Also, RulesSpec, RulesTable
+from ansible_collections.tke.overlay.plugins.module_utils._host.snapshot import snapshot
 from ansible_collections.tke.overlay.plugins.module_utils._host.tables import (
     Delta,
     KernelError,
@@ -115,6 +133,7 @@ class Target(t.NamedTuple):
     drop_ins: Texts
     files: Texts
     host: Host
+    saved: State
 
     def all_tables(self) -> list[tuple[Readable, Wanted]]:
         """The rules, too."""
@@ -139,11 +158,18 @@ class Outcome(t.NamedTuple):
     units: list[Diff]
     systemd: bool
     unfinished: bool = False
+    waits: float | None = None  # seconds until the host undoes it by itself; ``None``: nobody has to confirm it
+    warnings: t.Sequence[str] = ()
+
+    @property
+    def kernel(self) -> bool:
+        """Whether the kernel held anything else than it should: only that can cut a host off."""
+        return bool(self.link or any(self.tables.values()) or self.sysctls)
 
     @property
     def changed(self) -> bool:
         """Whether anything differed."""
-        return bool(self.link or any(self.tables.values()) or self.files or self.sysctls or self.units)
+        return bool(self.kernel or self.files or self.units)
 
     def diffs(self) -> t.Iterator[Diff]:
         """All differences, link first."""
@@ -211,6 +237,7 @@ def target_of(document: NodeDocument, host: Host, interval: int = INTERVAL, also
             CNI_FILE: conflist(own.segment, document["bridge"], document["mtu"]),
         },
         host=host,
+        saved=saved,
     )
 
 
@@ -244,43 +271,120 @@ def _tables_of(document: NodeDocument, own: Peer, peers: t.Iterable[Peer]) -> li
     ]
 
 
-def converge(document: NodeDocument, run: Run, check: bool, interval: int = INTERVAL, step: str = ALL) -> Outcome:
+def converge(
+    document: NodeDocument,
+    run: Run,
+    check: bool,
+    interval: int = INTERVAL,
+    confirmation: Confirmation | None = None,
+    begins: t.Callable[[], None] = lambda: None,
+    step: str = ALL,
+) -> Outcome:
     """Makes this host what the document says; with ``check`` only finds out what that would change.
 
     :param interval: seconds between two looks of the timer.
+    :param confirmation: who is to confirm a change of the kernel's tables. Then, and where there is a systemd to undo
+        it, nothing is saved yet: :attr:`Outcome.waits` says for how long. Otherwise all is done in this one call.
+    :param begins: called when there is something to confirm, right before the first change.
     :param step: how far to go if other hosts must go along, see :mod:`transition`.
     :raises Refusal: the document is wrong, or something that is not ours is in the way; nothing was changed.
-    :raises KernelError: the kernel refused, or does not hold what it was given.
+    :raises KernelError: the kernel refused, or does not hold what it was given, or the API endpoint is gone. The host
+        is as it was before, or the error says what is not.
     """
+    given = confirmation or Confirmation(f"process {os.getpid()}", 0)
+    refuse_seconds(given.seconds)
     host = read_host(run)
     target = target_of(document, host, interval)
     if check:
         return _difference(target, run)
-    with locked():
-        ahead = Transition() if step == ALL else transition_to(document, *_own_and_peers(document))
-        if ahead and step == SWITCH:
-            target = target_of(document, host, interval, ahead.also)
-        outcome = _difference(target, run)
-        if ahead and step == BEGIN:
-            _widen(target_of(document, host, interval, ahead.also), run)
-            return outcome._replace(unfinished=True)
-        if outcome.changed:
-            _carry_out(target, outcome, run)
+    with undone_on_failure(given.token, run):
+        with turn(run):
+            ahead = Transition() if step == ALL else transition_to(document, *_own_and_peers(document))
+            if ahead and step == SWITCH:
+                target = target_of(document, host, interval, ahead.also)
+            outcome = _difference(target, run)
+            if ahead and step == BEGIN:
+                _widen(target_of(document, host, interval, ahead.also), run)
+                return outcome._replace(unfinished=True)
+            if not outcome.kernel:
+                _save(target, outcome, run)
+                return outcome
+            waiting = given.wanted and target.host.systemd
+            endpoint, warnings = _endpoint_that_answers() if given.wanted else (None, [])
+            outcome = outcome._replace(warnings=warnings)
+            _stage(target, outcome, given, run)
+            start = time.monotonic()
+            if waiting:
+                arm(given, run)
+                begins()
+            _put_drop_ins(target, outcome, run)
+            _apply_kernel(target, outcome, run)
+            _verify(target, run)
+        if endpoint is not None:
+            # The rest of the time is the controller's.
+            await_endpoint(endpoint, given.seconds * 2 / 3 - (time.monotonic() - start))
+        if waiting:
+            return outcome._replace(waits=given.seconds - (time.monotonic() - start))
+        confirm(given.token, run)
     return outcome
 
 
-def _carry_out(target: Target, outcome: Outcome, run: Run) -> None:
-    _write(target.drop_ins, outcome.files)
-    tell_managers([diff.name for diff in outcome.files], target.host, run)
-    _apply_kernel(target, outcome, run)
-    _verify(target, run)
-    _write({name: text for name, text in target.files.items() if name != CNI_FILE}, outcome.files)
-    settle_units([diff.name for diff in outcome.files], target.host, run)
-    _write({CNI_FILE: target.files[CNI_FILE]}, outcome.files)
+def _endpoint_that_answers() -> tuple[Endpoint | None, list[str]]:
+    """What does not answer before a change need not do so after it; but that is worth a word."""
+    endpoint = noted_endpoint()
+    fault = None if endpoint is None else fault_of(endpoint)
+    if fault is None:
+        return endpoint, []
+    return None, [f"the API endpoint {endpoint} did not answer before the change, so nobody asked it after it: {fault}"]
+
+
+def _save(target: Target, outcome: Outcome, run: Run) -> None:
+    """The files alone: the kernel is what it should be, so there is nothing to confirm."""
+    if outcome.changed:
+        _write(target.drop_ins, outcome.files)
+        tell_managers([diff.name for diff in outcome.files], target.host, run)
+        _write({name: text for name, text in target.files.items() if name != CNI_FILE}, outcome.files)
+        settle_units([diff.name for diff in outcome.files], target.host, run)
+        _write({CNI_FILE: target.files[CNI_FILE]}, outcome.files)
+
+
+def _stage(target: Target, outcome: Outcome, confirmation: Confirmation, run: Run) -> None:
+    names = [diff.name for diff in outcome.files]
+    texts = {**target.drop_ins, **target.files}
+    row = find_link(target.link.name, read_links(run))
+    sysctls = {diff.name: diff.before for diff in outcome.sysctls if diff.before}
+    stage(
+        confirmation,
+        new={name: text for name, text in texts.items() if name in names},
+        last=[CNI_FILE],
+        passing=[_passing(name) for name in target.drop_ins if name in names],
+        units=unit_commands(names, target.host),
+        before=snapshot(target.saved, row, outcome.tables, sysctls, run),
+    )
+
+
+def _passing(drop_in: str) -> str:
+    """The place below ``/run`` where a drop-in counts until the next boot: each of those programs has one."""
+    return drop_in.replace("/etc/", "/run/", 1)
+
+
+def _put_drop_ins(target: Target, outcome: Outcome, run: Run) -> None:
+    """They have to be there before the device is, and not after a reboot that comes before the confirmation.
+
+    One in ``/etc`` hides its namesake below ``/run``, so that must be replaced itself. What must go can go later.
+    """
+    names = [diff.name for diff in outcome.files if target.drop_ins.get(diff.name)]
+    for name in names:
+        there = os.path.exists(host_files.ROOT + name)
+        write_file(name if there else _passing(name), target.drop_ins[name], durable=False)
+    tell_managers(names, target.host, run)
 
 
 def _widen(target: Target, run: Run) -> None:
-    """Lets in what comes by the old plan and by the new one. All else, the saved state too, stays the old."""
+    """Lets in what comes by the old plan and by the new one. All else, the saved state too, stays the old.
+
+    Nothing of it could cut the host off, so nobody has to confirm it.
+    """
     rules = compare(target.rules, target.rules.read(run), target.rules.wanted)
     if rules:
         target.rules.replace(run)

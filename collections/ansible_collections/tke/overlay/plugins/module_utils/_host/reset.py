@@ -18,6 +18,7 @@ import os
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._host import endpoint, files
+from ansible_collections.tke.overlay.plugins.module_utils._host.confirm import forget
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import read_files, remove_file
 from ansible_collections.tke.overlay.plugins.module_utils._host.link import ALIAS, EAR, Row, find_link, read_links
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import CNI_FILE, Diff
@@ -138,7 +139,8 @@ def _routes(table: RouteTable, run: Run) -> list[str]:
 
 
 def _remove(remains: Remains, run: Run) -> None:
-    """The timer first, or it would put back the rest; then, before its network, what tells a kubelet of it."""
+    """The timers first, or they would put back the rest; then, before its network, what tells a kubelet of it."""
+    forget(run)
     stop_units(remains.host, run)
     remove_file(CNI_FILE)
     for version, lines in remains.routes.items():

@@ -253,15 +253,21 @@ def settle_units(written: t.Iterable[str], host: Host, run: Run) -> None:
 
     :raises KernelError: systemd refused.
     """
+    for _systemctl_itself, *words in unit_commands(written, host):
+        _systemctl(run, *words)
+
+
+def unit_commands(written: t.Iterable[str], host: Host) -> t.Iterator[t.Sequence[str]]:
+    """The commands by which :func:`settle_units` does that."""
     new = not set(written).isdisjoint(UNIT_FILES)
     wrong = differing_units(host)
     if wrong:
         # What is enabled counts at the next boot; without the reload that comes with it, this is eight times as fast.
-        _systemctl(run, "--quiet", "--no-reload", "enable", SERVICE, TIMER)
+        yield ("systemctl", "--quiet", "--no-reload", "enable", SERVICE, TIMER)
     if new and host.loaded:
-        _systemctl(run, "daemon-reload")
+        yield ("systemctl", "daemon-reload")
     if new or TIMER in wrong:
-        _systemctl(run, "restart", TIMER)
+        yield ("systemctl", "restart", TIMER)
 
 
 def tell_managers(written: t.Iterable[str], host: Host, run: Run) -> None:
@@ -380,6 +386,14 @@ if ! flock -w 60 9; then
     complain "somebody has held $run/lock for 60 s"
     exit 1
 fi
+# A change that waits for its confirmation is left alone, until its time is over: then it should be gone.
+if [ -e "$run/pending/deadline" ]; then
+    read -r now _idle </proc/uptime
+    read -r deadline <"$run/pending/deadline"
+    if [ "${now%.*}" -lt "${deadline:-0}" ]; then exit 0; fi
+    exec 9>&-
+    exec /bin/sh "$run/pending/undo" 'nobody confirmed it, and its timer was lost'
+fi
 work=$(mktemp -d "$run/work.XXXXXX") || exit 1
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' HUP INT TERM
@@ -446,6 +460,8 @@ put_link() {
     look_at_link || return
     if [ -n "$anew" ]; then
         if [ "$anew" != 'it was missing' ]; then try ip link del dev "$device"; fi
+        # While the port is being changed a second link of ours has the other one, which may be the one wanted here.
+        case "$(ip -o link show dev tke-ear 2>/dev/null) " in *" alias $alias "*) ip link del dev tke-ear ;; esac
         try ip -batch "$here/link.batch"
         tell "device $device: $anew"
     elif [ -n "$wrong" ]; then

@@ -184,6 +184,12 @@ def rules_are_there(run: Run) -> bool:
     return run(("nft", "-t", *_LIST[1:]), None)[0] == 0
 
 
+def listed_rules(run: Run) -> str:
+    """The table that is there as text for nft; without one, text that takes any away."""
+    code, listing, _errors = run(_LIST, None)
+    return f"{_ABOVE}{listing}" if code == 0 else _ABOVE
+
+
 def rules_text(spec: RulesSpec) -> str:
     """The table as nft takes it: idempotent, and replacing whatever stands in its place."""
     pods, peers = _by_version(spec.container_cidrs), _by_version({*spec.peers, *spec.also.peers})

@@ -53,6 +53,8 @@ FLOORS = {
     "_host.transition": 5,
     "_host.saved": 5,
     "_host.bulk": 5,
+    "_host.confirm": 5,
+    "_host.snapshot": 5,
     "_host.node": 5,
     "_host.reset": 5,
     "_host.yamltext": 5,

@@ -1,0 +1,514 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Floor 5: a change that waits for its confirmation, and goes back by itself without one.
+
+Between the first line that the kernel gets and the confirmation, all that is
+needed to end the change one way or the other lies in one directory below ``/run``:
+the new files, the old ones, and two scripts for ``/bin/sh``. ``confirm`` puts the
+new files in their places; ``undo`` puts back what was there before. Who comes
+first wins, as both take the lock and the directory goes with the first. ``undo``
+is run
+
+- by a transient timer of systemd, which needs neither the controller nor the module;
+- by the module, at once, when anything fails after the first line;
+- by the script of :mod:`restore`, should the timer itself be lost. Until the time
+  is over that script leaves the kernel alone, or it would undo every change.
+
+``/run`` is gone after a reboot: the host then comes back with the old state,
+because that is what is saved.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+import socket
+import time
+import typing as t
+
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._host import files
+from ansible_collections.tke.overlay.plugins.module_utils._host.files import Texts, read_files, remove_file, write_file
+from ansible_collections.tke.overlay.plugins.module_utils._host.restore import LOCK_SECONDS, STATE, locked
+from ansible_collections.tke.overlay.plugins.module_utils._host.tables import KernelError, Run
+
+RUN_DIRECTORY = "/run/tke-overlay"
+PENDING = f"{RUN_DIRECTORY}/pending"
+RECORD = f"{RUN_DIRECTORY}/rolled-back"
+"""What the last roll-back was about: the token of the change, what is not as before, and why."""
+
+UNDO_UNIT = "tke-overlay-undo"
+ENDPOINT_NOTE = f"{STATE}/api-endpoint"
+"""Where module api_endpoint notes the API endpoint of this host, as ``host:port``."""
+
+BEGUN = "tke.overlay: the change begins"
+"""What the module writes to its standard error then: it reaches the controller even when the result does not."""
+
+CONFIRM_SECONDS = 30
+"""How long a change waits, unless asked for otherwise."""
+
+_GRACE = 5  # seconds that the script of `restore` gives the transient timer
+_TRY = 2.0  # seconds for one connection to the API endpoint
+
+
+class Confirmation(t.NamedTuple):
+    """Who will confirm a change: the controller, with this token, within so many seconds (0: nobody has to)."""
+
+    token: str
+    seconds: int = CONFIRM_SECONDS
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody has to."""
+        return self.seconds > 0
+
+
+class Before(t.NamedTuple):
+    """What was there, as far as it does not stand in the files: see :mod:`snapshot`."""
+
+    base: str  # the directory whose script `restore` brings it back; "" where nothing of ours was there
+    texts: Texts  # files of that directory that must be written first
+    surplus: t.Sequence[str]  # commands that remove what the script does not know of
+    again: t.Sequence[str]  # commands that put back what the script does not know of
+    sysctls: Texts
+    device: str
+
+
+class Endpoint(t.NamedTuple):
+    """Where the API server answers."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def refuse_seconds(seconds: int) -> None:
+    """Makes sure that a confirmation is possible in this time.
+
+    :raises Refusal: it is not.
+    """
+    if seconds != 0 and not 3 <= seconds <= 3600:
+        raise Refusal(
+            f"confirm_timeout {seconds} (overlay_confirm_timeout) does not lie between 3 and 3600 seconds; "
+            f"0 changes without a confirmation"
+        )
+
+
+# --- whose turn it is ---
+
+
+@contextlib.contextmanager
+def turn(run: Run) -> t.Iterator[None]:
+    """The lock, once no change of another run waits for its confirmation. One whose time is over is undone.
+
+    :raises KernelError: somebody keeps the lock, or a change its confirmation, for too long.
+    """
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        _await_others(deadline, run)
+        with locked():
+            if not os.path.exists(files.ROOT + PENDING):
+                yield
+                return
+
+
+def _await_others(deadline: float, run: Run) -> None:
+    while os.path.exists(files.ROOT + PENDING):
+        left = _seconds_left()
+        if left <= 0:
+            undo("the run that made it has left it behind", run)
+        elif time.monotonic() > deadline:
+            raise KernelError(
+                f"the change of another run has waited for its confirmation for {LOCK_SECONDS} s, and will do so for "
+                f"another {left:.0f} s: try again later"
+            )
+        else:
+            time.sleep(0.1)
+
+
+def _seconds_left() -> float:
+    deadline = read_files([f"{PENDING}/deadline"]).get(f"{PENDING}/deadline", "").strip()
+    return float(deadline) - _uptime() if deadline else 0.0
+
+
+def _uptime() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def waits(token: str) -> bool:
+    """Whether it is this change that waits."""
+    return read_files([f"{PENDING}/token"]).get(f"{PENDING}/token") == f"{token}\n"
+
+
+# --- the two ways on, and the two ways out ---
+
+
+def stage(
+    confirmation: Confirmation,
+    new: Texts,
+    last: t.Sequence[str],
+    passing: t.Sequence[str],
+    units: t.Iterable[t.Sequence[str]],
+    before: Before,
+) -> None:
+    """Lays out all that ends the change one way or the other; nothing else is touched.
+
+    :param new: the files that differ; without a text, one that must go.
+    :param last: those of them that come after ``units``.
+    :param passing: files below ``/run`` that stand in for some of ``new`` until then.
+    :param units: commands that make systemd know the new files.
+    :raises KernelError: a file cannot be written; nothing is left of it.
+    """
+    old = read_files(new)
+    settings = {
+        "root": files.ROOT,
+        "run": files.ROOT + RUN_DIRECTORY,
+        "token": confirmation.token,
+        "patience": LOCK_SECONDS,
+        "base": files.ROOT + before.base if before.base else "",
+        "device": before.device,
+        "maker": os.getpid(),
+    }
+    texts = {
+        "settings": "".join(f"{key}={shlex.quote(str(value))}\n" for key, value in settings.items()),
+        "token": f"{confirmation.token}\n",
+        "files": _lines(new),
+        "gone": _lines(path for path, text in new.items() if not text),
+        "directories": _directories(path for path, text in new.items() if text and path not in last),
+        "last": _directories(path for path, text in new.items() if text and path in last),
+        "passing": _lines(passing),
+        "units": _lines(" ".join(words) for words in units),
+        "surplus": _lines(before.surplus),
+        "again": _lines(before.again),
+        "sysctls": _lines(
+            f"{key if '/' in key else key.replace('.', '/')} {value}" for key, value in before.sysctls.items()
+        ),
+        "confirm": CONFIRM,
+        "undo": UNDO,
+        **{f"new{path}": text for path, text in new.items() if text},
+        **{f"old{path}": text for path, text in old.items()},
+        "deadline": f"{int(_uptime()) + (confirmation.seconds or CONFIRM_SECONDS) + _GRACE}\n",
+    }
+    try:
+        for path, text in [*((f"{PENDING}/{name}", text) for name, text in texts.items()), *before.texts.items()]:
+            write_file(path, text, durable=False)
+    except KernelError:
+        discard()
+        raise
+
+
+def _directories(paths: t.Iterable[str]) -> str:
+    return _lines(dict.fromkeys(os.path.dirname(path) for path in paths))
+
+
+def _lines(lines: t.Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
+
+
+def arm(confirmation: Confirmation, run: Run) -> None:
+    """From here on the host undoes the change by itself.
+
+    :raises KernelError: systemd refused; nothing has changed.
+    """
+    command = (
+        *("systemd-run", "--quiet", "--collect", f"--unit={UNDO_UNIT}"),
+        *(f"--on-active={confirmation.seconds}", "--timer-property=AccuracySec=1s"),
+        *("/bin/sh", f"{PENDING}/undo", f"nobody confirmed it within {confirmation.seconds} s"),
+    )
+    code, _out, errors = run(command, None)
+    if code != 0:
+        discard()
+        raise KernelError(
+            f"nothing was changed, because a timer that could undo it cannot be set: {' '.join(command[:4])}: "
+            f"{errors.strip() or f'exit code {code}'}"
+        )
+
+
+def confirm(token: str, run: Run) -> None:
+    """Saves the change, as the controller does by the same script.
+
+    :raises KernelError: it cannot be saved, and was undone.
+    """
+    code, _out, errors = run(("/bin/sh", f"{files.ROOT}{PENDING}/confirm", token), None)
+    if code != 0:
+        raise KernelError(f"the change could not be saved: {errors.strip() or f'exit code {code}'}; {_verdict(token)}")
+
+
+def undo(reason: str, run: Run) -> str:
+    """Brings back what was there before the change that waits; says how that went.
+
+    :raises KernelError: it cannot be undone at all.
+    """
+    token = read_files([f"{PENDING}/token"]).get(f"{PENDING}/token", "").strip()
+    code, _out, errors = run(("/bin/sh", f"{files.ROOT}{PENDING}/undo", reason), None)
+    if os.path.exists(files.ROOT + PENDING):
+        raise KernelError(f"the change ({reason}) cannot be undone: {errors.strip() or f'exit code {code}'}")
+    return _verdict(token)
+
+
+def discard() -> None:
+    """Forgets a change of which nothing was done yet, or whose traces are all gone."""
+    shutil.rmtree(files.ROOT + PENDING, ignore_errors=True)
+
+
+def forget(run: Run) -> None:
+    """Makes sure that nothing is undone any more; for who takes the host out. Called with the lock held."""
+    if os.path.exists(files.ROOT + PENDING):
+        run(("systemctl", "--quiet", "stop", f"{UNDO_UNIT}.timer"), None)
+        for path in read_files([f"{PENDING}/passing"]).get(f"{PENDING}/passing", "").splitlines():
+            remove_file(path)
+        discard()
+    remove_file(RECORD)
+
+
+@contextlib.contextmanager
+def undone_on_failure(token: str, run: Run) -> t.Iterator[None]:
+    """What fails after the first line is undone at once.
+
+    :raises KernelError: with what failed, and how the way back went.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if not waits(token):  # nothing was changed yet, or it is undone already
+            raise
+        what = str(error) if isinstance(error, KernelError) else f"{type(error).__name__}: {error}"
+        verdict = undo(what, run)
+        if not isinstance(error, Exception):
+            raise
+        raise KernelError(f"{what}; {verdict}") from error
+
+
+def _verdict(token: str) -> str:
+    return verdict_of(read_files([RECORD]).get(RECORD, ""), token) or "nothing is known of how that was rolled back"
+
+
+def verdict_of(record: str, token: str) -> str | None:
+    """What the record says of a change, or ``None`` if it is about another."""
+    lines = [*record.splitlines(), "", "", ""][:3]
+    if lines[0] != token:
+        return None
+    if lines[1] == "whole":
+        return "the change was rolled back, and the host is as it was before"
+    return f"the change was rolled back, but the host is not as it was before: {lines[1]}"
+
+
+# --- the API endpoint ---
+
+
+def noted_endpoint() -> Endpoint | None:
+    """The API endpoint this host was given, if it was given one.
+
+    :raises Refusal: the note is not ``host:port``.
+    """
+    text = read_files([ENDPOINT_NOTE]).get(ENDPOINT_NOTE)
+    if text is None:
+        return None
+    host, _colon, port = text.strip().rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536 or len(text.split()) != 1:
+        raise Refusal(f"{ENDPOINT_NOTE} is not one line host:port, but {text.strip()!r}: correct it, or remove it")
+    return Endpoint(host.strip("[]"), int(port))
+
+
+def fault_of(endpoint: Endpoint, seconds: float = _TRY) -> str | None:
+    """Why no connection to the endpoint could be made, or ``None``: it answers."""
+    try:
+        socket.create_connection(endpoint, timeout=max(seconds, 0.1)).close()
+    except OSError as error:
+        return str(error)
+    return None
+
+
+def await_endpoint(endpoint: Endpoint, seconds: float) -> None:
+    """Waits until the endpoint answers (again).
+
+    :raises KernelError: it does not within so many seconds.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        fault = fault_of(endpoint, min(_TRY, deadline - time.monotonic()))
+        if fault is None:
+            return
+        if time.monotonic() + 0.2 > deadline:
+            raise KernelError(
+                f"the change cut this host off from its API endpoint: {endpoint} ({ENDPOINT_NOTE}) answered before it, "
+                f"and has not within {seconds:.0f} s after it ({fault})"
+            )
+        time.sleep(0.2)
+
+
+# --- the scripts ---
+
+_HEADER = r"""#!/bin/sh
+# Written by tke.overlay; here only while a change waits for its confirmation.
+"""
+
+_COMMON = r"""
+set -u
+umask 022
+export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin
+here=${0%/*}
+"""
+
+CONFIRM = (
+    f"""{_HEADER}#
+# Saves the change whose token is given: what the kernel holds now is what the host comes back with from here on.
+# Exit code 3: this change does not wait (any more).
+{_COMMON}"""
+    r"""
+[ -e "$here/settings" ] || exit 3
+# shellcheck source=/dev/null
+. "$here/settings"
+# shellcheck disable=SC2154 # come from there
+: "$root $run $token"
+
+exec 9>"$run/lock"
+flock -w 20 9 || exit 1
+# Undone meanwhile, or just being undone.
+if [ ! -e "$here/deadline" ] || [ "${1:-}" != "$token" ]; then exit 3; fi
+
+give_up() {
+    echo "tke-overlay: $*" >&2
+    exec 9>&-
+    /bin/sh "$here/undo" "it could not be saved: $*" >&2
+    exit 1
+}
+
+# Every file as a whole or not at all; what goes to one directory goes together, as every process costs time.
+save() {
+    while read -r directory; do
+        beside=$root$directory/.tke-overlay
+        mkdir -p "$beside" && cp "$here/new$directory"/* "$beside/" && sync "$beside"/* &&
+            mv -f "$beside"/* "$root$directory/" && rmdir "$beside" || return
+    done <"$1"
+}
+
+save "$here/directories" 2>"$here/errors" || give_up "$(cat "$here/errors")"
+while read -r path; do rm -f "$root$path"; done <"$here/gone"
+while read -r command; do
+    # shellcheck disable=SC2086 # a line is words
+    $command </dev/null 2>"$here/errors" || give_up "$command: $(cat "$here/errors")"
+done <"$here/units"
+# With the CNI configuration, a kubelet takes the network for ready.
+save "$here/last" 2>"$here/errors" || give_up "$(cat "$here/errors")"
+
+while read -r path; do rm -f "$root$path"; done <"$here/passing"
+if [ -d "$root/run/systemd/system" ]; then systemctl --quiet stop tke-overlay-undo.timer 2>/dev/null; fi
+rm -f "$run/rolled-back"
+# At once, so that nobody finds half of it.
+mv "$here" "$run/confirmed.$$" && rm -rf "$run/confirmed.$$"
+"""
+)
+
+UNDO = (
+    f"""{_HEADER}#
+# Brings back what was there before the change, and says why. Run by tke-overlay-undo.timer when the time is over,
+# and at once when something went wrong; harmless at any time before the confirmation.
+{_COMMON}"""
+    r"""
+reason=${1:-asked for by hand}
+warning=''
+if [ -n "${JOURNAL_STREAM:-}" ]; then warning='<4>'; fi
+
+# One at a time.
+exec 8<"$0"
+flock 8
+[ -e "$here/settings" ] || exit 0
+# shellcheck source=/dev/null
+. "$here/settings"
+# shellcheck disable=SC2154 # come from there
+: "$root $run $token $base $device $maker $patience"
+
+exec 9>"$run/lock"
+if ! flock -w "$patience" 9; then
+    # Whoever made the change hangs in the middle of it.
+    kill -KILL "$maker" 2>/dev/null
+    flock -w 10 9
+fi
+# Confirmed meanwhile.
+[ -e "$here/settings" ] || exit 0
+# The script of the saved state may look again.
+rm -f "$here/deadline"
+
+# --- files: only those that a confirmation has got as far as, and drop-ins ---
+
+systemd() {
+    if [ -d "$root/run/systemd/system" ]; then systemctl --quiet "$@"; fi
+}
+
+# Puts a file back; false if it is as it was.
+back() {
+    if [ -e "$here/old$1" ]; then
+        if cmp -s "$here/old$1" "$root$1"; then return 1; fi
+        cp "$here/old$1" "$root$1.new" && mv -f "$root$1.new" "$root$1"
+    else
+        if [ ! -e "$root$1" ]; then return 1; fi
+        rm -f "$root$1"
+    fi
+}
+
+units=''
+while read -r path; do
+    case $path in
+        */tke-overlay.service | */tke-overlay.timer)
+            if [ ! -e "$here/old$path" ] && [ -e "$root$path" ]; then
+                systemd disable --now "${path##*/}" </dev/null
+            fi
+            if back "$path"; then units=yes; fi ;;
+        *) back "$path" ;;
+    esac
+done <"$here/files"
+cat "$here/directories" "$here/last" >"$here/all"
+while read -r directory; do rm -rf "$root$directory/.tke-overlay"; done <"$here/all"
+while read -r path; do rm -f "$root$path"; done <"$here/passing"
+if [ -n "$units" ]; then
+    systemd daemon-reload
+    if [ -e "$root/etc/systemd/system/tke-overlay.timer" ]; then systemd restart tke-overlay.timer; fi
+fi
+rmdir "$root/etc/tke-overlay" 2>/dev/null
+
+# --- kernel ---
+
+lines() {
+    while read -r line; do
+        # shellcheck disable=SC2086 # a line is words
+        $line </dev/null 2>/dev/null
+    done <"$1"
+}
+
+left() {
+    if [ -n "$base" ]; then
+        TKE_OVERLAY_RUN="$run" /bin/sh "$base/restore" 2>&1
+    else
+        ip -o link show dev "$device" 2>/dev/null
+        nft -t list table inet tke_overlay 2>/dev/null
+    fi
+}
+
+one_line() { tr '\n' ' ' | sed 's/ *$//'; }
+
+lines "$here/surplus"
+if [ -z "$base" ]; then rm -f "$run/rules.nft" "$run/rules.listing"; fi
+while read -r key value; do echo "$value" >"/proc/sys/$key"; done <"$here/sysctls"
+# The script takes the lock itself.
+exec 9>&-
+if [ -n "$base" ]; then left; fi
+lines "$here/again"
+# Looked at once more: now there is nothing to tell.
+left=$(left | one_line)
+
+printf '%s\n' "$token" "${left:-whole}" "$(echo "$reason" | one_line)" >"$run/rolled-back"
+systemd stop tke-overlay-undo.timer 2>/dev/null
+rm -rf "$here"
+echo "${warning}tke-overlay: rolled a change back: $reason"
+if [ -n "$left" ]; then
+    echo "${warning}tke-overlay: not as before: $left" >&2
+    exit 1
+fi
+"""
+)

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, tke.overlay contributors
+"""A change that cuts a host off from its controller or its API endpoint is undone, and the play says so for that host.
+
+The mechanics are tested one by one in tests/kernel/test_confirm.py.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+
+import pytest
+
+from stories import NODES, ROOT, begin, ended, joined, lab, ledger, matrix, on, play, site, state, states, until
+
+testinfra_hosts = ["local://"]
+
+CHANGED = str(ROOT / "molecule/cut_off/changed.yml")
+PENDING = "/run/tke-overlay/pending"
+CAPTURED = {"container_cidr": ["10.244.0.0/16", "198.18.0.0/24"]}
+"""With it, a host takes every packet of the lab's controller for one that claims to come from a Pod."""
+
+ENDPOINT_PORT = 6443
+
+
+def arguments(seconds, changes, **variables):
+    """Of a play in which some hosts get another plan."""
+    each = {"overlay_confirm_timeout": seconds, "cut_off_changes": changes, **variables}
+    return ("-e", json.dumps(each))
+
+
+def lasting(lines):
+    """What of a host's state does not depend on the number that a device has got."""
+    return {re.sub(r'"(ifindex|link_index)": \d+, ', "", line) for line in lines}
+
+
+def message(done, name):
+    """What the play says of a host that failed."""
+    (text,) = re.findall(rf"^fatal: \[{name}\]: FAILED! => *\n((?:    .*\n)+)", done.text, re.MULTILINE)
+    return joined(text)
+
+
+@pytest.fixture(scope="class")
+def story():
+    """What was before, the play, and what is after it."""
+    play("tke.overlay.reset", "-e", "overlay_reset=cloud2", "-e", "overlay_reset_confirmed=true")
+    before = states()
+    # A firewall that lets no new connection in while the change is there.
+    hook = "{ type filter hook input priority 0 ; }"
+    wall = (
+        f"nft add table inet wall; nft add chain inet wall c '{hook}'; nft add rule inet wall c tcp dport 22 ct state "
+        f"new drop; while [ -d {PENDING} ]; do sleep 0.1; done; nft delete table inet wall"
+    )
+    on("idc2", f'systemd-run -q --unit=wall --path-property=PathExists={PENDING} sh -c "{wall}"')
+    changes = {"idc1": CAPTURED, "cloud2": CAPTURED, "idc2": {"mtu": 1300}, "cloud1": {"mtu": 1380}}
+    impatient = {"cloud2": "-o ServerAliveInterval=1 -o ServerAliveCountMax=2"}
+    try:
+        done = play(CHANGED, *arguments(8, changes, cut_off_ssh=impatient))
+        on("idc2", "systemctl stop wall.path")
+        yield before, done, states()
+    finally:
+        site()
+
+
+class TestCutOffFromTheController:
+    """One play: three hosts lose their controller, each in another way, and one converges."""
+
+    def test_the_others_go_on(self, story):
+        _before, done, after = story
+        assert done.code != 0
+        assert done.changed() == {"cloud1"}
+        recap = done.recap()
+        assert {name: recap[name]["failed"] for name in NODES} == {"cloud1": 0, "cloud2": 1, "idc1": 1, "idc2": 1}
+        assert not any(counts["unreachable"] for counts in recap.values()), "it is known what happened to each"
+        assert any('"mtu": 1380' in line and "tke0" in line for line in after["cloud1"])
+
+    @pytest.mark.parametrize("name", ["idc1", "idc2", "clb1", "clb2", "api1"])
+    def test_who_was_cut_off_is_as_before(self, story, name):
+        before, _done, after = story
+        assert after[name] == before[name]
+
+    def test_a_first_time_host_is_as_if_never_touched(self, story):
+        before, _done, after = story
+        assert after["cloud2"] == before["cloud2"]
+        assert not any("tke0" in line or "tke_overlay" in line or "tke-overlay" in line for line in after["cloud2"])
+        assert on("cloud2", "find /run /etc -name '*tke-overlay*' -type f; ls /run/tke-overlay").split() == [
+            "lock",
+            "rolled-back",
+        ]
+
+    @pytest.mark.parametrize(
+        ("name", "words"),
+        [
+            ("idc1", "the change cut the host off from its controller for too long"),
+            ("idc2", "no new connection came through"),
+            ("cloud2", "the connection broke while the host was being changed"),
+        ],
+    )
+    def test_the_play_says_for_each_what_happened_how_it_is_now_and_what_to_do(self, story, name, words):
+        text = message(story[1], name)
+        assert words in text
+        assert "the change was rolled back, and the host is as it was before" in text
+        assert "Look for what in the plan lies across the way between controller and host" in text
+        assert "rolled_back: true" in text
+        assert "tke-overlay: rolled a change back" in on(name, "journalctl -q -o cat -u tke-overlay-undo.service")
+
+
+@pytest.fixture
+def endpoint():
+    """The API endpoint of the IDC hosts answers at a cloud node's VTEP address, so by way of the overlay alone."""
+    address = ledger()["nodes"]["cloud1"]["segment"].partition("/")[0]
+    on("cloud1", f"systemd-run -q --unit=endpoint python3 -m http.server {ENDPOINT_PORT}")
+    until("cloud1", f"ss -Hltn sport = :{ENDPOINT_PORT} | grep -q .", 10)
+    for name in ("idc1", "idc2"):
+        on(name, f"echo {address}:{ENDPOINT_PORT} >/etc/tke-overlay/api-endpoint")
+    yield f"{address}:{ENDPOINT_PORT}"
+    on("cloud1", "systemctl stop endpoint")
+    for name in ("idc1", "idc2"):
+        on(name, "rm /etc/tke-overlay/api-endpoint")
+
+
+def test_a_port_that_is_not_let_through_between_the_sites_is_undone_where_it_cuts_off_the_api_endpoint(endpoint):
+    """The cloud nodes change while the IDC nodes wait, so that only the router can be what stands between them."""
+    before, port = states(NODES), {"port": 4789}
+    idc = begin(CHANGED, "--limit", "idc", *arguments(12, {"idc1": port, "idc2": port}))
+    for name in ("idc1", "idc2"):
+        until(name, "ip -d link show tke0 2>/dev/null | grep -q 'dstport 4789'", 20)
+    assert play(CHANGED, "--limit", "cloud", *arguments(12, {"cloud1": port, "cloud2": port})).code == 0
+    done = ended(idc)
+    after = states(NODES)
+    for name in ("idc1", "idc2"):
+        text = message(done, name)
+        assert f"cut this host off from its API endpoint: {endpoint}" in text
+        assert "the change was rolled back, and the host is as it was before" in text
+        assert lasting(after[name]) == lasting(before[name])
+        assert any('"port": 8472' in line for line in after[name])
+    assert site().changed() == {"cloud1", "cloud2"}
+    assert all(pair["full"] for pair in matrix())
+
+
+def test_an_underlay_address_that_the_host_does_not_have_is_refused_before_anything_changes():
+    before = states(NODES)
+    fleet = {
+        "schema": 1,
+        "fleet": "".join(
+            f"{name} {entry['segment']} {'192.168.1.99' if name == 'idc1' else entry['underlay']}\n"
+            for name, entry in ledger()["nodes"].items()
+        ),
+    }
+    done = play(CHANGED, *arguments(5, {"idc1": fleet}))
+    assert done.changed() == set()
+    words = "underlay address 192.168.1.99 (overlay_underlay_ip) is on no link of this host, which has"
+    assert words in message(done, "idc1")
+    assert "192.168.1.11" in message(done, "idc1").partition(words)[2]
+    assert states(NODES) == before
+
+
+def test_a_change_whose_controller_dies_is_undone_by_the_host_and_by_a_reboot():
+    before = states(NODES)
+    slow = begin(CHANGED, "--limit", "cloud1,idc1", *arguments(600, {"cloud1": CAPTURED, "idc1": CAPTURED}))
+    quick = begin(CHANGED, "--limit", "idc2", *arguments(4, {"idc2": CAPTURED}))
+    for name in ("idc1", "cloud1", "idc2"):
+        until(name, f"[ -e {PENDING}/deadline ] && nft list table inet tke_overlay | grep -q 198.18.0.0", 20)
+    for controller in (slow, quick):
+        os.killpg(controller.pid, signal.SIGKILL)
+        controller.communicate()
+    until("idc2", f"[ ! -e {PENDING} ]", 10)
+    assert state("idc2") == before["idc2"]
+
+    # The timer of the saved state leaves the change alone.
+    on("idc1", "systemctl start tke-overlay.service; nft list table inet tke_overlay | grep -q 198.18.0.0")
+    lab("reboot", "idc1", "cloud1")
+    for name in ("idc1", "cloud1"):
+        until(name, "ip route show proto 84 | grep -q tke0", 20)
+        on(name, "lab-pod sync pod-1 pod-2")
+        assert not any("198.18.0.0" in line for line in state(name))
+        assert lasting(line for line in state(name) if line.startswith("/")) == lasting(
+            line for line in before[name] if line.startswith("/")
+        )
+    assert site().changed() == set()
+    assert all(pair["full"] for pair in matrix())
