@@ -457,7 +457,7 @@ def _apply_kernel(target: Target, outcome: Outcome, run: Run) -> None:
     rules = outcome.tables[target.rules.name]
     if rules:
         target.rules.replace(run, there=len(rules.added) < len(target.rules.wanted))
-    apply_link(outcome.link, run)
+    apply_link(outcome.link._replace(lines=[*outcome.link.lines, *_lines_with_new_device(target, outcome)]), run)
     let_ear_hear(target.ear)
     found = read_sysctls(target.sysctls)
     for key, value in differing(found, target.sysctls).items():
@@ -466,21 +466,30 @@ def _apply_kernel(target: Target, outcome: Outcome, run: Run) -> None:
     apply([(table, deltas.get(table, outcome.tables[table.name])) for table, _wanted in target.tables], run)
 
 
-def _deltas_after_link(target: Target, outcome: Outcome, run: Run) -> dict[Readable, Delta]:
-    """What the tables lack now that the link was changed. Of a device made anew that is known without a reading.
+def _lines_with_new_device(target: Target, outcome: Outcome) -> list[str]:
+    """Neighbours and routes of a device that is made anew, for the batch that makes it.
 
-    Each program that is run in between is time in which the host's Pods have no network.
+    Each program that is run in between is time without a network for Pods. Only the FDB is not for ``ip``,
+    so for once the routes come before it: they drop what they lead to, as the rules would without them.
     """
+    if not outcome.link.recreated:
+        return []
+    by_ip = [(table, wanted) for table, wanted in target.tables if isinstance(table, (NeighborTable, RouteTable))]
+    return [table.put(key, spec) for table, wanted in reversed(by_ip) for key, spec in wanted.items()]
+
+
+def _deltas_after_link(target: Target, outcome: Outcome, run: Run) -> dict[Readable, Delta]:
+    """What the tables lack now that the link was changed. Of a device made anew that is known without a reading."""
     if not outcome.link.recreated:
         return dict(_deltas(target.tables, target, read_links(run), run)) if outcome.link.before else {}
     deltas: dict[Readable, Delta] = {}
     for table, wanted in target.tables:
-        if table.of_device:
+        if isinstance(table, FdbTable):
             deltas[table] = Delta(wanted, {}, {}, {})
-        elif isinstance(table, RouteTable):
+        elif isinstance(table, (NeighborTable, RouteTable)):
             removed = outcome.tables[table.name].removed
             left = {key: spec for key, spec in removed.items() if spec == BLACKHOLE}  # has no device to go with
-            deltas[table] = Delta(wanted, {}, left, {})
+            deltas[table] = Delta({}, {}, left, {})
     return deltas
 
 
