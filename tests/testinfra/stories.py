@@ -169,7 +169,8 @@ def lasting(row: Any) -> Any:
 
 
 NODES = ("cloud1", "cloud2", "idc1", "idc2")
-OTHERS = ("clb1", "clb2", "api1", "api2")
+PAIR = ("clb1", "clb2")
+OTHERS = (*PAIR, "api1", "api2")
 
 
 def states(names: Sequence[str] = NODES + OTHERS) -> dict[str, set[str]]:

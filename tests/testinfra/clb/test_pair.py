@@ -60,24 +60,28 @@ def curl(name, port, *words, vip="services", ca="services-ca.crt"):
 
 
 def processes():
-    """Main process, worker and start of every service of the pair: what a restart or a reload would change."""
-    script = f"systemctl show -p MainPID,ActiveEnterTimestampMonotonic,NRestarts {' '.join(UNITS)}; pgrep -x haproxy"
+    """Main process and start of every service of the pair, and the newest worker: a restart or a reload changes it."""
+    script = f"systemctl show -p MainPID,ActiveEnterTimestampMonotonic,NRestarts {' '.join(UNITS)}; pgrep -xn haproxy"
     return {host: on(host, script) for host in PAIR}
 
 
 @pytest.fixture(scope="module", autouse=True)
 def silent():
-    """A TLS connection of a client that says nothing while everything else here goes on, and then asks."""
+    """A connection to api1, of a client that says nothing while everything else here goes on, and then asks."""
     address = ledger()["vips"]["apiserver"]
-    program = (
-        "import socket, ssl, sys\n"
-        "context = ssl._create_unverified_context()\n"
-        f"link = context.wrap_socket(socket.create_connection(('{address}', 6443)))\n"
-        "print('open', flush=True)\n"
-        "sys.stdin.read()\n"
-        "link.sendall(b'GET /readyz HTTP/1.0\\r\\n\\r\\n')\n"
-        "print(link.recv(4096))\n"
-    )
+    program = f"""
+import socket, ssl, sys
+def ask(link):
+    link.sendall(b"GET /readyz HTTP/1.1\\r\\nHost: api\\r\\n\\r\\n")
+    return link.recv(4096)
+while True:
+    link = ssl._create_unverified_context().wrap_socket(socket.create_connection(("{address}", 6443)))
+    if b"api1" in ask(link):
+        break
+print("open", flush=True)
+sys.stdin.read()
+print(ask(link))
+"""
     with subprocess.Popen(
         [LAB, "exec", "idc1", "--", "python3", "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as client:
@@ -115,11 +119,13 @@ def test_operators_see_what_goes_on_and_only_on_the_underlay_address():
 @pytest.mark.parametrize("signal", ["KILL", "STOP"])
 def test_an_api_server_that_fails_is_out_within_three_seconds_and_taken_back(signal):
     await_counts(2, 10)
-    start = time.monotonic()
     on("api2", f"systemctl kill --signal={signal} nginx.service")
-    await_counts(1, 3 - (time.monotonic() - start))
-    assert {curl("api.lab.internal", 6443, vip="apiserver", ca="api-ca.crt").stdout for _number in range(4)} == {"ok"}
-    on("api2", "systemctl kill --signal=CONT nginx.service; systemctl start nginx.service")
+    try:
+        await_counts(1, 3)
+        answers = {curl("api.lab.internal", 6443, vip="apiserver", ca="api-ca.crt").stdout for _number in range(4)}
+        assert answers == {"ok"}
+    finally:
+        on("api2", "systemctl kill --signal=CONT nginx.service; systemctl start nginx.service")
     await_counts(2, 5)
 
 
@@ -233,9 +239,8 @@ def test_what_cannot_be_is_said_at_once_and_changes_nothing():
         "no backends",
     ):
         assert words in text
-    done = pair_play(
-        "-e", "overlay_clb_reserved=['10.0.2.2', '10.0.9.9']", "-e", "overlay_clb_vips={'services': '10.0.2.9'}"
-    )
+    bad = {"overlay_clb_reserved": ["10.0.2.2", "10.0.9.9"], "overlay_clb_vips": {"services": "10.0.2.9"}}
+    done = pair_play("-e", json.dumps(bad))
     text = joined(done.text)
     for words in (
         "VIP apiserver 10.0.2.2 (in the ledger) is reserved by 10.0.2.2",

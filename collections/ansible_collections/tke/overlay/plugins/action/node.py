@@ -54,7 +54,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
         """The module's result, or the failure to confirm it."""
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         token = secrets.token_hex(8)
-        arguments = {**self._task.args, "_confirmation": token}
+        arguments = {**self._task.args, "confirmation": token}
         begun = time.monotonic()
         try:
             result.update(self._execute_module(module_args=arguments, task_vars=task_vars))

@@ -53,7 +53,7 @@ def run_module(argument_spec: dict[str, t.Any], work: t.Callable[[AnsibleModule,
 
 def _short(params: t.Mapping[str, t.Any]) -> Result:
     """The arguments as the result shows them. Whole, 5,000 hosts would each send back the 190 KB of the fleet."""
-    short = {key: value for key, value in params.items() if not key.startswith("_")}
+    short = {key: value for key, value in params.items() if key != "confirmation"}
     if params.get("document"):
         short["document"] = {**params["document"], "fleet": "(left out)"}
     if params.get("sites"):

@@ -68,6 +68,10 @@ options:
         endpoint nor the way to the controller is looked at. What fails is still rolled back.
     type: int
     default: 30
+  confirmation:
+    description: By what the action plugin knows the change of this run. It is set there; what a task says is not used.
+    type: str
+    default: ""
   device:
     description: With O(state=absent), the VXLAN link to remove where the files of the host do not name it.
     type: str
@@ -220,7 +224,7 @@ ARGUMENTS = {
     "device": {"type": "str", "default": "tke0"},
     "bridge": {"type": "str", "default": "tke-br0"},
     "document": {"type": "dict", "options": DOCUMENT},
-    "_confirmation": {"type": "str"},  # by what the action plugin knows this run's change
+    "confirmation": {"type": "str", "default": ""},
 }
 
 
@@ -228,7 +232,7 @@ def present(module: AnsibleModule, run: Run) -> Result:
     """One host, from its document to the report of what was different."""
     params = module.params
     document = {**params["document"], "node": params["name"]}
-    confirmation = Confirmation(params["_confirmation"] or "", params["confirm_timeout"])
+    confirmation = Confirmation(params["confirmation"], params["confirm_timeout"])
     outcome = converge(
         document, run, module.check_mode, params["restore_interval"], confirmation, _tell, params["step"]
     )
@@ -260,7 +264,8 @@ def present(module: AnsibleModule, run: Run) -> Result:
 
 def _tell() -> None:
     """Tells the action plugin that the change begins, by the only way that still counts when the connection breaks."""
-    print(BEGUN, file=sys.stderr, flush=True)
+    sys.stderr.write(f"{BEGUN}\n")
+    sys.stderr.flush()
 
 
 def absent(module: AnsibleModule, run: Run) -> Result:

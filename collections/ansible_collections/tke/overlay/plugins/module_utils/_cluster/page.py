@@ -56,9 +56,9 @@ def page(picture: Picture, data: str) -> str:
         "head",
         tag("meta", charset="utf-8"),
         tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("meta", name="tke-overlay-picture", content=picture["picture"]),
+        tag("meta", name_="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name_="color-scheme", content="light dark"),
+        tag("meta", name_="tke-overlay-picture", content=picture["picture"]),
         tag("title", picture["title"]),
         tag("link", rel="icon", href="data:,"),
         tag("style", Html(STYLE)),
@@ -115,7 +115,7 @@ def _header(picture: Picture) -> Html:
 def _figures(picture: Picture) -> Html:
     capacity, reach, looked = picture["pool"]["capacity"], picture["reach"], picture["looked"]
     part = 100 * (1 - max(capacity["free"], 0) / capacity["max_nodes"]) if capacity["max_nodes"] else 100
-    bar = tag("span", tag("span", "", style=f"width:{part:.2f}%"), class_="meter", aria_hidden="true")
+    meter = tag("span", tag("span", "", style=f"width:{part:.2f}%"), class_="meter", aria_hidden="true")
     measured = f"median {milliseconds(reach['median_ms'])} ms, slowest {milliseconds(reach['worst_ms'])} ms"
     differing = sum(node["state"] == "differs" for node in picture["nodes"])
     fit = f"{capacity['usable_pods_per_node']:,} Pods each"
@@ -132,7 +132,7 @@ def _figures(picture: Picture) -> Html:
             f"{capacity['used']:,}",
             f"of {capacity['max_nodes']:,}",
             f"{capacity['free']:,} free, {fit}",
-            bar,
+            meter,
         ),
         _figure("Peers answer", f"{reach['answered']:,}", f"of {reach['asked']:,}", measured)
         if reach["asked"]
@@ -151,11 +151,11 @@ def _left(number: int) -> str:
     return f"{count(number, 'node')} not seen" if number else "all of them"
 
 
-def _figure(name: str, value: str, of: str, below: str, bar: Html | None = None) -> Html:
+def _figure(name: str, value: str, of: str, below: str, meter: Html | None = None) -> Html:
     return tag(
         "div",
         tag("dt", name),
-        tag("dd", tag("b", value), f" {of}" if of else None, bar, tag("small", below)),
+        tag("dd", tag("b", value), f" {of}" if of else None, meter, tag("small", below)),
     )
 
 

@@ -149,11 +149,10 @@ def _unanswered(situation: Situation) -> t.Iterator[Finding]:
         yield _silence(names, f"No node gets an answer from {some(names)}.")
     if deaf:
         yield _silence(deaf, f"{some(deaf)} get{'s' if len(deaf) == 1 else ''} no answer from any other node.")
-    told = mute | dead
     yield from _by_sites(
         situation,
         "silent",
-        lambda pair: pair["peer"] not in told and pair["asker"] not in deaf,
+        lambda pair: pair["peer"] not in mute and pair["asker"] not in deaf,
         "{count} from {source} to {target} get no answer: {pairs}.",
         "UDP to the tunnel's port (overlay_port) must pass both ways, with no address translation on the way.",
     )

@@ -57,7 +57,7 @@ def act(monkeypatch):
             raise AnsibleConnectionFailure("there was none to close")
 
         def execute(module_args, task_vars):
-            assert module_args == {**action._task.args, "_confirmation": TOKEN}
+            assert module_args == {**action._task.args, "confirmation": TOKEN}
             if isinstance(module, Exception):
                 raise module
             return dict(module)

@@ -221,6 +221,18 @@ def test_a_dead_host_is_one_finding_whoever_tells_of_it():
     assert [node["state"] for node in picture["nodes"]] == ["ok", "ok", "unreachable"]
 
 
+def test_a_host_that_only_some_reach_is_told_pair_by_pair_though_ansible_does_not_reach_it():
+    hosts = [
+        seen("cloud1", {"cloud2": 0.1}, [("idc1", "silent")]),
+        seen("cloud2", {"cloud1": 0.1, "idc1": 0.4}),
+        Host("idc1", "idc", asked=True, unreachable=True),
+    ]
+    picture = drawn(ledger_of("cloud1", "cloud2", "idc1"), hosts)
+    assert kinds(picture) == ["unreachable", "silent"]
+    assert "no node gets an answer" not in picture["findings"][0]["text"]
+    assert "cloud1 → idc1" in picture["findings"][1]["text"]
+
+
 PAIRS = [
     ([("idc1", "silent")], ["silent"], "No node gets an answer from idc1"),
     ([("idc1", "mtu")], ["mtu"], "1 pair of nodes from cloud to idc let small packets pass"),

@@ -215,3 +215,22 @@ def test_an_exhausted_pool_says_who_is_in_it_but_not_in_the_inventory():
     (problem,) = refusal([CLOUD1, *others], first.text(), small)
     assert "3 segments of 256 addresses, 2 used (1 of them by nodes not named now: idc1) and 0 pending" in problem
     assert "without one: new2" in problem
+
+
+def test_a_node_on_an_address_of_the_load_balancer_is_a_conflict_that_names_both():
+    ledger, _made = planned([CLOUD1])
+    ledger.vips = {"apiserver": "10.0.2.2", "services": "192.168.1.11"}
+    text = ledger.text()
+    assert planned([CLOUD1], text)[0].vips == ledger.vips, "they stay, whatever the planner does"
+    (problem,) = refusal([CLOUD1, IDC1], text)
+    assert "the VIP services 192.168.1.11 (in the ledger) is node idc1 (overlay_underlay_ip)" in problem
+    (problem,) = refusal(
+        [CLOUD1], text, SETTINGS._replace(container_cidr=["10.244.0.0/16", "10.0.2.0/23"], networks={})
+    )
+    assert "the VIP apiserver 10.0.2.2 (in the ledger) lies in 10.0.2.0/23 (overlay_container_cidr)" in problem
+
+
+def test_the_vips_are_part_of_the_diff():
+    ledger, _made = planned([CLOUD1])
+    ledger.vips = {"services": "10.0.2.3", "apiserver": "10.0.2.2"}
+    assert ledger.summary().endswith("VIP apiserver 10.0.2.2\nVIP services 10.0.2.3\n")

@@ -1,0 +1,63 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What clb_vips takes from an inventory: every host's addresses, and what must be the same for nodes and pair."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.tke.overlay.plugins.action.clb_vips import _survey
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.vips import Claim
+
+GIVEN = {"provider": "pair", "group": "clb", "nodes_group": "overlay_nodes"}
+GROUPS = {"all": ["a", "x", "clb1", "clb2"], "overlay_nodes": ["a"], "clb": ["clb1", "clb2"]}
+COMMON = {"inventory_dir": "/here", "overlay_clb_subnet": "10.0.2.0/24"}
+
+
+def survey(given=GIVEN, groups=GROUPS, **hosts):
+    hostvars = {name: {**COMMON, **hosts.get(name, {})} for name in groups["all"]}
+    return _survey(given, {"groups": groups, "hostvars": hostvars})
+
+
+def test_every_host_of_the_inventory_speaks_for_its_addresses():
+    addresses, problems = survey(x={"ansible_host": "10.0.2.7"}, a={"overlay_underlay_ip": "10.0.2.8"})
+    assert addresses == [
+        Claim("10.0.2.8", "host a (overlay_underlay_ip)"),
+        Claim("10.0.2.7", "host x (ansible_host)"),
+    ]
+    assert problems == []
+
+
+@pytest.mark.parametrize(
+    ("pair", "words"),
+    [
+        ([], "group clb has no hosts, and the pair"),
+        (["clb1"], "1 hosts (clb1)"),
+        (["a", "b", "c"], "3 hosts (a, b, c)"),
+    ],
+)
+def test_a_pair_is_two(pair, words):
+    groups = {"all": ["a", "b", "c", "clb1"], "overlay_nodes": ["a"], "clb": pair}
+    _addresses, (problem,) = survey(groups=groups)
+    assert words in problem
+    assert survey(given={**GIVEN, "provider": "external"}, groups=groups)[1] == []
+
+
+def test_what_nodes_and_pair_differ_in_is_named_and_others_do_not_matter():
+    _addresses, problems = survey(
+        a={"overlay_cluster": "demo", "overlay_clb_subnet": "10.0.3.0/24"}, x={"overlay_clb_subnet": "10.9.9.0/24"}
+    )
+    assert len(problems) == 2
+    assert "overlay_cluster is one for the whole cluster" in problems[0]
+    assert "not set for clb1" in problems[0]
+    assert '"10.0.2.0/24" for clb1' in problems[1]
+
+
+def test_a_host_whose_variables_cannot_be_evaluated_is_named():
+    class Broken(dict):
+        def get(self, name, default=None):
+            raise ZeroDivisionError("division by zero")
+
+    _addresses, problems = _survey(GIVEN, {"groups": GROUPS, "hostvars": dict.fromkeys(GROUPS["all"], Broken())})
+    assert problems == [f"host {name}: a variable cannot be evaluated: division by zero" for name in GROUPS["all"]]
