@@ -25,7 +25,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "collections"), str(ROOT / "tests" / "lab"
 from tests.bench.report import BenchError, Section, table  # noqa: E402  # found by the line above
 from tkelab.system import LabError  # noqa: E402
 
-SECTIONS = ("throughput", "peers", "ledger", "clb", "fleet")
+SECTIONS = ("throughput", "peers", "ledger", "clb", "fleet", "adding")
 
 
 def main() -> int:

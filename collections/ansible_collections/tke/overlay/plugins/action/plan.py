@@ -10,6 +10,7 @@ import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
 from ansible_collections.tke.overlay.plugins.module_utils._cluster import plan as planner
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.departure import Leaving, release
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import Ledger, parse
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.preflight import SITES, Node
 from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import (
@@ -48,20 +49,30 @@ class ActionModule(LedgerAction):
         "clb_subnet": {"type": "str"},
         "require_idc": {"type": "bool", "default": False},
         "group": {"type": "str", "default": "overlay_nodes"},
+        "release": {"type": "list", "elements": "str"},
+        "release_force": {"type": "bool", "default": False},
     }
 
     def work(self, given: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         """Reads the inventory, checks it, assigns what is missing, and plans."""
-        settings, nodes = settings_of(given), _nodes(given["group"], task_vars)
+        settings, nodes = settings_of(given), inventory_nodes(given["group"], task_vars)
         before: dict[str, t.Any] = {}
+        released: dict[str, str] = {}
 
         def change(text: str | None, where: str, now: str) -> Ledger:
-            ledger = planner.assign(settings, nodes, text, where, now)
             before.clear()  # a store may ask again, with another text
+            released.clear()
             before.update(parse(text, where, settings.cluster).nodes if text is not None else {})
+            if given["release"] is None:
+                return planner.assign(settings, nodes, text, where, now)
+            leaving = Leaving(given["release"], task_vars["groups"], given["release_force"])
+            ledger, segments = release(settings, nodes, text, where, now, leaving)
+            released.update(segments)
             return ledger
 
         ledger, result = self.change_ledger(given["ledger"], change)
+        if given["release"] is not None:  # as if they were not in the inventory
+            nodes = [node for node in nodes if node.name in ledger.nodes]
         plan = planner.plan(settings, nodes, ledger)
         return {
             **result,
@@ -70,6 +81,7 @@ class ActionModule(LedgerAction):
             "forecast": plan.forecast,
             "fresh": sorted(ledger.nodes.keys() - before),
             "orphans": plan.orphans,
+            "released": released,
             "sites": _names_by_site(nodes),
             "vips": dict(ledger.vips),
             "warnings": plan.warnings,
@@ -81,7 +93,7 @@ def _names_by_site(nodes: t.Sequence[Node]) -> dict[str, str]:
     return {site: " ".join(node.name for node in nodes if site in (node.sites or ())) for site in SITES}
 
 
-def _nodes(group: str, task_vars: dict[str, t.Any]) -> list[Node]:
+def inventory_nodes(group: str, task_vars: dict[str, t.Any]) -> list[Node]:
     """The hosts of the group, in the order of the inventory, each visited once.
 
     :raises Refusal: the group is empty, a variable cannot be evaluated, or hosts differ in one of the cluster.

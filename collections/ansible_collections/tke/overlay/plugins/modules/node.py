@@ -45,6 +45,16 @@ options:
   name:
     description: The name of this host in the plan. Required with O(state=present).
     type: str
+  step:
+    description:
+      - How far to go where other hosts must go along, because peers have other underlay addresses than before, this
+        host has, or the port of the tunnel is another. Whoever is not concerned by that converges in any step.
+      - V(begin) lets in the new beside the old, changes nothing else, and returns RV(unfinished).
+      - V(switch), when all hosts have begun, sends by the new plan and still lets in the old.
+      - V(all) leaves only the new. Alone it interrupts the flows from one host to another until both have it.
+    type: str
+    choices: [all, begin, switch]
+    default: all
   restore_interval:
     description: Seconds from one look of the timer to the next.
     type: int
@@ -160,6 +170,11 @@ changes:
     files: [/etc/tke-overlay/route.batch, /etc/cni/net.d/10-tke-overlay.conflist]
     sysctls: [net.ipv4.ip_forward]
     units: [tke-overlay.timer]
+unfinished:
+  description: Whether O(step=begin) has left the rest to later steps. RV(changes) says what the three change together.
+  returned: with O(state=present)
+  type: bool
+  sample: false
 counts:
   description: How much was added, changed and removed of each kind; what is not named was as it should be.
   returned: success
@@ -194,6 +209,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.forward import c
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import INTERVAL, converge
 from ansible_collections.tke.overlay.plugins.module_utils._host.reset import leave
 from ansible_collections.tke.overlay.plugins.module_utils._host.tables import Run
+from ansible_collections.tke.overlay.plugins.module_utils._host.transition import ALL, STEPS
 from ansible_collections.tke.overlay.plugins.module_utils._module import DOCUMENT, Result, diff_of, run_module
 
 MOST_LINES = 50
@@ -202,6 +218,7 @@ MOST_LINES = 50
 ARGUMENTS = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "name": {"type": "str"},
+    "step": {"type": "str", "choices": list(STEPS), "default": ALL},
     "restore_interval": {"type": "int", "default": INTERVAL},
     "confirm_timeout": {"type": "int", "default": CONFIRM_SECONDS},
     "device": {"type": "str", "default": "tke0"},
@@ -216,7 +233,9 @@ def present(module: AnsibleModule, run: Run) -> Result:
     params = module.params
     document = {**params["document"], "node": params["name"]}
     confirmation = Confirmation(params["confirmation"], params["confirm_timeout"])
-    outcome = converge(document, run, module.check_mode, params["restore_interval"], confirmation, _tell)
+    outcome = converge(
+        document, run, module.check_mode, params["restore_interval"], confirmation, _tell, params["step"]
+    )
     if not outcome.systemd:
         module.warn("this host does not run systemd, so nothing will put the overlay back after a reboot")
     ways = closed_ways(*(document[name] for name in ("device", "port", "bridge", "container_cidr")), run)
@@ -232,6 +251,7 @@ def present(module: AnsibleModule, run: Run) -> Result:
     result = {
         "changed": outcome.changed,
         "changes": short(changes),
+        "unfinished": outcome.unfinished,
         "counts": counts(changes),
         **diff_of(module, outcome.diffs()),
     }

@@ -54,6 +54,20 @@ options:
     description: The name of the Pod bridge.
     type: str
     default: tke-br0
+  release:
+    description:
+      - Nodes that leave for good. Their segments go back to the pool, as soon as all nodes that are left have dropped
+        them (see O(tke.overlay.node_cidr#module:forgotten_by)), and the plan is one without them.
+      - With it, nobody is added; a host of the inventory that has no segment stays without.
+      - A node that was released already is passed over; a name that nobody has ever had is an error.
+    type: list
+    elements: str
+  release_force:
+    description:
+      - Release also a host of group C(clb), the last one of group C(apiserver), the last node of a site, or several
+        nodes that are more than a fifth of the fleet. Without it each is an error that says what hangs on it.
+    type: bool
+    default: false
 seealso:
   - module: tke.overlay.node
   - module: tke.overlay.node_cidr
@@ -123,6 +137,11 @@ forecast:
   sample: >-
     10.244.0.0/16 has room for 255 nodes of 253 Pods: 4 used, 251 free; node 256 needs a further container CIDR.
     Services: 10.244.255.0/24, 251 usable.
+released:
+  description: The segments that O(release) took back, by node.
+  returned: success
+  type: dict
+  sample: {idc7: 10.244.9.0/24}
 fresh:
   description: Nodes that had no segment before. In check mode they have none yet.
   returned: success

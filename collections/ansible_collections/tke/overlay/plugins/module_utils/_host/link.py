@@ -22,6 +22,9 @@ IP = ("ip",)
 ALIAS = "tke.overlay"
 """The mark of a link that this collection made or took over."""
 
+EAR = "tke-ear"
+"""A second link of the tunnel, during a change of its port: see :mod:`transition`."""
+
 Row = t.Mapping[str, t.Any]
 """A link as ``ip -json -details address show`` lists it."""
 
@@ -191,7 +194,7 @@ def refuse_conflicts(spec: LinkSpec, links: t.Sequence[Row], run: Run, words: Wo
     if row is not None:
         problems.extend(_problems_of_namesake(spec, row, words))
     problems.extend(_problems_of_parent(spec, links, words))
-    others = [link for link in links if _kind(link) == "vxlan" and link.get("ifname") != spec.name]
+    others = [link for link in links if _kind(link) == "vxlan" and link.get("ifname") not in (spec.name, EAR)]
     for link in others:
         data = link["linkinfo"].get("info_data", {})
         if (data.get("id"), data.get("port")) == (spec.vni, spec.port):

@@ -65,6 +65,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.link import (
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.neighbor import NeighborTable, neighbor_entry
 from ansible_collections.tke.overlay.plugins.module_utils._host.restore import (
+    RULES_FILE,
     STATE,
     Host,
     State,
@@ -80,12 +81,13 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.restore import (
     wanted_sysctls,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.route import (
+    BLACKHOLE,
     RouteTable,
     blackhole_entry,
     refuse_strangers,
     via_entry,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.rules import RulesSpec, RulesTable
+from ansible_collections.tke.overlay.plugins.module_utils._host.rules import NOTHING_ELSE, Also, RulesSpec, RulesTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.snapshot import snapshot
 from ansible_collections.tke.overlay.plugins.module_utils._host.tables import (
     Delta,
@@ -96,6 +98,16 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.tables import (
     Wanted,
     apply,
     compare,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._host.transition import (
+    ALL,
+    BEGIN,
+    SWITCH,
+    Transition,
+    ear_of,
+    let_ear_hear,
+    transition_to,
+    with_ear,
 )
 
 CNI_FILE = "/etc/cni/net.d/10-tke-overlay.conflist"
@@ -110,9 +122,11 @@ class Target(t.NamedTuple):
     ``drop_ins`` are the files that must be there before the link is, ``files``
     those that come after all else, the CNI configuration last: with it, a
     kubelet takes the network for ready. A file without text must not be there.
+    ``ear`` is the link that hears the other port during a change of it.
     """
 
     link: LinkSpec
+    ear: LinkSpec | None
     tables: t.Sequence[tuple[Table, Wanted]]
     rules: RulesTable
     sysctls: Texts
@@ -135,7 +149,7 @@ class Diff(t.NamedTuple):
 
 
 class Outcome(t.NamedTuple):
-    """What was changed, or would be."""
+    """What was changed, or would be; ``unfinished`` if the rest must wait until other hosts have begun, too."""
 
     link: LinkChange
     tables: dict[str, Delta]
@@ -143,6 +157,7 @@ class Outcome(t.NamedTuple):
     sysctls: list[Diff]
     units: list[Diff]
     systemd: bool
+    unfinished: bool = False
     waits: float | None = None  # seconds until the host undoes it by itself; ``None``: nobody has to confirm it
     warnings: t.Sequence[str] = ()
 
@@ -170,20 +185,18 @@ class Outcome(t.NamedTuple):
             yield Diff(f"unit {diff.name}", f"{diff.before}\n", f"{diff.after}\n")
 
 
-def target_of(document: NodeDocument, host: Host, interval: int = INTERVAL) -> Target:
+def target_of(document: NodeDocument, host: Host, interval: int = INTERVAL, also: Also = NOTHING_ELSE) -> Target:
     """What the host ``document["node"]`` must be.
 
     :param interval: seconds between two looks of the timer.
+    :param also: what is to be heard besides, while other hosts go over to the plan.
     :raises Refusal: the document is of another version, or knows no such node.
     """
     if not 1 <= interval <= 86_400:
         raise Refusal(f"restore_interval {interval} does not lie between 1 and 86400 seconds")
     if document["schema"] != PLAN_SCHEMA:
         raise Refusal(f"the plan has schema {document['schema']}, this release knows {PLAN_SCHEMA}: use one release")
-    fleet = parse_fleet(document["fleet"])
-    own = fleet.pop(document["node"], None)
-    if own is None:
-        raise Refusal(f"node {document['node']} is not in the plan: is it in the inventory group that was planned?")
+    own, peers = _own_and_peers(document)
     device = document["device"]
     link = LinkSpec(
         name=device,
@@ -194,7 +207,7 @@ def target_of(document: NodeDocument, host: Host, interval: int = INTERVAL) -> T
         mtu=document["mtu"],
         addresses=[f"{vtep_address(own.segment)}/32"],
     )
-    tables = _tables_of(document, own, fleet.values())
+    tables = _tables_of(document, own, peers)
     rules = RulesTable(
         RulesSpec(
             device=device,
@@ -203,14 +216,17 @@ def target_of(document: NodeDocument, host: Host, interval: int = INTERVAL) -> T
             mtu=document["mtu"],
             segment=own.segment,
             container_cidrs=document["container_cidr"],
-            peers=[peer.underlay for peer in fleet.values()],
+            peers=[peer.underlay for peer in peers],
+            also=also,
         )
     )
-    sysctls = wanted_sysctls(device, len(fleet), host, read_sysctls)
-    summary = _summary(document, link, own.segment, len(fleet))
-    saved = State(link, document["bridge"], document["container_cidr"], tables, rules.text, sysctls, summary)
+    sysctls = wanted_sysctls(device, len(peers), host, read_sysctls)
+    summary = _summary(document, link, own.segment, len(peers))
+    cidrs, fleet = document["container_cidr"], document["fleet"]
+    saved = State(link, document["bridge"], cidrs, tables, rules.text, sysctls, summary, fleet)
     return Target(
         link=link,
+        ear=ear_of(link, also.port),
         tables=tables,
         rules=rules,
         sysctls=sysctls,
@@ -223,6 +239,14 @@ def target_of(document: NodeDocument, host: Host, interval: int = INTERVAL) -> T
         host=host,
         saved=saved,
     )
+
+
+def _own_and_peers(document: NodeDocument) -> tuple[Peer, list[Peer]]:
+    fleet = parse_fleet(document["fleet"])
+    own = fleet.pop(document["node"], None)
+    if own is None:
+        raise Refusal(f"node {document['node']} is not in the plan: is it in the inventory group that was planned?")
+    return own, list(fleet.values())
 
 
 def _tables_of(document: NodeDocument, own: Peer, peers: t.Iterable[Peer]) -> list[tuple[Table, Wanted]]:
@@ -254,6 +278,7 @@ def converge(
     interval: int = INTERVAL,
     confirmation: Confirmation | None = None,
     begins: t.Callable[[], None] = lambda: None,
+    step: str = ALL,
 ) -> Outcome:
     """Makes this host what the document says; with ``check`` only finds out what that would change.
 
@@ -261,18 +286,26 @@ def converge(
     :param confirmation: who is to confirm a change of the kernel's tables. Then, and where there is a systemd to undo
         it, nothing is saved yet: :attr:`Outcome.waits` says for how long. Otherwise all is done in this one call.
     :param begins: called when there is something to confirm, right before the first change.
+    :param step: how far to go if other hosts must go along, see :mod:`transition`.
     :raises Refusal: the document is wrong, or something that is not ours is in the way; nothing was changed.
     :raises KernelError: the kernel refused, or does not hold what it was given, or the API endpoint is gone. The host
         is as it was before, or the error says what is not.
     """
     given = confirmation or Confirmation(f"process {os.getpid()}", 0)
     refuse_seconds(given.seconds)
-    target = target_of(document, read_host(run), interval)
+    host = read_host(run)
+    target = target_of(document, host, interval)
     if check:
         return _difference(target, run)
     with undone_on_failure(given.token, run):
         with turn(run):
+            ahead = Transition() if step == ALL else transition_to(document, *_own_and_peers(document))
+            if ahead and step == SWITCH:
+                target = target_of(document, host, interval, ahead.also)
             outcome = _difference(target, run)
+            if ahead and step == BEGIN:
+                _widen(target_of(document, host, interval, ahead.also), run)
+                return outcome._replace(unfinished=True)
             if not outcome.kernel:
                 _save(target, outcome, run)
                 return outcome
@@ -347,6 +380,21 @@ def _put_drop_ins(target: Target, outcome: Outcome, run: Run) -> None:
     tell_managers(names, target.host, run)
 
 
+def _widen(target: Target, run: Run) -> None:
+    """Lets in what comes by the old plan and by the new one. All else, the saved state too, stays the old.
+
+    Nothing of it could cut the host off, so nobody has to confirm it.
+    """
+    rules = compare(target.rules, target.rules.read(run), target.rules.wanted)
+    if rules:
+        target.rules.replace(run)
+    write_file(RULES_FILE, target.rules.text)
+    if target.ear is not None:
+        ear = target.ear._replace(port=target.link.port)
+        apply_link(with_ear(LinkChange({}, {}, []), ear, read_links(run)), run)
+        let_ear_hear(ear)
+
+
 def _difference(target: Target, run: Run) -> Outcome:
     links = read_links(run)
     refuse_conflicts(target.link, links, run)
@@ -368,7 +416,7 @@ def _compare(target: Target, links: t.Sequence[Row], run: Run) -> Outcome:
     files = dict.fromkeys(wanted_files, "")
     files.update(read_files(wanted_files))
     return Outcome(
-        link=compare_link(target.link, links),
+        link=with_ear(compare_link(target.link, links), target.ear, links),
         tables=deltas,
         files=_file_diffs(files, wanted_files),
         sysctls=_text_diffs(read_sysctls(target.sysctls), target.sysctls),
@@ -409,12 +457,40 @@ def _apply_kernel(target: Target, outcome: Outcome, run: Run) -> None:
     rules = outcome.tables[target.rules.name]
     if rules:
         target.rules.replace(run, there=len(rules.added) < len(target.rules.wanted))
-    apply_link(outcome.link, run)
+    apply_link(outcome.link._replace(lines=[*outcome.link.lines, *_lines_with_new_device(target, outcome)]), run)
+    let_ear_hear(target.ear)
     found = read_sysctls(target.sysctls)
     for key, value in differing(found, target.sysctls).items():
         write_sysctl(key, value)
-    deltas = dict(_deltas(target.tables, target, read_links(run), run)) if outcome.link.before else {}
+    deltas = _deltas_after_link(target, outcome, run)
     apply([(table, deltas.get(table, outcome.tables[table.name])) for table, _wanted in target.tables], run)
+
+
+def _lines_with_new_device(target: Target, outcome: Outcome) -> list[str]:
+    """Neighbours and routes of a device that is made anew, for the batch that makes it.
+
+    Each program that is run in between is time without a network for Pods. Only the FDB is not for ``ip``,
+    so for once the routes come before it: they drop what they lead to, as the rules would without them.
+    """
+    if not outcome.link.recreated:
+        return []
+    by_ip = [(table, wanted) for table, wanted in target.tables if isinstance(table, (NeighborTable, RouteTable))]
+    return [table.put(key, spec) for table, wanted in reversed(by_ip) for key, spec in wanted.items()]
+
+
+def _deltas_after_link(target: Target, outcome: Outcome, run: Run) -> dict[Readable, Delta]:
+    """What the tables lack now that the link was changed. Of a device made anew that is known without a reading."""
+    if not outcome.link.recreated:
+        return dict(_deltas(target.tables, target, read_links(run), run)) if outcome.link.before else {}
+    deltas: dict[Readable, Delta] = {}
+    for table, wanted in target.tables:
+        if isinstance(table, FdbTable):
+            deltas[table] = Delta(wanted, {}, {}, {})
+        elif isinstance(table, (NeighborTable, RouteTable)):
+            removed = outcome.tables[table.name].removed
+            left = {key: spec for key, spec in removed.items() if spec == BLACKHOLE}  # has no device to go with
+            deltas[table] = Delta({}, {}, left, {})
+    return deltas
 
 
 def _verify(target: Target, run: Run) -> None:
@@ -423,7 +499,7 @@ def _verify(target: Target, run: Run) -> None:
     The rules were read back when they were loaded.
     """
     links = read_links(run)
-    wrong = compare_link(target.link, links)
+    wrong = with_ear(compare_link(target.link, links), target.ear, links)
     faults = [
         f"link {target.link.name}: {key} is {wrong.before.get(key)}, not {wrong.after[key]}" for key in wrong.after
     ]

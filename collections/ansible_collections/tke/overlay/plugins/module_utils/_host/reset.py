@@ -20,7 +20,7 @@ import typing as t
 from ansible_collections.tke.overlay.plugins.module_utils._host import endpoint, files
 from ansible_collections.tke.overlay.plugins.module_utils._host.confirm import forget
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import read_files, remove_file
-from ansible_collections.tke.overlay.plugins.module_utils._host.link import Row, find_link, read_links
+from ansible_collections.tke.overlay.plugins.module_utils._host.link import ALIAS, EAR, Row, find_link, read_links
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import CNI_FILE, Diff
 from ansible_collections.tke.overlay.plugins.module_utils._host.restore import (
     DROP_INS,
@@ -114,6 +114,7 @@ def _read(names: Names, run: Run) -> Remains:
     device, bridge, cidrs = names
     links, warnings = read_links(run), []
     going = [device] if _kind(find_link(device, links)) == "vxlan" else []
+    going += [EAR for row in links if row.get("ifname") == EAR and row.get("ifalias") == ALIAS]
     ports = [str(row.get("ifname")) for row in links if row.get("master") == bridge]
     if ports:
         warnings.append(f"the Pod bridge {bridge} stays, because {len(ports)} Pods are on it: {', '.join(ports[:5])}")

@@ -35,6 +35,8 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.tables import Ke
 
 STATE = "/etc/tke-overlay"
 SETTINGS = f"{STATE}/settings"
+RULES_FILE = f"{STATE}/rules.nft"
+FLEET_FILE = f"{STATE}/fleet"
 LOCK = "/run/tke-overlay/lock"
 LOCK_SECONDS = 60
 
@@ -56,6 +58,7 @@ WRITTEN_BY = "# Written by tke.overlay; changes are lost with its next run.\n"
 STATE_FILES = (
     "summary",
     "settings",
+    "fleet",
     "link.batch",
     "neighbor.batch",
     "fdb.batch",
@@ -85,6 +88,7 @@ class State(t.NamedTuple):
     rules: str
     sysctls: Texts
     summary: t.Mapping[str, object]
+    fleet: str  # with the names of all nodes: not for the script, but for whoever has lost the ledger
 
 
 def read_host(run: Run) -> Host:
@@ -186,6 +190,7 @@ def state_files(state: State) -> Texts:
     texts = {
         "summary": header + "".join(f"{key}: {value}\n" for key, value in state.summary.items()),
         "settings": header + "".join(f"{key}={shlex.quote(str(value))}\n" for key, value in settings.items()),
+        "fleet": state.fleet,
         "link.batch": "".join(f"{line}\n" for line in compare_link(link, []).lines),
         "rules.nft": state.rules,
         "sysctl": "".join(
@@ -455,6 +460,8 @@ put_link() {
     look_at_link || return
     if [ -n "$anew" ]; then
         if [ "$anew" != 'it was missing' ]; then try ip link del dev "$device"; fi
+        # While the port is being changed a second link of ours has the other one, which may be the one wanted here.
+        case "$(ip -o link show dev tke-ear 2>/dev/null) " in *" alias $alias "*) ip link del dev tke-ear ;; esac
         try ip -batch "$here/link.batch"
         tell "device $device: $anew"
     elif [ -n "$wrong" ]; then

@@ -61,6 +61,17 @@ _FAMILY = {4: ("ip", "ipv4", 40), 6: ("ip6", "ipv6", 60)}
 """IP version -> its word, its protocol's word, bytes of IP and TCP header."""
 
 
+class Also(t.NamedTuple):
+    """What else is let in while the fleet goes over from one plan to another."""
+
+    peers: t.Sequence[str] = ()  # underlay addresses that peers had before
+    port: int | None = None  # the tunnel's other port, old or new
+    device: str = ""  # the link that hears it
+
+
+NOTHING_ELSE = Also()
+
+
 class RulesSpec(t.NamedTuple):
     """From what the rules follow. ``peers`` are the underlay addresses of all other nodes."""
 
@@ -71,6 +82,17 @@ class RulesSpec(t.NamedTuple):
     segment: str
     container_cidrs: t.Sequence[str]
     peers: t.Sequence[str]
+    also: Also = NOTHING_ELSE
+
+    @property
+    def ports(self) -> list[int]:
+        """The tunnel's port; during a change of it, the other one too."""
+        return sorted({self.port, *([] if self.also.port is None else [self.also.port])})
+
+    @property
+    def devices(self) -> list[str]:
+        """The links out of which the tunnel's packets come."""
+        return sorted({self.device, self.also.device} - {""})
 
 
 class RulesTable:
@@ -101,15 +123,17 @@ class RulesTable:
         return [key for key in self.wanted if key not in found and not self.wanted[key].startswith("of pods")]
 
     def replace(self, run: Run, there: bool = True) -> None:
-        """Loads the whole table in one transaction: at no instant is a packet judged by half of the rules.
+        """Makes the table what it should be, in one transaction: at no instant is a packet judged by half of the rules.
 
-        What the counters say goes over to the new table.
+        Where only elements of sets differ, only they are changed. A packet that is just being judged by a table that
+        goes looks its address up in sets that are empty by then, and is dropped: seldom, but that is what a fleet
+        that changes daily should not do to those who stay. What the counters say goes over to a new table.
 
         :param there: whether there may be an old table.
         :raises KernelError: nft refused; the old table is as it was.
         """
-        values = counter_values(run) if there else {}
-        code, _out, errors = run(_LOAD, _with_values(self.text, values))
+        lines = self._elements_alone(run) if there else ""
+        code, _out, errors = run(_LOAD, lines or _with_values(self.text, counter_values(run) if there else {}))
         if code != 0:
             raise KernelError(f"nft refused the rules: {errors.strip() or f'exit code {code}'}")
         code, listing, errors = run(_LIST, None)
@@ -122,6 +146,27 @@ class RulesTable:
             )
         write_file(RECORD_TEXT, self.text, durable=False)
         write_file(RECORD_LISTING, listing, durable=False)
+
+    def _elements_alone(self, run: Run) -> str:
+        """The commands for the elements that differ; nothing if more differs, or it is not known what is there."""
+        record = read_files((RECORD_TEXT, RECORD_LISTING))
+        code, listing, _errors = run(_LIST, None)
+        if code != 0 or record.get(RECORD_LISTING) != listing:
+            return ""
+        found = _items(record.get(RECORD_TEXT, ""))
+        commands: dict[tuple[str, str], list[str]] = {}
+        for verb, old, new in (("add", found, self.wanted), ("delete", self.wanted, found)):
+            for key in new.keys() - old.keys():
+                what, _space, element = key.partition(" ")
+                if what != "element":
+                    return ""
+                commands.setdefault((verb, new[key].partition(" ")[2]), []).append(element)
+        if any(found[key] != self.wanted[key] for key in found.keys() & self.wanted.keys()):
+            return ""
+        return "".join(
+            f"{verb} element {TABLE} {name} {{ {', '.join(sorted(elements))} }}\n"
+            for (verb, name), elements in commands.items()
+        )
 
 
 def delete_rules(run: Run) -> None:
@@ -147,10 +192,11 @@ def listed_rules(run: Run) -> str:
 
 def rules_text(spec: RulesSpec) -> str:
     """The table as nft takes it: idempotent, and replacing whatever stands in its place."""
-    pods, peers = _by_version(spec.container_cidrs), _by_version(spec.peers)
+    pods, peers = _by_version(spec.container_cidrs), _by_version({*spec.peers, *spec.also.peers})
     # Without peers nobody may send to the port, whatever the IP version of the underlay will be.
     peers = peers or {4: [], 6: []}
-    inside = ", ".join(f'"{name}"' for name in sorted({"lo", spec.device, spec.bridge}))
+    inside = ", ".join(f'"{name}"' for name in sorted({"lo", *spec.devices, spec.bridge}))
+    port, device = _any_of(spec.ports), _any_of([f'"{name}"' for name in spec.devices])
     blocks = [f"\tcounter {name} {{\n\t}}\n" for name in COUNTERS]
     blocks += [_set(f"pods{version}", version, cidrs, "\t\tflags interval\n") for version, cidrs in pods.items()]
     blocks += [_set(f"peers{version}", version, addresses) for version, addresses in peers.items()]
@@ -158,28 +204,28 @@ def rules_text(spec: RulesSpec) -> str:
         _chain(
             "prerouting",
             "type filter hook prerouting priority raw; policy accept;",
-            [f"{_FAMILY[v][0]} saddr @peers{v} udp dport {spec.port} notrack" for v in peers],
-            *(_guards(version, spec.device, f"{{ {inside} }}") for version in pods),
+            [f"{_FAMILY[v][0]} saddr @peers{v} udp dport {port} notrack" for v in peers],
+            *(_guards(version, device, f"{{ {inside} }}") for version in pods),
         ),
         _chain(
             "output",
             "type filter hook output priority raw; policy accept;",
-            [f"{_FAMILY[v][0]} daddr @peers{v} udp dport {spec.port} notrack" for v in peers],
+            [f"{_FAMILY[v][0]} daddr @peers{v} udp dport {port} notrack" for v in peers],
         ),
         _chain(
             "input",
             "type filter hook input priority filter - 10; policy accept;",
-            [f'udp dport {spec.port} {_FAMILY[v][0]} saddr != @peers{v} counter name "not_a_peer" drop' for v in peers],
+            [f'udp dport {port} {_FAMILY[v][0]} saddr != @peers{v} counter name "not_a_peer" drop' for v in peers],
         ),
         _chain(
             "forward",
             "type filter hook forward priority mangle; policy accept;",
             [
-                f"{_FAMILY[v][0]} saddr != @peers{v} {_FAMILY[v][0]} daddr @peers{v} udp dport {spec.port} "
+                f"{_FAMILY[v][0]} saddr != @peers{v} {_FAMILY[v][0]} daddr @peers{v} udp dport {port} "
                 f'counter name "into_tunnel" drop'
                 for v in peers
             ],
-            *(_clamps(version, spec.device, spec.mtu) for version in pods),
+            *(_clamps(version, device, spec.mtu) for version in pods),
         ),
         _chain(
             "postrouting",
@@ -209,12 +255,17 @@ def _chain(name: str, hook: str, *rules: t.Sequence[str]) -> str:
     return f"\tchain {name} {{\n{lines}\t}}\n"
 
 
+def _any_of(values: t.Sequence[object]) -> str:
+    """One value as it is, several as a set."""
+    return str(values[0]) if len(values) == 1 else f"{{ {', '.join(map(str, values))} }}"
+
+
 def _guards(version: int, device: str, inside: str) -> list[str]:
     ip = _FAMILY[version][0]
     return [
         f'{ip} daddr @pods{version} iifname != {inside} counter name "to_pods" drop',
         f'{ip} saddr @pods{version} iifname != {inside} counter name "from_pods" drop',
-        f'iifname "{device}" {ip} saddr != @pods{version} counter name "inner_source" drop',
+        f'iifname {device} {ip} saddr != @pods{version} counter name "inner_source" drop',
     ]
 
 
@@ -222,15 +273,15 @@ def _clamps(version: int, device: str, mtu: int) -> list[str]:
     """Both ways, as Pods that were made under a larger MTU keep it; the kernel only ever lowers the value."""
     _ip, protocol, headers = _FAMILY[version]
     clamp = f"meta nfproto {protocol} tcp flags & (syn | rst) == syn tcp option maxseg size set {mtu - headers}"
-    return [f'{way} "{device}" {clamp}' for way in ("oifname", "iifname")]
+    return [f"{way} {device} {clamp}" for way in ("oifname", "iifname")]
 
 
 def _masquerade(spec: RulesSpec) -> list[str]:
-    """Below 1024 the kernel gives only ports below 1024; of the others, the larger part without the tunnel's port."""
+    """Below 1024 the kernel gives only ports below 1024; of the others, the largest part without the tunnel's port."""
     version = 6 if ":" in spec.segment else 4
     ip = _FAMILY[version][0]
-    below, above = (1024, spec.port - 1), (max(spec.port + 1, 1024), 65535)
-    first, last = max((below, above), key=lambda ports: ports[1] - ports[0])
+    borders = [1023, *(port for port in spec.ports if port > 1023), 65536]
+    first, last = max(((low + 1, high - 1) for low, high in zip(borders, borders[1:])), key=lambda p: p[1] - p[0])
     leaving = f"{ip} saddr {spec.segment} {ip} daddr != @pods{version}"
     return [
         f"meta mark & {_KUBE_PROXY} == {_KUBE_PROXY} return",

@@ -64,7 +64,8 @@ def _texts(new: State, link: LinkSpec, deltas: t.Mapping[str, Delta], sysctls: f
         [(table, _present(wanted, deltas[table.name])) for table, wanted in new.tables],
         listed_rules(run),
         {key: value for key, value in {**new.sysctls, **sysctls}.items() if value},
-        {},
+        summary={},
+        fleet="",
     )
     return {path.replace(STATE, SNAPSHOT, 1): text for path, text in state_files(present).items()}
 

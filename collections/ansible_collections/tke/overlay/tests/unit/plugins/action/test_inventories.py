@@ -87,7 +87,7 @@ def test_the_planner_answers_with_a_plan_or_a_message(given_, groups, data):
     assert answer(
         plan.ActionModule.options,
         given_,
-        lambda parameters: plan._nodes("overlay_nodes", {"groups": groups, "hostvars": hostvars}),
+        lambda parameters: plan.inventory_nodes("overlay_nodes", {"groups": groups, "hostvars": hostvars}),
     )
 
 
@@ -127,7 +127,7 @@ def test_hosts_that_differ_in_what_is_one_for_the_cluster_are_named(first, secon
     hostvars = {"a": {**base, "ansible_host": "10.0.0.1", **first}, "b": {**base, "ansible_host": "10.0.0.2", **second}}
     groups = {"overlay_nodes": ["a", "b"], "cloud": ["a"], "idc": ["b"]}
     with pytest.raises(Refusal) as caught:
-        plan._nodes("overlay_nodes", {"groups": groups, "hostvars": hostvars})
+        plan.inventory_nodes("overlay_nodes", {"groups": groups, "hostvars": hostvars})
     (problem,) = caught.value.problems
     for word in words:
         assert word in problem
@@ -140,7 +140,7 @@ def test_a_host_whose_variables_cannot_be_evaluated_is_named():
 
     groups = {"overlay_nodes": ["a"], "cloud": ["a"]}
     with pytest.raises(Refusal, match="node a: a variable cannot be evaluated: division by zero"):
-        plan._nodes("overlay_nodes", {"groups": groups, "hostvars": {"a": Broken()}})
+        plan.inventory_nodes("overlay_nodes", {"groups": groups, "hostvars": {"a": Broken()}})
 
 
 def test_the_fuzzer_also_meets_what_is_right():

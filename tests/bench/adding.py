@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, tke.overlay contributors
+"""What it costs to add nodes: seconds, bytes and tasks, against a ping of the same hosts."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+from tests.bench import inlab
+from tests.bench.report import BenchError, Measure, Section
+
+ABOUT = "adding one node and ten nodes, against a ping of all; needs the lab"
+
+ONE = inlab.ROOT / "inventories" / "lab_third_idc" / "hosts.yml"
+TEN = inlab.ROOT / "inventories" / "lab_ten_more" / "hosts.yml"
+TASKS = 3  # at most so many executions on a host, in one run of the site playbook
+RATIO = 3.0  # of the time of a ping: a new host gets its files and units, which a ping does not
+
+
+class Cost(NamedTuple):
+    """Of one run of Ansible; ``executions`` are those on the host that had most of them."""
+
+    seconds: float
+    kilobytes: float
+    executions: int
+    hosts: int
+
+
+def run() -> Section:
+    """One node first, then ten; each is released again, and its host stopped."""
+    inlab.insist_on_controller()
+    inlab.call("ansible-playbook", "-i", str(inlab.INVENTORY), "tke.overlay.site", seconds=300)
+    measures = [row for name, inventory in (("one node", ONE), ("ten nodes", TEN)) for row in _adding(name, inventory)]
+    notes = [
+        "a ping is `ansible -m ping` on all hosts, new and old, over connections that are open already",
+        "bytes are those of the controller's link, both ways, SSH and TCP included",
+        "a first run on a new host also sends it the module, writes its files and enables its units",
+    ]
+    return Section(measures, notes)
+
+
+def _adding(name: str, inventory: Path) -> list[Measure]:
+    where = ("-i", str(inlab.INVENTORY), "-i", str(inventory))
+    inlab.call(*inlab.LAB, *where, "up", seconds=300)
+    try:
+        _cost("ansible", *where, "overlay_nodes", "-m", "ping")  # opens the connections
+        ping = _cost("ansible", *where, "overlay_nodes", "-m", "ping")
+        added = _cost("ansible-playbook", *where, "tke.overlay.site")
+        again = _cost("ansible-playbook", *where, "tke.overlay.site")
+    finally:
+        names = ",".join(_hosts(inventory))
+        sure = ("-e", "overlay_release_confirmed=true", "-e", "overlay_release_force=true")
+        release = ("tke.overlay.release", "-e", f"overlay_release={names}")
+        inlab.call("ansible-playbook", *where, *release, *sure, seconds=300)
+        inlab.call(*inlab.LAB, "up", seconds=300)
+    return [
+        Measure(f"{name}: a ping of {ping.hosts} hosts", ping.seconds, "s", 1),
+        Measure(f"{name}: added", added.seconds, "s", 1),
+        Measure(f"{name}: added, against the ping", added.seconds / ping.seconds, "", 2, at_most=RATIO),
+        Measure(f"{name}: nothing to do, against the ping", again.seconds / ping.seconds, "", 2, at_most=RATIO),
+        Measure(f"{name}: a ping, for each host", ping.kilobytes / ping.hosts, "kB", 0),
+        Measure(f"{name}: added, for each host", added.kilobytes / added.hosts, "kB", 0),
+        Measure(f"{name}: executions on a host", added.executions, "", 0, at_most=TASKS),
+    ]
+
+
+def _hosts(inventory: Path) -> list[str]:
+    groups = yaml.safe_load(inventory.read_text()).values()
+    return [name for group in groups for name in group["hosts"]]
+
+
+def _cost(*command: str) -> Cost:
+    before, start = _bytes(), time.monotonic()
+    out = inlab.call(*command, "-vvv", seconds=300)
+    seconds, sent = time.monotonic() - start, _bytes() - before
+    executions: dict[str, int] = {}
+    for address in re.findall(r"^<([0-9.]+)> SSH: EXEC", out, re.MULTILINE):
+        executions[address] = executions.get(address, 0) + 1
+    if not executions:
+        raise BenchError(f"`{inlab.short(command)}` has asked no host")
+    return Cost(seconds, sent / 1000, max(executions.values()), len(executions))
+
+
+def _bytes() -> int:
+    """What the controller's link has carried, both ways."""
+    (line,) = re.findall(r"^\s*eth0:(.*)$", Path("/proc/self/net/dev").read_text(), re.MULTILINE)
+    words = line.split()
+    return int(words[0]) + int(words[8])

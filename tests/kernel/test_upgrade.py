@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, tke.overlay contributors
+"""Today's code on the state that a release has left: on a host, and in a ledger.
+
+tests/fixtures/state-VERSION is what `cloud1` of the lab had below /etc/tke-overlay after a run of that release, and the
+ledger of that run. It is taken once, when the release is made (docs/testing.md), and never changed.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+import subprocess
+
+import pytest
+
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import parse_fleet
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.plan import assign, plan
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.preflight import Node, Settings
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.rebuild import Account, Found, rebuild
+from ansible_collections.tke.overlay.plugins.module_utils._host import files, node, reset
+from ansible_collections.tke.overlay.plugins.module_utils._host.saved import read_saved
+from breakages import everything
+
+RELEASES = sorted((pathlib.Path(__file__).parents[1] / "fixtures").glob("state-*"))
+SETTINGS = Settings("lab", ["10.244.0.0/16"], 256, 256)
+NODES = [
+    Node("cloud1", ["cloud"], "10.0.1.11", 1500),
+    Node("cloud2", ["cloud"], "10.0.1.12", 1500),
+    Node("idc1", ["idc"], "192.168.1.11", 1450),
+    Node("idc2", ["idc"], "192.168.1.12", 1450),
+]
+NOW = "2026-01-02T03:04:05Z"
+
+
+@pytest.fixture(params=RELEASES, ids=lambda path: path.name)
+def release(request, tmp_path, monkeypatch):
+    """A host that the release has made, and the release's ledger."""
+    monkeypatch.setattr(files, "ROOT", str(tmp_path))
+    shutil.copytree(request.param / "tke-overlay", tmp_path / "etc/tke-overlay")
+    return request.param
+
+
+@pytest.fixture
+def kernel(release, run, tmp_path):
+    """What the release's own script puts back after a boot."""
+    environment = {**os.environ, "TKE_OVERLAY_RUN": f"{tmp_path}/run/tke-overlay"}
+    done = subprocess.run(
+        ["sh", f"{tmp_path}/etc/tke-overlay/restore"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return run
+
+
+def planned(release):
+    text = (release / "overlay-ledger.json").read_text()
+    ledger = assign(SETTINGS, NODES, text, "the ledger", NOW)
+    assert ledger.text() == text, "nothing of it is changed"
+    return {**plan(SETTINGS, NODES, ledger).document, "node": "cloud1"}
+
+
+def test_the_ledger_is_taken_over_and_the_kernel_stays_as_it_is(release, kernel):
+    before = everything(kernel)
+    outcome = node.converge(planned(release), kernel, check=False, step="begin")
+    assert not outcome.link
+    assert not any(outcome.tables.values())
+    assert not outcome.unfinished
+    assert everything(kernel) == before
+    assert not node.converge(planned(release), kernel, check=False).changed
+
+
+def test_the_host_can_leave(release, kernel):
+    reset.leave("tke0", "tke-br0", kernel, check=False)
+    assert not any("tke0" in row or "tke_overlay" in row for rows in everything(kernel).values() for row in rows)
+
+
+def test_a_lost_ledger_can_be_read_back(release):
+    saved = read_saved()
+    found = Found(
+        {"cloud1": Account(**{field: saved[field] for field in Account._fields})}, {saved["view"]: saved["fleet"]}
+    )
+    document = {**plan(SETTINGS, NODES, rebuild(SETTINGS, NODES, found, NOW)).document, "node": "cloud1"}
+    assert document == planned(release)
+    assert len(parse_fleet(document["fleet"])) == len(NODES)
+
+
+def test_there_is_a_release_to_come_from():
+    assert RELEASES

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, tke.overlay contributors
+"""One host's part of the steady flows: run there by flows.py, with the Python of the host.
+
+It reads from its standard input a line of JSON, then `start`, `stop` and `report`, and answers each with a line.
+Packets are numbered and carry the time they were sent at. All hosts of a lab share one kernel, so one clock:
+how long a flow was interrupted is told by the times of sending of the packets before and after the hole,
+and a busy machine, which sends late, interrupts nothing.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import json
+import os
+import select
+import socket
+import struct
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+PACKET = struct.Struct("!IQ")  # number, time of sending
+CLONE_NEWNET = 0x40000000
+SO_RCVBUFFORCE, SO_RXQ_OVFL = 33, 40
+BUFFER = 1 << 20
+
+
+class Sender(threading.Thread):
+    """Sends a packet on every flow, again and again; a flow is (id, socket, target)."""
+
+    def __init__(self, flows: list[tuple[int, socket.socket, tuple[str, int]]], interval: float) -> None:
+        super().__init__(daemon=True)
+        self.flows, self.interval = flows, interval
+        self.number = 0
+        self.refused: dict[int, str] = {}
+        self.stopped = threading.Event()
+
+    def stop(self) -> dict[str, Any]:
+        """Ends the thread; what it has done."""
+        self.stopped.set()
+        self.join()
+        return {"sent": self.number, "refused": self.refused}
+
+    def run(self) -> None:
+        begin = time.monotonic()
+        while not self.stopped.is_set():
+            packet = PACKET.pack(self.number, time.monotonic_ns())
+            for flow, sock, target in self.flows:
+                try:
+                    sock.sendto(packet, target)
+                except OSError as error:  # counts as sent, and so as lost
+                    self.refused[flow] = str(error)
+            self.number += 1
+            self.stopped.wait(max(begin + self.number * self.interval - time.monotonic(), 0))
+
+
+class Receiver(threading.Thread):
+    """Takes what comes: which numbers, and how many packets the socket's buffer had no room for."""
+
+    def __init__(self, sockets: dict[socket.socket, int]) -> None:
+        super().__init__(daemon=True)
+        self.sockets = sockets  # socket -> id
+        self.times: dict[int, dict[int, int]] = {flow: {} for flow in sockets.values()}
+        self.overrun = dict.fromkeys(sockets.values(), 0)
+
+    def run(self) -> None:
+        poll = select.epoll()
+        by_number = {sock.fileno(): (sock, flow) for sock, flow in self.sockets.items()}
+        for number in by_number:
+            poll.register(number, select.EPOLLIN)
+        while True:
+            for number, _event in poll.poll():
+                self.take(*by_number[number])
+
+    def take(self, sock: socket.socket, flow: int) -> None:
+        data, extra, _flags, _source = sock.recvmsg(PACKET.size, socket.CMSG_SPACE(4))
+        number, sent = PACKET.unpack(data)
+        self.times[flow][number] = sent
+        for _level, kind, value in extra:
+            if kind == SO_RXQ_OVFL:
+                self.overrun[flow] = int.from_bytes(value, sys.byteorder)
+
+    def report(self) -> dict[int, dict[str, float]]:
+        return {
+            flow: {"numbers": len(times), "gap": longest_gap(times), "overrun": self.overrun[flow]}
+            for flow, times in self.times.items()
+        }
+
+
+def longest_gap(times: dict[int, int]) -> float:
+    """Seconds between the packets on both sides of the longest hole, by their times of sending; 0 without a hole."""
+    numbers = sorted(times)
+    holes = [times[after] - times[before] for before, after in itertools.pairwise(numbers) if after - before > 1]
+    return max(holes, default=0) / 1e9
+
+
+def socket_in(pod: str) -> socket.socket:
+    """A UDP socket of a Pod's network namespace; it stays there when this thread goes back."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with open("/proc/self/ns/net") as here, open("/run/netns/" + pod) as there:
+        if libc.setns(there.fileno(), CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), "setns " + pod)
+        try:
+            return socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        finally:
+            if libc.setns(here.fileno(), CLONE_NEWNET):
+                os._exit(1)
+
+
+def main() -> None:
+    asked = json.loads(sys.stdin.readline())
+    receiving = {}
+    for flow, pod, port in asked["receive"]:
+        sock = socket_in(pod)
+        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER)
+        sock.setsockopt(socket.SOL_SOCKET, SO_RXQ_OVFL, 1)
+        sock.bind(("0.0.0.0", port))
+        receiving[sock] = flow
+    sending = [(flow, socket_in(pod), (address, port)) for flow, pod, address, port in asked["send"]]
+    receiver, sender = Receiver(receiving), Sender(sending, asked["interval"])
+    receiver.start()
+    answers: dict[str, Callable[[], Any]] = {
+        "start": sender.start,
+        "stop": sender.stop,
+        "report": receiver.report,
+    }
+    print(json.dumps("ready"), flush=True)
+    for line in sys.stdin:
+        print(json.dumps(answers[line.strip()]()), flush=True)
+
+
+main()

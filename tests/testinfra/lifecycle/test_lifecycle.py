@@ -1,0 +1,437 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, tke.overlay contributors
+"""The stories of docs/day-two.md in one walk, each from where the one before it has ended.
+
+Commands and inventories are those of the page. While they run, 40 flows between Pods of all sites do, too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+
+import howto
+import pytest
+from flows import Flows
+
+from stories import (
+    INVENTORY,
+    LAB_STATE,
+    LEDGER,
+    NODES,
+    ROOT,
+    joined,
+    lab,
+    ledger,
+    matrix,
+    play,
+    site,
+    states,
+)
+from tkelab.model import ROUTER
+
+testinfra_hosts = ["local://"]
+
+QUICKLY = ("--timeout", "3", "-e", "ansible_control_path=none")
+"""Who is cut off is noticed by a new connection sooner than by one that was kept."""
+
+TEN_MORE = ROOT / "inventories/lab_ten_more/hosts.yml"
+
+
+def of_page(title):
+    """The section of the page that a test is about."""
+    return pytest.mark.parametrize("story", [title], indirect=True, ids=[""])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def a_fresh_fleet_afterwards():
+    """The walk changes segments, addresses and the pool: the next scenario shall not see it."""
+    yield
+    if not_as_new():
+        as_new()
+
+
+def not_as_new():
+    document = ledger() if LEDGER.exists() else {"nodes": {}}
+    found = {name: (held["segment"], held["pinned"]) for name, held in document["nodes"].items()}
+    return found != {name: (f"10.244.{number}.0/24", False) for number, name in enumerate(NODES)}
+
+
+def forget_the_ledger():
+    for path in LAB_STATE.glob("*overlay-ledger.json*"):
+        path.unlink()
+
+
+def as_new():
+    """The fleet as after the first run on fresh machines."""
+    play("tke.overlay.reset", "-e", "overlay_reset_confirmed=true")
+    forget_the_ledger()
+    lab("-i", str(INVENTORY), "up")
+    site()
+    done = play("tests/lab/cluster.yml")
+    assert done.code == 0, done.text
+
+
+@pytest.fixture
+def story(request, tmp_path):
+    """What the section says: its inventories as files, and its commands."""
+    texts, commands = howto.section(request.param)
+    return [inventory_of(text, tmp_path / str(number)) for number, text in enumerate(texts)], commands
+
+
+def inventory_of(text, place):
+    """What the page tells to write: an inventory beside that of the lab, or a file among the variables of a copy."""
+    place.mkdir()
+    (name,) = re.findall(r"^# group_vars/(.*)\.yml$", text, re.MULTILINE) or [""]
+    if not name:
+        (place / "more.yml").write_text(text)
+        return place / "more.yml"
+    shutil.copytree(INVENTORY.parent, place, dirs_exist_ok=True)
+    directory = place / "group_vars" / name
+    directory.mkdir(exist_ok=True)
+    if (place / "group_vars" / f"{name}.yml").exists():
+        (place / "group_vars" / f"{name}.yml").rename(directory / "0.yml")
+    (directory / "zz.yml").write_text(text)
+    return place / "hosts.yml"
+
+
+@contextlib.contextmanager
+def nothing_lost(hosts=NODES):
+    """What runs inside costs the flows between the Pods of these hosts not one packet."""
+    with Flows(hosts) as flows:
+        yield
+    print(flows)
+    assert flows.sent() > 0
+    assert not flows.disturbed(), f"the machine itself lost packets, so this says nothing: {flows}"
+    assert not flows.lost(), str(flows)
+
+
+def run(command, *inventories):
+    """A command of the page, which must succeed."""
+    done = play(*command, inventories=(INVENTORY, *inventories))
+    assert done.code == 0, done.text
+    return done
+
+
+def hunks(done, host):
+    """Kind of object -> its lines in the diff of what was changed on a host."""
+    mine = (
+        done.text.partition("Make this host what the plan says")[2].split(f"changed: [{host}]")[0].rpartition(": [")[2]
+    )
+    parts = re.findall(r"^--- before: (.*)\n\+\+\+ after.*\n@@.*\n((?:^[-+ ].*\n)*)", mine, re.MULTILINE)
+    return {name: [line for line in text.splitlines() if line[:1] in "-+"] for name, text in parts}
+
+
+@of_page("Add nodes")
+def test_ten_nodes_are_added_two_of_them_first(story):
+    (_two,), (everybody, first, later) = story
+    assert everybody == later
+    before = ledger()
+    lab("-i", str(INVENTORY), "-i", str(TEN_MORE), "up")
+    with nothing_lost():
+        assert run(first, TEN_MORE).changed() == {"cloud3", "idc3"}
+        run(later, TEN_MORE)
+    after = ledger()
+    assert len(after["nodes"]) == 14
+    assert {name: after["nodes"][name] for name in NODES} == before["nodes"]
+    assert site(inventories=(INVENTORY, TEN_MORE)).changed() == set()
+
+
+def test_all_ten_are_released_at_once_with_a_word_more():
+    ten = [f"{site}{number}" for site in ("cloud", "idc") for number in range(3, 8)]
+    command = ["tke.overlay.release", "-e", f"overlay_release={','.join(ten)}", "-e", "overlay_release_confirmed=true"]
+    refused = play(*command, inventories=(INVENTORY, TEN_MORE))
+    assert refused.code != 0
+    assert "10 of 14 nodes are more than 20% of the fleet" in joined(refused.text)
+    with nothing_lost():
+        done = run([*command, "-e", "overlay_release_force=true"], TEN_MORE)
+    assert "Still in the inventory: cloud3" in joined(done.text)
+    assert ledger()["nodes"].keys() == set(NODES)
+    assert not any(waiting["on"] for waiting in ledger()["pending"].values())
+    assert lab("exec", "idc7", "--", "sh", "-c", "ls -d /sys/class/net/tke0 /etc/tke-overlay 2>/dev/null; true") == ""
+    lab("-i", str(INVENTORY), "up")
+    assert site().changed() == set()
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_a_release_asks_and_knows_its_names():
+    release = ("tke.overlay.release", "-e")
+    done = play(*release, "overlay_release=idc2")
+    assert done.code != 0
+    assert "Nothing was changed. To go on without a question, give -e overlay_release_confirmed=true" in joined(
+        done.text
+    )
+    done = play(*release, "overlay_release=idc,cloud9,idc2")
+    assert "there is no node idc (overlay_release)" in joined(done.text)
+    assert "there is no node cloud9 (overlay_release)" in joined(done.text)
+    assert "is idc2 or idc1 meant?" in joined(done.text)
+    done = play(*release, "overlay_release=idc2, idc1")
+    assert "without spaces" in joined(done.text), "Ansible would drop what comes after a space"
+    assert play(*release, "overlay_release=idc2", "--check").code == 0
+
+
+@of_page("Release a node")
+def test_a_dead_node_is_released_and_a_peer_that_was_away_clears_what_was_pending_on_it(story):
+    _none, (release, later) = story
+    segment, record = ledger()["nodes"]["idc2"]["segment"], LEDGER.read_bytes()
+    lab("cut", "idc1", "idc2")
+    with nothing_lost(("cloud1", "cloud2")):
+        assert play(*release).code != 0, "nobody has said yes"
+        assert LEDGER.read_bytes() == record
+        done = play(*release, "-e", "overlay_release_confirmed=true", *QUICKLY)
+    assert {host for host, counts in done.recap().items() if counts["failed"]} == set()
+    assert ledger()["pending"][segment] | {"since": ""} == {
+        "node": "idc2", "since": "", "on": ["idc1"], "resting": False
+    }  # fmt: skip
+    assert "Not reached: idc1" in joined(done.text)
+    lab("heal", "idc1")
+    gone = without_idc2()
+    with nothing_lost(("cloud1", "cloud2", "idc1")):
+        done = play(*later, inventories=(gone,))
+    assert done.code == 0, done.text
+    assert segment not in ledger()["pending"]
+    assert not any(segment.partition("/")[0] in line for line in states(["idc1"])["idc1"])
+    assert site(inventories=(gone,)).changed() == set()
+
+
+def without_idc2():
+    """The inventory with the released node taken out of it."""
+    path = LAB_STATE / "without-idc2" / "hosts.yml"
+    path.parent.mkdir(exist_ok=True)
+    text = INVENTORY.read_text()
+    path.write_text("".join(line for line in text.splitlines(keepends=True) if "idc2:" not in line))
+    with contextlib.suppress(FileExistsError):
+        (path.parent / "group_vars").symlink_to(INVENTORY.parent / "group_vars")
+    return path
+
+
+@of_page("Replace a dead machine")
+def test_a_new_machine_takes_the_next_segment_or_that_of_the_dead_one(story):
+    (new_address,), (replace, _release, again) = story
+    others = ("cloud1", "cloud2", "idc1")
+    following = f"10.244.{ledger()['cursor']}.0/24"
+    lab("heal", "idc2")
+    lab("-i", str(INVENTORY), "-i", str(new_address), "up")  # released before: so the next of the cycle
+    with nothing_lost(others):
+        run(again, new_address)
+    assert ledger()["nodes"]["idc2"] | {"since": ""} == {
+        "segment": following, "underlay": "192.168.1.22", "underlay_mtu": 1450, "since": "", "pinned": False
+    }  # fmt: skip
+    before = states(others)
+    lab("-i", str(INVENTORY), "up")  # a third machine, at the first address
+    with nothing_lost(others):
+        done = run([*replace, "--diff", "--forks", "1"])
+    assert ledger()["nodes"]["idc2"]["segment"] == following
+    after = states(others)
+    for name in others:
+        assert len(before[name] - after[name]) == 2, "an FDB entry and who may speak to the tunnel"
+        assert len(after[name] - before[name]) == 2
+        changed = hunks(done, name)
+        assert {kind: len(lines) for kind, lines in changed.items() if not kind.startswith("/")} == {
+            "fdb": 2,
+            "rules": 2,
+        }
+    done = play("tests/lab/cluster.yml", "--limit", "idc2")
+    assert done.code == 0, done.text
+    assert all(pair["full"] for pair in matrix())
+
+
+@of_page("Move a node to another address")
+def test_a_node_moves_to_another_address_and_back(story):
+    (moved,), (command,) = story
+    lab("exec", "idc1", "--", "ip", "address", "add", "192.168.1.41/24", "dev", "eth0")
+    with nothing_lost():
+        run(command, moved)
+        assert ledger()["nodes"]["idc1"]["underlay"] == "192.168.1.41"
+        run(command)
+    lab("exec", "idc1", "--", "ip", "address", "del", "192.168.1.41/24", "dev", "eth0")
+    assert site().changed() == set()
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_the_group_alone_changes_nothing_on_any_host(tmp_path):
+    text = INVENTORY.read_text()
+    (line,) = [line for line in text.splitlines(keepends=True) if "idc2:" in line]
+    other = tmp_path / "hosts.yml"
+    place = "            cloud2: {ansible_host: 10.0.1.12}\n"
+    mtu = line.replace("12}", "12, overlay_underlay_mtu: 1450}")
+    other.write_text(text.replace(line, "").replace(place, place + mtu))
+    (tmp_path / "group_vars").symlink_to(INVENTORY.parent / "group_vars")
+    assert site(inventories=(other,)).changed() == set()
+
+
+@pytest.fixture
+def firewall_lets_both_ports_through():
+    """As the page says; the router of the lab lets only the port of the inventory through."""
+    rule = ("inet", "lab", "forward", "udp", "dport", "4789", "accept")
+    on_router("insert", "rule", *rule)
+    yield
+    listing = on_router("-a", "list", "chain", "inet", "lab", "forward")
+    (handle,) = re.findall(r"dport 4789 accept # handle (\d+)", listing)
+    on_router("delete", "rule", "inet", "lab", "forward", "handle", handle)
+
+
+def on_router(*command):
+    done = subprocess.run(["ip", "netns", "exec", ROUTER, "nft", *command], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+@of_page("Change the port")
+@pytest.mark.usefixtures("firewall_lets_both_ports_through")
+def test_the_port_changes_and_nobody_is_interrupted_for_more_than_a_second(story):
+    _none, (other_port, back) = story
+    with Flows(NODES) as flows:
+        done = run(other_port)
+    print(flows)
+    assert done.changed() == set(NODES)
+    assert not flows.disturbed()
+    assert flows.longest_gap() <= 1, str(flows)
+    assert all(pair["full"] for pair in matrix())
+    with Flows(NODES) as flows:
+        run(back)
+    print(flows)
+    assert flows.longest_gap() <= 1, str(flows)
+    assert not any("tke-ear" in line or "4789" in line for lines in states(NODES).values() for line in lines)
+    assert site().changed() == set()
+
+
+@of_page("Change the MTU of a site")
+def test_the_mtu_of_a_site_goes_down_and_up(story):
+    (lower,), (command,) = story
+    with nothing_lost():
+        run(command, lower)
+        assert mtu_of("cloud1") == 1350
+        run(command)
+    assert mtu_of("cloud1") == 1400
+
+
+@of_page("Roll out in batches")
+def test_batches_stop_at_the_first_host_that_fails(story):
+    _none, (command,) = story
+    lab("cut", "cloud2")
+    try:
+        done = play(*command, "-e", "overlay_underlay_mtu=1400", *QUICKLY)
+        assert done.code != 0
+        assert done.changed() == {"cloud1"}
+        assert mtu_of("idc1") == 1400, "the hosts after the one that failed stay what they are"
+    finally:
+        lab("heal", "cloud2")
+    run(command)
+    assert site().changed() == set()
+
+
+@of_page("When the ledger is lost")
+def test_a_lost_ledger_is_read_back_from_the_hosts_although_one_is_dead(story):
+    _none, (forecast, rebuild, following) = story
+    there = play(*rebuild)
+    assert there.code != 0
+    assert "there is a ledger at" in joined(there.text)
+    before = ledger()
+    forget_the_ledger()
+    fleet = "/etc/tke-overlay/fleet"
+    lab("exec", "idc1", "--", "sed", "-i.kept", "s,^cloud1 [^ ]*,cloud1 10.244.9.0/24,", fleet)
+    refused = play(*rebuild)
+    assert refused.code != 0
+    assert "idc1 knows 10.244.9.0/24 at 10.0.1.11 of it" in joined(refused.text)
+    assert not LEDGER.exists()
+    lab("exec", "idc1", "--", "mv", f"{fleet}.kept", fleet)
+    lab("cut", "idc2")
+    try:
+        shown = run([*forecast, *QUICKLY])
+        assert not LEDGER.exists()
+        done = run([*rebuild, *QUICKLY])
+        assert "Known from others alone: idc2." in joined(done.text)
+        diff = [line for line in shown.text.splitlines() if line.startswith("+node")]
+        assert len(diff) == len(NODES)
+    finally:
+        lab("heal", "idc2")
+    with nothing_lost():
+        assert run(following).changed() == set()
+    after = ledger()
+    since = [held.pop("since") for document in (before, after) for held in document["nodes"].values()]
+    assert all(since)
+    assert after["nodes"] == before["nodes"]
+    assert after["cursor"] == before["cursor"]
+
+
+@of_page("Go over to a newer release")
+def test_files_in_other_words_are_written_anew_and_nothing_else_changes(story):
+    """From another release: tests/kernel/test_upgrade.py. Here is what a run makes of files in other words."""
+    _none, (forecast, following) = story
+    for name in NODES:
+        lab("exec", name, "--", "sh", "-c", "rm /etc/tke-overlay/fleet; echo '# older' >> /etc/tke-overlay/restore")
+    before = states()
+    with nothing_lost():
+        run(forecast)
+        assert run(following).changed() == set(NODES)
+    after = states()
+    assert all(before[name] <= after[name] and after[name] - before[name] == {"fleet"} for name in NODES)
+    assert site().changed() == set()
+
+
+@of_page("Grow the pool")
+def test_the_pool_grows_and_a_node_gets_a_segment_of_the_new_range(story, tmp_path):
+    (grown,), commands = story
+    third = ROOT / "inventories/lab_third_idc/hosts.yml"
+    pinned = tmp_path / "pinned.yml"
+    pinned.write_text(json.dumps({"idc": {"hosts": {"idc3": {"overlay_pod_cidr": "10.245.7.0/24"}}}}))
+    more = (INVENTORY, grown, third, pinned)
+    lab("-i", str(INVENTORY), "-i", str(third), "up")
+    with nothing_lost():
+        for command in commands:
+            run(command, grown)
+        site(inventories=more)
+    assert ledger()["nodes"]["idc3"]["segment"] == "10.245.7.0/24"
+    assert play("tests/lab/cluster.yml", "--limit", "idc3", inventories=more).code == 0
+    assert all(pair["full"] for pair in matrix(inventories=more))
+
+
+BY_HAND = r"""
+systemctl disable --now --quiet tke-overlay.timer tke-overlay.service
+rm -rf /etc/tke-overlay /etc/systemd/system/tke-overlay.* /etc/systemd/network/10-tke-overlay.* /etc/sysctl.d/99-tke-*
+systemctl daemon-reload
+nft delete table inet tke_overlay
+ip link set tke0 alias ""
+ip route show proto 84 dev tke0 | sed 's/.*/route replace & dev tke0 proto static/' | ip -batch -
+ip route show type blackhole | sed 's/.*/route del &/' | ip -batch -
+"""
+"""Leaves what somebody would have made with ip and bridge: no mark, no protocol number, no rules, no files."""
+
+
+@of_page("Adopt a fleet that is there")
+def test_a_fleet_that_was_made_by_hand_is_adopted_as_it_is(story):
+    (segments,), (_preflight, forecast, adopt) = story
+    as_new()
+    forget_the_ledger()
+    for name in NODES:
+        lab("exec", name, "--", "sh", "-ec", BY_HAND)
+        assert "proto static" in lab("exec", name, "--", "ip", "route", "show", "dev", "tke0")
+    before = {name: json.loads(lab("exec", name, "--", "ip", "-json", "link", "show", "tke0")) for name in NODES}
+    with nothing_lost():
+        for command in story[1]:
+            run(command, segments)
+    assert forecast[-1] == "--diff"
+    assert {name: held["segment"] for name, held in ledger()["nodes"].items()} == {
+        name: f"10.244.{number}.0/24" for number, name in enumerate(NODES)
+    }
+    for name in NODES:
+        (link,), (former,) = json.loads(lab("exec", name, "--", "ip", "-json", "link", "show", "tke0")), before[name]
+        assert link["ifindex"] == former["ifindex"], "the device is the one that was there"
+        assert "static" not in lab("exec", name, "--", "ip", "route", "show", "dev", "tke0")
+    assert run(adopt, segments).changed() == set()
+    forget_the_ledger()
+    site()  # without the pins; on fresh machines everybody gets the same segments
+
+
+def test_every_section_of_the_page_is_told_here():
+    told = re.findall(r'^@of_page\("(.*)"\)$', pathlib.Path(__file__).read_text(), re.MULTILINE)
+    assert sorted(told) == sorted(howto.titles())
+
+
+def mtu_of(name):
+    (link,) = json.loads(lab("exec", name, "--", "ip", "-json", "link", "show", "dev", "tke0"))
+    return link["mtu"]

@@ -1,0 +1,16 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, tke.overlay contributors
+#
+# Keeps what this release leaves on a host and in the ledger, for tests/kernel/test_upgrade.py of all later ones.
+# Once, when the release is made, on a fresh lab: `tests/lab/lab up`, the site playbook, then
+#   tests/lab/lab run tests/tools/snapshot-state.sh
+set -eu
+here=$(cd "$(dirname "$0")/../.." && pwd)
+version=$(sed -n 's/^version: *//p' "$here/collections/ansible_collections/tke/overlay/galaxy.yml")
+place=$here/tests/fixtures/state-$version
+rm -rf "$place"
+mkdir -p "$place"
+"$here/tests/lab/lab" exec cloud1 -- tar -C /etc -c tke-overlay | tar -x -C "$place"
+cp "${TKE_LAB_STATE:?run it with tests/lab/lab run}/overlay-ledger.json" "$place/"
+echo "kept in tests/fixtures/state-$version"
