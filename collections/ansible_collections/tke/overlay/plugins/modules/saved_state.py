@@ -20,7 +20,7 @@ extends_documentation_fragment:
   - tke.overlay.attributes.host
 options:
   fleet:
-    description: Return the whole fleet, too. Of many hosts with one RV(saved.view), one is enough to ask.
+    description: Return the whole fleet, too. Of many hosts that name one C(view), one is enough to ask.
     type: bool
     default: false
 seealso:
@@ -38,6 +38,17 @@ saved:
   description: What the host says; empty where it is no node of an overlay.
   returned: success
   type: dict
+  contains:
+    node: {description: The name of the host in the plan., returned: a node, type: str}
+    cluster: {description: The identity of the cluster., returned: a node, type: str}
+    segment: {description: The segment of the host., returned: a node, type: str}
+    underlay: {description: The underlay address of the host., returned: a node, type: str}
+    container_cidr: {description: The container CIDRs., returned: a node, type: list, elements: str}
+    service_cidr: {description: The Service range., returned: a node, type: str}
+    mtu: {description: The MTU of the overlay., returned: a node, type: int}
+    api: {description: "The VIP of the API servers, if the host knows one.", returned: a node, type: str}
+    view: {description: The name of what the host knows of all nodes., returned: a node, type: str}
+    fleet: {description: "All nodes, a line each; empty without O(fleet).", returned: a node, type: str}
   sample:
     node: idc1
     cluster: demo

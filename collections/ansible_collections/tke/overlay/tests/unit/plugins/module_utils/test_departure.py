@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import types
+
 import pytest
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
@@ -15,16 +17,18 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.preflight imp
 
 NOW = "2026-01-02T03:04:05Z"
 SETTINGS = Settings("demo", ["10.244.0.0/16"], 256, 256)
-FLEET = [
+FLEET = (
     *(Node(f"cloud{number}", ["cloud"], f"10.0.1.{10 + number}", 1500) for number in range(1, 6)),
     *(Node(f"idc{number}", ["idc"], f"192.168.1.{10 + number}", 1450) for number in range(1, 6)),
-]
-GROUPS = {
-    "cloud": [node.name for node in FLEET[:5]],
-    "idc": [node.name for node in FLEET[5:]],
-    "clb": ["cloud1"],
-    "apiserver": ["cloud2", "cloud3"],
-}
+)
+GROUPS = types.MappingProxyType(
+    {
+        "cloud": [node.name for node in FLEET[:5]],
+        "idc": [node.name for node in FLEET[5:]],
+        "clb": ["cloud1"],
+        "apiserver": ["cloud2", "cloud3"],
+    }
+)
 
 
 def text(nodes=FLEET):

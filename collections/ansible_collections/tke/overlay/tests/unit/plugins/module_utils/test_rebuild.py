@@ -17,12 +17,12 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.rebuild impor
 
 NOW = "2026-01-02T03:04:05Z"
 SETTINGS = Settings("demo", ["10.244.0.0/16"], 256, 256)
-NODES = [
+NODES = (
     Node("cloud1", ["cloud"], "10.0.1.11", 1500),
     Node("cloud2", ["cloud"], "10.0.1.12", 1500, "10.244.7.0/24"),
     Node("idc1", ["idc"], "192.168.1.11", 1450),
     Node("idc2", ["idc"], "192.168.1.12", 1450),
-]
+)
 
 
 def told(nodes=NODES, settings=SETTINGS):
