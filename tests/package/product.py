@@ -5,8 +5,12 @@
 from __future__ import annotations
 
 import ast
+import functools
+import json
 import pathlib
 import re
+import subprocess
+import sys
 from typing import Any
 
 import yaml
@@ -44,3 +48,16 @@ def documented(role: str) -> dict[str, dict[str, Any]]:
     """The options of all entry points of a role, by name."""
     specs = yaml.safe_load((COLLECTION / f"roles/{role}/meta/argument_specs.yml").read_text())["argument_specs"]
     return {name: option for spec in specs.values() for name, option in spec.get("options", {}).items()}
+
+
+@functools.cache
+def module_documentation() -> dict[str, dict[str, Any]]:
+    """What ansible-doc makes of every module, its fragments included."""
+    names = [f"{PREFIX}{module}" for module in MODULES]
+    done = subprocess.run(
+        [sys.executable, "-m", "ansible", "doc", "--json", "--type", "module", *names],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    return {name.removeprefix(PREFIX): page["doc"] for name, page in json.loads(done.stdout).items()}

@@ -26,11 +26,6 @@ html_theme_options = {"page_width": "1200px", "sidebar_width": "260px", "fixed_s
 html_show_sphinx = html_show_copyright = False
 pygments_style = "ansible"
 myst_heading_anchors = 3  # as GitHub makes them, so that links work in both
-default_role = "any"
-# Ansible's own modules, plugins and guides are in an inventory on the network.
-nitpicky = True
-nitpick_ignore_regex = [("(std|any):?.*", "ansible_collections\\\\.ansible\\\\..*")]
-suppress_warnings = ["myst.strikethrough"]
 """
 
 INDEX = """\
@@ -40,6 +35,7 @@ tke.overlay
 .. toctree::
    :maxdepth: 1
    :caption: Guides
+   :glob:
 
    README
    docs/concepts
@@ -51,9 +47,24 @@ tke.overlay
    :caption: Reference
    :glob:
 
+   reference/index
    reference/*
-
 """
+
+TERMS = """\
+:orphan:
+
+.. _common_return_values:
+.. _action_plugins:
+.. _ansible_configuration_settings:
+
+In Ansible's own documentation
+==============================
+
+This stands in Ansible's own documentation, at https://docs.ansible.com/: values that every module returns, action
+plugins, and configuration settings.
+"""
+"""What the generated pages refer to, and what is not part of this site."""
 
 
 def say_only_if_wrong(*command: str) -> None:
@@ -74,7 +85,8 @@ def main() -> None:
     for name in ("README.md", "COPYING"):
         shutil.copy(COLLECTION / name, source / name)
     (source / "conf.py").write_text(CONF, encoding="utf-8")
-    (source / "index.rst").write_text(INDEX.replace("   :caption: Guides", "   :caption: Guides\n   :glob:"), encoding="utf-8")
+    (source / "index.rst").write_text(INDEX, encoding="utf-8")
+    (source / "ansible.rst").write_text(TERMS, encoding="utf-8")
 
     reference = source / "reference"
     reference.mkdir()
@@ -85,7 +97,7 @@ def main() -> None:
         *("sphinx-build", "--quiet", "--fail-on-warning", "--keep-going", "--doctree-dir", str(directory / "doctrees")),
         *(str(source), str(directory / "html")),
     )
-    print(f"{(directory / 'html/index.html').relative_to(ROOT)}")
+    print((directory / "html/index.html").relative_to(ROOT))
 
 
 if __name__ == "__main__":
