@@ -25,7 +25,12 @@ LOOKUPS = sorted(path.stem for path in (COLLECTION / "plugins/lookup").glob("*.p
 ROLES = sorted(path.name for path in (COLLECTION / "roles").iterdir())
 PLAYBOOKS = sorted(path.stem for path in (COLLECTION / "playbooks").glob("*.yml"))
 GUIDES = sorted((COLLECTION / "docs").glob("*.md"))
-PAGES = [*GUIDES, COLLECTION / "README.md", *(path for path in ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    *GUIDES,
+    COLLECTION / "README.md",
+    *(path for path in ROOT.glob("*.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 
 
 def constant(path: pathlib.Path, name: str) -> str:

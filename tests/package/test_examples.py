@@ -170,14 +170,12 @@ def test_what_a_page_tells_to_run_is_there(page):
         if name not in PLAYBOOKS
     ]
     table = (COLLECTION / "docs/variables.md").read_text()
+    problems += [f"variable {name}" for name in re.findall(r"-e (overlay_\w+)=", text) if f"| `{name}` |" not in table]
     problems += [
-        f"variable {name}" for name in re.findall(r"-e (overlay_\w+)=", text) if f"| `{name}` |" not in table
+        f"make {name}" for name in re.findall(r"(?:^ {4}|`)make ([a-z-]+)", text, re.MULTILINE) if name not in TARGETS
     ]
-    problems += [f"make {name}" for name in re.findall(r"(?:^ {4}|`)make ([a-z-]+)", text, re.MULTILINE) if name not in TARGETS]
     known = {*MODULES, *LOOKUPS, *PLAYBOOKS, *ROLES, "controller", "host", "overlay"}
-    problems += [
-        f"tke.overlay.{name}" for name in re.findall(r"`tke\.overlay\.(\w+)`", text) if name not in known
-    ]
+    problems += [f"tke.overlay.{name}" for name in re.findall(r"`tke\.overlay\.(\w+)`", text) if name not in known]
     assert not problems
 
 

@@ -82,3 +82,8 @@ def test_what_galaxy_shows_is_complete():
     assert re.fullmatch(r"\d+\.\d+\.\d+", GALAXY["version"])
     for key in ("description", "license", "tags", "repository", "documentation", "issues", "homepage", "authors"):
         assert GALAXY[key], key
+
+
+def test_every_module_has_an_integration_target():
+    targets = {path.parent.parent.name for path in (COLLECTION / "tests/integration/targets").glob("*/tasks/main.yml")}
+    assert {name for name in targets if not name.startswith("setup_")} == set(MODULES), "tests/integration/targets"

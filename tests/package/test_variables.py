@@ -100,7 +100,7 @@ def test_the_table_is_as_the_argument_specs_say():
 
 
 def test_the_default_of_a_role_is_that_of_the_module_it_calls():
-    """The role says what the default is, and passes nothing where the user gave nothing: the module's own one counts."""
+    """Where a user gives nothing, a role passes nothing, and the default of the module counts."""
     for role in ROLES:
         for path in (COLLECTION / f"roles/{role}/tasks").rglob("*.yml"):
             for task in yaml.safe_load(path.read_text()):
@@ -118,4 +118,3 @@ def passed_on(arguments):
         match = re.fullmatch(r"\{\{ (overlay_\w+) \| default\(omit\) \}\}", str(value))
         if match:
             yield option, match[1]
-

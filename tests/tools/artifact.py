@@ -25,7 +25,11 @@ USERS_NEED = ("README.md", "COPYING", "meta/runtime.yml", "plugins", "roles", "p
 def galaxy(*arguments: str) -> None:
     """Run ansible-galaxy, which must succeed; what it says is shown only if it does not."""
     done = subprocess.run(
-        ["ansible-galaxy", "collection", *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ["ansible-galaxy", "collection", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
     )
     if done.returncode != 0:
         sys.exit(done.stdout)
@@ -53,7 +57,9 @@ def problems_of(installed: Path) -> list[str]:
     wanted, there = (sources() | BUILT) - CONSUMED, files_of(installed)
     problems = [f"{name} is in the artifact, and git does not know it: build_ignore" for name in sorted(there - wanted)]
     problems += [f"{name} is missing from the artifact" for name in sorted(wanted - there)]
-    problems += [f"{name} is needed by users, and is not there" for name in USERS_NEED if not (installed / name).exists()]
+    problems += [
+        f"{name} is needed by users, and is not there" for name in USERS_NEED if not (installed / name).exists()
+    ]
     problems += [
         f"{name} is not as it is in the tree"
         for name in sorted((wanted & there) - BUILT)

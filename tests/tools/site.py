@@ -69,7 +69,7 @@ plugins, and configuration settings.
 
 def say_only_if_wrong(*command: str) -> None:
     """Run a program, which must succeed; what it says is shown only if it does not."""
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if done.returncode != 0:
         sys.exit(done.stdout)
 
