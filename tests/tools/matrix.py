@@ -29,14 +29,14 @@ CORES = {
     "2.21": ("3.12", "3.13", "3.14"),
 }
 HOSTS = ("3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
-CONTROLLERS_OWN = ("netaddr", "jmespath", "etcd3gw", "hypothesis", "pytest", "pytest-mock", "pytest-xdist", "mock", "pyyaml")
+LIBRARIES = ("netaddr", "jmespath", "etcd3gw", "hypothesis", "pytest", "pytest-mock", "pytest-xdist", "mock", "pyyaml")
 
 
 def pythons() -> dict[str, Path]:
     """Version -> an interpreter that works."""
     found: dict[str, Path] = {}
     for version in HOSTS:
-        candidates = [Path(name) for name in (f"/usr/bin/python{version}", shutil.which(f"python{version}") or "") if name]
+        candidates = [Path("/usr/bin", f"python{version}"), Path(shutil.which(f"python{version}") or "/nowhere")]
         candidates += sorted((Path.home() / ".pyenv/versions").glob(f"{version}.*/bin/python{version}"))
         for candidate in candidates:
             if candidate.exists() and works(candidate, version):
@@ -56,10 +56,10 @@ def environment_of(directory: Path, core: str, python: Path) -> Path | None:
     place = directory / f"{core}-{python.name}"
     if not (place / "bin/ansible-test").exists():
         subprocess.run([python, "-m", "venv", "--clear", place], check=True)
-        pip = [place / "bin/python", "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
+        pip = [str(place / "bin/python"), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
         log = place / "pip.log"
         with log.open("w", encoding="utf-8") as stream:
-            wanted = [f"ansible-core=={core}.*", *CONTROLLERS_OWN]
+            wanted = [f"ansible-core=={core}.*", *LIBRARIES]
             done = subprocess.run([*pip, *wanted], stdout=stream, stderr=stream, check=False)
         if done.returncode != 0:
             return None
@@ -89,7 +89,7 @@ def ansible_test(directory: Path, place: Path, pythons_in_path: list[Path], *arg
     subprocess.run([place / "bin/python", prepare, home], env=environment, check=True)
     log = directory / f"{place.name}-{'-'.join(arguments).replace('--', '')}.log"
     with log.open("w", encoding="utf-8") as stream:
-        command = [place / "bin/ansible-test", *arguments, "--color", "no"]
+        command = [str(place / "bin/ansible-test"), *arguments, "--color", "no"]
         done = subprocess.run(command, cwd=copy, env=environment, stdout=stream, stderr=stream, check=False)
     return "ok" if done.returncode == 0 else f"FAILED: {log.relative_to(ROOT)}"
 

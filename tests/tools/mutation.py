@@ -52,8 +52,8 @@ def prepare(directory: Path) -> Path:
     environment, work = directory / "venv", directory / "work"
     if not (environment / "bin/mutmut").exists():
         venv.create(environment, with_pip=True)
-        pip = [environment / "bin/pip", "install", "-qq", "--disable-pip-version-check"]
-        subprocess.run([*pip, "--requirement", ROOT / "requirements.txt", MUTMUT], check=True)
+        pip = [str(environment / "bin/pip"), "install", "-qq", "--disable-pip-version-check"]
+        subprocess.run([*pip, "--requirement", str(ROOT / "requirements.txt"), MUTMUT], check=True)
     shutil.rmtree(work / COLLECTION, ignore_errors=True)
     shutil.copytree(
         ROOT / "collections" / COLLECTION, work / COLLECTION, ignore=shutil.ignore_patterns("__pycache__", "output")
