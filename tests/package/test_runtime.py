@@ -87,3 +87,10 @@ def test_what_galaxy_shows_is_complete():
 def test_every_module_has_an_integration_target():
     targets = {path.parent.parent.name for path in (COLLECTION / "tests/integration/targets").glob("*/tasks/main.yml")}
     assert {name for name in targets if not name.startswith("setup_")} == set(MODULES), "tests/integration/targets"
+
+
+def test_a_changelog_fragment_has_code_in_double_backquotes():
+    """It is reStructuredText: the markup of plugin documentation would be shown as it stands."""
+    for path in (COLLECTION / "changelogs/fragments").glob("*.yml"):
+        markup = re.findall(r"\b(?:C|V|O|M|P|RV|E|L|U)\([^)]*\)", path.read_text())
+        assert not markup, f"{path.name}: write ``so``"

@@ -31,6 +31,13 @@ newest=$(printf '%s\n' "$now" "$version" | sort -V | tail -n 1)
 # A failure half-way leaves the tree as it was.
 trap 'git checkout --quiet -- . && git clean --quiet --force -- "$collection"' EXIT
 sed -i "s/^version: .*/version: $version/" "$collection/galaxy.yml"
+# What no release has had yet is new in this one.
+grep -rhoE '^ *version_added: [0-9.]+$' "$collection/plugins" "$collection/roles" | sed 's/.*: //' | sort -u |
+    while read -r added; do
+        grep -Eq "^  $added:" "$collection/changelogs/changelog.yaml" ||
+            grep -rlE "version_added: $added$" "$collection/plugins" "$collection/roles" |
+            xargs sed -i "s/version_added: $added$/version_added: $version/"
+    done
 (cd "$collection" && antsibull-changelog lint && antsibull-changelog release)
 python tests/tools/artifact.py .cache/artifact
 trap - EXIT
