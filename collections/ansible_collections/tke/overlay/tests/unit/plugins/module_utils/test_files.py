@@ -63,7 +63,7 @@ def test_removing_is_for_files_that_are_there(root):
     files.remove_file("/file")
     assert os.listdir(root) == []
     (root / "directory").mkdir()
-    with pytest.raises(KernelError, match="^/directory cannot be removed: "):
+    with pytest.raises(KernelError, match=r"^/directory cannot be removed: "):
         files.remove_file("/directory")
 
 
