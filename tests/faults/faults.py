@@ -206,7 +206,7 @@ class Event:
 
 def measure(names: Sequence[str], times: int, tell: Callable[[str], None] = print) -> list[Event]:
     """Every fault so many times, in turns, under one load."""
-    moments: list[tuple[str, float, float, float]] = []
+    moments: list[tuple[str, float, float, float, float]] = []
     with Holders(vips()) as holders:
         holders.await_home(30)
         with load(vips()["apiserver"]) as result:
@@ -217,14 +217,15 @@ def measure(names: Sequence[str], times: int, tell: Callable[[str], None] = prin
         return [_event(*moment, holders, result) for moment in moments]
 
 
-def _one(fault: Fault, holders: Holders) -> tuple[float, float, float]:
-    """One event: when it began, when it was mended, when all was over."""
+def _one(fault: Fault, holders: Holders) -> tuple[float, float, float, float]:
+    """One event: before and after the command that does harm, when it was mended, when all was over."""
     begin = time.time()
     cuts = fault is FAULTS["cut"]
     fault.harm()
     if cuts:
         holders.cut.add(HOME)
-    time.sleep(max(0.0, begin + 1.5 - time.time()))
+    harmed = time.time()
+    time.sleep(1.5)
     mended = time.time()
     fault.mend()
     holders.cut.discard(HOME)
@@ -232,10 +233,12 @@ def _one(fault: Fault, holders: Holders) -> tuple[float, float, float]:
         holders.find()
     holders.await_home(30)
     time.sleep(0.7)
-    return begin, mended, time.time()
+    return begin, harmed, mended, time.time()
 
 
-def _event(name: str, begin: float, mended: float, end: float, holders: Holders, result: dict[str, Any]) -> Event:
+def _event(
+    name: str, begin: float, harmed: float, mended: float, end: float, holders: Holders, result: dict[str, Any]
+) -> Event:
     fault, event = FAULTS[name], Event(name)
     for start, length, count in outages(result):
         if not begin <= start < end:
@@ -250,8 +253,7 @@ def _event(name: str, begin: float, mended: float, end: float, holders: Holders,
     event.broken_home = len(broken) - event.broken
     event.double = holders.longest(begin, end, lambda held: bool(held[HOME] & held[OTHER]))
     if not fault.proxies:
-        gone = 0.2  # until the signal has arrived; the command that sends it takes as long
-        event.clinging = max(0.0, holders.longest(begin, mended, lambda held: bool(held[HOME])) - gone)
+        event.clinging = holders.longest(harmed, mended, lambda held: bool(held[HOME]))
     event.stall = max((behind for moment, behind in result["late"] if begin <= moment < end), default=0.0)
     return event
 

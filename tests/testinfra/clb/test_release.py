@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from faults import PAIR, Holders
-from stories import joined, lab, ledger, play
+from stories import LAB_STATE, joined, lab, ledger, play
 
 testinfra_hosts = ["local://"]
 
@@ -45,4 +45,4 @@ def test_everything_of_ours_goes_and_the_addresses_are_free():
 def afterwards():
     """The lab as the other tests expect it."""
     yield
-    play("tke.overlay.site", "--limit", "clb")
+    play("tke.overlay.site", "--limit", "clb", "-e", f"overlay_api_ca={LAB_STATE / 'api-ca.crt'}")
