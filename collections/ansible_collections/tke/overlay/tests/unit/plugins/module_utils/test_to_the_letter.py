@@ -8,6 +8,8 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
+    LEAST_MTU,
+    OVERHEAD,
     PLAN_SCHEMA,
     Peer,
     Refusal,
@@ -19,7 +21,13 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.etcd_url impo
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import Ledger, Request
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.plan import assign, plan
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.pool import Pool
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.preflight import Node, Settings, problems_of_cluster
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.preflight import (
+    Node,
+    Settings,
+    problems_of_cluster,
+    problems_of_nodes,
+    problems_of_sites,
+)
 
 NOW = "2026-01-02T03:04:05Z"
 SETTINGS = Settings("demo", ["10.244.0.0/22", "10.245.0.0/24"], 256, 256, vni=7, port=4789, device="ov0", bridge="pods")
@@ -123,3 +131,77 @@ def test_every_unknown_word_after_the_question_mark_is_named():
         Refusal, match=r"after '[?]' there can be cacert, cert, key, user, password_file, and not ca, pw$"
     ):
         parse_url("etcds://one/demo?pw=1&ca=", {})
+
+
+def test_a_name_without_a_segment_does_not_end_a_release():
+    ledger = Ledger("demo", Pool(["10.244.0.0/22"], 256, 256))
+    ledger.assign([Request("a"), Request("b"), Request("c")], NOW)
+    assert ledger.release(["a", "nobody", "b"], ["c"], "later") == {"a": "10.244.0.0/24", "b": "10.244.1.0/24"}
+    assert {waiting.since for waiting in ledger.pending.values()} == {"later"}
+
+
+def test_a_range_reserved_in_a_further_container_cidr_takes_its_own_segments_only():
+    pool = Pool(["10.244.0.0/22", "10.245.0.0/22"], 256, 256, ["10.245.1.0/24"])
+    ledger = Ledger("demo", pool)
+    ledger.assign([Request(name) for name in "abcdef"], NOW)
+    assert [held.segment for held in ledger.nodes.values()] == [
+        *("10.244.0.0/24", "10.244.1.0/24", "10.244.2.0/24"),
+        *("10.245.0.0/24", "10.245.2.0/24", "10.245.3.0/24"),
+    ]
+    with pytest.raises(Refusal) as caught:
+        ledger.assign([Request("g")], NOW)
+    (problem,) = caught.value.problems
+    assert problem.startswith(
+        "the pool is exhausted: container CIDR 10.244.0.0/22, 10.245.0.0/22 less the Service range "
+    )
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [(10, "n0, n1, n2, n3, n4, n5, n6, n7, n8, n9. "), (12, "n0, n1, n2, n3, n4, n5, n6, n7, n8, n9 and 2 more. ")],
+)
+def test_of_many_names_ten_are_said_and_the_rest_is_counted(count, said):
+    full = Ledger("demo", Pool(["10.244.0.0/22"], 256, 256))
+    full.assign([Request(name) for name in "abc"], NOW)
+    with pytest.raises(Refusal) as caught:
+        full.assign([Request(name) for name in "abc"] + [Request(f"n{number}") for number in range(count)], NOW)
+    (problem,) = caught.value.problems
+    assert f" 3 used and 0 pending; without one: {said}" in problem
+
+
+@pytest.mark.parametrize(
+    ("sites", "lacking"), [([["cloud"], ["idc"]], False), ([["cloud"], ["cloud"]], True), ([], False)]
+)
+def test_a_fleet_that_must_have_idc_nodes_and_has_one_is_whole(sites, lacking):
+    nodes = [Node(f"n{number}", site) for number, site in enumerate(sites)]
+    assert bool(list(problems_of_sites(nodes, SETTINGS._replace(require_idc=True)))) is lacking
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "224.0.0.9", "169.254.1.1", "fe80::1", "0.0.0.0", "::"])
+def test_an_underlay_address_that_reaches_nobody_is_refused(address):
+    (problem,) = problems_of_nodes([Node("a", ["cloud"], address, 9000)], SETTINGS)
+    assert problem.endswith(f"{address} is not an address that another host could reach")
+
+
+@pytest.mark.parametrize(("address", "version"), [("10.0.1.1", 4), ("fd00::1", 6)])
+def test_the_limits_of_an_underlay_mtu_are_inside(address, version):
+    least = LEAST_MTU[version] + OVERHEAD[version]
+    counts = {
+        mtu: len(list(problems_of_nodes([Node("a", ["cloud"], address, mtu)], SETTINGS)))
+        for mtu in (least - 1, least, 65535, 65536)
+    }
+    assert counts == {least - 1: 1, least: 0, 65535: 0, 65536: 1}
+
+
+def test_two_ip_versions_underneath_are_told_with_a_node_of_each():
+    nodes = [Node("a", ["cloud"], "10.0.1.1", 1500), Node("b", ["cloud"], "fd00::1", 1500)]
+    assert list(problems_of_nodes(nodes, SETTINGS)) == [
+        "the underlay is of IPv4 (as a) and IPv6 (as b): one overlay needs one IP version underneath"
+    ]
+
+
+def test_two_nodes_of_the_inventory_with_one_address_are_told_without_a_word_about_releasing():
+    nodes = [Node("a", ["cloud"], "10.0.1.1", 1500), Node("b", ["cloud"], "10.0.1.1", 1500)]
+    assert list(problems_of_nodes(nodes, SETTINGS)) == [
+        "nodes a, b all have the underlay address 10.0.1.1 (overlay_underlay_ip): each needs its own"
+    ]
