@@ -187,7 +187,7 @@ def test_a_removed_api_server_is_gone_everywhere_and_no_client_notices(tmp_path)
     with load(ledger()["vips"]["apiserver"]) as result:
         done = pair_play("--diff", inventories=(few,))
         assert done.changed() == set(PAIR), done.text
-        assert done.text == forecast.text
+        assert sorted(done.text.splitlines()) == sorted(forecast.text.splitlines())  # hosts end in any order
         for host in PAIR:
             assert "api2" not in on(host, "cat /etc/tke-overlay/clb/*")
             assert "10.0.1.22" not in on(host, "cat /etc/tke-overlay/clb/*")
