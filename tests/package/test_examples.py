@@ -34,6 +34,8 @@ from product import (
 KNOWN_TO_A_SPEC = ("type", "elements", "required", "choices", "default", "aliases", "no_log")
 SOURCES = [("modules", name) for name in MODULES] + [("lookup", name) for name in LOOKUPS]
 VARIABLES = {name for role in ROLES for name in documented(role)}
+GROUPS = {"all", "overlay_nodes", "cloud", "idc", "clb", "apiserver"}
+"""The groups of an inventory that the product knows."""
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
@@ -52,7 +54,7 @@ EXAMPLES = {where: yaml.safe_load(text) for where, text in examples()}
 def kind_of(tree):
     if isinstance(tree, list):
         return "plays" if any({"hosts", "ansible.builtin.import_playbook"} & set(item) for item in tree) else "tasks"
-    return "inventory" if set(tree) == {"all"} else "variables"
+    return "inventory" if set(tree) <= GROUPS else "variables"
 
 
 def of_kind(*kinds):
@@ -80,6 +82,7 @@ def spec_of(options):
 
 def problems_of(module, arguments):
     """What Ansible would say of the arguments. A value that is a template is not known yet, and so is not looked at."""
+    arguments = arguments or {}  # a task may give none at all
     spec = spec_of(module_documentation()[module]["options"])
     templated = {name for name, value in arguments.items() if isinstance(value, str) and "{{" in value}
     for name in templated & set(spec):
@@ -139,6 +142,7 @@ def test_every_returned_value_has_a_sample_of_its_type(module):
 
 @pytest.mark.parametrize("where", of_kind("inventory"))
 def test_an_inventory_in_a_guide_is_one(where, tmp_path):
+    """Whole or a part of one: only groups that the product knows, and their hosts have variables that exist."""
     inventory = tmp_path / "hosts.yml"
     inventory.write_text(yaml.safe_dump(EXAMPLES[where]))
     done = subprocess.run(
@@ -148,15 +152,26 @@ def test_an_inventory_in_a_guide_is_one(where, tmp_path):
         text=True,
         check=True,
     )
-    assert set(json.loads(done.stdout)["overlay_nodes"]["children"]) == {"cloud", "idc"}
+    listed = json.loads(done.stdout)
+    variables = listed.pop("_meta")["hostvars"]
+    assert set(listed) <= GROUPS
+    assert any(group.get("hosts") for group in listed.values())
+    if "overlay_nodes" in listed:
+        assert set(listed["overlay_nodes"]["children"]) == {"cloud", "idc"}
+    assert [problem for given in variables.values() for problem in problems_of_variables(given)] == []
+
+
+def problems_of_variables(given):
+    """What is wrong with variables of a user: one that nothing documents, or a value of another type."""
+    options = {name: option for role in ROLES for name, option in documented(role).items()}
+    given = {name: value for name, value in given.items() if not name.startswith("ansible_")}
+    spec = {name: {"type": options[name]["type"]} for name in given if name in options}
+    return ArgumentSpecValidator(spec).validate(given).error_messages
 
 
 @pytest.mark.parametrize("where", of_kind("variables"))
 def test_variables_in_a_guide_exist_and_have_their_type(where):
-    options = {name: option for role in ROLES for name, option in documented(role).items()}
-    given = {name: value for name, value in EXAMPLES[where].items() if not name.startswith("ansible_")}
-    spec = {name: {"type": options[name]["type"]} for name in given if name in options}
-    assert not ArgumentSpecValidator(spec).validate(given).error_messages
+    assert not problems_of_variables(EXAMPLES[where])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

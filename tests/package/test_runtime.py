@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 import ast
+import fnmatch
 import re
 import subprocess
 import sys
 
 import yaml
 
-from product import ACTIONS, COLLECTION, MODULES, PREFIX, ROLES, ROOT
+from product import ACTIONS, COLLECTION, LOOKUPS, MODULES, PLAYBOOKS, PREFIX, ROLES, ROOT
 
 RUNTIME = yaml.safe_load((COLLECTION / "meta/runtime.yml").read_text())
 GALAXY = yaml.safe_load((COLLECTION / "galaxy.yml").read_text())
@@ -82,6 +83,23 @@ def test_what_galaxy_shows_is_complete():
     assert re.fullmatch(r"\d+\.\d+\.\d+", GALAXY["version"])
     for key in ("description", "license", "tags", "repository", "documentation", "issues", "homepage", "authors"):
         assert GALAXY[key], key
+
+
+def test_the_first_page_has_a_row_for_everything():
+    text = (COLLECTION / "README.md").read_text()
+    names = [*MODULES, *PLAYBOOKS, *ROLES]
+    assert [name for name in names if f"| `{PREFIX}{name}` |" not in text] == [], "README.md of the collection"
+    assert set(re.findall(rf"`{PREFIX}(\w+)`", text)) <= {*names, *LOOKUPS}
+
+
+def test_the_picture_of_the_house_names_every_file_of_the_floors():
+    text = (ROOT / "docs/house.md").read_text()
+    named = set(re.findall(r"`(?:module_utils/)?(?:_cluster/|_host/)?([\w*]+\.py)\b", text))
+    files = {path.name for path in (COLLECTION / "plugins/module_utils").rglob("*.py")} - {"__init__.py"}
+    assert [name for name in sorted(files) if not any(fnmatch.fnmatch(name, each) for each in named)] == []
+    plugins = {path.name for path in (COLLECTION / "plugins").rglob("*.py")}
+    tests = {path.name for path in (COLLECTION / "tests").rglob("*.py")}
+    assert [each for each in sorted(named) if not fnmatch.filter(plugins | tests, each)] == []
 
 
 def test_every_module_has_an_integration_target():

@@ -11,7 +11,7 @@ import sys
 import pytest
 import yaml
 
-from ansible_collections.tke.overlay.plugins.action import plan
+from ansible_collections.tke.overlay.plugins.action import clb_vips, plan
 from product import COLLECTION, MODULES, PLAYBOOKS, ROLES, ROOT, documented, module_documentation
 
 NAME = re.compile(r"(?<![\w.])overlay_[a-z0-9_]+\b")
@@ -61,7 +61,17 @@ IN_ROLES = {
     for role in ROLES
 }
 IN_PLAYBOOKS = {name: variables([COLLECTION / f"playbooks/{name}.yml"]) for name in PLAYBOOKS}
-IN_ACTIONS = variables((COLLECTION / "plugins/action").glob("*.py")) | set(plan.CLUSTER_VARIABLES)
+REGISTERED = {
+    name
+    for playbook in PLAYBOOKS
+    for name in own_names(yaml.safe_load((COLLECTION / f"playbooks/{playbook}.yml").read_text()))
+}
+"""What playbooks name themselves; an action that takes it by its name takes no variable of a user."""
+IN_ACTIONS = (
+    variables((COLLECTION / "plugins/action").glob("*.py"))
+    | set(plan.CLUSTER_VARIABLES)
+    | set(clb_vips.CLUSTER_VARIABLES)
+) - REGISTERED
 DOCUMENTED = {name for role in ROLES for name in documented(role) if name.startswith("overlay_")}
 READ = set().union(*IN_ROLES.values(), *IN_PLAYBOOKS.values(), IN_ACTIONS)
 ROWS = re.findall(r"^\| `(overlay_\w+)` \|", TABLE, re.MULTILINE)

@@ -67,6 +67,15 @@ def prepare(directory: Path) -> Path:
     return work
 
 
+def forget_survivors(work: Path) -> None:
+    """Let mutants that survived be tried again: what has changed since are the tests, by which mutmut does not go."""
+    for path in (work / "mutants").rglob("*.meta"):
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        codes = kept["exit_code_by_key"]
+        kept["exit_code_by_key"] = {name: None if code in (0, 33) else code for name, code in codes.items()}
+        path.write_text(json.dumps(kept), encoding="utf-8")
+
+
 def verdicts(work: Path) -> dict[str, list[str]]:
     """The mutants, by what became of them."""
     found: dict[str, list[str]] = {"killed": [], "survived": [], "without a test": [], "not run": []}
@@ -81,6 +90,7 @@ def main() -> None:
     """Prepare, run, and say what share was killed."""
     directory, modules = Path(sys.argv[1]).resolve(), sys.argv[2:]
     work = prepare(directory)
+    forget_survivors(work)
     globs = [f"*module_utils.*{module}.*" for module in modules]
     environment = {**os.environ, "PATH": f"{directory}/venv/bin:{os.environ['PATH']}", "TERM": "dumb"}
     log = directory / "log"

@@ -107,8 +107,10 @@ def main() -> None:
         for cidrs in ([], within):
             with contextlib.suppress(KernelError):  # iproute2 before 5.5 prints a multipath route as no JSON
                 RouteTable("tke0", version, within=cidrs).read(run)
+    # REUSE-IgnoreStart
     print("# SPDX-License-Identifier: GPL-3.0-or-later")
     print("# Copyright: (c) 2026, tke.overlay contributors")
+    # REUSE-IgnoreEnd
     print("# Recorded by tests/tools/record_iproute2.py, which says what was there. A command, and what it printed.")
     for line in unknown:
         print(f"# It could not: {line}")

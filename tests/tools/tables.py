@@ -16,6 +16,8 @@ import yaml
 
 COLLECTION = Path(__file__).resolve().parents[2] / "collections/ansible_collections/tke/overlay"
 PAGE = COLLECTION / "docs/variables.md"
+ORDER = ("plan", "node", "clb_vips", "clb", "endpoint")
+"""The roles as a reader meets them; others come behind."""
 BEGIN, END = "<!-- begin roles -->\n", "<!-- end roles -->"
 
 
@@ -39,19 +41,32 @@ def default_of(option: dict[str, Any]) -> str:
     return f"`{text}`"
 
 
+def options_of(path: Path) -> dict[str, dict[str, Any]]:
+    """The variables of users that a role's entry points take, each as the first of them describes it."""
+    found: dict[str, dict[str, Any]] = {}
+    for spec in yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"].values():
+        for name, option in spec.get("options", {}).items():
+            if name.startswith("overlay_"):
+                found.setdefault(name, option)
+    return found
+
+
 def tables() -> str:
-    """A table for each role that has variables."""
-    parts = []
-    for path in sorted(COLLECTION.glob("roles/*/meta/argument_specs.yml")):
-        specs = yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"]
-        options = {name: option for spec in specs.values() for name, option in spec.get("options", {}).items()}
-        rows = [
-            f"| `{name}` | {default_of(option)} | {plain(option['description'])} |"
-            for name, option in options.items()
-            if name.startswith("overlay_")
-        ]
+    """A table for each role. A variable stands once, with the first role that takes it; the others are named there."""
+    paths = COLLECTION.glob("roles/*/meta/argument_specs.yml")
+    options = {path.parents[1].name: options_of(path) for path in paths}
+    roles = sorted(options, key=lambda role: (ORDER.index(role) if role in ORDER else len(ORDER), role))
+    parts, seen = [], set[str]()
+    for number, role in enumerate(roles):
+        rows = []
+        for name, option in options[role].items():
+            if name not in seen:
+                others = ", ".join(f"`{other}`" for other in roles[number + 1 :] if name in options[other])
+                also = f" Also of {others}." if others else ""
+                rows.append(f"| `{name}` | {default_of(option)} | {plain(option['description'])}{also} |")
+        seen |= set(options[role])
         if rows:
-            header = f"## Of role `{path.parents[1].name}`\n\n| variable | default | meaning |\n|---|---|---|\n"
+            header = f"## Of role `{role}`\n\n| variable | default | meaning |\n|---|---|---|\n"
             parts.append("\n" + header + "\n".join(rows) + "\n")
     return "".join(parts) + "\n"
 

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import pytest
 
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import Ledger, Request, is_broken
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.mark import Mark, mark_of
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.move import carry_out, look
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.pool import Pool
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.store import FileStore
 
 NOW = "2026-01-02T03:04:05Z"
 
@@ -62,3 +65,73 @@ def test_a_torn_mark_is_none():
     assert mark_of(mark.text().replace('"since"', '"sins"')) is None
     assert mark_of(None) is None
     assert mark_of(a_ledger().text()) is None
+
+
+class TestLook:
+    """What a run of the move knows of the runs before."""
+
+    TEXT = a_ledger().text()
+
+    @pytest.fixture
+    def places(self, tmp_path):
+        return FileStore(str(tmp_path / "here.json")), FileStore(str(tmp_path / "there.json"))
+
+    def put(self, store, text):
+        store.transact(lambda _text: text)
+
+    def seen(self, places, *, present, there, begun, copied, finished):
+        move = look(*places, "demo")
+        assert (move.source, move.target, move.text) == (*places, self.TEXT)
+        assert (move.present, move.there) == (present, there)
+        assert (move.begun, move.copied, move.finished) == (begun, copied, finished)
+        assert move.ledger.text() == self.TEXT
+        return move
+
+    def test_nothing_is_done_yet(self, places):
+        self.put(places[0], self.TEXT)
+        self.seen(places, present=self.TEXT, there=None, begun=False, copied=False, finished=False)
+
+    def test_somebody_has_copied_it_by_hand(self, places):
+        self.put(places[0], self.TEXT)
+        self.put(places[1], self.TEXT)
+        self.seen(places, present=self.TEXT, there=self.TEXT, begun=False, copied=True, finished=False)
+
+    @pytest.mark.parametrize("found", [None, Mark("/a/third/place", NOW).text()])
+    def test_it_has_begun(self, places, found):
+        mark = Mark(places[1].where, NOW, ledger=self.TEXT, found=found).text()
+        self.put(places[0], mark)
+        if found:
+            self.put(places[1], found)
+        self.seen(places, present=mark, there=found, begun=True, copied=False, finished=False)
+
+    def test_it_is_copied_and_not_finished(self, places):
+        mark = Mark(places[1].where, NOW, ledger=self.TEXT).text()
+        self.put(places[0], mark)
+        self.put(places[1], self.TEXT)
+        self.seen(places, present=mark, there=self.TEXT, begun=True, copied=True, finished=False)
+
+    def test_it_is_finished(self, places):
+        self.put(places[0], self.TEXT)
+        carry_out(look(*places, "demo"), NOW)
+        mark = Mark(places[1].where, NOW).text()
+        self.seen(places, present=mark, there=self.TEXT, begun=True, copied=True, finished=True)
+
+    def test_a_target_that_was_taken_meanwhile_is_left_alone(self, places):
+        self.put(places[0], Mark(places[1].where, NOW, ledger=self.TEXT).text())
+        self.put(places[1], self.TEXT.replace("demo", "emod"))
+        with pytest.raises(Refusal, match=f"^{places[1].where} has a different ledger, which is never overwritten"):
+            look(*places, "demo")
+
+    def test_a_ledger_that_is_broken_is_named_by_its_place(self, places):
+        self.put(places[0], self.TEXT[:-20])
+        with pytest.raises(Refusal, match=f"the ledger {places[0].where} cannot be trusted"):
+            look(*places, "demo")
+        self.put(places[0], Mark(places[1].where, NOW).text())
+        self.put(places[1], self.TEXT[:-20])
+        with pytest.raises(Refusal, match=f"the ledger {places[1].where} cannot be trusted"):
+            look(*places, "demo")
+
+    def test_a_mark_that_is_broken_is_named_by_its_place(self, places):
+        self.put(places[0], Mark(places[1].where, NOW, ledger=self.TEXT[:-20]).text())
+        with pytest.raises(Refusal, match=f"the ledger {places[0].where} cannot be trusted"):
+            look(*places, "demo")
