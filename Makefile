@@ -161,7 +161,7 @@ FURTHER := .cache/bench/further_nodes.json
 FLEET_LAB := TKE_LAB=bench $(LAB)
 bench: lab-up ## measure, inside the lab
 	@status=0; \
-	$(LAB) run python tests/bench/bench.py throughput peers ledger clb || status=1; \
+	$(LAB) run python tests/bench/bench.py throughput peers ledger clb adding || status=1; \
 	mkdir -p $(dir $(FURTHER)); \
 	python tests/bench/bench.py --inventory > $(FURTHER); \
 	$(FLEET_LAB) -i inventories/lab/hosts.yml -i $(FURTHER) up > $(FURTHER).log; \
