@@ -73,6 +73,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.restore import (
     drop_ins,
     line_diff,
     read_host,
+    retelling_commands,
     settle_units,
     state_files,
     tell_managers,
@@ -358,7 +359,7 @@ def _stage(target: Target, outcome: Outcome, confirmation: Confirmation, run: Ru
         new={name: text for name, text in texts.items() if name in names},
         last=[CNI_FILE],
         passing=[_passing(name) for name in target.drop_ins if name in names],
-        units=unit_commands(names, target.host),
+        units=[*unit_commands(names, target.host), *retelling_commands(names, target.host)],
         before=snapshot(target.saved, row, outcome.tables, sysctls, run),
     )
 

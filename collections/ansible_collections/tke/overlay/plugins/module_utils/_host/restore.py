@@ -283,6 +283,16 @@ def tell_managers(written: t.Iterable[str], host: Host, run: Run) -> None:
         _systemctl(run, "reload", NETWORK_MANAGER)
 
 
+def retelling_commands(written: t.Iterable[str], host: Host) -> t.Iterator[t.Sequence[str]]:
+    """What has managers read a drop-in again once it is in ``/etc`` and no longer below ``/run``.
+
+    NetworkManager reads all files below ``/run`` before any in ``/etc``, whatever their names: until then, one
+    in ``/etc`` that sets unmanaged-devices anew has undone ours. networkd goes by the names alone.
+    """
+    if NETWORK_MANAGER_FILE in set(written) and "active" in host.units.get(NETWORK_MANAGER, ""):
+        yield ("systemctl", "reload", NETWORK_MANAGER)
+
+
 def differing_units(host: Host) -> Texts:
     """Those of our units that are not as they should be."""
     return files.differing(host.units, wanted_units(host))
