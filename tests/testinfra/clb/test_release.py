@@ -29,7 +29,7 @@ def test_everything_of_ours_goes_and_the_addresses_are_free():
         done = play("tke.overlay.clb_release", "--diff", *confirmed)
         assert done.code == 0, joined(done.text)
         assert holders.now() == {host: frozenset() for host in PAIR}
-    assert done.text == forecast.text
+    assert sorted(done.text.splitlines()) == sorted(forecast.text.splitlines())  # hosts end in any order
     assert ledger()["vips"] == {}
     for host in PAIR:
         left = lab(
