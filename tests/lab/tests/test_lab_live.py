@@ -109,12 +109,12 @@ def running() -> None:
 
 def test_up_starts_every_host_and_a_second_time_nothing() -> None:
     before = own_network()
-    assert "up: 7 hosts, 7 started now" in lab("up")
+    assert "up: 8 hosts, 8 started now" in lab("up")
     assert own_network() == before
     first = pids()
     assert sorted(first) == HOSTS
     begin = time.monotonic()
-    assert "up: 7 hosts, 0 started now" in lab("up")
+    assert "up: 8 hosts, 0 started now" in lab("up")
     assert time.monotonic() - begin < 10
     assert pids() == first
 
@@ -269,7 +269,7 @@ def test_up_repairs_what_is_broken_and_nothing_else() -> None:
     assert done.returncode == 1
     assert done.stdout.count("down: ") == 3
     said = lab("up")
-    assert "up: 7 hosts, 3 started now" in said
+    assert "up: 8 hosts, 3 started now" in said
     assert {name for name, pid in pids().items() if pid != before[name]} == {"cloud1", "cloud2", "idc2"}
     assert pings("cloud1", CLOUD2)
 
@@ -278,7 +278,7 @@ def test_up_repairs_what_is_broken_and_nothing_else() -> None:
 def test_a_host_comes_and_goes_with_the_inventory(tmp_path: Path) -> None:
     more = tmp_path / "more.yml"
     more.write_text("all: {children: {idc: {hosts: {idc3: {ansible_host: 192.168.1.13}}}}}\n")
-    assert "up: 8 hosts, 1 started now" in lab("-i", str(inventory.DEFAULT), "-i", str(more), "up")
+    assert "up: 9 hosts, 1 started now" in lab("-i", str(inventory.DEFAULT), "-i", str(more), "up")
     assert pings("cloud1", "192.168.1.13")
     said = lab("up")
     assert "idc3" in said
@@ -311,7 +311,7 @@ def test_pods_and_the_api_server() -> None:
     matrix = json.loads((STATE / "pod-matrix.json").read_text())
     assert len(matrix) == 4
     assert all(pair["small"] and pair["full"] and pair["mtu"] == 1400 for pair in matrix)
-    assert play().count("changed=0") == 2
+    assert play().count("changed=0") == 3
     ready = "https://10.0.1.21:6443/readyz"
     assert lab("exec", "api1", "curl", "-sS", "--cacert", "/etc/lab-apiserver/ca.crt", ready) == "ok"
     assert (STATE / "api-ca.crt").read_text() == lab("exec", "api1", "cat", "/etc/lab-apiserver/ca.crt")
@@ -389,7 +389,7 @@ def test_up_goes_on_where_a_killed_one_stopped() -> None:
         assert child.stdout is not None
         assert any("ready" in said for said in child.stdout)
         child.kill()
-    assert "up: 7 hosts" in lab("up")
+    assert "up: 8 hosts" in lab("up")
     assert all(entry["state"] == "up" for entry in status().values())
 
 
@@ -397,4 +397,4 @@ def test_two_at_once_wait_for_each_other() -> None:
     lab("down")
     first, second = (subprocess.Popen([*COMMAND, "up"], env=ENV, stdout=subprocess.PIPE, text=True) for _ in range(2))
     said = sorted(child.communicate(timeout=60)[0].splitlines()[-1].split("s] ")[1] for child in (first, second))
-    assert [line.split("hosts, ")[1] for line in said] == ["0 started now", "7 started now"]
+    assert [line.split("hosts, ")[1] for line in said] == ["0 started now", "8 started now"]

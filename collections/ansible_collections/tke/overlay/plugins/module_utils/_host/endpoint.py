@@ -18,7 +18,7 @@ import re
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
-from ansible_collections.tke.overlay.plugins.module_utils._host import files, hostsfile
+from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.asking import (
     STAGES,
     Client,
@@ -34,11 +34,16 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kubeconfig impor
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import Diff
 from ansible_collections.tke.overlay.plugins.module_utils._host.restore import STATE, locked
 from ansible_collections.tke.overlay.plugins.module_utils._host.tables import KernelError, Run
+from ansible_collections.tke.overlay.plugins.module_utils._host.traces import (
+    HOSTS_FILE,
+    NOTE,
+    Edit,
+    find_remains,
+    hosts_edit,
+    remove,
+    rewrite,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.way import BATCH_FILE, Way, find_way
-
-HOSTS_FILE = "/etc/hosts"
-NOTE = f"{STATE}/api-endpoint"
-"""One line, ``address:port``: what a host must still reach after a change, or the change is rolled back."""
 
 NAME_SECONDS = 10
 """The most to wait for a name that stands in the file already: a cache may hold the old answer."""
@@ -70,15 +75,6 @@ class Wish(t.NamedTuple):
     def url(self) -> str:
         """The server of the kubeconfigs."""
         return f"https://{self.api_name}:{self.port}"
-
-
-class Edit(t.NamedTuple):
-    """A file of somebody else, as it is and as it should be, and what of that may be shown."""
-
-    path: str
-    before: str
-    after: str
-    diff: Diff
 
 
 class Change(t.NamedTuple):
@@ -116,7 +112,7 @@ def find_change(wish: Wish, run: Run) -> Change:
     problems = _problems_of(wish)
     if problems:
         raise Refusal(*problems)
-    hosts = _tried(problems, functools.partial(_hosts_edit, wish.hosts_file, wish.names))
+    hosts = _tried(problems, functools.partial(hosts_edit, wish.hosts_file, wish.names))
     saved = files.read_files([BATCH_FILE, NOTE])
     saved_way = saved.get(BATCH_FILE, "")
     way = _tried(problems, functools.partial(find_way, saved_way, wish.subnet, wish.gateway, run))
@@ -160,10 +156,10 @@ def present(wish: Wish, run: Run, check: bool) -> Outcome:
     with _done_before(diffs, "route", BATCH_FILE):
         evidence = wait(question, run, wish.timeout, [stage for stage in STAGES if stage != "name"])
     with locked(), _done_before(diffs, "route", BATCH_FILE, change.hosts.path):
-        _rewrite(change.hosts)
+        rewrite(change.hosts)
         evidence = {**wait(question, run, min(wish.timeout, NAME_SECONDS), ["name"]), **evidence}
         _keep(change.notes, NOTE)
-        backups = [_rewrite(edit, wish.backup) for edit in change.kubeconfigs]
+        backups = [rewrite(edit, wish.backup) for edit in change.kubeconfigs]
     return Outcome(diffs, evidence, {}, [name for name in backups if name], [*change.warnings, *_doubts(evidence)])
 
 
@@ -202,36 +198,6 @@ def verified(wish: Wish, run: Run) -> Outcome:
 
 
 # --- taking it away -------------------------------------------------------------------------------
-
-
-class Remains(t.NamedTuple):
-    """What is there of all this, and is ours. A kubeconfig is not: only its owner knows another server for it."""
-
-    way: Way
-    hosts: Edit
-    notes: list[str]
-
-    def lines(self) -> list[str]:
-        """A line for each thing that goes."""
-        routes = [f"route {self.way.present}"] if self.way.present else []
-        names = [
-            f"{self.hosts.path}: {line}" for line in self.hosts.diff.before.splitlines() if not line.startswith("#")
-        ]
-        return [*routes, *names, *self.notes]
-
-
-def find_remains(hosts_file: str, run: Run) -> Remains:
-    """What :func:`remove` would take away."""
-    saved = files.read_files([BATCH_FILE, NOTE])
-    return Remains(find_way(saved.get(BATCH_FILE, ""), None, None, run), _hosts_edit(hosts_file, {}), sorted(saved))
-
-
-def remove(remains: Remains, run: Run) -> None:
-    """Takes the route, the block of names and our notes away."""
-    remains.way.put(run)
-    _rewrite(remains.hosts)
-    for path in remains.notes:
-        files.remove_file(path)
 
 
 def absent(hosts_file: str, run: Run, check: bool) -> list[Diff]:
@@ -278,17 +244,6 @@ def _tried(problems: list[str], work: t.Callable[[], _Value]) -> _Value | None:
     except Refusal as refusal:
         problems += refusal.problems
         return None
-
-
-def _hosts_edit(path: str, names: t.Mapping[str, str]) -> Edit:
-    try:
-        before = files.read_foreign(path)
-    except OSError as error:
-        if isinstance(error, FileNotFoundError) and not names:
-            return Edit(path, "", "", Diff(path, "", ""))
-        raise Refusal(f"{path} cannot be read: {error.strerror}") from error
-    after = hostsfile.with_block(path, before, names)
-    return Edit(path, before, after, Diff(path, hostsfile.our_lines(path, before), hostsfile.block(names)))
 
 
 def _kubeconfig(path: str, wish: Wish) -> tuple[Edit, list[Client]]:
@@ -354,12 +309,6 @@ def _keep(notes: t.Sequence[Diff], name: str) -> None:
                 files.write_file(name, note.after)
             else:
                 files.remove_file(name)
-
-
-def _rewrite(edit: Edit, backup: bool = False) -> str:
-    if edit.before == edit.after:
-        return ""
-    return files.rewrite_foreign(edit.path, edit.before, edit.after, backup)
 
 
 def _doubts(evidence: Evidence) -> list[str]:

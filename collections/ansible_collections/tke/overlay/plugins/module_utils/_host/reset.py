@@ -17,7 +17,7 @@ import contextlib
 import os
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._host import endpoint, files
+from ansible_collections.tke.overlay.plugins.module_utils._host import files, traces
 from ansible_collections.tke.overlay.plugins.module_utils._host.confirm import forget
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import read_files, remove_file
 from ansible_collections.tke.overlay.plugins.module_utils._host.link import ALIAS, EAR, Row, find_link, read_links
@@ -62,7 +62,7 @@ class Remains(t.NamedTuple):
     links: list[str]
     routes: dict[str, list[str]]  # a batch for each IP version
     rules: bool
-    endpoint: endpoint.Remains
+    endpoint: traces.Remains
     files: dict[str, str]
     host: Host
     warnings: list[str]
@@ -127,7 +127,7 @@ def _read(names: Names, run: Run) -> Remains:
             for version, within in cidrs.items()
         },
         rules=rules_are_there(run),
-        endpoint=endpoint.find_remains(endpoint.HOSTS_FILE, run),
+        endpoint=traces.find_remains(traces.HOSTS_FILE, run),
         files=read_files(FILES),
         host=read_host(run),
         warnings=warnings,
@@ -148,7 +148,7 @@ def _remove(remains: Remains, run: Run) -> None:
     run_batch(("ip",), [f"link del {name}" for name in remains.links], run)
     if remains.rules:
         delete_rules(run)
-    endpoint.remove(remains.endpoint, run)
+    traces.remove(remains.endpoint, run)
     for path in (*remains.files, RECORD_TEXT, RECORD_LISTING):
         remove_file(path)
     with contextlib.suppress(OSError):  # not there, or somebody else's files are in it

@@ -68,21 +68,21 @@ class RouteTable:
         """
         show = [*self.program, "-json", "route", "show", "table", "main"]
         # Asked for by number: /etc/iproute2/rt_protos may have given ours a name.
-        ours = read_json([*show, "proto", str(ROUTE_PROTOCOL)], run)
+        ours = [(_identity(row), row) for row in read_json([*show, "proto", str(ROUTE_PROTOCOL)], run)]
         if not others:
             rows = ours
         elif self.within:
-            rows = [row for network in self.within for row in read_json([*show, "root", str(network)], run)]
+            listings = (read_json([*show, "root", str(network)], run) for network in self.within)
+            rows = [(_identity(row), row) for listing in listings for row in listing]
         else:
-            rows = read_json(show, run)
-        known = {_identity(row) for row in ours}
-        listed = {_identity(row) for row in rows}
+            rows = [(_identity(row), row) for row in read_json(show, run)]
+        known = {identity for identity, _row in ours}
+        listed = {identity for identity, _row in rows}
         present: dict[str, Present] = {}
         seen: t.Counter[str] = collections.Counter()
-        for row in [*rows, *(row for row in ours if _identity(row) not in listed)]:
+        for identity, row in [*rows, *(each for each in ours if each[0] not in listed)]:
             if row.get("dev") == self.bridge and row.get("protocol") == "kernel" and self.bridge is not None:
                 continue
-            identity = _identity(row)
             found = self._present(row, identity in known)
             if not (found.ours or identity in listed):
                 continue  # of our protocol, and another task's

@@ -64,6 +64,7 @@ FLOORS = {
     "_host.way": 5,
     "_host.asking": 5,
     "_host.endpoint": 5,
+    "_host.traces": 5,
     "_host.clb": 5,
     "_host.clb_files": 5,
     "_host.clb_watch": 5,
