@@ -110,7 +110,8 @@ def running() -> None:
 def test_up_starts_every_host_and_a_second_time_nothing() -> None:
     before = own_network()
     assert "up: 8 hosts, 8 started now" in lab("up")
-    assert own_network() == before
+    # This limit is raised while any lab is up, as it is the machine's and not a namespace's.
+    assert {**own_network(), "inotify": ""} == {**before, "inotify": ""}
     first = pids()
     assert sorted(first) == HOSTS
     begin = time.monotonic()
