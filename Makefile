@@ -32,7 +32,7 @@ OTHER_PYTHONS ?=
 PYTEST_ARGS ?=
 SCENARIO ?=
 
-PARTS := deps venv lint types sanity scenario live unit browser
+PARTS := deps venv lint types docs sanity scenario live unit browser
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -71,24 +71,30 @@ lock: | deps-tools ## requirements.txt anew from requirements.in: the newest ver
 
 # --- checks that need no lab ---
 
-.PHONY: lint format types sanity unit browser
+.PHONY: lint docs-lint format types sanity unit browser
 PYTHON_FILES := collections molecule roles tests tests/lab/lab roles/lab_pods/files/lab-pod
 SHELL_FILES := .ci/run $(wildcard tests/*/*.sh)
 
-lint: $(STAMP) ## ruff, shellcheck, yamllint, ansible-lint (production), the changelog fragments
+lint: $(STAMP) ## ruff, shellcheck, yamllint, ansible-lint (production), licences, changelog fragments, documentation
 	@ruff check $(PYTHON_FILES)
 	@ruff format --check $(PYTHON_FILES)
 	@shellcheck $(SHELL_FILES)
 	@yamllint --strict .
 	@ansible-lint --offline
+	@reuse lint --quiet || reuse lint --lines
 	@cd $(COLLECTION) && antsibull-changelog lint
+	@$(MAKE) docs-lint
+
+docs-lint: $(STAMP)
+	@python tests/tools/tables.py --check
+	@cd $(COLLECTION) && antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs all .
 
 format: $(STAMP) ## let ruff put the Python code in shape
 	@ruff check --fix-only --exit-zero --quiet $(PYTHON_FILES)
 	@ruff format $(PYTHON_FILES)
 
 types: $(STAMP) ## mypy --strict on floors 1-5 and on the lab
-	@mypy $(COLLECTION)/plugins/module_utils tests/lab/tkelab tests/lab/demo.py tests/stores/members.py tests/browser/chromium.py tests/browser/overlays.py tests/testinfra/stories.py tests/testinfra/howto.py tests/lab/flows.py tests/lab/flow_agent.py tests/bench tests/faults tests/tools
+	@mypy $(COLLECTION)/plugins/module_utils tests/lab/tkelab tests/lab/demo.py tests/stores/members.py tests/browser/chromium.py tests/browser/overlays.py tests/testinfra/stories.py tests/testinfra/howto.py tests/lab/flows.py tests/lab/flow_agent.py tests/bench tests/faults tests/tools tests/package/product.py
 
 # ansible-test keeps downloads and environments below HOME: it gets one of its own, inside .cache.
 SANITY_HOME := $(CURDIR)/.cache/home
@@ -100,12 +106,37 @@ sanity: $(STAMP) ## every sanity test of ansible-test on the collection
 		$(ANSIBLE_TEST) --python $$version --test compile --test import; \
 	done
 
-UNIT_TESTS := $(COLLECTION)/tests/unit tests/kernel tests/stores tests/lab/tests/test_lab.py
-unit: $(STAMP) ## pytest: units, floor 5 on the real kernel, the stores on a real etcd, the lab
+UNIT_TESTS := $(COLLECTION)/tests/unit tests/kernel tests/stores tests/package tests/lab/tests/test_lab.py
+unit: $(STAMP) ## pytest: units, floor 5 on the real kernel, the stores on a real etcd, the package, the lab
 	@pytest $(PYTEST_ARGS) $(UNIT_TESTS)
 
 browser: deps-tools $(STAMP) ## pytest: the page of the report, as a file and in a headless Chromium
 	@pytest $(PYTEST_ARGS) tests/browser
+
+# --- checks that take long, and are not part of `make test` ---
+
+.PHONY: units coverage mutation matrix
+# ansible-test runs the same tests of floors 1-4 as `unit`, with its own settings of pytest.
+units: $(STAMP) ## ansible-test units on the collection, with the Python of .venv
+	@python tests/tools/prepare_ansible_test.py $(SANITY_HOME)
+	@cd $(COLLECTION) && HOME=$(SANITY_HOME) ansible-test units --color no --python "$$(python -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
+
+FLOORS := $(COLLECTION)/plugins/module_utils
+COVERED := $(FLOORS)/_addressing.py,$(FLOORS)/_cluster/*,$(FLOORS)/_host/*
+COVERAGE := .cache/coverage
+coverage: $(STAMP) ## branches of floors 1-5 that the tests take; fails below 95 %
+	@rm -rf $(COVERAGE)
+	@mkdir -p $(COVERAGE)
+	@status=0; coverage run -m pytest $(PYTEST_ARGS) $(COLLECTION)/tests/unit tests/kernel tests/stores || status=1; \
+	coverage combine --quiet; \
+	coverage report --include='$(COVERED)' || status=1; \
+	exit $$status
+
+mutation: $(STAMP) ## change the code of floors 1-4 in many small ways, and see which no test notices (an hour)
+	@nice python tests/tools/mutation.py .cache/mutation
+
+matrix: $(STAMP) ## sanity and units with every ansible-core and Python that this machine can run
+	@nice python tests/tools/matrix.py .cache/matrix
 
 # --- the lab: real hosts on this machine ---
 
@@ -147,10 +178,25 @@ demo: deps $(STAMP) ## from nothing to one flat Pod network over two sites, and 
 	@$(LAB) up
 	@$(LAB) run python tests/lab/demo.py
 
+# --- what is published ---
+
+.PHONY: tables docs artifact release
+tables: $(STAMP) ## the table of variables in the guides, from the roles' argument_specs
+	@python tests/tools/tables.py
+
+docs: $(STAMP) ## the site of guides and reference, in .cache/docs/html; a warning is an error
+	@python tests/tools/site.py .cache/docs
+
+artifact: $(STAMP) ## build the collection, install it into .cache/artifact, and look at every file
+	@python tests/tools/artifact.py .cache/artifact
+
+release: $(STAMP) ## changelog, version and artifact of a release: make release VERSION=1.0.0
+	@tests/tools/release.sh '$(VERSION)'
+
 # --- all of it ---
 
 .PHONY: test clean
-test: ## everything, in the order: deps venv lint types sanity scenario live unit browser
+test: ## everything, in the order: deps venv lint types docs sanity scenario live unit browser
 	@tests/tools/parts.sh $(MAKE) $(PARTS)
 	@TKE_LAB=test $(LAB) down >/dev/null
 

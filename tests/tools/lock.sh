@@ -11,6 +11,7 @@ trap 'rm -rf "$scratch"' EXIT
 
 "$python" -m venv "$scratch/venv"
 "$scratch/venv/bin/pip" install -qq --disable-pip-version-check -r "$wanted"
+# REUSE-IgnoreStart: the licence of what is written, not of this file
 {
     printf '%s\n' \
         '# SPDX-License-Identifier: GPL-3.0-or-later' \
@@ -19,5 +20,6 @@ trap 'rm -rf "$scratch"' EXIT
         "# Written by \`make lock\` from $wanted, where the reasons are. Do not edit."
     "$scratch/venv/bin/pip" freeze
 } >"$scratch/locked"
+# REUSE-IgnoreEnd
 "$scratch/venv/bin/pip" check
 cp "$scratch/locked" "$locked"

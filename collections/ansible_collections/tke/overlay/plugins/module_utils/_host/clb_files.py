@@ -443,6 +443,7 @@ ExecReload=/bin/kill -USR2 $MAINPID
 KillMode=mixed
 SuccessExitStatus=143
 LimitNOFILE=65536
+Nice=-10
 OOMScoreAdjust=-500
 {_ALWAYS}{_INSTALL}"""
 
@@ -457,7 +458,7 @@ StartLimitIntervalSec=0
 Type=notify
 ExecStart={shlex.quote(python)} {WATCH_FILE} {HEALTH_SOCKET} {RUN_DIRECTORY} {" ".join(VIPS)}
 WatchdogSec=2s
-Nice=-10
+Nice=-5
 OOMScoreAdjust=-500
 {_ALWAYS}{_INSTALL}"""
 

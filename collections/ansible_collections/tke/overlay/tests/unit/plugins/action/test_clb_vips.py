@@ -15,7 +15,8 @@ GROUPS = {"all": ["a", "x", "clb1", "clb2"], "overlay_nodes": ["a"], "clb": ["cl
 COMMON = {"inventory_dir": "/here", "overlay_clb_subnet": "10.0.2.0/24"}
 
 
-def survey(given=GIVEN, groups=GROUPS, **hosts):
+def survey(given=None, groups=None, **hosts):
+    given, groups = given or GIVEN, groups or GROUPS
     hostvars = {name: {**COMMON, **hosts.get(name, {})} for name in groups["all"]}
     return _survey(given, {"groups": groups, "hostvars": hostvars})
 

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, tke.overlay contributors
+"""What the collection says of itself to Ansible: action groups, requirements, what an execution environment needs."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+
+import yaml
+
+from product import ACTIONS, COLLECTION, MODULES, PREFIX, ROLES, ROOT
+
+RUNTIME = yaml.safe_load((COLLECTION / "meta/runtime.yml").read_text())
+GALAXY = yaml.safe_load((COLLECTION / "galaxy.yml").read_text())
+
+
+def test_every_module_is_in_the_action_group_of_the_place_where_it_works():
+    groups = RUNTIME["action_groups"]
+    assert sorted(groups["controller"]) == ACTIONS, "action_groups.controller of meta/runtime.yml"
+    assert sorted(groups["host"]) == sorted(set(MODULES) - set(ACTIONS)), "action_groups.host of meta/runtime.yml"
+    assert groups["overlay"] == [{"metadata": {"extend_group": [f"{PREFIX}controller", f"{PREFIX}host"]}}]
+
+
+def test_an_action_is_documented_by_a_module_of_its_name():
+    assert set(ACTIONS) <= set(MODULES)
+
+
+def test_defaults_of_a_group_reach_the_modules_of_it(tmp_path):
+    """Both by the group itself and by the one that extends it."""
+    playbook = tmp_path / "play.yml"
+    task = {"tke.overlay.node_cidr": {"nodes": ["a"]}, "register": "result"}
+    given = {"ledger": str(tmp_path / "ledger.json"), "cluster": "demo", "container_cidr": "10.244.0.0/16"}
+    plays = [
+        {
+            "hosts": "localhost",
+            "gather_facts": False,
+            "module_defaults": {f"group/{PREFIX}{group}": given},
+            "tasks": [task, {"ansible.builtin.assert": {"that": "result.assignments == {'a': '10.244.0.0/24'}"}}],
+        }
+        for group in ("controller", "overlay")
+    ]
+    playbook.write_text(yaml.safe_dump(plays))
+    done = subprocess.run(
+        [sys.executable, "-m", "ansible", "playbook", "-i", "localhost,", playbook],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_least_ansible_core_is_the_same_everywhere():
+    least = re.fullmatch(r">=(\d+\.\d+)\.0", RUNTIME["requires_ansible"])[1]
+    assert f"ansible-core {least} or newer" in (COLLECTION / "README.md").read_text()
+    for role in ROLES:
+        meta = yaml.safe_load((COLLECTION / f"roles/{role}/meta/main.yml").read_text())
+        assert meta["galaxy_info"]["min_ansible_version"] == least, role
+
+
+def test_an_execution_environment_gets_what_the_controller_imports():
+    environment = yaml.safe_load((COLLECTION / "meta/execution-environment.yml").read_text())
+    lines = (COLLECTION / environment["dependencies"]["python"]).read_text().splitlines()
+    wanted = {line.partition("#")[0].strip() for line in lines} - {""}
+    imported = set()
+    for path in (COLLECTION / "plugins").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                imported.add(node.module.partition(".")[0])
+    third_party = imported - sys.stdlib_module_names - {"ansible", "ansible_collections", "urllib3"}  # of etcd3gw
+    assert third_party == wanted
+    assert (COLLECTION / environment["dependencies"]["system"]).is_file()
+
+
+def test_what_galaxy_shows_is_complete():
+    assert re.fullmatch(r"\d+\.\d+\.\d+", GALAXY["version"])
+    for key in ("description", "license", "tags", "repository", "documentation", "issues", "homepage", "authors"):
+        assert GALAXY[key], key
+
+
+def test_every_module_has_an_integration_target():
+    targets = {path.parent.parent.name for path in (COLLECTION / "tests/integration/targets").glob("*/tasks/main.yml")}
+    assert {name for name in targets if not name.startswith("setup_")} == set(MODULES), "tests/integration/targets"
+
+
+def test_a_changelog_fragment_has_code_in_double_backquotes():
+    """It is reStructuredText: the markup of plugin documentation would be shown as it stands."""
+    for path in (COLLECTION / "changelogs/fragments").glob("*.yml"):
+        markup = re.findall(r"\b(?:C|V|O|M|P|RV|E|L|U)\([^)]*\)", path.read_text())
+        assert not markup, f"{path.name}: write ``so``"

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, tke.overlay contributors
+"""Every variable that something reads is documented, and every one that is documented is read."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from ansible_collections.tke.overlay.plugins.action import plan
+from product import COLLECTION, MODULES, PLAYBOOKS, ROLES, ROOT, documented, module_documentation
+
+NAME = re.compile(r"(?<![\w.])overlay_[a-z0-9_]+\b")
+GROUP = "overlay_nodes"
+TABLE = (COLLECTION / "docs/variables.md").read_text()
+
+
+def own_names(tree):
+    """What YAML gives a name itself: results, facts and variables of a task or a block."""
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            if key == "register":
+                yield value
+            elif key in ("vars", "ansible.builtin.set_fact"):
+                yield from value
+            elif key == "loop_control":
+                yield from value.values()
+            yield from own_names(value)
+    elif isinstance(tree, list):
+        for item in tree:
+            yield from own_names(item)
+
+
+def read_by(path):
+    """The variables of users that a file reads."""
+    if path.suffix == ".py":
+        return set(re.findall(r'"(overlay_[a-z0-9_]+)"', path.read_text()))
+    if path.suffix not in (".yml", ".yaml"):
+        return set(NAME.findall(path.read_text()))
+    tree = yaml.safe_load(path.read_text())
+    return set(NAME.findall(yaml.safe_dump(tree, width=10**6))) - set(own_names(tree))
+
+
+def variables(paths):
+    found = set()
+    for path in paths:
+        found |= read_by(path)
+    return found - {GROUP} - set(MODULES)
+
+
+IN_ROLES = {
+    role: variables(
+        path
+        for path in (COLLECTION / f"roles/{role}").rglob("*")
+        if path.is_file() and path.parent.name not in ("meta", "__pycache__")
+    )
+    for role in ROLES
+}
+IN_PLAYBOOKS = {name: variables([COLLECTION / f"playbooks/{name}.yml"]) for name in PLAYBOOKS}
+IN_ACTIONS = variables((COLLECTION / "plugins/action").glob("*.py")) | set(plan.CLUSTER_VARIABLES)
+DOCUMENTED = {name for role in ROLES for name in documented(role) if name.startswith("overlay_")}
+READ = set().union(*IN_ROLES.values(), *IN_PLAYBOOKS.values(), IN_ACTIONS)
+ROWS = re.findall(r"^\| `(overlay_\w+)` \|", TABLE, re.MULTILINE)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_documents_every_variable_it_reads(role):
+    undocumented = IN_ROLES[role] - set(documented(role))
+    assert not undocumented, f"roles/{role}/meta/argument_specs.yml"
+
+
+def test_every_variable_is_in_the_table_once():
+    assert set(ROWS) == DOCUMENTED | set().union(*IN_PLAYBOOKS.values()) | IN_ACTIONS, "docs/variables.md"
+    assert len(ROWS) == len(set(ROWS))
+
+
+def test_no_variable_is_documented_that_nothing_reads():
+    assert set() == DOCUMENTED - READ, "argument_specs"
+    assert set() == set(ROWS) - READ, "docs/variables.md"
+
+
+def test_a_variable_that_two_roles_read_has_one_default():
+    defaults = {}
+    for role in ROLES:
+        for name, option in documented(role).items():
+            defaults.setdefault(name, {})[role] = (option["type"], option.get("default"))
+    differing = {name: found for name, found in defaults.items() if len(set(map(str, found.values()))) > 1}
+    assert not differing
+
+
+def test_the_table_is_as_the_argument_specs_say():
+    done = subprocess.run(
+        [sys.executable, ROOT / "tests/tools/tables.py", "--check"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_default_of_a_role_is_that_of_the_module_it_calls():
+    """Where a user gives nothing, a role passes nothing, and the default of the module counts."""
+    for role in ROLES:
+        for path in (COLLECTION / f"roles/{role}/tasks").rglob("*.yml"):
+            for task in yaml.safe_load(path.read_text()):
+                for module in MODULES:
+                    arguments = task.get(f"tke.overlay.{module}", {})
+                    for option, name in passed_on(arguments):
+                        known = module_documentation()[module]["options"][option].get("default")
+                        said = documented(role)[name].get("default")
+                        assert str(known) == str(said), f"role {role}: {name} of {path.name}, {module}: {option}"
+
+
+def passed_on(arguments):
+    """The options that get a variable as it is, or nothing at all."""
+    for option, value in arguments.items():
+        match = re.fullmatch(r"\{\{ (overlay_\w+) \| default\(omit\) \}\}", str(value))
+        if match:
+            yield option, match[1]

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, tke.overlay contributors
+"""Run ansible-test with every ansible-core and Python that this machine can bring together, and print a table.
+
+``matrix.py DIRECTORY`` makes an environment in DIRECTORY for each pair of them. Pythons are found in PATH and where
+pyenv keeps its own. Two kinds of checks:
+
+- the controller: sanity and units with each ansible-core from the least that ``meta/runtime.yml`` allows;
+- managed hosts: all that runs there compiles and imports with each Python, from 3.8 on.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+COLLECTION = ROOT / "collections/ansible_collections/tke/overlay"
+
+# ansible-core -> the Python versions it runs with on a controller (its release notes).
+CORES = {
+    "2.18": ("3.11", "3.12", "3.13"),
+    "2.19": ("3.11", "3.12", "3.13"),
+    "2.20": ("3.12", "3.13", "3.14"),
+    "2.21": ("3.12", "3.13", "3.14"),
+}
+HOSTS = ("3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
+LIBRARIES = ("netaddr", "jmespath", "etcd3gw", "hypothesis", "pytest", "pytest-mock", "pytest-xdist", "mock", "pyyaml")
+
+
+def pythons() -> dict[str, Path]:
+    """Version -> an interpreter that works."""
+    found: dict[str, Path] = {}
+    for version in HOSTS:
+        candidates = [Path("/usr/bin", f"python{version}"), Path(shutil.which(f"python{version}") or "/nowhere")]
+        candidates += sorted((Path.home() / ".pyenv/versions").glob(f"{version}.*/bin/python{version}"))
+        for candidate in candidates:
+            if candidate.exists() and works(candidate, version):
+                found[version] = candidate
+                break
+    return found
+
+
+def works(python: Path, version: str) -> bool:
+    """Whether it is of that version and can make an environment."""
+    script = f"import ssl, sys, venv; sys.exit(sys.version_info[:2] != {tuple(map(int, version.split('.')))})"
+    return subprocess.run([python, "-c", script], stderr=subprocess.DEVNULL, check=False).returncode == 0
+
+
+def environment_of(directory: Path, core: str, python: Path) -> Path | None:
+    """An environment with that ansible-core, or None where pip finds none that fits."""
+    place = directory / f"{core}-{python.name}"
+    if not (place / "bin/ansible-test").exists():
+        subprocess.run([python, "-m", "venv", "--clear", place], check=True)
+        pip = [str(place / "bin/python"), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
+        log = place / "pip.log"
+        with log.open("w", encoding="utf-8") as stream:
+            wanted = [f"ansible-core=={core}.*", *LIBRARIES]
+            done = subprocess.run([*pip, *wanted], stdout=stream, stderr=stream, check=False)
+        if done.returncode != 0:
+            return None
+    return place
+
+
+def ansible_test(directory: Path, place: Path, pythons_in_path: list[Path], *arguments: str) -> str:
+    """Run ansible-test on a copy of the collection; "ok", or where to read what it said."""
+    copy = directory / f"work-{place.name}/ansible_collections/tke/overlay"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(COLLECTION, copy, ignore=shutil.ignore_patterns("__pycache__", "output", ".*"))
+    subprocess.run(["git", "init", "--quiet"], cwd=copy, check=True)  # ansible-test takes its files from git
+
+    shims = directory / f"bin-{place.name}"
+    shutil.rmtree(shims, ignore_errors=True)
+    shims.mkdir()
+    for python in pythons_in_path:
+        (shims / python.name).symlink_to(python)
+    home = directory / f"home-{place.name}"
+    environment = {
+        **{key: value for key, value in os.environ.items() if not key.startswith(("ANSIBLE_", "PYTEST_"))},
+        "PATH": f"{place}/bin:{shims}:/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": str(home),
+        "LC_ALL": "C.UTF-8",
+    }
+    prepare = ROOT / "tests/tools/prepare_ansible_test.py"
+    subprocess.run([place / "bin/python", prepare, home], env=environment, check=True)
+    log = directory / f"{place.name}-{'-'.join(arguments).replace('--', '')}.log"
+    with log.open("w", encoding="utf-8") as stream:
+        command = [str(place / "bin/ansible-test"), *arguments, "--color", "no"]
+        done = subprocess.run(command, cwd=copy, env=environment, stdout=stream, stderr=stream, check=False)
+    return "ok" if done.returncode == 0 else f"FAILED: {log.relative_to(ROOT)}"
+
+
+def rows(directory: Path, there: dict[str, Path]) -> Iterator[tuple[str, str, str, str]]:
+    """What was run, with what, and how it ended."""
+    for core, versions in CORES.items():
+        for version in versions:
+            python = there.get(version)
+            if python is None:
+                yield core, version, "all", "not run: no such Python here"
+                continue
+            place = environment_of(directory, core, python)
+            if place is None:
+                yield core, version, "all", "not run: pip finds no such ansible-core for it"
+                continue
+            for test in ("sanity", "units"):
+                yield core, version, test, ansible_test(directory, place, [], test, "--python", version)
+    core, version = newest(directory, there)
+    place = directory / f"{core}-python{version}"
+    for host, python in there.items():
+        checks = ("sanity", "--test", "compile", "--test", "import", "--python", host)
+        yield f"host, {core}", host, "compile, import", ansible_test(directory, place, [python], *checks)
+
+
+def newest(directory: Path, there: dict[str, Path]) -> tuple[str, str]:
+    """The newest ansible-core with an environment here that still knows Python 3.8 on hosts."""
+    for core in ("2.19", "2.18"):
+        for version in CORES[core]:
+            if version in there and (directory / f"{core}-python{version}/bin/ansible-test").exists():
+                return core, version
+    sys.exit("no ansible-core could be installed")
+
+
+def main() -> None:
+    """Run all of it in the directory named by the only argument."""
+    directory = Path(sys.argv[1]).resolve()
+    directory.mkdir(parents=True, exist_ok=True)
+    there = pythons()
+    print(f"{'ansible-core':14} {'Python':8} {'check':18} result", flush=True)
+    failed = False
+    for core, version, test, result in rows(directory, there):
+        print(f"{core:14} {version:8} {test:18} {result}", flush=True)
+        failed |= result.startswith("FAILED")
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    main()
