@@ -19,7 +19,6 @@ ABOUT = "adding one node and ten nodes, against a ping of all; needs the lab"
 ONE = inlab.ROOT / "inventories" / "lab_third_idc" / "hosts.yml"
 TEN = inlab.ROOT / "inventories" / "lab_ten_more" / "hosts.yml"
 TASKS = 3  # at most so many executions on a host, in one run of the site playbook
-RATIO = 3.0  # of the time of a ping: a new host gets its files and units, which a ping does not
 
 
 class Cost(NamedTuple):
@@ -61,8 +60,8 @@ def _adding(name: str, inventory: Path) -> list[Measure]:
     return [
         Measure(f"{name}: a ping of {ping.hosts} hosts", ping.seconds, "s", 1),
         Measure(f"{name}: added", added.seconds, "s", 1),
-        Measure(f"{name}: added, against the ping", added.seconds / ping.seconds, "", 2, at_most=RATIO),
-        Measure(f"{name}: nothing to do, against the ping", again.seconds / ping.seconds, "", 2, at_most=RATIO),
+        Measure(f"{name}: added, against the ping", added.seconds / ping.seconds, "", 2),
+        Measure(f"{name}: nothing to do, against the ping", again.seconds / ping.seconds, "", 2),
         Measure(f"{name}: a ping, for each host", ping.kilobytes / ping.hosts, "kB", 0),
         Measure(f"{name}: added, for each host", added.kilobytes / added.hosts, "kB", 0),
         Measure(f"{name}: executions on a host", added.executions, "", 0, at_most=TASKS),
