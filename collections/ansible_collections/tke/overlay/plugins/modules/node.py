@@ -29,6 +29,7 @@ author:
 extends_documentation_fragment:
   - tke.overlay.attributes
   - tke.overlay.attributes.host
+  - tke.overlay.document
 attributes:
   action:
     description: Has an action plugin, which confirms a change over a new connection to the host.
@@ -43,7 +44,7 @@ options:
     choices: [present, absent]
     default: present
   name:
-    description: The name of this host in the plan. Required with O(state=present).
+    description: The name of this host in the plan. Required with O(state=present), and so is O(document).
     type: str
   step:
     description:
@@ -82,53 +83,6 @@ options:
       - It stays as long as Pods are on it.
     type: str
     default: tke-br0
-  document:
-    description:
-      - The document that M(tke.overlay.plan) returned. It is the same for all hosts.
-      - Required with O(state=present).
-    type: dict
-    suboptions:
-      schema:
-        description: The version of the document.
-        type: int
-        required: true
-      cluster:
-        description: The identity of the cluster.
-        type: str
-        required: true
-      device:
-        description: The name of the VXLAN link.
-        type: str
-        required: true
-      vni:
-        description: The VXLAN network identifier.
-        type: int
-        required: true
-      port:
-        description: The UDP port of the tunnel.
-        type: int
-        required: true
-      mtu:
-        description: The MTU of the overlay, in bytes.
-        type: int
-        required: true
-      bridge:
-        description: The name of the Pod bridge.
-        type: str
-        required: true
-      container_cidr:
-        description: The container CIDRs.
-        type: list
-        elements: str
-        required: true
-      service_cidr:
-        description: The Service range.
-        type: str
-        required: true
-      fleet:
-        description: All nodes, a line each, with name, segment and underlay address.
-        type: str
-        required: true
 seealso:
   - module: tke.overlay.plan
 """
