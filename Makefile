@@ -87,7 +87,7 @@ lint: $(STAMP) ## ruff, shellcheck, yamllint, ansible-lint (production), licence
 
 docs-lint: $(STAMP)
 	@python tests/tools/tables.py --check
-	@cd $(COLLECTION) && antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs all .
+	@cd $(COLLECTION) && python $(CURDIR)/tests/tools/lint_docs.py --plugin-docs --validate-collection-refs all .
 
 format: $(STAMP) ## let ruff put the Python code in shape
 	@ruff check --fix-only --exit-zero --quiet $(PYTHON_FILES)
