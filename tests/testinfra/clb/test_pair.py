@@ -17,6 +17,9 @@ from stories import INVENTORY, LAB, LAB_STATE, joined, lab, ledger, play
 testinfra_hosts = ["local://"]
 
 CA = ("-e", f"overlay_api_ca={LAB_STATE / 'api-ca.crt'}")
+SOON = ("--timeout", "3", "-e", "ansible_control_path=none")
+"""Who is cut off is noticed by a new connection sooner than by one that was kept."""
+
 UNITS = [f"tke-overlay-{name}.service" for name in ("haproxy", "clb-watch", "keepalived")]
 API = "https://api.lab.internal:6443"
 
@@ -281,6 +284,26 @@ def test_a_run_for_a_node_touches_nothing_of_the_pair():
     done = play("tke.overlay.site", "--limit", "idc1", *CA)
     assert set(done.recap()) == {"idc1"}
     assert processes() == before
+
+
+def test_a_pair_that_is_down_keeps_no_node_from_its_place():
+    """Ansible ends a run with a play that has lost all its hosts; and the nodes' endpoint fails on all of them."""
+    lab("exec", "idc1", "--", "ip", "link", "del", "tke0")
+    lab("cut", *PAIR)
+    try:
+        done = play("tke.overlay.site", *CA, *SOON, "-e", "overlay_api_timeout=0")
+    finally:
+        lab("heal", *PAIR)
+    assert done.code != 0
+    assert done.changed() == {"idc1"}
+    text = joined(done.text)
+    assert "4 hosts: 1 changed, 3 as they should be" in text
+    assert "cloud1, cloud2, idc1, idc2: " in text, "what all nodes say against their endpoint is said once"
+    recap = done.recap()
+    assert {host for host, counts in recap.items() if counts["failed"]} == {"cloud1", *PAIR}
+    assert not any(counts["unreachable"] for counts in recap.values())
+    await_counts(2, 15)
+    assert play("tke.overlay.site", *CA).code == 0
 
 
 def test_a_connection_that_was_silent_all_the_time_still_works(silent):

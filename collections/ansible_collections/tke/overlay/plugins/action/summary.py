@@ -17,6 +17,11 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.table import 
 
 COLORS = {GOOD: constants.COLOR_OK, BAD: constants.COLOR_ERROR}
 
+NOT_WHOLE = {
+    "verify": "The overlay is not whole; what is wrong, and what to do, stands above.",
+    "site": "Not every node reaches the load balancer; what was seen stands above. tke.overlay.status shows its VIPs.",
+}
+
 display = Display()
 
 
@@ -42,7 +47,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
         lines, whole = self._lines(given, task_vars or {})
         result["changed"] = False
         if not whole:
-            result.update(failed=True, msg="The overlay is not whole; what is wrong, and what to do, stands above.")
+            result.update(failed=True, msg=NOT_WHOLE[given["of"]])
         shown = _show(lines)
         if whole or not shown:  # of a failed task the whole result is printed: not twice
             result["lines"] = [line.text for line in lines]
@@ -56,8 +61,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
             return overview.preflight(sites, ledger), True
         results = hosts.of(given["results"])
         if given["of"] == "site":
-            seen = {host: _seen(sites.get(host, ""), each, "changes") for host, each in results.items()}
-            return overview.site(seen, ledger, self._task.check_mode), True
+            seen = {host: _seen(sites[host], each, "changes") for host, each in results.items() if host in sites}
+            reach, reached = _reach(hosts.of(given["endpoint"]), endpoints.API_SERVER)
+            return overview.site(seen, ledger, self._task.check_mode, reach), reached
         if given["of"] == "status":
             seen = {host: _seen(sites.get(host, ""), each, "overlay") for host, each in results.items()}
             # Hosts that are no nodes are there for their VIPs only, and were not asked where there are none.
@@ -80,13 +86,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
             for host, each in results.items()
         }
         judged = verdict.judge(fleet, answers)
-        asked = {host: each for host, each in hosts.of(given["endpoint"]).items() if not each.get("skipped")}
-        # Whom Ansible does not reach is named already.
-        reach = {
-            host: _failure(each, "services") for host, each in asked.items() if each and not each.get("unreachable")
-        }
-        line_of_endpoints, reached = endpoints.judge(reach)
-        return [*line_of_endpoints, *judged.lines], judged.whole and reached
+        reach, reached = _reach(hosts.of(given["endpoint"]), endpoints.EVERYTHING)
+        return [*reach, *judged.lines], judged.whole and reached
 
 
 class _Results:
@@ -99,6 +100,12 @@ class _Results:
     def of(self, name: str | None) -> dict[str, t.Mapping[str, t.Any]]:
         """Host -> result; of a host without one an empty one."""
         return {host: self.hostvars[host].get(name) or {} for host in self.hosts}
+
+
+def _reach(results: t.Mapping[str, t.Mapping[str, t.Any]], what: str) -> tuple[list[Line], bool]:
+    """How hosts reach the load balancer. Whom Ansible does not reach is named already; check mode may ask nobody."""
+    told = {host: (_failure(each, "backups"), "stages" in each) for host, each in results.items()}
+    return endpoints.judge({host: failure for host, (failure, asked) in told.items() if failure or asked}, what)
 
 
 def _some_peers(fleet: str) -> t.Iterable[t.Any]:

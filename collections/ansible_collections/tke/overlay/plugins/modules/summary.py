@@ -50,7 +50,7 @@ options:
     type: str
   endpoint:
     description:
-      - With V(verify), the name of the variable with the result of M(tke.overlay.api_endpoint).
+      - With V(verify) and V(site), the name of the variable with the result of M(tke.overlay.api_endpoint).
       - Hosts on which it was skipped have no load balancer to reach.
     type: str
 seealso:

@@ -9,11 +9,15 @@ import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.table import BAD, GOOD, Line, count, some
 
+EVERYTHING = "the API server and every service"
+API_SERVER = "the API server"
 
-def judge(failures: t.Mapping[str, str]) -> tuple[list[Line], bool]:
+
+def judge(failures: t.Mapping[str, str], what: str = EVERYTHING) -> tuple[list[Line], bool]:
     """The lines to print, and whether all reach all; nothing where nobody was asked.
 
     :param failures: host -> what the module has said against its endpoint; empty where it is well.
+    :param what: was asked for.
     """
     hosts: dict[str, list[str]] = {}
     for host, failure in failures.items():
@@ -22,5 +26,6 @@ def judge(failures: t.Mapping[str, str]) -> tuple[list[Line], bool]:
     good = hosts.pop("", [])
     lines = [Line(f"{some(names)}: {failure}", BAD) for failure, names in sorted(hosts.items())]
     if not lines and good:
-        lines = [Line(f"load balancer: {count(len(good), 'node')} reach the API server and every service by it", GOOD)]
+        nodes = count(len(good), "node reaches", "nodes reach")
+        lines = [Line(f"load balancer: {nodes} {what} by it", GOOD)]
     return lines, not hosts

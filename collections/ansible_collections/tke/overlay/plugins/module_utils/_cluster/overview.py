@@ -160,8 +160,11 @@ def _status_steps(hosts: t.Sequence[str], seen: t.Mapping[str, Seen], ledger: Le
 # --- site ---
 
 
-def site(seen: t.Mapping[str, Seen], ledger: Ledger, check: bool) -> list[Line]:
-    """What was changed where, and what to do next."""
+def site(seen: t.Mapping[str, Seen], ledger: Ledger, check: bool, reach: t.Sequence[Line] = ()) -> list[Line]:
+    """What was changed where, and what to do next.
+
+    :param reach: how nodes reach the load balancer, where there is one.
+    """
     rows = {host: [each.site or "-", _what_came(each)] for host, each in seen.items()}
     bad = {host for host, each in seen.items() if each.result is None}
     lines = _rows(["HOST", "SITE", "WOULD CHANGE" if check else "CHANGED"], rows, bad)
@@ -170,7 +173,7 @@ def site(seen: t.Mapping[str, Seen], ledger: Ledger, check: bool) -> list[Line]:
     summary = f"{count(len(seen), 'host')}: {changed:,} {verb}, {len(seen) - changed - len(bad):,} as they should be"
     if bad:
         summary += f", {len(bad):,} not done"
-    lines += [Line(""), Line(summary, BAD if bad else GOOD), Line(ledger.forecast), *_of_orphans(ledger)]
+    lines += [Line(""), Line(summary, BAD if bad else GOOD), *reach, Line(ledger.forecast), *_of_orphans(ledger)]
     return [*lines, *steps(_site_steps(seen, check))]
 
 

@@ -1,17 +1,19 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What playbook verify says of the way to the API server."""
+"""What playbooks site and verify say of the way to the API server."""
 
 from __future__ import annotations
 
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.endpoints import judge
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.endpoints import API_SERVER, judge
 
 
 def test_one_line_if_all_is_well_and_none_if_nobody_was_asked():
     lines, whole = judge({"a": "", "b": ""})
     assert whole
     assert [line.text for line in lines] == ["load balancer: 2 nodes reach the API server and every service by it"]
+    (line,), _whole = judge({"a": ""}, API_SERVER)
+    assert line.text == "load balancer: 1 node reaches the API server by it"
     assert judge({}) == ([], True)
 
 
