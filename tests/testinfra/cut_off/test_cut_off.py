@@ -14,7 +14,7 @@ import signal
 
 import pytest
 
-from stories import NODES, ROOT, begin, ended, joined, lab, ledger, matrix, on, play, site, state, states, until
+from stories import NODES, PAIR, ROOT, begin, ended, joined, lab, ledger, matrix, on, play, site, state, states, until
 
 testinfra_hosts = ["local://"]
 
@@ -182,3 +182,38 @@ def test_a_change_whose_controller_dies_is_undone_by_the_host_and_by_a_reboot():
         )
     assert site().changed() == set()
     assert all(pair["full"] for pair in matrix())
+
+
+@pytest.fixture
+def operator():
+    """Who may log in to the hosts, and become root there with a password."""
+    for name in (*NODES, *PAIR):
+        on(
+            name,
+            "useradd --create-home ops && echo ops:secret | chpasswd && "
+            "echo 'ops ALL=(ALL) ALL' >/etc/sudoers.d/ops && "
+            "cp -r /root/.ssh /home/ops/ && chown -R ops: /home/ops/.ssh",
+        )
+    yield {"ansible_user": "ops", "ansible_become": True, "ansible_become_password": "secret"}
+    for name in (*NODES, *PAIR):
+        # A connection that Ansible keeps is his, too.
+        on(name, "rm /etc/sudoers.d/ops; pkill -KILL -u ops; userdel --force --remove ops 2>/dev/null")
+
+
+def test_an_operator_who_is_not_root_has_changes_confirmed_and_undone_as_well(operator):
+    """Through sudo Ansible asks for a terminal, on which a module's output and its errors are one."""
+    on("idc1", "ip link del tke0")
+    user = json.dumps({**operator, "ansible_pipelining": False})
+    assert site("-e", user).changed() == {"idc1"}
+    for playbook in ("verify", "status"):
+        done = play(f"tke.overlay.{playbook}", "-e", user)
+        assert done.code == 0, done.text
+    before = states(NODES)
+    done = play(CHANGED, "--limit", "idc1", "-e", user, *arguments(5, {"idc1": CAPTURED}))
+    text = message(done, "idc1")
+    assert "the change cut the host off from its controller" in text
+    assert "the change was rolled back, and the host is as it was before" in text
+    assert states(NODES) == before
+    without = json.dumps({**operator, "ansible_become": False})
+    done = play("tke.overlay.site", "--limit", "idc1", "-e", without)
+    assert "the kernel''s tables are for root only" in message(done, "idc1")

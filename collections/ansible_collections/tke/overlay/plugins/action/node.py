@@ -124,7 +124,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
         """What the host has noted of the roll-back of this change, as soon as it is over."""
         while True:
             done, _fault = self._ask(f"cat {RECORD}", deadline)
-            text = str(done["stdout"]) if done is not None else ""
+            # Where sudo asked for a password, on a terminal, the line break after it comes first.
+            text = str(done["stdout"]).lstrip() if done is not None else ""
             if verdict_of(text, token) is not None or time.monotonic() > deadline:
                 return text
             time.sleep(PAUSE)

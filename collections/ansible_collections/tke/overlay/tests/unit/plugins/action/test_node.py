@@ -16,7 +16,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.confirm import B
 
 TOKEN = "0123456789abcdef"
 CHANGED = {"changed": True, "changes": {"files": []}, "diff": [], "waits": 20.0}
-WHOLE = (0, f"{TOKEN}\r\nwhole\r\nnobody confirmed it\r\n")
+WHOLE = (0, f"\r\n{TOKEN}\r\nwhole\r\nnobody confirmed it\r\n")
 NOTHING = (1, "")
 LOST = None
 NO_WAY = "no way to the host"
