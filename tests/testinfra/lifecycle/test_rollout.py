@@ -17,7 +17,8 @@ testinfra_hosts = ["local://"]
 
 LESS = ("-e", "overlay_underlay_mtu=1400")
 """A change of every host: the overlay goes from 1400 to 1350 bytes."""
-HOLE = "table ip rollout { chain c { type filter hook prerouting priority -400; ip protocol udp ip length > 1380 drop; }; }"
+RULE = "udp dport 8472 ip length > 1380 drop"
+HOLE = f"table ip rollout {{ chain c {{ type filter hook prerouting priority raw; {RULE}; }}; }}"
 """Between the sites, full packets are lost; the hosts of each site have one another's on their own wire."""
 
 
