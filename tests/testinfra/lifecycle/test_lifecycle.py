@@ -11,11 +11,11 @@ import contextlib
 import json
 import pathlib
 import re
-import shutil
 import subprocess
 
 import howto
 import pytest
+from day_two import as_new, forget_the_ledger, mtu_of, nothing_lost, of_page, run
 from flows import Flows
 
 from stories import (
@@ -40,81 +40,6 @@ QUICKLY = ("--timeout", "3", "-e", "ansible_control_path=none")
 """Who is cut off is noticed by a new connection sooner than by one that was kept."""
 
 TEN_MORE = ROOT / "inventories/lab_ten_more/hosts.yml"
-
-
-def of_page(title):
-    """The section of the page that a test is about."""
-    return pytest.mark.parametrize("story", [title], indirect=True, ids=[""])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def a_fresh_fleet_afterwards():
-    """The walk changes segments, addresses and the pool: the next scenario shall not see it."""
-    yield
-    if not_as_new():
-        as_new()
-
-
-def not_as_new():
-    document = ledger() if LEDGER.exists() else {"nodes": {}}
-    found = {name: (held["segment"], held["pinned"]) for name, held in document["nodes"].items()}
-    return found != {name: (f"10.244.{number}.0/24", False) for number, name in enumerate(NODES)}
-
-
-def forget_the_ledger():
-    for path in LAB_STATE.glob("*overlay-ledger.json*"):
-        path.unlink()
-
-
-def as_new():
-    """The fleet as after the first run on fresh machines."""
-    play("tke.overlay.reset", "-e", "overlay_reset_confirmed=true")
-    forget_the_ledger()
-    lab("-i", str(INVENTORY), "up")
-    site()
-    done = play("tests/lab/cluster.yml")
-    assert done.code == 0, done.text
-
-
-@pytest.fixture
-def story(request, tmp_path):
-    """What the section says: its inventories as files, and its commands."""
-    texts, commands = howto.section(request.param)
-    return [inventory_of(text, tmp_path / str(number)) for number, text in enumerate(texts)], commands
-
-
-def inventory_of(text, place):
-    """What the page tells to write: an inventory beside that of the lab, or a file among the variables of a copy."""
-    place.mkdir()
-    (name,) = re.findall(r"^# group_vars/(.*)\.yml$", text, re.MULTILINE) or [""]
-    if not name:
-        (place / "more.yml").write_text(text)
-        return place / "more.yml"
-    shutil.copytree(INVENTORY.parent, place, dirs_exist_ok=True)
-    directory = place / "group_vars" / name
-    directory.mkdir(exist_ok=True)
-    if (place / "group_vars" / f"{name}.yml").exists():
-        (place / "group_vars" / f"{name}.yml").rename(directory / "0.yml")
-    (directory / "zz.yml").write_text(text)
-    return place / "hosts.yml"
-
-
-@contextlib.contextmanager
-def nothing_lost(hosts=NODES):
-    """What runs inside costs the flows between the Pods of these hosts not one packet."""
-    with Flows(hosts) as flows:
-        yield
-    print(flows)
-    assert flows.sent() > 0
-    assert not flows.disturbed(), f"the machine itself lost packets, so this says nothing: {flows}"
-    assert not flows.lost(), str(flows)
-
-
-def run(command, *inventories):
-    """A command of the page, which must succeed."""
-    done = play(*command, inventories=(INVENTORY, *inventories))
-    assert done.code == 0, done.text
-    return done
 
 
 def hunks(done, host):
@@ -428,10 +353,6 @@ def test_a_fleet_that_was_made_by_hand_is_adopted_as_it_is(story):
 
 
 def test_every_section_of_the_page_is_told_here():
-    told = re.findall(r'^@of_page\("(.*)"\)$', pathlib.Path(__file__).read_text(), re.MULTILINE)
+    texts = [path.read_text() for path in pathlib.Path(__file__).parent.glob("test_*.py")]
+    told = [title for text in texts for title in re.findall(r'^@of_page\("(.*)"\)$', text, re.MULTILINE)]
     assert sorted(told) == sorted(howto.titles())
-
-
-def mtu_of(name):
-    (link,) = json.loads(lab("exec", name, "--", "ip", "-json", "link", "show", "dev", "tke0"))
-    return link["mtu"]

@@ -12,13 +12,14 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import OVERHEAD, parse_fleet
-from ansible_collections.tke.overlay.plugins.module_utils._cluster import endpoints, overview, verdict
+from ansible_collections.tke.overlay.plugins.module_utils._cluster import endpoints, overview, rollout, verdict
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.table import BAD, GOOD, Line
 
 COLORS = {GOOD: constants.COLOR_OK, BAD: constants.COLOR_ERROR}
 
 NOT_WHOLE = {
     "verify": "The overlay is not whole; what is wrong, and what to do, stands above.",
+    "rollout": "The roll-out has stopped; what is wrong, and what to do, stands above.",
     "site": "Not every node reaches the load balancer; what was seen stands above. tke.overlay.status shows its VIPs.",
 }
 
@@ -33,11 +34,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
     _supports_check_mode = True
     _supports_async = False
     options: t.ClassVar[dict[str, t.Any]] = {
-        "of": {"type": "str", "required": True, "choices": ["verify", "status", "site", "preflight"]},
+        "of": {"type": "str", "required": True, "choices": ["verify", "rollout", "status", "site", "preflight"]},
         "plan": {"type": "dict", "required": True},
         "results": {"type": "str"},
         "answering": {"type": "str"},
         "endpoint": {"type": "str"},
+        "converged": {"type": "str"},
+        "hosts": {"type": "list", "elements": "str"},
     }
 
     def run(self, tmp: None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
@@ -54,7 +57,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
         return result
 
     def _lines(self, given: dict[str, t.Any], task_vars: dict[str, t.Any]) -> tuple[list[Line], bool]:
-        plan, hosts = given["plan"], _Results(task_vars)
+        plan, hosts = given["plan"], _Results(task_vars, given["hosts"])
         sites = {name: site for site, names in plan["sites"].items() for name in names.split()}
         ledger = overview.Ledger(plan["assignments"], plan["fresh"], plan["orphans"], plan["forecast"])
         if given["of"] == "preflight":
@@ -69,17 +72,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
             # Hosts that are no nodes are there for their VIPs only, and were not asked where there are none.
             shown = {host: each for host, each in seen.items() if host in sites or each.result or each.failure}
             return overview.status(shown, ledger), True
-        document, first = plan["document"], hosts.of(given["answering"])
-        fleet = verdict.Fleet(
-            sites=sites,
-            size=document["mtu"],
-            port=document["port"],
-            overhead=OVERHEAD[6 if any(":" in each.underlay for each in _some_peers(document["fleet"])) else 4],
-            fresh=plan["fresh"],
-            orphans=plan["orphans"],
-            answering={host for host, each in first.items() if _is_good(each, "tcp")},
-            mute={host: _failure(each, "tcp") for host, each in first.items() if _failure(each, "tcp")},
-        )
+        first = hosts.of(given["answering"])
+        if given["of"] == "rollout":
+            batch = _batch(hosts.of(given["converged"]), task_vars["ansible_play_batch"])
+            # Others were told to answer long ago: they may have ended, and that is no fault.
+            fleet = _fleet(plan, sites, {host: first[host] for host in batch.changed})._replace(fresh=[], orphans=[])
+            judged = rollout.after(batch, fleet, {host: _answers(results[host], check=False) for host in batch.changed})
+            return judged.lines, judged.whole
+        fleet = _fleet(plan, sites, first)
         # A host that could not be told to answer was not even asked to ask.
         answers = {
             host: _answers(first[host] if each.get("skipped") else each, self._task.check_mode)
@@ -93,8 +93,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
 class _Results:
     """What tasks of all hosts of the play have registered."""
 
-    def __init__(self, task_vars: dict[str, t.Any]) -> None:
-        self.hosts: list[str] = task_vars.get("ansible_play_hosts_all", [])
+    def __init__(self, task_vars: dict[str, t.Any], hosts: list[str] | None = None) -> None:
+        self.hosts: list[str] = task_vars.get("ansible_play_hosts_all", []) if hosts is None else hosts
         self.hostvars = task_vars["hostvars"]
 
     def of(self, name: str | None) -> dict[str, t.Mapping[str, t.Any]]:
@@ -106,6 +106,30 @@ def _reach(results: t.Mapping[str, t.Mapping[str, t.Any]], what: str) -> tuple[l
     """How hosts reach the load balancer. Whom Ansible does not reach is named already; check mode may ask nobody."""
     told = {host: (_failure(each, "backups"), "stages" in each) for host, each in results.items()}
     return endpoints.judge({host: failure for host, (failure, asked) in told.items() if failure or asked}, what)
+
+
+def _fleet(plan: t.Mapping[str, t.Any], sites: t.Mapping[str, str], answering: t.Mapping[str, t.Any]) -> verdict.Fleet:
+    """Who there is, and who was to answer by TCP."""
+    document = plan["document"]
+    return verdict.Fleet(
+        sites=sites,
+        size=document["mtu"],
+        port=document["port"],
+        overhead=OVERHEAD[6 if any(":" in each.underlay for each in _some_peers(document["fleet"])) else 4],
+        fresh=plan["fresh"],
+        orphans=plan["orphans"],
+        answering={host for host, each in answering.items() if _is_good(each, "tcp")},
+        mute={host: _failure(each, "tcp") for host, each in answering.items() if _failure(each, "tcp")},
+    )
+
+
+def _batch(converged: t.Mapping[str, t.Mapping[str, t.Any]], here: t.Sequence[str]) -> rollout.Batch:
+    """A roll-out as it stands; an earlier batch with a failed host would have ended it."""
+    return rollout.Batch(
+        changed={host: bool(converged[host]["changed"]) for host in here},
+        failed={host: _failure(each, "changes") for host, each in converged.items() if _failure(each, "changes")},
+        left=[host for host, each in converged.items() if not each],
+    )
 
 
 def _some_peers(fleet: str) -> t.Iterable[t.Any]:

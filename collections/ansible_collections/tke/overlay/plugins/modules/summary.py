@@ -32,9 +32,10 @@ options:
   of:
     description:
       - Which playbook it is the end of.
-      - With V(verify) it fails where the nodes do not all reach each other.
+      - With V(verify) it fails where the nodes do not all reach each other. With V(rollout), the end of one batch, it
+        fails where those of the batch do not reach whom they asked, or one of them failed.
     type: str
-    choices: [verify, status, site, preflight]
+    choices: [verify, rollout, status, site, preflight]
     required: true
   plan:
     description: The result of M(tke.overlay.plan).
@@ -42,17 +43,25 @@ options:
     required: true
   results:
     description:
-      - The name of the variable in which each host's result is registered - of M(tke.overlay.probe) for V(verify), of
-        M(tke.overlay.overlay_info) for V(status), of M(tke.overlay.node) for V(site).
+      - The name of the variable in which each host's result is registered - of M(tke.overlay.probe) for V(verify) and
+        V(rollout), of M(tke.overlay.overlay_info) for V(status), of M(tke.overlay.node) for V(site).
     type: str
   answering:
-    description: With V(verify), the name of the variable with the result of O(tke.overlay.probe#module:answer).
+    description:
+      - With V(verify) and V(rollout), the name of the variable with the result of O(tke.overlay.probe#module:answer).
     type: str
   endpoint:
     description:
       - With V(verify) and V(site), the name of the variable with the result of M(tke.overlay.api_endpoint).
       - Hosts on which it was skipped have no load balancer to reach.
     type: str
+  converged:
+    description: With V(rollout), the name of the variable with the result of M(tke.overlay.node).
+    type: str
+  hosts:
+    description: The hosts whose results count; by default all of the play.
+    type: list
+    elements: str
 seealso:
   - module: tke.overlay.probe
   - module: tke.overlay.overlay_info

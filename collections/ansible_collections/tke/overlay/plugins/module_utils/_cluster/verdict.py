@@ -201,7 +201,7 @@ def grouped(wrong: set[Pair], asked: set[Pair], sites: t.Mapping[str, str]) -> l
     A pair goes to the first cause that covers it, and so is told once.
     """
     groups, left = [], set(wrong)
-    for host in _cut_off(left, asked):
+    for host in _cut_off(left, asked, sites):
         mine = {pair for pair in left if host in pair}
         groups.append(Group(hosts=(host,), pairs=tuple(sorted(mine)), of=len(mine)))
         left -= mine
@@ -230,14 +230,23 @@ def _partners(host: str, pairs: t.Iterable[Pair]) -> set[str]:
     return {each for pair in pairs for each in pair} - {host}
 
 
-def _cut_off(wrong: set[Pair], asked: set[Pair]) -> list[str]:
-    """Hosts with which nothing goes, while others among each other do well: the culprits, not their peers."""
+def _cut_off(wrong: set[Pair], asked: set[Pair], sites: t.Mapping[str, str]) -> list[str]:
+    """Hosts with which nothing goes, while others among each other do well: the culprits, not their peers.
+
+    Not all hosts of a site that were asked from outside of it only: then it is the way between the sites.
+    """
     bad, all_of = _by_host(wrong), _by_host(asked)
     deaf = {host for host, pairs in bad.items() if pairs == all_of[host]}
     others = {host for host in all_of if host not in deaf}
     # With one peer it could as well be the peer; and where nothing goes anywhere, no single host is to blame.
     peers = {host: _partners(host, bad[host]) for host in deaf}
-    return sorted((host for host in deaf if len(peers[host]) > 1 and peers[host] & others), key=natural)
+    found = {host for host in deaf if len(peers[host]) > 1 and peers[host] & others}
+    members: dict[str, set[str]] = collections.defaultdict(set)
+    for host in all_of:
+        members[sites.get(host, "?")].add(host)
+    within = {sites.get(one, "?") for one, two in asked if sites.get(one, "?") == sites.get(two, "?")}
+    as_a_whole = [each for site, each in members.items() if site not in within and len(each) > 1 and each <= found]
+    return sorted(found.difference(*as_a_whole), key=natural)
 
 
 def _by_sites(pairs: t.Iterable[Pair], sites: t.Mapping[str, str]) -> dict[tuple[str, ...], set[Pair]]:

@@ -37,6 +37,7 @@ FLOORS = {
     **dict.fromkeys((f"_cluster.page_{part}" for part in ("html", "map", "tables", "style", "script")), 4),
     "_cluster.page": 4,
     "_cluster.table": 4,
+    "_cluster.rollout": 4,
     "_cluster.verdict": 4,
     "_cluster.overview": 4,
     "_host.tables": 5,

@@ -1,0 +1,53 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Floor 4: whether a roll-out goes on after a batch of hosts, and what is said of it."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.table import (
+    BAD,
+    GOOD,
+    Line,
+    count,
+    first_line,
+    some,
+    steps,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.verdict import Answers, Fleet, Verdict, judge
+
+
+class Batch(t.NamedTuple):
+    """The hosts of one batch, as far as they were reached; and those that were not touched yet."""
+
+    changed: t.Mapping[str, bool]  # host -> whether anything was changed there
+    failed: t.Mapping[str, str]  # host -> why it is not what the plan says
+    left: t.Sequence[str]
+
+
+def after(batch: Batch, fleet: Fleet, answers: t.Mapping[str, Answers]) -> Verdict:
+    """The lines about a batch; a roll-out goes on if it is whole.
+
+    :param answers: of the hosts of the batch that are what the plan says.
+    """
+    changed = len([host for host, changed in batch.changed.items() if changed])
+    what = f"{some([*batch.changed, *batch.failed])}: {changed:,} of {len(batch.changed) + len(batch.failed):,} changed"
+    lines = [Line(f"failed: {host}: {first_line(reason)}", BAD) for host, reason in sorted(batch.failed.items())]
+    asked = any(told.rtt_ms or told.findings or told.failure or not told.reached for told in answers.values())
+    judged = judge(fleet, answers) if asked else Verdict(True, [Line("there is nobody yet whom they must reach", GOOD)])
+    left = f"; not touched yet: {some(batch.left)}" if batch.left else ""
+    if judged.whole and not lines:
+        return Verdict(True, [Line(f"{what}{left}", GOOD), *judged.lines])
+    todo = ["mend what failed"] * bool(lines)
+    # What is next stands at the end, whoever says it.
+    told = [line for line in judged.lines if not _is_step(line)]
+    todo += [line.text[len("next: ") :] for line in judged.lines if _is_step(line)]
+    stopped = f"stopped: {count(len(batch.left), 'host')} not touched: {some(batch.left)}" if batch.left else "stopped"
+    again = "then the same command again: it goes on where this one has stopped"
+    return Verdict(False, [Line(what), *lines, *told, Line(stopped, BAD), *steps([*todo, again])])
+
+
+def _is_step(line: Line) -> bool:
+    return line.text.startswith(("next: ", "      "))

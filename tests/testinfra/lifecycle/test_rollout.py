@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, tke.overlay contributors
+"""A roll-out stops at the first site that does not verify, and the next one stays what it was."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+
+import pytest
+from day_two import mtu_of, of_page, run
+
+from stories import NODES, joined, play, states
+from tkelab.model import ROUTER
+
+testinfra_hosts = ["local://"]
+
+LESS = ("-e", "overlay_underlay_mtu=1400")
+"""A change of every host: the overlay goes from 1400 to 1350 bytes."""
+RULE = "udp dport 8472 ip length > 1380 drop"
+HOLE = f"table ip rollout {{ chain c {{ type filter hook prerouting priority raw; {RULE}; }}; }}"
+"""Between the sites, full packets are lost; the hosts of each site have one another's on their own wire."""
+
+
+@contextlib.contextmanager
+def hole_between_the_sites():
+    nft = ("ip", "netns", "exec", ROUTER, "nft")
+    subprocess.run([*nft, HOLE], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run([*nft, "delete", "table", "ip", "rollout"], check=True)
+
+
+def told(done):
+    return [line.strip() for line in done.text.splitlines()]
+
+
+@of_page("Roll out site by site")
+def test_the_next_site_is_not_touched_until_the_first_is_whole(story):
+    _none, (cloud_first, idc_first) = story
+    before = states(NODES)
+    with hole_between_the_sites():
+        for changed in ({"cloud1", "cloud2"}, set()):  # without being mended, the second run goes no further
+            done = play(*cloud_first, *LESS)
+            assert done.code != 0
+            assert done.changed() - {"cloud1"} == changed - {"cloud1"}, "cloud1 stands for the ledger, too"
+            assert (
+                "MTU black hole: cloud and idc: 1350 bytes are lost, 1330 bytes is the largest that passes"
+                in joined(done.text)
+            )
+            assert "stopped: 2 hosts not touched: idc1, idc2" in told(done)
+            assert "next: set overlay_underlay_mtu to 1380 for site idc" in joined(done.text)
+            assert "then the same command again: it goes on where this one has stopped" in told(done)
+    after = states(NODES)
+    assert {name for name in NODES if after[name] != before[name]} == {"cloud1", "cloud2"}
+    assert mtu_of("cloud1") == 1350
+    done = run([*cloud_first, *LESS])
+    assert "cloud1, cloud2: 0 of 2 changed; not touched yet: idc1, idc2" in told(done)
+    assert "idc1, idc2: 2 of 2 changed" in told(done)
+    assert [mtu_of(name) for name in NODES] == [1350] * 4
+    back = run(idc_first)
+    assert "idc1, idc2: 2 of 2 changed; not touched yet: cloud1, cloud2" in told(back)
+    assert "4 hosts: 0 changed, 4 as they should be" in told(back), "the site playbook, at the end of it"
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_check_mode_and_a_wrong_name_change_nothing():
+    done = play("tke.overlay.rollout", "--check", "--limit", "idc1", *LESS)
+    assert done.code == 0, done.text
+    assert "the same without --check does it" in joined(done.text)
+    done = play("tke.overlay.rollout", "-e", "overlay_rollout_first=idc1,icd2")
+    assert done.code != 0
+    assert "these are none: icd2" in joined(done.text)
