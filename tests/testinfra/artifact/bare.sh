@@ -14,7 +14,7 @@ for package; do
     mkdir "$tree/DEBIAN"
     dpkg-query --status "$package" | sed '/^Status:/d; /^Conffiles:/d; / [0-9a-f]\{32\}\( obsolete\)\?$/d' > "$tree/DEBIAN/control"
     for script in preinst postinst prerm postrm; do
-        for info in /var/lib/dpkg/info/"$package".$script /var/lib/dpkg/info/"$package":*.$script; do
+        for info in /var/lib/dpkg/info/"$package".$script /var/lib/dpkg/info/"$package":*."$script"; do
             [ ! -e "$info" ] || cp -p "$info" "$tree/DEBIAN/$script"
         done
     done
