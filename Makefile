@@ -73,7 +73,7 @@ lock: | deps-tools ## requirements.txt anew from requirements.in: the newest ver
 
 .PHONY: lint docs-lint format types sanity unit browser
 PYTHON_FILES := collections molecule roles tests tests/lab/lab roles/lab_pods/files/lab-pod
-SHELL_FILES := .ci/run $(wildcard tests/*/*.sh)
+SHELL_FILES := .ci/run $(wildcard tests/*/*.sh tests/*/*/*.sh)
 
 lint: $(STAMP) ## ruff, shellcheck, yamllint, ansible-lint (production), licences, changelog fragments, documentation
 	@ruff check $(PYTHON_FILES)

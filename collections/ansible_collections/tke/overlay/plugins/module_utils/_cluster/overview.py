@@ -192,7 +192,7 @@ def _site_steps(seen: t.Mapping[str, Seen], check: bool) -> list[str]:
     unreachable = natural_order(host for host, each in seen.items() if not each.reached)
     failed = natural_order(host for host, each in seen.items() if each.result is None and each.reached)
     if failed:
-        todo.append(f"mend what is said above, then again: --limit {','.join(failed[:6])}")
+        todo.append(f"mend what is said above of {some(failed)}, then the same again")
     if unreachable:
         todo.append(f"{some(unreachable)}: the next run that reaches it brings it up to date; nobody waits for it")
     if check:

@@ -143,7 +143,7 @@ class TestSite:
             "idc10   idc    failed: UDP port 8472 is taken",
         ]
         assert "4 hosts: 1 changed, 1 as they should be, 2 not done" in lines
-        assert "next: mend what is said above, then again: --limit idc10" in lines
+        assert "next: mend what is said above of idc10, then the same again" in lines
         assert any("idc2: the next run that reaches it brings it up to date" in line for line in lines)
 
     def test_in_check_mode_nothing_was_changed(self):
