@@ -146,6 +146,17 @@ def test_confirmed_it_is_saved_whole(run, root, change):
     assert all(path.stat().st_mode & 0o777 == 0o644 for path in (root / "etc").rglob("*") if path.is_file())
 
 
+def test_what_a_loss_of_power_left_beside_the_files_is_not_saved(run, host):
+    left = host / "etc/tke-overlay/.tke-overlay"
+    left.mkdir()
+    (left / "summary").write_text("of a plan that never came to be\n")
+    (left / "api-endpoint").write_text("10.0.2.9:6443\n")
+    waiting(run, **CHANGES["peers"])
+    assert script(host, "confirm", "token") == (0, "", "")
+    assert not left.exists()
+    assert not (host / "etc/tke-overlay/api-endpoint").exists()
+
+
 def test_a_first_time_host_is_as_if_never_touched(run, root):
     with open("/proc/sys/net/ipv4/ip_forward", "w", encoding="ascii") as stream:
         stream.write("0")

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -50,6 +51,20 @@ def test_a_second_run_changes_nothing_and_says_so(run):
     assert not again.changed
     assert list(again.diffs()) == []
     assert everything(run) == before
+
+
+def test_the_tables_are_read_at_the_same_time(run):
+    node.converge(document(), run, check=False)
+    everybody_reads = threading.Barrier(5)
+
+    def at_once(command, text=None):
+        bridge = list(command) == ["ip", "-json", "address", "show"]
+        routes = "route" in command and "proto" in command
+        if bridge or routes or {"neigh", "fdb", "nft"} & set(command):
+            everybody_reads.wait(10)
+        return run(command, text)
+
+    assert not node.converge(document(), at_once, check=True).changed
 
 
 @pytest.mark.parametrize("start", ["nothing", "other peers", "another device"])

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
+import subprocess
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -21,6 +23,7 @@ Result = t.Dict[str, t.Any]
 PROGRAMS = {"ip": "iproute2", "bridge": "iproute2", "ss": "iproute2", "nft": "nftables"}
 """Program -> package. All modules ask for all of it: a host that can only do with one of them is no node."""
 
+_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 DOCUMENT = {
     "schema": {"type": "int", "required": True},
@@ -42,9 +45,11 @@ def run_module(argument_spec: dict[str, t.Any], work: t.Callable[[AnsibleModule,
 
     :param rules: further rules of ``AnsibleModule`` about the arguments, such as ``required_if``.
     """
+    # This process is short, and of the objects that 5,000 peers are none is garbage before its end.
+    gc.disable()
     module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True, **rules)
     try:
-        result = work(module, _run(module))
+        result = work(module, _run())
     except (Refusal, KernelError) as error:
         module.fail_json(msg=str(error))
     else:
@@ -109,20 +114,38 @@ def diff_of(module: AnsibleModule, diffs: t.Iterable[Diff]) -> Result:
     return {"diff": headers}
 
 
-def _run(module: AnsibleModule) -> Run:
+def _run() -> Run:
     if os.geteuid() != 0:
         raise Refusal("the kernel's tables are for root only: set 'become: true', or ansible_become for the host")
-    path = "/usr/sbin:/usr/bin:/sbin:/bin"
-    missing = [name for name in PROGRAMS if shutil.which(name, path=path) is None]
+    missing = [name for name in PROGRAMS if shutil.which(name, path=_PATH) is None]
     if missing:
         packages = sorted({PROGRAMS[name] for name in missing})
         raise Refusal(f"this host has no {', '.join(missing)}: install {' and '.join(packages)}")
+    return run_program
 
-    def run(command: t.Sequence[str], text: str | None) -> tuple[int, str, str]:
-        # Without a pipe a child would inherit the module's own standard input.
-        code, out, errors = module.run_command(
-            list(command), data=text or "", environ_update={"LC_ALL": "C", "PATH": path}, binary_data=True
-        )
-        return code, out, errors
 
-    return run
+def run_program(command: t.Sequence[str], text: str | None) -> tuple[int, str, str]:
+    """Runs a program as :data:`Run` says.
+
+    Its input and output are files in memory. Through the pipes of ``AnsibleModule.run_command`` a listing of 5,000
+    entries waits for its reader at every 4 KB, and each start is a fork of the whole module.
+    """
+    # Without a standard input of its own a child would inherit the module's.
+    with _memory_file() as given, _memory_file() as printed, _memory_file() as said:
+        given.write((text or "").encode("utf-8", "surrogateescape"))
+        given.seek(0)
+        environment = {**os.environ, "LC_ALL": "C", "PATH": _PATH}
+        try:
+            done = subprocess.run(list(command), stdin=given, stdout=printed, stderr=said, env=environment, check=False)
+        except OSError as error:
+            return 127, "", f"{command[0]}: {error.strerror}"
+        return done.returncode, _text_of(printed), _text_of(said)
+
+
+def _memory_file() -> t.BinaryIO:
+    return open(os.memfd_create("tke-overlay"), "w+b")
+
+
+def _text_of(stream: t.BinaryIO) -> str:
+    stream.seek(0)
+    return stream.read().decode("utf-8", "surrogateescape")

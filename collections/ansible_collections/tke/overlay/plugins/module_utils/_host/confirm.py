@@ -379,23 +379,41 @@ give_up() {
     exit 1
 }
 
-# Every file as a whole or not at all; what goes to one directory goes together, as every process costs time.
-save() {
+# Every file as a whole or not at all: all lie beside their places, safe on the disk, before the first takes its own.
+# What goes to one directory goes together, as every process costs time.
+lay_beside() {
+    set --
+    for list in directories last; do
+        while read -r directory; do set -- "$@" "$root$directory/.tke-overlay"; done <"$here/$list"
+    done
+    [ "$#" -gt 0 ] || return 0
+    # A loss of power may have left something there.
+    rm -rf "$@" && mkdir -p "$@" || return
+    for beside; do
+        directory=${beside#"$root"}
+        cp "$here/new${directory%/*}"/* "$beside/" || return
+        set -- "$@" "$beside"/*
+        shift
+    done
+    sync "$@"
+}
+
+place() {
     while read -r directory; do
         beside=$root$directory/.tke-overlay
-        mkdir -p "$beside" && cp "$here/new$directory"/* "$beside/" && sync "$beside"/* &&
-            mv -f "$beside"/* "$root$directory/" && rmdir "$beside" || return
+        mv -f "$beside"/* "$root$directory/" && rmdir "$beside" || return
     done <"$1"
 }
 
-save "$here/directories" 2>"$here/errors" || give_up "$(cat "$here/errors")"
+lay_beside 2>"$here/errors" || give_up "$(cat "$here/errors")"
+place "$here/directories" 2>"$here/errors" || give_up "$(cat "$here/errors")"
 while read -r path; do rm -f "$root$path"; done <"$here/gone"
 while read -r command; do
     # shellcheck disable=SC2086 # a line is words
     $command </dev/null 2>"$here/errors" || give_up "$command: $(cat "$here/errors")"
 done <"$here/units"
 # With the CNI configuration, a kubelet takes the network for ready.
-save "$here/last" 2>"$here/errors" || give_up "$(cat "$here/errors")"
+place "$here/last" 2>"$here/errors" || give_up "$(cat "$here/errors")"
 
 while read -r path; do rm -f "$root$path"; done <"$here/passing"
 if [ -d "$root/run/systemd/system" ]; then systemctl --quiet stop tke-overlay-undo.timer 2>/dev/null; fi

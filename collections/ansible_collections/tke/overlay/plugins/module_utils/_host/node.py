@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import time
 import typing as t
+from concurrent.futures import ThreadPoolExecutor
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
     PLAN_SCHEMA,
@@ -93,6 +94,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.snapshot import 
 from ansible_collections.tke.overlay.plugins.module_utils._host.tables import (
     Delta,
     KernelError,
+    Present,
     Readable,
     Run,
     Table,
@@ -433,18 +435,22 @@ def _deltas(
     run: Run,
     read_back: bool = False,
 ) -> list[tuple[Readable, Delta]]:
-    """What separates tables from the target. Without its device a table of entries on it is empty."""
+    """What separates tables from the target. Without its device a table of entries on it is empty.
+
+    All are read at the same time: most of a reading is waiting for the program that lists.
+    """
     there = find_link(target.link.name, links) is not None
-    deltas = []
-    for table, wanted in tables:
+
+    def read(table: Readable) -> t.Mapping[str, Present]:
         if isinstance(table, RouteTable):
-            present = table.read(run, others=not read_back)
-            if not read_back:
-                refuse_strangers(present)
-        else:
-            present = table.read(run) if there or not table.of_device else {}
-        deltas.append((table, compare(table, present, wanted)))
-    return deltas
+            return table.read(run, others=not read_back)
+        return table.read(run) if there or not table.of_device else {}
+
+    with ThreadPoolExecutor(len(tables)) as readers:
+        found = dict(zip((table.name for table, _wanted in tables), readers.map(read, [table for table, _ in tables])))
+    if not read_back and RouteTable.name in found:
+        refuse_strangers(found[RouteTable.name])
+    return [(table, compare(table, found[table.name], wanted)) for table, wanted in tables]
 
 
 def _apply_kernel(target: Target, outcome: Outcome, run: Run) -> None:
