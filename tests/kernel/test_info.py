@@ -104,6 +104,38 @@ def test_a_saved_batch_that_is_missing_or_edited_is_told(run, files_of_the_host)
     assert overview(run)["drift"] == ["file /etc/tke-overlay/fdb.batch: missing"]
 
 
+def test_what_else_may_be_wrong_of_the_saved_state_is_told(run, files_of_the_host):
+    node.converge(document(), run, check=False)
+    state = files_of_the_host / "etc/tke-overlay"
+    (state / "rules.nft").unlink()
+    assert overview(run)["drift"] == ["file /etc/tke-overlay/rules.nft: missing"]
+    settings = (state / "settings").read_text()
+    (state / "settings").write_text(settings.replace("vni=", "vni=x"))
+    (told,) = overview(run)["drift"]
+    assert told.startswith("file /etc/tke-overlay/settings: damaged (invalid literal")
+
+
+def test_a_device_that_somebody_else_made_in_the_place_of_ours_is_told_with_what_is_lost(run, files_of_the_host):
+    node.converge(document(), run, check=False)
+    for line in ("ip link del tke0", "ip link add tke0 type bridge"):
+        broken(run, line)
+    drift = overview(run)["drift"]
+    assert drift[0] == "link tke0: no VXLAN link, somebody else has made it"
+    assert {"route", "fdb", "neighbor"} <= {text.split()[0].rstrip(":") for text in drift[1:]}
+    refused = overview(run, document())["drift"]
+    assert len(refused) == 1
+    assert "tke0" in refused[0]
+
+
+def test_a_route_of_somebody_else_in_the_place_of_one_of_ours_is_told(run):
+    node.converge(document(), run, check=False)
+    for line in ("ip route del 10.244.1.0/24", "ip route add 10.244.1.0/24 via 10.0.1.1 dev eth0 proto static"):
+        broken(run, line)
+    (told,) = overview(run)["drift"]
+    assert "10.244.1.0/24" in told
+    assert "10.0.1.1" in told
+
+
 def test_a_saved_line_is_read_as_it_was_meant():
     target = node.target_of(document(), Host(False, {}, False, (6, 1)))
     tables = [pair for pair in target.tables if pair[0].name != "bridge"]

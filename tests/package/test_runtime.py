@@ -144,3 +144,22 @@ def test_a_changelog_fragment_has_code_in_double_backquotes():
     for path in (COLLECTION / "changelogs/fragments").glob("*.yml"):
         markup = re.findall(r"\b(?:C|V|O|M|P|RV|E|L|U)\([^)]*\)", path.read_text())
         assert not markup, f"{path.name}: write ``so``"
+
+
+def test_what_a_release_left_on_a_host_is_kept_for_the_releases_after_it():
+    """So that ``tests/kernel/test_upgrade.py`` takes each of them over."""
+    changelog = yaml.safe_load((COLLECTION / "changelogs/changelog.yaml").read_text())
+    releases = {GALAXY["version"], *changelog["releases"]}
+    kept = {path.name for path in (ROOT / "tests/fixtures").glob("state-*")}
+    assert {f"state-{version}" for version in releases} <= kept, "make release says how"
+    for name in kept:
+        assert {path.name for path in (ROOT / "tests/fixtures" / name).iterdir()} == {
+            "overlay-ledger.json",
+            "tke-overlay",
+        }
+
+
+def test_no_sanity_test_is_told_to_look_away():
+    cores = set(re.findall(r'^    "(2\.\d+)": \(', (ROOT / "tests/tools/matrix.py").read_text(), re.MULTILINE))
+    files = {path.name: path.read_text() for path in (COLLECTION / "tests/sanity").iterdir()}
+    assert files == {f"ignore-{core}.txt": "" for core in cores}

@@ -3,7 +3,8 @@
 # Copyright: (c) 2026, tke.overlay contributors
 #
 # release.sh VERSION: makes a release of the tree as it is committed. The fragments become the changelog, galaxy.yml gets
-# the version, and the artifact is built. Nothing is committed or pushed: the last lines say what is left to do.
+# the version, and the artifact is built. Nothing is committed or pushed: the last lines say what is left to do. What the
+# release leaves on a host is kept by hand, because that takes a lab; tests/package asks for it.
 set -eu
 
 refuse() {
@@ -44,7 +45,15 @@ trap - EXIT
 
 cat <<END
 
-$version is built from the tree. Read $collection/CHANGELOG.md, then:
+$version is built from the tree. Read $collection/CHANGELOG.md. Keep what it leaves on a host and in the ledger, for the
+tests of all later releases, from a fresh lab:
+
+    export TKE_LAB=release && tests/lab/lab up
+    tests/lab/lab run ansible-playbook -i inventories/lab/hosts.yml tke.overlay.site
+    tests/lab/lab run tests/tools/snapshot-state.sh && tests/lab/lab down && unset TKE_LAB
+    make unit PYTEST_ARGS='-k "upgrade or release"'
+
+Then:
 
     git add --all && git commit --message 'Release $version' && git tag --annotate --message '$version' $version
 

@@ -3,8 +3,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 #
 # Keeps what this release leaves on a host and in the ledger, for tests/kernel/test_upgrade.py of all later ones.
-# Once, when the release is made, on a fresh lab: `tests/lab/lab up`, the site playbook, then
-#   tests/lab/lab run tests/tools/snapshot-state.sh
+# Once, when the release is made, on a fresh lab after a run of the site playbook: `make release` prints the commands.
 set -eu
 here=$(cd "$(dirname "$0")/../.." && pwd)
 version=$(sed -n 's/^version: *//p' "$here/collections/ansible_collections/tke/overlay/galaxy.yml")

@@ -1,0 +1,351 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What hosts, kernels and files may say that is rare: each is read right, or refused by its name."""
+
+from __future__ import annotations
+
+import errno
+import json
+import socket
+import time
+
+import pytest
+
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._host import clb_watch, files, info
+from ansible_collections.tke.overlay.plugins.module_utils._host.clb_watch import ALONE, FAULT, FINE, told
+from ansible_collections.tke.overlay.plugins.module_utils._host.echo import Echo
+from ansible_collections.tke.overlay.plugins.module_utils._host.fdb import FdbTable
+from ansible_collections.tke.overlay.plugins.module_utils._host.kubeconfig import parse, shown
+from ansible_collections.tke.overlay.plugins.module_utils._host.probe import LEAST_SIZE, Task, _hole, given_task
+from ansible_collections.tke.overlay.plugins.module_utils._host.restore import SERVICE, STATE, TIMER
+from ansible_collections.tke.overlay.plugins.module_utils._host.way import find_way
+from ansible_collections.tke.overlay.plugins.module_utils._host.yamltext import Scalar, Unreadable, read
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "ROOT", str(tmp_path))
+    return tmp_path
+
+
+def says(answers):
+    """A host on which a command that begins so prints that; all others fail."""
+
+    def run(command, text):
+        line = " ".join(command)
+        found = next((out for start, out in answers.items() if line.startswith(start)), None)
+        return (
+            (1, "", "no such thing")
+            if found is None
+            else (0, found if isinstance(found, str) else json.dumps(found), "")
+        )
+
+    return run
+
+
+# --- the FDB, the way to the load balancer ---
+
+
+def test_an_entry_is_known_by_what_it_has():
+    mac, group = "0a:58:0a:f4:01:00", "01:00:5e:00:00:01"
+    rows = [
+        {"mac": mac, "dst": "10.0.1.12", "state": "permanent"},
+        {"mac": group, "ifname": "tke0", "state": "permanent"},
+        {"mac": "0a:58:0a:f4:02:00", "nhid": 7, "state": "permanent"},
+        {"mac": "0a:58:0a:f4:03:00", "dst": "10.0.1.13", "port": 4789},
+    ]
+    present = FdbTable("tke0").read(says({"bridge": rows}))
+    assert {key: (entry.spec, entry.ours) for key, entry in present.items()} == {
+        mac: ("dst 10.0.1.12", True),
+        "0a:58:0a:f4:02:00 nhid 7": ("nhid 7", True),
+        "0a:58:0a:f4:03:00": ("dst 10.0.1.13 port 4789 dynamic", False),
+    }
+
+
+@pytest.mark.parametrize(
+    ("subnet", "gateway", "answer", "said"),
+    [
+        ("10.0.2.9/24", "10.0.1.1", None, "the subnet of the route: 10.0.2.9/24 has host bits set"),
+        ("fd00::/64", "10.0.1.1", None, "the subnet of the route, fd00::/64, is not of IPv4: such a route is not kept"),
+        ("10.0.2.0/24", "router", None, "the gateway of the route, router, is no IPv4 address"),
+        ("10.0.2.0/24", "10.0.1.1", None, "the gateway of the route, 10.0.1.1, cannot be reached: "),
+        (
+            "10.0.2.0/24",
+            "10.9.9.9",
+            [{"gateway": "10.0.1.1", "dev": "eth0"}],
+            "10.9.9.9, is in no network of this host",
+        ),
+        ("10.0.2.0/24", "127.0.0.1", [{"type": "local", "dev": "lo"}], "127.0.0.1, is in no network of this host"),
+    ],
+)
+def test_a_way_that_cannot_be_is_refused(subnet, gateway, answer, said):
+    answers = {"ip -4 -json route show": []}
+    if answer is not None:
+        answers["ip -4 -json route get"] = answer
+    with pytest.raises(Refusal) as caught:
+        find_way("", subnet, gateway, says(answers))
+    assert said in str(caught.value)
+
+
+# --- the timer of a host ---
+
+
+@pytest.mark.parametrize(
+    ("load", "active", "result", "words"),
+    [
+        ("not-found", "inactive", "success", "not installed"),
+        ("loaded", "inactive", "success", "stopped"),
+        ("loaded", "active", "success", "active"),
+        ("loaded", "active", "", "active"),
+        ("loaded", "active", "exit-code", f"active, last run failed (exit-code 1): journalctl -u {SERVICE}"),
+    ],
+)
+def test_what_becomes_of_a_host_between_two_runs_is_said_in_a_few_words(root, load, active, result, words):
+    (root / "run/systemd/system").mkdir(parents=True)
+    last = f"Result={result}\nExecMainStatus=1\n" if result else ""
+    unit = f"Id={TIMER}\nLoadState={load}\nUnitFileState=enabled\nActiveState={active}\n"
+    answers = {"systemctl show -p Id": unit, "systemctl show -p Result": last}
+    assert info._timer(says(answers)) == words
+
+
+def test_without_systemd_there_is_no_timer():
+    assert info._timer(says({})) == "no systemd"
+
+
+def test_the_plan_of_a_host_is_the_one_that_its_summary_names(root):
+    assert info.applied_plan() is None
+    path = root / STATE[1:]
+    path.mkdir(parents=True)
+    (path / "summary").write_text("# a comment\nplan: 0123456789ab\n")
+    assert info.applied_plan() == "0123456789ab"
+
+
+# --- whom a host asks ---
+
+
+def test_a_task_that_no_packet_can_do_is_refused_with_all_its_reasons():
+    peers = {"b": "10.244.1.0", "c": "nowhere", "d": "10.244.01.0"}
+    with pytest.raises(Refusal, match=r"^this host is no node of the overlay, so there is no address to ask from"):
+        given_task(peers, {}).checked()
+    with pytest.raises(Refusal) as caught:
+        given_task(peers, {"address": "10.244.0.300/32", "mtu": "70000"}).checked()
+    assert caught.value.problems == [
+        "source '10.244.0.300' is no IPv4 address",
+        "address of c 'nowhere' is no IPv4 address",
+        "address of d '10.244.01.0' is no IPv4 address",
+        f"size 70000 does not lie between {LEAST_SIZE + 1} and 65535",
+    ]
+
+
+@pytest.mark.parametrize(("mtu", "size"), [("1400", 1400), ("", 1450), ("a lot", 1450)])
+def test_a_full_packet_is_as_large_as_the_host_was_told(mtu, size):
+    task = given_task({"b": "10.244.1.0"}, {"address": "10.244.0.0/32", "mtu": mtu})
+    assert task.checked() == Task("10.244.0.0", {"b": "10.244.1.0"}, size)
+
+
+@pytest.mark.parametrize("size", [LEAST_SIZE + 1, 65535])
+def test_the_limits_of_a_size_belong_to_it(size):
+    assert Task("10.244.0.0", {}, size).checked().size == size
+
+
+def test_a_black_hole_that_was_not_measured_says_so():
+    found = _hole("b", "10.244.1.0", None, Task("10.244.0.0", {}, 1450), None)
+    assert found.text.endswith("1450 do not; the largest size that passes was not looked for")
+
+
+class Wire:
+    """A raw socket: what is sent to it fails as a test wants, and what it hears was put there."""
+
+    def __init__(self, code=0, heard=()):
+        self.code, self.heard = code, list(heard)
+
+    def sendto(self, packet, address):
+        if self.code:
+            raise OSError(self.code, "said the kernel")
+
+    def recvfrom(self, size):
+        if not self.heard:
+            raise BlockingIOError
+        return self.heard.pop(0), ("127.0.0.2", 0)
+
+    def close(self):
+        pass
+
+
+def wired(echo, **wire):
+    echo._socket.close()
+    echo._socket = Wire(**wire)
+
+
+@pytest.mark.parametrize(("code", "reason"), [(errno.ENOBUFS, ""), (errno.EXFULL, "said the kernel")])
+def test_a_full_queue_is_a_lost_packet_and_anything_else_is_told(code, reason):
+    with Echo("127.0.0.1") as echo:
+        wired(echo, code=code)
+        echo._send(("127.0.0.2", 100))
+        assert echo.errors == ({("127.0.0.2", 100): reason} if reason else {})
+        wired(echo)
+        echo._send(("127.0.0.2", 100))
+        assert echo.errors == {}, "what went out at last is no error"
+
+
+def test_packets_that_answer_nothing_of_ours_are_passed_over():
+    head = b"\x45" + bytes(19)
+    with Echo("127.0.0.1") as echo:
+        whole = head + b"\x00" + bytes(7) + echo._token
+        heard = [
+            head,  # too short
+            b"\x45" + bytes(19) + b"\x08" + bytes(30),  # a question, not an answer
+            head + b"\x00" + bytes(7) + b"\xff" * 12,  # another program's
+            whole + b"\x00\x00\x00\x09",  # a number that was never sent
+        ]
+        wired(echo, heard=heard)
+        assert [echo._receive() for _packet in range(len(heard) + 1)] == [None] * 5
+        wired(echo)
+        echo._send(("127.0.0.1", 100))
+        wired(echo, heard=[whole + bytes(4)])
+        assert echo._receive() is None, "127.0.0.2 answers for 127.0.0.1"
+        assert not echo.answers
+
+
+# --- kubeconfigs ---
+
+CONFIG = "kind: Config\nclusters:\n- name: a\n  cluster: {server: 'https://10.0.0.1:6443'}\n"
+
+
+def test_what_is_left_empty_is_not_there():
+    for empty in ("", " null", " ~", " []"):
+        (cluster,) = parse("/k", f"{CONFIG}contexts:{empty}\nusers:{empty}\n").clusters
+        assert cluster.credentials is None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"{CONFIG}users: {{}}\n", "/k: users is no list of mappings"),
+        (f"{CONFIG}contexts: [a]\n", "/k: contexts is no list of mappings"),
+        (CONFIG.replace("name: a", "name:"), "/k has a cluster without a name"),
+        ("", "/k is no kubeconfig"),
+        ("- Config\n", "/k is no kubeconfig"),
+        (CONFIG.replace("Config", "[Config]"), "/k is no kubeconfig"),
+    ],
+)
+def test_a_kubeconfig_of_another_shape_is_refused(text, said):
+    with pytest.raises(Refusal) as caught:
+        parse("/k", text)
+    assert said in str(caught.value)
+
+
+def test_a_file_that_a_kubeconfig_names_is_read_from_beside_it(tmp_path):
+    text = CONFIG.replace("}", ", certificate-authority: pki/ca.crt}")
+    path = f"{tmp_path}/k"
+    with pytest.raises(Refusal) as caught:
+        parse(path, text)
+    assert str(caught.value) == (
+        f"{path}: certificate-authority of cluster a: {tmp_path}/pki/ca.crt cannot be read: No such file or directory"
+    )
+    (tmp_path / "pki").mkdir()
+    (tmp_path / "pki/ca.crt").write_text("PEM")
+    assert parse(path, text).clusters[0].authority == "PEM"
+
+
+def test_a_server_that_is_no_url_is_not_shown():
+    assert shown("https://[::1") == "(no URL)"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: 'b' c\n", "line 1: something follows a value"),
+        ("a: {'b\n c': 1}\n", "line 1: a key over several lines"),
+        ("a: |9x\n  b\n", "line 1: a block of text whose first line this reader does not know"),
+        ("a: b # c\n  d\n", "line 2: a value that goes on behind a comment"),
+        ("a: b\tc\n", "line 1: a tab"),
+        ("a: [b,", "line 1: '[' is not closed"),
+        ("a: {b: 1, b: 2}\n", "line 1: a key that stands here already"),
+        ("a: [*b]\n", "line 1: a value that this reader does not know"),
+    ],
+)
+def test_what_a_reader_of_few_words_does_not_know_has_its_line(text, said):
+    with pytest.raises(Unreadable) as caught:
+        read(text)
+    assert str(caught.value).startswith(said)
+
+
+def test_nothing_and_an_item_of_nothing_are_read():
+    assert read("# only a comment\n") == {}
+    document = read("a:\n-\n- b\nc: |\n  text\n\n")
+    assert [node.value for node in document["a"]] == ["", "b"]
+    assert isinstance(document["c"], Scalar)
+    assert not document["c"].whole
+    assert read('a: "b\\\n  c"\n')["a"].value == "bc"
+
+
+# --- the watch of the load balancer ---
+
+
+class Ended(Exception):
+    """Of the endless loop."""
+
+
+class Clock:
+    """Time that goes on only where somebody sleeps, and ends."""
+
+    def __init__(self, end):
+        self.now, self.end = 1000.0, 1000.0 + end
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+        if self.now > self.end:
+            raise Ended
+
+
+class NoPings:
+    """Nobody is missed."""
+
+    def cut_off(self, targets, now):
+        return False
+
+
+def test_the_watch_says_that_it_lives_and_tells_keepalived_what_it_sees(tmp_path, monkeypatch):
+    clock, words = Clock(20), []
+    answer = {"config": "abc", "reach": "", "apiserver": "1", "services": "0"}
+    monkeypatch.setattr(clb_watch, "_asked", lambda path: answer if clock.now > 1001 else {})
+    monkeypatch.setattr(clb_watch, "time", clock)
+    monkeypatch.setattr(clb_watch, "Pings", NoPings)
+    monkeypatch.setattr(clb_watch, "_notify", lambda word: words.append((word, told(str(tmp_path), ["services"]))))
+    with pytest.raises(Ended):
+        clb_watch.main(["/socket", str(tmp_path), "apiserver", "services"])
+    assert words[0] == (b"READY=1", {"services": FAULT})
+    assert {word for word, _values in words[1:]} == {b"WATCHDOG=1"}
+    assert told(str(tmp_path), ["apiserver", "services"]) == {"apiserver": FINE, "services": ALONE}
+
+
+def test_systemd_hears_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        clb_watch._notify(b"READY=1")
+        assert systemd.recv(100) == b"READY=1"
+
+
+def test_a_proxy_that_nobody_is_and_a_systemd_that_nobody_is_are_no_errors(tmp_path, monkeypatch):
+    assert clb_watch._asked(str(tmp_path / "nobody")) == {}
+    monkeypatch.setenv("NOTIFY_SOCKET", "@tke-overlay-nobody")
+    clb_watch._notify(b"READY=1")
+    monkeypatch.delenv("NOTIFY_SOCKET")
+    clb_watch._notify(b"READY=1")
+
+
+def test_who_may_not_ping_never_misses_anybody(monkeypatch):
+    def denied(*_arguments):
+        raise PermissionError
+
+    monkeypatch.setattr(clb_watch.socket, "socket", denied)
+    pings = clb_watch.Pings()
+    assert not pings.cut_off(["127.0.0.1"], time.monotonic())
+    pings.close()
