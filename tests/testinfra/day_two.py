@@ -41,7 +41,7 @@ def as_new() -> None:
     forget_the_ledger()
     lab("-i", str(INVENTORY), "up")
     site()
-    done = play("tests/lab/cluster.yml")
+    done = play("tests/lab/pods.yml")
     assert done.code == 0, done.text
 
 

@@ -19,13 +19,20 @@ from types import SimpleNamespace
 from ansible_test._internal.python_requirements import get_venv_packages
 
 GET_PIP = '''\
-"""Installs the packages named in the arguments (pip among them), starting from the pip that Python brings along."""
+"""Unpacks the wheel of pip into the environment, and installs what else is named in the arguments.
+
+Ten environments are made in a run: ensurepip and a newer pip over it would take longer than most of the tests.
+"""
 import subprocess
 import sys
+import sysconfig
+import zipfile
 
-packages = [argument for argument in sys.argv[1:] if argument not in ("--no-setuptools", "--no-wheel")]
-subprocess.check_call([sys.executable, "-m", "ensurepip"], stdout=subprocess.DEVNULL)
-subprocess.check_call([sys.executable, "-m", "pip", "install"] + packages)
+with zipfile.ZipFile({wheel!r}) as wheel:
+    wheel.extractall(sysconfig.get_paths()["purelib"])
+packages = [argument for argument in sys.argv[1:] if not argument.startswith(("-", "pip=="))]
+if packages:
+    subprocess.check_call([sys.executable, "-m", "pip", "install"] + packages)
 '''
 
 
@@ -33,6 +40,15 @@ def pip_version() -> str:
     """Return the version of pip that the installed ansible-test wants in its environments."""
     python = SimpleNamespace(version=f"{sys.version_info.major}.{sys.version_info.minor}")
     return str(get_venv_packages(python)["pip"])
+
+
+def pip_wheel(place: Path) -> Path:
+    """Return the wheel of that version, which is downloaded if it is not there yet."""
+    name = f"pip-{pip_version()}-py3-none-any.whl"
+    if not (place / name).exists():
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        subprocess.run([*command, "--dest", str(place), f"pip=={pip_version()}"], check=True)
+    return place / name
 
 
 def pip_settings() -> RawConfigParser:
@@ -66,7 +82,7 @@ def main() -> None:
 
     script = home / f".ansible/test/cache/get_pip_{pip_version().replace('.', '_')}.py"
     script.parent.mkdir(parents=True, exist_ok=True)
-    script.write_text(GET_PIP, encoding="utf-8")
+    script.write_text(GET_PIP.format(wheel=str(pip_wheel(script.parent))), encoding="utf-8")
 
     settings = pip_settings()
     settings["global"]["quiet"] = "2"

@@ -270,14 +270,20 @@ def cut(names: list[str], is_cut: bool, progress: Progress) -> None:
 
 
 def execute(name: str, command: list[str]) -> NoReturn:
-    """Become a command on a host. Not over SSH, so that it works on a host that is cut off."""
+    """Become a command on a host."""
+    words, env = entrance(name)
+    _become(words[0], [*words[1:], *command], env)
+
+
+def entrance(name: str) -> tuple[list[str], dict[str, str]]:
+    """What runs a command on a host, and in which environment. Not over SSH, so that it works where SSH is cut off."""
     member = current().host(name)
     pid = cgroup.leader(member.name)
     if pid is None:
         raise LabError(f"{name} does not run; run `lab up`")
     env = {**_CLEAN_ENV, "TERM": os.environ.get("TERM", "dumb")}
     namespaces = ["--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd"]
-    _become("nsenter", ["--target", str(pid), *namespaces, "--", *command], env)
+    return ["nsenter", "--target", str(pid), *namespaces, "--"], env
 
 
 def run(command: list[str]) -> NoReturn:

@@ -26,7 +26,7 @@ def third_host():
 
 
 @pytest.mark.usefixtures("third_host")
-def test_it_gets_the_next_segment_and_each_old_host_gains_three_kernel_objects():
+def test_it_gets_the_next_segment_and_each_old_host_gains_three_kernel_objects_and_so_it_does_when_it_comes_again():
     before, record = states(), ledger()
     done = site("--diff", inventories=BOTH)
     assert done.changed() == {*NODES, "idc3"}
@@ -43,7 +43,20 @@ def test_it_gets_the_next_segment_and_each_old_host_gains_three_kernel_objects()
     assert ledger()["nodes"]["idc3"]["segment"] == f"10.244.{record['cursor']}.0/24"
 
     assert site(inventories=BOTH).changed() == set()
-    assert play("tests/lab/cluster.yml", inventories=BOTH).code == 0
+    all_pods_reach_each_other()
+
+    assert play("molecule/add_node/release.yml").code == 0
+    following = f"10.244.{ledger()['cursor']}.0/24"
+    assert site(inventories=BOTH).changed() == {*NODES, "idc3"}
+    assert ledger()["nodes"]["idc3"]["segment"] == following != f"10.244.{record['cursor']}.0/24"
+    all_pods_reach_each_other()
+    assert site(inventories=BOTH).changed() == set()
+
+
+def all_pods_reach_each_other():
+    """Once those of the third host are there, of the segment that it has now."""
+    started = play("tests/lab/pods.yml", "--limit", "idc3", inventories=BOTH)
+    assert started.code == 0, started.text
     pairs = matrix(inventories=BOTH)
     assert len(pairs) == 100
     assert all(pair["small"] and pair["full"] for pair in pairs)
@@ -56,18 +69,3 @@ def test_added_alone_by_limit_and_by_the_others_later():
     record = LEDGER.read_bytes()
     assert site(inventories=BOTH).changed() == set(NODES)
     assert LEDGER.read_bytes() == record
-
-
-@pytest.mark.usefixtures("third_host")
-def test_released_and_added_again_it_gets_the_next_segment_and_its_pods_run_there():
-    site(inventories=BOTH)
-    assert play("tests/lab/cluster.yml", inventories=BOTH).code == 0
-    first = ledger()["nodes"]["idc3"]["segment"]
-    assert play("molecule/add_node/release.yml").code == 0
-    following = f"10.244.{ledger()['cursor']}.0/24"
-    assert site(inventories=BOTH).changed() == {*NODES, "idc3"}
-    assert ledger()["nodes"]["idc3"]["segment"] == following != first
-    restarted = play("tests/lab/cluster.yml", inventories=BOTH)
-    assert restarted.code == 0, restarted.text
-    assert all(pair["small"] and pair["full"] for pair in matrix(inventories=BOTH))
-    assert site(inventories=BOTH).changed() == set()

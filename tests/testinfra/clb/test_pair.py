@@ -12,14 +12,11 @@ import time
 import pytest
 
 from faults import PAIR, Holders, load
-from stories import INVENTORY, LAB, LAB_STATE, joined, lab, ledger, play
+from stories import INVENTORY, LAB, LAB_STATE, QUICKLY, joined, lab, ledger, play
 
 testinfra_hosts = ["local://"]
 
 CA = ("-e", f"overlay_api_ca={LAB_STATE / 'api-ca.crt'}")
-SOON = ("--timeout", "3", "-e", "ansible_control_path=none")
-"""Who is cut off is noticed by a new connection sooner than by one that was kept."""
-
 UNITS = [f"tke-overlay-{name}.service" for name in ("haproxy", "clb-watch", "keepalived")]
 API = "https://api.lab.internal:6443"
 
@@ -317,7 +314,7 @@ def test_a_pair_that_is_down_keeps_no_node_from_its_place():
     lab("exec", "idc1", "--", "ip", "link", "del", "tke0")
     lab("cut", *PAIR)
     try:
-        done = play("tke.overlay.site", *CA, *SOON, "-e", "overlay_api_timeout=0")
+        done = play("tke.overlay.site", *CA, *QUICKLY, "-e", "overlay_api_timeout=0")
     finally:
         lab("heal", *PAIR)
     assert done.code != 0

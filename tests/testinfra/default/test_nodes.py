@@ -8,9 +8,10 @@ import json
 
 import pytest
 
-from stories import NODES, SSH_CONFIG, ledger
+from stories import NODES, SOCKETS, SSH_CONFIG, ledger
 
-testinfra_hosts = [f"ssh://{name}?ssh_config={SSH_CONFIG}" for name in NODES]
+# All commands for a host go over one connection, which is kept.
+testinfra_hosts = [f"ssh://{name}?ssh_config={SSH_CONFIG}&controlpath={SOCKETS}/nodes-{name}" for name in NODES]
 
 
 def mac_of(segment):

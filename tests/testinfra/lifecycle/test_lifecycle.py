@@ -23,6 +23,7 @@ from stories import (
     LAB_STATE,
     LEDGER,
     NODES,
+    QUICKLY,
     ROOT,
     joined,
     lab,
@@ -35,9 +36,6 @@ from stories import (
 from tkelab.model import ROUTER
 
 testinfra_hosts = ["local://"]
-
-QUICKLY = ("--timeout", "3", "-e", "ansible_control_path=none")
-"""Who is cut off is noticed by a new connection sooner than by one that was kept."""
 
 TEN_MORE = ROOT / "inventories/lab_ten_more/hosts.yml"
 
@@ -149,7 +147,7 @@ def test_a_new_machine_takes_the_next_segment_or_that_of_the_dead_one(story):
     before = states(others)
     lab("-i", str(INVENTORY), "up")  # a third machine, at the first address
     with nothing_lost(others):
-        done = run([*replace, "--diff", "--forks", "1"])
+        done = run([*replace, "--diff"])
     assert ledger()["nodes"]["idc2"]["segment"] == following
     after = states(others)
     for name in others:
@@ -160,7 +158,7 @@ def test_a_new_machine_takes_the_next_segment_or_that_of_the_dead_one(story):
             "fdb": 2,
             "rules": 2,
         }
-    done = play("tests/lab/cluster.yml", "--limit", "idc2")
+    done = play("tests/lab/pods.yml", "--limit", "idc2")
     assert done.code == 0, done.text
     assert all(pair["full"] for pair in matrix())
 
@@ -311,7 +309,7 @@ def test_the_pool_grows_and_a_node_gets_a_segment_of_the_new_range(story, tmp_pa
             run(command, grown)
         site(inventories=more)
     assert ledger()["nodes"]["idc3"]["segment"] == "10.245.7.0/24"
-    assert play("tests/lab/cluster.yml", "--limit", "idc3", inventories=more).code == 0
+    assert play("tests/lab/pods.yml", "--limit", "idc3", inventories=more).code == 0
     assert all(pair["full"] for pair in matrix(inventories=more))
 
 
