@@ -152,3 +152,64 @@ def test_the_script_brings_back_the_old_port_although_a_second_link_hears_it(run
     assert done.returncode == 0, done.stdout + done.stderr
     assert ports(run) == {"tke0": 8472}
     assert destinations(run) == {peer.underlay for peer in PEERS[1:]}
+
+
+def by_flannel(run):
+    """The device and the neighbours as flannel makes them: with MAC addresses of its own."""
+    node.converge(document(), run, check=False)
+    for name in os.listdir(files.ROOT + "/etc/tke-overlay"):
+        os.unlink(f"{files.ROOT}/etc/tke-overlay/{name}")
+    run(["ip", "link", "set", "tke0", "alias", "", "address", "be:7c:1d:40:5e:00"])
+    for number, peer in enumerate(PEERS[1:]):
+        mac, vtep = f"be:7c:1d:40:5e:1{number}", peer.segment.partition("/")[0]
+        run(["ip", "neigh", "replace", vtep, "lladdr", mac, "dev", "tke0", "nud", "permanent"])
+        run(["bridge", "fdb", "replace", mac, "dev", "tke0", "dst", peer.underlay, "self", "permanent"])
+
+
+def hears_every_mac(run):
+    return run(["nft", "list", "table", "netdev", "tke_overlay_macs"])[0] == 0
+
+
+def macs(run):
+    own = json.loads(run(["ip", "-json", "link", "show", "tke0"])[1])[0]["address"]
+    return own, {row["lladdr"] for row in json.loads(run(["ip", "-json", "neigh", "show", "dev", "tke0"])[1])}
+
+
+def test_other_macs_are_heard_before_the_own_is_changed_and_until_all_have(run):
+    by_flannel(run)
+    before = macs(run)
+    assert node.converge(document(), run, check=False, step="begin").unfinished
+    assert macs(run) == before, "nothing is sent otherwise than before"
+    assert hears_every_mac(run)
+    assert not node.converge(document(), run, check=False, step="switch").unfinished
+    own, others = macs(run)
+    assert own.startswith("0a:58:")
+    assert all(mac.startswith("0a:58:") for mac in others)
+    assert hears_every_mac(run), "others may still send to the former one"
+    assert not node.converge(document(), run, check=False).changed
+    assert not hears_every_mac(run)
+
+
+def test_a_run_that_ends_in_between_is_taken_up_by_the_next(run):
+    by_flannel(run)
+    node.converge(document(), run, check=False, step="begin")
+    assert node.converge(document(), run, check=False, step="begin").unfinished
+    node.converge(document(), run, check=False, step="switch")
+    assert not node.converge(document(), run, check=False, step="begin").unfinished
+    assert not hears_every_mac(run)
+
+
+def test_a_host_that_leaves_hears_no_other_mac_any_more(run):
+    by_flannel(run)
+    node.converge(document(), run, check=False, step="begin")
+    leave("tke0", "tke-br0", run, check=False)
+    assert not hears_every_mac(run)
+
+
+def test_a_fleet_with_our_macs_goes_over_at_once(run):
+    node.converge(document(), run, check=False)
+    for name in os.listdir(files.ROOT + "/etc/tke-overlay"):
+        os.unlink(f"{files.ROOT}/etc/tke-overlay/{name}")
+    run(["ip", "link", "set", "tke0", "alias", ""])
+    assert not node.converge(document(), run, check=False, step="begin").unfinished
+    assert not hears_every_mac(run)

@@ -108,7 +108,10 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.transition impor
     SWITCH,
     Transition,
     ear_of,
+    hear_every_mac,
+    hear_own_mac_alone,
     let_ear_hear,
+    meets_other_macs,
     transition_to,
     with_ear,
 )
@@ -306,6 +309,14 @@ def converge(
             if ahead and step == SWITCH:
                 target = target_of(document, host, interval, ahead.also)
             outcome = _difference(target, run)
+            neighbors = outcome.tables[NeighborTable.name]
+            if step == ALL or not meets_other_macs(document["device"], outcome.link, neighbors):
+                hear_own_mac_alone(run)
+            elif step == BEGIN:
+                _hear_of_new_macs(target, outcome, run)
+                return outcome._replace(unfinished=True)
+            else:
+                _speak_to_new_macs(target, neighbors, run)
             if ahead and step == BEGIN:
                 _widen(target_of(document, host, interval, ahead.also), run)
                 return outcome._replace(unfinished=True)
@@ -396,6 +407,22 @@ def _widen(target: Target, run: Run) -> None:
         ear = target.ear._replace(port=target.link.port)
         apply_link(with_ear(LinkChange({}, {}, []), ear, read_links(run)), run)
         let_ear_hear(ear)
+
+
+def _hear_of_new_macs(target: Target, outcome: Outcome, run: Run) -> None:
+    """Lets in frames to the former MACs of an adopted device and to the new ones, and knows where the new ones are."""
+    hear_every_mac(target.link.name, run)
+    for table, _wanted in target.tables:
+        if isinstance(table, FdbTable):
+            new = outcome.tables[table.name]
+            apply([(table, Delta(new.added, {}, {}, {}))], run)
+
+
+def _speak_to_new_macs(target: Target, neighbors: Delta, run: Run) -> None:
+    """Before the FDB loses the former ones, which it does first."""
+    for table, _wanted in target.tables:
+        if isinstance(table, NeighborTable):
+            apply([(table, Delta({}, neighbors.changed, {}, {}))], run)
 
 
 def _difference(target: Target, run: Run) -> Outcome:

@@ -44,6 +44,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.rules import (
     rules_are_there,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.tables import KernelError, Run, run_batch
+from ansible_collections.tke.overlay.plugins.module_utils._host.transition import hear_own_mac_alone
 
 FILES = (CNI_FILE, *(f"{STATE}/{name}" for name in STATE_FILES), *UNIT_FILES, *DROP_INS)
 
@@ -141,6 +142,7 @@ def _routes(table: RouteTable, run: Run) -> list[str]:
 def _remove(remains: Remains, run: Run) -> None:
     """The timers first, or they would put back the rest; then, before its network, what tells a kubelet of it."""
     forget(run)
+    hear_own_mac_alone(run)
     stop_units(remains.host, run)
     remove_file(CNI_FILE)
     for version, lines in remains.routes.items():

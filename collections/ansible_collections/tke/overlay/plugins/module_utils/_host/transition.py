@@ -16,6 +16,11 @@ switch  send by the new plan; the ear now hears the old port
 all     let in the new alone, as any later run would
 ======  =============================================================================
 
+The same three steps take over a device that somebody else made with MAC addresses of his own
+(:func:`meets_other_macs`): a host drops frames to another MAC than that of its device, and no two change theirs at one
+instant. So in the first step every host lets in frames to any MAC that come by the tunnel, and has the FDB entries of
+the new ones beside the old; in the last one it ends that.
+
 What a host had before it knows from its own saved state, so neither the ledger nor
 another host is asked. A run that ends in between leaves a host that hears more than
 it must; the next run goes on.
@@ -23,11 +28,18 @@ it must; the next run goes on.
 
 from __future__ import annotations
 
+import os
 import re
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import NodeDocument, Peer, vtep_mac
-from ansible_collections.tke.overlay.plugins.module_utils._host.files import read_files, write_sysctl
+from ansible_collections.tke.overlay.plugins.module_utils._host import files
+from ansible_collections.tke.overlay.plugins.module_utils._host.files import (
+    read_files,
+    remove_file,
+    write_file,
+    write_sysctl,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.link import (
     ALIAS,
     EAR,
@@ -39,8 +51,14 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.link import (
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.restore import STATE, saved_settings
 from ansible_collections.tke.overlay.plugins.module_utils._host.rules import NOTHING_ELSE, Also
+from ansible_collections.tke.overlay.plugins.module_utils._host.tables import Delta, KernelError, Run
 
 ALL, BEGIN, SWITCH = STEPS = ("all", "begin", "switch")
+
+_MACS_TABLE = "netdev tke_overlay_macs"
+_MACS_NOTE = "/run/tke-overlay/any-mac"
+"""There as long as the table is, so that a run without it need not ask nft."""
+_NO_MACS_TABLE = f"table {_MACS_TABLE}\ndelete table {_MACS_TABLE}\n"  # the first line, so that the second never fails
 
 _FDB_FILE = f"{STATE}/fdb.batch"
 _FDB_LINE = re.compile(r"^fdb replace (\S+) dev \S+ dst (\S+) ", re.MULTILINE)
@@ -95,3 +113,37 @@ def let_ear_hear(ear: LinkSpec | None) -> None:
     """The answers to what comes by the ear leave by the tunnel's link: no strict reverse path."""
     if ear is not None:
         write_sysctl(f"net/ipv4/conf/{EAR}/rp_filter", "2")
+
+
+def meets_other_macs(device: str, link: LinkChange, neighbors: Delta) -> bool:
+    """Whether the device is somebody else's so far, who gave its VTEP, or those of its peers, other MACs than we do."""
+    if saved_settings().get("device") == device or not link.before or link.recreated:
+        return False
+    return "mac" in link.before or bool(neighbors.changed)
+
+
+def hear_every_mac(device: str, run: Run) -> None:
+    """Frames that come by the tunnel are for this host, whatever their MAC: nobody else is at this end of it.
+
+    :raises KernelError: nft refused.
+    """
+    chain = f'type filter hook ingress device "{device}" priority -500; policy accept;'
+    rule = "meta pkttype other meta pkttype set host"
+    _load_macs(f"{_NO_MACS_TABLE}table {_MACS_TABLE} {{\n\tchain ingress {{\n\t\t{chain}\n\t\t{rule}\n\t}}\n}}\n", run)
+    write_file(_MACS_NOTE, f"{device}\n", durable=False)
+
+
+def hear_own_mac_alone(run: Run) -> None:
+    """Ends that, if it was begun.
+
+    :raises KernelError: nft refused.
+    """
+    if os.path.exists(files.ROOT + _MACS_NOTE):
+        _load_macs(_NO_MACS_TABLE, run)
+        remove_file(_MACS_NOTE)
+
+
+def _load_macs(text: str, run: Run) -> None:
+    code, _out, errors = run(("nft", "-f", "-"), text)
+    if code != 0:
+        raise KernelError(f"nft refused table {_MACS_TABLE}: {errors.strip() or f'exit code {code}'}")
