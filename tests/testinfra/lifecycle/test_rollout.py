@@ -72,3 +72,13 @@ def test_check_mode_and_a_wrong_name_change_nothing():
     done = play("tke.overlay.rollout", "-e", "overlay_rollout_first=idc1,icd2")
     assert done.code != 0
     assert "these are none: icd2" in joined(done.text)
+
+
+@pytest.mark.usefixtures("unchanged")
+@pytest.mark.parametrize("check", [[], ["--check"]])
+def test_what_all_hosts_must_do_together_is_refused(check):
+    """The first site would not hear the second any more, and the run would stop there."""
+    done = play("tke.overlay.rollout", "-e", "overlay_port=4789", *check)
+    assert done.code != 0
+    assert "It concerns cloud1, cloud2, idc1, idc2" in joined(done.text)
+    assert done.changed() == set()

@@ -43,6 +43,7 @@ saved:
     cluster: {description: The identity of the cluster., returned: a node, type: str}
     segment: {description: The segment of the host., returned: a node, type: str}
     underlay: {description: The underlay address of the host., returned: a node, type: str}
+    port: {description: The UDP port of the tunnel., returned: a node, type: int}
     container_cidr: {description: The container CIDRs., returned: a node, type: list, elements: str}
     service_cidr: {description: The Service range., returned: a node, type: str}
     mtu: {description: The MTU of the overlay., returned: a node, type: int}
@@ -54,6 +55,7 @@ saved:
     cluster: demo
     segment: 10.244.2.0/24
     underlay: 192.168.1.11
+    port: 8472
     container_cidr: [10.244.0.0/16]
     service_cidr: 10.244.255.0/24
     mtu: 1400

@@ -25,6 +25,7 @@ class Saved(t.TypedDict):
     cluster: str
     segment: str
     underlay: str
+    port: int
     container_cidr: list[str]
     service_cidr: str
     mtu: int
@@ -49,6 +50,7 @@ def read_saved() -> Saved | None:
             cluster=summary["cluster"],
             segment=summary["segment"],
             underlay=settings["local"],
+            port=int(settings["port"]),
             container_cidr=settings["cidrs"].split(),
             service_cidr=summary["Service range"],
             mtu=int(settings["mtu"]),
