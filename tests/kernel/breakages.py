@@ -83,6 +83,11 @@ OF_LINK = [
     "ip address add 10.244.0.8/32 dev tke0",
     "ip address add 10.244.0.9/32 dev tke0 scope link",
     "ip link set tke0 type vxlan remote 10.0.1.66",
+    *(
+        f"ip link del tke0 && ip link add tke0 type vxlan id {vni} dstport {port} local 10.0.1.11 nolearning && "
+        "ip link set tke0 alias tke.overlay && ip link set tke0 up"
+        for vni, port in ((1, 4789), (7, 8472))
+    ),
     "ip link set tke0 alias other",
 ]
 OF_TABLES = [
@@ -128,13 +133,16 @@ OF_RULES = [
 OF_SYSCTLS = ["sysctl net/ipv4/ip_forward 0", "sysctl net/ipv4/conf/tke0/rp_filter 1"]
 
 BREAKAGES = [*OF_LINK, *OF_TABLES, *OF_RULES, *OF_SYSCTLS]
+COMBINABLE = [line for line in BREAKAGES if not line.endswith("alias other")]
+"""With any other of them: a link that would have to be made anew and does not carry our mark is left to a human."""
 
 
-def broken(run: Run, line: str) -> None:
+def broken(run: Run, breakage: str) -> None:
     """Breaks the host in one way. Some need what another before them has taken away; then nothing happens."""
-    program, *words = line.split()
-    if program == "sysctl":
-        with contextlib.suppress(FileNotFoundError), open(f"/proc/sys/{words[0]}", "w", encoding="ascii") as stream:
-            stream.write(words[1])
-    else:
-        run([program, *words])
+    for line in breakage.split(" && "):
+        program, *words = line.split()
+        if program == "sysctl":
+            with contextlib.suppress(FileNotFoundError), open(f"/proc/sys/{words[0]}", "w", encoding="ascii") as stream:
+                stream.write(words[1])
+        else:
+            run([program, *words])

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from ansible_collections.tke.overlay.plugins.module_utils._host import files, node, reset, restore
 from ansible_collections.tke.overlay.plugins.module_utils._host.restore import SCRIPT, STATE, Host
 from ansible_collections.tke.overlay.plugins.module_utils._host.tables import KernelError
-from breakages import BREAKAGES, OF_LINK, PEERS, broken, document, everything
+from breakages import BREAKAGES, COMBINABLE, OF_LINK, PEERS, broken, document, everything
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_whatever_is_broken_it_mends_alone_and_says_so_in_one_line(run, host, li
 
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.sampled_from([line for line in BREAKAGES if "alias" not in line]), min_size=2, max_size=6))
+@given(st.lists(st.sampled_from(COMBINABLE), min_size=2, max_size=6))
 def test_broken_in_many_ways_it_is_whole_after_one_run(run, host, lines):
     for line in lines:
         broken(run, line)

@@ -18,7 +18,7 @@ from tkelab.model import ROUTER
 
 testinfra_hosts = ["local://"]
 
-BURST = 1_000
+BURST = 10_000
 
 SEND = """
 import socket, sys
@@ -41,7 +41,11 @@ def from_router(*arguments):
     subprocess.run(["ip", "netns", "exec", ROUTER, "python3", "-c", SEND, *arguments], check=True)
 
 
-ATTACKERS = {"a neighbour in the L2": (from_neighbour, "cloud1"), "the router": (from_router, "idc1")}
+ATTACKERS = {
+    "a neighbour in the L2": (from_neighbour, "cloud1"),
+    "the router, to the data centre": (from_router, "idc1"),
+    "the router, to the cloud": (from_router, "cloud1"),
+}
 
 
 @pytest.fixture(params=ATTACKERS)
@@ -72,11 +76,13 @@ def counters(name):
 
 
 def received(name, pod=""):
-    """IP packets that a host's VXLAN device, or one of its Pods, has been given."""
-    where = ["ip", "netns", "exec", pod] if pod else []
-    text = lab("exec", name, "--", *where, "cat", "/proc/net/dev")
-    device = "eth0" if pod else "tke0"
-    return int(re.search(rf"^\s*{device}:\s*\d+\s+(\d+)", text, re.MULTILINE)[1])
+    """Packets that a host's VXLAN device has been given; or IPv4 packets that one of its Pods has."""
+    if not pod:
+        text = lab("exec", name, "--", "cat", "/proc/net/dev")
+        return int(re.search(r"^\s*tke0:\s*\d+\s+(\d+)", text, re.MULTILINE)[1])
+    text = lab("exec", name, "--", "ip", "netns", "exec", pod, "cat", "/proc/net/snmp")
+    names, values = (line.split() for line in text.splitlines() if line.startswith("Ip:"))
+    return int(values[names.index("InReceives")])
 
 
 def pod_address(name):

@@ -49,7 +49,7 @@ def run_module(argument_spec: dict[str, t.Any], work: t.Callable[[AnsibleModule,
     gc.disable()
     module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True, **rules)
     try:
-        result = work(module, _run())
+        result = work(module, runner())
     except (Refusal, KernelError) as error:
         module.fail_json(msg=str(error))
     else:
@@ -114,7 +114,11 @@ def diff_of(module: AnsibleModule, diffs: t.Iterable[Diff]) -> Result:
     return {"diff": headers}
 
 
-def _run() -> Run:
+def runner() -> Run:
+    """How programs are run here, once it is certain that those that are needed are there.
+
+    :raises Refusal: one is missing, or this is not root.
+    """
     if os.geteuid() != 0:
         raise Refusal("the kernel's tables are for root only: set 'become: true', or ansible_become for the host")
     missing = [name for name in PROGRAMS if shutil.which(name, path=_PATH) is None]

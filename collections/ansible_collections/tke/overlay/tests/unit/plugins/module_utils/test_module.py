@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import pytest
 
+from ansible_collections.tke.overlay.plugins.module_utils import _module
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
 from ansible_collections.tke.overlay.plugins.module_utils._module import run_program
 
 
@@ -26,3 +28,26 @@ def test_programs_speak_english_and_come_from_the_directories_of_the_system(monk
     monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
     monkeypatch.setenv("PATH", "/nowhere")
     assert run_program(["sh", "-c", "echo $LC_ALL $PATH"], None)[1] == "C /usr/sbin:/usr/bin:/sbin:/bin\n"
+
+
+@pytest.mark.parametrize(
+    ("there", "missing", "packages"),
+    [
+        ((), "ip, bridge, ss, nft", "iproute2 and nftables"),
+        (("ip", "bridge", "ss"), "nft", "nftables"),
+        (("ip", "ss", "nft"), "bridge", "iproute2"),
+    ],
+)
+def test_what_a_host_lacks_is_named_with_its_package(monkeypatch, tmp_path, there, missing, packages):
+    for name in there:
+        (tmp_path / name).touch(0o755)
+    monkeypatch.setattr(_module, "_PATH", str(tmp_path))
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    with pytest.raises(Refusal, match=f"^this host has no {missing}: install {packages}$"):
+        _module.runner()
+
+
+def test_without_being_root_it_says_what_to_set(monkeypatch):
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    with pytest.raises(Refusal, match="become: true"):
+        _module.runner()
