@@ -55,6 +55,7 @@ def test_a_second_run_changes_nothing_and_at_most_three_tasks_touch_the_wire():
     pair = {"10.0.2.11", "10.0.2.12"}
     assert set(executions) == {ledger()["nodes"][name]["underlay"] for name in NODES} | pair
     assert max(executions.values()) <= 3
+    assert {executions[address] for address in pair} == {1}, "both hosts of the pair at once, and no more than a look"
 
 
 def test_check_mode_changes_nothing_and_its_diff_is_that_of_the_real_run():

@@ -165,12 +165,18 @@ changes:
   sample:
     files: [/etc/tke-overlay/clb/haproxy.cfg]
     units: [reload tke-overlay-haproxy.service]
+missing:
+  description: The programs that this host lacks. Outside of check mode, and with O(state=present), that is an error.
+  returned: success
+  type: list
+  elements: str
+  sample: [keepalived]
 """
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
-from ansible_collections.tke.overlay.plugins.module_utils._host.clb import Outcome, converge, leave
+from ansible_collections.tke.overlay.plugins.module_utils._host.clb import Outcome, converge, leave, missing_programs
 from ansible_collections.tke.overlay.plugins.module_utils._host.clb_files import VIPS, Host, Proxied, Spec
 from ansible_collections.tke.overlay.plugins.module_utils._host.tables import Run
 from ansible_collections.tke.overlay.plugins.module_utils._module import Result, diff_of, run_module
@@ -253,7 +259,8 @@ def result_of(module: AnsibleModule, outcome: Outcome) -> Result:
         "files": [diff.name for diff in outcome.files],
         "units": [f"{act.verb} {act.unit}" for act in outcome.acts],
     }
-    return {"changed": outcome.changed, "changes": changes, **diff_of(module, outcome.diffs())}
+    missing = missing_programs()
+    return {"changed": outcome.changed, "changes": changes, "missing": missing, **diff_of(module, outcome.diffs())}
 
 
 if __name__ == "__main__":
