@@ -6,7 +6,8 @@
 pyenv keeps its own. Two kinds of checks:
 
 - the controller: sanity and units with each ansible-core from the least that ``meta/runtime.yml`` allows;
-- managed hosts: all that runs there compiles and imports with each Python, from 3.8 on.
+- managed hosts: all that runs there compiles and imports with each Python, from 3.8 on, and from 3.9 on its unit tests
+  pass, too (pytest needs as much).
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ CORES = {
 }
 HOSTS = ("3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
 LIBRARIES = ("netaddr", "jmespath", "etcd3gw", "hypothesis", "pytest", "pytest-mock", "pytest-xdist", "mock", "pyyaml")
+HOST_LIBRARIES = ("cryptography", "hypothesis", "pytest", "pyyaml")
+UNITS = "tests/unit/plugins/module_utils"
 
 
 def pythons() -> dict[str, Path]:
@@ -94,6 +97,30 @@ def ansible_test(directory: Path, place: Path, pythons_in_path: list[Path], *arg
     return "ok" if done.returncode == 0 else f"FAILED: {log.relative_to(ROOT)}"
 
 
+def host_units(directory: Path, python: Path) -> str:
+    """The unit tests of floors 1 and 5: those that import nothing of the controller's wing, nor of Ansible."""
+    place = directory / f"host-{python.name}"
+    log = directory / f"{place.name}-units.log"
+    with log.open("w", encoding="utf-8") as stream:
+        if not (place / "bin/pytest").exists():
+            subprocess.run([python, "-m", "venv", "--clear", place], check=True)
+            pip = [str(place / "bin/python"), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
+            if subprocess.run([*pip, *HOST_LIBRARIES], stdout=stream, stderr=stream, check=False).returncode != 0:
+                return f"not run: pip finds no pytest for it: {log.relative_to(ROOT)}"
+        others = ("_cluster", "plugins.action", "plugin_utils")
+        tests = [
+            path
+            for path in sorted((COLLECTION / UNITS).glob("test_*.py"))
+            if not any(word in path.read_text(encoding="utf-8") for word in others)
+        ]
+        options = ["-c", os.devnull, "-p", "no:cacheprovider", "--rootdir", str(ROOT), "--hypothesis-profile=ci"]
+        options += ["--import-mode=importlib", "-o", "consider_namespace_packages=true"]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT / "collections"), "PYTHONDONTWRITEBYTECODE": "1"}
+        command = [str(place / "bin/python"), "-m", "pytest", "-q", *options, *map(str, tests)]
+        done = subprocess.run(command, cwd=directory, env=environment, stdout=stream, stderr=stream, check=False)
+    return "ok" if done.returncode == 0 else f"FAILED: {log.relative_to(ROOT)}"
+
+
 def rows(directory: Path, there: dict[str, Path]) -> Iterator[tuple[str, str, str, str]]:
     """What was run, with what, and how it ended."""
     for core, versions in CORES.items():
@@ -113,6 +140,8 @@ def rows(directory: Path, there: dict[str, Path]) -> Iterator[tuple[str, str, st
     for host, python in there.items():
         checks = ("sanity", "--test", "compile", "--test", "import", "--python", host)
         yield f"host, {core}", host, "compile, import", ansible_test(directory, place, [python], *checks)
+        if host != "3.8":
+            yield "host", host, "units", host_units(directory, python)
 
 
 def newest(directory: Path, there: dict[str, Path]) -> tuple[str, str]:

@@ -45,13 +45,13 @@ trap - EXIT
 
 cat <<END
 
-$version is built from the tree. Read $collection/CHANGELOG.md. Keep what it leaves on a host and in the ledger, for the
-tests of all later releases, from a fresh lab:
+$version is built from the tree. Read $collection/CHANGELOG.md.
+Keep what it leaves on a host and in the ledger, for the tests of all later releases, from a fresh lab:
 
     export TKE_LAB=release && tests/lab/lab up
     tests/lab/lab run ansible-playbook -i inventories/lab/hosts.yml tke.overlay.site
     tests/lab/lab run tests/tools/snapshot-state.sh && tests/lab/lab down && unset TKE_LAB
-    make unit PYTEST_ARGS='-k "upgrade or release"'
+    .venv/bin/pytest -q tests/package tests/kernel/test_upgrade.py
 
 Then:
 

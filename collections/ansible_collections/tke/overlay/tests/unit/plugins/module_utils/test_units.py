@@ -52,8 +52,8 @@ class Told:
         return self.answer
 
 
-def host(units=WHOLE, loaded=True, systemd=True):
-    return Host(systemd, dict(units), loaded, (6, 1))
+def host(units=None, loaded=True, systemd=True):
+    return Host(systemd, dict(WHOLE if units is None else units), loaded, (6, 1))
 
 
 @pytest.fixture(autouse=True)

@@ -125,7 +125,7 @@ def test_a_subnet_without_room_tells_who_has_what():
     pinned = wish._replace(pins={"services": "10.0.2.10"}, reserved=["10.0.2.11", *reserved])
     assert chosen(pinned)[0].startswith(begin.format("no", "es", "1 is"))
     eight = Wish(PAIR, "10.0.2.0/29", addresses=hosts[:4])
-    assert " more" not in chosen(eight)[0], "no more than ten"
+    assert chosen(eight)[0].endswith("(overlay_clb_subnet). Take a larger subnet, or reserve less"), "no more than ten"
     eleven = Wish(PAIR, "10.0.2.0/28", addresses=hosts[:7], reserved=["10.0.2.8/29"])
     assert " and 1 more. " in chosen(eleven)[0]
     ten_exactly = Wish(PAIR, "10.0.2.0/28", addresses=hosts[:6], reserved=["10.0.2.8/29"])
@@ -387,6 +387,14 @@ def test_two_things_that_are_wrong_with_a_place_are_told_at_once():
     assert len(refused(parse_url, "etcd://me@h?x=1", {})) == 3
     assert refused(parse_url, "etcd://h/pX/?x", {})[0].startswith("overlay_ledger is 'etcd://h/pX/?x': ")
     assert parse_url("etcd://h/pX/", {}).prefix == "pX"
+
+
+def test_only_a_user_of_a_host_is_hidden_and_he_always_is():
+    (found,) = refused(parse_url, "etcd://h/a@b/c?x=1", {})
+    assert found.startswith("overlay_ledger is 'etcd://h/a@b/c?x=1': ")
+    assert not any("secret" in text for text in refused(parse_url, "etcd://me:secret@h/p?key=a://b", {}))
+    (found,) = refused(open_store, "etcd://h/p?user=me&password_file=/none://here")
+    assert "No such file or directory" in found
 
 
 def test_a_password_is_read_as_utf8_whatever_the_locale(tmp_path, monkeypatch):
