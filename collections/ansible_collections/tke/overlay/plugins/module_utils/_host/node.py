@@ -474,7 +474,8 @@ def _deltas(
         return table.read(run) if there or not table.of_device else {}
 
     with ThreadPoolExecutor(len(tables)) as readers:
-        found = dict(zip((table.name for table, _wanted in tables), readers.map(read, [table for table, _ in tables])))
+        reading = [readers.submit(read, table) for table, _wanted in tables]
+    found = {table.name: each.result() for (table, _wanted), each in zip(tables, reading)}
     if not read_back and RouteTable.name in found:
         refuse_strangers(found[RouteTable.name])
     return [(table, compare(table, found[table.name], wanted)) for table, wanted in tables]
