@@ -2,31 +2,30 @@
 # Copyright: (c) 2026, tke.overlay contributors
 """Whether the tests take enough of the branches of every single file, and not only of all together.
 
-``coverage_of_files.py REPORT`` reads what ``coverage json`` has written. The limit is that of ``pyproject.toml``.
+``coverage_of_files.py REPORT`` reads what ``coverage json`` has written. The limit of all together is in
+``pyproject.toml``; that of one file is lower, because some of ``answer`` and ``store_file`` runs in processes that they
+fork, where nobody counts.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-import tomllib
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+LEAST = 85  # per cent of a file
 
 
 def main() -> None:
     """Name the files below the limit, the lowest first."""
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    least = settings["tool"]["coverage"]["report"]["fail_under"]
     files = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))["files"]
     below = sorted(
         (document["summary"]["percent_covered"], name)
         for name, document in files.items()
-        if document["summary"]["percent_covered"] < least
+        if document["summary"]["percent_covered"] < LEAST
     )
     for share, name in below:
-        print(f"{share:.1f} %, less than {least}: {name}", file=sys.stderr)
+        print(f"{share:.1f} %, less than {LEAST}: {name}", file=sys.stderr)
     sys.exit(bool(below))
 
 
