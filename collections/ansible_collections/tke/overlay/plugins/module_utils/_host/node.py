@@ -306,19 +306,11 @@ def converge(
     with undone_on_failure(given.token, run):
         with turn(run):
             ahead = Transition() if step == ALL else transition_to(document, *_own_and_peers(document))
-            if ahead and step == SWITCH:
-                target = target_of(document, host, interval, ahead.also)
+            wide = target_of(document, host, interval, ahead.also) if ahead else None
+            if wide is not None and step == SWITCH:
+                target = wide
             outcome = _difference(target, run)
-            neighbors = outcome.tables[NeighborTable.name]
-            if step == ALL or not meets_other_macs(document["device"], outcome.link, neighbors):
-                hear_own_mac_alone(run)
-            elif step == BEGIN:
-                _hear_of_new_macs(target, outcome, run)
-                return outcome._replace(unfinished=True)
-            else:
-                _speak_to_new_macs(target, neighbors, run)
-            if ahead and step == BEGIN:
-                _widen(target_of(document, host, interval, ahead.also), run)
+            if _begun_together(target, wide, outcome, step, run):
                 return outcome._replace(unfinished=True)
             if not outcome.kernel:
                 _save(target, outcome, run)
@@ -392,6 +384,24 @@ def _put_drop_ins(target: Target, outcome: Outcome, run: Run) -> None:
         there = os.path.exists(host_files.ROOT + name)
         write_file(name if there else _passing(name), target.drop_ins[name], durable=False)
     tell_managers(names, target.host, run)
+
+
+def _begun_together(target: Target, wide: Target | None, outcome: Outcome, step: str, run: Run) -> bool:
+    """Whether this host now hears the new beside the old, and does the rest when all others do, too.
+
+    :param wide: what hears both, where addresses or the port change. (For MAC addresses see :mod:`transition`.)
+    """
+    neighbors = outcome.tables[NeighborTable.name]
+    other_macs = step != ALL and meets_other_macs(target.link.name, outcome.link, neighbors)
+    if not other_macs:
+        hear_own_mac_alone(run)
+    elif step == BEGIN:
+        _hear_of_new_macs(target, outcome, run)
+    else:
+        _speak_to_new_macs(target, neighbors, run)
+    if wide is not None and step == BEGIN:
+        _widen(wide, run)
+    return step == BEGIN and (other_macs or wide is not None)
 
 
 def _widen(target: Target, run: Run) -> None:
