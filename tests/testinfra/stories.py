@@ -39,6 +39,9 @@ FILES = (
     "systemctl is-active tke-overlay.$unit; done; true"
 )
 
+SETTLED = "n=0; while ip -6 -o address show tentative | grep -q . && [ $n -lt 50 ]; do n=$((n + 1)); sleep 0.1; done; "
+"""Until the kernel knows that nobody else has the IPv6 addresses of new links: then they get their routes."""
+
 SELDOM = ("-e", "overlay_restore_interval=86400")
 """So that no timer mends what a test has broken while it looks at what Ansible does about it."""
 
@@ -158,7 +161,7 @@ def ledger() -> dict[str, Any]:
 
 def state(name: str) -> set[str]:
     """All of a host's network configuration, as a set of lines."""
-    script = " && echo ---- && ".join((*LISTINGS, FILES, "cat /proc/sys/net/ipv4/ip_forward"))
+    script = SETTLED + " && echo ---- && ".join((*LISTINGS, FILES, "cat /proc/sys/net/ipv4/ip_forward"))
     parts = lab("exec", name, "--", "sh", "-c", script).split("----\n")
     lines: set[str] = set()
     for command, part in zip(LISTINGS, parts, strict=False):
