@@ -5,7 +5,8 @@
 # Makes a fresh host of the lab a bare one: systemd, an SSH server, python3 and iproute2. Of what goes, the packages named
 # in the arguments lie in a mirror of its own, /var/local/mirror, as the files of the host itself.
 set -eu
-export DEBIAN_FRONTEND=noninteractive SYSTEMD_OFFLINE=1
+# Without a password of root, sudo goes only on request.
+export DEBIAN_FRONTEND=noninteractive SYSTEMD_OFFLINE=1 SUDO_FORCE_REMOVE=yes
 mirror=/var/local/mirror
 mkdir -p $mirror
 
