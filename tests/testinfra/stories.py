@@ -147,6 +147,16 @@ def on(name: str, script: str) -> str:
     return lab("exec", name, "--", "sh", "-c", script)
 
 
+MIRROR = ROOT / "tests/testinfra/mirror.sh"
+
+
+def run_script(script: pathlib.Path, name: str, *arguments: str) -> None:
+    """Runs a script of the tests on a host; it must succeed."""
+    command = [LAB, "exec", name, "--", "sh", "-s", "--", *arguments]
+    done = subprocess.run(command, input=script.read_text(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def until(name: str, condition: str, seconds: float) -> None:
     """Waits until a shell condition is true on a host."""
     patience = f"n=0; until {condition}; do n=$((n + 1)); [ $n -lt {int(seconds * 10)} ] || exit 1; sleep 0.1; done"

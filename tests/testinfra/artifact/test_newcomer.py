@@ -17,7 +17,7 @@ import subprocess
 
 import pytest
 
-from stories import INVENTORY, LAB, LAB_STATE, ROOT, lab
+from stories import INVENTORY, LAB_STATE, MIRROR, ROOT, lab, run_script
 
 testinfra_hosts = ["local://"]
 
@@ -37,12 +37,11 @@ MIRRORED = (
 def machines():
     lab("-i", str(INVENTORY), "-i", str(MACHINES), "up")
     listed = [line.split("#")[0].strip() for line in (ROOT / "tests/lab/base-packages.txt").read_text().splitlines()]
-    others = " ".join(name for name in listed if name and name not in KEPT)
+    others = [name for name in listed if name and name not in KEPT]
 
     def make_bare(name):
-        subprocess.run([LAB, "exec", name, "--", "tee", "/bare.sh"], input=BARE.read_text(), check=True, text=True,
-                       stdout=subprocess.DEVNULL)  # fmt: skip
-        subprocess.run([LAB, "exec", name, "--", "sh", "/bare.sh", *MIRRORED], input=others, check=True, text=True)
+        run_script(MIRROR, name, *MIRRORED)
+        run_script(BARE, name, *others)
 
     with concurrent.futures.ThreadPoolExecutor() as pool:
         list(pool.map(make_bare, ("new1", "new2")))

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from faults import PAIR, Holders, load
-from stories import INVENTORY, LAB, LAB_STATE, QUICKLY, joined, lab, ledger, play
+from stories import INVENTORY, LAB, LAB_STATE, MIRROR, QUICKLY, joined, lab, ledger, play, run_script
 
 testinfra_hosts = ["local://"]
 
@@ -283,30 +283,16 @@ def test_a_run_for_a_node_touches_nothing_of_the_pair():
     assert processes() == before
 
 
-REPACK = """set -e
-rm -rf /srv/mirror /var/lib/apt/lists/*; mkdir -p /srv/mirror/tree/DEBIAN; cd /srv/mirror
-dpkg -L haproxy | tar --create --no-recursion --files-from - | tar --extract --directory tree
-dpkg-query --status haproxy | sed '/^Status:/d; /^Conffiles:/,/^[^ ]/{/^Conffiles:/d; /^ /d}' >tree/DEBIAN/control
-dpkg-deb --build tree haproxy.deb
-{ dpkg-deb --field haproxy.deb; echo Filename: ./haproxy.deb; echo Size: $(stat -c %s haproxy.deb)
-  echo SHA256: $(sha256sum haproxy.deb | cut -d ' ' -f 1); } >Packages
-echo 'deb [trusted=yes] file:/srv/mirror ./' >/etc/apt/sources.list
-systemctl stop tke-overlay-haproxy
-dpkg --remove --force-depends haproxy
-! command -v haproxy
-"""
-"""The installed haproxy becomes a package again, in a place that apt has not looked at yet; then it is taken away."""
-
-
 def test_a_proxy_is_installed_where_the_index_of_packages_was_never_fetched():
-    on("clb1", REPACK)
+    run_script(MIRROR, "clb1", "haproxy")
+    on("clb1", "systemctl stop tke-overlay-haproxy; dpkg --remove --force-depends haproxy; ! command -v haproxy")
     try:
         done = pair_play()
         assert done.code == 0, done.text
         assert done.changed() == {"clb1"}
         await_counts(2, 15)
     finally:
-        on("clb1", "rm -r /srv/mirror /etc/apt/sources.list")
+        on("clb1", "rm -r /var/local/mirror /etc/apt/sources.list.d/mirror.list")
 
 
 def test_a_pair_that_is_down_keeps_no_node_from_its_place():
