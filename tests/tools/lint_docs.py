@@ -17,6 +17,6 @@ from antsibull_docs.utils import collection_copier
 
 if __name__ == "__main__":
     module: Any = collection_copier
-    module.ansible_mkdtemp = functools.partial(module.ansible_mkdtemp, suffix="-copy")
+    module.ansible_mkdtemp = functools.partial(module.ansible_mkdtemp, suffix="copy")
     sys.argv[0:1] = ["antsibull-docs", "lint-collection-docs"]
     sys.exit(main())
