@@ -283,6 +283,11 @@ def test_a_run_for_a_node_touches_nothing_of_the_pair():
     assert processes() == before
 
 
+def test_a_connection_that_was_silent_all_the_time_still_works(silent):
+    silent.stdin.close()
+    assert "200 OK" in silent.stdout.read()
+
+
 def test_a_proxy_is_installed_where_the_index_of_packages_was_never_fetched():
     run_script(MIRROR, "clb1", "haproxy")
     on("clb1", "systemctl stop tke-overlay-haproxy; dpkg --remove --force-depends haproxy; ! command -v haproxy")
@@ -313,8 +318,3 @@ def test_a_pair_that_is_down_keeps_no_node_from_its_place():
     assert not any(counts["unreachable"] for counts in recap.values())
     await_counts(2, 15)
     assert play("tke.overlay.site", *CA).code == 0
-
-
-def test_a_connection_that_was_silent_all_the_time_still_works(silent):
-    silent.stdin.close()
-    assert "200 OK" in silent.stdout.read()
