@@ -32,6 +32,7 @@ newest=$(printf '%s\n' "$now" "$version" | sort -V | tail -n 1)
 # A failure half-way leaves the tree as it was.
 trap 'git checkout --quiet -- . && git clean --quiet --force -- "$collection"' EXIT
 sed -i "s/^version: .*/version: $version/" "$collection/galaxy.yml"
+sed -Ei "s/(tke-overlay-)[0-9]+\.[0-9]+\.[0-9]+(\.tar\.gz)/\1$version\2/" "$collection/docs/quick-start.md"
 # What no release has had yet is new in this one.
 grep -rhoE '^ *version_added: [0-9.]+$' "$collection/plugins" "$collection/roles" | sed 's/.*: //' | sort -u |
     while read -r added; do
