@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 ---
 name: ledger
 short_description: Reads the ledger, the record of which node has which segment
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Reads the ledger from its file or from etcd, and returns it, or what a JMESPath expression finds in it.
   - Nothing is locked and nothing is changed. A ledger that is torn, edited, of another cluster or moved elsewhere is an

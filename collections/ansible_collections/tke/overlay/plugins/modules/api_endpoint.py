@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 ---
 module: api_endpoint
 short_description: Lets a host reach the API server through the private load balancer, and makes sure that it does
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Gives names their addresses in a marked block of C(/etc/hosts), keeps a route to the load balancer's subnet where
     the site needs one, and points the clusters of given kubeconfigs to the API server's name.

@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 ---
 module: clb
 short_description: Makes one host one of the pair that is the private load balancer
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Gives the host an HAProxy and a keepalived of its own, in one call. Each of the two hosts is at home for one of the
     two VIPs, and takes both when the other host cannot proxy.

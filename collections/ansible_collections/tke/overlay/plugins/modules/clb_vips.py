@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 ---
 module: clb_vips
 short_description: Keeps the two addresses of the private load balancer
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Chooses two free addresses of a subnet, one for the API servers and one for the services, and keeps them in the
     ledger. It runs on the controller and contacts no host.

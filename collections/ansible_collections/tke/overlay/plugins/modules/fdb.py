@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 ---
 module: fdb
 short_description: Manages the FDB of a VXLAN device in bulk
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Keeps the permanent forwarding entries of one VXLAN device, from the MAC of a peer's VTEP to its underlay address.
   - All entries of a task go to the kernel in one batch, so thousands cost little more than one.

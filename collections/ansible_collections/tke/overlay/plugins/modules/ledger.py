@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 ---
 module: ledger
 short_description: Moves a ledger to another place
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Moves the record of which node has which segment from a file to etcd, from etcd to a file, or between two places of
     a kind. It arrives byte for byte as it was. It runs on the controller and contacts no host.

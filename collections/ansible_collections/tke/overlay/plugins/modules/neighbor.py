@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 ---
 module: neighbor
 short_description: Manages permanent neighbour entries of a device in bulk
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Keeps the permanent neighbour entries of one device, from the VTEP address of a peer to its MAC.
   - IPv4 and IPv6 are alike.

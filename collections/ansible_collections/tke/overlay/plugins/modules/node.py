@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 ---
 module: node
 short_description: Makes one host a node of the overlay
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Gives the host all that the plan says it must have, in one call - the VXLAN link with its MAC, MTU and address;
     neighbour, FDB entry and route of every peer; the blackhole route of its own segment; the nftables table

@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 ---
 module: node_cidr
 short_description: Gives each node its segment of the container CIDR, or takes it back
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Keeps the record of which node has which segment, the ledger. It runs on the controller and contacts no host.
   - Segments are handed out cyclically and sequentially, from a cursor that is part of the ledger.

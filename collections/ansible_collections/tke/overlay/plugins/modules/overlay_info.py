@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 ---
 module: overlay_info
 short_description: What a host has of the overlay now, and how that differs from what was last applied
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Compares the kernel's tables with what M(tke.overlay.node) saved on the host, and lists the counters that tell of
     trouble. Neither the ledger nor a plan is needed for that.

@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 ---
 module: plan
 short_description: Plans the whole overlay from the inventory and the ledger
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Reads the variables of all nodes in one pass, finds every conflict, gives nodes without a segment the next one, and
     returns the document from which M(tke.overlay.node) makes each host what it must be.

@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 ---
 module: probe
 short_description: Asks many peers over the overlay at once, and says who did not answer
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Sends echo requests from the VTEP's address of this host to those of its peers - small ones, then full ones that
     nobody may fragment - and, with O(tcp), makes a TCP connection to each.

@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 ---
 module: rebuild_ledger
 short_description: Makes a lost ledger anew from what the hosts have saved
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Every host of the overlay has saved its own segment and those of all others. From that, this makes a ledger with
     which the next run of the site playbook changes nothing. It runs on the controller.

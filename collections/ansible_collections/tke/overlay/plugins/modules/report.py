@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 ---
 module: report
 short_description: Draws the whole overlay as one HTML page, with the same as data beside it
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Draws the ledger, the inventory, and what M(tke.overlay.overlay_info) and M(tke.overlay.probe) found on the hosts,
     into one HTML file that loads nothing, and into a JSON document beside it. It runs on the controller and contacts no

@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 ---
 module: route
 short_description: Manages routes to the segments of peers in bulk
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Keeps routes of the main table that carry our protocol number, 84. IPv4 and IPv6 alike.
   - All entries of a task go to the kernel in one batch, so thousands cost little more than one.

@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 ---
 module: saved_state
 short_description: Tells what a host has saved of itself and of the fleet
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Reads what M(tke.overlay.node) has left below C(/etc/tke-overlay), from which M(tke.overlay.rebuild_ledger) makes a
     ledger that was lost. It changes nothing.

@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 ---
 module: summary
 short_description: Prints the end of a playbook, from the results of all its hosts
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Turns what the tasks before it have registered on all hosts of the play into a table and a few sentences, and says
     what to do next.

@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 ---
 module: vxlan
 short_description: Manages one VXLAN link
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Creates, changes and removes one VXLAN link with its MAC, MTU, outer source address and addresses.
   - Only attributes that are given are compared and changed. Learning is always off, as peers are configured.
