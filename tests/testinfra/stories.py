@@ -152,7 +152,7 @@ MIRROR = ROOT / "tests/testinfra/mirror.sh"
 
 def run_script(script: pathlib.Path, name: str, *arguments: str) -> None:
     """Runs a script of the tests on a host; it must succeed."""
-    command = [LAB, "exec", name, "--", "sh", "-s", "--", *arguments]
+    command = [str(LAB), "exec", name, "--", "sh", "-s", "--", *arguments]
     done = subprocess.run(command, input=script.read_text(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
