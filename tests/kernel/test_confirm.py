@@ -34,6 +34,7 @@ WAITING = Confirmation("token", 30)
 OTHER_SEGMENT = [Peer("me", "10.245.9.0/24", "10.0.1.11"), *PEERS[1:]]
 CHANGES = {
     "peers": {"fleet": fleet_text(PEERS[:3])},
+    "the last peer": {"fleet": fleet_text(PEERS[:1])},
     "MTU": {"mtu": 1400},
     "VNI": {"vni": 7},
     "port": {"port": 4789},

@@ -31,7 +31,13 @@ import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
-from ansible_collections.tke.overlay.plugins.module_utils._host.files import Texts, read_files, remove_file, write_file
+from ansible_collections.tke.overlay.plugins.module_utils._host.files import (
+    Texts,
+    Wishes,
+    read_files,
+    remove_file,
+    write_file,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.restore import LOCK_SECONDS, STATE, locked
 from ansible_collections.tke.overlay.plugins.module_utils._host.tables import KernelError, Run
 
@@ -150,7 +156,7 @@ def waits(token: str) -> bool:
 
 def stage(
     confirmation: Confirmation,
-    new: Texts,
+    new: Wishes,
     last: t.Sequence[str],
     passing: t.Sequence[str],
     units: t.Iterable[t.Sequence[str]],
@@ -158,7 +164,7 @@ def stage(
 ) -> None:
     """Lays out all that ends the change one way or the other; nothing else is touched.
 
-    :param new: the files that differ; without a text, one that must go.
+    :param new: the files that differ.
     :param last: those of them that come after ``units``.
     :param passing: files below ``/run`` that stand in for some of ``new`` until then.
     :param units: commands that make systemd know the new files.
@@ -178,9 +184,9 @@ def stage(
         "settings": "".join(f"{key}={shlex.quote(str(value))}\n" for key, value in settings.items()),
         "token": f"{confirmation.token}\n",
         "files": _lines(new),
-        "gone": _lines(path for path, text in new.items() if not text),
-        "directories": _directories(path for path, text in new.items() if text and path not in last),
-        "last": _directories(path for path, text in new.items() if text and path in last),
+        "gone": _lines(path for path, text in new.items() if text is None),
+        "directories": _directories(path for path, text in new.items() if text is not None and path not in last),
+        "last": _directories(path for path, text in new.items() if text is not None and path in last),
         "passing": _lines(passing),
         "units": _lines(" ".join(words) for words in units),
         "surplus": _lines(before.surplus),
@@ -190,7 +196,7 @@ def stage(
         ),
         "confirm": CONFIRM,
         "undo": UNDO,
-        **{f"new{path}": text for path, text in new.items() if text},
+        **{f"new{path}": text for path, text in new.items() if text is not None},
         **{f"old{path}": text for path, text in old.items()},
         "deadline": f"{int(_uptime()) + (confirmation.seconds or CONFIRM_SECONDS) + _GRACE}\n",
     }

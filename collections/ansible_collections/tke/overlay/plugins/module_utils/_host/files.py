@@ -19,6 +19,11 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.tables import Ke
 Texts = t.Dict[str, str]
 """Name (a path, or a sysctl's key) -> content."""
 
+Wishes = t.Mapping[str, t.Optional[str]]
+"""Path -> content; ``None``: there must be no such file."""
+
+Wish = t.TypeVar("Wish", str, t.Optional[str])
+
 PROC_SYS = "/proc/sys"
 
 ROOT = ""
@@ -164,8 +169,8 @@ def write_sysctl(key: str, value: str, root: str = PROC_SYS) -> None:
         raise KernelError(f"sysctl {key} cannot be set to {value}: {error.strerror}") from error
 
 
-def differing(found: Texts, wanted: Texts) -> Texts:
-    """What of ``wanted`` is missing or otherwise."""
+def differing(found: Texts, wanted: t.Mapping[str, Wish]) -> dict[str, Wish]:
+    """What of ``wanted`` is missing or otherwise, or there and should not be."""
     return {name: text for name, text in wanted.items() if found.get(name) != text}
 
 

@@ -47,6 +47,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.confirm import (
 from ansible_collections.tke.overlay.plugins.module_utils._host.fdb import FdbTable, fdb_entry
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import (
     Texts,
+    Wishes,
     differing,
     read_files,
     read_sysctls,
@@ -127,7 +128,7 @@ class Target(t.NamedTuple):
 
     ``drop_ins`` are the files that must be there before the link is, ``files``
     those that come after all else, the CNI configuration last: with it, a
-    kubelet takes the network for ready. A file without text must not be there.
+    kubelet takes the network for ready.
     ``ear`` is the link that hears the other port during a change of it.
     """
 
@@ -136,7 +137,7 @@ class Target(t.NamedTuple):
     tables: t.Sequence[tuple[Table, Wanted]]
     rules: RulesTable
     sysctls: Texts
-    drop_ins: Texts
+    drop_ins: Wishes
     files: Texts
     host: Host
     saved: State
@@ -379,11 +380,12 @@ def _put_drop_ins(target: Target, outcome: Outcome, run: Run) -> None:
 
     One in ``/etc`` hides its namesake below ``/run``, so that must be replaced itself. What must go can go later.
     """
-    names = [diff.name for diff in outcome.files if target.drop_ins.get(diff.name)]
-    for name in names:
+    differing_names = {diff.name for diff in outcome.files}
+    texts = {name: text for name, text in target.drop_ins.items() if text is not None and name in differing_names}
+    for name, text in texts.items():
         there = os.path.exists(host_files.ROOT + name)
-        write_file(name if there else _passing(name), target.drop_ins[name], durable=False)
-    tell_managers(names, target.host, run)
+        write_file(name if there else _passing(name), text, durable=False)
+    tell_managers(texts, target.host, run)
 
 
 def _begun_together(target: Target, wide: Target | None, outcome: Outcome, step: str, run: Run) -> bool:
@@ -441,24 +443,24 @@ def _difference(target: Target, run: Run) -> Outcome:
     return _compare(target, links, run)
 
 
-def _write(texts: Texts, differing_files: t.Sequence[Diff]) -> None:
+def _write(texts: Wishes, differing_files: t.Sequence[Diff]) -> None:
     names = {diff.name for diff in differing_files}
     for name, text in texts.items():
-        if name in names and text:
-            write_file(name, text)
-        elif name in names:
+        if name not in names:
+            continue
+        if text is None:
             remove_file(name)
+        else:
+            write_file(name, text)
 
 
 def _compare(target: Target, links: t.Sequence[Row], run: Run) -> Outcome:
     deltas = {table.name: delta for table, delta in _deltas(target.all_tables(), target, links, run)}
     wanted_files = {**target.drop_ins, **target.files}
-    files = dict.fromkeys(wanted_files, "")
-    files.update(read_files(wanted_files))
     return Outcome(
         link=with_ear(compare_link(target.link, links), target.ear, links),
         tables=deltas,
-        files=_file_diffs(files, wanted_files),
+        files=_file_diffs(read_files(wanted_files), wanted_files),
         sysctls=_text_diffs(read_sysctls(target.sysctls), target.sysctls),
         units=_text_diffs(target.host.units, differing_units(target.host)),
         systemd=target.host.systemd,
@@ -561,11 +563,11 @@ def _verify(target: Target, run: Run) -> None:
         )
 
 
-def _text_diffs(found: Texts, wanted: Texts) -> list[Diff]:
-    return [Diff(name, found.get(name, ""), text) for name, text in differing(found, wanted).items()]
+def _text_diffs(found: Texts, wanted: Wishes) -> list[Diff]:
+    return [Diff(name, found.get(name, ""), text or "") for name, text in differing(found, wanted).items()]
 
 
-def _file_diffs(found: Texts, wanted: Texts) -> list[Diff]:
+def _file_diffs(found: Texts, wanted: Wishes) -> list[Diff]:
     """Of the saved batches only the lines that differ: they are as long as the fleet."""
     return [
         Diff(diff.name, *line_diff(diff.before, diff.after)) if diff.name.startswith(f"{STATE}/") else diff

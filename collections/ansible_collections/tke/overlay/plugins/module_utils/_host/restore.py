@@ -29,7 +29,7 @@ import time
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
-from ansible_collections.tke.overlay.plugins.module_utils._host.files import Texts
+from ansible_collections.tke.overlay.plugins.module_utils._host.files import Texts, Wishes
 from ansible_collections.tke.overlay.plugins.module_utils._host.link import ALIAS, LinkSpec, compare_link
 from ansible_collections.tke.overlay.plugins.module_utils._host.tables import KernelError, Run, Table, Wanted
 
@@ -115,8 +115,8 @@ def wanted_units(host: Host) -> Texts:
     return {SERVICE: "enabled", TIMER: "enabled active"} if host.systemd else {}
 
 
-def drop_ins(device: str, bridge: str, sysctls: Texts, host: Host) -> Texts:
-    """Files that keep others off our device, by path; those of managers that are not here are empty: not wanted.
+def drop_ins(device: str, bridge: str, sysctls: Texts, host: Host) -> dict[str, str | None]:
+    """Files that keep others off our device, by path; ``None`` for those of managers that are not here.
 
     They have to be there before the device is.
     """
@@ -131,13 +131,13 @@ def drop_ins(device: str, bridge: str, sysctls: Texts, host: Host) -> Texts:
         NETWORK_FILE: (
             f"{WRITTEN_BY}[Match]\nName={device} {bridge}\n\n[Link]\nUnmanaged=yes\n"
             if host.units.get(NETWORKD)
-            else ""
+            else None
         ),
         NETWORKD_FILE: (
             f"{WRITTEN_BY}# systemd-networkd would remove all routes and rules it did not make itself.\n"
             "[Network]\nManageForeignRoutes=no\nManageForeignRoutingPolicyRules=no\n"
             if host.units.get(NETWORKD)
-            else ""
+            else None
         ),
         NETWORK_MANAGER_FILE: (
             f"{WRITTEN_BY}# [device] alone would not let go of a device that is there already, and without it\n"
@@ -145,7 +145,7 @@ def drop_ins(device: str, bridge: str, sysctls: Texts, host: Host) -> Texts:
             f"[keyfile]\nunmanaged-devices+=interface-name:{device};interface-name:{bridge}\n\n"
             f"[device-tke-overlay]\nmatch-device=interface-name:{device};interface-name:{bridge}\nmanaged=0\n"
             if host.units.get(NETWORK_MANAGER)
-            else ""
+            else None
         ),
     }
 
