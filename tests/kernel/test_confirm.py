@@ -158,6 +158,59 @@ def test_what_a_loss_of_power_left_beside_the_files_is_not_saved(run, host):
     assert not (host / "etc/tke-overlay/api-endpoint").exists()
 
 
+CUT_SHORT = r"""
+moves=0
+mv() {
+    for to; do :; done
+    for from; do
+        case $from in -f | "$to") continue ;; esac
+        if [ "$moves" -eq COUNT ]; then kill -KILL $$; fi
+        moves=$((moves + 1))
+        command mv -f "$from" "$to"
+    done
+}
+"""
+
+
+def loses_power_while_it_confirms(run, host, moves):
+    """Confirms the change that waits until so many files have moved; then, as after a boot, all but the disk is gone.
+
+    :returns: whether it came to its end before.
+    """
+    path = host / PENDING.lstrip("/") / "confirm"
+    text = path.read_text()
+    assert "set -u\n" in text
+    path.write_text(text.replace("set -u\n", f"set -u\n{CUT_SHORT.replace('COUNT', str(moves))}", 1))
+    code, _out, _errors = script(host, "confirm", "token")
+    assert code in (0, -signal.SIGKILL)
+    shutil.rmtree(host / "run")
+    run(["ip", "link", "del", "tke0"])
+    run(["nft", "delete", "table", "inet", "tke_overlay"])
+    return code == 0
+
+
+@pytest.mark.parametrize("finisher", ["script", "module"])
+def test_wherever_a_loss_of_power_cuts_a_confirmation_short_the_saved_state_is_one_plan(run, host, finisher):
+    old, new = document(), document(port=4789, fleet=fleet_text(PEERS[:4]))
+    met = []
+    for moves in itertools.count():
+        assert node.converge(new, run, False, confirmation=WAITING).waits > 0
+        ended = loses_power_while_it_confirms(run, host, moves)
+        if finisher == "script":
+            assert script(host, "restore")[::2] == (0, "")
+        else:
+            node.converge(new if moves else old, run, check=False)
+        assert list((host / "etc").rglob(".confirmed")) == []
+        (plan,) = [plan for plan in (old, new) if not node.converge(plan, run, check=True).changed]
+        met.append("old" if plan is old else "new")
+        if ended:
+            break
+        node.converge(old, run, check=False)
+    assert met == sorted(met, reverse=True), "once it counts, it counts"
+    assert met.count("old") == 1
+    assert met.count("new") >= 5
+
+
 def test_a_first_time_host_is_as_if_never_touched(run, root):
     with open("/proc/sys/net/ipv4/ip_forward", "w", encoding="ascii") as stream:
         stream.write("0")
@@ -375,6 +428,9 @@ def test_the_next_run_waits_for_the_end_of_this_one(run, host, monkeypatch):
 
 def test_who_takes_the_host_out_does_not_get_it_back(run, host):
     waiting(run, vni=7)
+    for left in ("tke-overlay/.tke-overlay", "tke-overlay/.confirmed", "systemd/system/.tke-overlay"):
+        (host / "etc" / left).mkdir()
+        (host / "etc" / left / "summary").write_text("of a plan that never came to be\n")
     reset.leave("tke0", "tke-br0", run, check=False)
     assert not any("tke" in row for rows in everything(run).values() for row in rows)
     assert {name.removeprefix(f"{host}/") for name in texts(host, ".")} == {"run/tke-overlay/lock"}

@@ -38,7 +38,13 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.files import (
     remove_file,
     write_file,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.restore import LOCK_SECONDS, STATE, locked
+from ansible_collections.tke.overlay.plugins.module_utils._host.restore import (
+    CONFIRMED,
+    LOCK_SECONDS,
+    STATE,
+    finish_confirmation,
+    locked,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.tables import KernelError, Run
 
 RUN_DIRECTORY = "/run/tke-overlay"
@@ -119,6 +125,7 @@ def turn(run: Run) -> t.Iterator[None]:
         _await_others(deadline, run)
         with locked():
             if not os.path.exists(files.ROOT + PENDING):
+                finish_confirmation()
                 yield
                 return
 
@@ -272,6 +279,13 @@ def forget(run: Run) -> None:
     remove_file(RECORD)
 
 
+def remove_what_was_laid_beside(paths: t.Iterable[str]) -> None:
+    """Removes what a confirmation that a loss of power cut short has left in the directories of these files."""
+    for directory in {os.path.dirname(path) for path in paths}:
+        shutil.rmtree(f"{files.ROOT}{directory}/.tke-overlay", ignore_errors=True)
+    shutil.rmtree(files.ROOT + CONFIRMED, ignore_errors=True)
+
+
 @contextlib.contextmanager
 def undone_on_failure(token: str, run: Run) -> t.Iterator[None]:
     """What fails after the first line is undone at once.
@@ -404,11 +418,26 @@ lay_beside() {
     sync "$@"
 }
 
+# The files of the saved state only make sense together. From the moment when they all have the other name they count:
+# should the power fail before each is in its place, the script of the saved state goes on with it.
 place() {
     while read -r directory; do
         beside=$root$directory/.tke-overlay
+        case $directory in */tke-overlay)
+            mv "$beside" "$root$directory/.confirmed" || return
+            beside=$root$directory/.confirmed ;;
+        esac
         mv -f "$beside"/* "$root$directory/" && rmdir "$beside" || return
     done <"$1"
+}
+
+# What is told to be saved is not lost with the power: the new names, too, are on the disk.
+keep_names() {
+    set --
+    for list in directories last; do
+        while read -r directory; do set -- "$@" "$root$directory"; done <"$here/$list"
+    done
+    if [ "$#" -gt 0 ]; then sync "$@"; fi
 }
 
 lay_beside 2>"$here/errors" || give_up "$(cat "$here/errors")"
@@ -420,6 +449,7 @@ while read -r command; do
 done <"$here/units"
 # With the CNI configuration, a kubelet takes the network for ready.
 place "$here/last" 2>"$here/errors" || give_up "$(cat "$here/errors")"
+keep_names 2>"$here/errors" || give_up "$(cat "$here/errors")"
 
 while read -r path; do rm -f "$root$path"; done <"$here/passing"
 if [ -d "$root/run/systemd/system" ]; then systemctl --quiet stop tke-overlay-undo.timer 2>/dev/null; fi
@@ -488,7 +518,7 @@ while read -r path; do
     esac
 done <"$here/files"
 cat "$here/directories" "$here/last" >"$here/all"
-while read -r directory; do rm -rf "$root$directory/.tke-overlay"; done <"$here/all"
+while read -r directory; do rm -rf "$root$directory/.tke-overlay" "$root$directory/.confirmed"; done <"$here/all"
 while read -r path; do rm -f "$root$path"; done <"$here/passing"
 if [ -n "$units" ]; then
     systemd daemon-reload

@@ -18,7 +18,7 @@ import os
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._host import files, traces
-from ansible_collections.tke.overlay.plugins.module_utils._host.confirm import forget
+from ansible_collections.tke.overlay.plugins.module_utils._host.confirm import forget, remove_what_was_laid_beside
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import read_files, remove_file
 from ansible_collections.tke.overlay.plugins.module_utils._host.link import ALIAS, EAR, Row, find_link, read_links
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import CNI_FILE, Diff
@@ -153,6 +153,7 @@ def _remove(remains: Remains, run: Run) -> None:
     traces.remove(remains.endpoint, run)
     for path in (*remains.files, RECORD_TEXT, RECORD_LISTING):
         remove_file(path)
+    remove_what_was_laid_beside(FILES)
     with contextlib.suppress(OSError):  # not there, or somebody else's files are in it
         os.rmdir(files.ROOT + STATE)
     if not set(UNIT_FILES).isdisjoint(remains.files):

@@ -29,7 +29,7 @@ import time
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
-from ansible_collections.tke.overlay.plugins.module_utils._host.files import Texts, Wishes
+from ansible_collections.tke.overlay.plugins.module_utils._host.files import Texts
 from ansible_collections.tke.overlay.plugins.module_utils._host.link import ALIAS, LinkSpec, compare_link
 from ansible_collections.tke.overlay.plugins.module_utils._host.tables import KernelError, Run, Table, Wanted
 
@@ -37,6 +37,9 @@ STATE = "/etc/tke-overlay"
 SETTINGS = f"{STATE}/settings"
 RULES_FILE = f"{STATE}/rules.nft"
 FLEET_FILE = f"{STATE}/fleet"
+CONFIRMED = f"{STATE}/.confirmed"
+"""The saved state of a change that was confirmed, for the moment until each of its files is in its place."""
+
 LOCK = "/run/tke-overlay/lock"
 LOCK_SECONDS = 60
 
@@ -248,6 +251,22 @@ def locked() -> t.Iterator[None]:
         os.close(descriptor)
 
 
+def finish_confirmation() -> None:
+    """Does the rest of a confirmation that a loss of power cut short, as the script would. Called with the lock held.
+
+    :raises KernelError: a file cannot get to its place.
+    """
+    beside = files.ROOT + CONFIRMED
+    if not os.path.isdir(beside):
+        return
+    try:
+        for name in os.listdir(beside):
+            os.replace(f"{beside}/{name}", f"{files.ROOT}{STATE}/{name}")
+        os.rmdir(beside)
+    except OSError as error:
+        raise KernelError(f"the saved state in {CONFIRMED} cannot take its place: {error}") from error
+
+
 def settle_units(written: t.Iterable[str], host: Host, run: Run) -> None:
     """Makes the units what their files say, after ``written`` (paths) were written or removed.
 
@@ -404,6 +423,23 @@ if [ -e "$run/pending/deadline" ]; then
     exec 9>&-
     exec /bin/sh "$run/pending/undo" 'nobody confirmed it, and its timer was lost'
 fi
+
+# A loss of power came between a confirmation and the places of its files. They all are here, this script among them.
+finish_confirmation() {
+    set -- "$here/.confirmed"/*
+    if [ -e "$1" ]; then mv -f "$@" "$here/" || return; fi
+    rmdir "$here/.confirmed"
+}
+
+if [ -d "$here/.confirmed" ]; then
+    if ! finish_confirmation; then
+        complain "the saved state in $here/.confirmed cannot take its place"
+        exit 1
+    fi
+    echo "${notice}tke-overlay: took over what was confirmed right before a loss of power"
+    exec /bin/sh "$0"
+fi
+
 work=$(mktemp -d "$run/work.XXXXXX") || exit 1
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' HUP INT TERM
