@@ -113,6 +113,7 @@ def matrix(inventories: Sequence[pathlib.Path] = (INVENTORY,)) -> list[dict[str,
     names = NODES if inventories == (INVENTORY,) else nodes_of(inventories)
     with concurrent.futures.ThreadPoolExecutor() as pool:
         lists = [json.loads(text) for text in pool.map(lambda name: on(name, "lab-pod list"), names)]
+        assert all(lists), f"nobody would be asked: {dict(zip(names, lists, strict=True))}"
         targets = {f"{name}/{pod}": to for name, pods in zip(names, lists, strict=True) for pod, to in pods.items()}
         ask = f"echo '{json.dumps(targets)}' | lab-pod probe"
         answers = [json.loads(text) for text in pool.map(lambda name: on(name, ask), names)]

@@ -84,7 +84,7 @@ class Peer(t.NamedTuple):
 class NodeDocument(t.TypedDict):
     """What passes from the controller's wing to the hosts' wing.
 
-    The document is the same for every host but for ``node``. All peers travel
+    The document is the same for every host; ``node`` is added on the host. All peers travel
     in the one string ``fleet`` (a line each, see :func:`fleet_text`), because
     Ansible inspects and templates every leaf of a structure for every host and
     task: 5,000 peers as a list of dicts cost 0.3 s of controller CPU a host.
@@ -136,12 +136,17 @@ def pod_range(segment: str) -> tuple[str, str]:
     return str(network[2]), str(network[-2])
 
 
+def overhead_on(underlay: str) -> int:
+    """Bytes that the tunnel adds to a packet, by the IP version of an underlay address."""
+    return OVERHEAD[6 if ":" in underlay else 4]
+
+
 def overlay_mtu(underlays: t.Iterable[tuple[str, int]]) -> int:
     """The MTU of the whole overlay: the least that fits through every underlay.
 
     :param underlays: pairs of a node's underlay address and its underlay MTU in bytes.
     """
-    return min(mtu - OVERHEAD[ipaddress.ip_address(address).version] for address, mtu in underlays)
+    return min(mtu - overhead_on(address) for address, mtu in underlays)
 
 
 def fleet_text(peers: t.Iterable[Peer]) -> str:
@@ -172,3 +177,8 @@ def parse_fleet(text: str) -> dict[str, Peer]:
     if problems:
         raise Refusal(*problems)
     return fleet
+
+
+def with_port(address: str, port: int) -> str:
+    """Address and port, as URLs write them."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

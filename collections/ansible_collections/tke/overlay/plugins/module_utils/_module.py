@@ -15,8 +15,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
 from ansible_collections.tke.overlay.plugins.module_utils._host.bulk import Entry, Job, converge
-from ansible_collections.tke.overlay.plugins.module_utils._host.node import Diff
-from ansible_collections.tke.overlay.plugins.module_utils._host.tables import KernelError, Run
+from ansible_collections.tke.overlay.plugins.module_utils._host.tables import Diff, KernelError, Run
 
 Result = t.Dict[str, t.Any]
 

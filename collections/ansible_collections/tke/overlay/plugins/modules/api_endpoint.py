@@ -182,8 +182,8 @@ backups:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
-from ansible_collections.tke.overlay.plugins.module_utils._host.asking import Unreached, with_port
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal, with_port
+from ansible_collections.tke.overlay.plugins.module_utils._host.asking import Unreached
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint import Wish, absent, present, verified
 from ansible_collections.tke.overlay.plugins.module_utils._host.tables import Run
 from ansible_collections.tke.overlay.plugins.module_utils._module import Result, diff_of, run_module

@@ -98,11 +98,11 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tke.overlay.plugins.module_utils._host.link import (
     LinkSpec,
     Words,
+    attributes_text,
     converge_link,
     remove_link,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.node import Diff, attributes_text
-from ansible_collections.tke.overlay.plugins.module_utils._host.tables import Run
+from ansible_collections.tke.overlay.plugins.module_utils._host.tables import Diff, Run
 from ansible_collections.tke.overlay.plugins.module_utils._module import Result, diff_of, run_module
 
 ARGUMENTS = {

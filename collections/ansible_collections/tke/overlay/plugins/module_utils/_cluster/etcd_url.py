@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 import urllib.parse
 
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal, with_port
 
 DEFAULT_PORT = 2379
 
@@ -23,7 +23,7 @@ class Endpoint(t.NamedTuple):
     port: int
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return with_port(self.host, self.port)
 
 
 class Access(t.NamedTuple):

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import OVERHEAD, Peer, Refusal, parse_fleet
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import Peer, Refusal, overhead_on, parse_fleet
 from ansible_collections.tke.overlay.plugins.module_utils._cluster import preflight
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import Assignment, Ledger, Pending
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.pool import Pool
@@ -87,7 +87,7 @@ def rebuild(settings: Settings, nodes: t.Sequence[Node], found: Found, now: str)
 def _assignment(peer: Peer, node: Node | None, mtu: int, now: str) -> Assignment:
     """Of a node that no inventory describes: the largest underlay MTU that does not change that of the overlay."""
     own = preflight.whole_number(node.underlay_mtu) if node is not None else None
-    overhead = OVERHEAD[6 if ":" in peer.underlay else 4]
+    overhead = overhead_on(peer.underlay)
     pinned = node is not None and node.pod_cidr == peer.segment
     return Assignment(peer.segment, peer.underlay, own or mtu + overhead, now, pinned)
 

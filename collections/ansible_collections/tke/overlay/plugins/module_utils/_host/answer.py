@@ -33,7 +33,7 @@ PORT = 8471
 BYTES = 1 << 16
 """There and back: dozens of full segments, and more than fits into the first window."""
 
-NOTE = "/run/tke-overlay/answer"
+NOTE = f"{files.RUN_DIRECTORY}/answer"
 
 AT_ONCE = 32
 """Connections at a time: 2 MB on their way at the most."""

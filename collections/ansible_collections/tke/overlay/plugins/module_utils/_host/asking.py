@@ -25,11 +25,10 @@ import ssl
 import time
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal, with_port
 from ansible_collections.tke.overlay.plugins.module_utils._host.certificate import describe
 from ansible_collections.tke.overlay.plugins.module_utils._host.kubeconfig import Credentials
-from ansible_collections.tke.overlay.plugins.module_utils._host.node import Diff
-from ansible_collections.tke.overlay.plugins.module_utils._host.tables import KernelError, Run, read_json
+from ansible_collections.tke.overlay.plugins.module_utils._host.tables import Diff, KernelError, Run, read_json
 
 STAGES = ("name", "route", "tcp", "tls", "http")
 STEP_SECONDS = 5.0
@@ -81,11 +80,6 @@ class _Failure(Exception):
     def __init__(self, stage: str, words: str) -> None:
         self.stage, self.words = stage, words
         super().__init__(words)
-
-
-def with_port(address: str, port: int) -> str:
-    """Address and port, as URLs write them."""
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def context_of(client: Client) -> ssl.SSLContext:

@@ -21,7 +21,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import Ref
 _OIDS = {b"\x55\x04\x03": "CN", b"\x55\x04\x0a": "O"}
 _ALT_NAMES = b"\x55\x1d\x11"
 _DNS, _ADDRESS = 0x82, 0x87
-_VERSION, _EXTENSIONS, _SEQUENCE = 0xA0, 0xA3, 0x30
+_VERSION, _EXTENSIONS = 0xA0, 0xA3
 _TIMES = {0x17: "%y%m%d%H%M%SZ", 0x18: "%Y%m%d%H%M%SZ"}
 
 

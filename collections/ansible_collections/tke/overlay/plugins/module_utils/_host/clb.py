@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import inspect
 import ipaddress
-import json
 import os
 import shutil
 import sys
@@ -50,14 +49,20 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.clb_files import
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import (
     Texts,
+    Wishes,
     differing,
+    put_file,
     read_files,
     remove_file,
-    write_file,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.node import Diff
-from ansible_collections.tke.overlay.plugins.module_utils._host.restore import UNIT_DIRECTORY, WRITTEN_BY
-from ansible_collections.tke.overlay.plugins.module_utils._host.tables import KernelError, Run
+from ansible_collections.tke.overlay.plugins.module_utils._host.restore import UNIT_DIRECTORY, WRITTEN_BY, unit_states
+from ansible_collections.tke.overlay.plugins.module_utils._host.tables import (
+    Diff,
+    KernelError,
+    Run,
+    read_json,
+    words_of,
+)
 
 PROGRAMS = ("haproxy", "keepalived")
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
@@ -71,11 +76,14 @@ READY_SECONDS = 10
 
 
 class Act(t.NamedTuple):
-    """What has to be done to a unit, and why: ``reload`` or ``restart`` (which also starts)."""
+    """What has to be done to a unit, and why: ``reload``, ``restart`` (which also starts) or ``stop``."""
 
     unit: str
     verb: str
     before: str
+
+
+_DONE = {"reload": "reloaded", "restart": "restarted", "stop": "stopped"}
 
 
 class Outcome(t.NamedTuple):
@@ -93,7 +101,7 @@ class Outcome(t.NamedTuple):
         """Files first, then units."""
         yield from self.files
         for act in self.acts:
-            yield Diff(f"unit {act.unit}", f"{act.before}\n", f"{act.verb}ed\n")
+            yield Diff(f"unit {act.unit}", f"{act.before}\n", f"{_DONE[act.verb]}\n")
 
 
 def missing_programs() -> list[str]:
@@ -113,14 +121,14 @@ def converge(spec: Spec, run: Run, check: bool) -> Outcome:
     if missing and not check:
         raise Refusal(f"this host has no {' and no '.join(missing)}: install the packages of these names")
     wanted = _wanted(spec, place)
-    found = dict.fromkeys(wanted, "")
-    found.update(read_files(wanted))
-    changed = [Diff(name, found[name], text) for name, text in differing(found, wanted).items()]
+    wishes: Wishes = {CA_FILE: None, **wanted}
+    found = read_files(wishes)
+    changed = [Diff(name, found.get(name, ""), text or "") for name, text in differing(found, wishes).items()]
     if changed and not missing:
         _validate(spec, place, run)
     outcome = Outcome(changed, _acts(wanted, changed, run))
     if outcome.changed and not check:
-        _apply(wanted, outcome, run)
+        _apply(wishes, outcome, run)
         _verify(wanted, run)
     return outcome
 
@@ -129,12 +137,15 @@ def leave(run: Run, check: bool) -> Outcome:
     """Takes all of that away again; the programs and whatever else they do on this host stay."""
     found = read_files(FILES)
     states = _states(run)
-    acts = [Act(unit, "stopp", states[unit]) for unit in reversed(UNITS) if states[unit]]
+    acts = [Act(unit, "stop", states[unit]) for unit in reversed(UNITS) if states[unit]]
     outcome = Outcome([Diff(name, text, "") for name, text in found.items()], acts)
     if outcome.changed and not check:
         for act in acts:
             _systemctl(run, "disable", "--now", act.unit)
-        run(("nft", "delete", "table", *TABLE.split()), None)
+        # The first line, so that the second never fails.
+        code, _out, errors = run(("nft", "-f", "-"), f"table {TABLE}\ndelete table {TABLE}\n")
+        if code != 0:
+            raise KernelError(f"nft cannot delete table {TABLE}: {words_of(code, errors)}")
         for name in found:
             remove_file(name)
         with contextlib.suppress(OSError):  # not there, or somebody else's files are in it
@@ -181,7 +192,7 @@ def _insist(spec: Spec, run: Run) -> Place:
 
 def _addresses(run: Run) -> list[tuple[str, str, int]]:
     """Device, address and prefix length of every IPv4 address here."""
-    rows = _listing(("ip", "-json", "-4", "address", "show"), run)
+    rows = read_json(("ip", "-json", "-4", "address", "show"), run)
     return [
         (str(row["ifname"]), str(each["local"]), int(each["prefixlen"]))
         for row in rows
@@ -191,16 +202,8 @@ def _addresses(run: Run) -> list[tuple[str, str, int]]:
 
 
 def _gateways(run: Run) -> list[str]:
-    rows = _listing(("ip", "-json", "-4", "route", "show", "default"), run)
+    rows = read_json(("ip", "-json", "-4", "route", "show", "default"), run)
     return sorted({str(row["gateway"]) for row in rows if "gateway" in row})
-
-
-def _listing(command: t.Sequence[str], run: Run) -> list[dict[str, t.Any]]:
-    code, out, errors = run(command, None)
-    if code != 0:
-        raise KernelError(f"{' '.join(command)}: {errors.strip() or f'exit code {code}'}")
-    rows: list[dict[str, t.Any]] = json.loads(out or "[]")
-    return rows
 
 
 def _is_in(address: str, subnet: str) -> bool:
@@ -208,9 +211,9 @@ def _is_in(address: str, subnet: str) -> bool:
 
 
 def _wanted(spec: Spec, place: Place) -> Texts:
-    """Every file with its text; one without text must not be there."""
+    """Every file with its text; without a CA there is no file of it."""
     return {
-        CA_FILE: f"{spec.ca.strip()}\n" if spec.ca.strip() else "",
+        **({CA_FILE: f"{spec.ca.strip()}\n"} if spec.ca.strip() else {}),
         HAPROXY_FILE: haproxy_cfg(spec, place),
         KEEPALIVED_FILE: keepalived_conf(spec, place),
         RULES_FILE: rules(spec),
@@ -273,15 +276,7 @@ def _acts(wanted: Texts, changed: t.Sequence[Diff], run: Run) -> list[Act]:
 
 def _states(run: Run) -> Texts:
     """Unit -> "enabled active", or as much of it as is so."""
-    code, out, errors = run(("systemctl", "show", "-p", "Id,UnitFileState,ActiveState", *UNITS), None)
-    if code != 0:
-        raise KernelError(f"systemctl show: {errors.strip() or f'exit code {code}'}")
-    states = dict.fromkeys(UNITS, "")
-    for block in out.split("\n\n"):
-        values = dict(line.partition("=")[::2] for line in block.splitlines() if line)
-        words = [values.get(key, "") for key in ("UnitFileState", "ActiveState")]
-        states[values.get("Id", "")] = " ".join(word for word in words if word in ("enabled", "active"))
-    return states
+    return {unit: state.state for unit, state in unit_states(UNITS, run).items()}
 
 
 def _config_of(text: str) -> str:
@@ -296,12 +291,9 @@ def _running_config() -> str:
         return ""
 
 
-def _apply(wanted: Texts, outcome: Outcome, run: Run) -> None:
+def _apply(wishes: Wishes, outcome: Outcome, run: Run) -> None:
     for diff in outcome.files:
-        if wanted[diff.name]:
-            write_file(diff.name, wanted[diff.name])
-        else:
-            remove_file(diff.name)
+        put_file(diff.name, wishes[diff.name])
     if any(diff.name.startswith(UNIT_DIRECTORY) for diff in outcome.files):
         _systemctl(run, "daemon-reload")
     for act in outcome.acts:

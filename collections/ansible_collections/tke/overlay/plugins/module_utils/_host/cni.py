@@ -9,6 +9,8 @@ import json
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import gateway_address, pod_range
 
+CNI_FILE = "/etc/cni/net.d/10-tke-overlay.conflist"
+
 CNI_VERSION = "0.4.0"
 """Understood by every container runtime since containerd 1.3 and CRI-O 1.17."""
 

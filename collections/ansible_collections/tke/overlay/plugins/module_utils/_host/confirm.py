@@ -29,13 +29,15 @@ import socket
 import time
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal, with_port
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import (
+    RUN_DIRECTORY,
     Texts,
     Wishes,
     read_files,
     remove_file,
+    sysctl_path,
     write_file,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.restore import (
@@ -45,16 +47,16 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.restore import (
     finish_confirmation,
     locked,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.tables import KernelError, Run
+from ansible_collections.tke.overlay.plugins.module_utils._host.tables import KernelError, Run, words_of
 
-RUN_DIRECTORY = "/run/tke-overlay"
 PENDING = f"{RUN_DIRECTORY}/pending"
 RECORD = f"{RUN_DIRECTORY}/rolled-back"
 """What the last roll-back was about: the token of the change, what is not as before, and why."""
 
 UNDO_UNIT = "tke-overlay-undo"
 ENDPOINT_NOTE = f"{STATE}/api-endpoint"
-"""Where module api_endpoint notes the API endpoint of this host, as ``host:port``."""
+"""Where module api_endpoint notes the API endpoint of this host, one line ``host:port``: what the host must still reach
+after a change, or the change is rolled back."""
 
 BEGUN = "tke.overlay: the change begins"
 """What the module writes to its standard error then: it reaches the controller even when the result does not."""
@@ -96,7 +98,7 @@ class Endpoint(t.NamedTuple):
     port: int
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return with_port(self.host, self.port)
 
 
 def refuse_seconds(seconds: int) -> None:
@@ -198,9 +200,7 @@ def stage(
         "units": _lines(" ".join(words) for words in units),
         "surplus": _lines(before.surplus),
         "again": _lines(before.again),
-        "sysctls": _lines(
-            f"{key if '/' in key else key.replace('.', '/')} {value}" for key, value in before.sysctls.items()
-        ),
+        "sysctls": _lines(f"{sysctl_path(key)} {value}" for key, value in before.sysctls.items()),
         "confirm": CONFIRM,
         "undo": UNDO,
         **{f"new{path}": text for path, text in new.items() if text is not None},
@@ -238,7 +238,7 @@ def arm(confirmation: Confirmation, run: Run) -> None:
         discard()
         raise KernelError(
             f"nothing was changed, because a timer that could undo it cannot be set: {' '.join(command[:4])}: "
-            f"{errors.strip() or f'exit code {code}'}"
+            f"{words_of(code, errors)}"
         )
 
 
@@ -249,7 +249,7 @@ def confirm(token: str, run: Run) -> None:
     """
     code, _out, errors = run(("/bin/sh", f"{files.ROOT}{PENDING}/confirm", token), None)
     if code != 0:
-        raise KernelError(f"the change could not be saved: {errors.strip() or f'exit code {code}'}; {_verdict(token)}")
+        raise KernelError(f"the change could not be saved: {words_of(code, errors)}; {_verdict(token)}")
 
 
 def undo(reason: str, run: Run) -> str:
@@ -260,7 +260,7 @@ def undo(reason: str, run: Run) -> str:
     token = read_files([f"{PENDING}/token"]).get(f"{PENDING}/token", "").strip()
     code, _out, errors = run(("/bin/sh", f"{files.ROOT}{PENDING}/undo", reason), None)
     if os.path.exists(files.ROOT + PENDING):
-        raise KernelError(f"the change ({reason}) cannot be undone: {errors.strip() or f'exit code {code}'}")
+        raise KernelError(f"the change ({reason}) cannot be undone: {words_of(code, errors)}")
     return _verdict(token)
 
 

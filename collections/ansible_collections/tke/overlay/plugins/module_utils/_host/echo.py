@@ -23,9 +23,6 @@ PER_SECOND = 4000
 BURST = 16
 """Packets between two looks at the clock: 4 ms of the above, far less than any queue on the way holds."""
 
-HEADERS = 28
-"""IPv4 and ICMP header. A size here is that of the whole IPv4 packet, as an MTU is."""
-
 LEAST_SIZE = 64
 
 Question = t.Tuple[str, int]

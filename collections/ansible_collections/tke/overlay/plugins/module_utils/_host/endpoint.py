@@ -17,7 +17,7 @@ import os
 import re
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal, with_port
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.asking import (
     STAGES,
@@ -27,16 +27,14 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.asking import (
     Unreached,
     context_of,
     wait,
-    with_port,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.certificate import refuse_no_ca
+from ansible_collections.tke.overlay.plugins.module_utils._host.confirm import ENDPOINT_NOTE
 from ansible_collections.tke.overlay.plugins.module_utils._host.kubeconfig import parse, shown
-from ansible_collections.tke.overlay.plugins.module_utils._host.node import Diff
 from ansible_collections.tke.overlay.plugins.module_utils._host.restore import STATE, locked
-from ansible_collections.tke.overlay.plugins.module_utils._host.tables import KernelError, Run
+from ansible_collections.tke.overlay.plugins.module_utils._host.tables import Diff, KernelError, Run
 from ansible_collections.tke.overlay.plugins.module_utils._host.traces import (
     HOSTS_FILE,
-    NOTE,
     Edit,
     find_remains,
     hosts_edit,
@@ -113,7 +111,7 @@ def find_change(wish: Wish, run: Run) -> Change:
     if problems:
         raise Refusal(*problems)
     hosts = _tried(problems, functools.partial(hosts_edit, wish.hosts_file, wish.names))
-    saved = files.read_files([BATCH_FILE, NOTE])
+    saved = files.read_files([BATCH_FILE, ENDPOINT_NOTE])
     saved_way = saved.get(BATCH_FILE, "")
     way = _tried(problems, functools.partial(find_way, saved_way, wish.subnet, wish.gateway, run))
     clients = _tried(problems, functools.partial(_module_clients, wish)) or []
@@ -158,7 +156,7 @@ def present(wish: Wish, run: Run, check: bool) -> Outcome:
     with locked(), _done_before(diffs, "route", BATCH_FILE, change.hosts.path):
         rewrite(change.hosts)
         evidence = {**wait(question, run, min(wish.timeout, NAME_SECONDS), ["name"]), **evidence}
-        _keep(change.notes, NOTE)
+        _keep(change.notes, ENDPOINT_NOTE)
         backups = [rewrite(edit, wish.backup) for edit in change.kubeconfigs]
     return Outcome(diffs, evidence, {}, [name for name in backups if name], [*change.warnings, *_doubts(evidence)])
 
@@ -299,16 +297,13 @@ def _question(wish: Wish, change: Change) -> Question:
 
 def _notes(wish: Wish, way: Way, saved: files.Texts) -> list[Diff]:
     note = f"{with_port(wish.names[wish.api_name], wish.port)}\n"
-    return [Diff(name, saved.get(name, ""), text) for name, text in ((BATCH_FILE, way.batch()), (NOTE, note))]
+    return [Diff(name, saved.get(name, ""), text) for name, text in ((BATCH_FILE, way.batch()), (ENDPOINT_NOTE, note))]
 
 
 def _keep(notes: t.Sequence[Diff], name: str) -> None:
     for note in notes:
         if note.name == name and note.before != note.after:
-            if note.after:
-                files.write_file(name, note.after)
-            else:
-                files.remove_file(name)
+            files.put_file(name, note.after or None)
 
 
 def _doubts(evidence: Evidence) -> list[str]:

@@ -22,9 +22,12 @@ Texts = t.Dict[str, str]
 Wishes = t.Mapping[str, t.Optional[str]]
 """Path -> content; ``None``: there must be no such file."""
 
-Wish = t.TypeVar("Wish", str, t.Optional[str])
+Content = t.TypeVar("Content", str, t.Optional[str])
 
 PROC_SYS = "/proc/sys"
+
+RUN_DIRECTORY = "/run/tke-overlay"
+"""What need not outlive a boot."""
 
 ROOT = ""
 """Put before every path of a file; a test gives each of its hosts a directory."""
@@ -148,11 +151,22 @@ def remove_file(path: str) -> None:
         raise KernelError(f"{path} cannot be removed: {error}") from error
 
 
+def put_file(path: str, text: str | None) -> None:
+    """Makes a file what is wished.
+
+    :raises KernelError: it cannot be written or removed.
+    """
+    if text is None:
+        remove_file(path)
+    else:
+        write_file(path, text)
+
+
 def read_sysctls(keys: t.Iterable[str], root: str = PROC_SYS) -> Texts:
     """The values of those sysctls that this kernel (and network namespace) has."""
     values = {}
     for key in keys:
-        with contextlib.suppress(OSError), open(_sysctl_path(key, root), encoding="ascii") as stream:
+        with contextlib.suppress(OSError), open(os.path.join(root, sysctl_path(key)), encoding="ascii") as stream:
             values[key] = stream.read().strip()
     return values
 
@@ -163,17 +177,17 @@ def write_sysctl(key: str, value: str, root: str = PROC_SYS) -> None:
     :raises KernelError: the kernel has none of this name, or refuses the value.
     """
     try:
-        with open(_sysctl_path(key, root), "w", encoding="ascii") as stream:
+        with open(os.path.join(root, sysctl_path(key)), "w", encoding="ascii") as stream:
             stream.write(value)
     except OSError as error:
         raise KernelError(f"sysctl {key} cannot be set to {value}: {error.strerror}") from error
 
 
-def differing(found: Texts, wanted: t.Mapping[str, Wish]) -> dict[str, Wish]:
+def differing(found: Texts, wanted: t.Mapping[str, Content]) -> dict[str, Content]:
     """What of ``wanted`` is missing or otherwise, or there and should not be."""
     return {name: text for name, text in wanted.items() if found.get(name) != text}
 
 
-def _sysctl_path(key: str, root: str) -> str:
-    """A key with slashes first is a path: the name of a device can have dots."""
-    return os.path.join(root, key if "/" in key else key.replace(".", "/"))
+def sysctl_path(key: str) -> str:
+    """A sysctl's place below /proc/sys. A key with slashes is one already: the name of a device can have dots."""
+    return key if "/" in key else key.replace(".", "/")

@@ -28,16 +28,18 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.link import (
     Row,
     compare_link,
     find_link,
+    kind_of,
     read_links,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.neighbor import NeighborTable
-from ansible_collections.tke.overlay.plugins.module_utils._host.node import converge
+from ansible_collections.tke.overlay.plugins.module_utils._host.node import INTERVAL, converge
 from ansible_collections.tke.overlay.plugins.module_utils._host.restore import (
     SERVICE,
     STATE,
     TIMER,
     read_host,
     saved_settings,
+    saved_summary,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.route import RouteTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.rules import RulesTable, counter_values
@@ -77,7 +79,7 @@ def overview(run: Run, document: NodeDocument | None, vips: t.Sequence[str]) -> 
     :param vips: addresses of which those are listed that this host holds now.
     """
     settings, links = saved_settings(), read_links(run)
-    summary = _summary()
+    summary = saved_summary()
     device = settings.get("device")
     return {
         "node": summary.get("node"),
@@ -94,13 +96,6 @@ def overview(run: Run, document: NodeDocument | None, vips: t.Sequence[str]) -> 
         "timer": _timer(run),
         "vips": [address for address in vips if address in _addresses(links)],
     }
-
-
-def _summary() -> dict[str, str]:
-    """The lines of the note that node leaves for an operator."""
-    text = read_files([f"{STATE}/summary"]).get(f"{STATE}/summary", "")
-    pairs = [line.partition(": ") for line in text.splitlines() if not line.startswith("#")]
-    return {key: value for key, mark, value in pairs if mark}
 
 
 def _number(text: str | None) -> int | None:
@@ -130,7 +125,7 @@ def _wanted(document: NodeDocument) -> str | None:
 
 def applied_plan() -> str | None:
     """The name of the plan that this host has."""
-    return _summary().get("plan")
+    return saved_summary().get("plan")
 
 
 def is_current(applied: str | None, document: NodeDocument) -> bool:
@@ -198,7 +193,7 @@ def _interval() -> int:
     """How often the timer looks on this host: what somebody has asked for is no drift."""
     path = f"/etc/systemd/system/{TIMER}"
     found = re.search(r"^OnUnitInactiveSec=(\d+)s$", read_files([path]).get(path, ""), re.MULTILINE)
-    return int(found[1]) if found else 30
+    return int(found[1]) if found else INTERVAL
 
 
 def _of_saved_tables(settings: t.Mapping[str, str], links: t.Sequence[Row], run: Run) -> t.Iterator[str]:
@@ -216,7 +211,7 @@ def _of_saved_tables(settings: t.Mapping[str, str], links: t.Sequence[Row], run:
     except (KeyError, ValueError) as error:
         yield f"file {STATE}/settings: damaged ({error})"
         return
-    there = (find_link(link.name, links) or {}).get("linkinfo", {}).get("info_kind") == "vxlan"
+    there = kind_of(find_link(link.name, links)) == "vxlan"
     if there or find_link(link.name, links) is None:
         yield from _of_link(compare_link(link, links))
     else:

@@ -12,8 +12,8 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
     DEVICE_NAME,
     DEVICE_NAME_RULE,
     MAC,
-    OVERHEAD,
     Refusal,
+    overhead_on,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.tables import KernelError, Run, read_json, run_batch
 
@@ -108,8 +108,10 @@ def remove_link(name: str, run: Run, check: bool) -> LinkChange:
     row = find_link(name, read_links(run))
     if row is None:
         return LinkChange({}, {}, [])
-    if _kind(row) != "vxlan":
-        raise Refusal(f"device {name} is no VXLAN link but {_kind(row) or row.get('link_type')}, so it is not removed")
+    if kind_of(row) != "vxlan":
+        raise Refusal(
+            f"device {name} is no VXLAN link but {kind_of(row) or row.get('link_type')}, so it is not removed"
+        )
     change = LinkChange(_found(row), {}, [f"link del {name}"])
     if not check:
         apply_link(change, run)
@@ -194,7 +196,7 @@ def refuse_conflicts(spec: LinkSpec, links: t.Sequence[Row], run: Run, words: Wo
     if row is not None:
         problems.extend(_problems_of_namesake(spec, row, words))
     problems.extend(_problems_of_parent(spec, links, words))
-    others = [link for link in links if _kind(link) == "vxlan" and link.get("ifname") not in (spec.name, EAR)]
+    others = [link for link in links if kind_of(link) == "vxlan" and link.get("ifname") not in (spec.name, EAR)]
     for link in others:
         data = link["linkinfo"].get("info_data", {})
         if (data.get("id"), data.get("port")) == (spec.vni, spec.port):
@@ -243,22 +245,23 @@ def _interface(text: str) -> str:
     return str(ipaddress.ip_interface(text))
 
 
-def _kind(row: Row) -> str | None:
-    kind: str | None = row.get("linkinfo", {}).get("info_kind")
+def kind_of(row: Row | None) -> str | None:
+    """What ``ip link add ... type`` was given; ``None`` for no link, and one of no such kind."""
+    kind: str | None = (row or {}).get("linkinfo", {}).get("info_kind")
     return kind
 
 
 def _port(row: Row) -> int | None:
     port: int | None = row.get("linkinfo", {}).get("info_data", {}).get("port")
-    return port if _kind(row) == "vxlan" else None
+    return port if kind_of(row) == "vxlan" else None
 
 
 def _problems_of_namesake(spec: LinkSpec, row: Row, words: Words) -> t.Iterator[str]:
     """A link of our name that is not ours, and could not become so without being made anew."""
-    if _kind(row) != "vxlan":
+    if kind_of(row) != "vxlan":
         yield (
             f"device {spec.name} ({words.name}) is there already, and it is no VXLAN link but "
-            f"{_kind(row) or row.get('link_type', 'of unknown kind')}: remove it or choose another name"
+            f"{kind_of(row) or row.get('link_type', 'of unknown kind')}: remove it or choose another name"
         )
     elif row.get("ifalias") != ALIAS and compare_link(spec, [row]).recreated:
         found = _found(row)
@@ -271,7 +274,7 @@ def _problems_of_namesake(spec: LinkSpec, row: Row, words: Words) -> t.Iterator[
 def _problems_of_parent(spec: LinkSpec, links: t.Sequence[Row], words: Words) -> t.Iterator[str]:
     owned = {address["local"]: link for link in links for address in link.get("addr_info", [])}
     parent = owned.get(spec.local)
-    overhead = OVERHEAD[ipaddress.ip_address(spec.local).version]
+    overhead = overhead_on(spec.local)
     needed = (spec.mtu or 0) + overhead
     if parent is None:
         others = sorted(address for address in owned if not address.startswith(("127.", "::1", "fe80:")))
@@ -401,3 +404,8 @@ def _changes_in_place(spec: LinkSpec, before: t.Mapping[str, str], row: Row) -> 
         lines += [f"address replace {address} dev {spec.name}" for address in sorted(wanted - present)]
         lines += [f"address del {address} dev {spec.name}" for address in sorted(present - wanted)]
     return lines
+
+
+def attributes_text(attributes: t.Mapping[str, str]) -> str:
+    """A line for each attribute, for a diff."""
+    return "".join(f"{key} {attributes[key]}\n" for key in sorted(attributes))

@@ -30,7 +30,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host import files as host_files
 from ansible_collections.tke.overlay.plugins.module_utils._host.bridge import BridgeTable
-from ansible_collections.tke.overlay.plugins.module_utils._host.cni import conflist
+from ansible_collections.tke.overlay.plugins.module_utils._host.cni import CNI_FILE, conflist
 from ansible_collections.tke.overlay.plugins.module_utils._host.confirm import (
     Confirmation,
     Endpoint,
@@ -49,9 +49,9 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.files import (
     Texts,
     Wishes,
     differing,
+    put_file,
     read_files,
     read_sysctls,
-    remove_file,
     write_file,
     write_sysctl,
 )
@@ -60,6 +60,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.link import (
     LinkSpec,
     Row,
     apply_link,
+    attributes_text,
     compare_link,
     find_link,
     read_links,
@@ -94,6 +95,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.rules import NOT
 from ansible_collections.tke.overlay.plugins.module_utils._host.snapshot import snapshot
 from ansible_collections.tke.overlay.plugins.module_utils._host.tables import (
     Delta,
+    Diff,
     KernelError,
     Present,
     Readable,
@@ -116,8 +118,6 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.transition impor
     transition_to,
     with_ear,
 )
-
-CNI_FILE = "/etc/cni/net.d/10-tke-overlay.conflist"
 
 INTERVAL = 30
 """Seconds between two looks of the timer, unless asked for otherwise."""
@@ -145,14 +145,6 @@ class Target(t.NamedTuple):
     def all_tables(self) -> list[tuple[Readable, Wanted]]:
         """The rules, too."""
         return [*self.tables, (self.rules, self.rules.wanted)]
-
-
-class Diff(t.NamedTuple):
-    """One object before and after, as text."""
-
-    name: str
-    before: str
-    after: str
 
 
 class Outcome(t.NamedTuple):
@@ -311,7 +303,7 @@ def converge(
             if wide is not None and step == SWITCH:
                 target = wide
             outcome = _difference(target, run)
-            if _begun_together(target, wide, outcome, step, run):
+            if _begin_together(target, wide, outcome, step, run):
                 return outcome._replace(unfinished=True)
             if not outcome.kernel:
                 _save(target, outcome, run)
@@ -388,8 +380,8 @@ def _put_drop_ins(target: Target, outcome: Outcome, run: Run) -> None:
     tell_managers(texts, target.host, run)
 
 
-def _begun_together(target: Target, wide: Target | None, outcome: Outcome, step: str, run: Run) -> bool:
-    """Whether this host now hears the new beside the old, and does the rest when all others do, too.
+def _begin_together(target: Target, wide: Target | None, outcome: Outcome, step: str, run: Run) -> bool:
+    """Has this host hear the new beside the old; says whether it must wait for the others before it does the rest.
 
     :param wide: what hears both, where addresses or the port change. (For MAC addresses see :mod:`transition`.)
     """
@@ -446,12 +438,8 @@ def _difference(target: Target, run: Run) -> Outcome:
 def _write(texts: Wishes, differing_files: t.Sequence[Diff]) -> None:
     names = {diff.name for diff in differing_files}
     for name, text in texts.items():
-        if name not in names:
-            continue
-        if text is None:
-            remove_file(name)
-        else:
-            write_file(name, text)
+        if name in names:
+            put_file(name, text)
 
 
 def _compare(target: Target, links: t.Sequence[Row], run: Run) -> Outcome:
@@ -573,11 +561,6 @@ def _file_diffs(found: Texts, wanted: Wishes) -> list[Diff]:
         Diff(diff.name, *line_diff(diff.before, diff.after)) if diff.name.startswith(f"{STATE}/") else diff
         for diff in _text_diffs(found, wanted)
     ]
-
-
-def attributes_text(attributes: t.Mapping[str, str]) -> str:
-    """A line for each attribute, for a diff."""
-    return "".join(f"{key} {attributes[key]}\n" for key in sorted(attributes))
 
 
 def _summary(document: NodeDocument, link: LinkSpec, segment: str, peers: int) -> dict[str, object]:

@@ -17,6 +17,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
     OVERHEAD,
     NodeDocument,
     Refusal,
+    overhead_on,
     parse_fleet,
     vtep_address,
 )
@@ -124,7 +125,7 @@ def task_of(document: NodeDocument, sites: Sites, sample: int, skip: t.Collectio
         source=vtep_address(fleet[name].segment),
         peers={each: vtep_address(fleet[each].segment) for each in questions(known, sample)[name]},
         size=document["mtu"],
-        overhead=OVERHEAD[6 if ":" in fleet[name].underlay else 4],
+        overhead=overhead_on(fleet[name].underlay),
     )
 
 
@@ -198,8 +199,8 @@ def _largest(echo: Echo, addresses: t.Sequence[str], lost: int, seconds: float) 
         echo.ask(asked, min(seconds, max(0.2, 3 * slowest)), attempts=2)
         for address, (low, high) in bounds.items():
             passed = [size for _address, size in rungs[address] if (address, size) in echo.answers]
-            low = max([low, *passed])  # noqa: PLW2901 # the new bound
-            bounds[address] = (low, min(size for size in [*_sizes(rungs[address]), high] if size > low))
+            most = max([low, *passed])
+            bounds[address] = (most, min(size for size in [*_sizes(rungs[address]), high] if size > most))
 
 
 def _sizes(rungs: t.Sequence[Question]) -> list[int]:

@@ -18,10 +18,10 @@ import os
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._host import files, traces
+from ansible_collections.tke.overlay.plugins.module_utils._host.cni import CNI_FILE
 from ansible_collections.tke.overlay.plugins.module_utils._host.confirm import forget, remove_what_was_laid_beside
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import read_files, remove_file
-from ansible_collections.tke.overlay.plugins.module_utils._host.link import ALIAS, EAR, Row, find_link, read_links
-from ansible_collections.tke.overlay.plugins.module_utils._host.node import CNI_FILE, Diff
+from ansible_collections.tke.overlay.plugins.module_utils._host.link import ALIAS, EAR, find_link, kind_of, read_links
 from ansible_collections.tke.overlay.plugins.module_utils._host.restore import (
     DROP_INS,
     STATE,
@@ -43,7 +43,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.rules import (
     delete_rules,
     rules_are_there,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.tables import KernelError, Run, run_batch
+from ansible_collections.tke.overlay.plugins.module_utils._host.tables import Diff, KernelError, Run, run_batch
 from ansible_collections.tke.overlay.plugins.module_utils._host.transition import hear_own_mac_alone
 
 FILES = (CNI_FILE, *(f"{STATE}/{name}" for name in STATE_FILES), *UNIT_FILES, *DROP_INS)
@@ -114,12 +114,12 @@ def _names(device: str, bridge: str) -> Names:
 def _read(names: Names, run: Run) -> Remains:
     device, bridge, cidrs = names
     links, warnings = read_links(run), []
-    going = [device] if _kind(find_link(device, links)) == "vxlan" else []
+    going = [device] if kind_of(find_link(device, links)) == "vxlan" else []
     going += [EAR for row in links if row.get("ifname") == EAR and row.get("ifalias") == ALIAS]
     ports = [str(row.get("ifname")) for row in links if row.get("master") == bridge]
     if ports:
         warnings.append(f"the Pod bridge {bridge} stays, because {len(ports)} Pods are on it: {', '.join(ports[:5])}")
-    elif _kind(find_link(bridge, links)) == "bridge":
+    elif kind_of(find_link(bridge, links)) == "bridge":
         going.append(bridge)
     return Remains(
         links=going,
@@ -159,7 +159,3 @@ def _remove(remains: Remains, run: Run) -> None:
     if not set(UNIT_FILES).isdisjoint(remains.files):
         forget_units(run)
     tell_managers(remains.files, remains.host, run)
-
-
-def _kind(row: Row | None) -> str | None:
-    return row.get("linkinfo", {}).get("info_kind") if row else None

@@ -31,16 +31,17 @@ import typing as t
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import Texts
 from ansible_collections.tke.overlay.plugins.module_utils._host.link import ALIAS, LinkSpec, compare_link
-from ansible_collections.tke.overlay.plugins.module_utils._host.tables import KernelError, Run, Table, Wanted
+from ansible_collections.tke.overlay.plugins.module_utils._host.tables import KernelError, Run, Table, Wanted, words_of
 
 STATE = "/etc/tke-overlay"
 SETTINGS = f"{STATE}/settings"
+SUMMARY = f"{STATE}/summary"
 RULES_FILE = f"{STATE}/rules.nft"
 FLEET_FILE = f"{STATE}/fleet"
 CONFIRMED = f"{STATE}/.confirmed"
 """The saved state of a change that was confirmed, for the moment until each of its files is in its place."""
 
-LOCK = "/run/tke-overlay/lock"
+LOCK = f"{files.RUN_DIRECTORY}/lock"
 LOCK_SECONDS = 60
 
 SERVICE, TIMER = "tke-overlay.service", "tke-overlay.timer"
@@ -81,6 +82,13 @@ class Host(t.NamedTuple):
     kernel: tuple[int, int]
 
 
+class Unit(t.NamedTuple):
+    """A unit of systemd: "enabled", "active", both or neither; and whether systemd has read a file of it."""
+
+    state: str
+    loaded: bool
+
+
 class State(t.NamedTuple):
     """What is saved, apart from how each file looks."""
 
@@ -100,17 +108,26 @@ def read_host(run: Run) -> Host:
     kernel = (int(release[1]), int(release[2])) if release else (5, 0)
     if not os.path.isdir(f"{files.ROOT}/run/systemd/system"):
         return Host(False, {}, False, kernel)
-    names = (SERVICE, TIMER, NETWORKD, NETWORK_MANAGER)
+    units = unit_states((SERVICE, TIMER, NETWORKD, NETWORK_MANAGER), run)
+    loaded = units[SERVICE].loaded or units[TIMER].loaded
+    return Host(True, {name: unit.state for name, unit in units.items()}, loaded, kernel)
+
+
+def unit_states(names: t.Sequence[str], run: Run) -> dict[str, Unit]:
+    """What systemd says of these units.
+
+    :raises KernelError: it says nothing.
+    """
     code, out, errors = run(("systemctl", "show", "-p", "Id,LoadState,UnitFileState,ActiveState", *names), None)
     if code != 0:
-        raise KernelError(f"systemctl show: {errors.strip() or f'exit code {code}'}")
-    units, loaded = {}, False
+        raise KernelError(f"systemctl show: {words_of(code, errors)}")
+    units = dict.fromkeys(names, Unit("", False))
     for block in out.split("\n\n"):
         values = dict(line.partition("=")[::2] for line in block.splitlines() if line)
         words = [values.get(key, "") for key in ("UnitFileState", "ActiveState")]
-        units[values.get("Id", "")] = " ".join(word for word in words if word in ("enabled", "active"))
-        loaded |= values.get("Id") in (SERVICE, TIMER) and values.get("LoadState") != "not-found"
-    return Host(True, units, loaded, kernel)
+        state = " ".join(word for word in words if word in ("enabled", "active"))
+        units[values.get("Id", "")] = Unit(state, values.get("LoadState") != "not-found")
+    return units
 
 
 def wanted_units(host: Host) -> Texts:
@@ -196,9 +213,7 @@ def state_files(state: State) -> Texts:
         "fleet": state.fleet,
         "link.batch": "".join(f"{line}\n" for line in compare_link(link, []).lines),
         "rules.nft": state.rules,
-        "sysctl": "".join(
-            f"{key if '/' in key else key.replace('.', '/')} {state.sysctls[key]}\n" for key in state.sysctls
-        ),
+        "sysctl": "".join(f"{files.sysctl_path(key)} {state.sysctls[key]}\n" for key in state.sysctls),
         "restore": SCRIPT,
     }
     for table, wanted in state.tables:
@@ -334,6 +349,13 @@ def forget_units(run: Run) -> None:
     _systemctl(run, "daemon-reload")
 
 
+def saved_summary() -> dict[str, str]:
+    """What :func:`state_files` has saved in ``summary``; nothing if there is no such file."""
+    text = files.read_files([SUMMARY]).get(SUMMARY, "")
+    pairs = [line.partition(": ") for line in text.splitlines() if not line.startswith("#")]
+    return {key: value for key, mark, value in pairs if mark}
+
+
 def saved_settings() -> dict[str, str]:
     """What :func:`state_files` has saved in ``settings``; nothing if there is no such file."""
     text = files.read_files([SETTINGS]).get(SETTINGS, "")
@@ -344,7 +366,7 @@ def saved_settings() -> dict[str, str]:
 def _systemctl(run: Run, *words: str) -> None:
     code, _out, errors = run(("systemctl", *words), None)
     if code != 0:
-        raise KernelError(f"systemctl {' '.join(words)}: {errors.strip() or f'exit code {code}'}")
+        raise KernelError(f"systemctl {' '.join(words)}: {words_of(code, errors)}")
 
 
 # After those who flush all rules when they start, before those who start Pods. It need not wait for an address from

@@ -43,12 +43,18 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._host.files import read_files, write_file
-from ansible_collections.tke.overlay.plugins.module_utils._host.tables import KernelError, Present, Run, Wanted
+from ansible_collections.tke.overlay.plugins.module_utils._host.files import RUN_DIRECTORY, read_files, write_file
+from ansible_collections.tke.overlay.plugins.module_utils._host.tables import (
+    KernelError,
+    Present,
+    Run,
+    Wanted,
+    words_of,
+)
 
 TABLE = "inet tke_overlay"
-RECORD_TEXT = "/run/tke-overlay/rules.nft"
-RECORD_LISTING = "/run/tke-overlay/rules.listing"
+RECORD_TEXT = f"{RUN_DIRECTORY}/rules.nft"
+RECORD_LISTING = f"{RUN_DIRECTORY}/rules.listing"
 
 COUNTERS = ("not_a_peer", "to_pods", "from_pods", "inner_source", "into_tunnel", "astray")
 """What was dropped, by the rule that dropped it."""
@@ -112,7 +118,7 @@ class RulesTable:
         if code != 0:
             if "No such file or directory" in errors:
                 return {}
-            raise KernelError(f"{' '.join(_LIST)}: {errors.strip() or f'exit code {code}'}")
+            raise KernelError(f"{' '.join(_LIST)}: {words_of(code, errors)}")
         record = read_files((RECORD_TEXT, RECORD_LISTING))
         text = record.get(RECORD_TEXT, "") if record.get(RECORD_LISTING) == listing else listing
         items = self.wanted if text == self.text else _items(text)
@@ -135,10 +141,10 @@ class RulesTable:
         lines = self._elements_alone(run) if there else ""
         code, _out, errors = run(_LOAD, lines or _with_values(self.text, counter_values(run) if there else {}))
         if code != 0:
-            raise KernelError(f"nft refused the rules: {errors.strip() or f'exit code {code}'}")
+            raise KernelError(f"nft refused the rules: {words_of(code, errors)}")
         code, listing, errors = run(_LIST, None)
         if code != 0:
-            raise KernelError(f"{' '.join(_LIST)}: {errors.strip() or f'exit code {code}'}")
+            raise KernelError(f"{' '.join(_LIST)}: {words_of(code, errors)}")
         lost = self._lost(_items(listing))
         if lost:
             raise KernelError(
@@ -176,7 +182,7 @@ def delete_rules(run: Run) -> None:
     """
     code, _out, errors = run(_LOAD, _ABOVE)
     if code != 0:
-        raise KernelError(f"nft did not delete table {TABLE}: {errors.strip() or f'exit code {code}'}")
+        raise KernelError(f"nft did not delete table {TABLE}: {words_of(code, errors)}")
 
 
 def rules_are_there(run: Run) -> bool:

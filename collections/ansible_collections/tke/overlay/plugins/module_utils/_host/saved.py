@@ -6,16 +6,18 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._host.confirm import ENDPOINT_NOTE
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import read_files
-from ansible_collections.tke.overlay.plugins.module_utils._host.restore import FLEET_FILE, STATE, saved_settings
-
-_SUMMARY = f"{STATE}/summary"
-_ENDPOINT = f"{STATE}/api-endpoint"
-_LINE = re.compile(r"^([^#:\n]+): (.*)$", re.MULTILINE)
+from ansible_collections.tke.overlay.plugins.module_utils._host.restore import (
+    FLEET_FILE,
+    STATE,
+    SUMMARY,
+    saved_settings,
+    saved_summary,
+)
 
 
 class Saved(t.TypedDict):
@@ -39,10 +41,10 @@ def read_saved() -> Saved | None:
 
     :raises Refusal: there is one, and it is not whole.
     """
-    texts = read_files([_SUMMARY, FLEET_FILE, _ENDPOINT])
-    if not {_SUMMARY, FLEET_FILE} & texts.keys():
+    texts = read_files([SUMMARY, FLEET_FILE, ENDPOINT_NOTE])
+    if not {SUMMARY, FLEET_FILE} & texts.keys():
         return None
-    summary, settings = dict(_LINE.findall(texts.get(_SUMMARY, ""))), saved_settings()
+    summary, settings = saved_summary(), saved_settings()
     fleet = texts.get(FLEET_FILE, "")
     try:
         return Saved(
@@ -54,7 +56,7 @@ def read_saved() -> Saved | None:
             container_cidr=settings["cidrs"].split(),
             service_cidr=summary["Service range"],
             mtu=int(settings["mtu"]),
-            api=texts.get(_ENDPOINT, "").strip().rpartition(":")[0].strip("[]"),
+            api=texts.get(ENDPOINT_NOTE, "").strip().rpartition(":")[0].strip("[]"),
             view=hashlib.sha256(fleet.encode()).hexdigest()[:12],
             fleet=fleet,
         )

@@ -37,6 +37,14 @@ Wanted = t.Dict[str, str]
 """Key -> specification of every entry that a table should have."""
 
 
+class Diff(t.NamedTuple):
+    """One object before and after, as text."""
+
+    name: str
+    before: str
+    after: str
+
+
 class KernelError(Exception):
     """The kernel, or a tool in front of it, refused; says what and about which entry."""
 
@@ -155,6 +163,11 @@ def apply(changes: t.Sequence[tuple[Table, Delta]], run: Run) -> None:
         run_batch(program, lines, run)
 
 
+def words_of(code: int, errors: str) -> str:
+    """What a program that failed says against it, for the end of a sentence."""
+    return errors.strip() or f"exit code {code}"
+
+
 def run_batch(program: t.Sequence[str], lines: t.Sequence[str], run: Run) -> None:
     """Runs the lines in one process, stopping at the first that fails.
 
@@ -189,7 +202,7 @@ def _failure(program: t.Sequence[str], lines: t.Sequence[str], errors: str, run:
     for position, line in enumerate(lines):
         code, _out, words = run([*program, *line.split()], None)
         if code != 0:
-            return position, words or f"exit code {code}"
+            return position, words_of(code, words)
     return len(lines), ""
 
 
@@ -204,7 +217,7 @@ def read_json(command: t.Sequence[str], run: Run) -> list[dict[str, t.Any]]:
     """
     code, out, errors = run(command, None)
     if code != 0:
-        raise KernelError(f"{' '.join(command)}: {errors.strip() or f'exit code {code}'}")
+        raise KernelError(f"{' '.join(command)}: {words_of(code, errors)}")
     try:
         rows = json.loads(out or "[]")
     except ValueError as error:

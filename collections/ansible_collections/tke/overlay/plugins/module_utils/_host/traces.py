@@ -13,13 +13,10 @@ import typing as t
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
 from ansible_collections.tke.overlay.plugins.module_utils._host import files, hostsfile
 from ansible_collections.tke.overlay.plugins.module_utils._host.confirm import ENDPOINT_NOTE
-from ansible_collections.tke.overlay.plugins.module_utils._host.node import Diff
-from ansible_collections.tke.overlay.plugins.module_utils._host.tables import Run
+from ansible_collections.tke.overlay.plugins.module_utils._host.tables import Diff, Run
 from ansible_collections.tke.overlay.plugins.module_utils._host.way import BATCH_FILE, Way, find_way
 
 HOSTS_FILE = "/etc/hosts"
-NOTE = ENDPOINT_NOTE
-"""One line, ``address:port``: what a host must still reach after a change, or the change is rolled back."""
 
 
 class Edit(t.NamedTuple):
@@ -71,7 +68,7 @@ class Remains(t.NamedTuple):
 
 def find_remains(hosts_file: str, run: Run) -> Remains:
     """What :func:`remove` would take away."""
-    saved = files.read_files([BATCH_FILE, NOTE])
+    saved = files.read_files([BATCH_FILE, ENDPOINT_NOTE])
     return Remains(find_way(saved.get(BATCH_FILE, ""), None, None, run), hosts_edit(hosts_file, {}), sorted(saved))
 
 

@@ -51,12 +51,12 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.link import (
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.restore import STATE, saved_settings
 from ansible_collections.tke.overlay.plugins.module_utils._host.rules import NOTHING_ELSE, Also
-from ansible_collections.tke.overlay.plugins.module_utils._host.tables import Delta, KernelError, Run
+from ansible_collections.tke.overlay.plugins.module_utils._host.tables import Delta, KernelError, Run, words_of
 
 ALL, BEGIN, SWITCH = STEPS = ("all", "begin", "switch")
 
 _MACS_TABLE = "netdev tke_overlay_macs"
-_MACS_NOTE = "/run/tke-overlay/any-mac"
+_MACS_NOTE = f"{files.RUN_DIRECTORY}/any-mac"
 """There as long as the table is, so that a run without it need not ask nft."""
 _NO_MACS_TABLE = f"table {_MACS_TABLE}\ndelete table {_MACS_TABLE}\n"  # the first line, so that the second never fails
 
@@ -146,4 +146,4 @@ def hear_own_mac_alone(run: Run) -> None:
 def _load_macs(text: str, run: Run) -> None:
     code, _out, errors = run(("nft", "-f", "-"), text)
     if code != 0:
-        raise KernelError(f"nft refused table {_MACS_TABLE}: {errors.strip() or f'exit code {code}'}")
+        raise KernelError(f"nft refused table {_MACS_TABLE}: {words_of(code, errors)}")

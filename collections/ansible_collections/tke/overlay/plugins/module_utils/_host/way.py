@@ -59,7 +59,8 @@ def find_way(saved: str, subnet: str | None, gateway: str | None, run: Run) -> W
     destination = _network(subnet)
     ours = ours or _ours(destination, run)
     wanted = f"{destination} via {gateway} dev {_device_to(gateway, run)} onlink"
-    others = [row for row in _routes(destination, [], run) if _text(row) not in _ours(destination, run)]
+    mine = _ours(destination, run)
+    others = [row for row in _routes(destination, [], run) if _text(row) not in mine]
     for row in others:
         if row.get("gateway") != gateway:
             raise Refusal(

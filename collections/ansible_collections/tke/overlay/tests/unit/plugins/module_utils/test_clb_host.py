@@ -303,7 +303,7 @@ def test_it_leaves_with_all_that_is_its_own_and_nothing_else(machine):
     assert list(outcome.diffs()) == list(foreseen.diffs())
     assert machine.done == [
         *(f"systemctl disable --now {unit}" for unit in reversed(UNITS)),
-        "nft delete table inet tke_overlay_clb",
+        "nft -f -",
         "systemctl daemon-reload",
     ]
     assert [diff.after for diff in list(outcome.diffs())[-len(UNITS) :]] == ["stopped\n"] * len(UNITS)
