@@ -11,7 +11,14 @@ import typing as t
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
 from ansible_collections.tke.overlay.plugins.module_utils._cluster import plan as planner
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import Ledger
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.vips import PAIR, PROVIDERS, Claim, Wish, choose
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.vips import (
+    NAMES,
+    PAIR,
+    PROVIDERS,
+    Claim,
+    Wish,
+    choose,
+)
 from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import (
     CLUSTER_OPTIONS,
     LedgerAction,
@@ -25,10 +32,11 @@ CLUSTER_VARIABLES = tuple(
     f"overlay_{name}"
     for name in (
         *("cluster", "container_cidr", "max_pods_per_node", "max_services", "reserved", "ledger"),
-        *("clb_subnet", "clb_reserved", "clb_gateway", "clb_provider", "clb_vips"),
+        *("clb_subnet", "clb_reserved", "clb_gateway", "clb_provider", "clb_vips", "clb_services"),
+        *("api_port", "api_ca"),
     )
 )
-"""What role clb_vips passes on: it must be the same for the nodes and for the hosts of the pair."""
+"""What both the nodes and the hosts of the pair go by: it must be the same for all of them."""
 
 
 class ActionModule(LedgerAction):
@@ -74,7 +82,7 @@ class ActionModule(LedgerAction):
             return ledger
 
         ledger, result = self.change_ledger(given["ledger"], change)
-        return {**result, **{name: ledger.vips.get(name, "") for name in ("apiserver", "services")}}
+        return {**result, **{name: ledger.vips.get(name, "") for name in NAMES}}
 
 
 def _survey(given: t.Mapping[str, t.Any], task_vars: t.Mapping[str, t.Any]) -> tuple[list[Claim], list[str]]:

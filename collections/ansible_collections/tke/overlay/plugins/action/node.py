@@ -61,7 +61,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
         except AnsibleConnectionFailure as error:
             if not self._seconds() or not (self._answered or BEGUN in str(error)):
                 raise  # nothing waits for a confirmation, or the host was not there to begin with
-            result.update(self._lost(token, error, begun))
+            result.update(self._lost(token, error))
         else:
             left = result.pop("waits", None)
             if left is not None:
@@ -92,7 +92,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
             what = f"the host could not save the change: {words or done['rc']}"
         return self._failure(token, deadline, what)
 
-    def _lost(self, token: str, error: Exception, begun: float) -> dict[str, t.Any]:
+    def _lost(self, token: str, error: Exception) -> dict[str, t.Any]:
         """The connection broke, and took the result with it: the change is not known to be whole, so away with it."""
         deadline = time.monotonic() + self._seconds()
         reason = "the connection to the controller broke"

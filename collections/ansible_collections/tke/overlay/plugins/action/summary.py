@@ -11,9 +11,9 @@ from ansible import constants
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import OVERHEAD, parse_fleet
-from ansible_collections.tke.overlay.plugins.module_utils._cluster import endpoints, overview, rollout, verdict
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.table import BAD, GOOD, Line
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import overhead_on, parse_fleet
+from ansible_collections.tke.overlay.plugins.module_utils._cluster import causes, endpoints, overview, rollout, verdict
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.table import BAD, GOOD, Line, steps
 
 COLORS = {GOOD: constants.COLOR_OK, BAD: constants.COLOR_ERROR}
 
@@ -59,26 +59,26 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
     def _lines(self, given: dict[str, t.Any], task_vars: dict[str, t.Any]) -> tuple[list[Line], bool]:
         plan, hosts = given["plan"], _Results(task_vars, given["hosts"])
         sites = {name: site for site, names in plan["sites"].items() for name in names.split()}
-        ledger = overview.Ledger(plan["assignments"], plan["fresh"], plan["orphans"], plan["forecast"])
+        planned = overview.Planned(plan["assignments"], plan["fresh"], plan["orphans"], plan["forecast"])
         if given["of"] == "preflight":
-            return overview.preflight(sites, ledger), True
+            return overview.preflight(sites, planned), True
         results = hosts.of(given["results"])
         if given["of"] == "site":
             seen = {host: _seen(sites[host], each, "changes") for host, each in results.items() if host in sites}
             reach, reached = _reach(hosts.of(given["endpoint"]), endpoints.API_SERVER)
-            return overview.site(seen, ledger, self._task.check_mode, reach), reached
+            return overview.site(seen, planned, self._task.check_mode, reach), reached
         if given["of"] == "status":
             seen = {host: _seen(sites.get(host, ""), each, "overlay") for host, each in results.items()}
             # Hosts that are no nodes are there for their VIPs only, and were not asked where there are none.
             shown = {host: each for host, each in seen.items() if host in sites or each.result or each.failure}
-            return overview.status(shown, ledger), True
+            return overview.status(shown, planned), True
         first = hosts.of(given["answering"])
         if given["of"] == "rollout":
             batch = _batch(hosts.of(given["converged"]), task_vars["ansible_play_batch"])
             # Others were told to answer long ago: they may have ended, and that is no fault.
             fleet = _fleet(plan, sites, {host: first[host] for host in batch.changed})._replace(fresh=[], orphans=[])
             judged = rollout.after(batch, fleet, {host: _answers(results[host], check=False) for host in batch.changed})
-            return judged.lines, judged.whole
+            return [*judged.lines, *steps(judged.todo)], judged.whole
         fleet = _fleet(plan, sites, first)
         # A host that could not be told to answer was not even asked to ask.
         answers = {
@@ -87,7 +87,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
         }
         judged = verdict.judge(fleet, answers)
         reach, reached = _reach(hosts.of(given["endpoint"]), endpoints.EVERYTHING)
-        return [*reach, *judged.lines], judged.whole and reached
+        return [*reach, *judged.lines, *steps(judged.todo)], judged.whole and reached
 
 
 class _Results:
@@ -108,14 +108,15 @@ def _reach(results: t.Mapping[str, t.Mapping[str, t.Any]], what: str) -> tuple[l
     return endpoints.judge({host: failure for host, (failure, asked) in told.items() if failure or asked}, what)
 
 
-def _fleet(plan: t.Mapping[str, t.Any], sites: t.Mapping[str, str], answering: t.Mapping[str, t.Any]) -> verdict.Fleet:
+def _fleet(plan: t.Mapping[str, t.Any], sites: t.Mapping[str, str], answering: t.Mapping[str, t.Any]) -> causes.Fleet:
     """Who there is, and who was to answer by TCP."""
     document = plan["document"]
-    return verdict.Fleet(
+    return causes.Fleet(
         sites=sites,
         size=document["mtu"],
         port=document["port"],
-        overhead=OVERHEAD[6 if any(":" in each.underlay for each in _some_peers(document["fleet"])) else 4],
+        device=document["device"],
+        overhead=overhead_on("".join(each.underlay for each in list(parse_fleet(document["fleet"]).values())[:1])),
         fresh=plan["fresh"],
         orphans=plan["orphans"],
         answering={host for host, each in answering.items() if _is_good(each, "tcp")},
@@ -130,10 +131,6 @@ def _batch(converged: t.Mapping[str, t.Mapping[str, t.Any]], here: t.Sequence[st
         failed={host: _failure(each, "changes") for host, each in converged.items() if _failure(each, "changes")},
         left=[host for host, each in converged.items() if not each],
     )
-
-
-def _some_peers(fleet: str) -> t.Iterable[t.Any]:
-    return list(parse_fleet(fleet).values())[:1]
 
 
 def _is_good(result: t.Mapping[str, t.Any], key: str) -> bool:
@@ -151,11 +148,11 @@ def _seen(site: str, result: t.Mapping[str, t.Any], key: str) -> overview.Seen:
     return overview.Seen(site, good, _failure(result, key), not result.get("unreachable"))
 
 
-def _answers(result: t.Mapping[str, t.Any], check: bool) -> verdict.Answers:
+def _answers(result: t.Mapping[str, t.Any], check: bool) -> causes.Answers:
     reached, failure = not result.get("unreachable"), _failure(result, "findings")
     if not _is_good(result, "findings"):
-        return verdict.Answers(reached, failure if reached else "")
-    return verdict.Answers(
+        return causes.Answers(reached, failure if reached else "")
+    return causes.Answers(
         reached=True,
         rtt_ms=result["rtt_ms"],
         findings=result["findings"],

@@ -27,7 +27,7 @@ CLUSTER_OPTIONS: dict[str, t.Any] = {
     "reserved": {"type": "list", "elements": "str", "default": []},
 }
 
-Change = t.Callable[[str | None, str, str], ledgers.Ledger]
+Rewrite = t.Callable[[str | None, str, str], ledgers.Ledger]
 """From the ledger's text, the name of its place and the time (UTC, ISO 8601) to the wanted ledger."""
 
 
@@ -38,7 +38,7 @@ class LedgerAction(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
     _requires_connection = False
     _supports_check_mode = True
     _supports_async = False
-    options: dict[str, t.Any] = CLUSTER_OPTIONS
+    options: t.ClassVar[dict[str, t.Any]]
 
     def run(self, tmp: None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """Runs :meth:`work`; what it refuses becomes the failure of the task."""
@@ -61,7 +61,7 @@ class LedgerAction(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
         """The result of the task, from its validated arguments."""
         raise NotImplementedError
 
-    def change_ledger(self, place: str, change: Change) -> tuple[ledgers.Ledger, dict[str, t.Any]]:
+    def change_ledger(self, place: str, change: Rewrite) -> tuple[ledgers.Ledger, dict[str, t.Any]]:
         """The ledger after the change, and ``changed`` and ``diff`` of the result. Check mode writes nothing."""
         store = open_store(place)
         time = now()
@@ -115,7 +115,7 @@ def settings_of(given: t.Mapping[str, t.Any]) -> Settings:
 
 
 def facts_of(ledger: ledgers.Ledger) -> dict[str, t.Any]:
-    """What both plugins return of the ledger."""
+    """What every plugin that works on the ledger returns of it."""
     return {
         "assignments": {name: held.segment for name, held in sorted(ledger.nodes.items())},
         "service_cidr": ledger.pool.service_cidr,

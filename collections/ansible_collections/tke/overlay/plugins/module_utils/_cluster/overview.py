@@ -19,6 +19,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.table import 
     some,
     steps,
     table,
+    them,
 )
 
 MOST = 40
@@ -37,7 +38,7 @@ class Seen(t.NamedTuple):
     reached: bool = True
 
 
-class Ledger(t.NamedTuple):
+class Planned(t.NamedTuple):
     """What the planner says of the whole."""
 
     segments: t.Mapping[str, str]
@@ -54,17 +55,23 @@ def natural_order(hosts: t.Iterable[str]) -> list[str]:
 # --- status ---
 
 
-def status(seen: t.Mapping[str, Seen], ledger: Ledger) -> list[Line]:
+def status(seen: t.Mapping[str, Seen], planned: Planned) -> list[Line]:
     """One line for each host, what is otherwise in words, and what to do next."""
     hosts = sorted(seen, key=lambda host: (not seen[host].site, seen[host].site, natural(host)))
-    rows = [_status_row(host, seen[host], ledger) for host in hosts]
+    rows = [_status_row(host, seen[host], planned) for host in hosts]
     head = ["HOST", "SITE", "SEGMENT", "PLAN", "DRIFT", "DROPS", "ERRORS", "TIMER", "VIPS"]
     if not any(row[-1] for row in rows):
         head, rows = head[:-1], [row[:-1] for row in rows]
     texts = table(head, rows)
     tones = [PLAIN, *(PLAIN if _is_well(seen[host]) else BAD for host in hosts)]
     lines = [Line(text, tone) for text, tone in zip(texts, tones)]
-    return [*lines, Line(""), *_details(hosts, seen), *_of_orphans(ledger), *steps(_status_steps(hosts, seen, ledger))]
+    return [
+        *lines,
+        Line(""),
+        *_details(hosts, seen),
+        *_of_orphans(planned),
+        *steps(_status_steps(hosts, seen, planned)),
+    ]
 
 
 def _overlay(each: Seen) -> t.Mapping[str, t.Any] | None:
@@ -91,9 +98,9 @@ def _is_well(each: Seen) -> bool:
     return not overlay["drift"] and bool(overlay["plan"]["current"]) and overlay["timer"] == "active"
 
 
-def _status_row(host: str, each: Seen, ledger: Ledger) -> list[str]:
+def _status_row(host: str, each: Seen, planned: Planned) -> list[str]:
     overlay = _overlay(each)
-    segment = (overlay or {}).get("segment") or ("-" if host in ledger.fresh else ledger.segments.get(host, "-"))
+    segment = (overlay or {}).get("segment") or ("-" if host in planned.fresh else planned.segments.get(host, "-"))
     if overlay is None or overlay["node"] is None:
         word = _plan_word(each) if overlay is None or not overlay["plan"]["current"] else "-"
         return [host, each.site or "-", segment, word, "-", "-", "-", "-", " ".join((overlay or {}).get("vips", []))]
@@ -120,18 +127,18 @@ def _details(hosts: t.Sequence[str], seen: t.Mapping[str, Seen]) -> list[Line]:
             if dropped:
                 lines.append(Line(f"{host}: packets dropped by the rules: {', '.join(dropped)}"))
     if len(lines) > DETAILS:
-        lines = [*lines[:DETAILS], Line(f"and {len(lines) - DETAILS} more lines like these", BAD)]
+        lines = [*lines[:DETAILS], Line(f"and {count(len(lines) - DETAILS, 'more line')} like these", BAD)]
     return lines
 
 
-def _of_orphans(ledger: Ledger) -> list[Line]:
-    if not ledger.orphans:
+def _of_orphans(planned: Planned) -> list[Line]:
+    if not planned.orphans:
         return []
-    named = some(f"{name} {ledger.segments.get(name, '')}".strip() for name in ledger.orphans)
+    named = some(f"{name} {planned.segments.get(name, '')}".strip() for name in planned.orphans)
     return [Line(f"in the ledger, and not in the inventory: {named}", BAD)]
 
 
-def _status_steps(hosts: t.Sequence[str], seen: t.Mapping[str, Seen], ledger: Ledger) -> list[str]:
+def _status_steps(hosts: t.Sequence[str], seen: t.Mapping[str, Seen], planned: Planned) -> list[str]:
     words = {host: _plan_word(seen[host]) for host in hosts}
     todo = []
     unreachable = [host for host in hosts if words[host] == "unreachable"]
@@ -148,11 +155,11 @@ def _status_steps(hosts: t.Sequence[str], seen: t.Mapping[str, Seen], ledger: Le
         at_work = all((_overlay(seen[host]) or {})["timer"] == "active" for host in wrong)
         timer = "the timer mends most of that by itself; " if at_work else ""
         todo.append(f"{timer}ansible-playbook tke.overlay.site --limit {','.join(wrong[:6])} mends all")
-    if ledger.orphans:
-        names = natural_order(ledger.orphans)
+    if planned.orphans:
+        names = natural_order(planned.orphans)
         todo.append(
-            f"put {some(names)} back into the inventory, or give the segment back: "
-            f"ansible-playbook tke.overlay.release -e overlay_release={names[0]}"
+            f"put {some(names)} back into the inventory, or release {them(names)}: "
+            f"ansible-playbook tke.overlay.release -e overlay_release={','.join(names[:6])}"
         )
     return todo or ["nothing; ansible-playbook tke.overlay.verify asks whether the nodes reach each other"]
 
@@ -160,7 +167,7 @@ def _status_steps(hosts: t.Sequence[str], seen: t.Mapping[str, Seen], ledger: Le
 # --- site ---
 
 
-def site(seen: t.Mapping[str, Seen], ledger: Ledger, check: bool, reach: t.Sequence[Line] = ()) -> list[Line]:
+def site(seen: t.Mapping[str, Seen], planned: Planned, check: bool, reach: t.Sequence[Line] = ()) -> list[Line]:
     """What was changed where, and what to do next.
 
     :param reach: how nodes reach the load balancer, where there is one.
@@ -173,7 +180,7 @@ def site(seen: t.Mapping[str, Seen], ledger: Ledger, check: bool, reach: t.Seque
     summary = f"{count(len(seen), 'host')}: {changed:,} {verb}, {len(seen) - changed - len(bad):,} as they should be"
     if bad:
         summary += f", {len(bad):,} not done"
-    lines += [Line(""), Line(summary, BAD if bad else GOOD), *reach, Line(ledger.forecast), *_of_orphans(ledger)]
+    lines += [Line(""), Line(summary, BAD if bad else GOOD), *reach, Line(planned.forecast), *_of_orphans(planned)]
     return [*lines, *steps(_site_steps(seen, check))]
 
 
@@ -194,7 +201,10 @@ def _site_steps(seen: t.Mapping[str, Seen], check: bool) -> list[str]:
     if failed:
         todo.append(f"mend what is said above of {some(failed)}, then the same again")
     if unreachable:
-        todo.append(f"{some(unreachable)}: the next run that reaches it brings it up to date; nobody waits for it")
+        it = them(unreachable)
+        todo.append(
+            f"{some(unreachable)}: the next run that reaches {it} brings {it} up to date; nobody waits for {it}"
+        )
     if check:
         return [*todo, "the same without --check does it"]
     return [*todo, "ansible-playbook tke.overlay.verify asks whether the nodes reach each other"]
@@ -211,29 +221,33 @@ def _rows(head: t.Sequence[str], rows: t.Mapping[str, t.Sequence[str]], bad: t.C
         tones.append(BAD if hosts[0] in bad else PLAIN)
     lines = [Line(text, tone) for text, tone in zip(table(head, cells), tones)]
     if len(same) > MOST:
-        lines.append(Line(f"and {len(same) - MOST} more rows"))
+        lines.append(Line(f"and {count(len(same) - MOST, 'more row')}"))
     return lines
 
 
 # --- preflight ---
 
 
-def preflight(sites: t.Mapping[str, str], ledger: Ledger) -> list[Line]:
+def preflight(sites: t.Mapping[str, str], planned: Planned) -> list[Line]:
     """Who has a segment, who would get which, and how long the pool lasts."""
     rows = {
-        host: [site, f"gets {ledger.segments[host]}" if host in ledger.fresh else _keeps(host, ledger, len(sites))]
+        host: [site, f"gets {planned.segments[host]}" if host in planned.fresh else _keeps(host, planned, len(sites))]
         for host, site in sites.items()
     }
     lines = _rows(["HOST", "SITE", "SEGMENT"], rows, ())
-    new = len(ledger.fresh)
-    lines += [Line(""), Line("no conflict was found, and nothing was changed", GOOD), Line(ledger.forecast)]
+    new = len(planned.fresh)
+    lines += [Line(""), Line("no conflict was found, and nothing was changed", GOOD), Line(planned.forecast)]
     step = (
         f"ansible-playbook tke.overlay.site gives {count(new, 'node')} a segment"
         if new
         else "ansible-playbook tke.overlay.site"
     )
-    return [*lines, *_of_orphans(ledger), *steps([f"{step}; --check --diff shows first what it would do on each host"])]
+    return [
+        *lines,
+        *_of_orphans(planned),
+        *steps([f"{step}; --check --diff shows first what it would do on each host"]),
+    ]
 
 
-def _keeps(host: str, ledger: Ledger, hosts: int) -> str:
-    return f"keeps {ledger.segments[host]}" if hosts <= MOST else "kept"
+def _keeps(host: str, planned: Planned, hosts: int) -> str:
+    return f"keeps {planned.segments[host]}" if hosts <= MOST else "kept"

@@ -15,7 +15,12 @@ import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.page_html import NOTHING, Html, join, tag
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.picture import Picture
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.picture_pool import STATES, Block, PoolPicture
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.picture_pool import (
+    STATES,
+    Block,
+    PoolPicture,
+    dotted,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.table import count
 
 WORDS = {
@@ -70,7 +75,6 @@ def map_of(picture: Picture) -> Html:
 
 
 def _legend(pool: PoolPicture) -> Html:
-    sizes = {**pool["counts"], "service": 0, "spare": 0}
     addresses = {run["state"]: run["addresses"] for block in pool["blocks"] for run in block["runs"]}
     entries = []
     for state in STATES:
@@ -78,7 +82,7 @@ def _legend(pool: PoolPicture) -> Html:
             amount = count(addresses.get(state, 0), "address", "addresses")
             there = state in addresses
         else:
-            amount, there = f"{sizes[state]:,}", bool(sizes[state]) or state in ("used", "free")
+            amount, there = f"{pool['counts'][state]:,}", bool(pool["counts"][state]) or state in ("used", "free")
         if there:
             entries.append(
                 tag("li", _swatch(state), tag("b", WORDS[state]), f" {amount}", title=MEANINGS[state], class_="k")
@@ -216,16 +220,12 @@ def _number(network: str) -> int:
     return one << 24 | two << 16 | three << 8 | four
 
 
-def _dotted(address: int) -> str:
-    return f"{address >> 24}.{address >> 16 & 255}.{address >> 8 & 255}.{address & 255}"
-
-
 def _labels(block: Block, size: int, columns: int, rows: int) -> Html:
     """The first address of some rows."""
     step = max(1, rows // 8)
     first = _number(block["cidr"])
     labels = [
-        tag("span", _dotted(first + row * columns * size), style=f"top:{100 * (row + 0.5) / rows:.3g}%")
+        tag("span", dotted(first + row * columns * size), style=f"top:{100 * (row + 0.5) / rows:.3g}%")
         for row in range(0, rows, step)
     ]
     return tag("div", *labels, class_="rows", aria_hidden="true")
@@ -266,7 +266,7 @@ def _run_row(first: str, addresses: int, segments: int, state: str, owners: t.Ma
     return tag(
         "tr",
         tag("td", tag("code", first)),
-        tag("td", tag("code", _dotted(_number(first) + addresses - 1))),
+        tag("td", tag("code", dotted(_number(first) + addresses - 1))),
         tag("td", f"{segments:,}" if segments else NOTHING, class_="n"),
         tag("td", WORDS[state]),
         tag("td", ", ".join(names) + more if names else NOTHING),

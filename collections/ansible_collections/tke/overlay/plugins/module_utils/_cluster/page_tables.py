@@ -21,7 +21,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.picture impor
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.picture_reach import Pair, SiteCell
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.table import count
 
-STATES = {
+STATE_WORDS = {
     "ok": ("✓", "ok"),
     "differs": ("≠", "differs"),
     "loss": ("✕", "packets lost"),
@@ -37,7 +37,7 @@ STATES = {
 SIGNS = {"silent": ("✕", "no answer"), "mtu": ("▽", "full packets lost"), "tcp": ("◇", "TCP lost")}
 """What ``probe`` finds of a pair."""
 
-KINDS = {
+KIND_WORDS = {
     "silent": "no answer",
     "mtu": "full packets",
     "tcp": "TCP",
@@ -185,8 +185,8 @@ def nodes(picture: Picture) -> Html:
         "tr",
         *(tag("th", word, scope="col", data_t=kind, class_="n" if kind == "n" else None) for word, kind in columns),
     )
-    states = [state for state in STATES if any(node["state"] == state for node in picture["nodes"])]
-    options = [tag("option", "every state", value="")] + [tag("option", STATES[state][1]) for state in states]
+    states = [state for state in STATE_WORDS if any(node["state"] == state for node in picture["nodes"])]
+    options = [tag("option", "every state", value="")] + [tag("option", STATE_WORDS[state][1]) for state in states]
     tools = tag(
         "div",
         tag("label", "Filter ", tag("input", type="search", id="filter", placeholder="name, address, site …")),
@@ -199,9 +199,9 @@ def nodes(picture: Picture) -> Html:
 
 
 def _node(node: Node) -> Html:
-    sign, word = STATES[node["state"]]
+    sign, word = STATE_WORDS[node["state"]]
     reach = node["reach"]
-    also = [KINDS[kind] for kind in node["findings"] if kind in KINDS]
+    also = [KIND_WORDS[kind] for kind in node["findings"] if kind in KIND_WORDS]
     if node["drift"]:
         also = [count(len(node["drift"]), "difference"), *also]
     tone = {"ok": None, "unseen": "soft", "orphan": "t-warn", "missing": "t-warn", "differs": "t-warn"}
@@ -227,10 +227,12 @@ def _node(node: Node) -> Html:
 
 
 def _drops(node: Node) -> str:
+    """By the device and by the rules, as in the column of that name of the playbook status."""
     counters = node["counters"]
     if counters is None:
         return NOTHING
-    return f"{sum(counters.get(key, 0) for key in ('rx_dropped', 'tx_dropped', 'rx_errors', 'tx_errors')):,}"
+    rules = [packets for key, packets in counters.items() if key.startswith("rule_")]
+    return f"{counters.get('rx_dropped', 0) + counters.get('tx_dropped', 0) + sum(rules):,}"
 
 
 def pending(picture: Picture) -> Html | None:

@@ -16,6 +16,7 @@ import json
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.causes import KINDS
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import Ledger
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.picture_findings import (
     Finding,
@@ -36,6 +37,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.picture_pool 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.picture_reach import (
     Host,
     NodeReach,
+    Pair,
     Reach,
     node_reach,
     pairs_of,
@@ -44,12 +46,6 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.picture_reach
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.pool import Pool
 
 SCHEMA = 1
-
-NODE_STATES = ("ok", "differs", "loss", "bare", "unreachable", "failed", "unseen", "orphan", "missing")
-"""Nothing to say; not as applied, or not as planned; packets from or to it are lost; nothing of the overlay is on it;
-Ansible did not reach it; a module failed there; not looked at; in the ledger only; without a segment."""
-
-LOSSES = {"silent", "mtu", "tcp"}
 
 
 class Record(t.NamedTuple):
@@ -105,7 +101,12 @@ class Site(t.TypedDict):
 
 
 class Node(t.TypedDict):
-    """One node. ``seen``: it was looked at. ``state``: one of :data:`NODE_STATES`."""
+    """One node. ``seen``: it was looked at. ``state`` is the first of these that applies:
+
+    ``orphan`` (in the ledger only), ``missing`` (without a segment), ``unreachable`` (by Ansible), ``failed`` (a
+    module failed there), ``bare`` (nothing of the overlay is on it), ``loss`` (packets from or to it are lost),
+    ``unseen`` (not looked at), ``differs`` (not as applied, or not as planned), ``ok``.
+    """
 
     name: str
     site: str
@@ -177,9 +178,9 @@ def draw(record: Record, hosts: t.Sequence[Host], look: Look) -> Picture:
     notes = [*_no_plan(look.problem), *_keep_back(ledger, look.reserved)]
     # A node without a segment cannot answer, and that is said of it already.
     asked = {host.name: [pair for pair in pairs_of(host) if pair["peer"] in ledger.nodes] for host in hosts}
-    situation = Situation(ledger, hosts, asked, look.limit)
+    situation = Situation(ledger, hosts, look.limit)
     found = by_severity([*findings(situation), *notes])
-    nodes = _nodes(situation, found)
+    nodes = _nodes(situation, asked, found)
     looked = _looked(record, situation, look)
     reaching = reach(hosts, asked, look.sites)
     picture = Picture(
@@ -270,7 +271,7 @@ def _verdict(found: t.Sequence[Finding], looked: Looked, reaching: Reach) -> Ver
     return Verdict(state="whole", text="The network is whole.", detail=f"{seen}.")
 
 
-def _nodes(situation: Situation, found: t.Sequence[Finding]) -> list[Node]:
+def _nodes(situation: Situation, asked: t.Mapping[str, list[Pair]], found: t.Sequence[Finding]) -> list[Node]:
     """All nodes of inventory and ledger, by site in the order of the inventory, the orphans last."""
     told: dict[str, list[str]] = {}
     for finding in found:
@@ -285,7 +286,7 @@ def _nodes(situation: Situation, found: t.Sequence[Finding]) -> list[Node]:
             situation.ledger,
             host.name in orphans,
             told.get(host.name, []),
-            node_reach(host, situation.asked.get(host.name, [])),
+            node_reach(host, asked.get(host.name, [])),
         )
         for host in hosts
     ]
@@ -327,7 +328,7 @@ def _state(host: Host, orphan: bool, missing: bool, told: t.Sequence[str]) -> st
         ("unreachable", host.unreachable),
         ("failed", bool(host.failures)),
         ("bare", is_bare(host)),
-        ("loss", not LOSSES.isdisjoint(told)),
+        ("loss", not set(KINDS).isdisjoint(told)),
         ("unseen", host.overlay is None),
         ("differs", bool(overlay.get("drift")) or has_old_plan(overlay)),
     ):

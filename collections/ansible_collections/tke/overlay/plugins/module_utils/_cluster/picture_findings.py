@@ -12,9 +12,11 @@ from __future__ import annotations
 import collections
 import typing as t
 
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import overhead_on
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.causes import Evidence, Fleet, causes
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import Ledger
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.picture_reach import Host, Pair
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.table import some
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.picture_reach import Host, answers_of
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.table import count, some, them
 
 NEARLY_FULL = 0.1
 """The part of the pool that should be free."""
@@ -30,13 +32,13 @@ class Finding(t.TypedDict):
     remedy: str
 
 
-class Situation(t.NamedTuple):
-    """All that findings come from: the hosts of the inventory, and whom each of them asked, by its name."""
+class Situation:
+    """All that findings come from: the hosts of the inventory, what they told, and what the run was limited to."""
 
-    ledger: Ledger
-    hosts: t.Sequence[Host]
-    asked: t.Mapping[str, list[Pair]]
-    limit: str | None
+    def __init__(self, ledger: Ledger, hosts: t.Sequence[Host], limit: str | None) -> None:
+        self.ledger, self.hosts, self.limit = ledger, hosts, limit
+        # A node without a segment cannot answer, and that is said of it already.
+        self.evidence = Evidence(_fleet(self.nodes), {host.name: answers_of(host, ledger.nodes) for host in self.nodes})
 
     @property
     def nodes(self) -> list[Host]:
@@ -54,15 +56,32 @@ class Situation(t.NamedTuple):
         return sorted(self.ledger.nodes.keys() - {host.name for host in self.nodes})
 
 
+def _fleet(nodes: t.Sequence[Host]) -> Fleet:
+    """What most nodes say of the tunnel: the report has no plan where none can be made."""
+    told = [host.overlay or {} for host in nodes]
+    return Fleet(
+        sites={host.name: host.site or "no site" for host in nodes},
+        size=_of_most(overlay.get("mtu") for overlay in told),
+        port=_of_most(overlay.get("port") for overlay in told),
+        overhead=overhead_on(str(_of_most(overlay.get("underlay") for overlay in told))),
+        device=_of_most((overlay.get("vtep") or {}).get("device") for overlay in told) or "tke0",
+    )
+
+
+def _of_most(values: t.Iterable[t.Any]) -> t.Any:
+    counted = collections.Counter(value for value in values if value is not None)
+    return max(counted, key=lambda value: counted[value], default=None)
+
+
 def findings(situation: Situation) -> list[Finding]:
     """Everything that is to be said."""
     return [
         *_hosts_not_seen(situation),
         *_unanswered(situation),
-        *_too_large(situation),
         *_vips(situation),
         *_differences(situation),
         *_record(situation),
+        *_incomplete(situation.ledger),
         *_room(situation.ledger),
         *_left_out(situation),
     ]
@@ -94,24 +113,14 @@ def is_bare(host: Host) -> bool:
 
 
 def _hosts_not_seen(situation: Situation) -> t.Iterator[Finding]:
-    dead = [host.name for host in situation.hosts if host.unreachable]
-    mute = _mute(situation)
-    for names, also in (
-        ([name for name in dead if name in mute], ", and no node gets an answer from {} either"),
-        ([name for name in dead if name not in mute], ""),
+    unreached, dead = [host for host in situation.hosts if host.unreachable], situation.evidence.dead()
+    for hosts, also in (
+        ([host for host in unreached if host.name in dead], ", and no node gets an answer from {} either"),
+        ([host for host in unreached if host.node and host.name not in dead], ""),
+        ([host for host in unreached if not host.node], ""),
     ):
-        if names:
-            it = "it" if len(names) == 1 else "them"
-            yield Finding(
-                severity="bad",
-                kind="unreachable",
-                hosts=names,
-                text=f"Ansible could not reach {some(names)}{also.format(it)}.",
-                remedy=f"Look whether {'the machine runs' if it == 'it' else 'the machines run'} and SSH gets there: "
-                f"ansible {','.join(names[:3])} -m ping. "
-                f"The others keep {it} as {'a peer' if it == 'it' else 'peers'}. "
-                f"Gone for good? ansible-playbook tke.overlay.release -e overlay_release={names[0]}",
-            )
+        if hosts:
+            yield _unreachable(hosts, also)
     failed: dict[str, list[str]] = collections.defaultdict(list)
     for host in situation.hosts:
         for message in host.failures:
@@ -126,99 +135,40 @@ def _hosts_not_seen(situation: Situation) -> t.Iterator[Finding]:
         )
 
 
-def _mute(situation: Situation) -> set[str]:
-    """The nodes from which nobody who asked gets an answer."""
-    asked: collections.Counter[str] = collections.Counter()
-    silent: collections.Counter[str] = collections.Counter()
-    for host in situation.nodes:
-        for pair in situation.asked[host.name]:
-            asked[pair["peer"]] += 1
-            silent[pair["peer"]] += "silent" in pair["kinds"]
-    return {name for name, count in silent.items() if count == asked[name]}
+def _unreachable(hosts: t.Sequence[Host], also: str) -> Finding:
+    names = [host.name for host in hosts]
+    it = them(names)
+    machines = "the machine runs" if len(names) == 1 else "the machines run"
+    remedy = f"Look whether {machines} and SSH gets there: ansible {','.join(names[:3])} -m ping"
+    if hosts[0].node:
+        peers = "a peer" if len(names) == 1 else "peers"
+        remedy += (
+            f". The others keep {it} as {peers}. "
+            f"Gone for good? ansible-playbook tke.overlay.release -e overlay_release={','.join(names[:3])}"
+        )
+    text = f"Ansible could not reach {some(names)}{also.format(it)}."
+    return Finding(severity="bad", kind="unreachable", hosts=names, text=text, remedy=remedy)
+
+
+def _have(names: t.Sized) -> str:
+    return "has" if len(names) == 1 else "have"
 
 
 def _unanswered(situation: Situation) -> t.Iterator[Finding]:
-    mute = _mute(situation)
-    dead = {host.name for host in situation.hosts if host.unreachable}
-    names = sorted(mute - dead)
-    deaf = sorted(host.name for host in situation.nodes if _is_deaf(situation.asked[host.name]))
-    if len(deaf) == sum(host.probe is not None for host in situation.nodes) > 1:
-        yield _silence(deaf, "No node gets an answer from any other.")
-        return
-    if names:
-        yield _silence(names, f"No node gets an answer from {some(names)}.")
-    if deaf:
-        yield _silence(deaf, f"{some(deaf)} get{'s' if len(deaf) == 1 else ''} no answer from any other node.")
-    yield from _by_sites(
-        situation,
-        "silent",
-        lambda pair: pair["peer"] not in mute and pair["asker"] not in deaf,
-        "{count} from {source} to {target} get no answer: {pairs}.",
-        "UDP to the tunnel's port (overlay_port) must pass both ways, with no address translation on the way.",
-    )
-
-
-def _is_deaf(pairs: t.Sequence[Pair]) -> bool:
-    return bool(pairs) and all("silent" in pair["kinds"] for pair in pairs)
-
-
-def _silence(names: list[str], text: str) -> Finding:
-    return Finding(
-        severity="bad",
-        kind="silent",
-        hosts=names,
-        text=text,
-        remedy="Bring all up to date: ansible-playbook tke.overlay.site. Still silent? UDP to the tunnel's port "
-        "(overlay_port) must pass both ways, with no address translation on the way.",
-    )
-
-
-def _too_large(situation: Situation) -> t.Iterator[Finding]:
-    yield from _by_sites(
-        situation,
-        "mtu",
-        lambda _pair: True,
-        "{count} from {source} to {target} let small packets pass and lose full ones: {pairs}.{largest}",
-        "Some link on the way is narrower than said. Lower overlay_underlay_mtu of that site, then: "
-        "ansible-playbook tke.overlay.site",
-    )
-    yield from _by_sites(
-        situation,
-        "tcp",
-        lambda _pair: True,
-        "{count} from {source} to {target} answer a ping and lose TCP: {pairs}.",
-        "Something on the way looks into the tunnel's port. Give overlay_port another one (4789 or 8472), then: "
-        "ansible-playbook tke.overlay.site",
-    )
-
-
-def _by_sites(
-    situation: Situation, kind: str, wanted: t.Callable[[Pair], bool], text: str, remedy: str
-) -> t.Iterator[Finding]:
-    """One finding for each two sites between which there are such pairs."""
-    site_of = {host.name: host.site for host in situation.nodes}
-    groups: dict[tuple[str, str], list[Pair]] = collections.defaultdict(list)
-    for host in situation.nodes:
-        for pair in situation.asked[host.name]:
-            if kind in pair["kinds"] and wanted(pair):
-                groups[host.site, site_of.get(pair["peer"], "")].append(pair)
-    for (source, target), pairs in sorted(groups.items()):
-        count = f"{len(pairs)} pair{'s' if len(pairs) != 1 else ''} of nodes"
-        largest = min((pair["largest"] for pair in pairs if pair["largest"]), default=None)
-        words = some([f"{pair['asker']} → {pair['peer']}" for pair in pairs])
+    """Who does not reach whom, in the words of the playbook verify."""
+    for cause in causes(situation.evidence):
         yield Finding(
             severity="bad",
-            kind=kind,
-            hosts=sorted({pair[end] for pair in pairs for end in ("asker", "peer")}),
-            text=text.format(
-                count=count,
-                source=source or "no site",
-                target=target or "no site",
-                pairs=words,
-                largest=f" The largest that passes has {largest} bytes." if largest else "",
-            ),
-            remedy=remedy,
+            kind=cause.kind,
+            hosts=list(cause.hosts),
+            text=f"{_sentences([cause.text])}.",
+            remedy=_sentences(cause.steps),
         )
+
+
+def _sentences(texts: t.Sequence[str]) -> str:
+    """One after the other; behind the last there is no full stop, as a command may stand there."""
+    return ". ".join(text[0].upper() + text[1:] for text in texts).replace("?. ", "? ")
 
 
 def _vips(situation: Situation) -> t.Iterator[Finding]:
@@ -240,7 +190,7 @@ def _vips(situation: Situation) -> t.Iterator[Finding]:
                 kind="vip",
                 hosts=[],
                 text=f"The VIP {address} ({name}) is held by none of the hosts that were looked at.",
-                remedy="Look at keepalived on the hosts of group clb: systemctl status keepalived",
+                remedy="Look at the hosts of group clb: systemctl status 'tke-overlay-*'",
             )
 
 
@@ -262,7 +212,7 @@ def _differences(situation: Situation) -> t.Iterator[Finding]:
             severity="bad",
             kind="bare",
             hosts=bare,
-            text=f"{some(bare)} {'has' if len(bare) == 1 else 'have'} a segment and nothing of the overlay.",
+            text=f"{some(bare)} {_have(bare)} a segment and nothing of the overlay.",
             remedy=f"ansible-playbook tke.overlay.site{_limit(bare)}",
         )
     old = [host.name for host in situation.nodes if host.overlay and not is_bare(host) and has_old_plan(host.overlay)]
@@ -271,7 +221,7 @@ def _differences(situation: Situation) -> t.Iterator[Finding]:
             severity="warn",
             kind="plan",
             hosts=old,
-            text=f"{some(old)} {'has' if len(old) == 1 else 'have'} not applied the present plan.",
+            text=f"{some(old)} {_have(old)} not applied the present plan.",
             remedy=f"ansible-playbook tke.overlay.site{_limit(old)}",
         )
 
@@ -282,46 +232,50 @@ def _limit(names: t.Sequence[str]) -> str:
 
 def _record(situation: Situation) -> t.Iterator[Finding]:
     """Where ledger and inventory do not say the same."""
-    ledger, orphans = situation.ledger, situation.orphans
+    orphans, missing = situation.orphans, sorted(situation.missing)
     if orphans:
+        peers = "the peer" if len(orphans) == 1 else "these peers"
         yield Finding(
             severity="warn",
             kind="orphan",
             hosts=orphans,
-            text=f"{some(orphans)} {'has' if len(orphans) == 1 else 'have'} a segment, and the inventory "
-            f"lacks {'it' if len(orphans) == 1 else 'them'}. Absence is not release: the others keep the peer.",
-            remedy=f"Put it back into the inventory, or: ansible-playbook tke.overlay.release "
-            f"-e overlay_release={orphans[0]}",
+            text=f"{some(orphans)} {_have(orphans)} a segment, and the inventory lacks {them(orphans)}. "
+            f"Absence is not release: the others keep {peers}.",
+            remedy=f"Put {them(orphans)} back into the inventory, or: ansible-playbook tke.overlay.release "
+            f"-e overlay_release={','.join(orphans[:3])}",
         )
-    missing = sorted(situation.missing)
     if missing:
         yield Finding(
             severity="warn",
             kind="missing",
             hosts=missing,
-            text=f"{some(missing)} {'has' if len(missing) == 1 else 'have'} no segment yet.",
+            text=f"{some(missing)} {_have(missing)} no segment yet.",
             remedy="ansible-playbook tke.overlay.site",
         )
+
+
+def _incomplete(ledger: Ledger) -> t.Iterator[Finding]:
+    """What the ledger does not know, and what it waits for."""
     unknown = sorted(name for name, held in ledger.nodes.items() if not held.underlay)
     if unknown:
+        whose = "its" if len(unknown) == 1 else "their"
         yield Finding(
             severity="warn",
             kind="underlay",
             hosts=unknown,
-            text=f"No underlay address is known of {some(unknown)}, so no other node reaches their Pods.",
-            remedy="Put them into the inventory, then: ansible-playbook tke.overlay.site",
+            text=f"No underlay address is known of {some(unknown)}, so no other node reaches {whose} Pods.",
+            remedy=f"Put {them(unknown)} into the inventory, then: ansible-playbook tke.overlay.site",
         )
-    waiting = sorted({host for pending in ledger.awaited().values() for host in pending.on})
-    if waiting:
-        count = len(ledger.awaited())
+    released = ledger.awaited()
+    hosts = sorted({host for pending in released.values() for host in pending.on})
+    if hosts:
+        wait = "waits" if len(released) == 1 else "wait"
         yield Finding(
             severity="note",
             kind="pending",
-            hosts=waiting,
-            text=f"{count} released segment{'s' if count != 1 else ''} wait{'s' if count == 1 else ''} for "
-            f"{some(waiting)} to drop {'it' if count == 1 else 'them'}.",
-            remedy=f"The next run that reaches {'it' if len(waiting) == 1 else 'them'} frees "
-            f"{'it' if count == 1 else 'them'}: ansible-playbook tke.overlay.site",
+            hosts=hosts,
+            text=f"{count(len(released), 'released segment')} {wait} for {some(hosts)} to drop {them(released)}.",
+            remedy=f"The next run that reaches {them(hosts)} frees {them(released)}: ansible-playbook tke.overlay.site",
         )
 
 
@@ -345,7 +299,9 @@ def _left_out(situation: Situation) -> t.Iterator[Finding]:
     asked = [host for host in situation.nodes if host.asked]
     left = [host.name for host in situation.nodes if not host.asked]
     if left and asked:
-        because = f"the run was limited to {situation.limit}" if situation.limit else "the run did not include them"
+        because = (
+            f"the run was limited to {situation.limit}" if situation.limit else f"the run did not include {them(left)}"
+        )
         yield Finding(
             severity="note",
             kind="limit",

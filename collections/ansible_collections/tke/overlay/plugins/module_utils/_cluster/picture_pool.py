@@ -138,15 +138,15 @@ def _marks(ledger: Ledger, orphans: t.Collection[str]) -> bytes:
 def _segment_runs(marks: bytes, first: int, size: int) -> t.Iterator[Run]:
     for state, same in itertools.groupby(marks):
         segments = len(list(same))
-        yield Run(first=_dotted(first), addresses=segments * size, segments=segments, state=STATES[state])
+        yield Run(first=dotted(first), addresses=segments * size, segments=segments, state=STATES[state])
         first += segments * size
 
 
 def _tail(first: int, spare: int, services: int) -> list[Run]:
     """What lies behind the last segment."""
     runs = [
-        Run(first=_dotted(first), addresses=spare, segments=0, state="spare"),
-        Run(first=_dotted(first + spare), addresses=services, segments=0, state="service"),
+        Run(first=dotted(first), addresses=spare, segments=0, state="spare"),
+        Run(first=dotted(first + spare), addresses=services, segments=0, state="service"),
     ]
     return [run for run in runs if run["addresses"]]
 
@@ -161,7 +161,8 @@ def _next(ledger: Ledger, marks: bytes) -> str | None:
     return None if number < 0 else pool.segment(number)
 
 
-def _dotted(address: int) -> str:
+def dotted(address: int) -> str:
+    """A number as an address."""
     return str(ipaddress.IPv4Address(address))
 
 

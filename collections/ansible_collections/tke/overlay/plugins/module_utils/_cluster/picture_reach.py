@@ -12,11 +12,10 @@ from __future__ import annotations
 import statistics
 import typing as t
 
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.causes import KINDS, Answers
+
 MATRIX_LIMIT = 64
 """Up to so many nodes there is a matrix of nodes; above, of sites only."""
-
-KINDS = ("silent", "mtu", "tcp")
-"""What ``probe`` finds: no answer at all; small packets only; ping only."""
 
 
 class Host(t.NamedTuple):
@@ -101,6 +100,20 @@ def pairs_of(host: Host) -> list[Pair]:
         if kind == "mtu":
             told["largest"] = finding.get("largest")
     return [pairs[peer] for peer in sorted(pairs)]
+
+
+def answers_of(host: Host, nodes: t.Container[str]) -> Answers:
+    """What a host said of these nodes, as far as it is understood."""
+    probe = host.probe or {}
+    return Answers(
+        reached=not host.unreachable,
+        rtt_ms={str(peer): float(ms) for peer, ms in dict(probe.get("rtt_ms") or {}).items() if str(peer) in nodes},
+        findings=[
+            {**finding, "peer": str(finding.get("peer")), "text": str(finding.get("text"))}
+            for finding in probe.get("findings") or []
+            if finding.get("kind") in KINDS and str(finding.get("peer")) in nodes
+        ],
+    )
 
 
 def node_reach(host: Host, pairs: t.Sequence[Pair]) -> NodeReach | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.causes import Answers, Fleet
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.table import (
     BAD,
     GOOD,
@@ -14,9 +15,8 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.table import 
     count,
     first_line,
     some,
-    steps,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.verdict import Answers, Fleet, Verdict, judge
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.verdict import Verdict, judge
 
 
 class Batch(t.NamedTuple):
@@ -36,18 +36,12 @@ def after(batch: Batch, fleet: Fleet, answers: t.Mapping[str, Answers]) -> Verdi
     what = f"{some([*batch.changed, *batch.failed])}: {changed:,} of {len(batch.changed) + len(batch.failed):,} changed"
     lines = [Line(f"failed: {host}: {first_line(reason)}", BAD) for host, reason in sorted(batch.failed.items())]
     asked = any(told.rtt_ms or told.findings or told.failure or not told.reached for told in answers.values())
-    judged = judge(fleet, answers) if asked else Verdict(True, [Line("there is nobody yet whom they must reach", GOOD)])
-    left = f"; not touched yet: {some(batch.left)}" if batch.left else ""
+    nobody = Verdict(True, [Line("there is nobody yet whom they must reach", GOOD)], [])
+    judged = judge(fleet, answers) if asked else nobody
     if judged.whole and not lines:
-        return Verdict(True, [Line(f"{what}{left}", GOOD), *judged.lines])
-    todo = ["mend what failed"] * bool(lines)
-    # What is next stands at the end, whoever says it.
-    told = [line for line in judged.lines if not _is_step(line)]
-    todo += [line.text[len("next: ") :] for line in judged.lines if _is_step(line)]
+        left = f"; not touched yet: {some(batch.left)}" if batch.left else ""
+        return Verdict(True, [Line(f"{what}{left}", GOOD), *judged.lines], [])
     stopped = f"stopped: {count(len(batch.left), 'host')} not touched: {some(batch.left)}" if batch.left else "stopped"
     again = "then the same command again: it goes on where this one has stopped"
-    return Verdict(False, [Line(what), *lines, *told, Line(stopped, BAD), *steps([*todo, again])])
-
-
-def _is_step(line: Line) -> bool:
-    return line.text.startswith(("next: ", "      "))
+    todo = [*["mend what failed"] * bool(lines), *judged.todo, again]
+    return Verdict(False, [Line(what), *lines, *judged.lines, Line(stopped, BAD)], todo)

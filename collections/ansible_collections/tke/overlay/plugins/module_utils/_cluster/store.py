@@ -8,14 +8,13 @@ from __future__ import annotations
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import parse
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.store_base import (
-    Change,
     Doubt,
     Store,
     Version,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.store_file import FileStore
 
-__all__ = ["Change", "Doubt", "FileStore", "Store", "Version", "newest_good", "open_store"]
+__all__ = ["Doubt", "FileStore", "Store", "Version", "newest_good", "open_store"]
 
 
 def open_store(ledger: str) -> Store:

@@ -55,6 +55,11 @@ def count(number: int, one: str, many: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
+def them(things: t.Sized) -> str:
+    """``it`` or ``them``."""
+    return "it" if len(things) == 1 else "them"
+
+
 def first_line(text: str, most: int = WIDTH) -> str:
     """A message as one line that is not too long."""
     line = " ".join(text.split())

@@ -38,6 +38,7 @@ FLOORS = {
     "_cluster.page": 4,
     "_cluster.table": 4,
     "_cluster.rollout": 4,
+    "_cluster.causes": 4,
     "_cluster.verdict": 4,
     "_cluster.overview": 4,
     "_host.tables": 5,
@@ -77,9 +78,7 @@ FLOORS = {
     "_module": 6,
 }
 THIRD_PARTY = {
-    "_cluster.pool": {"netaddr"},
     "_cluster.preflight": {"netaddr"},
-    "_cluster.plan": {"netaddr"},
     "_cluster.etcd_client": {"etcd3gw", "urllib3"},
 }
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import pytest
 
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.causes import Answers, Fleet
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.rollout import Batch, after
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.verdict import Answers, Fleet
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.table import steps
 
 SITES = {"cloud1": "cloud", "cloud2": "cloud", "idc1": "idc", "idc2": "idc"}
 FLEET = Fleet(SITES, size=1400, port=8472, overhead=50, answering=set(SITES))
@@ -30,7 +31,7 @@ def batch(changed=None, failed=None, left=()):
 
 
 def told(verdict):
-    return [line.text for line in verdict.lines]
+    return [line.text for line in [*verdict.lines, *steps(verdict.todo)]]
 
 
 def test_a_batch_that_is_whole_says_who_comes_next():

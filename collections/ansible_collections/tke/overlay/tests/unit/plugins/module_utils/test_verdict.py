@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.verdict import Answers, Fleet, grouped, judge
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.causes import Answers, Fleet, grouped
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.table import steps
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.verdict import judge
 
 SITES = {"cloud1": "cloud", "cloud2": "cloud", "cloud3": "cloud", "idc1": "idc", "idc2": "idc", "idc3": "idc"}
 PAIRS = set(itertools.permutations(SITES, 2))
@@ -48,7 +50,7 @@ def answers(wrong=(), unreached=(), fleet=FLEET, largest=None, peers_of=None):
 
 
 def lines(verdict):
-    return [line.text for line in verdict.lines]
+    return [line.text for line in [*verdict.lines, *steps(verdict.todo)]]
 
 
 def between(one, two):
@@ -110,8 +112,11 @@ def test_a_dead_host_does_not_hide_the_firewall_between_the_others():
 
 def test_where_nothing_goes_no_single_host_is_to_blame():
     text = lines(judge(FLEET, answers(all_of(PAIRS, "silent"))))
-    assert text[1] == "  nobody reaches anybody: 30 pairs, all silent"
-    assert len(text) == 3
+    assert text[1:] == [
+        "  nobody reaches anybody: 30 pairs, all silent",
+        "next: open UDP port 8472 between all nodes",
+        "      bring all up to date: ansible-playbook tke.overlay.site",
+    ]
 
 
 def test_an_mtu_hole_between_sites_says_the_size_and_the_variable():
@@ -196,3 +201,114 @@ def test_whatever_is_wrong_is_not_whole_and_says_what_to_do(kind, wrong, unreach
     assert verdict.whole is not bool(told or unreached)
     if not verdict.whole:
         assert any(line.startswith("next: ") for line in lines(verdict))
+
+
+# --- whole screens ---
+
+
+def screen(fleet, told):
+    """As it is printed, with the tone of each line before it: ! bad, + good."""
+    verdict = judge(fleet, told)
+    tones = {"bad": "!", "good": "+", "plain": " "}
+    return [f"{tones[line.tone]}{line.text}" for line in [*verdict.lines, *steps(verdict.todo)]]
+
+
+SMALL = Fleet({"cloud1": "cloud", "idc1": "idc"}, size=1400, port=8472, overhead=50, answering={"cloud1", "idc1"})
+
+
+def test_the_screen_where_all_is_whole():
+    told = {"cloud1": Answers(True, rtt_ms={"idc1": 0.84}, tcp=True), "idc1": Answers(True, rtt_ms={"cloud1": 0.2})}
+    assert screen(SMALL, told) == [
+        "+whole: 2 of 2 pairs, small, full (1400 bytes) and TCP; worst round trip 0.8 ms cloud1 -> idc1"
+    ]
+
+
+def test_the_screen_in_check_mode_and_with_an_orphan():
+    told = {"cloud1": Answers(True, rtt_ms={"idc1": 0.84}), "idc1": Answers(True, rtt_ms={"cloud1": 0.2})}
+    assert screen(SMALL._replace(orphans=["old10", "old2"]), told) == [
+        "+whole: 2 of 2 pairs, small, full (1400 bytes); worst round trip 0.8 ms cloud1 -> idc1",
+        " without TCP: in check mode nobody is told to answer",
+        " not asked, as the inventory lacks them: old2, old10",
+    ]
+
+
+def test_the_screen_where_nothing_was_asked():
+    assert screen(SMALL._replace(sites={"cloud1": "cloud"}), {"cloud1": Answers(True, tcp=True)}) == [
+        "!not whole: 0 of 0 pairs, small, full (1400 bytes) and TCP",
+        "!  nothing was asked: there are no two nodes",
+    ]
+
+
+def test_the_screen_with_everybody_who_is_absent():
+    fleet = FLEET._replace(fresh=["idc3"], mute={"cloud3": "port 8471 is taken", "cloud2": "no python\nhere"})
+    told = answers(all_of(of("idc2") - of("idc3"), "silent"), unreached=["idc1", "idc2", "idc3"])
+    told["idc3"] = Answers(reached=True, failure="no address to ask from")
+    told["cloud2"] = Answers(reached=True, failure="no python\nhere")
+    told["cloud3"] = told["cloud3"]._replace(plan_current=False)
+    told["cloud1"] = told["cloud1"]._replace(
+        rtt_ms={"cloud2": 1, "cloud3": 1, "idc1": 12.34},
+        findings=[*told["cloud1"].findings, finding("cloud3", "tcp")],
+        refused=["idc1"],
+    )
+    fleet = fleet._replace(answering={"cloud1"})
+    assert screen(fleet, told) == [
+        (
+            "!not whole: 7 of 9 pairs asked (20 there are), small, full (1400 bytes) and TCP; "
+            "worst round trip 12.3 ms cloud1 -> idc1"
+        ),
+        "!  no segment yet: idc3",
+        "!  could not ask: cloud2: no python here",
+        "!  could not answer TCP: cloud3: port 8471 is taken",
+        "!  idc1: unreachable for Ansible, but it answers over the overlay: so it did not ask",
+        "!  dead: idc2: unreachable for Ansible, and silent to all 2 nodes that asked it",
+        "!  not the current plan: cloud3",
+        " without TCP: 2 pairs, as nobody answers there in this run",
+        " next: ansible-playbook tke.overlay.site, then verify again",
+        "       ansible-playbook tke.overlay.site gives a segment to each node that has none",
+        "       mend what these hosts say; ansible-playbook tke.overlay.site does if it is the overlay's",
+        "       look at the way from the controller to idc1 (SSH)",
+        "       look at idc2 itself: power, network; if it is gone for good, release its segment",
+    ]
+
+
+def test_the_screen_of_a_host_that_one_node_asked_and_of_one_that_nobody_did():
+    fleet = SMALL._replace(sites={**SMALL.sites, "idc2": "idc", "cloud2": "cloud"})
+    told = {
+        "cloud1": Answers(True, rtt_ms={"cloud2": 1}, findings=[finding("idc1", "silent")], tcp=True),
+        "cloud2": Answers(True, rtt_ms={"cloud1": 1}, tcp=True),
+        "idc1": Answers(False),
+        "idc2": Answers(False),
+    }
+    assert screen(fleet, told)[1:3] == [
+        "!  dead: idc1: unreachable for Ansible, and silent to the one node that asked it",
+        "!  idc2: unreachable for Ansible, and nobody asked it",
+    ]
+    assert screen(fleet, told)[-1] == "       look at idc2 itself: power, network, SSH"
+
+
+def test_the_screen_has_an_end():
+    """22 pairs of nodes that have nothing in common but that they are silent."""
+    sites = {f"n{number}": "cloud" for number in range(60)}
+    told = {
+        name: Answers(
+            True,
+            rtt_ms={"n59": 1},
+            findings=[finding(f"n{number + 1}", "silent")] if number % 2 == 0 and number < 44 else [],
+            tcp=True,
+        )
+        for number, name in enumerate(sites)
+        if name != "n59"
+    }
+    lines = screen(FLEET._replace(sites=sites), told)
+    assert [line for line in lines if line.startswith("!  silent: ")] == [
+        f"!  silent: n{number} -> n{number + 1}" for number in range(0, 40, 2)
+    ]
+    assert "!  and 2 more like these" in lines
+
+
+def test_failures_of_many_share_a_line_each_reason_once():
+    told = {host: Answers(True, failure="b" if host == "idc1" else "a") for host in SITES}
+    assert screen(FLEET, told)[1:3] == [
+        "!  could not ask: cloud1, cloud2, cloud3, idc2, idc3: a",
+        "!  could not ask: idc1: b",
+    ]
