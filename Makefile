@@ -93,7 +93,7 @@ format: $(STAMP) ## let ruff put the Python code in shape
 	@ruff check --fix-only --exit-zero --quiet $(PYTHON_FILES)
 	@ruff format $(PYTHON_FILES)
 
-types: $(STAMP) ## mypy --strict on floors 1-5 and on the lab
+types: $(STAMP) ## mypy --strict on floors 1-5, the lab and the tools
 	@mypy $(COLLECTION)/plugins/module_utils tests/lab/tkelab tests/lab/demo.py tests/stores/members.py tests/browser/chromium.py tests/browser/overlays.py tests/testinfra/stories.py tests/testinfra/howto.py tests/testinfra/day_two.py tests/lab/flows.py tests/lab/flow_agent.py tests/bench tests/faults tests/tools tests/package/product.py
 
 # ansible-test keeps downloads and environments below HOME: it gets one of its own, inside .cache.
@@ -116,7 +116,7 @@ browser: deps-tools $(STAMP) ## pytest: the page of the report, as a file and in
 # --- checks that take long, and are not part of `make test` ---
 
 .PHONY: units coverage mutation matrix
-# ansible-test runs the same tests of floors 1-4 as `unit`, with its own settings of pytest.
+# ansible-test runs the tests of the collection's tests/unit, as `unit` does, with its own settings of pytest.
 units: $(STAMP) ## ansible-test units on the collection, with the Python of .venv
 	@python tests/tools/prepare_ansible_test.py $(SANITY_HOME)
 	@cd $(COLLECTION) && HOME=$(SANITY_HOME) ansible-test units --color no --python "$$(python -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
@@ -194,7 +194,7 @@ docs: $(STAMP) ## the site of guides and reference, in .cache/docs/html; a warni
 artifact: $(STAMP) ## build the collection, install it into .cache/artifact, and look at every file
 	@python tests/tools/artifact.py .cache/artifact
 
-release: $(STAMP) ## changelog, version and artifact of a release: make release VERSION=1.0.0
+release: $(STAMP) ## changelog, version and artifact of a release: make release VERSION=1.1.0
 	@tests/tools/release.sh '$(VERSION)'
 
 # --- all of it ---

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ast
 import fnmatch
+import json
 import re
 import subprocess
 import sys
@@ -26,8 +27,10 @@ def ansible_playbook(*arguments):
 
 def test_every_module_is_in_the_action_group_of_the_place_where_it_works():
     groups = RUNTIME["action_groups"]
-    assert sorted(groups["controller"]) == ACTIONS, "action_groups.controller of meta/runtime.yml"
-    assert sorted(groups["host"]) == sorted(set(MODULES) - set(ACTIONS)), "action_groups.host of meta/runtime.yml"
+    # The action of node goes along with a module that works on the host.
+    controller = sorted(set(ACTIONS) - {"node"})
+    assert sorted(groups["controller"]) == controller, "action_groups.controller of meta/runtime.yml"
+    assert sorted(groups["host"]) == sorted(set(MODULES) - set(controller)), "action_groups.host of meta/runtime.yml"
     assert groups["overlay"] == [{"metadata": {"extend_group": [f"{PREFIX}controller", f"{PREFIX}host"]}}]
 
 
@@ -85,6 +88,28 @@ def test_only_a_host_that_has_converged_is_noted_to_have_dropped_what_was_releas
     playbook.write_text(yaml.safe_dump([play]))
     done = ansible_playbook("-i", tmp_path / "hosts.yml", playbook)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_addresses_of_a_load_balancer_that_somebody_else_runs_are_given_back(tmp_path):
+    """There is no group ``clb`` then, and nothing to be done on any host."""
+    own = {"cluster": "demo", "container_cidr": "10.244.0.0/16", "clb_provider": "external"}
+    own["clb_vips"] = {"apiserver": "10.0.9.4", "services": "10.0.9.5"}
+    variables = {**{f"overlay_{name}": value for name, value in own.items()}, "ansible_host": "192.0.2.1"}
+    inventory = {"overlay_nodes": {"hosts": {"a": {}, "b": {}}, "vars": variables}}
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump(inventory))
+    role = {"name": f"{PREFIX}clb_vips"}
+    play = {"hosts": "overlay_nodes", "gather_facts": False, "tasks": [{"ansible.builtin.import_role": role}]}
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
+    assert ansible_playbook("-i", tmp_path / "hosts.yml", tmp_path / "play.yml").returncode == 0
+    ledger = tmp_path / "overlay-ledger.json"
+    assert json.loads(ledger.read_text())["vips"] == own["clb_vips"]
+    release = ("-i", tmp_path / "hosts.yml", f"{PREFIX}clb_release")
+    asked = ansible_playbook(*release)
+    assert asked.returncode != 0
+    assert json.loads(ledger.read_text())["vips"] == own["clb_vips"]
+    done = ansible_playbook(*release, "-e", "overlay_clb_release_confirmed=true")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(ledger.read_text())["vips"] == {}
 
 
 def test_the_least_ansible_core_is_the_same_everywhere():

@@ -14,7 +14,7 @@ refuse() {
 
 version=${1:-}
 printf '%s\n' "$version" | grep -Eqx '(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)' ||
-    refuse "'$version' is no version such as 1.0.0: make release VERSION=1.0.0"
+    refuse "'$version' is no version such as 1.1.0: make release VERSION=1.1.0"
 
 cd "$(dirname "$0")/../.."
 collection=collections/ansible_collections/tke/overlay

@@ -49,6 +49,7 @@ tke.overlay
 
    reference/index
    reference/*
+   CHANGELOG
 """
 
 TERMS = """\
@@ -84,8 +85,7 @@ def main() -> None:
     shutil.copytree(COLLECTION / "docs", source / "docs", ignore=shutil.ignore_patterns("docsite"))
     for name in ("README.md", "COPYING"):
         shutil.copy(COLLECTION / name, source / name)
-    (source / "changelogs").mkdir()
-    shutil.copy(COLLECTION / "changelogs/changelog.yaml", source / "changelogs")
+    shutil.copy(COLLECTION / "CHANGELOG.md", source)
     (source / "conf.py").write_text(CONF, encoding="utf-8")
     (source / "index.rst").write_text(INDEX, encoding="utf-8")
     (source / "ansible.rst").write_text(TERMS, encoding="utf-8")

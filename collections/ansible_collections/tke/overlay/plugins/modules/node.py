@@ -133,7 +133,7 @@ counts:
   description: How much was added, changed and removed of each kind; what is not named was as it should be.
   returned: success
   type: dict
-  sample: {link: 1, route: 4, fdb: 3, neighbor: 3, rules: 36, files: 14, sysctls: 2, units: 2}
+  sample: {link: 1, route: 4, fdb: 3, neighbor: 3, rules: 31, files: 15, sysctls: 2, units: 2}
 confirmed:
   description: That the change was confirmed over a new connection, and so saved.
   returned: when the kernel's tables were changed and a confirmation was needed

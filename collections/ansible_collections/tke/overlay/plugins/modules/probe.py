@@ -130,7 +130,7 @@ size:
   type: int
   sample: 1400
 rtt_ms:
-  description: The round trip of a small packet, in milliseconds, by peer.
+  description: The round trip in milliseconds, by peer; the faster of a small and of a full packet.
   returned: success
   type: dict
   sample: {cloud2: 0.21, idc1: 0.84}

@@ -34,6 +34,7 @@ options:
       - Which playbook it is the end of.
       - With V(verify) it fails where the nodes do not all reach each other. With V(rollout), the end of one batch, it
         fails where those of the batch do not reach whom they asked, or one of them failed.
+      - With V(site) it fails where a node does not reach the load balancer.
     type: str
     choices: [verify, rollout, status, site, preflight]
     required: true
@@ -79,7 +80,7 @@ EXAMPLES = r"""
 RETURN = r"""
 lines:
   description: What was printed.
-  returned: always
+  returned: success; on failure only with a callback that prints JSON, as others print the result of a failed task
   type: list
   elements: str
   sample: ["whole: 12 of 12 pairs, small, full (1400 bytes) and TCP; worst round trip 0.8 ms cloud1 -> idc2"]

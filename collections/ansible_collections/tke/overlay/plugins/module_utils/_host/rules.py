@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Floor 5: the nftables table of a node: who may speak to whom, and under which address.
 
-One table, ``inet tke_overlay``, is all there is of ours. It only drops, marks as
+One table, ``inet tke_overlay``, is all there is of ours for good. It only drops, marks as
 untracked, translates and clamps; it never accepts on behalf of others, so what
 kube-proxy, Docker or firewalld drop stays dropped, and their tables are not
 even read.
