@@ -69,7 +69,11 @@ def prepare(directory: Path) -> Path:
 
 
 def forget_survivors(work: Path) -> None:
-    """Let mutants that survived be tried again: what has changed since are the tests, by which mutmut does not go."""
+    """Let mutants that survived be tried again: what has changed since are the tests, by which mutmut does not go.
+
+    Which test runs which function is found out anew, too: mutmut does so for new tests only, and code may have moved.
+    """
+    (work / "mutants/mutmut-stats.json").unlink(missing_ok=True)
     for path in (work / "mutants").rglob("*.meta"):
         kept = json.loads(path.read_text(encoding="utf-8"))
         codes = kept["exit_code_by_key"]
