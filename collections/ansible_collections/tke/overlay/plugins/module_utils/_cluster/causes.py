@@ -104,7 +104,7 @@ class Evidence:
                     self.wrong[finding["kind"]][pair] = finding
             for peer in told.refused:
                 if peer in fleet.answering:
-                    self.wrong[TCP][host, peer] = {"peer": peer, "kind": TCP, "text": REFUSES}
+                    self.wrong[TCP][host, peer] = {"text": REFUSES}
                 else:
                     self.unasked_tcp.add((host, peer))
         self.silent_of: dict[str, set[Pair]] = _by_host(self.wrong[SILENT])
@@ -112,7 +112,7 @@ class Evidence:
 
     def is_deaf(self, host: str) -> bool:
         """Whether of all pairs with this host that were asked none had an answer."""
-        return bool(self.asked_of.get(host)) and self.silent_of.get(host, set()) == self.asked_of[host]
+        return bool(self.asked_of.get(host)) and self.silent_of.get(host) == self.asked_of[host]
 
     def dead(self) -> set[str]:
         """The nodes that neither Ansible nor any other node reaches."""
@@ -189,8 +189,8 @@ def _by_worst_host(left: set[Pair], asked: set[Pair]) -> t.Iterator[Group]:
             heapq.heappush(waiting, weighed(host))
             continue
         mine = tuple(sorted(of_host[host]))
-        if not mine:
-            continue
+        if not mine:  # and nobody behind it has any
+            return
         if len(_partners(host, mine)) == 1:
             yield Group(pairs=mine, of=len(mine))
         else:
@@ -217,16 +217,21 @@ def _cut_off(wrong: set[Pair], asked: set[Pair], sites: t.Mapping[str, str]) -> 
     found = {host for host in deaf if len(peers[host]) > 1 and peers[host] & others}
     members: dict[str, set[str]] = collections.defaultdict(set)
     for host in all_of:
-        members[sites.get(host, "?")].add(host)
-    within = {sites.get(one, "?") for one, two in asked if sites.get(one, "?") == sites.get(two, "?")}
+        members[_site(host, sites)].add(host)
+    within = {_site(one, sites) for one, two in asked if _site(one, sites) == _site(two, sites)}
     as_a_whole = [each for site, each in members.items() if site not in within and len(each) > 1 and each <= found]
     return sorted(found.difference(*as_a_whole), key=natural)
+
+
+def _site(host: str, sites: t.Mapping[str, str]) -> str:
+    """An orphan is in the ledger, and at no site of the inventory."""
+    return sites.get(host, "?")
 
 
 def _by_sites(pairs: t.Iterable[Pair], sites: t.Mapping[str, str]) -> dict[tuple[str, ...], set[Pair]]:
     between: dict[tuple[str, ...], set[Pair]] = collections.defaultdict(set)
     for pair in pairs:
-        between[tuple(sorted({sites.get(host, "?") for host in pair}))].add(pair)
+        between[tuple(sorted({_site(host, sites) for host in pair}))].add(pair)
     return between
 
 

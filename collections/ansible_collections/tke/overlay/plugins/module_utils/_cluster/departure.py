@@ -62,7 +62,7 @@ def _problems_of_names(names: t.Sequence[str], nodes: t.Sequence[Node], ledger: 
     known = {*ledger.nodes, *(node.name for node in nodes), *(wait.node for wait in ledger.pending.values())}
     for name in names:
         if name and name not in known:
-            near = difflib.get_close_matches(name, sorted(known), n=3)
+            near = difflib.get_close_matches(name, sorted(known))
             hint = f"is {' or '.join(near)} meant?" if near else f"the ledger has {', '.join(sorted(ledger.nodes))}"
             yield f"there is no node {name} (overlay_release), neither in the ledger nor in the inventory: {hint}"
 

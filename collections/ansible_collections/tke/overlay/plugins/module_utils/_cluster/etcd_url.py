@@ -95,7 +95,7 @@ def _endpoint(given: str) -> Endpoint:
 
 
 def _access(tls: bool, query: str, environment: t.Mapping[str, str]) -> Access:
-    given = dict(urllib.parse.parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
+    given = dict(urllib.parse.parse_qsl(query, keep_blank_values=True))
     unknown = sorted(set(given) - {*_TLS, *_LOGIN})
     if unknown:
         raise ValueError(f"after '?' there can be {', '.join([*_TLS, *_LOGIN])}, and not {', '.join(unknown)}")

@@ -226,8 +226,9 @@ class Ledger:
                 yield f"node {name} asks for {wanted} (overlay_pod_cidr) in {where}"
 
     def _pin(self, name: str, segment: str, now: str) -> None:
-        held = self.nodes.get(name) or Assignment(segment, None, None, now, pinned=True)
-        self.nodes[name] = held._replace(pinned=True)
+        held = self.nodes.get(name)
+        pinned = Assignment(segment, None, None, now, pinned=True) if held is None else held._replace(pinned=True)
+        self.nodes[name] = pinned
         self.pending.pop(segment, None)
 
     def _hand_out(self, requests: t.Sequence[Request], orphans: t.Sequence[str], now: str) -> None:
@@ -356,7 +357,7 @@ def is_broken(text: str) -> bool:
 
 def _document(text: str, where: str) -> dict[str, t.Any]:
     try:
-        document = json.loads(text)
+        document: dict[str, t.Any] = json.loads(text)
         schema = document["schema"]
     except (ValueError, KeyError, TypeError) as error:
         raise Broken(_broken(where, f"it is not the JSON document that was written ({error})")) from error
@@ -368,7 +369,7 @@ def _document(text: str, where: str) -> dict[str, t.Any]:
     body, mark, _rest = text.rpartition(' "checksum": ')
     if not mark or document.get("checksum") != _checksum(body):
         raise Broken(_broken(where, "its checksum does not fit, so it was edited or only partly written"))
-    return t.cast(t.Dict[str, t.Any], document)
+    return document
 
 
 def _insist_on_single_holders(ledger: Ledger) -> None:

@@ -108,7 +108,7 @@ def _status_row(host: str, each: Seen, planned: Planned) -> list[str]:
     drops = counters["rx_dropped"] + counters["tx_dropped"] + sum(counters["rules"].values())
     errors = counters["rx_errors"] + counters["tx_errors"]
     numbers = [f"{number}" if number else "-" for number in (len(overlay["drift"]), drops, errors)]
-    timer = overlay["timer"].partition(":")[0].partition(",")
+    timer = overlay["timer"].partition(",")
     word = "failed" if timer[1] else timer[0]
     return [host, each.site or "-", segment, _plan_word(each), *numbers, word, " ".join(overlay["vips"])]
 

@@ -168,7 +168,7 @@ def _unanswered(situation: Situation) -> t.Iterator[Finding]:
 
 def _sentences(texts: t.Sequence[str]) -> str:
     """One after the other; behind the last there is no full stop, as a command may stand there."""
-    return ". ".join(text[0].upper() + text[1:] for text in texts).replace("?. ", "? ")
+    return ". ".join(text[0].upper() + text[1:] for text in texts)
 
 
 def _vips(situation: Situation) -> t.Iterator[Finding]:

@@ -70,13 +70,9 @@ def assign(settings: Settings, nodes: t.Sequence[Node], ledger_text: str | None,
 
 
 def _orphans(nodes: t.Sequence[Node], ledger: Ledger) -> list[Node]:
-    """What the ledger knows and the inventory lacks, as the inventory would describe it."""
+    """What the ledger knows and the inventory lacks, with what may be in the way of others."""
     present = {node.name for node in nodes}
-    return [
-        Node(name, underlay_ip=held.underlay, underlay_mtu=held.underlay_mtu)
-        for name, held in sorted(ledger.nodes.items())
-        if name not in present
-    ]
+    return [Node(name, underlay_ip=held.underlay) for name, held in sorted(ledger.nodes.items()) if name not in present]
 
 
 def _claims_of(nodes: t.Sequence[Node], ledger: Ledger) -> list[vips.Claim]:

@@ -96,7 +96,6 @@ class _Taken:
 
     def __init__(self, wish: Wish, subnet: ipaddress.IPv4Network | None, problems: list[str]) -> None:
         self.subnet = subnet
-        self.external = wish.provider == EXTERNAL
         self.holders: dict[ipaddress.IPv4Address, str] = {}
         self.networks: list[tuple[ipaddress.IPv4Network, str]] = []
         for what, who in wish.addresses:

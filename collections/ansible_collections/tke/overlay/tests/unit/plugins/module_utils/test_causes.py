@@ -271,3 +271,94 @@ def test_many_single_faults():
     wrong = {pair for number, pair in enumerate(sorted(asked)) if number % 8 == 0}
     groups = grouped(wrong, asked, dict.fromkeys(names, "cloud"))
     assert sorted(pair for group in groups for pair in group.pairs) == sorted(wrong)
+
+
+@pytest.mark.parametrize(
+    ("asked", "text"),
+    [
+        ({("a", "b"), ("b", "a")}, "silent: a and b"),
+        ({("a", "b"), ("b", "a"), ("a", "c")}, "nobody reaches anybody: 3 pairs, all silent"),
+    ],
+)
+def test_two_nodes_alone_are_a_pair_and_not_everybody(asked, text):
+    answers = {
+        host: Answers(True, findings=[{"peer": two, "kind": SILENT, "text": ""} for one, two in asked if one == host])
+        for host in "abc"
+    }
+    (cause,) = causes(Evidence(FLEET._replace(sites=dict.fromkeys("abc", "x")), answers))
+    assert cause.text == text
+
+
+def texts(*arguments, **options):
+    return [cause.text for cause in told(*arguments, **options)]
+
+
+def test_a_host_that_is_cut_off_does_not_hide_what_is_between_the_sites():
+    assert texts(SILENT, IDC_CLOUD | pairs("idc2")) == [
+        "cut off: idc2: alive for Ansible, and silent in all 10 of 10 pairs",
+        "silent: cloud and idc: all 12 of 12 pairs",
+    ]
+
+
+def test_hosts_of_a_site_that_do_not_reach_each_other_either_are_cut_off_each_by_itself():
+    assert texts(SILENT, pairs("idc1", "idc2", "idc10")) == [
+        "cut off: idc1: alive for Ansible, and silent in all 10 of 10 pairs",
+        "cut off: idc2: alive for Ansible, and silent in all 8 of 8 pairs",
+        "cut off: idc10: alive for Ansible, and silent in all 6 of 6 pairs",
+    ]
+
+
+def of_pairs(wrong, well, sites=SITES):
+    """The groups of a sample: these pairs are wrong, those are well."""
+    return grouped(set(wrong), {*wrong, *well}, sites)
+
+
+def test_two_pairs_are_enough_to_blame_the_way_between_two_sites():
+    wrong = [("cloud1", "idc1"), ("cloud2", "idc2")]
+    (group,) = of_pairs(wrong, [("cloud1", "cloud2"), ("idc1", "idc2")])
+    assert (group.sites, group.of) == (("cloud", "idc"), 2)
+
+
+def test_of_two_hosts_with_as_many_partners_the_one_with_more_wrong_pairs_comes_first():
+    wrong = [("cloud1", "cloud2"), ("cloud1", "cloud3")]
+    wrong += [("idc1", "idc2"), ("idc2", "idc1"), ("idc1", "idc10"), ("idc10", "idc1")]
+    well = [("cloud2", "cloud3"), ("idc2", "idc10"), ("cloud1", "idc1"), ("cloud2", "cloud1")]
+    assert [group.hosts for group in of_pairs(wrong, well)] == [("idc1",), ("cloud1",)]
+
+
+def test_a_host_that_no_site_has_is_told_as_any_other():
+    wrong = [("cloud1", "orphan"), ("cloud2", "orphan")]
+    well = [("cloud1", "cloud2"), ("orphan", "cloud1"), ("orphan", "cloud2")]
+    (group,) = of_pairs(wrong, well)
+    assert (group.hosts, group.of) == (("orphan",), 4)
+    (group,) = of_pairs(
+        [*wrong, ("orphan", "cloud1"), ("orphan", "cloud2")], [("cloud1", "cloud2"), ("orphan", "idc1")]
+    )
+    assert (group.sites, group.of) == (("?", "cloud"), 4)
+
+
+def test_what_was_not_asked_by_tcp_is_counted_by_pairs():
+    fleet = FLEET._replace(mute={"idc1": "taken"}, answering={"cloud1"})
+    findings = [{"peer": "idc1", "kind": TCP, "text": ""}]
+    answers = {
+        "cloud1": Answers(
+            True, rtt_ms={"idc1": 1, "idc2": 1, "idc10": 1}, findings=findings, refused=["idc2", "idc10"]
+        ),
+        "cloud2": Answers(True, rtt_ms={"idc1": 1}, findings=findings),
+    }
+    unasked = Evidence(fleet, answers).unasked_tcp
+    assert unasked == {("cloud1", "idc1"), ("cloud1", "idc2"), ("cloud1", "idc10"), ("cloud2", "idc1")}
+
+
+def test_only_the_end_of_an_error_and_only_the_reason_of_tcp_are_repeated():
+    answers = {
+        "idc10": Answers(True, findings=[{"peer": "cloud1", "kind": SILENT, "text": "x: cannot send to y: Denied"}]),
+        "idc2": Answers(True, findings=[{"peer": "cloud1", "kind": SILENT, "text": "x: cannot send to y: Denied"}]),
+        "cloud1": Answers(True, rtt_ms={"idc1": 1}),
+        "cloud2": Answers(True, rtt_ms={"idc2": 1, "idc10": 1}),
+    }
+    (cause,) = causes(Evidence(FLEET, answers))
+    assert cause.text.endswith(" (idc2, idc10 cannot send: Denied)")
+    assert cause.steps[0].endswith("--limit idc2,idc10")
+    (cause,) = told(TCP, {("cloud1", "idc2")}, words="TCP to {} (a): b (c): d; e; f")
+    assert ", echoes of the same size do: b (c): d (" in cause.text

@@ -111,3 +111,13 @@ def test_a_refused_release_leaves_the_ledger_as_it_was():
     before = text()
     refusal(["cloud1", "idc1"], ledger=before)
     assert parse(before, "/ledger", "demo").text() == before
+
+
+def test_no_more_than_three_names_are_offered():
+    (problem,) = refusal(["cloud9"])
+    assert problem.endswith("is cloud5 or cloud4 or cloud3 meant?")
+
+
+def test_what_is_wrong_with_the_ledger_names_its_place():
+    (problem,) = refusal(["idc5"], ledger=text().replace("idc1", "idc7"))
+    assert problem.startswith("the ledger /ledger cannot be trusted")

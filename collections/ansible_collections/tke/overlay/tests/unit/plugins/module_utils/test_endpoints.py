@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.endpoints import API_SERVER, judge
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.table import BAD, GOOD, Line
 
 
 def test_one_line_if_all_is_well_and_none_if_nobody_was_asked():
     lines, whole = judge({"a": "", "b": ""})
     assert whole
-    assert [line.text for line in lines] == ["load balancer: 2 nodes reach the API server and every service by it"]
+    assert lines == [Line("load balancer: 2 nodes reach the API server and every service by it", GOOD)]
     (line,), _whole = judge({"a": ""}, API_SERVER)
     assert line.text == "load balancer: 1 node reaches the API server by it"
     assert judge({}) == ([], True)
@@ -26,7 +27,7 @@ def test_what_several_hosts_have_in_common_is_said_once():
     }
     lines, whole = judge(failures)
     assert not whole
-    assert [line.text for line in lines] == [
-        "a, b: api (10.0.2.2:6443) does not answer. tcp: no",
-        "c: not everything is as it was asked for",
+    assert lines == [
+        Line("a, b: api (10.0.2.2:6443) does not answer. tcp: no", BAD),
+        Line("c: not everything is as it was asked for", BAD),
     ]

@@ -391,3 +391,54 @@ class History(RuleBasedStateMachine):
 
 History.TestCase.settings = settings(max_examples=500, stateful_step_count=40)  # 20,000 operations
 test_history = History.TestCase
+
+
+def test_several_who_are_in_the_way_are_told_apart():
+    ledger = ledger_of("a", "b", "c", "d", cidrs=["10.0.0.0/24"])
+    ledger.release(["a", "b"], ["c", "d"], NOW)
+    with pytest.raises(Refusal) as caught:
+        ledger.assign([Request("e", pod_cidr="10.0.0.0/27")], NOW)
+    assert str(caught.value).endswith("which was released by a and has yet to be dropped by c, d")
+    with pytest.raises(Refusal) as caught:
+        ledger.adopt_pool(Pool(["10.9.0.0/24"], 32, 32))
+    assert "; released but pending: 10.0.0.0/27 of a, 10.0.0.32/27 of b" in str(caught.value)
+    with pytest.raises(Refusal) as caught:
+        ledger_of("a").adopt_pool(Pool(["10.9.0.0/24"], 32, 32))
+    assert "released but pending" not in str(caught.value)
+
+
+def test_once_the_cursor_went_round_what_waits_rests_no_more():
+    ledger = ledger_of("a", "b", cidrs=["10.0.0.0/25"])
+    ledger.cursor = 0
+    ledger.release(["b"], ["a"], NOW)
+    assert ledger.pending["10.0.0.32/27"].resting is True
+    ledger.assign([Request("c")], NOW)
+    assert ledger.pending["10.0.0.32/27"] == Pending("b", NOW, ["a"], False)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (
+            lambda text: text.replace('"cursor": 1', '"cursor": 2'),
+            "its checksum does not fit, so it was edited or only ",
+        ),
+        (
+            lambda text: text.replace("10.0.0.0/27", "10.0.0.1/27"),
+            "its checksum does not fit, so it was edited or only ",
+        ),
+    ],
+)
+def test_a_broken_ledger_says_where_and_why(change, why):
+    with pytest.raises(Refusal) as caught:
+        parse(change(ledger_of("a").text()), "/srv/ledger", "demo")
+    assert str(caught.value).startswith(f"the ledger /srv/ledger cannot be trusted: {why}")
+
+
+def test_a_ledger_that_contradicts_itself_says_where_and_why():
+    ledger = ledger_of("a")
+    ledger.nodes["b"] = ledger.nodes["a"]
+    with pytest.raises(Refusal) as caught:
+        parse(ledger.text(), "/srv/ledger", "demo")
+    said = "its content contradicts itself (10.0.0.0/27 is held by a and by b)"
+    assert str(caught.value).startswith(f"the ledger /srv/ledger cannot be trusted: {said}")

@@ -189,7 +189,8 @@ def test_preflight_says_who_would_get_which_segment():
 
 def screen(lines):
     """As it is printed, with the tone of each line before it: ! bad, + good."""
-    return [f"{ {'bad': '!', 'good': '+', 'plain': ' '}[line.tone] }{line.text}" for line in lines]
+    tones = {"bad": "!", "good": "+", "plain": " "}
+    return [f"{tones[line.tone]}{line.text}" for line in lines]
 
 
 TROUBLES = {
@@ -212,11 +213,16 @@ TROUBLES = {
     "new": Seen("cloud", overlay(None, current=False)),
     "clb1": Seen("", overlay(None, vips=["10.0.2.2", "10.0.2.3"])),
     "unasked": Seen("cloud"),
+    "edge1": Seen(
+        "", {"overlay": {**overlay("edge1", vips=["10.0.2.2", "10.0.2.3"])["overlay"], "segment": "10.9.0.0/24"}}
+    ),
 }
 
 
 def test_the_screen_of_status_with_every_trouble():
-    assert screen(overview.status(TROUBLES, PLANNED._replace(orphans=["old10", "old2"], fresh=["new"]))) == [
+    segments = {**PLANNED.segments, "new": "10.244.9.0/24"}
+    planned = PLANNED._replace(segments=segments, orphans=["old10", "old2"], fresh=["new"])
+    assert screen(overview.status(TROUBLES, planned)) == [
         " HOST     SITE   SEGMENT        PLAN         DRIFT  DROPS  ERRORS  TIMER    VIPS",
         "!cloud1   cloud  10.244.0.0/24  ok           -      -      -       failed",
         "!cloud2   cloud  -              old          -      -      -       stopped",
@@ -226,6 +232,7 @@ def test_the_screen_of_status_with_every_trouble():
         "!idc2     idc    10.244.2.0/24  unreachable  -      -      -       -",
         "!idc10    idc    10.244.3.0/24  ok           2      7      15      active",
         " clb1     -      -              -            -      -      -       -        10.0.2.2 10.0.2.3",
+        " edge1    -      10.9.0.0/24    ok           -      -      -       active   10.0.2.2 10.0.2.3",
         " ",
         "!cloud1: timer active, last run failed (exit-code 1): journalctl -u x",
         "!idc1: no nft here",
@@ -372,3 +379,16 @@ def test_the_screen_of_preflight():
     forty = dict(list(many.items())[:40])
     rows = screen(overview.preflight(forty, PLANNED._replace(segments=segments)))
     assert rows[1].split() == ["n0", "idc", "keeps", "10.244.0.0/24"]
+
+
+def test_a_list_of_names_and_a_long_message_end_where_they_should():
+    six = [f"n{number}" for number in range(6)]
+    assert some(six) == "n0, n1, n2, n3, n4, n5"
+    assert some([*six, "n6"]) == "n0, n1, n2, n3, n4, n5 and 1 more"
+    assert first_line("x" * 118) == "x" * 118
+    assert first_line("x" * 119) == f"{'x' * 115}..."
+
+
+def test_of_many_orphans_the_first_six_are_in_the_command():
+    planned = PLANNED._replace(orphans=[f"old{number}" for number in range(7)])
+    assert screen(overview.status({}, planned))[-1].endswith("overlay_release=old0,old1,old2,old3,old4,old5")

@@ -444,6 +444,55 @@ def test_what_is_wrong_with_the_settings():
     assert picture["findings"] == [finding("warn", "reserved", [], f"{said} 10.244.0.0/20.", remedy)]
 
 
+def test_at_most_three_hosts_are_in_a_command():
+    names = [f"idc{number}" for number in range(1, 5)]
+    (found,) = drawn(ledger_of("cloud1", *names), [host("cloud1", None, names), *gone(*names)])["findings"]
+    assert found["remedy"].startswith(f"Look whether the machines run {PING} idc1,idc2,idc3 -m ping. ")
+    assert found["remedy"].endswith(f"{RELEASE}idc1,idc2,idc3")
+
+
+def test_a_tenth_of_the_pool_is_nearly_full_and_more_is_not():
+    """Ten segments, as five are reserved."""
+    ledger, nine = ledger_of(*(f"n{number}" for number in range(9))), well(*(f"n{number}" for number in range(9)))
+    reserved = ["10.244.10.0/23", "10.244.12.0/23", "10.244.14.0/24"]
+    (found,) = drawn(ledger, nine, reserved=reserved)["findings"]
+    assert found["text"] == "1 of 10 segments are free."
+    assert drawn(ledger_of(*(f"n{number}" for number in range(8))), nine[:8], reserved=reserved)["findings"] == []
+
+
+def test_what_is_said_of_the_tunnel_is_what_most_hosts_say():
+    """Of TCP, because there the device is named, over IPv6, because there the overhead is another."""
+    told = {"vtep": {"device": "ov9"}, "mtu": 1300, "port": 4789, "underlay": "fd00::1"}
+    names = ("a", "b", "c")
+    hosts = [host(name, {other: 1 for other in names if other != name}, **told) for name in names]
+    hosts[2] = host("c", {"a": 1, "b": 1}, mtu=9000, port=9, underlay="10.0.0.1")
+    tcp = {"peer": "b", "kind": "tcp", "text": "TCP to b (10.0.0.1, port 8471): no connection; the rest"}
+    hosts[0].probe["findings"] += [tcp, {"peer": "c", "kind": "mtu", "largest": 1000, "text": ""}]
+    hosts[1].probe["findings"] += [{"peer": "c", "kind": "silent", "text": ""}, {"peer": "d", "kind": "silent"}]
+    hosts[1].probe["findings"] += [{"peer": "a", "kind": "strange"}]
+    silence, hole, tcp = drawn(ledger_of(*names), hosts)["findings"]
+    assert "UDP port 4789" in silence["remedy"]
+    assert (
+        hole["text"]
+        == "MTU black hole: a -> c: 1300 bytes are lost, 1000 bytes is the largest that passes (1 of 1 pair)."
+    )
+    assert hole["remedy"].startswith("Set overlay_underlay_mtu to 1070 of a or c ")
+    assert tcp["text"] == "TCP does not pass: a -> b, echoes of the same size do: no connection (1 of 1 pair)."
+    assert "ethtool -K ov9 " in tcp["remedy"]
+    hosts = [host("a", {"b": 1}), host("b", {"a": 1})]
+    hosts[0].probe["findings"].append({"peer": "b", "kind": "tcp", "text": ""})
+    (tcp,) = drawn(ledger_of("a", "b"), hosts)["findings"]
+    assert "ethtool -K tke0 " in tcp["remedy"]
+
+
+def test_nodes_without_a_site_are_called_so():
+    names = ("a", "b", "c")
+    hosts = [host(name, None, [other for other in names if other != name])._replace(site="") for name in names]
+    hosts += [host("d1", {"d2": 1}), host("d2", {"d1": 1})]
+    found = drawn(ledger_of(*names, "d1", "d2"), hosts)["findings"]
+    assert [each["text"] for each in found] == ["Silent: within no site: all 6 of 6 pairs."]
+
+
 def test_the_worst_comes_first_and_else_the_order_stays():
     found = [
         {"severity": severity, "kind": kind} for kind, severity in enumerate(["note", "warn", "bad", "warn", "bad"])
@@ -627,6 +676,63 @@ def test_what_was_looked_at():
     assert drawn(TWO, [], title="Mine")["title"] == "Mine"
 
 
+def test_an_orphan_belongs_to_no_site_and_is_not_counted_with_nodes_that_have_none():
+    hosts = [host("a")._replace(site=""), host("b")._replace(site="")]
+    (site,) = drawn(ledger_of("a", "b", "old"), hosts)["sites"]
+    assert (site["name"], site["nodes"]) == ("", 2)
+    assert drawn(ledger_of("cloud1", "old"), [host("cloud1")])["sites"][0]["name"] == "cloud"
+    assert len(drawn(ledger_of("cloud1", "old"), [host("cloud1")])["sites"]) == 1
+
+
+def test_a_node_in_a_reserved_range_is_a_node_on_the_map():
+    counts = drawn(ledger_of("a", "b"), [host("a"), host("b")], reserved=["10.244.1.0/24", "10.244.4.0/24"])["pool"]
+    assert (counts["counts"]["used"], counts["counts"]["reserved"]) == (2, 1)
+
+
+def test_forecast_and_history_are_part_of_the_picture():
+    older = ledger_of("a")
+    record = Record(ledger_of("a", "b"), "/srv/ledger.json", [("v1", older)])
+    picture = draw(record, [host("a"), host("b")], Look(NOW, sites=SITES, events=1))
+    assert picture["forecast"] == forecast(record.ledger, [older], NOW)
+    assert picture["history"] == [event(THEN, "joined", "b", "got 10.244.1.0/24", "/srv/ledger.json")]
+
+
+def renamed(change):
+    """Whether a picture has another name when this is done to its ledger and hosts."""
+    ledger, hosts = ledger_of("cloud1", "idc1"), well("cloud1", "idc1")
+    before = drawn(ledger, hosts)["picture"]
+    assert len(before) == 12
+    change(ledger, hosts)
+    return drawn(ledger, hosts)["picture"] != before
+
+
+def test_what_gives_a_picture_another_name():
+    def underlay(ledger, _hosts):
+        ledger.nodes["idc1"] = ledger.nodes["idc1"]._replace(underlay="10.9.9.9")
+
+    def asked(_ledger, hosts):
+        hosts[0] = host("cloud1", {"idc1": 0.5})._replace(probe={**hosts[0].probe, "asked": 7, "answered": 7})
+
+    def another_pair(_ledger, hosts):
+        hosts[0] = hosts[0]._replace(probe={**hosts[0].probe, "rtt_ms": {}})
+
+    def slower(_ledger, hosts):
+        hosts[0] = host("cloud1", {"idc1": 70.0})
+
+    def slowest(_ledger, hosts):
+        hosts[:] = [hosts[0], host("idc1", {"cloud1": 90.0})]
+
+    assert [renamed(change) for change in (underlay, asked, another_pair)] == [True, True, True]
+    assert [renamed(change) for change in (slower, slowest)] == [False, False]
+
+
+def test_who_is_the_slowest_and_how_fast_a_site_is_give_no_other_name():
+    names = ("cloud1", "cloud2", "cloud3")
+    one = [host(name, {other: 1.0 for other in names if other != name}) for name in names]
+    two = [host("cloud1", {"cloud2": 9.0, "cloud3": 1.0}), *one[1:]]
+    assert drawn(ledger_of(*names), one)["picture"] == drawn(ledger_of(*names), two)["picture"]
+
+
 def test_what_waits_is_in_the_order_of_the_segments():
     ledger = ledger_of(
         "cloud1",
@@ -655,15 +761,16 @@ def test_vips_are_in_the_order_of_their_addresses():
 def test_the_summary_of_a_diff():
     ledger = ledger_of("cloud1", "idc1", vips=VIPS)
     hosts = [host("cloud1", {"idc1": 1}, plan=OLD), host("idc1", {"cloud1": 1}), clb("clb1", "10.0.2.2")]
-    assert summary(drawn(ledger, [*hosts, clb("clb2"), Host("new")])).splitlines() == [
-        "The network is not whole: 1 thing to put right.",
+    assert summary(drawn(ledger, [*hosts, clb("clb2", "10.0.2.2"), Host("new")])).splitlines() == [
+        "The network is not whole: 2 things to put right.",
         "2 of 3 nodes were seen; 2 of 2 questions to peers were answered.",
         "segments: 2 of 15 used, 13 free",
+        "bad: The VIP 10.0.2.2 (apiserver) is held by clb1, clb2 at the same time.",
         "bad: The VIP 10.0.2.3 (services) is held by none of the hosts that were looked at.",
         "warn: cloud1 has not applied the present plan.",
         "warn: new has no segment yet.",
         "note: Not looked at: new; the run did not include it.",
-        "VIP apiserver 10.0.2.2: clb1",
+        "VIP apiserver 10.0.2.2: clb1, clb2",
         "VIP services 10.0.2.3: nobody",
         "node cloud1 10.244.0.0/24 cloud differs",
         "node idc1 10.244.1.0/24 idc ok",
@@ -711,11 +818,36 @@ def test_times_are_rounded_to_what_can_be_measured():
     assert picture["reach"]["median_ms"] == round((0.123 + 0.2) / 2, 3)
 
 
+def test_peers_that_have_no_site_and_sites_that_nobody_named_come_last():
+    hosts = [host("idc1", {"old": 1.0, "edge1": 1.0}), host("edge1", {"idc1": 1.0}), host("alps1", {"idc1": 1.0})]
+    cells = drawn(ledger_of("idc1", "edge1", "alps1", "old"), hosts, sites=("idc",))["reach"]["sites"]
+    assert [(cell["source"], cell["target"]) for cell in cells] == [
+        ("idc", ""),
+        ("idc", "edge"),
+        ("alps", "idc"),
+        ("edge", "idc"),
+    ]
+
+
+def test_up_to_sixty_four_nodes_there_is_a_matrix():
+    names = [f"n{number}" for number in range(65)]
+    ledger = Ledger("demo", Pool(["10.244.0.0/16"], 256, 256))
+    assert drawn(ledger, [host(name) for name in names[:64]])["reach"]["matrix"] == {}
+    assert drawn(ledger, [host(name) for name in names])["reach"]["matrix"] is None
+
+
+def test_a_probe_that_does_not_say_how_many_it_asked_asked_nobody():
+    lone = host("cloud1", {"idc1": 1})
+    lone.probe.pop("asked"), lone.probe.pop("answered")
+    assert drawn(TWO, [lone])["nodes"][0]["reach"]["asked"] == 0
+
+
 # --- the pool ---
 
 
 def test_the_map_in_full():
-    ledger = Ledger("demo", Pool(["10.244.0.0/21", "10.9.0.0/23"], 256, 512, ["10.244.3.0/24"]), cursor=1)
+    cidrs = ["10.244.0.0/21", "10.9.0.0/23", "10.8.0.0/24"]
+    ledger = Ledger("demo", Pool(cidrs, 256, 512, ["10.244.3.0/24"]), cursor=1)
     ledger.nodes["a"] = Assignment("10.244.0.0/24", None, None, NOW, False)
     ledger.nodes["b"] = Assignment("10.9.1.0/24", None, None, NOW, False)
     ledger.pending = {
@@ -723,11 +855,11 @@ def test_the_map_in_full():
         "10.244.2.0/24": Pending("far", NOW, [], True),
     }
     assert pool_picture(ledger, {"b"}) == {
-        "cidrs": ["10.244.0.0/21", "10.9.0.0/23"],
+        "cidrs": cidrs,
         "service_cidr": "10.244.6.0/23",
         "segment_size": 256,
         "capacity": dict(ledger.capacity()),
-        "counts": {"used": 1, "orphan": 1, "pending": 1, "resting": 1, "free": 3, "reserved": 1},
+        "counts": {"used": 1, "orphan": 1, "pending": 1, "resting": 1, "free": 4, "reserved": 1},
         "cursor": {"segment": "10.244.1.0/24", "next": "10.244.4.0/24"},
         "blocks": [
             {
@@ -752,8 +884,23 @@ def test_the_map_in_full():
                     {"first": "10.9.1.0", "addresses": 256, "segments": 1, "state": "orphan"},
                 ],
             },
+            {
+                "cidr": "10.8.0.0/24",
+                "first_number": 8,
+                "segments": 1,
+                "runs": [{"first": "10.8.0.0", "addresses": 256, "segments": 1, "state": "free"}],
+            },
         ],
     }
+
+
+def test_what_is_too_little_for_a_segment_is_spare():
+    (block,) = pool_picture(Ledger("demo", Pool(["10.99.0.0/24"], 64, 32)), ())["blocks"]
+    assert block["runs"] == [
+        {"first": "10.99.0.0", "addresses": 192, "segments": 3, "state": "free"},
+        {"first": "10.99.0.192", "addresses": 32, "segments": 0, "state": "spare"},
+        {"first": "10.99.0.224", "addresses": 32, "segments": 0, "state": "service"},
+    ]
 
 
 # --- how long it lasts ---
@@ -800,6 +947,21 @@ def test_no_forecast_without_growth():
     assert told(now, before, before)[1] == BASIS.format("3 nodes", "1 was", 2)
 
 
+def test_as_many_that_went_as_came_are_no_growth():
+    now, before = joined(0, 2, 3, 4), joined(0, 0, 0, 0)
+    assert told(now, before) == ("No end in sight: no growth.", BASIS.format("3 nodes", "3 were", 1))
+    one = f"{BASIS.format('1 node', '0 were', 0)}; a trend needs 3 nodes"
+    assert told(joined(0, 2)) == ("No estimate.", one)
+
+
+def test_a_date_late_in_the_year():
+    ledger = joined(0)
+    for number, when in enumerate(("2026-10-05", "2026-11-05", "2026-12-05"), 1):
+        ledger.nodes[f"n{number}"] = Assignment(ledger.pool.segment(number), None, None, f"{when}T00:00:00Z", False)
+    made = forecast(ledger, [], "2026-12-31T00:00:00Z")
+    assert (made["per_day"], made["exhausted_on"]) == (3 / 90, "2027-11-26")
+
+
 def test_a_forecast_in_full():
     made = forecast(joined(0, 5, 10, 15), [], NOW)
     assert made == {
@@ -813,6 +975,7 @@ def test_a_forecast_in_full():
     slow = forecast(joined(0, 5, 10, 15, cidr="10.0.0.0/8"), [], NOW)
     assert slow["text"] == "No end in sight: more than a hundred years."
     assert (slow["per_day"], slow["days_left"], slow["exhausted_on"]) == (0.1, None, None)
+    assert slow["basis"] == BASIS.format("3 nodes", "0 were", 0)
 
 
 @pytest.mark.parametrize(

@@ -234,3 +234,22 @@ def test_the_vips_are_part_of_the_diff():
     ledger, _made = planned([CLOUD1])
     ledger.vips = {"services": "10.0.2.3", "apiserver": "10.0.2.2"}
     assert ledger.summary().endswith("VIP apiserver 10.0.2.2\nVIP services 10.0.2.3\n")
+
+
+def test_a_node_of_which_only_the_mtu_is_known_does_not_count_for_the_overlay():
+    ledger = assign(SETTINGS, [CLOUD1, IDC1], None, "/ledger", NOW)
+    ledger.nodes["idc1"] = ledger.nodes["idc1"]._replace(underlay=None, underlay_mtu=1200)
+    assert plan(SETTINGS, [CLOUD1], ledger).document["mtu"] == 1450
+    ledger.nodes["idc1"] = ledger.nodes["idc1"]._replace(underlay="192.168.1.11", underlay_mtu=None)
+    assert plan(SETTINGS, [CLOUD1], ledger).document["mtu"] == 1450
+
+
+def test_orphans_in_the_way_are_named_with_the_way_out():
+    ledger, _made = planned([CLOUD1, CLOUD2, IDC1])
+    thief = Node("new", ["idc"], "10.0.1.11", 1500)
+    ledger.nodes["cloud2"] = ledger.nodes["cloud2"]._replace(underlay="10.0.1.11")
+    (problem,) = refusal([thief, IDC1], ledger.text())
+    assert problem == (
+        "nodes new, cloud1, cloud2 all have the underlay address 10.0.1.11 (overlay_underlay_ip): each needs its own "
+        "(cloud1, cloud2 is in the ledger but not in the inventory: release cloud1, cloud2 first, or put it back)"
+    )

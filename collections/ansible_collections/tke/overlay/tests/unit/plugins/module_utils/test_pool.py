@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.pool import CyclicAllocator, Exhausted, Pool
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.pool import (
+    TKE_SERVICES,
+    CyclicAllocator,
+    Exhausted,
+    Pool,
+    round_up,
+)
 
 
 @pytest.mark.parametrize(
@@ -152,3 +158,56 @@ def test_takes_are_those_of_a_plain_model(size, operations):
             assert allocator.cursor == cursor
         else:
             taken.discard(operation % size)
+
+
+def test_numbers_go_on_from_cidr_to_cidr():
+    pool = Pool(["10.0.0.0/24", "10.9.0.0/24", "10.8.0.0/24"], 64, 32, ["10.9.0.192/26", "10.8.0.0/25"])
+    segments = [pool.segment(number) for number in range(pool.size)]
+    assert segments[2:5] == ["10.0.0.128/26", "10.9.0.0/26", "10.9.0.64/26"]
+    assert segments[7] == "10.8.0.0/26"
+    assert [pool.number(segment) for segment in segments] == list(range(11))
+    assert pool.reserved == {6: "10.9.0.192/26", 7: "10.8.0.0/25", 8: "10.8.0.0/25"}
+    with pytest.raises(IndexError):
+        pool.segment(11)
+
+
+def test_the_smallest_numbers_are_what_they_are():
+    assert [round_up(number) for number in (1, 2, 3, 4, 5)] == [1, 2, 4, 4, 8]
+    pool = Pool(["10.0.0.0/24"], 4, 6)
+    assert (pool.segment_size, pool.services, pool.capacity(0, 0)["usable_services"]) == (4, 8, 3)
+
+
+def told(*arguments):
+    with pytest.raises(Refusal) as caught:
+        Pool(*arguments)
+    return caught.value.problems
+
+
+def test_refusals_to_the_letter():
+    assert told([], 64, 32) == ["the container CIDR is empty: give one, for instance 10.244.0.0/16"]
+    private = "10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16"
+    assert told(["8.8.0.0/16"], 64, 32) == [f"container CIDR 8.8.0.0/16 is not private: choose one inside {private}"]
+    assert told(["10.0.0.0/24", "10.9.0.0/24"], 64, 32, ["x", "10.7.0.0/24", "10.9.0.0/26"]) == [
+        "reserved range 'x' is not an IPv4 network: Expected 4 octets in 'x'",
+        "reserved range 10.7.0.0/24 is no part of the container CIDR 10.0.0.0/24, 10.9.0.0/24",
+    ]
+    way_out = "take a larger CIDR, fewer Pods per node or fewer services"
+    assert told(["10.0.0.0/24", "10.9.0.0/25"], 256, 32) == [
+        (
+            "container CIDR 10.0.0.0/24 has no room for one node: 256 addresses - 32 for services leave 224, "
+            f"and a segment has 256; {way_out}"
+        ),
+        (
+            "container CIDR 10.9.0.0/25 has no room for one node: 128 addresses leave 128, and a segment has 256; "
+            f"{way_out}"
+        ),
+    ]
+
+
+def test_warnings_to_the_letter():
+    low, high = TKE_SERVICES
+    assert Pool(["10.0.0.0/8"], 64, low).warnings == []
+    assert Pool(["10.0.0.0/8"], 64, high).warnings == []
+    assert Pool(["10.0.0.0/8"], 64, low // 2).warnings == [
+        f"max services: {low // 2} is outside TKE's own range of {low} to {high}; it works here"
+    ]

@@ -163,3 +163,45 @@ def test_the_vip_of_the_api_servers_is_what_all_know():
 )
 def test_a_choice_that_leaves_nothing_is_told(found, words):
     assert any(words in problem for problem in refusal(found))
+
+
+def test_all_that_see_it_otherwise_are_told_apart_and_named_in_the_way_out():
+    _lost, found = told()
+    fleet = found.fleets["one"]
+    found = behind(found, "idc1", fleet.replace("cloud1 10.244.0.0/24", "cloud1 10.244.9.0/24"))
+    found = changed(found, "idc2", view="third")
+    found = found._replace(fleets={**found.fleets, "third": fleet.replace("10.0.1.11", "10.0.1.99")})
+    (problem,) = refusal(found)
+    assert problem.startswith(
+        "node cloud1 says it has 10.244.0.0/24 at 10.0.1.11; idc1 knows 10.244.9.0/24 at 10.0.1.11 of it; "
+        "idc2 knows 10.244.0.0/24 at 10.0.1.99 of it: "
+    )
+    assert problem.endswith("-e overlay_rebuild_without=idc1,idc2")
+
+
+def test_everybody_left_out_and_one_address_for_two():
+    _lost, found = told()
+    everybody = found._replace(without=list(found.accounts))
+    assert refusal(everybody) == ["overlay_rebuild_without leaves out everybody: at least one view must count"]
+    twice = changed(found, "idc2", underlay="192.168.1.11")
+    assert "hosts idc1, idc2 all say that the underlay address 192.168.1.11 is theirs: reset all but one" in refusal(
+        twice
+    )
+
+
+def test_what_two_who_are_left_out_know_waits_for_both():
+    _lost, found = told()
+    gone = found.fleets["one"] + "gone 10.244.9.0/24 192.168.1.99\n"
+    found = changed(behind(found, "idc1", gone), "idc2", view="third")
+    later = found.fleets["one"] + "later 10.244.9.0/24 192.168.1.99\n"
+    found = found._replace(fleets={**found.fleets, "third": later}, without=["idc2", "idc1"])
+    waiting = rebuild(SETTINGS, NODES, found, NOW).pending
+    assert {segment: (each.node, each.on) for segment, each in waiting.items()} == {
+        "10.244.9.0/24": ("later", ["idc1", "idc2"])
+    }
+
+
+def test_what_is_reserved_is_refused_to_a_node_that_has_it_by_now():
+    _lost, found = told()
+    ledger = rebuild(SETTINGS._replace(reserved=["10.244.40.0/24"]), NODES, found, NOW)
+    assert ledger.pool.reserved == {40: "10.244.40.0/24"}

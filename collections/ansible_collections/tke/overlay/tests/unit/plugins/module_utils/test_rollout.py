@@ -73,3 +73,48 @@ def test_a_host_that_could_not_ask_is_no_host_that_is_whole():
     verdict = after(batch(), FLEET, {"cloud1": well("cloud1"), "cloud2": Answers(reached=True, failure="no address")})
     assert not verdict.whole
     assert any("could not ask: cloud2: no address" in text for text in told(verdict))
+
+
+def screen(verdict):
+    """As it is printed, with the tone of each line before it: ! bad, + good."""
+    tones = {"bad": "!", "good": "+", "plain": " "}
+    return [f"{tones[line.tone]}{line.text}" for line in [*verdict.lines, *steps(verdict.todo)]]
+
+
+def test_the_screens_of_batches():
+    first = {"cloud1": Answers(reached=True, tcp=True)}
+    verdict = after(batch(changed={"cloud1": True}, left=IDC), FLEET, first)
+    assert verdict == (True, verdict.lines, [])
+    assert screen(verdict) == [
+        "+cloud1: 1 of 1 changed; not touched yet: idc1, idc2",
+        "+there is nobody yet whom they must reach",
+    ]
+    stopped = after(
+        batch({"cloud1": True}, {"idc2": "b", "cloud2": "no such\ndevice"}), FLEET, {"cloud1": well("cloud1")}
+    )
+    assert stopped.whole is False
+    assert screen(stopped) == [
+        " cloud1, cloud2, idc2: 1 of 3 changed",
+        "!failed: cloud2: no such device",
+        "!failed: idc2: b",
+        (
+            "+whole: 3 of 3 pairs asked (12 there are), small, full (1400 bytes) and TCP; "
+            "worst round trip 0.5 ms cloud1 -> idc2"
+        ),
+        " a part of all pairs: 1 of 4 nodes asked, 3 were asked; 2 of 4 pairs of sites, counted both ways",
+        "!stopped",
+        " next: mend what failed",
+        "       then the same command again: it goes on where this one has stopped",
+    ]
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        Answers(reached=True, failure="no address"),
+        Answers(reached=False),
+        Answers(reached=True, findings=[{"peer": "idc1", "kind": "silent", "text": ""}]),
+    ],
+)
+def test_whatever_one_host_says_is_judged(answers):
+    assert after(batch(changed={"cloud1": True}, left=IDC), FLEET, {"cloud1": answers}).whole is False

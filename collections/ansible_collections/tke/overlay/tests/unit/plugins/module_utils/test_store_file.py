@@ -23,7 +23,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import Ref
 from ansible_collections.tke.overlay.plugins.module_utils._cluster import store_file
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import Ledger, Request, parse
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.pool import Pool
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.store import FileStore, open_store
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.store import Doubt, FileStore, open_store
 
 NOW = "2026-01-02T03:04:05Z"
 FORK = multiprocessing.get_context("fork")
@@ -465,3 +465,59 @@ def test_a_file_that_is_no_text_is_one_clear_error(tmp_path):
 def test_an_unknown_kind_of_place_is_refused_with_the_kinds_there_are():
     with pytest.raises(Refusal, match="etcds:// for TLS"):
         open_store("consul://host:8500/prefix")
+
+
+def test_a_ledger_of_another_group_keeps_it_though_its_owner_cannot_be_kept(tmp_path, monkeypatch):
+    """As for somebody who is not root and writes a ledger of his group."""
+    path = tmp_path / "ledger.json"
+    history(path, 1)
+    given = []
+
+    def fchown(descriptor, user, group):
+        given.append((os.fstat(descriptor).st_ino > 0, user, group))
+        if user != -1:
+            raise PermissionError
+
+    like = os.stat_result((0o100640, 0, 0, 1, 4711, 4712, 0, 0, 0, 0))
+    monkeypatch.setattr(os, "fchown", fchown)
+    monkeypatch.setattr(FileStore, "_stat", lambda _self: like)
+    FileStore(path).transact(lambda _text: text_of("1", "2"))
+    assert given == [(True, 4711, 4712), (True, -1, 4712)]
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_lock_without_a_name_is_held_by_another_process(tmp_path):
+    path = tmp_path / "ledger.json"
+    lock = os.open(tmp_path / ".ledger.json.lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    with pytest.raises(
+        Refusal, match=r"has been locked for more than 0 s by another process; nothing was changed; wait"
+    ):
+        FileStore(path, patience=0).transact(lambda _text: text_of("1"))
+    os.pwrite(lock, b"\xff process", 0)
+    with pytest.raises(Refusal, match=r"for more than 0 s by \ufffd process; nothing"):
+        FileStore(path, patience=0).transact(lambda _text: text_of("1"))
+    os.close(lock)
+
+
+def test_a_lock_file_that_somebody_deletes_is_named(tmp_path):
+    path = tmp_path / "ledger.json"
+
+    def change(_text):
+        os.unlink(tmp_path / ".ledger.json.lock")
+        return text_of("1")
+
+    with pytest.raises(Refusal, match=rf"the lock file {tmp_path}/\.ledger\.json\.lock was deleted during the run"):
+        FileStore(path).transact(change)
+    assert not path.exists()
+
+
+def test_a_directory_that_cannot_be_synced_is_told_after_the_fact(tmp_path, monkeypatch):
+    def broken(_self):
+        raise OSError(errno.EIO, "Input/output error")
+
+    path = tmp_path / "ledger.json"
+    monkeypatch.setattr(FileStore, "_sync_directory", broken)
+    with pytest.raises(Doubt, match=r"was written, but its directory could not be synced \(Input/output error\): the "):
+        FileStore(path).transact(lambda _text: text_of("1"))
+    assert nodes_of(path.read_text()) == {"1"}

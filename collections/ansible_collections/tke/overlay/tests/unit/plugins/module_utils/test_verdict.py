@@ -312,3 +312,31 @@ def test_failures_of_many_share_a_line_each_reason_once():
         "!  could not ask: cloud1, cloud2, cloud3, idc2, idc3: a",
         "!  could not ask: idc1: b",
     ]
+
+
+def test_a_verdict_is_yes_or_no():
+    assert judge(FLEET, answers(all_of(of("idc1"), "silent"))).whole is False
+
+
+def test_twenty_lines_are_not_cut():
+    told = {f"n{number}": Answers(False) for number in range(20)}
+    lines_of = screen(FLEET._replace(sites=dict.fromkeys(told, "cloud")), told)
+    assert [line.partition(":")[0] for line in lines_of[1:21]] == [f"!  n{number}" for number in range(20)]
+    assert not any("more like these" in line for line in lines_of)
+
+
+def test_one_who_could_not_answer_is_reason_enough_to_mend_it():
+    step = "       mend what these hosts say; ansible-playbook tke.overlay.site does if it is the overlay's"
+    assert screen(FLEET._replace(mute={"idc1": "taken"}), answers())[-1] == step.replace("      ", " next:", 1)
+    told = {**answers(), "idc1": Answers(True, failure="no python")}
+    assert screen(FLEET, told)[-1] == step.replace("      ", " next:", 1)
+
+
+def test_how_much_a_sample_covers_is_counted_by_sites():
+    sites = {"a1": "a", "b1": "b", "b2": "b"}
+    peers = {"a1": ["b1"], "b1": ["b2"], "b2": ["a1"]}
+    fleet = FLEET._replace(sites=sites)
+    (_whole, part) = screen(fleet, answers(fleet=fleet, peers_of=peers))
+    assert part == " a part of all pairs: 3 of 3 nodes asked, 3 were asked; 3 of 3 pairs of sites, counted both ways"
+    two = {"a1": ["b1", "b2"], "b1": ["b2", "a1"], "b2": ["a1", "b1"]}
+    assert len(screen(fleet, answers(fleet=fleet, peers_of=two))) == 1, "that is all of them"

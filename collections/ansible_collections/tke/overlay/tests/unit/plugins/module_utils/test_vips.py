@@ -167,3 +167,12 @@ def test_another_run_finds_that_somebody_took_a_held_address():
     assert "10.0.2.9 (in the ledger) is node a (overlay_underlay_ip)" in found[0]
     grown = [Claim("10.0.0.0/16", "overlay_container_cidr")]
     assert len(list(problems_of_held(GIVEN, [], grown))) == 2
+
+
+def test_what_is_taken_by_a_network_that_is_given_with_host_bits_is_passed_over():
+    assert choose(WISH._replace(reserved=["10.0.2.3/30"]), {})["apiserver"] == "10.0.2.4"
+
+
+def test_an_address_that_is_given_twice_is_named():
+    twice = {"apiserver": "10.0.2.8", "services": "10.0.2.8"}
+    assert "both VIPs are 10.0.2.8 (overlay_clb_vips): give two addresses" in problems(WISH._replace(pins=twice))
