@@ -338,7 +338,7 @@ def _state(host: Host, orphan: bool, missing: bool, told: t.Sequence[str]) -> st
 
 
 def _sites(nodes: t.Sequence[Node], order: t.Sequence[str], reaching: Reach) -> list[Site]:
-    names = [*order, *sorted({node["site"] for node in nodes if node["state"] != "orphan"} - set(order))]
+    names = [*order, *sorted({node["site"] for node in nodes} - set(order))]
     within = {cell["source"]: cell["median_ms"] for cell in reaching["sites"] if cell["source"] == cell["target"]}
     sites = []
     for name in names:

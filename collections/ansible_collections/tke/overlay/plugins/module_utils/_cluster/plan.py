@@ -148,9 +148,7 @@ def _request(node: Node) -> ledgers.Request:
         name=node.name,
         pod_cidr=node.pod_cidr if isinstance(node.pod_cidr, str) and node.pod_cidr else None,
         underlay=None if address is None else str(address),
-        underlay_mtu=None
-        if address is None or node.underlay_mtu is None
-        else preflight.whole_number(node.underlay_mtu),
+        underlay_mtu=preflight.whole_number(node.underlay_mtu),
     )
 
 

@@ -155,7 +155,7 @@ class Pool:
             used=used,
             free=self.size - len(self.reserved) - used - pending,
             usable_pods_per_node=self.segment_size - ADDRESSES_NOT_FOR_PODS,
-            usable_services=max(self.services - SERVICES_NOT_USABLE, 0),
+            usable_services=self.services - SERVICES_NOT_USABLE,
         )
 
 

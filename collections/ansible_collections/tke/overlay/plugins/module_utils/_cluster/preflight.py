@@ -126,7 +126,7 @@ def problems_of_nodes(nodes: t.Sequence[Node], settings: Settings, orphans: t.Se
         yield from _problems_of_name_and_site(node)
         yield from _problems_of_underlay(node, container)
         yield from _problems_of_mtu(node)
-        if node.pod_cidr not in (None, "") and not isinstance(node.pod_cidr, str):
+        if node.pod_cidr is not None and not isinstance(node.pod_cidr, str):
             yield f"node {node.name}: overlay_pod_cidr {node.pod_cidr!r} is not a segment such as 10.244.3.0/24"
     for node in orphans:
         yield from _problems_of_underlay(node, container)

@@ -362,3 +362,10 @@ def test_only_the_end_of_an_error_and_only_the_reason_of_tcp_are_repeated():
     assert cause.steps[0].endswith("--limit idc2,idc10")
     (cause,) = told(TCP, {("cloud1", "idc2")}, words="TCP to {} (a): b (c): d; e; f")
     assert ", echoes of the same size do: b (c): d (" in cause.text
+
+
+def test_sites_that_only_ask_each_other_are_no_hosts_that_are_cut_off():
+    """As where each node asks those of the other site alone, and only the cloud asks within."""
+    within = [("cloud1", "cloud2"), ("cloud2", "cloud3"), ("cloud3", "cloud1")]
+    (group,) = of_pairs(IDC_CLOUD, within)
+    assert (group.sites, group.of) == (("cloud", "idc"), 18)

@@ -253,3 +253,11 @@ def test_orphans_in_the_way_are_named_with_the_way_out():
         "nodes new, cloud1, cloud2 all have the underlay address 10.0.1.11 (overlay_underlay_ip): each needs its own "
         "(cloud1, cloud2 is in the ledger but not in the inventory: release cloud1, cloud2 first, or put it back)"
     )
+
+
+@pytest.mark.parametrize("nothing", [None, ""])
+def test_an_underlay_address_that_is_left_empty_is_one_that_is_missing(nothing):
+    said = "node idc1 has no underlay address: set overlay_underlay_ip, or a numeric ansible_host"
+    assert refusal([CLOUD1, IDC1._replace(underlay_ip=nothing)]) == [said]
+    ledger, _made = planned([CLOUD1, IDC1._replace(pod_cidr="")])
+    assert ledger.nodes["idc1"].segment == "10.244.1.0/24"

@@ -211,3 +211,7 @@ def test_warnings_to_the_letter():
     assert Pool(["10.0.0.0/8"], 64, low // 2).warnings == [
         f"max services: {low // 2} is outside TKE's own range of {low} to {high}; it works here"
     ]
+
+
+def test_what_is_reserved_of_the_service_range_is_no_segment_of_the_next_cidr():
+    assert Pool(["10.0.0.0/24", "10.9.0.0/24"], 64, 32, ["10.0.0.192/26"]).reserved == {}

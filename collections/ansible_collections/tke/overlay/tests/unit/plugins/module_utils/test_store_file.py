@@ -521,3 +521,37 @@ def test_a_directory_that_cannot_be_synced_is_told_after_the_fact(tmp_path, monk
     with pytest.raises(Doubt, match=r"was written, but its directory could not be synced \(Input/output error\): the "):
         FileStore(path).transact(lambda _text: text_of("1"))
     assert nodes_of(path.read_text()) == {"1"}
+
+
+def test_the_lock_says_who_holds_it_and_nothing_afterwards(tmp_path):
+    lock = tmp_path / ".ledger.json.lock"
+    seen = []
+
+    def change(_text):
+        seen.append(lock.read_text())
+        return text_of("1")
+
+    FileStore(tmp_path / "ledger.json").transact(change)
+    assert seen[0].startswith(f"process {os.getpid()} on ")
+    assert lock.read_text() == ""
+
+
+def test_a_copy_that_could_not_become_a_version_does_not_stay(tmp_path, monkeypatch):
+    """Where there are no hard links."""
+    path = tmp_path / "ledger.json"
+    history(path, 1)
+    rename = os.rename
+
+    def no_link(_old, _new):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    def refused(old, new):
+        if new.endswith(".000001"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        rename(old, new)
+
+    monkeypatch.setattr(os, "link", no_link)
+    monkeypatch.setattr(os, "rename", refused)
+    with pytest.raises(Refusal, match="No space left on device"):
+        FileStore(path).transact(lambda _text: text_of("1", "2"))
+    assert sorted(os.listdir(tmp_path)) == [".ledger.json.lock", "ledger.json"]
