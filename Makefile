@@ -93,8 +93,8 @@ format: $(STAMP) ## let ruff put the Python code in shape
 	@ruff check --fix-only --exit-zero --quiet $(PYTHON_FILES)
 	@ruff format $(PYTHON_FILES)
 
-types: $(STAMP) ## mypy --strict on floors 1-5, the lab and the tools
-	@mypy $(COLLECTION)/plugins/module_utils tests/lab/tkelab tests/lab/demo.py tests/stores/members.py tests/browser/chromium.py tests/browser/overlays.py tests/testinfra/stories.py tests/testinfra/howto.py tests/testinfra/day_two.py tests/lab/flows.py tests/lab/flow_agent.py tests/bench tests/faults tests/tools tests/package/product.py
+types: $(STAMP) ## mypy --strict on the collection, the lab and the tools
+	@mypy $(COLLECTION)/plugins tests/lab/tkelab tests/lab/demo.py tests/stores/members.py tests/browser/chromium.py tests/browser/overlays.py tests/testinfra/stories.py tests/testinfra/howto.py tests/testinfra/day_two.py tests/lab/flows.py tests/lab/flow_agent.py tests/bench tests/faults tests/tools tests/package/product.py
 
 # ansible-test keeps downloads and environments below HOME: it gets one of its own, inside .cache.
 SANITY_HOME := $(CURDIR)/.cache/home

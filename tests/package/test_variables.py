@@ -11,7 +11,8 @@ import sys
 import pytest
 import yaml
 
-from ansible_collections.tke.overlay.plugins.action import clb_vips, plan
+from ansible_collections.tke.overlay.plugins.action import clb_vips
+from ansible_collections.tke.overlay.plugins.plugin_utils import _hosts
 from product import COLLECTION, MODULES, PLAYBOOKS, ROLES, ROOT, documented, module_documentation
 
 NAME = re.compile(r"(?<![\w.])overlay_[a-z0-9_]+\b")
@@ -68,8 +69,8 @@ REGISTERED = {
 }
 """What playbooks name themselves; an action that takes it by its name takes no variable of a user."""
 IN_ACTIONS = (
-    variables((COLLECTION / "plugins/action").glob("*.py"))
-    | set(plan.CLUSTER_VARIABLES)
+    variables([*(COLLECTION / "plugins/action").glob("*.py"), COLLECTION / "plugins/plugin_utils/_hosts.py"])
+    | set(_hosts.PLAN_VARIABLES)
     | set(clb_vips.CLUSTER_VARIABLES)
 ) - REGISTERED
 DOCUMENTED = {name for role in ROLES for name in documented(role) if name.startswith("overlay_")}

@@ -12,8 +12,8 @@ import shutil
 from collections.abc import Iterator, Sequence
 
 import pytest
-from flows import Flows
 
+from flows import Flows
 from stories import INVENTORY, LAB_STATE, LEDGER, NODES, Play, lab, ledger, play, site
 
 

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-import howto
 import pytest
+
+import howto
 from day_two import as_new, inventory_of, not_as_new
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from day_two import forget_the_ledger, nothing_lost
 
+from day_two import forget_the_ledger, nothing_lost
 from stories import INVENTORY, NODES, lab, ledger, play, site
 
 testinfra_hosts = ["local://"]

@@ -13,11 +13,11 @@ import pathlib
 import re
 import subprocess
 
-import howto
 import pytest
+
+import howto
 from day_two import as_new, forget_the_ledger, mtu_of, nothing_lost, of_page, run
 from flows import Flows
-
 from stories import (
     INVENTORY,
     LAB_STATE,

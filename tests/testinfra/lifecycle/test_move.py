@@ -7,8 +7,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from day_two import nothing_lost, of_page
 
+from day_two import nothing_lost, of_page
 from stories import INVENTORY, LAB_STATE, lab, ledger, play, site, states
 
 testinfra_hosts = ["local://"]

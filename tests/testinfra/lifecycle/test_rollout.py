@@ -8,8 +8,8 @@ import contextlib
 import subprocess
 
 import pytest
-from day_two import mtu_of, of_page, run
 
+from day_two import mtu_of, of_page, run
 from stories import NODES, joined, play, states
 from tkelab.model import ROUTER
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
@@ -19,6 +18,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.vips import (
     Wish,
     choose,
 )
+from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import OneValue
 from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import (
     CLUSTER_OPTIONS,
     LedgerAction,
@@ -91,7 +91,7 @@ def _survey(given: t.Mapping[str, t.Any], task_vars: t.Mapping[str, t.Any]) -> t
     pair = list(groups.get(given["group"], []))
     concerned = {*pair, *groups.get(given["nodes_group"], [])}
     addresses, problems = [], []
-    values: dict[str, dict[str, str]] = {variable: {} for variable in CLUSTER_VARIABLES}  # text -> a host that has it
+    values = OneValue(CLUSTER_VARIABLES)
     if given["provider"] == PAIR and len(pair) != 2:
         names = f" ({', '.join(pair)})" if pair else ""
         problems.append(
@@ -104,24 +104,7 @@ def _survey(given: t.Mapping[str, t.Any], task_vars: t.Mapping[str, t.Any]) -> t
             found = {variable: variables.get(variable) for variable in ADDRESS_VARIABLES}
             addresses += [Claim(text, f"host {name} ({key})") for key, text in found.items() if isinstance(text, str)]
             if name in concerned:
-                for variable, texts in values.items():
-                    texts.setdefault(_text_of(variable, variables), name)
+                values.note(name, variables)
         except Exception as error:  # a template can raise anything; ansible-core 2.18 wraps only some of it
             problems.append(f"host {name}: a variable cannot be evaluated: {error}")
-    return addresses, [*problems, *_problems_of_several_values(values)]
-
-
-def _text_of(variable: str, variables: t.Mapping[str, t.Any]) -> str:
-    default = f"{variables.get('inventory_dir')}/overlay-ledger.json" if variable == "overlay_ledger" else None
-    return json.dumps(variables.get(variable, default), sort_keys=True, default=str)
-
-
-def _problems_of_several_values(values: t.Mapping[str, t.Mapping[str, str]]) -> t.Iterator[str]:
-    """A run takes them from the first of its hosts: nodes and pair would otherwise not speak of the same VIPs."""
-    for variable, found in values.items():
-        if len(found) > 1:
-            each = ", ".join(f"{'not set' if text == 'null' else text} for {name}" for text, name in found.items())
-            yield (
-                f"{variable} is one for the whole cluster, nodes and hosts of the pair, but it is {each}: "
-                f"set it in one place, for instance in group_vars/all"
-            )
+    return addresses, [*problems, *values.problems("group_vars/all", ", nodes and hosts of the pair")]

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.action.plan import inventory_nodes
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import Ledger
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.rebuild import UNKNOWN, Account, Found, rebuild
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.store import Version, newest_good, open_store
+from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import inventory_nodes
 from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import (
     CLUSTER_OPTIONS,
     LedgerAction,

@@ -21,10 +21,9 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.picture impor
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.picture_reach import Host
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.preflight import SITES
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.store import Store, open_store
-from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import LedgerAction, now, with_a_way_out
+from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import Variables, failure_of
+from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import LedgerAction, good_text, now
 from ansible_collections.tke.overlay.plugins.plugin_utils._report_files import ReportFiles
-
-Variables = t.Mapping[str, t.Any]
 
 
 class ActionModule(LedgerAction):
@@ -84,13 +83,7 @@ class ActionModule(LedgerAction):
 
 
 def _record(store: Store, cluster: str | None) -> Record:
-    text = store.read()
-    if text is None:
-        raise Refusal(f"there is no ledger at {store.where} yet: the first run of tke.overlay.site makes it")
-    try:
-        ledger = ledgers.parse(text, store.where, cluster)
-    except Refusal as refusal:
-        raise with_a_way_out(refusal, text, store) from None
+    ledger = ledgers.parse(good_text(store, cluster), store.where, cluster)
     previous = []
     for version in store.previous():
         try:
@@ -125,7 +118,7 @@ def _hosts(given: Variables, sites: t.Sequence[str], task_vars: Variables) -> li
                 node=name in nodes,
                 asked=name in asked,
                 unreachable=any(result.get("unreachable") for result in results),
-                failures=list(dict.fromkeys(filter(None, [_failure(info, "overlay"), _failure(probe, "findings")]))),
+                failures=list(dict.fromkeys(filter(None, [_said(info, "overlay"), _said(probe, "findings")]))),
                 overlay=info.get("overlay"),
                 probe=probe if "findings" in probe and probe.get("asked") else None,
             )
@@ -133,9 +126,6 @@ def _hosts(given: Variables, sites: t.Sequence[str], task_vars: Variables) -> li
     return hosts
 
 
-def _failure(result: Variables, key: str) -> str | None:
-    """What a module said instead of an answer."""
-    if not result or key in result or result.get("unreachable") or result.get("skipped"):
-        return None
-    message = str(result.get("msg") or result.get("module_stderr") or "the module failed and said nothing")
-    return message.strip().splitlines()[-1][:500]
+def _said(result: Variables, key: str) -> str:
+    """The last line of a failure, as the others are where Python was."""
+    return failure_of(result, key).rpartition("\n")[2][:500]

@@ -14,6 +14,7 @@ from ansible.utils.display import Display
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import overhead_on, parse_fleet
 from ansible_collections.tke.overlay.plugins.module_utils._cluster import causes, endpoints, overview, rollout, verdict
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.table import BAD, GOOD, Line, steps
+from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import failure_of
 
 COLORS = {GOOD: constants.COLOR_OK, BAD: constants.COLOR_ERROR}
 
@@ -104,7 +105,7 @@ class _Results:
 
 def _reach(results: t.Mapping[str, t.Mapping[str, t.Any]], what: str) -> tuple[list[Line], bool]:
     """How hosts reach the load balancer. Whom Ansible does not reach is named already; check mode may ask nobody."""
-    told = {host: (_failure(each, "backups"), "stages" in each) for host, each in results.items()}
+    told = {host: (failure_of(each, "backups"), "stages" in each) for host, each in results.items()}
     return endpoints.judge({host: failure for host, (failure, asked) in told.items() if failure or asked}, what)
 
 
@@ -119,8 +120,8 @@ def _fleet(plan: t.Mapping[str, t.Any], sites: t.Mapping[str, str], answering: t
         overhead=overhead_on("".join(each.underlay for each in list(parse_fleet(document["fleet"]).values())[:1])),
         fresh=plan["fresh"],
         orphans=plan["orphans"],
-        answering={host for host, each in answering.items() if _is_good(each, "tcp")},
-        mute={host: _failure(each, "tcp") for host, each in answering.items() if _failure(each, "tcp")},
+        answering={host for host, each in answering.items() if "tcp" in each},
+        mute={host: failure_of(each, "tcp") for host, each in answering.items() if failure_of(each, "tcp")},
     )
 
 
@@ -128,29 +129,19 @@ def _batch(converged: t.Mapping[str, t.Mapping[str, t.Any]], here: t.Sequence[st
     """A roll-out as it stands; an earlier batch with a failed host would have ended it."""
     return rollout.Batch(
         changed={host: bool(converged[host]["changed"]) for host in here},
-        failed={host: _failure(each, "changes") for host, each in converged.items() if _failure(each, "changes")},
+        failed={host: failure_of(each, "changes") for host, each in converged.items() if failure_of(each, "changes")},
         left=[host for host, each in converged.items() if not each],
     )
 
 
-def _is_good(result: t.Mapping[str, t.Any], key: str) -> bool:
-    return key in result
-
-
-def _failure(result: t.Mapping[str, t.Any], key: str) -> str:
-    if _is_good(result, key) or result.get("unreachable") or result.get("skipped") or not result:
-        return ""
-    return str(result.get("msg") or result.get("module_stderr") or "it failed without a word")
-
-
 def _seen(site: str, result: t.Mapping[str, t.Any], key: str) -> overview.Seen:
-    good = result if _is_good(result, key) else None
-    return overview.Seen(site, good, _failure(result, key), not result.get("unreachable"))
+    good = result if key in result else None
+    return overview.Seen(site, good, failure_of(result, key), not result.get("unreachable"))
 
 
 def _answers(result: t.Mapping[str, t.Any], check: bool) -> causes.Answers:
-    reached, failure = not result.get("unreachable"), _failure(result, "findings")
-    if not _is_good(result, "findings"):
+    reached, failure = not result.get("unreachable"), failure_of(result, "findings")
+    if "findings" not in result:
         return causes.Answers(reached, failure if reached else "")
     return causes.Answers(
         reached=True,

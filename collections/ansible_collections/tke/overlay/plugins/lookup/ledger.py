@@ -95,12 +95,10 @@ else:
     HAS_JMESPATH = True
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
-from ansible_collections.tke.overlay.plugins.module_utils._cluster import ledger as ledgers
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.preflight import HAS_NETADDR
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.store import open_store
-from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import with_a_way_out
-
-DEFAULT_NAME = "overlay-ledger.json"
+from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import LEDGER_NAME
+from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import good_text
 
 
 class LookupModule(LookupBase):  # type: ignore[misc]  # ansible-core is not typed
@@ -125,7 +123,7 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # ansible-core is not typ
         if "inventory_dir" not in variables:
             # Of a host that is not in the inventory, such as an implicit localhost.
             raise AnsibleLookupError("the ledger beside the inventory is none of this host's: set overlay_ledger")
-        return os.path.join(str(variables["inventory_dir"]), DEFAULT_NAME)
+        return os.path.join(str(variables["inventory_dir"]), LEDGER_NAME)
 
 
 def _insist_on_libraries(with_jmespath: bool) -> None:
@@ -138,15 +136,7 @@ def _insist_on_libraries(with_jmespath: bool) -> None:
 
 
 def _document(place: str, cluster: str | None) -> dict[str, t.Any]:
-    store = open_store(place)
-    text = store.read()
-    if text is None:
-        raise Refusal(f"there is no ledger at {store.where} yet: the first run of tke.overlay.site makes it")
-    try:
-        ledgers.parse(text, store.where, cluster)
-    except Refusal as refusal:
-        raise with_a_way_out(refusal, text, store) from None
-    document: dict[str, t.Any] = json.loads(text)
+    document: dict[str, t.Any] = json.loads(good_text(open_store(place), cluster))
     del document["checksum"]
     return document
 

@@ -13,7 +13,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import NodeDocument, Refusal
 from ansible_collections.tke.overlay.plugins.module_utils._host.bulk import Entry, Job, converge
 from ansible_collections.tke.overlay.plugins.module_utils._host.tables import Diff, KernelError, Run
 
@@ -37,6 +37,11 @@ DOCUMENT = {
     "fleet": {"type": "str", "required": True},
 }
 """The argument ``document`` of the modules that work from the plan; it lacks only ``node``, the host's own name."""
+
+
+def document_of(params: t.Mapping[str, t.Any]) -> NodeDocument:
+    """The argument ``document`` of this host, whose own name is the argument ``name``."""
+    return t.cast(NodeDocument, {**params["document"], "node": params["name"]})
 
 
 def run_module(argument_spec: dict[str, t.Any], work: t.Callable[[AnsibleModule, Run], Result], **rules: t.Any) -> None:

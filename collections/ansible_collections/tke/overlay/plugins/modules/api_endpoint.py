@@ -242,12 +242,13 @@ def wish_of(module: AnsibleModule) -> Wish:
 def reach(module: AnsibleModule, run: Run) -> Result:
     """One host, made so or looked at."""
     wish = wish_of(module)
+    looks = module.params["state"] == "verified"
     try:
-        looks = module.params["state"] == "verified"
         outcome = verified(wish, run) if looks else present(wish, run, module.check_mode)
     except Unreached as error:
         done = {"changed": bool(error.done), **diff_of(module, error.done)}
         module.fail_json(msg=str(error), failed_stage=error.stage, stages=error.evidence, **done)
+        raise  # it does not come back
     for warning in outcome.warnings:
         module.warn(warning)
     return {

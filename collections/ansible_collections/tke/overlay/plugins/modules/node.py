@@ -164,7 +164,13 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node import INTE
 from ansible_collections.tke.overlay.plugins.module_utils._host.reset import leave
 from ansible_collections.tke.overlay.plugins.module_utils._host.tables import Run
 from ansible_collections.tke.overlay.plugins.module_utils._host.transition import ALL, STEPS
-from ansible_collections.tke.overlay.plugins.module_utils._module import DOCUMENT, Result, diff_of, run_module
+from ansible_collections.tke.overlay.plugins.module_utils._module import (
+    DOCUMENT,
+    Result,
+    diff_of,
+    document_of,
+    run_module,
+)
 
 MOST_LINES = 50
 """Of each kind of change in a result; the diff has all."""
@@ -185,14 +191,14 @@ ARGUMENTS = {
 def present(module: AnsibleModule, run: Run) -> Result:
     """One host, from its document to the report of what was different."""
     params = module.params
-    document = {**params["document"], "node": params["name"]}
+    document = document_of(params)
     confirmation = Confirmation(params["confirmation"], params["confirm_timeout"])
     outcome = converge(
         document, run, module.check_mode, params["restore_interval"], confirmation, _tell, params["step"]
     )
     if not outcome.systemd:
         module.warn("this host does not run systemd, so nothing will put the overlay back after a reboot")
-    ways = closed_ways(*(document[name] for name in ("device", "port", "bridge", "container_cidr")), run)
+    ways = closed_ways(document["device"], document["port"], document["bridge"], document["container_cidr"], run)
     for warning in (*outcome.warnings, *ways):
         module.warn(warning)
     changes = {

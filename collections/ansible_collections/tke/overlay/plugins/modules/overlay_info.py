@@ -83,7 +83,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.tke.overlay.plugins.module_utils._host.info import overview
 from ansible_collections.tke.overlay.plugins.module_utils._host.tables import Run
-from ansible_collections.tke.overlay.plugins.module_utils._module import DOCUMENT, Result, run_module
+from ansible_collections.tke.overlay.plugins.module_utils._module import DOCUMENT, Result, document_of, run_module
 
 ARGUMENTS = {
     "name": {"type": "str"},
@@ -96,8 +96,7 @@ def main() -> None:
     """Entry point."""
 
     def work(module: AnsibleModule, run: Run) -> Result:
-        given = module.params["document"]
-        document = None if given is None else {**given, "node": module.params["name"]}
+        document = None if module.params["document"] is None else document_of(module.params)
         return {"changed": False, "overlay": overview(run, document, module.params["vips"])}
 
     run_module(ARGUMENTS, work, required_by={"document": "name"})

@@ -169,7 +169,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.info import appl
 from ansible_collections.tke.overlay.plugins.module_utils._host.probe import Task, given_task, probe, task_of
 from ansible_collections.tke.overlay.plugins.module_utils._host.restore import saved_settings
 from ansible_collections.tke.overlay.plugins.module_utils._host.tables import Run
-from ansible_collections.tke.overlay.plugins.module_utils._module import DOCUMENT, Result, run_module
+from ansible_collections.tke.overlay.plugins.module_utils._module import DOCUMENT, Result, document_of, run_module
 
 ARGUMENTS = {
     "name": {"type": "str"},
@@ -224,15 +224,14 @@ def work(module: AnsibleModule, _run: Run) -> Result:
         tcp={"echoed": outcome.echoed, "refused": outcome.refused},
     )
     if given["document"] is not None:
-        result["plan_current"] = is_current(applied_plan(), {**given["document"], "node": given["name"]})
+        result["plan_current"] = is_current(applied_plan(), document_of(given))
     return result
 
 
 def _task(given: t.Mapping[str, t.Any], settings: t.Mapping[str, str]) -> Task | None:
     if given["document"] is not None:
         sites = {site: names.split() if isinstance(names, str) else names for site, names in given["sites"].items()}
-        document = {**given["document"], "node": given["name"]}
-        task = task_of(document, sites, given["sample"], given["skip"])
+        task = task_of(document_of(given), sites, given["sample"], given["skip"])
     elif given["peers"] is not None:
         task = given_task({peer["name"]: peer["address"] for peer in given["peers"]}, settings)
     else:

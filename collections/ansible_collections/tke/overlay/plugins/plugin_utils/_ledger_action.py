@@ -96,6 +96,22 @@ def now() -> str:
     return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def good_text(store: Store, cluster: str | None) -> str:
+    """The ledger's text as it stands in the store.
+
+    :param cluster: the cluster it must belong to; ``None``: any.
+    :raises Refusal: there is none, or one that cannot be used.
+    """
+    text = store.read()
+    if text is None:
+        raise Refusal(f"there is no ledger at {store.where} yet: the first run of tke.overlay.site makes it")
+    try:
+        ledgers.parse(text, store.where, cluster)
+    except Refusal as refusal:
+        raise with_a_way_out(refusal, text, store) from None
+    return text
+
+
 def with_a_way_out(refusal: Refusal, text: str | None, store: Store) -> Refusal:
     """The refusal to work with this text of the store; where the text is broken, with the version to put back."""
     if text is None or not ledgers.is_broken(text):

@@ -179,19 +179,8 @@ def stage(
     :param units: commands that make systemd know the new files.
     :raises KernelError: a file cannot be written; nothing is left of it.
     """
-    old = read_files(new)
-    settings = {
-        "root": files.ROOT,
-        "run": files.ROOT + RUN_DIRECTORY,
-        "token": confirmation.token,
-        "patience": LOCK_SECONDS,
-        "base": files.ROOT + before.base if before.base else "",
-        "device": before.device,
-        "maker": os.getpid(),
-    }
     texts = {
-        "settings": "".join(f"{key}={shlex.quote(str(value))}\n" for key, value in settings.items()),
-        "token": f"{confirmation.token}\n",
+        **_settings_text(confirmation, before),
         "files": _lines(new),
         "gone": _lines(path for path, text in new.items() if text is None),
         "directories": _directories(path for path, text in new.items() if text is not None and path not in last),
@@ -204,7 +193,7 @@ def stage(
         "confirm": CONFIRM,
         "undo": UNDO,
         **{f"new{path}": text for path, text in new.items() if text is not None},
-        **{f"old{path}": text for path, text in old.items()},
+        **{f"old{path}": text for path, text in read_files(new).items()},
         "deadline": f"{int(_uptime()) + (confirmation.seconds or CONFIRM_SECONDS) + _GRACE}\n",
     }
     try:
@@ -213,6 +202,21 @@ def stage(
     except KernelError:
         discard()
         raise
+
+
+def _settings_text(confirmation: Confirmation, before: Before) -> Texts:
+    """What the two scripts must know."""
+    settings = {
+        "root": files.ROOT,
+        "run": files.ROOT + RUN_DIRECTORY,
+        "token": confirmation.token,
+        "patience": LOCK_SECONDS,
+        "base": files.ROOT + before.base if before.base else "",
+        "device": before.device,
+        "maker": os.getpid(),
+    }
+    lines = [f"{key}={shlex.quote(str(value))}" for key, value in settings.items()]
+    return {"settings": _lines(lines), "token": f"{confirmation.token}\n"}
 
 
 def _directories(paths: t.Iterable[str]) -> str:

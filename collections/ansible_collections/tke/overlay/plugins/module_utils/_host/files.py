@@ -24,7 +24,7 @@ Wishes = t.Mapping[str, t.Optional[str]]
 
 Content = t.TypeVar("Content", str, t.Optional[str])
 
-PROC_SYS = "/proc/sys"
+PROC_SYS = "/proc/sys"  # a test puts another
 
 RUN_DIRECTORY = "/run/tke-overlay"
 """What need not outlive a boot."""
@@ -162,22 +162,22 @@ def put_file(path: str, text: str | None) -> None:
         write_file(path, text)
 
 
-def read_sysctls(keys: t.Iterable[str], root: str = PROC_SYS) -> Texts:
+def read_sysctls(keys: t.Iterable[str]) -> Texts:
     """The values of those sysctls that this kernel (and network namespace) has."""
     values = {}
     for key in keys:
-        with contextlib.suppress(OSError), open(os.path.join(root, sysctl_path(key)), encoding="ascii") as stream:
+        with contextlib.suppress(OSError), open(os.path.join(PROC_SYS, sysctl_path(key)), encoding="ascii") as stream:
             values[key] = stream.read().strip()
     return values
 
 
-def write_sysctl(key: str, value: str, root: str = PROC_SYS) -> None:
+def write_sysctl(key: str, value: str) -> None:
     """Sets one sysctl until the next boot.
 
     :raises KernelError: the kernel has none of this name, or refuses the value.
     """
     try:
-        with open(os.path.join(root, sysctl_path(key)), "w", encoding="ascii") as stream:
+        with open(os.path.join(PROC_SYS, sysctl_path(key)), "w", encoding="ascii") as stream:
             stream.write(value)
     except OSError as error:
         raise KernelError(f"sysctl {key} cannot be set to {value}: {error.strerror}") from error

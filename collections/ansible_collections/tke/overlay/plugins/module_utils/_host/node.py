@@ -207,18 +207,7 @@ def target_of(document: NodeDocument, host: Host, interval: int = INTERVAL, also
         addresses=[f"{vtep_address(own.segment)}/32"],
     )
     tables = _tables_of(document, own, peers)
-    rules = RulesTable(
-        RulesSpec(
-            device=device,
-            bridge=document["bridge"],
-            port=document["port"],
-            mtu=document["mtu"],
-            segment=own.segment,
-            container_cidrs=document["container_cidr"],
-            peers=[peer.underlay for peer in peers],
-            also=also,
-        )
-    )
+    rules = RulesTable(_rules_of(document, own, peers, also))
     sysctls = wanted_sysctls(device, len(peers), host, read_sysctls)
     summary = _summary(document, link, own.segment, len(peers))
     cidrs, fleet = document["container_cidr"], document["fleet"]
@@ -246,6 +235,19 @@ def _own_and_peers(document: NodeDocument) -> tuple[Peer, list[Peer]]:
     if own is None:
         raise Refusal(f"node {document['node']} is not in the plan: is it in the inventory group that was planned?")
     return own, list(fleet.values())
+
+
+def _rules_of(document: NodeDocument, own: Peer, peers: t.Iterable[Peer], also: Also) -> RulesSpec:
+    return RulesSpec(
+        device=document["device"],
+        bridge=document["bridge"],
+        port=document["port"],
+        mtu=document["mtu"],
+        segment=own.segment,
+        container_cidrs=document["container_cidr"],
+        peers=[peer.underlay for peer in peers],
+        also=also,
+    )
 
 
 def _tables_of(document: NodeDocument, own: Peer, peers: t.Iterable[Peer]) -> list[tuple[Table, Wanted]]:

@@ -14,6 +14,7 @@ from ansible_collections.tke.overlay.plugins.action import node_cidr, plan
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
 from ansible_collections.tke.overlay.plugins.module_utils._cluster import plan as planner
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.preflight import Node, Settings
+from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import inventory_nodes
 from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import settings_of
 
 NOW = "2026-01-02T03:04:05Z"
@@ -87,7 +88,7 @@ def test_the_planner_answers_with_a_plan_or_a_message(given_, groups, data):
     assert answer(
         plan.ActionModule.options,
         given_,
-        lambda parameters: plan.inventory_nodes("overlay_nodes", {"groups": groups, "hostvars": hostvars}),
+        lambda parameters: inventory_nodes("overlay_nodes", {"groups": groups, "hostvars": hostvars}),
     )
 
 
@@ -117,7 +118,7 @@ def test_node_cidr_answers_with_a_ledger_or_a_message(given_):
     ("first", "second", "words"),
     [
         ({"overlay_port": 8472}, {"overlay_port": 4789}, ["overlay_port is one for the whole cluster", "4789 for b"]),
-        ({"overlay_vni": 9}, {}, ["overlay_vni", "9 for a", "null for b"]),
+        ({"overlay_vni": 9}, {}, ["overlay_vni", "9 for a", "not set for b"]),
         ({"inventory_dir": "/one"}, {"inventory_dir": "/two"}, ["overlay_ledger", "/one/overlay-ledger.json"]),
     ],
 )
@@ -127,7 +128,7 @@ def test_hosts_that_differ_in_what_is_one_for_the_cluster_are_named(first, secon
     hostvars = {"a": {**base, "ansible_host": "10.0.0.1", **first}, "b": {**base, "ansible_host": "10.0.0.2", **second}}
     groups = {"overlay_nodes": ["a", "b"], "cloud": ["a"], "idc": ["b"]}
     with pytest.raises(Refusal) as caught:
-        plan.inventory_nodes("overlay_nodes", {"groups": groups, "hostvars": hostvars})
+        inventory_nodes("overlay_nodes", {"groups": groups, "hostvars": hostvars})
     (problem,) = caught.value.problems
     for word in words:
         assert word in problem
@@ -140,7 +141,7 @@ def test_a_host_whose_variables_cannot_be_evaluated_is_named():
 
     groups = {"overlay_nodes": ["a"], "cloud": ["a"]}
     with pytest.raises(Refusal, match="node a: a variable cannot be evaluated: division by zero"):
-        plan.inventory_nodes("overlay_nodes", {"groups": groups, "hostvars": {"a": Broken()}})
+        inventory_nodes("overlay_nodes", {"groups": groups, "hostvars": {"a": Broken()}})
 
 
 def test_the_fuzzer_also_meets_what_is_right():

@@ -67,10 +67,11 @@ def test_removing_is_for_files_that_are_there(root):
         files.remove_file("/directory")
 
 
-def test_a_sysctl_that_the_kernel_does_not_have_is_left_out_of_a_reading_and_named_in_a_writing(tmp_path):
+def test_a_sysctl_that_the_kernel_lacks_is_left_out_of_a_reading_and_named_in_a_writing(tmp_path, monkeypatch):
     (tmp_path / "net/ipv4").mkdir(parents=True)
     (tmp_path / "net/ipv4/ip_forward").write_text("0\n")
-    files.write_sysctl("net.ipv4.ip_forward", "1", str(tmp_path))
-    assert files.read_sysctls(["net.ipv4.ip_forward", "net.none.such"], str(tmp_path)) == {"net.ipv4.ip_forward": "1"}
+    monkeypatch.setattr(files, "PROC_SYS", str(tmp_path))
+    files.write_sysctl("net.ipv4.ip_forward", "1")
+    assert files.read_sysctls(["net.ipv4.ip_forward", "net.none.such"]) == {"net.ipv4.ip_forward": "1"}
     with pytest.raises(KernelError, match=r"^sysctl net\.none\.such cannot be set to 1: No such file"):
-        files.write_sysctl("net.none.such", "1", str(tmp_path))
+        files.write_sysctl("net.none.such", "1")

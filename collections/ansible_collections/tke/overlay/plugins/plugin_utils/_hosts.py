@@ -1,0 +1,99 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the inventory says of hosts, and what their modules said: for the plugins that look at all hosts at once."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.preflight import SITES, Node
+
+Variables = t.Mapping[str, t.Any]
+
+LEDGER_NAME = "overlay-ledger.json"
+"""Of the ledger that nobody gave another place; beside the inventory."""
+
+HOST_VARIABLES = {
+    "underlay_ip": "overlay_underlay_ip",
+    "underlay_mtu": "overlay_underlay_mtu",
+    "pod_cidr": "overlay_pod_cidr",
+}
+DEFAULT_UNDERLAY_MTU = 1500
+
+PLAN_VARIABLES = tuple(
+    f"overlay_{name}"
+    for name in (
+        *("cluster", "container_cidr", "max_pods_per_node", "max_services", "networks", "reserved", "clb_subnet"),
+        *("require_idc", "device", "vni", "port", "bridge", "ledger"),
+    )
+)
+"""What role plan passes to the planner: it must be the same for every host."""
+
+
+class OneValue:
+    """Variables of which a run takes the first host's value: with two, another --limit would mean another cluster."""
+
+    def __init__(self, variables: t.Iterable[str]) -> None:
+        self._found: dict[str, dict[str, str]] = {variable: {} for variable in variables}  # text -> a host that has it
+
+    def note(self, host: str, variables: Variables) -> None:
+        """Looks at one host. What a template raises is passed on."""
+        # Of the defaults that a role takes only that of the ledger depends on the host.
+        default = {"overlay_ledger": f"{variables.get('inventory_dir')}/{LEDGER_NAME}"}
+        for variable, texts in self._found.items():
+            value = variables.get(variable, default.get(variable))
+            texts.setdefault(json.dumps(value, sort_keys=True, default=str), host)
+
+    def problems(self, place: str, among: str = "") -> t.Iterator[str]:
+        """A sentence for each variable with several values.
+
+        :param place: where they could stand.
+        :param among: whose they are, where that is more than the nodes.
+        """
+        for variable, found in self._found.items():
+            if len(found) > 1:
+                each = ", ".join(f"{'not set' if text == 'null' else text} for {host}" for text, host in found.items())
+                whole = f"{variable} is one for the whole cluster{among}"
+                yield f"{whole}, but it is {each}: set it in one place, for instance in {place}"
+
+
+def inventory_nodes(group: str, task_vars: Variables) -> list[Node]:
+    """The hosts of the group, in the order of the inventory, each visited once.
+
+    :raises Refusal: the group is empty, a variable cannot be evaluated, or hosts differ in one of the cluster.
+    """
+    groups, hostvars = task_vars["groups"], task_vars["hostvars"]
+    if not groups.get(group):
+        raise Refusal(f"inventory group {group!r} has no hosts: put the nodes into its children 'cloud' and 'idc'")
+    members = {site: set(groups.get(site, [])) for site in SITES}
+    nodes, problems, values = [], [], OneValue(PLAN_VARIABLES)
+    for name in groups[group]:
+        try:
+            variables, sites = hostvars[name], [site for site in SITES if name in members[site]]
+            nodes.append(Node(name=name, sites=sites, **_of_node(name, variables)))
+            values.note(name, variables)
+        except Exception as error:  # a template can raise anything; ansible-core 2.18 wraps only some of it
+            problems.append(f"node {name}: a variable cannot be evaluated: {error}")
+    problems += values.problems("the group_vars of overlay_nodes")
+    if problems:
+        raise Refusal(*problems)
+    return nodes
+
+
+def _of_node(name: str, variables: Variables) -> dict[str, t.Any]:
+    values = {field: variables.get(variable) for field, variable in HOST_VARIABLES.items()}
+    if values["underlay_ip"] is None:
+        values["underlay_ip"] = variables.get("ansible_host", name)
+    if values["underlay_mtu"] is None:
+        values["underlay_mtu"] = DEFAULT_UNDERLAY_MTU
+    return values
+
+
+def failure_of(result: Variables, key: str) -> str:
+    """What a module said instead of an answer, which has this key; empty if it was not asked, or not reached."""
+    if not result or key in result or result.get("unreachable") or result.get("skipped"):
+        return ""
+    return str(result.get("msg") or result.get("module_stderr") or "the module failed and said nothing").strip()
