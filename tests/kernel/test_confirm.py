@@ -326,8 +326,8 @@ def test_whatever_fails_after_the_first_change_it_goes_back_at_once_and_both_are
     if not fresh:
         node.converge(document(PEERS[:3]), run, check=False)
     before, saved = kernel(run), texts(root)
-    # A device made anew gets its neighbours and routes in the batch that makes it, and its rules stay as they are.
-    for at in range(5 if fresh else 2):
+    # A device that is made gets its neighbours and routes in the same batch. The rules of a node stay as they are.
+    for at in range(3 if fresh else 2):
         failing = batches(run, at, lambda *_: (1, "", "RTNETLINK answers: nonsense\nCommand failed -:1"))
         with pytest.raises(KernelError, match=r"(?s)nonsense.*the change was rolled back, and the host is as it was"):
             node.converge(document(vni=7), failing, check=False)

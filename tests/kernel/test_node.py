@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -53,18 +52,31 @@ def test_a_second_run_changes_nothing_and_says_so(run):
     assert everything(run) == before
 
 
-def test_the_tables_are_read_at_the_same_time(run):
-    node.converge(document(), run, check=False)
-    everybody_reads = threading.Barrier(5)
+class Together:
+    """Runs programs, those that are to be run at the same time apart; counts both."""
 
-    def at_once(command, text=None):
-        bridge = list(command) == ["ip", "-json", "address", "show"]
-        routes = "route" in command and "proto" in command
-        if bridge or routes or {"neigh", "fdb", "nft"} & set(command):
-            everybody_reads.wait(10)
-        return run(command, text)
+    def __init__(self, run):
+        self.run, self.alone, self.rounds = run, [], []
 
-    assert not node.converge(document(), at_once, check=True).changed
+    def __call__(self, command, text=None):
+        self.alone.append(tuple(command))
+        return self.run(command, text)
+
+    def together(self, commands):
+        self.rounds.append([tuple(command) for command in commands])
+        return [self.run(command) for command in commands]
+
+
+def test_the_tables_are_read_at_the_same_time_and_once(run):
+    programs = Together(run)
+    assert node.converge(document(), programs, check=False).changed
+    (first, second), listed = programs.rounds, [command for command in programs.alone if "-json" in command]
+    assert [len(first), len(second)] == [3, 3], "routes of ours and of all, rules; routes, FDB, neighbours to read back"
+    assert set(listed) == {("ip", "-json", "-details", "address", "show")}
+    programs = Together(run)
+    assert not node.converge(document(), programs, check=True).changed
+    assert [len(each) for each in programs.rounds] == [5]
+    assert [command[0] for command in programs.alone] == ["ip"], "the links"
 
 
 @pytest.mark.parametrize("start", ["nothing", "other peers", "another device"])

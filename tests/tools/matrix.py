@@ -107,7 +107,7 @@ def host_units(directory: Path, python: Path) -> str:
             pip = [str(place / "bin/python"), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
             if subprocess.run([*pip, *HOST_LIBRARIES], stdout=stream, stderr=stream, check=False).returncode != 0:
                 return f"not run: pip finds no pytest for it: {log.relative_to(ROOT)}"
-        others = ("_cluster", "plugins.action", "plugin_utils")
+        others = ("_cluster", "plugins.action", "plugin_utils", "import _module")
         tests = [
             path
             for path in sorted((COLLECTION / UNITS).glob("test_*.py"))

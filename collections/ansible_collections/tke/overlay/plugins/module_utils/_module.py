@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
+import shlex
 import shutil
-import subprocess
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -53,7 +54,7 @@ def run_module(argument_spec: dict[str, t.Any], work: t.Callable[[AnsibleModule,
     gc.disable()
     module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True, **rules)
     try:
-        result = work(module, runner())
+        result = work(module, runner(module))
     except (Refusal, KernelError) as error:
         module.fail_json(msg=str(error))
     else:
@@ -118,7 +119,58 @@ def diff_of(module: AnsibleModule, diffs: t.Iterable[Diff]) -> Result:
     return {"diff": headers}
 
 
-def runner() -> Run:
+class Runner:
+    """Runs programs as :data:`Run` says, by ``run_command`` of ``AnsibleModule``."""
+
+    def __init__(self, run_command: t.Callable[..., tuple[int, str, str]]) -> None:
+        self._run_command = run_command
+
+    def __call__(self, command: t.Sequence[str], text: str | None) -> tuple[int, str, str]:
+        """One program; with a name that there is no program of, the exit code of a shell.
+
+        Its input is a file: a pipe breaks when a batch ends at its first failure, and ``run_command`` then forgets what
+        the program has said about it.
+        """
+        if not text:
+            return self._run(command)
+        with _memory_file() as given:
+            given.write(text.encode("utf-8", "surrogateescape"))
+            given.flush()
+            shell = ["/bin/sh", "-c", f'exec "$@" <{_path_of(given)}', "sh"]
+            return self._run([*shell, *command], pass_fds=[given.fileno()])
+
+    def together(self, commands: t.Sequence[t.Sequence[str]]) -> list[tuple[int, str, str]]:
+        """Several listings at the same time.
+
+        One shell starts all, as each start by ``run_command`` is a fork of the whole module: a thread of its own for
+        each would cost as many. Their output is files in memory.
+        """
+        with contextlib.ExitStack() as stack:
+            files = [[stack.enter_context(_memory_file()) for _each in range(3)] for _command in commands]
+            jobs = [
+                "{{ {} </dev/null >{} 2>{}; echo $? >{}; }} &".format(shlex.join(command), *map(_path_of, three))
+                for command, three in zip(commands, files)
+            ]
+            descriptors = [stream.fileno() for three in files for stream in three]
+            self._run(["/bin/sh", "-c", " ".join([*jobs, "wait"])], pass_fds=descriptors)
+            texts = [[_text_of(stream) for stream in three] for three in files]
+        return [(int(code or 127), printed, said) for printed, said, code in texts]
+
+    def _run(self, command: t.Sequence[str], **options: t.Any) -> tuple[int, str, str]:
+        try:
+            return self._run_command(
+                list(command),
+                environ_update={"LC_ALL": "C", "PATH": _PATH},
+                expand_user_and_vars=False,
+                handle_exceptions=False,
+                errors="surrogateescape",
+                **options,
+            )
+        except OSError as error:
+            return 127, "", f"{command[0]}: {error.strerror}"
+
+
+def runner(module: AnsibleModule) -> Run:
     """How programs are run here, once it is certain that those that are needed are there.
 
     :raises Refusal: one is missing, or this is not root.
@@ -129,29 +181,15 @@ def runner() -> Run:
     if missing:
         packages = sorted({PROGRAMS[name] for name in missing})
         raise Refusal(f"this host has no {', '.join(missing)}: install {' and '.join(packages)}")
-    return run_program
-
-
-def run_program(command: t.Sequence[str], text: str | None) -> tuple[int, str, str]:
-    """Runs a program as :data:`Run` says.
-
-    Its input and output are files in memory. Through the pipes of ``AnsibleModule.run_command`` a listing of 5,000
-    entries waits for its reader at every 4 KB, and each start is a fork of the whole module.
-    """
-    # Without a standard input of its own a child would inherit the module's.
-    with _memory_file() as given, _memory_file() as printed, _memory_file() as said:
-        given.write((text or "").encode("utf-8", "surrogateescape"))
-        given.seek(0)
-        environment = {**os.environ, "LC_ALL": "C", "PATH": _PATH}
-        try:
-            done = subprocess.run(list(command), stdin=given, stdout=printed, stderr=said, env=environment, check=False)
-        except OSError as error:
-            return 127, "", f"{command[0]}: {error.strerror}"
-        return done.returncode, _text_of(printed), _text_of(said)
+    return Runner(module.run_command)
 
 
 def _memory_file() -> t.BinaryIO:
     return open(os.memfd_create("tke-overlay"), "w+b")
+
+
+def _path_of(stream: t.BinaryIO) -> str:
+    return f"/proc/self/fd/{stream.fileno()}"  # dash knows no descriptor of two digits
 
 
 def _text_of(stream: t.BinaryIO) -> str:

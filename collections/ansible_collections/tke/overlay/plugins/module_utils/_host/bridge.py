@@ -13,7 +13,8 @@ from __future__ import annotations
 import ipaddress
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._host.tables import Present, Run, read_json
+from ansible_collections.tke.overlay.plugins.module_utils._host.link import Row, read_links
+from ansible_collections.tke.overlay.plugins.module_utils._host.tables import Present, Run
 
 
 class BridgeTable:
@@ -28,10 +29,18 @@ class BridgeTable:
         self.container = [ipaddress.ip_network(cidr) for cidr in container_cidr]
         self.gateway = gateway
 
+    def listings(self) -> list[t.Sequence[str]]:
+        """None: whoever reads tables has read the links, with their addresses."""
+        return []
+
     def read(self, run: Run) -> dict[str, Present]:
         """What is left over, by address with prefix."""
+        return self.among(read_links(run))
+
+    def among(self, links: t.Iterable[Row]) -> dict[str, Present]:
+        """The same, of links that were read already."""
         present = {}
-        for row in read_json([*self.program, "-json", "address", "show"], run):
+        for row in links:
             for info in row.get("addr_info", []):
                 address = ipaddress.ip_address(info["local"])
                 inside = any(address in network for network in self.container)

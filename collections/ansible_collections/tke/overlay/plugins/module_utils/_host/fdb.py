@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import typing as t
+
 from ansible_collections.tke.overlay.plugins.module_utils._host.tables import Present, Run, read_json
 
 
@@ -27,10 +29,15 @@ class FdbTable:
     def __init__(self, device: str) -> None:
         self.device = device
 
+    def listings(self) -> list[t.Sequence[str]]:
+        """All entries of the device."""
+        return [["bridge", "-json", "fdb", "show", "dev", self.device]]
+
     def read(self, run: Run) -> dict[str, Present]:
         """What is there, by MAC."""
         present = {}
-        for row in read_json(["bridge", "-json", "fdb", "show", "dev", self.device], run):
+        (listing,) = self.listings()
+        for row in read_json(listing, run):
             if "dst" in row:
                 key, spec = fdb_entry(row["mac"], row["dst"])
                 spec += "".join(f" {shown} {row[name]}" for name, shown in _ODDITIES.items() if name in row)

@@ -79,6 +79,11 @@ class LinkChange(t.NamedTuple):
     def __bool__(self) -> bool:
         return bool(self.lines)
 
+    @property
+    def made(self) -> bool:
+        """Whether there is a new device after it, which has no table entries."""
+        return bool(self) and (self.recreated is not None or not self.before)
+
 
 def converge_link(spec: LinkSpec, run: Run, check: bool, words: Words = VARIABLES) -> LinkChange:
     """Makes the link what it should be; with ``check`` only finds out what that would change.

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import typing as t
+
 from ansible_collections.tke.overlay.plugins.module_utils._host.tables import Present, Run, read_json
 
 
@@ -21,10 +23,15 @@ class NeighborTable:
         self.device = device
         self.program = ("ip", f"-{version}")
 
+    def listings(self) -> list[t.Sequence[str]]:
+        """All entries of the device."""
+        return [[*self.program, "-json", "neigh", "show", "dev", self.device]]
+
     def read(self, run: Run) -> dict[str, Present]:
         """What is there, by address."""
         present = {}
-        for row in read_json([*self.program, "-json", "neigh", "show", "dev", self.device], run):
+        (listing,) = self.listings()
+        for row in read_json(listing, run):
             states = row.get("state", [])
             key, spec = neighbor_entry(row["dst"], row.get("lladdr", "unknown"))
             if "PERMANENT" in states:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import os
 import time
 import typing as t
-from concurrent.futures import ThreadPoolExecutor
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
     PLAN_SCHEMA,
@@ -104,6 +103,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.tables import (
     Wanted,
     apply,
     compare,
+    listed_together,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.transition import (
     ALL,
@@ -466,21 +466,26 @@ def _deltas(
 ) -> list[tuple[Readable, Delta]]:
     """What separates tables from the target. Without its device a table of entries on it is empty.
 
-    All are read at the same time: most of a reading is waiting for the program that lists.
+    The addresses of the Pod bridge are among ``links``.
     """
     there = find_link(target.link.name, links) is not None
-
-    def read(table: Readable) -> t.Mapping[str, Present]:
-        if isinstance(table, RouteTable):
-            return table.read(run, others=not read_back)
-        return table.read(run) if there or not table.of_device else {}
-
-    with ThreadPoolExecutor(len(tables)) as readers:
-        reading = [readers.submit(read, table) for table, _wanted in tables]
-    found = {table.name: each.result() for (table, _wanted), each in zip(tables, reading)}
+    readable = [table for table, _wanted in tables if there or not table.of_device]
+    listings = [each for table in readable for each in _listings(table, read_back)]
+    ahead = listed_together(listings, run)
+    found = {table.name: _read(table, links, ahead, read_back) for table in readable}
     if not read_back and RouteTable.name in found:
         refuse_strangers(found[RouteTable.name])
-    return [(table, compare(table, found[table.name], wanted)) for table, wanted in tables]
+    return [(table, compare(table, found.get(table.name, {}), wanted)) for table, wanted in tables]
+
+
+def _listings(table: Readable, read_back: bool) -> list[t.Sequence[str]]:
+    return table.listings(others=not read_back) if isinstance(table, RouteTable) else table.listings()
+
+
+def _read(table: Readable, links: t.Sequence[Row], run: Run, read_back: bool) -> t.Mapping[str, Present]:
+    if isinstance(table, RouteTable):
+        return table.read(run, others=not read_back)
+    return table.among(links) if isinstance(table, BridgeTable) else table.read(run)
 
 
 def _apply_kernel(target: Target, outcome: Outcome, run: Run) -> None:
@@ -504,20 +509,20 @@ def _apply_kernel(target: Target, outcome: Outcome, run: Run) -> None:
 
 
 def _lines_with_new_device(target: Target, outcome: Outcome) -> list[str]:
-    """Neighbours and routes of a device that is made anew, for the batch that makes it.
+    """Neighbours and routes of a device that is made, or made anew, for the batch that makes it.
 
     Each program that is run in between is time without a network for Pods. Only the FDB is not for ``ip``,
     so for once the routes come before it: they drop what they lead to, as the rules would without them.
     """
-    if not outcome.link.recreated:
+    if not outcome.link.made:
         return []
     by_ip = [(table, wanted) for table, wanted in target.tables if isinstance(table, (NeighborTable, RouteTable))]
     return [table.put(key, spec) for table, wanted in reversed(by_ip) for key, spec in wanted.items()]
 
 
 def _deltas_after_link(target: Target, outcome: Outcome, run: Run) -> dict[Readable, Delta]:
-    """What the tables lack now that the link was changed. Of a device made anew that is known without a reading."""
-    if not outcome.link.recreated:
+    """What the tables lack now that the link was changed. Of a device that was made that is known without a reading."""
+    if not outcome.link.made:
         return dict(_deltas(target.tables, target, read_links(run), run)) if outcome.link.before else {}
     deltas: dict[Readable, Delta] = {}
     for table, wanted in target.tables:

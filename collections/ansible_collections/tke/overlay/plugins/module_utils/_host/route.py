@@ -61,21 +61,25 @@ class RouteTable:
         self.claimed = claimed
         self.program = ("ip", f"-{version}")
 
-    def read(self, run: Run, others: bool = True) -> dict[str, Present]:
-        """What is there, by destination and metric.
+    def listings(self, others: bool = True) -> list[t.Sequence[str]]:
+        """First our own routes, then those among which others could be.
 
         :param others: also what is there of others. Whoever reads back what he has put needs it no more.
         """
         show = [*self.program, "-json", "route", "show", "table", "main"]
         # Asked for by number: /etc/iproute2/rt_protos may have given ours a name.
-        ours = [(_identity(row), row) for row in read_json([*show, "proto", str(ROUTE_PROTOCOL)], run)]
+        ours = [*show, "proto", str(ROUTE_PROTOCOL)]
         if not others:
-            rows = ours
-        elif self.within:
-            listings = (read_json([*show, "root", str(network)], run) for network in self.within)
-            rows = [(_identity(row), row) for listing in listings for row in listing]
-        else:
-            rows = [(_identity(row), row) for row in read_json(show, run)]
+            return [ours]
+        return [ours, *([*show, "root", str(network)] for network in self.within)] if self.within else [ours, show]
+
+    def read(self, run: Run, others: bool = True) -> dict[str, Present]:
+        """What is there, by destination and metric.
+
+        :param others: see :meth:`listings`.
+        """
+        ours, *further = [[(_identity(row), row) for row in read_json(each, run)] for each in self.listings(others)]
+        rows = [each for listing in further for each in listing] if others else ours
         known = {identity for identity, _row in ours}
         listed = {identity for identity, _row in rows}
         present: dict[str, Present] = {}

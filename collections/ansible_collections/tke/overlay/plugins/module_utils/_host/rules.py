@@ -112,6 +112,10 @@ class RulesTable:
         self.text = spec if isinstance(spec, str) else rules_text(spec)
         self.wanted = _items(self.text)
 
+    def listings(self) -> list[t.Sequence[str]]:
+        """The table, without the values of its counters."""
+        return [_LIST]
+
     def read(self, run: Run) -> dict[str, Present]:
         """What is there: chains, their rules by number, sets and their elements, counters without their values."""
         code, listing, errors = run(_LIST, None)

@@ -33,6 +33,9 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import Ref
 Run = t.Callable[[t.Sequence[str], t.Optional[str]], t.Tuple[int, str, str]]
 """Runs a program with a text on its standard input; returns exit code, output and errors."""
 
+Together = t.Callable[[t.Sequence[t.Sequence[str]]], t.List[t.Tuple[int, str, str]]]
+"""Runs several programs at the same time; returns the same for each."""
+
 Wanted = t.Dict[str, str]
 """Key -> specification of every entry that a table should have."""
 
@@ -62,6 +65,9 @@ class Readable(t.Protocol):
 
     name: str
     of_device: bool  # whether its entries go with the device, and it cannot be read without
+
+    def listings(self) -> list[t.Sequence[str]]:
+        """The commands by which :meth:`read` lists, for :func:`listed_together`."""
 
     def read(self, run: Run) -> dict[str, Present]:
         """What is there, by key."""
@@ -182,28 +188,31 @@ def run_batch(program: t.Sequence[str], lines: t.Sequence[str], run: Run) -> Non
         code, _out, errors = run([*program, "-batch", "-"], _batch(lines))
         if code == 0:
             return
-        number, words = _failure(program, lines, errors, run)
+        number, words = _failure(program, lines, code, errors, run)
         lines = lines[number:]
-        if not lines:
-            return
+        if not words:
+            continue
         if not (pauses and ("No buffer space available" in words or "Device or resource busy" in words)):
             raise KernelError(f"{' '.join(words.split())} (at: {program[0]} {lines[0]})")
         time.sleep(pauses.pop(0))
 
 
-def _failure(program: t.Sequence[str], lines: t.Sequence[str], errors: str, run: Run) -> tuple[int, str]:
-    """Which line of a batch failed, counted from 0 (their number: none does any more), and the words about it.
+def _failure(program: t.Sequence[str], lines: t.Sequence[str], code: int, errors: str, run: Run) -> tuple[int, str]:
+    """Which line of a batch failed, counted from 0, and the words about it; without words, from where to go on.
 
-    ``ip neigh`` leaves the batch without saying at which line: then they are run one by one.
+    Only ``ip neigh`` leaves a batch without saying at which line: then its lines are run one by one. Those of links,
+    which may stand before them, cannot be run twice.
     """
     words, _mark, number = errors.strip().rpartition("Command failed -:")
     if number.isdigit():
         return int(number) - 1, words
-    for position, line in enumerate(lines):
-        code, _out, words = run([*program, *line.split()], None)
-        if code != 0:
-            return position, words_of(code, words)
-    return len(lines), ""
+    suspects = [position for position, line in enumerate(lines) if line.startswith("neigh ")]
+    suspects = suspects or [position for position, line in enumerate(lines) if not line.startswith("link ")]
+    for position in suspects:
+        code_of_line, _out, words = run([*program, *lines[position].split()], None)
+        if code_of_line != 0:
+            return position, words_of(code_of_line, words)
+    return (suspects[-1] + 1, "") if suspects else (0, words_of(code, errors))
 
 
 def _batch(lines: t.Iterable[str]) -> str:
@@ -224,6 +233,23 @@ def read_json(command: t.Sequence[str], run: Run) -> list[dict[str, t.Any]]:
         needed = "iproute2 5.0 or later is needed, and 5.5 where there are multipath routes"
         raise KernelError(f"{' '.join(command)} printed no JSON ({error}); {needed}") from error
     return [row for row in rows if row]  # iproute2 5.x prints {} for each row that a filter left out
+
+
+def listed_together(commands: t.Sequence[t.Sequence[str]], run: Run) -> Run:
+    """Runs these listings at the same time, as most of a listing is waiting for the kernel, and in one go.
+
+    :param run: whose ``together`` can do so, if it has one; else nothing is run yet.
+    :returns: what answers each of the commands once, and runs all others.
+    """
+    together: Together | None = getattr(run, "together", None)
+    if together is None:
+        return run
+    said = dict(zip(map(tuple, commands), together(commands)))
+
+    def answered(command: t.Sequence[str], text: str | None) -> tuple[int, str, str]:
+        return said.pop(tuple(command), None) or run(command, text)
+
+    return answered
 
 
 def _grouped(lines: t.Iterable[tuple[t.Sequence[str], str]]) -> t.Iterator[tuple[t.Sequence[str], list[str]]]:

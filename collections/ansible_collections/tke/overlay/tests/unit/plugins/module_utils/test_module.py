@@ -1,33 +1,76 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""How the modules run the programs of a host."""
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How modules run programs, and what they ask of a host first."""
 
 from __future__ import annotations
 
+import os
+import time
+import types
+
 import pytest
+from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.tke.overlay.plugins.module_utils import _module
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
-from ansible_collections.tke.overlay.plugins.module_utils._module import run_program
+from ansible_collections.tke.overlay.plugins.module_utils._module import Runner
 
 
-@pytest.mark.parametrize("text", [None, "", "a line\n", "route \udcff \u00e4\n", 300_000 * "neighbour\n"])
-def test_what_a_program_is_given_comes_back_to_the_last_byte(text):
-    assert run_program(["cat"], text) == (0, text or "", "")
+@pytest.fixture
+def run():
+    """By ``run_command`` itself; of a module it needs no more than this."""
+    module = types.SimpleNamespace(
+        _debug=False, _clean=None, _shell=None, run_command_environ_update={}, no_log_values=()
+    )
+    module.log = module._clean_args = lambda *_arguments: None
+    return Runner(types.MethodType(AnsibleModule.run_command, module))
 
 
-def test_exit_code_and_errors_are_told_apart_from_the_output():
-    assert run_program(["sh", "-c", "echo out; echo err >&2; exit 3"], None) == (3, "out\n", "err\n")
+@pytest.mark.parametrize("text", ["a line\n", "route \udcff \u00e4\n", 30_000 * "neighbour\n"])
+def test_what_a_program_is_given_comes_back_to_the_last_byte(run, text):
+    assert run(["cat"], text) == (0, text, "")
 
 
-def test_a_program_that_is_not_there_is_an_exit_code_and_its_name():
-    assert run_program(["no-such-program", "-x"], None) == (127, "", "no-such-program: No such file or directory")
+def test_a_program_that_ends_before_it_has_read_all_is_heard_all_the_same(run):
+    said = run(["sh", "-c", "read -r line; echo refused $line >&2; exit 1"], "first\n" + 300_000 * "a line\n")
+    assert said == (1, "", "refused first\n")
 
 
-def test_programs_speak_english_and_come_from_the_directories_of_the_system(monkeypatch):
+def test_exit_code_and_errors_are_told_apart_from_the_output(run):
+    assert run(["sh", "-c", "echo out; echo err >&2; exit 3"], None) == (3, "out\n", "err\n")
+
+
+def test_nothing_in_an_argument_is_expanded(run):
+    assert run(["printf", "%s %s", "$HOME", "~"], None) == (0, "$HOME ~", "")
+
+
+def test_a_program_that_is_not_there_is_an_exit_code_and_its_name(run):
+    assert run(["no-such-program", "-x"], None) == (127, "", "no-such-program: No such file or directory")
+    code, _out, errors = run(["no-such-program", "-x"], "a line\n")
+    assert (code, "no-such-program: not found" in errors) == (127, True)
+
+
+def test_programs_speak_english_and_come_from_the_directories_of_the_system(run, monkeypatch):
     monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
     monkeypatch.setenv("PATH", "/nowhere")
-    assert run_program(["sh", "-c", "echo $LC_ALL $PATH"], None)[1] == "C /usr/sbin:/usr/bin:/sbin:/bin\n"
+    assert run(["sh", "-c", "echo $LC_ALL $PATH"], None)[1] == "C /usr/sbin:/usr/bin:/sbin:/bin\n"
+
+
+def test_several_are_run_at_the_same_time_and_told_apart(run):
+    """Each waits for a file that the other makes."""
+    there = os.path.join("/tmp", f"tke-overlay-test-{os.getpid()}-{time.monotonic_ns()}")
+    wait = 'touch "$1.$2"; while [ ! -e "$1.$3" ]; do sleep 0.01; done; echo "$2 \'$4\'"; echo err >&2; exit "$2"'
+    commands = [["sh", "-c", wait, "sh", there, one, other, "a b $HOME"] for one, other in (("3", "4"), ("4", "3"))]
+    try:
+        assert run.together(commands) == [(3, "3 'a b $HOME'\n", "err\n"), (4, "4 'a b $HOME'\n", "err\n")]
+    finally:
+        for one in "34":
+            os.unlink(f"{there}.{one}")
+    assert run.together([]) == []
+    large = ["sh", "-c", "yes neighbour | head -n 30000"]
+    assert [len(out) for _code, out, _errors in run.together([large, large, ["cat"]])] == [300_000, 300_000, 0]
+    assert run.together([["no-such-program"]])[0][0] == 127
 
 
 @pytest.mark.parametrize(
@@ -44,10 +87,10 @@ def test_what_a_host_lacks_is_named_with_its_package(monkeypatch, tmp_path, ther
     monkeypatch.setattr(_module, "_PATH", str(tmp_path))
     monkeypatch.setattr("os.geteuid", lambda: 0)
     with pytest.raises(Refusal, match=f"^this host has no {missing}: install {packages}$"):
-        _module.runner()
+        _module.runner(None)
 
 
 def test_without_being_root_it_says_what_to_set(monkeypatch):
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     with pytest.raises(Refusal, match="become: true"):
-        _module.runner()
+        _module.runner(None)
