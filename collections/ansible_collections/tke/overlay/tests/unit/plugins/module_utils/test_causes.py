@@ -308,9 +308,9 @@ def test_hosts_of_a_site_that_do_not_reach_each_other_either_are_cut_off_each_by
     ]
 
 
-def of_pairs(wrong, well, sites=SITES):
+def of_pairs(wrong, well):
     """The groups of a sample: these pairs are wrong, those are well."""
-    return grouped(set(wrong), {*wrong, *well}, sites)
+    return grouped(set(wrong), {*wrong, *well}, SITES)
 
 
 def test_two_pairs_are_enough_to_blame_the_way_between_two_sites():
