@@ -16,6 +16,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.table import 
     count,
     first_line,
     natural,
+    prose,
     some,
     steps,
     table,
@@ -180,7 +181,7 @@ def site(seen: t.Mapping[str, Seen], planned: Planned, check: bool, reach: t.Seq
     summary = f"{count(len(seen), 'host')}: {changed:,} {verb}, {len(seen) - changed - len(bad):,} as they should be"
     if bad:
         summary += f", {len(bad):,} not done"
-    lines += [Line(""), Line(summary, BAD if bad else GOOD), *reach, Line(planned.forecast), *_of_orphans(planned)]
+    lines += [Line(""), Line(summary, BAD if bad else GOOD), *reach, *prose(planned.forecast), *_of_orphans(planned)]
     return [*lines, *steps(_site_steps(seen, check))]
 
 
@@ -236,7 +237,7 @@ def preflight(sites: t.Mapping[str, str], planned: Planned) -> list[Line]:
     }
     lines = _rows(["HOST", "SITE", "SEGMENT"], rows, ())
     new = len(planned.fresh)
-    lines += [Line(""), Line("no conflict was found, and nothing was changed", GOOD), Line(planned.forecast)]
+    lines += [Line(""), Line("no conflict was found, and nothing was changed", GOOD), *prose(planned.forecast)]
     step = (
         f"ansible-playbook tke.overlay.site gives {count(new, 'node')} a segment"
         if new

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import typing as t
 
 WIDTH = 118
@@ -64,6 +65,12 @@ def first_line(text: str, most: int = WIDTH) -> str:
     """A message as one line that is not too long."""
     line = " ".join(text.split())
     return line if len(line) <= most else f"{line[: most - 3]}..."
+
+
+def prose(text: str) -> list[Line]:
+    """A line for each sentence, or as many as it takes."""
+    sentences = text.replace(". ", ".\n").splitlines()
+    return [Line(part) for sentence in sentences for part in textwrap.wrap(sentence, WIDTH, break_on_hyphens=False)]
 
 
 def steps(sentences: t.Iterable[str]) -> list[Line]:

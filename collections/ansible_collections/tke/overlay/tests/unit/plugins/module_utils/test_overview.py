@@ -392,3 +392,18 @@ def test_a_list_of_names_and_a_long_message_end_where_they_should():
 def test_of_many_orphans_the_first_six_are_in_the_command():
     planned = PLANNED._replace(orphans=[f"old{number}" for number in range(7)])
     assert screen(overview.status({}, planned))[-1].endswith("overlay_release=old0,old1,old2,old3,old4,old5")
+
+
+def test_how_long_the_pool_lasts_is_told_in_lines_that_a_terminal_shows():
+    forecast = (
+        "10.244.0.0/16 has room for 255 nodes of 253 Pods: 4 used, 251 free; node 256 needs a further container CIDR. "
+        "Services: 10.244.255.0/24, 251 usable."
+    )
+    lines = screen(overview.preflight({"cloud1": "cloud"}, PLANNED._replace(forecast=forecast)))
+    assert lines[4:6] == [
+        " 10.244.0.0/16 has room for 255 nodes of 253 Pods: 4 used, 251 free; node 256 needs a further container CIDR.",
+        " Services: 10.244.255.0/24, 251 usable.",
+    ]
+    long = f"{'word ' * 30}end. Short."
+    lines = screen(overview.preflight({"cloud1": "cloud"}, PLANNED._replace(forecast=long)))
+    assert lines[4:7] == [f" {('word ' * 23).strip()}", f" {'word ' * 7}end.", " Short."]
