@@ -428,6 +428,35 @@ def test_a_refused_neighbour_is_named_too(tke0):
         run_batch(["ip"], lines, tke0)
 
 
+def test_a_refused_neighbour_behind_a_link_that_was_made_is_named_too(run):
+    lines = [
+        "link add vx9 type vxlan id 9 dstport 4790 local 10.0.1.11",
+        "neigh change 10.244.2.0 lladdr 02:00:00:00:00:02 dev vx9 nud permanent",
+    ]
+    with pytest.raises(KernelError, match=r"No such file or directory \(at: ip neigh change 10\.244\.2\.0"):
+        run_batch(["ip"], [*lines, "route replace blackhole 10.9.9.0/24"], run)
+
+
+def test_a_neighbour_that_was_refused_once_does_not_keep_what_stands_behind_it():
+    calls = []
+
+    def once(command, text):
+        calls.append((command[1], (text or "").splitlines()))
+        return (2, "", "RTNETLINK answers: whatever\n") if len(calls) == 1 else (0, "", "")
+
+    lines = ["link add a", "neigh replace b", "neigh replace c", "route replace d", "route replace e"]
+    run_batch(["ip"], lines, once)
+    assert calls == [("-batch", lines), ("neigh", []), ("neigh", []), ("-batch", lines[3:])]
+
+
+@pytest.mark.parametrize(
+    ("errors", "words"), [("Command failed -:1", "exit code 2"), ("", "exit code 2"), ("Killed", "Killed")]
+)
+def test_a_batch_that_fails_without_a_word_is_a_failure_all_the_same(errors, words):
+    with pytest.raises(KernelError, match=rf"^{words} \(at: ip link add a\)"):
+        run_batch(["ip"], ["link add a", "link set a up"], lambda *_: (2, "", errors))
+
+
 def test_shortage_that_ip_does_not_give_a_line_for_is_retried_too(monkeypatch):
     calls = []
     monkeypatch.setattr("time.sleep", lambda seconds: None)

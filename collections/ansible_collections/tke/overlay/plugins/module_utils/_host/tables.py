@@ -205,7 +205,7 @@ def _failure(program: t.Sequence[str], lines: t.Sequence[str], code: int, errors
     """
     words, _mark, number = errors.strip().rpartition("Command failed -:")
     if number.isdigit():
-        return int(number) - 1, words
+        return int(number) - 1, words.strip() or words_of(code, "")
     suspects = [position for position, line in enumerate(lines) if line.startswith("neigh ")]
     suspects = suspects or [position for position, line in enumerate(lines) if not line.startswith("link ")]
     for position in suspects:
