@@ -67,8 +67,9 @@ def run() -> Section:
 
 def prepare() -> None:
     """The pair, and what stands behind it."""
+    # First, as the stand-ins stand on nodes, and these get Pods.
+    inlab.playbook("tke.overlay.site", "clb,cloud")
     inlab.playbook(str(Path("tests/lab/cluster.yml")), "apiserver,cloud")
-    inlab.playbook("tke.overlay.site", "clb")
 
 
 def pair_playbook(*words: str) -> None:
