@@ -17,6 +17,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.page_html imp
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.page_map import _cells, _strokes, columns_of
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.page_script import SCRIPT
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.page_style import DARK, LIGHT, READABLE, STYLE
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.page_tables import NOTHING, _drops
 
 PAGES = {
     "whole": overlays.whole,
@@ -178,3 +179,10 @@ def test_a_cell_that_is_partly_services_is_drawn_as_services():
     block = overlays.alone()["pool"]["blocks"][0]
     assert [run["state"] for run in block["runs"]] == ["free", "spare", "service"]
     assert _cells(block, 64) == [("free", 3), ("service", 1)]
+
+
+def test_drops_are_those_of_the_device_and_of_the_rules_as_in_status():
+    node = dict(overlays.whole()["nodes"][0])
+    node["counters"] = {"rx_dropped": 1, "tx_dropped": 20, "rx_errors": 300, "rule_astray": 4000, "rx_packets": 9}
+    assert _drops(node) == "4,021"
+    assert _drops({**node, "counters": None}) == NOTHING

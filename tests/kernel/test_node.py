@@ -73,6 +73,8 @@ def test_the_tables_are_read_at_the_same_time_and_once(run):
     (first, second), listed = programs.rounds, [command for command in programs.alone if "-json" in command]
     assert [len(first), len(second)] == [3, 3], "routes of ours and of all, rules; routes, FDB, neighbours to read back"
     assert set(listed) == {("ip", "-json", "-details", "address", "show")}
+    batches = [command for command in programs.alone if "-batch" in command]
+    assert batches == [("ip", "-batch", "-"), ("bridge", "-batch", "-")], "neighbours and routes come with the device"
     programs = Together(run)
     assert not node.converge(document(), programs, check=True).changed
     assert [len(each) for each in programs.rounds] == [5]

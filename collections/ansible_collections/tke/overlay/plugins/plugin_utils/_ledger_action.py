@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import abc
 import datetime
 import sys
 import typing as t
@@ -57,9 +58,9 @@ class LedgerAction(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
             result.update(failed=True, msg="an option that is a whole number was given as infinity")
         return result
 
+    @abc.abstractmethod
     def work(self, given: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         """The result of the task, from its validated arguments."""
-        raise NotImplementedError
 
     def change_ledger(self, place: str, change: Rewrite) -> tuple[ledgers.Ledger, dict[str, t.Any]]:
         """The ledger after the change, and ``changed`` and ``diff`` of the result. Check mode writes nothing."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.tke.overlay.plugins.action.clb_vips import _survey
+from ansible_collections.tke.overlay.plugins.action.clb_vips import CLUSTER_VARIABLES, _survey
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.vips import Claim
 
 GIVEN = {"provider": "pair", "group": "clb", "nodes_group": "overlay_nodes"}
@@ -53,6 +53,18 @@ def test_what_nodes_and_pair_differ_in_is_named_and_others_do_not_matter():
     assert "overlay_cluster is one for the whole cluster" in problems[0]
     assert "not set for clb1" in problems[0]
     assert '"10.0.2.0/24" for clb1' in problems[1]
+
+
+@pytest.mark.parametrize("variable", CLUSTER_VARIABLES)
+def test_whatever_both_go_by_is_compared(variable):
+    _addresses, problems = survey(a={variable: "only here"})
+    assert [problem.partition(" ")[0] for problem in problems] == [variable]
+
+
+def test_what_the_pair_and_the_nodes_read_is_among_it():
+    assert {"overlay_api_port", "overlay_api_ca", "overlay_clb_services", "overlay_clb_subnet"} <= set(
+        CLUSTER_VARIABLES
+    )
 
 
 def test_a_host_whose_variables_cannot_be_evaluated_is_named():

@@ -310,3 +310,11 @@ def test_it_leaves_with_all_that_is_its_own_and_nothing_else(machine):
     left = {str(path.relative_to(machine.root)) for path in machine.root.rglob("*") if path.is_file()}
     assert left == {f"{DIRECTORY[1:]}/mine"}
     assert not leave(machine, check=False).changed
+
+
+def test_a_table_that_cannot_be_deleted_is_told_and_the_units_are_named_with_what_was_done(machine):
+    converge(SPEC, machine, check=False)
+    assert [act.verb for act in leave(machine, check=True).acts] == ["stop"] * len(UNITS)
+    machine.refuses["nft -f"] = "Operation not permitted"
+    with pytest.raises(KernelError, match=r"nft cannot delete table inet tke_overlay_clb: Operation not permitted"):
+        leave(machine, check=False)
