@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import os
-import time
 import types
 
 import pytest
@@ -57,16 +55,18 @@ def test_programs_speak_english_and_come_from_the_directories_of_the_system(run,
     assert run(["sh", "-c", "echo $LC_ALL $PATH"], None)[1] == "C /usr/sbin:/usr/bin:/sbin:/bin\n"
 
 
-def test_several_are_run_at_the_same_time_and_told_apart(run):
-    """Each waits for a file that the other makes."""
-    there = os.path.join("/tmp", f"tke-overlay-test-{os.getpid()}-{time.monotonic_ns()}")
-    wait = 'touch "$1.$2"; while [ ! -e "$1.$3" ]; do sleep 0.01; done; echo "$2 \'$4\'"; echo err >&2; exit "$2"'
-    commands = [["sh", "-c", wait, "sh", there, one, other, "a b $HOME"] for one, other in (("3", "4"), ("4", "3"))]
-    try:
-        assert run.together(commands) == [(3, "3 'a b $HOME'\n", "err\n"), (4, "4 'a b $HOME'\n", "err\n")]
-    finally:
-        for one in "34":
-            os.unlink(f"{there}.{one}")
+def test_several_are_run_at_the_same_time_and_told_apart(run, tmp_path):
+    """Each waits for a file that the other makes, for ten seconds at the most."""
+    wait = """
+        touch "$1.$2"
+        left=1000
+        while [ ! -e "$1.$3" ] && [ "$left" -gt 0 ]; do left=$((left - 1)); sleep 0.01; done
+        [ -e "$1.$3" ] || exit 9
+        echo "$2 '$4'"; echo err >&2; exit "$2"
+    """
+    orders = (("3", "4"), ("4", "3"))
+    commands = [["sh", "-c", wait, "sh", str(tmp_path / "there"), *order, "a b $HOME"] for order in orders]
+    assert run.together(commands) == [(3, "3 'a b $HOME'\n", "err\n"), (4, "4 'a b $HOME'\n", "err\n")]
     assert run.together([]) == []
     large = ["sh", "-c", "yes neighbour | head -n 30000"]
     assert [len(out) for _code, out, _errors in run.together([large, large, ["cat"]])] == [300_000, 300_000, 0]
