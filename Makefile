@@ -71,14 +71,20 @@ lock: | deps-tools ## requirements.txt anew from requirements.in: the newest ver
 
 # --- checks that need no lab ---
 
+# A module carries shell scripts and templates as text: `make programs` after a change of one.
+.PHONY: programs
+programs: $(STAMP) ## the programs.py of module_utils, from the scripts and templates beside them
+	@python tests/tools/programs.py
+
 .PHONY: lint docs-lint format types sanity unit browser
 PYTHON_FILES := collections molecule roles tests tests/lab/lab roles/lab_pods/files/lab-pod
-SHELL_FILES := .ci/run $(wildcard tests/*/*.sh tests/*/*/*.sh)
+SHELL_FILES = .ci/run $(wildcard tests/*/*.sh tests/*/*/*.sh) $(shell find $(COLLECTION)/plugins -name '*.sh')
 
 lint: $(STAMP) ## ruff, shellcheck, yamllint, ansible-lint (production), licences, changelog fragments, documentation
 	@ruff check $(PYTHON_FILES)
 	@ruff format --check $(PYTHON_FILES)
 	@shellcheck $(SHELL_FILES)
+	@python tests/tools/programs.py --check
 	@yamllint --strict .
 	@ansible-lint --offline
 	@reuse lint --quiet || reuse lint --lines
@@ -122,7 +128,7 @@ units: $(STAMP) ## ansible-test units on the collection, with the Python of .ven
 	@cd $(COLLECTION) && HOME=$(SANITY_HOME) ansible-test units --color no --python "$$(python -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
 
 FLOORS := $(COLLECTION)/plugins/module_utils
-COVERED := $(FLOORS)/_addressing.py,$(FLOORS)/_cluster/*,$(FLOORS)/_host/*
+COVERED := $(FLOORS)/_*.py,$(FLOORS)/_cluster/**,$(FLOORS)/_host/**
 COVERAGE := .cache/coverage
 # The page is built by floor 4; only looking at it takes a browser.
 COVERING := $(COLLECTION)/tests/unit tests/kernel tests/stores tests/browser/test_page.py

@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import Ledger, Request
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.pool import Pool
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.pool import Pool
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger, Request
 from tests.bench import inlab
 from tests.bench.report import BenchError, Measure, Section
 from tkelab import lab

@@ -10,12 +10,12 @@ import tempfile
 import time
 from collections.abc import Callable
 
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
-from ansible_collections.tke.overlay.plugins.module_utils._cluster import ledger as ledgers
-from ansible_collections.tke.overlay.plugins.module_utils._cluster import plan
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.pool import Pool
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.preflight import Node, Settings
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.store import FileStore
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.pool import Pool
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import document as ledgers
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import FileStore
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning import plan
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import Node, Settings
+from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
 from tests.bench.report import BenchError, Measure, Section
 
 ABOUT = "the record of segments, straight from the library; needs no lab"

@@ -20,8 +20,8 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
     vtep_address,
     vtep_mac,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.pool import Pool
-from ansible_collections.tke.overlay.plugins.module_utils._host.rules import RulesSpec, rules_text
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.pool import Pool
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.nftables import RulesSpec, rules_text
 from tests.bench import inlab
 from tests.bench.report import Measure, Section
 from tkelab import lab

@@ -9,10 +9,15 @@ import functools
 import random
 from typing import Any
 
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import Assignment, Ledger, Pending, parse
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.picture import Look, Picture, Record, draw
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.picture_reach import Host
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.pool import Pool
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.pool import Pool
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import (
+    Assignment,
+    Ledger,
+    Pending,
+    parse,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.model import Look, Picture, Record, draw
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.reachability import Host
 
 AT = "2026-06-30T09:41:07Z"
 SITES = ("cloud", "idc")

@@ -9,7 +9,7 @@ import json
 import pytest
 
 import overlays
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.page import page
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.page import page
 from chromium import Chromium
 
 PAGES = {"whole": overlays.whole, "troubled": overlays.troubled, "alone": overlays.alone, "large": overlays.large}

@@ -12,12 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import overlays
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.page import page
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.page_html import VOID, Html, escaped, join, tag
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.page_map import _cells, _strokes, columns_of
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.page_script import SCRIPT
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.page_style import DARK, LIGHT, READABLE, STYLE
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.page_tables import NOTHING, _drops
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.page import page
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.page_html import (
+    VOID,
+    Html,
+    escaped,
+    join,
+    tag,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.page_map import _cells, _strokes, columns_of
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.page_script import SCRIPT
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.page_style import DARK, LIGHT, READABLE, STYLE
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.page_tables import NOTHING, _drops
 
 PAGES = {
     "whole": overlays.whole,

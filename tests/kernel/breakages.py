@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import Peer, fleet_text, vtep_mac
-from ansible_collections.tke.overlay.plugins.module_utils._host.tables import Run
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
 
 PEERS = [Peer("me", "10.244.0.0/24", "10.0.1.11")] + [
     Peer(f"peer{number}", f"10.244.{number}.0/24", f"10.0.1.{100 + number}") for number in range(1, 6)

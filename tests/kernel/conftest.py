@@ -10,7 +10,8 @@ import subprocess
 
 import pytest
 
-from ansible_collections.tke.overlay.plugins.module_utils._host import files, node
+from ansible_collections.tke.overlay.plugins.module_utils._host import files
+from ansible_collections.tke.overlay.plugins.module_utils._host.node import converge as node
 from breakages import document
 from world import World
 

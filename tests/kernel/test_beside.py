@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import pytest
 
-from ansible_collections.tke.overlay.plugins.module_utils._host import forward, node
-from ansible_collections.tke.overlay.plugins.module_utils._host.forward import closed_ways
+from ansible_collections.tke.overlay.plugins.module_utils._host.node import converge as node
+from ansible_collections.tke.overlay.plugins.module_utils._host.node import foreign_firewalls as forward
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.foreign_firewalls import closed_ways
 from breakages import PEERS, document
 from theirs import DOCKER, FIREWALLD, FIREWALLD_AS_INSTALLED, KUBE_IPTABLES, KUBE_NFTABLES
 from world import BURST, HOST, NEIGHBOUR, PEER, POD, burst, counted, frame, silent, vxlan

@@ -17,17 +17,21 @@ import time
 
 import pytest
 
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import Peer, Refusal, fleet_text
-from ansible_collections.tke.overlay.plugins.module_utils._host import confirm, files, link, node, reset, restore
-from ansible_collections.tke.overlay.plugins.module_utils._host.confirm import (
-    CONFIRM,
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import Peer, fleet_text
+from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._host import files
+from ansible_collections.tke.overlay.plugins.module_utils._host.commit import confirmed_commit as confirm
+from ansible_collections.tke.overlay.plugins.module_utils._host.commit.confirmed_commit import (
     PENDING,
     RECORD,
-    UNDO,
     Confirmation,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.restore import STATE, Host
-from ansible_collections.tke.overlay.plugins.module_utils._host.tables import KernelError
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel import link
+from ansible_collections.tke.overlay.plugins.module_utils._host.node import converge as node
+from ansible_collections.tke.overlay.plugins.module_utils._host.node import reset
+from ansible_collections.tke.overlay.plugins.module_utils._host.state import paths, programs
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import STATE
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import Host
 from breakages import PEERS, document, everything
 
 WAITING = Confirmation("token", 30)
@@ -68,7 +72,7 @@ def run(run):
 def root(run, tmp_path, monkeypatch):
     """A host with systemd that was never a node; its files are below a directory of the test."""
     monkeypatch.setattr(files, "ROOT", str(tmp_path))
-    units = {restore.SERVICE: "enabled", restore.TIMER: "enabled active"}
+    units = {paths.SERVICE: "enabled", paths.TIMER: "enabled active"}
     monkeypatch.setattr(node, "read_host", lambda _run: Host(True, units, False, (6, 1)))
     monkeypatch.setattr(node, "unit_commands", lambda *_: [])
     return tmp_path
@@ -535,13 +539,5 @@ def test_a_device_that_cannot_be_made_anew_is_made_again_as_it_was(run):
     assert kernel(run) == before
 
 
-def test_the_scripts_are_clean_shell_without_python(tmp_path):
-    for name, text in {"confirm": CONFIRM, "undo": UNDO}.items():
-        (tmp_path / name).write_text(text)
-        assert "python" not in text.lower()
-        done = subprocess.run(["shellcheck", tmp_path / name], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout
-
-
 def test_the_script_of_the_saved_state_knows_where_a_change_waits():
-    assert f"$run{PENDING.removeprefix('/run/tke-overlay')}/deadline" in restore.SCRIPT
+    assert f"$run{PENDING.removeprefix('/run/tke-overlay')}/deadline" in programs.RESTORE_SH

@@ -12,12 +12,14 @@ import subprocess
 
 import pytest
 
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
-from ansible_collections.tke.overlay.plugins.module_utils._host import endpoint, files, node, reset
-from ansible_collections.tke.overlay.plugins.module_utils._host.asking import Unreached
-from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint import Wish, absent, present, verified
-from ansible_collections.tke.overlay.plugins.module_utils._host.restore import STATE
-from ansible_collections.tke.overlay.plugins.module_utils._host.tables import KernelError
+from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._host import files
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint import converge as endpoint
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.check import Unreached
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.converge import Wish, absent, present, verified
+from ansible_collections.tke.overlay.plugins.module_utils._host.node import converge as node
+from ansible_collections.tke.overlay.plugins.module_utils._host.node import reset
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import STATE
 from breakages import broken, document, everything
 
 HOSTS = "127.0.0.1 localhost\n"

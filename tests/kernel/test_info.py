@@ -7,9 +7,11 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import plan_id
-from ansible_collections.tke.overlay.plugins.module_utils._host import files, info, node
-from ansible_collections.tke.overlay.plugins.module_utils._host.restore import Host
-from ansible_collections.tke.overlay.plugins.module_utils._host.tables import KernelError
+from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
+from ansible_collections.tke.overlay.plugins.module_utils._host import files
+from ansible_collections.tke.overlay.plugins.module_utils._host.node import converge as node
+from ansible_collections.tke.overlay.plugins.module_utils._host.node import status as info
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import Host
 from breakages import BREAKAGES, PEERS, broken, document, everything
 
 

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import Peer, Refusal, fleet_text
-from ansible_collections.tke.overlay.plugins.module_utils._host import files, node
-from ansible_collections.tke.overlay.plugins.module_utils._host.tables import KernelError
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import Peer, fleet_text
+from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._host import files
+from ansible_collections.tke.overlay.plugins.module_utils._host.node import converge as node
 from breakages import COMBINABLE, PEERS, broken, document, everything
 
 

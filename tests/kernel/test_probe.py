@@ -13,13 +13,12 @@ import time
 import pytest
 from conftest import CLONE_NEWNET, LIBC
 
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
-from ansible_collections.tke.overlay.plugins.module_utils._host import answer as answering
+from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, Refusal
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
-from ansible_collections.tke.overlay.plugins.module_utils._host import probe as probing
-from ansible_collections.tke.overlay.plugins.module_utils._host.answer import answer, converse
-from ansible_collections.tke.overlay.plugins.module_utils._host.probe import Task, task_of
-from ansible_collections.tke.overlay.plugins.module_utils._host.tables import KernelError
+from ansible_collections.tke.overlay.plugins.module_utils._host.probe import run as probing
+from ansible_collections.tke.overlay.plugins.module_utils._host.probe import tcp_echo as answering
+from ansible_collections.tke.overlay.plugins.module_utils._host.probe.run import Task, task_of
+from ansible_collections.tke.overlay.plugins.module_utils._host.probe.tcp_echo import answer, converse
 from breakages import document
 
 HERE = "10.244.0.0"

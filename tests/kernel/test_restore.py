@@ -13,9 +13,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.tke.overlay.plugins.module_utils._host import files, node, reset, restore
-from ansible_collections.tke.overlay.plugins.module_utils._host.restore import SCRIPT, STATE, Host
-from ansible_collections.tke.overlay.plugins.module_utils._host.tables import KernelError
+from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
+from ansible_collections.tke.overlay.plugins.module_utils._host import files
+from ansible_collections.tke.overlay.plugins.module_utils._host.node import converge as node
+from ansible_collections.tke.overlay.plugins.module_utils._host.node import reset
+from ansible_collections.tke.overlay.plugins.module_utils._host.state import drop_ins, lock, paths
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import STATE
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import Host
 from breakages import BREAKAGES, COMBINABLE, OF_LINK, PEERS, broken, document, everything
 
 
@@ -184,7 +188,7 @@ def test_what_the_kernel_refuses_is_told_in_its_words_and_the_rest_is_mended(run
 def test_it_waits_while_ansible_is_at_work_and_ansible_while_it_is(run, host, monkeypatch):
     whole = everything(run)
     broken(run, "ip route del 10.244.1.0/24")
-    with restore.locked():
+    with lock.locked():
         waiting = subprocess.Popen(
             ["sh", f"{host}{STATE}/restore"], env={**os.environ, "TKE_OVERLAY_RUN": f"{host}/run/tke-overlay"}
         )
@@ -192,7 +196,7 @@ def test_it_waits_while_ansible_is_at_work_and_ansible_while_it_is(run, host, mo
             waiting.wait(0.3)
     assert waiting.wait(10) == 0
     assert everything(run) == whole
-    monkeypatch.setattr(restore, "LOCK_SECONDS", 0)
+    monkeypatch.setattr(lock, "LOCK_SECONDS", 0)
     with open(host / "run/tke-overlay/lock", "rb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(KernelError, match=r"tke-overlay\.service stuck"):
@@ -212,13 +216,6 @@ def test_the_saved_state_is_lines_that_the_tools_take_any_number_of_times(run, h
         assert words in summary
 
 
-def test_the_script_is_clean_shell_without_python(tmp_path):
-    (tmp_path / "restore").write_text(SCRIPT)
-    assert "python" not in SCRIPT.lower()
-    done = subprocess.run(["shellcheck", tmp_path / "restore"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
-
-
 def systemd(**units):
     return Host(True, {"tke-overlay.service": "", "tke-overlay.timer": "", **units}, False, (6, 1))
 
@@ -226,29 +223,29 @@ def systemd(**units):
 @pytest.mark.parametrize(
     ("units", "there", "absent"),
     [
-        ({}, set(), {restore.NETWORK_FILE, restore.NETWORKD_FILE, restore.NETWORK_MANAGER_FILE}),
+        ({}, set(), {paths.NETWORK_FILE, paths.NETWORKD_FILE, paths.NETWORK_MANAGER_FILE}),
         (
-            {restore.NETWORKD: "enabled"},
-            {restore.NETWORK_FILE, restore.NETWORKD_FILE},
-            {restore.NETWORK_MANAGER_FILE},
+            {paths.NETWORKD: "enabled"},
+            {paths.NETWORK_FILE, paths.NETWORKD_FILE},
+            {paths.NETWORK_MANAGER_FILE},
         ),
         (
-            {restore.NETWORK_MANAGER: "enabled active"},
-            {restore.NETWORK_MANAGER_FILE},
-            {restore.NETWORK_FILE, restore.NETWORKD_FILE},
+            {paths.NETWORK_MANAGER: "enabled active"},
+            {paths.NETWORK_MANAGER_FILE},
+            {paths.NETWORK_FILE, paths.NETWORKD_FILE},
         ),
     ],
 )
 def test_only_managers_that_are_there_get_a_drop_in(units, there, absent):
-    texts = restore.drop_ins("tke0", "tke-br0", {"net.ipv4.ip_forward": "1"}, systemd(**units))
+    texts = drop_ins.drop_ins("tke0", "tke-br0", {"net.ipv4.ip_forward": "1"}, systemd(**units))
     assert {name for name in there if texts[name]} == there
     assert {name for name in absent if not texts[name]} == absent
-    assert all("tke0" in texts[name] for name in there - {restore.NETWORKD_FILE})
+    assert all("tke0" in texts[name] for name in there - {paths.NETWORKD_FILE})
     link = "[Match]\nOriginalName=tke0\n\n[Link]\nMACAddressPolicy=none\n"
-    assert texts[restore.LINK_FILE].endswith(link), "udev is on every host"
-    if restore.NETWORK_MANAGER_FILE in there:
+    assert texts[paths.LINK_FILE].endswith(link), "udev is on every host"
+    if paths.NETWORK_MANAGER_FILE in there:
         ours = "interface-name:tke0;interface-name:tke-br0\n"
-        lines = texts[restore.NETWORK_MANAGER_FILE].splitlines(keepends=True)
+        lines = texts[paths.NETWORK_MANAGER_FILE].splitlines(keepends=True)
         assert {f"unmanaged-devices+={ours}", f"match-device={ours}", "managed=0\n"} <= set(lines)
 
 
@@ -269,10 +266,10 @@ def test_old_kernels_get_room_for_neighbours_and_the_checksum_cure(kernel, found
     def values(keys):
         return {key: found[int(key[-1])] for key in keys if int(key[-1]) in found}
 
-    sysctls = restore.wanted_sysctls("tke0", 5_000, host, values)
+    sysctls = drop_ins.wanted_sysctls("tke0", 5_000, host, values)
     keys = {f"net.ipv4.neigh.default.gc_thresh{number}": value for number, value in room.items()}
     assert {key: value for key, value in sysctls.items() if "gc_thresh" in key} == keys
-    link = restore.drop_ins("tke0", "tke-br0", sysctls, host)[restore.LINK_FILE]
+    link = drop_ins.drop_ins("tke0", "tke-br0", sysctls, host)[paths.LINK_FILE]
     assert ("TransmitChecksumOffload=no" in link) is cure
 
 

@@ -11,14 +11,15 @@ import socket
 import pytest
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import vtep_mac
-from ansible_collections.tke.overlay.plugins.module_utils._host import files, node
-from ansible_collections.tke.overlay.plugins.module_utils._host.rules import (
+from ansible_collections.tke.overlay.plugins.module_utils._host import files
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.nftables import (
     COUNTERS,
     RulesSpec,
     RulesTable,
     rules_text,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.tables import compare
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import compare
+from ansible_collections.tke.overlay.plugins.module_utils._host.node import converge as node
 from breakages import OF_RULES, PEERS, broken, document
 from world import BURST, HOST, NEIGHBOUR, PEER, POD, burst, counted, frame, silent, vxlan
 

@@ -8,22 +8,21 @@ import socket
 
 import pytest
 
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
-from ansible_collections.tke.overlay.plugins.module_utils._host.bulk import (
+from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.entries import (
     converge,
     fdb_jobs,
     neighbor_jobs,
     route_jobs,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.link import (
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import (
     VARIABLES,
     LinkSpec,
     converge_link,
     remove_link,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.neighbor import NeighborTable
-from ansible_collections.tke.overlay.plugins.module_utils._host.tables import (
-    KernelError,
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.neighbor import NeighborTable
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import (
     Present,
     apply,
     compare,

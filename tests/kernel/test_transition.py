@@ -11,9 +11,10 @@ import subprocess
 
 import pytest
 
-from ansible_collections.tke.overlay.plugins.module_utils._host import files, node
-from ansible_collections.tke.overlay.plugins.module_utils._host.reset import leave
-from ansible_collections.tke.overlay.plugins.module_utils._host.rules import RulesSpec, rules_text
+from ansible_collections.tke.overlay.plugins.module_utils._host import files
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.nftables import RulesSpec, rules_text
+from ansible_collections.tke.overlay.plugins.module_utils._host.node import converge as node
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.reset import leave
 from breakages import PEERS, document, everything
 
 MOVED = [*PEERS[:-1], PEERS[-1]._replace(underlay="10.0.1.99")]

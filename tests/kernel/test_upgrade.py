@@ -16,11 +16,13 @@ import subprocess
 import pytest
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import parse_fleet
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.plan import assign, plan
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.preflight import Node, Settings
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.rebuild import Account, Found, rebuild
-from ansible_collections.tke.overlay.plugins.module_utils._host import files, node, reset
-from ansible_collections.tke.overlay.plugins.module_utils._host.saved import read_saved
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.plan import assign, plan
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.recover import Account, Found, rebuild
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import Node, Settings
+from ansible_collections.tke.overlay.plugins.module_utils._host import files
+from ansible_collections.tke.overlay.plugins.module_utils._host.node import converge as node
+from ansible_collections.tke.overlay.plugins.module_utils._host.node import reset
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.fleet import read_saved
 from breakages import everything
 
 RELEASES = sorted((pathlib.Path(__file__).parents[1] / "fixtures").glob("state-*"))

@@ -14,7 +14,7 @@ import subprocess
 from collections.abc import Iterator
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import vtep_mac
-from ansible_collections.tke.overlay.plugins.module_utils._host.tables import Run
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
 from breakages import PEERS
 
 HOST, NEIGHBOUR, POD = "10.0.1.11", "10.0.1.21", "10.244.0.2"

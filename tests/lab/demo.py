@@ -21,7 +21,7 @@ REPO = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPO / "collections"))
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import vtep_address, vtep_mac  # noqa: E402
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import Ledger, parse  # noqa: E402
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger, parse  # noqa: E402
 
 INVENTORY = REPO / "inventories" / "lab" / "hosts.yml"
 STEPS = (

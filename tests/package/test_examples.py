@@ -13,8 +13,8 @@ import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import Ledger
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.pool import Pool
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.pool import Pool
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger
 from product import (
     COLLECTION,
     GUIDES,

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import ast
-import fnmatch
 import json
 import re
 import subprocess
@@ -147,16 +146,6 @@ def test_the_first_page_has_a_row_for_everything():
     names = [*MODULES, *PLAYBOOKS, *ROLES]
     assert [name for name in names if f"| `{PREFIX}{name}` |" not in text] == [], "README.md of the collection"
     assert set(re.findall(rf"`{PREFIX}(\w+)`", text)) <= {*names, *LOOKUPS}
-
-
-def test_the_picture_of_the_house_names_every_file_of_the_floors():
-    text = (ROOT / "docs/house.md").read_text()
-    named = set(re.findall(r"`(?:module_utils/)?(?:_cluster/|_host/)?([\w*]+\.py)\b", text))
-    files = {path.name for path in (COLLECTION / "plugins/module_utils").rglob("*.py")} - {"__init__.py"}
-    assert [name for name in sorted(files) if not any(fnmatch.fnmatch(name, each) for each in named)] == []
-    plugins = {path.name for path in (COLLECTION / "plugins").rglob("*.py")}
-    tests = {path.name for path in (COLLECTION / "tests").rglob("*.py")}
-    assert [each for each in sorted(named) if not fnmatch.filter(plugins | tests, each)] == []
 
 
 def test_every_module_has_an_integration_target():

@@ -9,8 +9,8 @@ import threading
 
 import pytest
 
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.store import open_store
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import open_store
+from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
 
 FORK = multiprocessing.get_context("fork")
 

@@ -14,9 +14,9 @@ import threading
 
 import pytest
 
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
-from ansible_collections.tke.overlay.plugins.module_utils._cluster import etcd_client
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.store import Doubt, open_store
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import etcd_client
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import Doubt, open_store
+from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
 from members import CLIENT_PORTS, Etcd, until
 
 

@@ -16,10 +16,10 @@ import time
 
 import pytest
 
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import Ledger, Request, parse
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.pool import Pool
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.store import FileStore, open_store
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.store_etcd import EtcdStore
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.pool import Pool
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger, Request, parse
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.etcd import EtcdStore
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import FileStore, open_store
 
 FULL = os.environ.get("TKE_STORES") == "full"
 PROCESSES, NODES, BATCH = 16, 200, 1 if FULL else 40

@@ -13,7 +13,7 @@ import sys
 
 import pytest
 
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.store import open_store
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import open_store
 
 ROOT = pathlib.Path(__file__).parents[2]
 INVENTORY = """

@@ -110,7 +110,7 @@ def host_units(directory: Path, python: Path) -> str:
         others = ("_cluster", "plugins.action", "plugin_utils", "import _module")
         tests = [
             path
-            for path in sorted((COLLECTION / UNITS).glob("test_*.py"))
+            for path in sorted((COLLECTION / UNITS).rglob("test_*.py"))
             if not any(word in path.read_text(encoding="utf-8") for word in others)
         ]
         options = ["-c", os.devnull, "-p", "no:cacheprovider", "--rootdir", str(ROOT), "--hypothesis-profile=ci"]

@@ -17,14 +17,15 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
+
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "collections"))
 
-from ansible_collections.tke.overlay.plugins.module_utils._host.bridge import BridgeTable
-from ansible_collections.tke.overlay.plugins.module_utils._host.fdb import FdbTable
-from ansible_collections.tke.overlay.plugins.module_utils._host.link import read_links
-from ansible_collections.tke.overlay.plugins.module_utils._host.neighbor import NeighborTable
-from ansible_collections.tke.overlay.plugins.module_utils._host.route import RouteTable
-from ansible_collections.tke.overlay.plugins.module_utils._host.tables import KernelError
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.fdb import FdbTable
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import read_links
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.neighbor import NeighborTable
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.pod_bridge import BridgeTable
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import RouteTable
 
 OBJECTS = """\
 ip link add eth0 address 02:00:00:00:00:01 mtu 1500 type veth peer name far address 02:00:00:00:00:02

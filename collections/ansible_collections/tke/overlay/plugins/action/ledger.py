@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.move import carry_out, look
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.store import open_store
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.migrate import carry_out, look
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import open_store
 from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import LedgerAction, facts_of, now
 
 

@@ -18,7 +18,7 @@ import typing as t
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.tke.overlay.plugins.module_utils._host.confirm import (
+from ansible_collections.tke.overlay.plugins.module_utils._host.commit.confirmed_commit import (
     BEGUN,
     CONFIRM_SECONDS,
     PENDING,

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
-from ansible_collections.tke.overlay.plugins.module_utils._cluster import plan as planner
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import Ledger
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.preflight import Node
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning import plan as planner
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import Node
+from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
 from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import (
     CLUSTER_OPTIONS,
     LedgerAction,

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._cluster import plan as planner
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.departure import Leaving, release
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import Ledger, parse
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.preflight import SITES, Node
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger, parse
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning import plan as planner
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.release import Leaving, release
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import SITES, Node
 from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import inventory_nodes
 from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import (
     CLUSTER_OPTIONS,

@@ -7,10 +7,15 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import Ledger
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.rebuild import UNKNOWN, Account, Found, rebuild
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.store import Version, newest_good, open_store
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import Version, newest_good, open_store
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.recover import (
+    UNKNOWN,
+    Account,
+    Found,
+    rebuild,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
 from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import inventory_nodes
 from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import (
     CLUSTER_OPTIONS,

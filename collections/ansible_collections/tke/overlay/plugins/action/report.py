@@ -8,19 +8,19 @@ from __future__ import annotations
 import os
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
-from ansible_collections.tke.overlay.plugins.module_utils._cluster import ledger as ledgers
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.page import page
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.picture import (
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import document as ledgers
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import Store, open_store
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import SITES
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.model import (
     Look,
     Record,
     data_text,
     draw,
     summary,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.picture_reach import Host
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.preflight import SITES
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.store import Store, open_store
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.page import page
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.reachability import Host
+from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
 from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import Variables, failure_of
 from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import LedgerAction, good_text, now
 from ansible_collections.tke.overlay.plugins.plugin_utils._report_files import ReportFiles

@@ -12,8 +12,11 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import overhead_on, parse_fleet
-from ansible_collections.tke.overlay.plugins.module_utils._cluster import causes, endpoints, overview, rollout, verdict
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.table import BAD, GOOD, Line, steps
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis import endpoints, rollout
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis import host_tables as overview
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis import root_cause as causes
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis import verify as verdict
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.text import BAD, GOOD, Line, steps
 from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import failure_of
 
 COLORS = {GOOD: constants.COLOR_OK, BAD: constants.COLOR_ERROR}

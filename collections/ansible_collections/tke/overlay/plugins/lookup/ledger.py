@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+
 DOCUMENTATION = r"""
 ---
 name: ledger
@@ -94,9 +96,9 @@ except ImportError:
 else:
     HAS_JMESPATH = True
 
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.preflight import HAS_NETADDR
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.store import open_store
+
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import open_store
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import HAS_NETADDR
 from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import LEDGER_NAME
 from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import good_text
 

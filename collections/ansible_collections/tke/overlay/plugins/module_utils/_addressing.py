@@ -31,6 +31,8 @@ import re
 import socket
 import typing as t
 
+from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+
 PLAN_SCHEMA = 1
 """Version of the node document. A host refuses a document of another version."""
 
@@ -53,24 +55,6 @@ LEAST_MTU = {4: 576, 6: 1280}
 
 ADDRESSES_NOT_FOR_PODS = 3
 """VTEP, gateway and the last address (in TKE: network, broadcast, gateway)."""
-
-
-class Refusal(ValueError):
-    """Input that cannot be carried out; nothing has been changed.
-
-    ``problems`` holds one sentence per offending value, each saying where the
-    value comes from and what to do, so that a user mends all of them at once.
-    """
-
-    def __init__(self, *problems: str) -> None:
-        self.problems = list(problems)
-        super().__init__(self._text())
-
-    def _text(self) -> str:
-        if len(self.problems) == 1:
-            return self.problems[0]
-        lines = "\n".join(f"  {number}. {problem}" for number, problem in enumerate(self.problems, 1))
-        return f"{len(self.problems)} problems, and nothing was changed:\n{lines}"
 
 
 class Peer(t.NamedTuple):

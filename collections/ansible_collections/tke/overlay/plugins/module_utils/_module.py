@@ -14,9 +14,10 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import NodeDocument, Refusal
-from ansible_collections.tke.overlay.plugins.module_utils._host.bulk import Entry, Job, converge
-from ansible_collections.tke.overlay.plugins.module_utils._host.tables import Diff, KernelError, Run
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import NodeDocument
+from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.entries import Entry, Job, converge
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Diff, Run
 
 Result = t.Dict[str, t.Any]
 

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+
 DOCUMENTATION = r"""
 ---
 module: api_endpoint
@@ -182,10 +184,10 @@ backups:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal, with_port
-from ansible_collections.tke.overlay.plugins.module_utils._host.asking import Unreached
-from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint import Wish, absent, present, verified
-from ansible_collections.tke.overlay.plugins.module_utils._host.tables import Run
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import with_port
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.check import Unreached
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.converge import Wish, absent, present, verified
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
 from ansible_collections.tke.overlay.plugins.module_utils._module import Result, diff_of, run_module
 
 ARGUMENTS = {

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+
 DOCUMENTATION = r"""
 ---
 module: clb
@@ -175,10 +177,14 @@ missing:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
-from ansible_collections.tke.overlay.plugins.module_utils._host.clb import Outcome, converge, leave, missing_programs
-from ansible_collections.tke.overlay.plugins.module_utils._host.clb_files import VIPS, Host, Proxied, Spec
-from ansible_collections.tke.overlay.plugins.module_utils._host.tables import Run
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
+from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.config import VIPS, Host, Proxied, Spec
+from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.converge import (
+    Outcome,
+    converge,
+    leave,
+    missing_programs,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._module import Result, diff_of, run_module
 
 BACKENDS = {"type": "list", "elements": "str", "required": True}

@@ -87,7 +87,7 @@ foreign:
   sample: ["0a:58:0a:f4:09:00 dst 10.0.1.19 dynamic"]
 """
 
-from ansible_collections.tke.overlay.plugins.module_utils._host.bulk import fdb_jobs
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.entries import fdb_jobs
 from ansible_collections.tke.overlay.plugins.module_utils._module import run_bulk_module
 
 ENTRY = {

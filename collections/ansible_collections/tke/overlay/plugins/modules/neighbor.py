@@ -81,7 +81,7 @@ foreign:
   sample: ["10.244.9.0 lladdr 0a:58:0a:f4:09:00 stale"]
 """
 
-from ansible_collections.tke.overlay.plugins.module_utils._host.bulk import neighbor_jobs
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.entries import neighbor_jobs
 from ansible_collections.tke.overlay.plugins.module_utils._module import run_bulk_module
 
 ENTRY = {

@@ -158,12 +158,16 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.tke.overlay.plugins.module_utils._host.confirm import BEGUN, CONFIRM_SECONDS, Confirmation
-from ansible_collections.tke.overlay.plugins.module_utils._host.forward import closed_ways
-from ansible_collections.tke.overlay.plugins.module_utils._host.node import INTERVAL, converge
-from ansible_collections.tke.overlay.plugins.module_utils._host.reset import leave
-from ansible_collections.tke.overlay.plugins.module_utils._host.tables import Run
-from ansible_collections.tke.overlay.plugins.module_utils._host.transition import ALL, STEPS
+from ansible_collections.tke.overlay.plugins.module_utils._host.commit.confirmed_commit import (
+    BEGUN,
+    CONFIRM_SECONDS,
+    Confirmation,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.converge import INTERVAL, converge
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.cutover import ALL, STEPS
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.foreign_firewalls import closed_ways
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.reset import leave
 from ansible_collections.tke.overlay.plugins.module_utils._module import (
     DOCUMENT,
     Result,

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+
 DOCUMENTATION = r"""
 ---
 module: probe
@@ -163,12 +165,11 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
-from ansible_collections.tke.overlay.plugins.module_utils._host.answer import answer
-from ansible_collections.tke.overlay.plugins.module_utils._host.info import applied_plan, is_current
-from ansible_collections.tke.overlay.plugins.module_utils._host.probe import Task, given_task, probe, task_of
-from ansible_collections.tke.overlay.plugins.module_utils._host.restore import saved_settings
-from ansible_collections.tke.overlay.plugins.module_utils._host.tables import Run
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.status import applied_plan, is_current
+from ansible_collections.tke.overlay.plugins.module_utils._host.probe.run import Task, given_task, probe, task_of
+from ansible_collections.tke.overlay.plugins.module_utils._host.probe.tcp_echo import answer
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import saved_settings
 from ansible_collections.tke.overlay.plugins.module_utils._module import DOCUMENT, Result, document_of, run_module
 
 ARGUMENTS = {

@@ -66,8 +66,8 @@ saved:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.tke.overlay.plugins.module_utils._host.saved import read_saved
-from ansible_collections.tke.overlay.plugins.module_utils._host.tables import Run
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.fleet import read_saved
 from ansible_collections.tke.overlay.plugins.module_utils._module import Result, run_module
 
 

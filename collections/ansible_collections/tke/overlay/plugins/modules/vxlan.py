@@ -95,14 +95,14 @@ recreated:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.tke.overlay.plugins.module_utils._host.link import (
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import (
     LinkSpec,
     Words,
     attributes_text,
     converge_link,
     remove_link,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.tables import Diff, Run
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Diff, Run
 from ansible_collections.tke.overlay.plugins.module_utils._module import Result, diff_of, run_module
 
 ARGUMENTS = {

@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.preflight import SITES, Node
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import SITES, Node
+from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
 
 Variables = t.Mapping[str, t.Any]
 

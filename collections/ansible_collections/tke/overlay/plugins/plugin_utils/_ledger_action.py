@@ -13,10 +13,10 @@ import typing as t
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
-from ansible_collections.tke.overlay.plugins.module_utils._cluster import ledger as ledgers
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.preflight import HAS_NETADDR, Settings
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.store import Store, newest_good, open_store
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import document as ledgers
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import Store, newest_good, open_store
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import HAS_NETADDR, Settings
+from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
 
 CLUSTER_OPTIONS: dict[str, t.Any] = {
     "ledger": {"type": "str", "required": True},

@@ -11,8 +11,8 @@ import os
 import tempfile
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.picture import Picture, is_picture
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.model import Picture, is_picture
+from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
 
 MARK = '<meta name="tke-overlay-picture" content="'
 """By this a page is known for one of ours; the name of its picture follows."""

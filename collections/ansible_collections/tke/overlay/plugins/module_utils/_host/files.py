@@ -14,7 +14,7 @@ import tempfile
 import time
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._host.tables import KernelError
+from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
 
 Texts = t.Dict[str, str]
 """Name (a path, or a sysctl's key) -> content."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.tke.overlay.plugins.action.clb_vips import CLUSTER_VARIABLES, _survey
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.vips import Claim
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.vips import Claim
 
 GIVEN = {"provider": "pair", "group": "clb", "nodes_group": "overlay_nodes"}
 GROUPS = {"all": ["a", "x", "clb1", "clb2"], "overlay_nodes": ["a"], "clb": ["clb1", "clb2"]}

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.tke.overlay.plugins.action import node_cidr, plan
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
-from ansible_collections.tke.overlay.plugins.module_utils._cluster import plan as planner
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.preflight import Node, Settings
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning import plan as planner
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import Node, Settings
+from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
 from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import inventory_nodes
 from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import settings_of
 

@@ -12,7 +12,7 @@ from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.tke.overlay.plugins.action import node
-from ansible_collections.tke.overlay.plugins.module_utils._host.confirm import BEGUN, PENDING, RECORD
+from ansible_collections.tke.overlay.plugins.module_utils._host.commit.confirmed_commit import BEGUN, PENDING, RECORD
 
 TOKEN = "0123456789abcdef"
 CHANGED = {"changed": True, "changes": {"files": []}, "diff": [], "waits": 20.0}

@@ -11,10 +11,10 @@ import types
 import pytest
 
 from ansible_collections.tke.overlay.plugins.action import report
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import Assignment, Ledger
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.picture import data_text
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.pool import Pool
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.pool import Pool
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Assignment, Ledger
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.model import data_text
+from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
 from ansible_collections.tke.overlay.plugins.plugin_utils._report_files import ReportFiles
 
 OVERLAY = {"node": "a", "plan": {"applied": "x", "wanted": "x", "current": True}, "drift": [], "vips": []}

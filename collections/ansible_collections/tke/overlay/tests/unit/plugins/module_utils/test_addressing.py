@@ -14,7 +14,6 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
     PLAN_SCHEMA,
     NodeDocument,
     Peer,
-    Refusal,
     fleet_text,
     gateway_address,
     overlay_mtu,
@@ -24,6 +23,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
     vtep_address,
     vtep_mac,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
 
 segments = st.tuples(st.integers(0, 2**24 - 1), st.integers(16, 30)).map(
     lambda pair: str(ipaddress.IPv4Network((0x0A000000 + pair[0], pair[1]), strict=False))

@@ -11,7 +11,7 @@ import pytest
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.tke.overlay.plugins.module_utils import _module
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
 from ansible_collections.tke.overlay.plugins.module_utils._module import Runner
 
 

@@ -12,16 +12,23 @@ import time
 
 import pytest
 
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
-from ansible_collections.tke.overlay.plugins.module_utils._host import clb_watch, files, info
-from ansible_collections.tke.overlay.plugins.module_utils._host.clb_watch import ALONE, FAULT, FINE, told
-from ansible_collections.tke.overlay.plugins.module_utils._host.echo import Echo
-from ansible_collections.tke.overlay.plugins.module_utils._host.fdb import FdbTable
-from ansible_collections.tke.overlay.plugins.module_utils._host.kubeconfig import parse, shown
-from ansible_collections.tke.overlay.plugins.module_utils._host.probe import LEAST_SIZE, Task, _hole, given_task
-from ansible_collections.tke.overlay.plugins.module_utils._host.restore import SERVICE, STATE, TIMER
-from ansible_collections.tke.overlay.plugins.module_utils._host.way import find_way
-from ansible_collections.tke.overlay.plugins.module_utils._host.yamltext import Scalar, Unreadable, read
+from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._host import files
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.kubeconfig import parse, shown
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.route import find_way
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.yaml_spans import Scalar, Unreadable, read
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.fdb import FdbTable
+from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer import health_agent as clb_watch
+from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.health_agent import (
+    ALONE,
+    FAULT,
+    FINE,
+    told,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._host.node import status as info
+from ansible_collections.tke.overlay.plugins.module_utils._host.probe.icmp import Echo
+from ansible_collections.tke.overlay.plugins.module_utils._host.probe.run import LEAST_SIZE, Task, _hole, given_task
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import SERVICE, STATE, TIMER
 
 
 @pytest.fixture(autouse=True)

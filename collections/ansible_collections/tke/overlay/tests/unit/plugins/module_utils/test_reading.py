@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import Refusal
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import Ledger, Request, is_broken
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.mark import Mark, mark_of
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.move import carry_out, look
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.pool import Pool
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.store import FileStore
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.pool import Pool
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger, Request, is_broken
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.migrate import carry_out, look
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import FileStore
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.tombstone import Mark, mark_of
+from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
 
 NOW = "2026-01-02T03:04:05Z"
 

@@ -12,22 +12,22 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
     OVERHEAD,
     PLAN_SCHEMA,
     Peer,
-    Refusal,
     fleet_text,
     plan_id,
     vtep_address,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.etcd_url import parse_url
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import Ledger, Request
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.plan import assign, plan
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.pool import Pool
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.preflight import (
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.pool import Pool
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger, Request
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.etcd_url import parse_url
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.plan import assign, plan
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import (
     Node,
     Settings,
     problems_of_cluster,
     problems_of_nodes,
     problems_of_sites,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
 
 NOW = "2026-01-02T03:04:05Z"
 SETTINGS = Settings("demo", ["10.244.0.0/22", "10.245.0.0/24"], 256, 256, vni=7, port=4789, device="ov0", bridge="pods")

@@ -9,23 +9,9 @@ import errno
 
 import pytest
 
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import OVERHEAD, Peer, Refusal, fleet_text
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.departure import Leaving, release
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.etcd_url import parse_url
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import Ledger, Request
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.mark import Mark, mark_of
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.move import carry_out, look
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.plan import (
-    assign,
-    claims_of_ledger,
-    plan,
-    ranges_of,
-)
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.pool import Pool
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.preflight import Node, Settings
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.rebuild import Account, Found, rebuild
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.store import Doubt, FileStore, open_store
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.vips import (
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import OVERHEAD, Peer, fleet_text
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.pool import Pool
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.vips import (
     EXTERNAL,
     PAIR,
     Claim,
@@ -33,6 +19,21 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.vips import (
     choose,
     problems_of_held,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger, Request
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.etcd_url import parse_url
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.migrate import carry_out, look
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import Doubt, FileStore, open_store
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.tombstone import Mark, mark_of
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.plan import (
+    assign,
+    claims_of_ledger,
+    plan,
+    ranges_of,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.recover import Account, Found, rebuild
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.release import Leaving, release
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import Node, Settings
+from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
 
 NOW, LATER = "2026-01-02T03:04:05Z", "2026-02-03T04:05:06Z"
 SETTINGS = Settings("demo", ["10.244.0.0/16"], 256, 256)

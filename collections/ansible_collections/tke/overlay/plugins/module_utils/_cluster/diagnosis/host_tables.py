@@ -1,0 +1,254 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Floor 4: the ends of the playbooks status, site and preflight: a row for each host, and what to do next."""
+
+from __future__ import annotations
+
+import collections
+import typing as t
+
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.text import (
+    BAD,
+    GOOD,
+    PLAIN,
+    Line,
+    count,
+    first_line,
+    natural,
+    prose,
+    some,
+    steps,
+    table,
+    them,
+)
+
+MOST = 40
+"""Rows of the playbooks site and preflight; of more hosts, those with the same row share one."""
+
+DETAILS = 20
+"""Lines about what is otherwise, below the table of status."""
+
+
+class Seen(t.NamedTuple):
+    """What came of a host: the result of its module, or why there is none. All empty: it was not asked."""
+
+    site: str = ""
+    result: t.Mapping[str, t.Any] | None = None
+    failure: str = ""
+    reached: bool = True
+
+
+class Planned(t.NamedTuple):
+    """What the planner says of the whole."""
+
+    segments: t.Mapping[str, str]
+    fresh: t.Sequence[str]
+    orphans: t.Sequence[str]
+    forecast: str
+
+
+def natural_order(hosts: t.Iterable[str]) -> list[str]:
+    """``idc2`` before ``idc10``."""
+    return sorted(hosts, key=natural)
+
+
+# --- status ---
+
+
+def status(seen: t.Mapping[str, Seen], planned: Planned) -> list[Line]:
+    """One line for each host, what is otherwise in words, and what to do next."""
+    hosts = sorted(seen, key=lambda host: (not seen[host].site, seen[host].site, natural(host)))
+    rows = [_status_row(host, seen[host], planned) for host in hosts]
+    head = ["HOST", "SITE", "SEGMENT", "PLAN", "DRIFT", "DROPS", "ERRORS", "TIMER", "VIPS"]
+    if not any(row[-1] for row in rows):
+        head, rows = head[:-1], [row[:-1] for row in rows]
+    texts = table(head, rows)
+    tones = [PLAIN, *(PLAIN if _is_well(seen[host]) else BAD for host in hosts)]
+    lines = [Line(text, tone) for text, tone in zip(texts, tones)]
+    return [
+        *lines,
+        Line(""),
+        *_details(hosts, seen),
+        *_of_orphans(planned),
+        *steps(_status_steps(hosts, seen, planned)),
+    ]
+
+
+def _overlay(each: Seen) -> t.Mapping[str, t.Any] | None:
+    return None if each.result is None else each.result["overlay"]
+
+
+def _plan_word(each: Seen) -> str:
+    overlay = _overlay(each)
+    if not each.reached:
+        return "unreachable"
+    if overlay is None:
+        return "failed" if each.failure else "?"
+    if overlay["node"] is None:
+        return "none"
+    return "ok" if overlay["plan"]["current"] else "old"
+
+
+def _is_well(each: Seen) -> bool:
+    overlay = _overlay(each)
+    if overlay is None:
+        return False
+    if overlay["node"] is None:  # a host that is no node, and should be none
+        return bool(overlay["plan"]["current"])
+    return not overlay["drift"] and bool(overlay["plan"]["current"]) and overlay["timer"] == "active"
+
+
+def _status_row(host: str, each: Seen, planned: Planned) -> list[str]:
+    overlay = _overlay(each)
+    segment = (overlay or {}).get("segment") or ("-" if host in planned.fresh else planned.segments.get(host, "-"))
+    if overlay is None or overlay["node"] is None:
+        word = _plan_word(each) if overlay is None or not overlay["plan"]["current"] else "-"
+        return [host, each.site or "-", segment, word, "-", "-", "-", "-", " ".join((overlay or {}).get("vips", []))]
+    counters = overlay["counters"]
+    drops = counters["rx_dropped"] + counters["tx_dropped"] + sum(counters["rules"].values())
+    errors = counters["rx_errors"] + counters["tx_errors"]
+    numbers = [f"{number}" if number else "-" for number in (len(overlay["drift"]), drops, errors)]
+    timer = overlay["timer"].partition(",")
+    word = "failed" if timer[1] else timer[0]
+    return [host, each.site or "-", segment, _plan_word(each), *numbers, word, " ".join(overlay["vips"])]
+
+
+def _details(hosts: t.Sequence[str], seen: t.Mapping[str, Seen]) -> list[Line]:
+    lines = []
+    for host in hosts:
+        overlay = _overlay(seen[host])
+        if seen[host].failure and seen[host].reached:
+            lines.append(Line(f"{host}: {first_line(seen[host].failure)}", BAD))
+        if overlay is not None and overlay["node"] is not None:
+            lines += [Line(f"{host}: {first_line(text)}", BAD) for text in overlay["drift"]]
+            if "failed" in overlay["timer"]:
+                lines.append(Line(f"{host}: timer {overlay['timer']}", BAD))
+            dropped = [f"{number} {name}" for name, number in overlay["counters"]["rules"].items() if number]
+            if dropped:
+                lines.append(Line(f"{host}: packets dropped by the rules: {', '.join(dropped)}"))
+    if len(lines) > DETAILS:
+        lines = [*lines[:DETAILS], Line(f"and {count(len(lines) - DETAILS, 'more line')} like these", BAD)]
+    return lines
+
+
+def _of_orphans(planned: Planned) -> list[Line]:
+    if not planned.orphans:
+        return []
+    named = some(f"{name} {planned.segments.get(name, '')}".strip() for name in planned.orphans)
+    return [Line(f"in the ledger, and not in the inventory: {named}", BAD)]
+
+
+def _status_steps(hosts: t.Sequence[str], seen: t.Mapping[str, Seen], planned: Planned) -> list[str]:
+    words = {host: _plan_word(seen[host]) for host in hosts}
+    todo = []
+    unreachable = [host for host in hosts if words[host] == "unreachable"]
+    if unreachable:
+        todo.append(f"look at {some(unreachable)}: power, network, SSH")
+    failed = [host for host in hosts if words[host] == "failed"]
+    if failed:
+        todo.append(f"mend what is said above of {some(failed)}")
+    behind = [host for host in hosts if words[host] in ("old", "none") and not _is_well(seen[host])]
+    if behind:
+        todo.append(f"ansible-playbook tke.overlay.site brings the current plan to {some(behind)}")
+    wrong = [host for host in hosts if host not in behind and words[host] == "ok" and not _is_well(seen[host])]
+    if wrong:
+        at_work = all((_overlay(seen[host]) or {})["timer"] == "active" for host in wrong)
+        timer = "the timer mends most of that by itself; " if at_work else ""
+        todo.append(f"{timer}ansible-playbook tke.overlay.site --limit {','.join(wrong[:6])} mends all")
+    if planned.orphans:
+        names = natural_order(planned.orphans)
+        todo.append(
+            f"put {some(names)} back into the inventory, or release {them(names)}: "
+            f"ansible-playbook tke.overlay.release -e overlay_release={','.join(names[:6])}"
+        )
+    return todo or ["nothing; ansible-playbook tke.overlay.verify asks whether the nodes reach each other"]
+
+
+# --- site ---
+
+
+def site(seen: t.Mapping[str, Seen], planned: Planned, check: bool, reach: t.Sequence[Line] = ()) -> list[Line]:
+    """What was changed where, and what to do next.
+
+    :param reach: how nodes reach the load balancer, where there is one.
+    """
+    rows = {host: [each.site or "-", _what_came(each)] for host, each in seen.items()}
+    bad = {host for host, each in seen.items() if each.result is None}
+    lines = _rows(["HOST", "SITE", "WOULD CHANGE" if check else "CHANGED"], rows, bad)
+    changed = len([each for each in seen.values() if each.result is not None and each.result.get("changed")])
+    verb = "would change" if check else "changed"
+    summary = f"{count(len(seen), 'host')}: {changed:,} {verb}, {len(seen) - changed - len(bad):,} as they should be"
+    if bad:
+        summary += f", {len(bad):,} not done"
+    lines += [Line(""), Line(summary, BAD if bad else GOOD), *reach, *prose(planned.forecast), *_of_orphans(planned)]
+    return [*lines, *steps(_site_steps(seen, check))]
+
+
+def _what_came(each: Seen) -> str:
+    if not each.reached:
+        return "unreachable"
+    if each.result is None:
+        return f"failed: {first_line(each.failure, 90)}" if each.failure else "not done"
+    counts = each.result.get("counts", {})
+    changed = ", ".join(f"{kind} {number:,}" for kind, number in counts.items())
+    return changed or ("something" if each.result.get("changed") else "nothing")
+
+
+def _site_steps(seen: t.Mapping[str, Seen], check: bool) -> list[str]:
+    todo = []
+    unreachable = natural_order(host for host, each in seen.items() if not each.reached)
+    failed = natural_order(host for host, each in seen.items() if each.result is None and each.reached)
+    if failed:
+        todo.append(f"mend what is said above of {some(failed)}, then the same again")
+    if unreachable:
+        it = them(unreachable)
+        todo.append(
+            f"{some(unreachable)}: the next run that reaches {it} brings {it} up to date; nobody waits for {it}"
+        )
+    if check:
+        return [*todo, "the same without --check does it"]
+    return [*todo, "ansible-playbook tke.overlay.verify asks whether the nodes reach each other"]
+
+
+def _rows(head: t.Sequence[str], rows: t.Mapping[str, t.Sequence[str]], bad: t.Collection[str]) -> list[Line]:
+    """A row for each host; where they are many, one for all that have the same cells."""
+    same: dict[tuple[str, ...], list[str]] = collections.defaultdict(list)
+    for host in sorted(rows, key=lambda host: (rows[host][0], natural(host))):
+        same[(host, *rows[host]) if len(rows) <= MOST else tuple(rows[host])].append(host)
+    cells, tones = [], [PLAIN]
+    for hosts in list(same.values())[:MOST]:
+        cells.append([some(hosts, most=2), *rows[hosts[0]]])
+        tones.append(BAD if hosts[0] in bad else PLAIN)
+    lines = [Line(text, tone) for text, tone in zip(table(head, cells), tones)]
+    if len(same) > MOST:
+        lines.append(Line(f"and {count(len(same) - MOST, 'more row')}"))
+    return lines
+
+
+# --- preflight ---
+
+
+def preflight(sites: t.Mapping[str, str], planned: Planned) -> list[Line]:
+    """Who has a segment, who would get which, and how long the pool lasts."""
+    rows = {
+        host: [site, f"gets {planned.segments[host]}" if host in planned.fresh else _keeps(host, planned, len(sites))]
+        for host, site in sites.items()
+    }
+    lines = _rows(["HOST", "SITE", "SEGMENT"], rows, ())
+    new = len(planned.fresh)
+    lines += [Line(""), Line("no conflict was found, and nothing was changed", GOOD), *prose(planned.forecast)]
+    step = (
+        f"ansible-playbook tke.overlay.site gives {count(new, 'node')} a segment"
+        if new
+        else "ansible-playbook tke.overlay.site"
+    )
+    return [
+        *lines,
+        *_of_orphans(planned),
+        *steps([f"{step}; --check --diff shows first what it would do on each host"]),
+    ]
+
+
+def _keeps(host: str, planned: Planned, hosts: int) -> str:
+    return f"keeps {planned.segments[host]}" if hosts <= MOST else "kept"

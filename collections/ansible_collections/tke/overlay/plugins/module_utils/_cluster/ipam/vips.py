@@ -1,0 +1,231 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Floor 2: the two addresses of the private load balancer. No I/O, no memory: the ledger remembers.
+
+A VIP is chosen once, and then it is in the kubeconfig and the ``/etc/hosts`` of
+every machine. So it never changes by itself: what does not fit any more is
+refused with both sides, and it is the user who decides which of them moves.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import typing as t
+
+from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+
+NAMES = ("apiserver", "services")
+"""The VIPs: before the API servers, and before the services that are told apart by name."""
+
+PAIR, EXTERNAL = "pair", "external"
+PROVIDERS = (PAIR, EXTERNAL)
+
+_HOW_TO_RELEASE = "release the VIPs first (playbook tke.overlay.clb_release)"
+
+
+class Claim(t.NamedTuple):
+    """An address or a network that somebody has, and who that is, as an error names him."""
+
+    what: str
+    who: str
+
+
+class Wish(t.NamedTuple):
+    """What the user asks for; nothing is checked yet.
+
+    ``pins`` are the VIPs that the user chose, by name; of an external load
+    balancer all of them. ``addresses`` are those of all hosts, ``ranges`` the
+    networks that the subnet must not overlap, the narrowest first: one of them is named.
+    """
+
+    provider: str
+    subnet: str | None
+    gateway: str | None = None
+    reserved: t.Sequence[t.Any] = ()
+    pins: t.Mapping[str, t.Any] = {}
+    addresses: t.Sequence[Claim] = ()
+    ranges: t.Sequence[Claim] = ()
+
+
+def choose(wish: Wish, held: t.Mapping[str, str]) -> dict[str, str]:
+    """The VIPs by name: those that are held as they are, then what the user chose, then the first free addresses.
+
+    :param held: what the ledger has of an earlier run.
+    :raises Refusal: every conflict there is, all at once, with both sides of each.
+    """
+    problems = list(_problems_of_pins(wish.pins, held))
+    subnet = _subnet(wish, problems)
+    taken = _Taken(wish, subnet, problems)
+    fixed = {name: _address(text) for name, text in {**wish.pins, **held}.items() if name in NAMES}
+    for name, address in fixed.items():
+        if address is not None:
+            problems += taken.problems_of(name, address, held=name in held)
+    given = [address for address in fixed.values() if address is not None]
+    if len(set(given)) < len(given):
+        problems.append(f"both VIPs are {given[0]} (overlay_clb_vips): give two addresses")
+    missing = [name for name in NAMES if name not in fixed]
+    if wish.provider == EXTERNAL and missing:
+        problems.append(
+            f"overlay_clb_provider is external, and overlay_clb_vips lacks {' and '.join(missing)}: "
+            f"give both addresses of the load balancer"
+        )
+    elif missing and subnet is not None:
+        free = _first_free(subnet, taken, set(given), len(missing))
+        if len(free) < len(missing):
+            problems.append(taken.exhaustion(missing, free))
+        fixed.update(zip(missing, free))
+    if problems:
+        raise Refusal(*problems)
+    return {name: str(fixed[name]) for name in NAMES}
+
+
+def problems_of_held(
+    held: t.Mapping[str, str], addresses: t.Iterable[Claim], ranges: t.Iterable[Claim]
+) -> t.Iterator[str]:
+    """What stands against VIPs that are held, for a run that is about something else."""
+    taken = _Taken(Wish(EXTERNAL, None, addresses=list(addresses), ranges=list(ranges)), None, [])
+    for name, text in held.items():
+        address = _address(text)
+        if address is not None:
+            yield from taken.problems_of(name, address, held=True)
+
+
+class _Taken:
+    """Who has which address. Each address of the subnet has at most one name here, of whoever comes first."""
+
+    def __init__(self, wish: Wish, subnet: ipaddress.IPv4Network | None, problems: list[str]) -> None:
+        self.subnet = subnet
+        self.holders: dict[ipaddress.IPv4Address, str] = {}
+        self.networks: list[tuple[ipaddress.IPv4Network, str]] = []
+        for what, who in wish.addresses:
+            address = _address(what)
+            if address is not None:
+                self.holders.setdefault(address, who)
+        if subnet is not None:
+            self._keep_ends(subnet, wish.gateway, problems)
+            self._keep_reserved(subnet, wish.reserved, problems)
+        self.ranges = [(network, who) for what, who in wish.ranges for network in [_network(what)] if network]
+
+    def _keep_ends(self, subnet: ipaddress.IPv4Network, gateway: str | None, problems: list[str]) -> None:
+        self.holders.setdefault(subnet[0], f"the network address of {subnet} (overlay_clb_subnet)")
+        self.holders.setdefault(subnet[-1], f"the broadcast address of {subnet} (overlay_clb_subnet)")
+        if gateway is None:
+            self.holders.setdefault(subnet[1], f"the gateway of {subnet} (another one: overlay_clb_gateway)")
+            return
+        address = _address(gateway)
+        if address is None or address not in subnet:
+            problems.append(f"overlay_clb_gateway {gateway!r} is not an address of {subnet} (overlay_clb_subnet)")
+        else:
+            self.holders.setdefault(address, "the gateway (overlay_clb_gateway)")
+
+    def _keep_reserved(self, subnet: ipaddress.IPv4Network, reserved: t.Sequence[t.Any], problems: list[str]) -> None:
+        for given in reserved:
+            network = _network(given)
+            if network is None:
+                problems.append(f"overlay_clb_reserved: {given!r} is neither an address nor a network")
+            elif not network.subnet_of(subnet):
+                problems.append(f"overlay_clb_reserved: {given} is no part of {subnet} (overlay_clb_subnet)")
+            else:
+                self.networks.append((network, f"reserved by {given} (overlay_clb_reserved)"))
+
+    def holder(self, address: ipaddress.IPv4Address) -> str | None:
+        """Who has it, or ``None``."""
+        if address in self.holders:
+            return self.holders[address]
+        return next((who for network, who in self.networks if address in network), None)
+
+    def problems_of(self, name: str, address: ipaddress.IPv4Address, held: bool) -> t.Iterator[str]:
+        """Why this VIP cannot be, in sentences that say where it comes from."""
+        source = "in the ledger" if held else "overlay_clb_vips"
+        way = f"move that, or {_HOW_TO_RELEASE}" if held else "choose another one"
+        holder = self.holder(address)
+        if holder is not None:
+            yield f"the VIP {name} {address} ({source}) is {holder}: {way}"
+        if self.subnet is not None and address not in self.subnet:
+            yield f"the VIP {name} {address} ({source}) is not in {self.subnet} (overlay_clb_subnet): {way}"
+        if address.is_loopback or address.is_multicast or address.is_link_local or address.is_unspecified:
+            yield f"the VIP {name} {address} ({source}) is not an address that another host could reach: {way}"
+        if self.subnet is None:
+            for network, who in [each for each in self.ranges if address in each[0]][:1]:
+                yield f"the VIP {name} {address} ({source}) lies in {network} ({who}): {way}"
+
+    def exhaustion(self, missing: t.Sequence[str], free: t.Sequence[ipaddress.IPv4Address]) -> str:
+        """Who has what of a subnet without enough free addresses."""
+        holders = [
+            f"{address} is {holder}" for address, holder in sorted(self.holders.items()) if self._inside(address)
+        ]
+        holders += [f"{network} is {who}" for network, who in self.networks]
+        more = f" and {len(holders) - 10} more" if len(holders) > 10 else ""
+        return (
+            f"{self.subnet} (overlay_clb_subnet) has {len(free) or 'no'} free address{'' if len(free) == 1 else 'es'}, "
+            f"and {len(missing)} {'is' if len(missing) == 1 else 'are'} needed: {'; '.join(holders[:10])}{more}. "
+            f"Take a larger subnet, or reserve less"
+        )
+
+    def _inside(self, address: ipaddress.IPv4Address) -> bool:
+        return self.subnet is not None and address in self.subnet
+
+
+def _problems_of_pins(pins: t.Mapping[str, t.Any], held: t.Mapping[str, str]) -> t.Iterator[str]:
+    for name, text in pins.items():
+        if name not in NAMES:
+            yield f"overlay_clb_vips has {name!r}, and there are only the VIPs {' and '.join(NAMES)}"
+        elif _address(text) is None:
+            yield f"overlay_clb_vips: {name} {text!r} is not a numeric IPv4 address"
+        elif name in held and _address(text) != _address(held[name]):
+            yield (
+                f"the VIP {name} is {held[name]} (in the ledger), and {text} is asked for (overlay_clb_vips): an "
+                f"address never changes under those who use it, so {_HOW_TO_RELEASE}, or ask for {held[name]}"
+            )
+
+
+def _subnet(wish: Wish, problems: list[str]) -> ipaddress.IPv4Network | None:
+    """The subnet if there is one to choose from; that of an external load balancer is none of ours."""
+    if wish.provider == EXTERNAL:
+        return None
+    if wish.subnet is None:
+        problems.append("overlay_clb_subnet is not set, and the pair needs two addresses of it")
+        return None
+    subnet = _network(wish.subnet)
+    if subnet is None or "/" not in wish.subnet:
+        problems.append(f"overlay_clb_subnet {wish.subnet!r} is not an IPv4 network such as 10.0.2.0/24")
+        return None
+    if subnet.num_addresses < 4:
+        problems.append(f"overlay_clb_subnet {subnet} has no free addresses: two are needed, so take a /28 or larger")
+        return None
+    ranges = [(network, who) for what, who in wish.ranges for network in [_network(what)] if network is not None]
+    for network, who in [each for each in ranges if each[0].overlaps(subnet)][:1]:
+        problems.append(f"overlay_clb_subnet {subnet} overlaps {network} ({who}): give one of them another place")
+    return subnet
+
+
+def _first_free(
+    subnet: ipaddress.IPv4Network, taken: _Taken, besides: set[ipaddress.IPv4Address], count: int
+) -> list[ipaddress.IPv4Address]:
+    """At most ``count`` free addresses, the lowest first; networks that are reserved are passed over as a whole."""
+    free: list[ipaddress.IPv4Address] = []
+    number, last = int(subnet[0]), int(subnet[-1])
+    while number <= last and len(free) < count:
+        address = ipaddress.IPv4Address(number)
+        inside = [int(network[-1]) for network, _who in taken.networks if address in network]
+        if inside:
+            number = max(inside)
+        elif address not in besides and taken.holder(address) is None:
+            free.append(address)
+        number += 1
+    return free
+
+
+def _address(given: t.Any) -> ipaddress.IPv4Address | None:
+    try:
+        return ipaddress.IPv4Address(given.strip()) if isinstance(given, str) else None
+    except ValueError:
+        return None
+
+
+def _network(given: t.Any) -> ipaddress.IPv4Network | None:
+    try:
+        return ipaddress.IPv4Network(given.strip(), strict=False) if isinstance(given, str) else None
+    except ValueError:
+        return None

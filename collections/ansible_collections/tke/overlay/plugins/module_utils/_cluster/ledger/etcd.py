@@ -1,0 +1,237 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Floor 3: a ledger in etcd, for teams whose controllers share no disk.
+
+=====================================  ==========================================================
+``<prefix>/ledger``                    the ledger
+``<prefix>/ledger.<revision>``         previous versions, by the revision they had; highest is newest
+``<prefix>/writes``                    the marks of the last writes
+=====================================  ==========================================================
+
+A write is one transaction: only if the ledger still has the revision that was
+read, it gets the new text, the old text becomes a previous version, the oldest
+version goes, and the mark of this write is noted. A write that lost the race
+begins again with the fresh ledger.
+
+When the answer to a write is lost, the very same transaction is sent again: by
+its condition it cannot be carried out twice, and where it does nothing, the
+marks tell whether that is because it had been carried out before. So nothing
+is doubled and nothing is lost, whatever happened on the way.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import gzip
+import os
+import random
+import re
+import secrets
+import shlex
+import sys
+import time
+import typing as t
+
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.base import KEPT, Change, Doubt, Version
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.etcd_client import HAS_ETCD3GW, Cluster
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.etcd_url import parse_url
+from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+
+PATIENCE = 60.0
+"""Seconds for which a write goes on after lost races."""
+
+PLAIN = 100_000
+"""Up to so many bytes the text is kept as it is; beyond, compressed: etcd takes 1.5 MiB in one request."""
+
+MARKS = 64
+"""How many of the last writes are remembered by their marks."""
+
+_PACKED = b"H4sI"  # what gzip begins with, in base64; a ledger begins with a brace
+
+
+class State(t.NamedTuple):
+    """What is there: the value as it is kept, its revision and count of writes (0: no ledger), marks, version keys."""
+
+    value: bytes | None
+    revision: int
+    writes: int
+    marks: list[str]
+    versions: list[str]
+
+
+class EtcdStore:
+    """A key in etcd. ``patience`` is in seconds."""
+
+    def __init__(self, url: str, patience: float = PATIENCE) -> None:
+        place = parse_url(url, os.environ)
+        self.where = place.where
+        if not HAS_ETCD3GW:
+            raise Refusal(
+                f"the ledger {self.where} is in etcd, and the Python of this controller has no etcd3gw: "
+                f"run '{sys.executable} -m pip install etcd3gw'"
+            )
+        self._key = f"{place.prefix}/ledger"
+        self._marks_key = f"{place.prefix}/writes"
+        self._cluster = Cluster(place)
+        self._patience = patience
+
+    def read(self) -> str | None:
+        """See :meth:`Store.read`.
+
+        :raises Refusal: no member answers, or the value is not a ledger's.
+        """
+        return self._text(self._state().value)
+
+    def transact(self, change: Change) -> None:
+        """See :meth:`Store.transact`.
+
+        :raises Refusal: no member answers, etcd refuses, or other writers always come first.
+        :raises Doubt: the write may have been carried out, and nobody can be asked.
+        """
+        end = time.monotonic() + self._patience
+        longest = 0.01
+        while True:
+            state = self._state()
+            before = self._text(state.value)
+            after = change(before)
+            if after == before or self._commit(state, after):
+                return
+            if time.monotonic() > end:
+                raise Refusal(
+                    f"the ledger {self.where} was changed by others each time for {self._patience:g} s; "
+                    f"nothing was changed by this run; run again when they are done"
+                )
+            time.sleep(random.uniform(0, longest))
+            longest = min(2 * longest, 0.5)
+
+    def previous(self) -> list[Version]:
+        """See :meth:`Store.previous`."""
+        answer = self._cluster.ask(self._versions_range(keys_only=False))
+        versions = []
+        for name, row in self._versions(answer, 0).items():
+            restore = f"etcdctl get --print-value-only {shlex.quote(name)} | etcdctl put {shlex.quote(self._key)}"
+            with contextlib.suppress(ValueError):
+                versions.append(Version(name, _unpack(_decode(row.get("value", ""))), restore))
+        return sorted(versions, reverse=True)
+
+    # --- one read and one write ---
+
+    def _state(self) -> State:
+        answer = self._cluster.ask(
+            {"request_range": {"key": _encode(self._key)}}, self._versions_range(keys_only=True), self._marks_range()
+        )
+        ledger = _rows(answer, 0)
+        return State(
+            value=_decode(ledger[0].get("value", "")) if ledger else None,
+            revision=int(ledger[0]["mod_revision"]) if ledger else 0,
+            writes=int(ledger[0]["version"]) if ledger else 0,
+            marks=_marks(answer, 2),
+            versions=sorted(self._versions(answer, 1)),
+        )
+
+    def _commit(self, state: State, text: str) -> bool:
+        """Whether the text replaced that state; not when somebody else came first.
+
+        :raises Doubt: the answer was lost, and so many wrote since that the marks no longer tell.
+        """
+        mark = secrets.token_hex(8)
+        answer, repeated = self._cluster.change(self._write(state, _pack(text), mark))
+        if answer.get("succeeded") or mark in _marks(answer, 0):
+            return True
+        if not repeated:
+            return False
+        ledger = _rows(answer, 1)
+        if not ledger or not 0 <= int(ledger[0]["version"]) - state.writes < MARKS:
+            raise Doubt(
+                f"the ledger {self.where} was changed by many others while the answer to a write was lost, so that "
+                f"write may have been carried out or not; run again: what was written is found then"
+            )
+        return False
+
+    def _write(self, state: State, value: bytes, mark: str) -> dict[str, t.Any]:
+        puts = {self._key: value, self._marks_key: " ".join([*state.marks, mark][-MARKS:]).encode()}
+        old: list[str] = []
+        if state.value is not None:
+            puts[f"{self._key}.{state.revision:012}"] = state.value
+            old = state.versions[: -(KEPT - 1)]
+        return {
+            "compare": [
+                {
+                    "key": _encode(self._key),
+                    "target": "MOD",
+                    "result": "EQUAL",
+                    "mod_revision": str(state.revision),
+                }
+            ],
+            "success": [
+                *({"request_put": {"key": _encode(key), "value": _encode(kept)}} for key, kept in puts.items()),
+                *({"request_delete_range": {"key": _encode(key)}} for key in old),
+            ],
+            "failure": [self._marks_range(), {"request_range": {"key": _encode(self._key), "keys_only": True}}],
+        }
+
+    def _versions_range(self, keys_only: bool) -> dict[str, t.Any]:
+        # All keys that begin with "ledger." ("/" comes right after ".").
+        return {
+            "request_range": {
+                "key": _encode(f"{self._key}."),
+                "range_end": _encode(f"{self._key}/"),
+                "keys_only": keys_only,
+            }
+        }
+
+    def _versions(self, answer: dict[str, t.Any], number: int) -> dict[str, dict[str, t.Any]]:
+        """The rows of that range that are previous versions; an operator may keep copies of his own beside them."""
+        rows = {_decode(row["key"]).decode(): row for row in _rows(answer, number)}
+        pattern = re.compile(re.escape(self._key) + r"\.[0-9]{12}")
+        return {name: row for name, row in rows.items() if pattern.fullmatch(name)}
+
+    def _marks_range(self) -> dict[str, t.Any]:
+        return {"request_range": {"key": _encode(self._marks_key)}}
+
+    def _text(self, value: bytes | None) -> str | None:
+        try:
+            return None if value is None else _unpack(value)
+        except ValueError as error:
+            raise Refusal(f"the ledger {self.where} cannot be read: {error}") from error
+
+
+def _pack(text: str) -> bytes:
+    raw = text.encode()
+    if len(raw) <= PLAIN and not raw.startswith(_PACKED):
+        return raw
+    return base64.b64encode(gzip.compress(raw, mtime=0))
+
+
+def _unpack(value: bytes) -> str:
+    """The text of a value.
+
+    :raises ValueError: it is neither a text nor a packed one.
+    """
+    if not value.startswith(_PACKED):
+        return value.decode()
+    try:
+        return gzip.decompress(base64.b64decode(value, validate=False)).decode()
+    except (OSError, EOFError, binascii.Error) as error:
+        raise ValueError(f"its compressed value is torn ({error})") from error
+
+
+def _rows(answer: dict[str, t.Any], number: int) -> list[dict[str, t.Any]]:
+    rows: list[dict[str, t.Any]] = answer["responses"][number]["response_range"].get("kvs", [])
+    return rows
+
+
+def _marks(answer: dict[str, t.Any], number: int) -> list[str]:
+    rows = _rows(answer, number)
+    return _decode(rows[0].get("value", "")).decode().split() if rows else []
+
+
+def _encode(value: str | bytes) -> str:
+    return base64.b64encode(value.encode() if isinstance(value, str) else value).decode()
+
+
+def _decode(value: str) -> bytes:
+    return base64.b64decode(value)

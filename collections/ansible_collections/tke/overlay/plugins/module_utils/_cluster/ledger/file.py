@@ -1,0 +1,301 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Floor 3: a ledger in a file on the controller, where several people may run plays at once.
+
+Beside the ledger ``overlay-ledger.json`` lie, hidden because Ansible takes
+every other file of an inventory directory for an inventory:
+
+==================================  =============================================================
+``.overlay-ledger.json.lock``       what writers lock, and who does at the moment
+``.overlay-ledger.json.000041``     previous versions; the highest number is the newest
+``.overlay-ledger.json.new``        a version being written; only a crash leaves it, the next writer removes it
+==================================  =============================================================
+
+A write is: the new text beside, synced; the present file linked as a previous
+version; the new one renamed over it; the directory synced; the oldest version
+removed. So at every instant the ledger is the old one or the new one, whole,
+and there are never fewer whole versions than before.
+
+Every call here that touches a file is one of ``os`` or ``fcntl``, none is
+buffered: the tests crash the process before each of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import random
+import re
+import shlex
+import socket
+import stat
+import time
+import typing as t
+
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.base import KEPT, Change, Doubt, Version
+from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+
+PATIENCE = 60.0
+"""Seconds to wait for another writer."""
+
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS, errno.EXDEV)
+"""What file systems without hard links say."""
+
+_CURES = {
+    errno.ENOENT: "create its directory, or set overlay_ledger to another place",
+    errno.ENOSPC: "free some disk space",
+    errno.EDQUOT: "free some of your disk quota",
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
+    errno.EACCES: "run as a user who may write there",
+    errno.EPERM: "run as a user who may write there",
+    errno.EROFS: "the file system is read-only; set overlay_ledger to another place",
+    errno.ENOLCK: "its file system knows no locks; keep the ledger on another one, or in etcd",
+    errno.EISDIR: "give the path of a file",
+}
+
+
+class FileStore:
+    """A file. Writers hold ``flock`` on a file beside it, which the kernel drops when a writer dies.
+
+    (Not on the ledger itself: that lock would stay with the old inode when the
+    new one is renamed over it.) ``patience`` is in seconds.
+    """
+
+    def __init__(self, path: str, patience: float = PATIENCE) -> None:
+        self.where = os.path.abspath(os.path.expanduser(path))
+        self._path = os.path.realpath(self.where)  # a link to a ledger kept elsewhere stays a link
+        self._patience = patience
+
+    def read(self) -> str | None:
+        """The present text, or ``None`` when there is no such file.
+
+        :raises Refusal: it cannot be read.
+        """
+        try:
+            return _read(self._path)
+        except FileNotFoundError:
+            return None
+        except (OSError, UnicodeDecodeError) as error:
+            raise Refusal(f"the ledger {self.where} cannot be read: {error}") from error
+
+    def transact(self, change: Change) -> None:
+        """See :meth:`Store.transact`.
+
+        :raises Refusal: somebody else holds the lock for too long; the directory
+            is missing, read-only or full. The old text is intact.
+        :raises Doubt: the new text is there, but may not survive a power cut.
+        """
+        with self._lock() as lock:
+            before = self.read()
+            after = change(before)
+            if after != before:
+                self._write(before, after, lock)
+
+    def previous(self) -> list[Version]:
+        """See :meth:`Store.previous`."""
+        versions = []
+        for number in reversed(self._kept()):
+            path = self._version(number)
+            with contextlib.suppress(OSError, UnicodeDecodeError):
+                versions.append(Version(path, _read(path), shlex.join(["cp", path, self.where])))
+        return versions
+
+    # --- the lock ---
+
+    @contextlib.contextmanager
+    def _lock(self) -> t.Iterator[int]:
+        try:
+            descriptor = self._locked()
+        except OSError as error:
+            raise Refusal(self._why_not(error)) from error
+        try:
+            yield descriptor
+        finally:
+            _note(descriptor, "")
+            os.close(descriptor)
+
+    def _locked(self) -> int:
+        deadline = time.monotonic() + self._patience
+        while True:
+            descriptor = self._open_lock()
+            try:
+                self._wait_for(descriptor, deadline)
+                if self._is_lock(descriptor):
+                    _note(descriptor, f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%c')}")
+                    return descriptor
+            except BaseException:
+                os.close(descriptor)
+                raise
+            os.close(descriptor)  # somebody deleted the file while we waited; others lock the new one
+
+    def _open_lock(self) -> int:
+        path = self._beside("lock")
+        try:
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except PermissionError as error:
+            # Made by somebody else, and not for us to write: it can be locked all the same.
+            with contextlib.suppress(FileNotFoundError):
+                return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            raise error
+
+    def _wait_for(self, descriptor: int, deadline: float) -> None:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() < deadline:
+                    time.sleep(random.uniform(0.005, 0.025))
+                    continue
+                holder = os.pread(descriptor, 500, 0).decode(errors="replace").strip()
+                raise Refusal(
+                    f"the ledger {self.where} has been locked for more than {self._patience:g} s by "
+                    f"{holder or 'another process'}; nothing was changed; wait for that run to end, or end it if it "
+                    f"hangs, and run again"
+                ) from None
+            return
+
+    def _is_lock(self, descriptor: int) -> bool:
+        """Whether this is (still) the file that the next writer would lock."""
+        try:
+            there = os.stat(self._beside("lock"))
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(os.fstat(descriptor), there)
+
+    # --- the write ---
+
+    def _write(self, before: str | None, after: str, lock: int) -> None:
+        try:
+            self._create(self._beside("new"), after)
+            if before is not None:
+                self._keep(before)
+            if not self._is_lock(lock):
+                raise Refusal(
+                    f"the lock file {self._beside('lock')} was deleted during the run; nothing was changed; run again"
+                )
+            os.rename(self._beside("new"), self._path)
+        except (OSError, Refusal) as error:
+            self._remove(self._beside("new"))
+            raise error if isinstance(error, Refusal) else Refusal(self._why_not(error)) from error
+        try:
+            self._sync_directory()
+        except OSError as error:
+            raise Doubt(
+                f"the ledger {self.where} was written, but its directory could not be synced ({error.strerror}): "
+                f"the change may not survive a power cut; mend the disk and run again"
+            ) from error
+        for number in self._kept()[:-KEPT]:
+            self._remove(self._version(number))
+
+    def _create(self, path: str, text: str) -> None:
+        """Writes and syncs a file with the mode and the owner of the ledger, where there is one."""
+        self._remove(path)
+        present = self._stat()
+        mode = 0o666 if present is None else stat.S_IMODE(present.st_mode)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        try:
+            if present is not None:
+                _dress(descriptor, present)
+            left = memoryview(text.encode())
+            while left:
+                left = left[os.write(descriptor, left) :]
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _keep(self, text: str) -> None:
+        """Makes the present file a previous version as well, unless it is one since a crash."""
+        numbers = self._kept()
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            if numbers and _read(self._version(numbers[-1])) == text:
+                return
+        version = self._version(numbers[-1] + 1 if numbers else 1)
+        try:
+            os.link(self._path, version)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            copy = self._beside("copy")
+            try:
+                self._create(copy, text)
+                os.rename(copy, version)
+            except OSError:
+                self._remove(copy)
+                raise
+
+    def _sync_directory(self) -> None:
+        directory = os.open(os.path.dirname(self._path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+    def _remove(self, path: str) -> None:
+        """Removes litter. It may belong to somebody else and stay; then the next step says so, or nobody minds."""
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+
+    # --- names ---
+
+    def _beside(self, what: str) -> str:
+        directory, name = os.path.split(self._path)
+        return os.path.join(directory, f".{name}.{what}")
+
+    def _version(self, number: int) -> str:
+        return self._beside(f"{number:06}")
+
+    def _kept(self) -> list[int]:
+        """The numbers of the previous versions, oldest first."""
+        directory, name = os.path.split(self._path)
+        pattern = re.compile(rf"\.{re.escape(name)}\.([0-9]{{6,}})")
+        try:
+            found = [pattern.fullmatch(other) for other in os.listdir(directory)]
+        except OSError:
+            return []
+        return sorted(int(match[1]) for match in found if match)
+
+    def _stat(self) -> os.stat_result | None:
+        try:
+            return os.stat(self._path)
+        except FileNotFoundError:
+            return None
+
+    def _why_not(self, error: OSError) -> str:
+        cure = _CURES.get(error.errno or 0, "mend this and run again")
+        return f"the ledger {self.where} cannot be written: {error.strerror or error}; nothing was changed; {cure}"
+
+
+def _read(path: str) -> str:
+    """The text byte for byte: no newline is translated."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        parts: list[bytes] = []
+        while True:
+            part = os.read(descriptor, 1 << 20)
+            if not part:
+                return b"".join(parts).decode()
+            parts.append(part)
+    finally:
+        os.close(descriptor)
+
+
+def _dress(descriptor: int, like: os.stat_result) -> None:
+    """Gives the file that owner, as far as this user may, and that mode."""
+    mine = os.fstat(descriptor)
+    if (mine.st_uid, mine.st_gid) != (like.st_uid, like.st_gid):
+        try:
+            os.fchown(descriptor, like.st_uid, like.st_gid)
+        except PermissionError:
+            with contextlib.suppress(PermissionError):
+                os.fchown(descriptor, -1, like.st_gid)
+    os.fchmod(descriptor, stat.S_IMODE(like.st_mode))
+
+
+def _note(descriptor: int, holder: str) -> None:
+    """Notes in the lock file who holds it. Only for others to read: a full disk must not stop a run here."""
+    with contextlib.suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, holder.encode(), 0)

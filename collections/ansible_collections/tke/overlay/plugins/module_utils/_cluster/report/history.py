@@ -1,0 +1,91 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Floor 4: what changed in the ledger of late, from the versions that are kept and the dates it notes. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger
+
+
+class Event(t.TypedDict):
+    """One change. ``when`` is UTC, ISO 8601, or ``None`` where only the order is known; ``version`` names the text
+    in which it is first seen (``None``: known from a date only)."""
+
+    when: str | None
+    what: str
+    node: str | None
+    text: str
+    version: str | None
+
+
+def history(present: Ledger, where: str, previous: t.Sequence[tuple[str, Ledger]], most: int) -> list[Event]:
+    """The last changes, newest first, at most ``most``.
+
+    :param where: names the present ledger.
+    :param previous: names and texts of the versions before, newest first.
+    """
+    versions = [(where, present), *previous]
+    events: list[Event] = []
+    for (name, newer), (_name, older) in zip(versions, versions[1:]):
+        events += sorted(_changes(older, newer, name), key=_order, reverse=True)
+        if len(events) >= most:
+            return events[:most]
+    events += sorted(_dated(versions[-1][1]), key=_order, reverse=True)
+    return events[:most]
+
+
+def _order(event: Event) -> tuple[str, str]:
+    return event["when"] or "", event["node"] or ""
+
+
+def _changes(older: Ledger, newer: Ledger, version: str) -> t.Iterator[Event]:
+    """What makes one version out of another."""
+
+    def event(what: str, text: str, node: str | None = None, when: str | None = None) -> Event:
+        return Event(when=when, what=what, node=node, text=text, version=version)
+
+    for name, held in newer.nodes.items():
+        was = older.nodes.get(name)
+        if was is None or (was.segment, was.since) != (held.segment, held.since):
+            pinned = ", chosen by hand" if held.pinned else ""
+            yield event("joined", f"got {held.segment}{pinned}", name, held.since)
+            continue
+        if was.underlay != held.underlay:
+            yield event("moved", f"underlay address {was.underlay or 'unknown'} → {held.underlay or 'unknown'}", name)
+        if was.underlay_mtu != held.underlay_mtu:
+            yield event(
+                "moved", f"underlay MTU {was.underlay_mtu or 'unknown'} → {held.underlay_mtu or 'unknown'}", name
+            )
+        if was.pinned != held.pinned:
+            yield event("pinned", f"{held.segment} is now chosen by hand", name)
+    for name, was in older.nodes.items():
+        if name in newer.nodes and newer.nodes[name].since == was.since:
+            continue
+        waiting = newer.pending.get(was.segment)
+        when = waiting.since if waiting is not None and waiting.node == name else None
+        yield event("released", f"gave back {was.segment}", name, when)
+    for segment, waiting in older.pending.items():
+        if waiting.on and not (segment in newer.pending and newer.pending[segment].on):
+            yield event("dropped", f"{segment} has been dropped by all hosts", waiting.node)
+    yield from _changes_of_cluster(older, newer, event)
+
+
+def _changes_of_cluster(older: Ledger, newer: Ledger, event: t.Callable[[str, str], Event]) -> t.Iterator[Event]:
+    added = [cidr for cidr in newer.pool.cidrs if cidr not in older.pool.cidrs]
+    if added:
+        yield event("grew", f"container CIDR {', '.join(added)} was appended")
+    for name in sorted({*older.vips, *newer.vips}):
+        was, now = older.vips.get(name), newer.vips.get(name)
+        if was != now:
+            yield event("vip", f"VIP {name}: {was or 'none'} → {now or 'none'}")
+
+
+def _dated(ledger: Ledger) -> t.Iterator[Event]:
+    """What the oldest version tells by its dates."""
+    for name, held in ledger.nodes.items():
+        yield Event(when=held.since, what="joined", node=name, text=f"got {held.segment}", version=None)
+    for segment, waiting in ledger.pending.items():
+        yield Event(when=waiting.since, what="released", node=waiting.node, text=f"gave back {segment}", version=None)

@@ -1,0 +1,131 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Floor 5: what a certificate says of itself, for an error about it.
+
+Python shows a certificate only after it was verified, which is just when nobody
+asks. So the few fields that matter are read from its DER text here; whether it is
+to be trusted is left to the TLS library.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import ssl
+import time
+import typing as t
+
+from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+
+_OIDS = {b"\x55\x04\x03": "CN", b"\x55\x04\x0a": "O"}
+_ALT_NAMES = b"\x55\x1d\x11"
+_DNS, _ADDRESS = 0x82, 0x87
+_VERSION, _EXTENSIONS = 0xA0, 0xA3
+_TIMES = {0x17: "%y%m%d%H%M%SZ", 0x18: "%Y%m%d%H%M%SZ"}
+
+
+class Certificate(t.NamedTuple):
+    """What matters of it."""
+
+    subject: str
+    issuer: str
+    names: list[str]
+    begins: str
+    ends: str
+
+    def __str__(self) -> str:
+        names = ", ".join(self.names) or "no name at all"
+        return f"subject {self.subject}, for {names}, by {self.issuer}, valid from {self.begins} to {self.ends}"
+
+
+def describe(der: bytes) -> str:
+    """A certificate in words, or that it cannot be read."""
+    try:
+        return str(read(der))
+    except (IndexError, ValueError):
+        return "a certificate that cannot be read"
+
+
+def read(der: bytes) -> Certificate:
+    """Reads a certificate.
+
+    :raises ValueError: it is none.
+    """
+    fields = _parts(_parts(_parts(der)[0][1])[0][1])
+    if fields[0][0] == _VERSION:
+        fields = fields[1:]
+    _serial, _algorithm, issuer, validity, subject = (content for _tag, content in fields[:5])
+    begins, ends = (_moment(tag, content) for tag, content in _parts(validity))
+    extensions = [content for tag, content in fields[5:] if tag == _EXTENSIONS]
+    return Certificate(_name(subject), _name(issuer), _alt_names(extensions), begins, ends)
+
+
+def refuse_no_ca(pem: str, origin: str) -> None:
+    """Makes sure that a text holds certificates of CAs, of which one is valid now.
+
+    :param origin: where it comes from, for the error.
+    :raises Refusal: otherwise.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(cadata=pem)
+    except (ssl.SSLError, ValueError) as error:
+        raise Refusal(f"{origin} holds no certificate in PEM form that can be read") from error
+    found = [describe(ssl.PEM_cert_to_DER_cert(text)) for text in _pem_texts(pem)]
+    authorities = t.cast("list[dict[str, str]]", context.get_ca_certs())
+    if not authorities:
+        raise Refusal(f"{origin} holds no certificate of a CA, but: {'; '.join(found)}")
+    if all(ssl.cert_time_to_seconds(each["notAfter"]) < time.time() for each in authorities):
+        raise Refusal(f"the CA of {origin} has expired: {'; '.join(found)}")
+
+
+def _pem_texts(pem: str) -> list[str]:
+    return re.findall(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", pem, re.DOTALL)
+
+
+def _parts(der: bytes) -> list[tuple[int, bytes]]:
+    """The elements of a DER text, tag and content."""
+    parts, here = [], 0
+    while here < len(der):
+        tag, length = der[here], der[here + 1]
+        here += 2
+        if length & 0x80:
+            size = length & 0x7F
+            length = int.from_bytes(der[here : here + size], "big")
+            here += size
+        if here + length > len(der):
+            raise ValueError("longer than its text")
+        parts.append((tag, der[here : here + length]))
+        here += length
+    return parts
+
+
+def _name(der: bytes) -> str:
+    words = []
+    for _tag, pairs in _parts(der):
+        for _pair_tag, pair in _parts(pairs):
+            (_oid_tag, oid), (_text_tag, text) = _parts(pair)
+            if oid in _OIDS:
+                words.append(f"{_OIDS[oid]}={text.decode('utf-8', 'replace')}")
+    return ", ".join(words) or "(no name)"
+
+
+def _moment(tag: int, content: bytes) -> str:
+    moment = time.strptime(content.decode("ascii"), _TIMES[tag])
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", moment)
+
+
+def _alt_names(extensions: t.Sequence[bytes]) -> list[str]:
+    names = []
+    for wrapped in extensions:
+        for _tag, extension in _parts(_parts(wrapped)[0][1]):
+            oid, value = _parts(extension)[0][1], _parts(extension)[-1][1]
+            if oid != _ALT_NAMES:
+                continue
+            for tag, content in _parts(_parts(value)[0][1]):
+                if tag == _DNS:
+                    names.append(content.decode("ascii", "replace"))
+                elif tag == _ADDRESS:
+                    names.append(str(ipaddress.ip_address(content)))
+    return names

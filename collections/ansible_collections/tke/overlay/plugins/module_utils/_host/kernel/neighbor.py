@@ -1,0 +1,58 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Floor 5: the neighbour table of a device: VTEP address of a peer -> its MAC."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Present, Run, read_json
+
+
+class NeighborTable:
+    """The neighbour entries of one device and IP version (4 or 6).
+
+    Ours are the permanent ones; what ARP or neighbour discovery has found is foreign.
+    """
+
+    name = "neighbor"
+    of_device = True
+
+    def __init__(self, device: str, version: int = 4) -> None:
+        self.device = device
+        self.program = ("ip", f"-{version}")
+
+    def listings(self) -> list[t.Sequence[str]]:
+        """All entries of the device."""
+        return [[*self.program, "-json", "neigh", "show", "dev", self.device]]
+
+    def read(self, run: Run) -> dict[str, Present]:
+        """What is there, by address."""
+        present = {}
+        (listing,) = self.listings()
+        for row in read_json(listing, run):
+            states = row.get("state", [])
+            key, spec = neighbor_entry(row["dst"], row.get("lladdr", "unknown"))
+            if "PERMANENT" in states:
+                present[key] = Present(spec, ours=True)
+            else:
+                present[key] = Present(f"{spec} {' '.join(states).lower()}", ours=False)
+        return present
+
+    def put(self, key: str, spec: str) -> str:
+        """Creates or changes the entry of this address."""
+        return f"neigh replace {key} {spec} dev {self.device} nud permanent"
+
+    def drop(self, key: str, spec: str) -> str:
+        """Removes the entry of this address."""
+        return f"neigh del {key} dev {self.device}"
+
+
+def neighbor_entry(address: str, mac: str) -> tuple[str, str]:
+    """Key and specification of an entry.
+
+    :param address: a numeric address, IPv6 in its short form.
+    :param mac: lower case, with colons.
+    """
+    return address, f"lladdr {mac}"

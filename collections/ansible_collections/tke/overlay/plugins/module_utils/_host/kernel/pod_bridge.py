@@ -1,0 +1,57 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Floor 5: the Pod bridge, which must not keep the gateway of a segment that the host has given back.
+
+CNI's bridge plugin gives the bridge its gateway address and refuses to start Pods
+while another one is there; and the connected route of the old segment would keep
+this host from the node that has it now.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import typing as t
+
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import Row, read_links
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Present, Run
+
+
+class BridgeTable:
+    """The addresses of the Pod bridge inside the container CIDR, less the gateway of the host's own segment."""
+
+    name = "bridge"
+    of_device = False  # the bridge comes with the first Pod
+    program = ("ip",)
+
+    def __init__(self, bridge: str, container_cidr: t.Sequence[str], gateway: str) -> None:
+        self.bridge = bridge
+        self.container = [ipaddress.ip_network(cidr) for cidr in container_cidr]
+        self.gateway = gateway
+
+    def listings(self) -> list[t.Sequence[str]]:
+        """None: whoever reads tables has read the links, with their addresses."""
+        return []
+
+    def read(self, run: Run) -> dict[str, Present]:
+        """What is left over, by address with prefix."""
+        return self.among(read_links(run))
+
+    def among(self, links: t.Iterable[Row]) -> dict[str, Present]:
+        """The same, of links that were read already."""
+        present = {}
+        for row in links:
+            for info in row.get("addr_info", []):
+                address = ipaddress.ip_address(info["local"])
+                inside = any(address in network for network in self.container)
+                if row.get("ifname") == self.bridge and inside and str(address) != self.gateway:
+                    present[f"{address}/{info['prefixlen']}"] = Present(f"dev {self.bridge}", ours=True)
+        return present
+
+    def put(self, key: str, spec: str) -> str:
+        """CNI's bridge plugin does this for the gateway; here only for the sake of the table's form."""
+        return f"address replace {key} {spec}"
+
+    def drop(self, key: str, spec: str) -> str:
+        """Removes the address, and with it the connected route."""
+        return f"address del {key} {spec}"

@@ -1,0 +1,101 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The saved state: what was last applied, as text below ``/etc/tke-overlay``.
+
+The saved state is the applied state: the very lines that ``ip -batch``,
+``bridge -batch`` and ``nft -f`` took, together with ``restore.sh``, which compares
+them with the kernel's listings and hands back to the tools the lines that are
+missing. A unit runs the script at boot, a timer every 30 seconds.
+
+The script adds what is missing, corrects what differs, and removes managed
+entries that are not in the files (permanent entries on the VXLAN device, routes
+of protocol 84, addresses of that device, anything in the nftables table). It
+touches nothing else and never changes the plan: a changed plan comes from
+Ansible only and is saved last. If a run dies half-way, the timer keeps the host
+at the previous plan. Files (this state, units, drop-ins, the CNI configuration)
+are restored by Ansible only.
+"""
+
+from __future__ import annotations
+
+import shlex
+import typing as t
+
+from ansible_collections.tke.overlay.plugins.module_utils._host import files
+from ansible_collections.tke.overlay.plugins.module_utils._host.files import Texts
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import ALIAS, LinkSpec, compare_link
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Table, Wanted
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
+    SETTINGS,
+    STATE,
+    STATE_FILES,
+    SUMMARY,
+    WRITTEN_BY,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.programs import RESTORE_SH
+
+
+class State(t.NamedTuple):
+    """What is saved, apart from how each file looks."""
+
+    link: LinkSpec
+    bridge: str
+    cidrs: t.Sequence[str]
+    tables: t.Sequence[tuple[Table, Wanted]]
+    rules: str
+    sysctls: Texts
+    summary: t.Mapping[str, object]
+    fleet: str  # with the names of all nodes: not for the script, but for whoever has lost the ledger
+
+
+def state_files(state: State) -> Texts:
+    """The saved state, by path."""
+    link, header = state.link, WRITTEN_BY
+    address = " ".join(link.addresses or ())
+    settings = {
+        "device": link.name,
+        "alias": ALIAS,
+        "bridge": state.bridge,
+        "vni": link.vni,
+        "port": link.port,
+        "local": link.local,
+        "mac": link.mac,
+        "mtu": link.mtu,
+        "address": address,
+        "cidrs": " ".join(state.cidrs),
+    }
+    texts = {
+        "summary": header + "".join(f"{key}: {value}\n" for key, value in state.summary.items()),
+        "settings": header + "".join(f"{key}={shlex.quote(str(value))}\n" for key, value in settings.items()),
+        "fleet": state.fleet,
+        "link.batch": "".join(f"{line}\n" for line in compare_link(link, []).lines),
+        "rules.nft": state.rules,
+        "sysctl": "".join(f"{files.sysctl_path(key)} {state.sysctls[key]}\n" for key in state.sysctls),
+        "restore": RESTORE_SH,
+    }
+    for table, wanted in state.tables:
+        # In the order of sort(1), because the script compares with comm(1).
+        texts[f"{table.name}.batch"] = "".join(sorted(f"{table.put(key, spec)}\n" for key, spec in wanted.items()))
+    return {f"{STATE}/{name}": texts[name] for name in STATE_FILES}
+
+
+def line_diff(before: str, after: str) -> tuple[str, str]:
+    """Two texts without the lines they share, for a diff that does not show 5,000 peers because of one."""
+    old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
+    shared = set(old) & set(new)
+    return "".join(line for line in old if line not in shared), "".join(line for line in new if line not in shared)
+
+
+def saved_summary() -> dict[str, str]:
+    """What :func:`state_files` has saved in ``summary``; nothing if there is no such file."""
+    text = files.read_files([SUMMARY]).get(SUMMARY, "")
+    pairs = [line.partition(": ") for line in text.splitlines() if not line.startswith("#")]
+    return {key: value for key, mark, value in pairs if mark}
+
+
+def saved_settings() -> dict[str, str]:
+    """What :func:`state_files` has saved in ``settings``; nothing if there is no such file."""
+    text = files.read_files([SETTINGS]).get(SETTINGS, "")
+    pairs = [word.partition("=") for word in shlex.split(text, comments=True)]
+    return {key: value for key, _mark, value in pairs}

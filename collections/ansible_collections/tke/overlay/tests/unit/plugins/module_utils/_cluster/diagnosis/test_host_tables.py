@@ -1,0 +1,409 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The ends of status, site and preflight, as an operator reads them."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis import host_tables as overview
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.host_tables import Planned, Seen
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.text import (
+    BAD,
+    GOOD,
+    Line,
+    first_line,
+    natural,
+    some,
+    table,
+)
+
+PLANNED = Planned(
+    segments={"cloud1": "10.244.0.0/24", "idc1": "10.244.1.0/24", "idc2": "10.244.2.0/24", "idc10": "10.244.3.0/24"},
+    fresh=[],
+    orphans=[],
+    forecast="10.244.0.0/16 has room for 255 nodes.",
+)
+COUNTERS = {f"{way}_{what}": 0 for way in ("rx", "tx") for what in ("packets", "bytes", "dropped", "errors")}
+
+
+def overlay(name, current=True, drift=(), timer="active", vips=(), rules=None, **counters):
+    return {
+        "overlay": {
+            "node": name,
+            "segment": PLANNED.segments.get(name),
+            "plan": {"applied": "1", "wanted": "1", "current": current},
+            "drift": list(drift),
+            "counters": {**COUNTERS, **counters, "rules": rules or {"astray": 0}},
+            "timer": timer,
+            "vips": list(vips),
+        }
+    }
+
+
+def texts(lines):
+    return [line.text for line in lines]
+
+
+def test_columns_are_aligned_and_nothing_trails():
+    lines = table(["A", "LONG"], [["wide cell", "x"], ["y", ""]])
+    assert lines == ["A          LONG", "wide cell  x", "y"]
+
+
+def test_numbers_in_names_are_numbers():
+    assert sorted(["idc10", "idc2", "a", "idc"], key=natural) == ["a", "idc", "idc2", "idc10"]
+    assert some(["idc10", "idc2", "idc1"], most=2) == "idc1, idc2 and 1 more"
+
+
+def test_a_long_message_is_one_line():
+    assert first_line("a\n  b") == "a b"
+    assert len(first_line("word " * 100)) <= 118
+
+
+class TestStatus:
+    """The table of status."""
+
+    def test_one_line_for_each_host_sorted_by_site_and_number(self):
+        seen = {
+            "idc10": Seen("idc", overlay("idc10")),
+            "idc2": Seen("idc", overlay("idc2")),
+            "cloud1": Seen("cloud", overlay("cloud1")),
+        }
+        lines = texts(overview.status(seen, PLANNED))
+        assert [line.split()[0] for line in lines[:4]] == ["HOST", "cloud1", "idc2", "idc10"]
+        assert "VIPS" not in lines[0]
+        assert lines[-1].startswith("next: nothing; ansible-playbook tke.overlay.verify")
+
+    @pytest.mark.parametrize(
+        ("seen", "cells", "step"),
+        [
+            (Seen("idc", overlay("idc1", current=False)), ["old", "-", "-", "-", "active"], "site brings the current"),
+            (
+                Seen(
+                    "idc", overlay("idc1", drift=["route: 4 missing"], tx_dropped=2, rules={"astray": 3}, rx_errors=7)
+                ),
+                ["ok", "1", "5", "7", "active"],
+                "the timer mends most of that by itself",
+            ),
+            (Seen("idc", overlay("idc1", timer="stopped")), ["ok", "-", "-", "-", "stopped"], "--limit idc1 mends all"),
+            (
+                Seen("idc", overlay("idc1", timer="active, last run failed (exit-code 1): journalctl")),
+                ["ok", "-", "-", "-", "failed"],
+                "--limit idc1 mends all",
+            ),
+            (Seen("idc", reached=False), ["unreachable", "-", "-", "-", "-"], "look at idc1: power, network, SSH"),
+            (Seen("idc", failure="no nft\nhere"), ["failed", "-", "-", "-", "-"], "mend what is said above of idc1"),
+            (
+                Seen("idc", overlay(None, current=False)),
+                ["none", "-", "-", "-", "-"],
+                "site brings the current plan to idc1",
+            ),
+        ],
+    )
+    def test_each_kind_of_trouble_has_its_word_and_its_step(self, seen, cells, step):
+        shown = overview.status({"idc1": seen}, PLANNED)
+        assert shown[1].text.split() == ["idc1", "idc", "10.244.1.0/24", *cells]
+        assert shown[1].tone == BAD
+        assert any(line.startswith("next: ") and step in line for line in texts(shown))
+
+    def test_drift_and_dropped_packets_stand_below_in_words(self):
+        seen = {"idc1": Seen("idc", overlay("idc1", drift=["route: 4 missing"], rules={"astray": 3, "to_pods": 0}))}
+        lines = texts(overview.status(seen, PLANNED))
+        assert "idc1: route: 4 missing" in lines
+        assert "idc1: packets dropped by the rules: 3 astray" in lines
+
+    def test_orphans_stand_at_the_end_with_a_way_out(self):
+        lines = texts(
+            overview.status({"cloud1": Seen("cloud", overlay("cloud1"))}, PLANNED._replace(orphans=["idc10"]))
+        )
+        assert "in the ledger, and not in the inventory: idc10 10.244.3.0/24" in lines
+        assert "tke.overlay.release -e overlay_release=idc10" in lines[-1]
+
+    def test_who_holds_a_vip_is_shown(self):
+        seen = {"clb1": Seen("", overlay(None, vips=["10.0.2.2"])), "cloud1": Seen("cloud", overlay("cloud1"))}
+        lines = texts(overview.status(seen, PLANNED))
+        assert lines[0].split()[-1] == "VIPS"
+        assert lines[2].split() == ["clb1", "-", "-", "-", "-", "-", "-", "-", "10.0.2.2"]
+        assert lines[-1].startswith("next: nothing")
+
+    def test_two_hundred_hosts_have_two_hundred_lines_and_their_troubles_an_end(self):
+        seen = {f"n{number}": Seen("idc", overlay(f"n{number}", drift=["rules: changed"])) for number in range(200)}
+        lines = texts(overview.status(seen, PLANNED))
+        assert len(lines) < 230
+        assert "and 180 more lines like these" in lines
+
+
+class TestSite:
+    """The table of site."""
+
+    def test_it_says_what_was_changed_where_and_who_was_not_reached(self):
+        seen = {
+            "cloud1": Seen("cloud", {"changed": True, "counts": {"route": 1, "fdb": 1}}),
+            "idc1": Seen("idc", {"changed": False, "counts": {}}),
+            "idc2": Seen("idc", reached=False),
+            "idc10": Seen("idc", failure="UDP port 8472 is taken"),
+        }
+        lines = texts(overview.site(seen, PLANNED, check=False))
+        assert lines[:5] == [
+            "HOST    SITE   CHANGED",
+            "cloud1  cloud  route 1, fdb 1",
+            "idc1    idc    nothing",
+            "idc2    idc    unreachable",
+            "idc10   idc    failed: UDP port 8472 is taken",
+        ]
+        assert "4 hosts: 1 changed, 1 as they should be, 2 not done" in lines
+        assert "next: mend what is said above of idc10, then the same again" in lines
+        assert any("idc2: the next run that reaches it brings it up to date" in line for line in lines)
+
+    def test_in_check_mode_nothing_was_changed(self):
+        lines = texts(
+            overview.site({"idc1": Seen("idc", {"changed": True, "counts": {"link": 1}})}, PLANNED, check=True)
+        )
+        assert lines[0].split() == ["HOST", "SITE", "WOULD", "CHANGE"]
+        assert "1 host: 1 would change, 0 as they should be" in lines
+
+    def test_many_hosts_that_say_the_same_share_a_line(self):
+        seen = {f"n{number}": Seen("idc", {"changed": True, "counts": {"route": 1}}) for number in range(5000)}
+        seen["n7"] = Seen("idc", reached=False)
+        lines = texts(overview.site(seen, PLANNED, check=False))
+        assert lines[1].split("  ")[0] == "n0, n1 and 4997 more"
+        assert any(line.split() == ["n7", "idc", "unreachable"] for line in lines)
+        assert len(lines) < 10
+
+
+def test_preflight_says_who_would_get_which_segment():
+    sites = {"cloud1": "cloud", "idc1": "idc", "idc2": "idc"}
+    lines = texts(overview.preflight(sites, PLANNED._replace(fresh=["idc2"], orphans=["idc10"])))
+    assert lines[1:4] == [
+        "cloud1  cloud  keeps 10.244.0.0/24",
+        "idc1    idc    keeps 10.244.1.0/24",
+        "idc2    idc    gets 10.244.2.0/24",
+    ]
+    assert any("idc10" in line for line in lines)
+    assert lines[-1].startswith("next: ansible-playbook tke.overlay.site gives 1 node a segment")
+
+
+# --- whole screens ---
+
+
+def screen(lines):
+    """As it is printed, with the tone of each line before it: ! bad, + good."""
+    tones = {"bad": "!", "good": "+", "plain": " "}
+    return [f"{tones[line.tone]}{line.text}" for line in lines]
+
+
+TROUBLES = {
+    "idc10": Seen(
+        "idc",
+        overlay(
+            "idc10",
+            drift=["route: 4 missing\nx", "fdb: 1 missing"],
+            rules={"astray": 3, "to_pods": 0, "not_a_peer": 1},
+            rx_dropped=1,
+            tx_dropped=2,
+            rx_errors=7,
+            tx_errors=8,
+        ),
+    ),
+    "idc2": Seen("idc", reached=False),
+    "idc1": Seen("idc", failure="no nft\nhere"),
+    "cloud1": Seen("cloud", overlay("cloud1", timer="active, last run failed (exit-code 1): journalctl -u x")),
+    "cloud2": Seen("cloud", overlay("cloud2", current=False, timer="stopped")),
+    "new": Seen("cloud", overlay(None, current=False)),
+    "clb1": Seen("", overlay(None, vips=["10.0.2.2", "10.0.2.3"])),
+    "unasked": Seen("cloud"),
+    "edge1": Seen(
+        "", {"overlay": {**overlay("edge1", vips=["10.0.2.2", "10.0.2.3"])["overlay"], "segment": "10.9.0.0/24"}}
+    ),
+}
+
+
+def test_the_screen_of_status_with_every_trouble():
+    segments = {**PLANNED.segments, "new": "10.244.9.0/24"}
+    planned = PLANNED._replace(segments=segments, orphans=["old10", "old2"], fresh=["new"])
+    assert screen(overview.status(TROUBLES, planned)) == [
+        " HOST     SITE   SEGMENT        PLAN         DRIFT  DROPS  ERRORS  TIMER    VIPS",
+        "!cloud1   cloud  10.244.0.0/24  ok           -      -      -       failed",
+        "!cloud2   cloud  -              old          -      -      -       stopped",
+        "!new      cloud  -              none         -      -      -       -",
+        "!unasked  cloud  -              ?            -      -      -       -",
+        "!idc1     idc    10.244.1.0/24  failed       -      -      -       -",
+        "!idc2     idc    10.244.2.0/24  unreachable  -      -      -       -",
+        "!idc10    idc    10.244.3.0/24  ok           2      7      15      active",
+        " clb1     -      -              -            -      -      -       -        10.0.2.2 10.0.2.3",
+        " edge1    -      10.9.0.0/24    ok           -      -      -       active   10.0.2.2 10.0.2.3",
+        " ",
+        "!cloud1: timer active, last run failed (exit-code 1): journalctl -u x",
+        "!idc1: no nft here",
+        "!idc10: route: 4 missing x",
+        "!idc10: fdb: 1 missing",
+        " idc10: packets dropped by the rules: 3 astray, 1 not_a_peer",
+        "!in the ledger, and not in the inventory: old2, old10",
+        " next: look at idc2: power, network, SSH",
+        "       mend what is said above of idc1",
+        "       ansible-playbook tke.overlay.site brings the current plan to cloud2, new",
+        "       ansible-playbook tke.overlay.site --limit cloud1,idc10 mends all",
+        (
+            "       put old2, old10 back into the inventory, or release them: "
+            "ansible-playbook tke.overlay.release -e overlay_release=old2,old10"
+        ),
+    ]
+
+
+def test_the_screen_of_status_where_the_timer_is_at_work():
+    seen = {"cloud1": Seen("cloud", overlay("cloud1", drift=["a"])), "idc1": Seen("idc", overlay("idc1"))}
+    assert screen(overview.status(seen, PLANNED)) == [
+        " HOST    SITE   SEGMENT        PLAN  DRIFT  DROPS  ERRORS  TIMER",
+        "!cloud1  cloud  10.244.0.0/24  ok    1      -      -       active",
+        " idc1    idc    10.244.1.0/24  ok    -      -      -       active",
+        " ",
+        "!cloud1: a",
+        (" next: the timer mends most of that by itself; ansible-playbook tke.overlay.site --limit cloud1 mends all"),
+    ]
+
+
+def test_the_screen_of_status_where_all_is_well():
+    seen = {"idc1": Seen("idc", overlay("idc1"))}
+    assert screen(overview.status(seen, PLANNED)) == [
+        " HOST  SITE  SEGMENT        PLAN  DRIFT  DROPS  ERRORS  TIMER",
+        " idc1  idc   10.244.1.0/24  ok    -      -      -       active",
+        " ",
+        " next: nothing; ansible-playbook tke.overlay.verify asks whether the nodes reach each other",
+    ]
+
+
+def test_the_screen_of_status_is_cut_where_there_is_too_much():
+    seen = {f"n{number}": Seen("", overlay(f"n{number}", drift=["a"])) for number in range(21)}
+    lines = screen(overview.status(seen, PLANNED))
+    assert lines[23:-1] == [*(f"!n{number}: a" for number in range(20)), "!and 1 more line like these"]
+    assert screen(overview.status(dict(list(seen.items())[:20]), PLANNED))[-2] == "!n19: a"
+    assert lines[-1].endswith(" --limit n0,n1,n2,n3,n4,n5 mends all")
+
+
+def test_the_screen_of_site():
+    seen = {
+        "cloud1": Seen("cloud", {"changed": True, "counts": {"route": 1, "fdb": 1200}}),
+        "cloud2": Seen("cloud", {"changed": True}),
+        "idc1": Seen("idc", {"changed": False, "counts": {}}),
+        "idc2": Seen("idc", reached=False),
+        "idc3": Seen("idc", reached=False),
+        "idc10": Seen("idc", failure="UDP port\n8472 is taken"),
+        "idc11": Seen(""),
+    }
+    reach = [Line("load balancer: all reach it", GOOD)]
+    assert screen(overview.site(seen, PLANNED._replace(orphans=["idc10"]), check=False, reach=reach)) == [
+        " HOST    SITE   CHANGED",
+        "!idc11   -      not done",
+        " cloud1  cloud  route 1, fdb 1,200",
+        " cloud2  cloud  something",
+        " idc1    idc    nothing",
+        "!idc2    idc    unreachable",
+        "!idc3    idc    unreachable",
+        "!idc10   idc    failed: UDP port 8472 is taken",
+        " ",
+        "!7 hosts: 2 changed, 1 as they should be, 4 not done",
+        "+load balancer: all reach it",
+        " 10.244.0.0/16 has room for 255 nodes.",
+        "!in the ledger, and not in the inventory: idc10 10.244.3.0/24",
+        " next: mend what is said above of idc10, idc11, then the same again",
+        "       idc2, idc3: the next run that reaches them brings them up to date; nobody waits for them",
+        "       ansible-playbook tke.overlay.verify asks whether the nodes reach each other",
+    ]
+
+
+def test_the_screen_of_site_in_check_mode():
+    seen = {"cloud1": Seen("cloud", {"changed": True, "counts": {"route": 1}}), "idc2": Seen("idc", reached=False)}
+    assert screen(overview.site(seen, PLANNED, check=True)) == [
+        " HOST    SITE   WOULD CHANGE",
+        " cloud1  cloud  route 1",
+        "!idc2    idc    unreachable",
+        " ",
+        "!2 hosts: 1 would change, 0 as they should be, 1 not done",
+        " 10.244.0.0/16 has room for 255 nodes.",
+        " next: idc2: the next run that reaches it brings it up to date; nobody waits for it",
+        "       the same without --check does it",
+    ]
+
+
+def test_a_failure_in_the_table_of_site_has_an_end():
+    (_head, row, *_rest) = screen(overview.site({"a": Seen("", failure="word " * 40)}, PLANNED, check=False))
+    assert row == f"!a     -     failed: {('word ' * 40)[:87]}..."
+
+
+def test_the_screen_of_site_has_at_most_forty_rows():
+    seen = {f"n{number}": Seen("idc", {"changed": True, "counts": {"route": number}}) for number in range(43)}
+    assert screen(overview.site(seen, PLANNED, check=False))[39:] == [
+        " n38   idc   route 38",
+        " n39   idc   route 39",
+        " and 3 more rows",
+        " ",
+        "+43 hosts: 43 changed, 0 as they should be",
+        " 10.244.0.0/16 has room for 255 nodes.",
+        " next: ansible-playbook tke.overlay.verify asks whether the nodes reach each other",
+    ]
+    same = {f"n{number}": Seen("idc", {"changed": False}) for number in range(40)}
+    assert len(screen(overview.site(same, PLANNED, check=False))) == 45, "up to forty have a row each"
+    assert screen(overview.site({**same, "x": Seen("idc", {"changed": False})}, PLANNED, check=False))[:3] == [
+        " HOST                SITE  CHANGED",
+        " n0, n1 and 39 more  idc   nothing",
+        " ",
+    ]
+
+
+def test_the_screen_of_preflight():
+    sites = {"cloud1": "cloud", "idc2": "idc", "idc1": "idc"}
+    assert screen(overview.preflight(sites, PLANNED._replace(fresh=["idc1", "idc2"], orphans=["idc10"]))) == [
+        " HOST    SITE   SEGMENT",
+        " cloud1  cloud  keeps 10.244.0.0/24",
+        " idc1    idc    gets 10.244.1.0/24",
+        " idc2    idc    gets 10.244.2.0/24",
+        " ",
+        "+no conflict was found, and nothing was changed",
+        " 10.244.0.0/16 has room for 255 nodes.",
+        "!in the ledger, and not in the inventory: idc10 10.244.3.0/24",
+        (
+            " next: ansible-playbook tke.overlay.site gives 2 nodes a segment; "
+            "--check --diff shows first what it would do on each host"
+        ),
+    ]
+    assert screen(overview.preflight({"cloud1": "cloud"}, PLANNED))[-1] == (
+        " next: ansible-playbook tke.overlay.site; --check --diff shows first what it would do on each host"
+    )
+    many = {f"n{number}": "idc" for number in range(41)}
+    segments = {name: f"10.244.{number}.0/24" for number, name in enumerate(many)}
+    assert screen(overview.preflight(many, PLANNED._replace(segments=segments, fresh=["n7"])))[1:3] == [
+        " n0, n1 and 38 more  idc   kept",
+        " n7                  idc   gets 10.244.7.0/24",
+    ]
+    forty = dict(list(many.items())[:40])
+    rows = screen(overview.preflight(forty, PLANNED._replace(segments=segments)))
+    assert rows[1].split() == ["n0", "idc", "keeps", "10.244.0.0/24"]
+
+
+def test_a_list_of_names_and_a_long_message_end_where_they_should():
+    six = [f"n{number}" for number in range(6)]
+    assert some(six) == "n0, n1, n2, n3, n4, n5"
+    assert some([*six, "n6"]) == "n0, n1, n2, n3, n4, n5 and 1 more"
+    assert first_line("x" * 118) == "x" * 118
+    assert first_line("x" * 119) == f"{'x' * 115}..."
+
+
+def test_of_many_orphans_the_first_six_are_in_the_command():
+    planned = PLANNED._replace(orphans=[f"old{number}" for number in range(7)])
+    assert screen(overview.status({}, planned))[-1].endswith("overlay_release=old0,old1,old2,old3,old4,old5")
+
+
+def test_how_long_the_pool_lasts_is_told_in_lines_that_a_terminal_shows():
+    forecast = (
+        "10.244.0.0/16 has room for 255 nodes of 253 Pods: 4 used, 251 free; node 256 needs a further container CIDR. "
+        "Services: 10.244.255.0/24, 251 usable."
+    )
+    lines = screen(overview.preflight({"cloud1": "cloud"}, PLANNED._replace(forecast=forecast)))
+    assert lines[4:6] == [
+        " 10.244.0.0/16 has room for 255 nodes of 253 Pods: 4 used, 251 free; node 256 needs a further container CIDR.",
+        " Services: 10.244.255.0/24, 251 usable.",
+    ]
+    long = f"{'word ' * 30}end. Short."
+    lines = screen(overview.preflight({"cloud1": "cloud"}, PLANNED._replace(forecast=long)))
+    assert lines[4:7] == [f" {('word ' * 23).strip()}", f" {'word ' * 7}end.", " Short."]

@@ -1,0 +1,371 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is said of each kind of fault, to the letter: verify and the report both print it."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.root_cause import (
+    MTU,
+    REFUSES,
+    SILENT,
+    TCP,
+    Answers,
+    Cause,
+    Evidence,
+    Fleet,
+    causes,
+    grouped,
+)
+
+SITES = {"cloud1": "cloud", "cloud2": "cloud", "cloud3": "cloud", "idc1": "idc", "idc2": "idc", "idc10": "idc"}
+FLEET = Fleet(SITES, size=1400, port=4789, overhead=50, device="ov0")
+ALL = set(itertools.permutations(SITES, 2))
+WORDS = {
+    SILENT: "{} (10.244.0.0) does not answer",
+    MTU: "an MTU black hole to {}",
+    TCP: "TCP to {} (10.244.0.0, port 8471, 64 KiB there and back): no connection; echoes of full size pass",
+}
+
+
+def pairs(*hosts, to=None):
+    """All pairs of these hosts with all, or with those named, both ways."""
+    others = set(to or SITES)
+    return {(one, two) for one, two in ALL if (one in hosts and two in others) or (two in hosts and one in others)}
+
+
+def told(kind, wrong, fleet=FLEET, unreached=(), largest=None, words=None):
+    """What is found if all nodes ask all others, and these pairs are wrong."""
+    answers = {}
+    for host in fleet.sites:
+        bad = [peer for asker, peer in sorted(wrong) if asker == host]
+        text = words or WORDS[kind]
+        findings = [{"peer": peer, "kind": kind, "text": text.format(peer), "largest": largest} for peer in bad]
+        times = {peer: 0.5 for peer in fleet.sites if peer != host and (kind != SILENT or peer not in bad)}
+        reached = host not in unreached
+        answers[host] = Answers(reached, rtt_ms=times, findings=findings) if reached else Answers(reached=False)
+    return causes(Evidence(fleet, answers))
+
+
+IDC_CLOUD = pairs("idc1", "idc2", "idc10", to=["cloud1", "cloud2", "cloud3"])
+
+SILENCES = {
+    "nobody": (
+        ALL,
+        tuple(SITES),
+        "nobody reaches anybody: 30 pairs, all silent",
+        ("open UDP port 4789 between all nodes", "bring all up to date: ansible-playbook tke.overlay.site"),
+    ),
+    "between sites": (
+        IDC_CLOUD,
+        ("cloud1", "cloud2", "cloud3", "idc1", "idc2", "idc10"),
+        "silent: cloud and idc: all 18 of 18 pairs",
+        ("open UDP port 4789 both ways between cloud and idc: a firewall on the way, or no route",),
+    ),
+    "within a site": (
+        pairs("idc1", "idc2", "idc10", to=["idc1", "idc2", "idc10"]),
+        ("idc1", "idc2", "idc10"),
+        "silent: within idc: all 6 of 6 pairs",
+        ("open UDP port 4789 both ways within idc: a firewall on the way, or no route",),
+    ),
+    "one host": (
+        pairs("idc2"),
+        ("idc2",),
+        "cut off: idc2: alive for Ansible, and silent in all 10 of 10 pairs",
+        ("on idc2: open UDP port 4789 both ways, and look at its drift: ansible-playbook tke.overlay.status",),
+    ),
+    "some of one host": (
+        {("cloud1", "idc2"), ("idc10", "idc2"), ("cloud2", "idc2")},
+        ("cloud1", "cloud2", "idc2", "idc10"),
+        "silent: idc2 with cloud1, cloud2, idc10: 3 of 10 pairs",
+        ("look at idc2: up? UDP port 4789 open? And what is missing there: ansible-playbook tke.overlay.status",),
+    ),
+    "one pair both ways": (
+        {("cloud1", "idc2"), ("idc2", "cloud1")},
+        ("cloud1", "idc2"),
+        "silent: cloud1 and idc2",
+        (
+            (
+                "look at cloud1, idc2: up? UDP port 4789 open? And what is missing there: "
+                "ansible-playbook tke.overlay.status"
+            ),
+        ),
+    ),
+    "one pair": (
+        {("cloud1", "idc2")},
+        ("cloud1", "idc2"),
+        "silent: cloud1 -> idc2",
+        ("look at idc2: up? UDP port 4789 open? And what is missing there: ansible-playbook tke.overlay.status",),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SILENCES)
+def test_silence(case):
+    wrong, hosts, text, steps = SILENCES[case]
+    assert told(SILENT, wrong) == [Cause(SILENT, hosts, text, steps)]
+
+
+def test_a_host_that_was_not_looked_at_and_answers_nobody_is_not_called_alive():
+    answers = {
+        "cloud1": Answers(True, rtt_ms={"cloud2": 1}, findings=[{"peer": "idc1", "kind": SILENT, "text": ""}]),
+        "cloud2": Answers(True, rtt_ms={"cloud1": 1}, findings=[{"peer": "idc1", "kind": SILENT, "text": ""}]),
+    }
+    text, step = (
+        "silent: idc1: in all 2 of 2 pairs",
+        "look at idc1: is it up, and does its firewall let UDP port 4789 through?",
+    )
+    assert causes(Evidence(FLEET, answers)) == [Cause(SILENT, ("idc1",), text, (step,))]
+
+
+def test_of_a_dead_host_nothing_is_said_here():
+    assert told(SILENT, pairs("idc2"), unreached=["idc2"]) == []
+
+
+def test_who_cannot_send_is_the_one_to_be_mended():
+    wrong = {("idc1", "cloud1"), ("idc1", "cloud2"), ("idc1", "idc2")}
+    words = "this host cannot send to {} (10.244.0.0): Network is unreachable"
+    (cause,) = told(SILENT, wrong, words=words)
+    said = " (idc1 cannot send: Network is unreachable)"
+    assert cause.text == f"silent: idc1 with cloud1, cloud2, idc2: 3 of 10 pairs{said}"
+    assert cause.steps == ("mend what is missing there: ansible-playbook tke.overlay.site --limit idc1",)
+    (cause,) = told(SILENT, {("cloud1", "idc2"), ("idc2", "cloud1")}, words=words)
+    assert cause.text == "silent: cloud1 and idc2 (cloud1, idc2 cannot send: Network is unreachable)"
+    assert cause.steps == ("mend what is missing there: ansible-playbook tke.overlay.site --limit cloud1,idc2",)
+
+
+def test_what_each_cannot_send_for_is_told_apart():
+    answers = {
+        "cloud1": Answers(True, findings=[{"peer": "idc1", "kind": SILENT, "text": "cannot send to x: No route"}]),
+        "idc1": Answers(True, findings=[{"peer": "cloud1", "kind": SILENT, "text": "cannot send to x: Denied"}]),
+        "idc2": Answers(True, rtt_ms={"idc10": 1}),
+    }
+    (cause,) = causes(Evidence(FLEET, answers))
+    assert cause.text == "silent: cloud1 and idc1 (idc1 cannot send: Denied; cloud1 cannot send: No route)"
+
+
+LINE = "mend the line: it should carry 1450 bytes"
+HOLES = {
+    "between sites": (
+        IDC_CLOUD,
+        1300,
+        "MTU black hole: cloud and idc: 1400 bytes are lost, 1300 bytes is the largest that passes (18 of 18 pairs)",
+        f"set overlay_underlay_mtu to 1350 for site idc and run tke.overlay.site; or {LINE}",
+    ),
+    "within a site": (
+        pairs("idc1", "idc2", "idc10", to=["idc1", "idc2", "idc10"]),
+        1300,
+        "MTU black hole: within idc: 1400 bytes are lost, 1300 bytes is the largest that passes (6 of 6 pairs)",
+        f"set overlay_underlay_mtu to 1350 for site idc and run tke.overlay.site; or {LINE}",
+    ),
+    "one host": (
+        pairs("idc2"),
+        1200,
+        (
+            "MTU black hole: idc2 with cloud1, cloud2, cloud3, idc1, idc10: "
+            "1400 bytes are lost, 1200 bytes is the largest that passes (10 of 10 pairs)"
+        ),
+        f"set overlay_underlay_mtu to 1250 of idc2 and run tke.overlay.site; or {LINE}",
+    ),
+    "one pair": (
+        {("cloud1", "idc2")},
+        1200,
+        "MTU black hole: cloud1 -> idc2: 1400 bytes are lost, 1200 bytes is the largest that passes (1 of 1 pair)",
+        f"set overlay_underlay_mtu to 1250 of cloud1 or idc2 and run tke.overlay.site; or {LINE}",
+    ),
+    "of unknown size": (
+        {("cloud1", "idc2")},
+        None,
+        "MTU black hole: cloud1 -> idc2: 1400 bytes are lost, the largest that passes is not known (1 of 1 pair)",
+        LINE,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", HOLES)
+def test_holes(case):
+    wrong, largest, text, step = HOLES[case]
+    hosts = tuple(host for host in SITES if any(host in pair for pair in wrong))
+    assert told(MTU, wrong, largest=largest) == [Cause(MTU, hosts, text, (step,))]
+
+
+def test_the_smallest_of_several_sizes_counts():
+    findings = [
+        {"peer": peer, "kind": MTU, "text": "", "largest": size} for peer, size in (("idc1", 1300), ("idc2", 900))
+    ]
+    answers = {"cloud1": Answers(True, rtt_ms={"idc1": 1, "idc2": 1}, findings=findings)}
+    (cause,) = causes(Evidence(FLEET, answers))
+    assert ", 900 bytes is the largest that passes (2 of 2 pairs)" in cause.text
+
+
+def test_what_nobody_has_told_is_not_made_up():
+    unknown = FLEET._replace(size=None, port=None)
+    (cause,) = told(MTU, {("cloud1", "idc2")}, fleet=unknown)
+    assert cause.text.startswith("MTU black hole: cloud1 -> idc2: full packets are lost, ")
+    assert cause.steps == ("mend the line",)
+    (cause,) = told(SILENT, IDC_CLOUD, fleet=unknown)
+    assert cause.steps[0].startswith("open the tunnel's UDP port (overlay_port) both ways between cloud and idc")
+
+
+CHECKSUMS = (
+    (
+        "checksums made by the network card are the usual cause: "
+        "try 'ethtool -K ov0 tx-checksum-ip-generic off' at both ends"
+    ),
+    "some underlays (vSphere, NSX) drop TCP inside VXLAN of a port they use: set another overlay_port",
+)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "who", "share"),
+    [
+        (IDC_CLOUD, "cloud and idc", "18 of 18 pairs"),
+        (pairs("idc2"), "idc2 with cloud1, cloud2, cloud3, idc1, idc10", "10 of 10 pairs"),
+        ({("cloud1", "idc2")}, "cloud1 -> idc2", "1 of 1 pair"),
+    ],
+)
+def test_tcp(wrong, who, share):
+    (cause,) = told(TCP, wrong)
+    assert cause.text == f"TCP does not pass: {who}, echoes of the same size do: no connection ({share})"
+    assert cause.steps == CHECKSUMS
+    (cause,) = told(TCP, wrong, words="it hangs")
+    assert cause.text == f"TCP does not pass: {who}, echoes of the same size do: it hangs ({share})"
+
+
+@pytest.mark.parametrize(
+    ("refused", "who", "where"),
+    [
+        ({"cloud1": ["idc1"]}, "cloud1 -> idc1", "idc1"),
+        ({"cloud1": ["idc1"], "cloud2": ["idc1"]}, "idc1 with cloud1, cloud2", "idc1"),
+        ({"cloud1": ["idc1"], "idc1": ["cloud1"]}, "cloud1 and idc1", "cloud1, idc1"),
+    ],
+)
+def test_a_refusal(refused, who, where):
+    fleet = FLEET._replace(answering=set(SITES))
+    answers = {host: Answers(True, rtt_ms={peer: 1 for peer in SITES if peer != host}) for host in SITES}
+    answers.update({host: answers[host]._replace(refused=peers) for host, peers in refused.items()})
+    (cause,) = causes(Evidence(fleet, answers))
+    assert cause.text.startswith(f"TCP does not pass: {who}, echoes of the same size do: {REFUSES} (")
+    assert cause.steps == (f"find the firewall that rejects TCP inside the overlay, at {where}",)
+
+
+def test_what_is_silent_is_not_counted_where_larger_things_are_asked():
+    """The share of a host is of the pairs that were asked for that."""
+    silent = [{"peer": "idc2", "kind": SILENT, "text": ""}]
+    holes = [{"peer": peer, "kind": MTU, "text": "", "largest": 1300} for peer in ("cloud2", "idc1")]
+    times = {"cloud2": 1, "cloud3": 1, "idc1": 1}
+    answers = {"cloud1": Answers(True, rtt_ms=times, findings=[*silent, *holes])}
+    silence, hole = causes(Evidence(FLEET, answers))
+    assert silence.text == "silent: cloud1 -> idc2"
+    assert hole.text.endswith("(2 of 3 pairs)")
+
+
+def test_many_single_faults():
+    """Faults without a pattern, in 5,000 nodes that asked 16 others each: every pair is told, once."""
+    names = [f"n{number}" for number in range(5000)]
+    asked = {(one, names[(number * 7 + 31 * step) % 5000]) for number, one in enumerate(names) for step in range(1, 17)}
+    wrong = {pair for number, pair in enumerate(sorted(asked)) if number % 8 == 0}
+    groups = grouped(wrong, asked, dict.fromkeys(names, "cloud"))
+    assert sorted(pair for group in groups for pair in group.pairs) == sorted(wrong)
+
+
+@pytest.mark.parametrize(
+    ("asked", "text"),
+    [
+        ({("a", "b"), ("b", "a")}, "silent: a and b"),
+        ({("a", "b"), ("b", "a"), ("a", "c")}, "nobody reaches anybody: 3 pairs, all silent"),
+    ],
+)
+def test_two_nodes_alone_are_a_pair_and_not_everybody(asked, text):
+    answers = {
+        host: Answers(True, findings=[{"peer": two, "kind": SILENT, "text": ""} for one, two in asked if one == host])
+        for host in "abc"
+    }
+    (cause,) = causes(Evidence(FLEET._replace(sites=dict.fromkeys("abc", "x")), answers))
+    assert cause.text == text
+
+
+def texts(*arguments, **options):
+    return [cause.text for cause in told(*arguments, **options)]
+
+
+def test_a_host_that_is_cut_off_does_not_hide_what_is_between_the_sites():
+    assert texts(SILENT, IDC_CLOUD | pairs("idc2")) == [
+        "cut off: idc2: alive for Ansible, and silent in all 10 of 10 pairs",
+        "silent: cloud and idc: all 12 of 12 pairs",
+    ]
+
+
+def test_hosts_of_a_site_that_do_not_reach_each_other_either_are_cut_off_each_by_itself():
+    assert texts(SILENT, pairs("idc1", "idc2", "idc10")) == [
+        "cut off: idc1: alive for Ansible, and silent in all 10 of 10 pairs",
+        "cut off: idc2: alive for Ansible, and silent in all 8 of 8 pairs",
+        "cut off: idc10: alive for Ansible, and silent in all 6 of 6 pairs",
+    ]
+
+
+def of_pairs(wrong, well):
+    """The groups of a sample: these pairs are wrong, those are well."""
+    return grouped(set(wrong), {*wrong, *well}, SITES)
+
+
+def test_two_pairs_are_enough_to_blame_the_way_between_two_sites():
+    wrong = [("cloud1", "idc1"), ("cloud2", "idc2")]
+    (group,) = of_pairs(wrong, [("cloud1", "cloud2"), ("idc1", "idc2")])
+    assert (group.sites, group.of) == (("cloud", "idc"), 2)
+
+
+def test_of_two_hosts_with_as_many_partners_the_one_with_more_wrong_pairs_comes_first():
+    wrong = [("cloud1", "cloud2"), ("cloud1", "cloud3")]
+    wrong += [("idc1", "idc2"), ("idc2", "idc1"), ("idc1", "idc10"), ("idc10", "idc1")]
+    well = [("cloud2", "cloud3"), ("idc2", "idc10"), ("cloud1", "idc1"), ("cloud2", "cloud1")]
+    assert [group.hosts for group in of_pairs(wrong, well)] == [("idc1",), ("cloud1",)]
+
+
+def test_a_host_that_no_site_has_is_told_as_any_other():
+    wrong = [("cloud1", "orphan"), ("cloud2", "orphan")]
+    well = [("cloud1", "cloud2"), ("orphan", "cloud1"), ("orphan", "cloud2")]
+    (group,) = of_pairs(wrong, well)
+    assert (group.hosts, group.of) == (("orphan",), 4)
+    (group,) = of_pairs(
+        [*wrong, ("orphan", "cloud1"), ("orphan", "cloud2")], [("cloud1", "cloud2"), ("orphan", "idc1")]
+    )
+    assert (group.sites, group.of) == (("?", "cloud"), 4)
+
+
+def test_what_was_not_asked_by_tcp_is_counted_by_pairs():
+    fleet = FLEET._replace(mute={"idc1": "taken"}, answering={"cloud1"})
+    findings = [{"peer": "idc1", "kind": TCP, "text": ""}]
+    answers = {
+        "cloud1": Answers(
+            True, rtt_ms={"idc1": 1, "idc2": 1, "idc10": 1}, findings=findings, refused=["idc2", "idc10"]
+        ),
+        "cloud2": Answers(True, rtt_ms={"idc1": 1}, findings=findings),
+    }
+    unasked = Evidence(fleet, answers).unasked_tcp
+    assert unasked == {("cloud1", "idc1"), ("cloud1", "idc2"), ("cloud1", "idc10"), ("cloud2", "idc1")}
+
+
+def test_only_the_end_of_an_error_and_only_the_reason_of_tcp_are_repeated():
+    answers = {
+        "idc10": Answers(True, findings=[{"peer": "cloud1", "kind": SILENT, "text": "x: cannot send to y: Denied"}]),
+        "idc2": Answers(True, findings=[{"peer": "cloud1", "kind": SILENT, "text": "x: cannot send to y: Denied"}]),
+        "cloud1": Answers(True, rtt_ms={"idc1": 1}),
+        "cloud2": Answers(True, rtt_ms={"idc2": 1, "idc10": 1}),
+    }
+    (cause,) = causes(Evidence(FLEET, answers))
+    assert cause.text.endswith(" (idc2, idc10 cannot send: Denied)")
+    assert cause.steps[0].endswith("--limit idc2,idc10")
+    (cause,) = told(TCP, {("cloud1", "idc2")}, words="TCP to {} (a): b (c): d; e; f")
+    assert ", echoes of the same size do: b (c): d (" in cause.text
+
+
+def test_sites_that_only_ask_each_other_are_no_hosts_that_are_cut_off():
+    """As where each node asks those of the other site alone, and only the cloud asks within."""
+    within = [("cloud1", "cloud2"), ("cloud2", "cloud3"), ("cloud3", "cloud1")]
+    (group,) = of_pairs(IDC_CLOUD, within)
+    assert (group.sites, group.of) == (("cloud", "idc"), 18)

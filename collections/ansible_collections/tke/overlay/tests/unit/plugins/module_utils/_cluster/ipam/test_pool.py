@@ -1,0 +1,217 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import ipaddress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.pool import (
+    TKE_SERVICES,
+    CyclicAllocator,
+    Exhausted,
+    Pool,
+    round_up,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+
+
+@pytest.mark.parametrize(
+    ("cidrs", "pods", "services", "nodes", "service_cidr"),
+    [
+        # The two worked examples of Tencent's documentation.
+        (["172.16.0.0/16"], 64, 256, 1020, "172.16.255.0/24"),
+        (["10.99.0.0/19"], 256, 1024, 28, "10.99.28.0/22"),
+        # Rounded up: 100 Pods -> 128, 200 services -> 256.
+        (["10.0.0.0/16"], 100, 200, 510, "10.0.255.0/24"),
+        # Fewer services than Pods of a node: the last block is partly the Service range, and not handed out.
+        (["10.0.0.0/24"], 64, 32, 3, "10.0.0.224/27"),
+        # A second CIDR adds whole segments and leaves the Service range where it is.
+        (["10.0.0.0/24", "10.9.0.0/24"], 64, 32, 7, "10.0.0.224/27"),
+        (["10.0.0.0/8"], 256, 256, 65535, "10.255.255.0/24"),
+        (["10.0.0.0/23"], 256, 256, 1, "10.0.1.0/24"),
+    ],
+)
+def test_arithmetic(cidrs, pods, services, nodes, service_cidr):
+    pool = Pool(cidrs, pods, services)
+    assert pool.size == nodes
+    assert pool.service_cidr == service_cidr
+    assert pool.capacity(used=1, pending=0)["free"] == nodes - 1
+    assert pool.capacity(used=0, pending=0)["usable_pods_per_node"] == pool.segment_size - 3
+    assert pool.capacity(used=0, pending=0)["usable_services"] == pool.services - 5
+
+
+@given(st.integers(16, 26), st.integers(2, 9), st.integers(3, 9), st.booleans())
+def test_segments_and_service_range_share_no_address(prefix, pods_bits, services_bits, second):
+    cidrs = [f"10.64.0.0/{prefix}"] + ([f"10.128.0.0/{prefix}"] if second else [])
+    try:
+        pool = Pool(cidrs, 1 << pods_bits, 1 << services_bits)
+    except Refusal:
+        addresses = 1 << (32 - prefix)
+        assert addresses - (1 << services_bits) < 1 << pods_bits
+        return
+    numbers = {0, 1, pool.size // 2, pool.size - 2, pool.size - 1} & set(range(pool.size))
+    networks = [ipaddress.IPv4Network(pool.segment(number)) for number in sorted(numbers)]
+    networks.append(ipaddress.IPv4Network(pool.service_cidr))
+    for position, network in enumerate(networks):
+        assert any(network.subnet_of(ipaddress.IPv4Network(cidr)) for cidr in cidrs)
+        assert not any(network.overlaps(other) for other in networks[:position])
+    for number in numbers:
+        assert pool.number(pool.segment(number)) == number
+
+
+@pytest.mark.parametrize(
+    ("segment", "words"),
+    [
+        ("10.1.0.0/24", "not a segment of the container CIDR 10.0.0.0/16"),
+        ("10.0.1.0/25", "not of the segment size /24"),
+        ("10.0.0.0/16", "not of the segment size /24"),
+        ("10.0.255.0/24", "in the Service range 10.0.255.0/24"),
+        ("10.0.1.7/24", "host bits"),
+        ("fd00::/64", "not an IPv4 network"),
+        ("rubbish", "not an IPv4 network"),
+        ("10.1/24", "not an IPv4 network"),
+    ],
+)
+def test_an_alien_segment_is_an_error_with_its_name(segment, words):
+    with pytest.raises(ValueError, match=words) as caught:
+        Pool(["10.0.0.0/16"], 256, 256).number(segment)
+    assert segment in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("cidrs", "pods", "services", "words"),
+    [
+        ([], 256, 256, ["container CIDR is empty"]),
+        (["10.0.0.0/16", "nonsense", "10.0.0.1/8"], 256, 256, ["'nonsense'", "'10.0.0.1/8'"]),
+        (["8.8.0.0/16"], 256, 256, ["8.8.0.0/16 is not private"]),
+        (["172.0.0.0/8"], 256, 256, ["172.0.0.0/8 is not private"]),
+        (["10.0.0.0/16", "10.0.128.0/17"], 256, 256, ["10.0.128.0/17 overlaps container CIDR 10.0.0.0/16"]),
+        (["10.0.0.0/24"], 256, 256, ["no room for one node", "256 addresses - 256 for services leave 0"]),
+        (["10.0.0.0/16", "10.9.0.0/25"], 256, 256, ["10.9.0.0/25 has no room for one node"]),
+        (["10.0.0.0/16"], 256, 5, ["max services is 5"]),
+        (["10.0.0.0/16"], 3, 4, ["max Pods per node is 3", "max services is 4"]),
+        (["10.0.0.0/16"], -1, 256, ["max Pods per node is -1"]),
+        (["11.0.0.0/24"], 256, 256, ["not private", "no room for one node"]),
+    ],
+)
+def test_what_cannot_be_is_refused_all_at_once(cidrs, pods, services, words):
+    with pytest.raises(Refusal) as caught:
+        Pool(cidrs, pods, services)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_rounding_and_what_tke_would_not_allow_is_said():
+    assert Pool(["10.0.0.0/16"], 256, 256).warnings == []
+    assert Pool(["10.0.0.0/16"], 100, 256).warnings == [
+        "max Pods per node: 100 is not a power of two and was rounded up to 128"
+    ]
+    (warning,) = Pool(["10.0.0.0/8"], 1024, 256).warnings
+    assert "1024 is outside TKE's own range of 16 to 256" in warning
+
+
+def test_the_cursor_goes_on_and_a_number_released_behind_it_waits_for_it_to_come_round():
+    allocator = CyclicAllocator(4)
+    assert [allocator.take(), allocator.take(), allocator.take()] == [0, 1, 2]
+    # 1 is released, and the record is loaded again.
+    again = CyclicAllocator(4, allocator.cursor)
+    for number in (0, 2):
+        again.occupy(number)
+    assert [again.take(), again.take()] == [3, 1]
+    with pytest.raises(Exhausted):
+        again.take()
+
+
+def test_a_number_released_ahead_of_the_cursor_rests_until_the_cursor_has_gone_round():
+    allocator = CyclicAllocator(4, cursor=1)
+    assert allocator.is_ahead(2)
+    allocator.rest(2)
+    assert [allocator.take() for _turn in range(4)] == [1, 3, 0, 2]
+    assert allocator.rounds == 1
+
+
+@given(
+    st.integers(1, 40),
+    st.lists(st.one_of(st.just("take"), st.integers(0, 39)), max_size=120),
+)
+def test_takes_are_those_of_a_plain_model(size, operations):
+    """The model walks number by number; the allocator must agree, whatever is given back in between."""
+    taken, cursor = set(), 0
+    cursor_kept = 0
+    for operation in operations:
+        if operation == "take":
+            allocator = CyclicAllocator(size, cursor_kept)
+            for number in taken:
+                allocator.occupy(number)
+            expected = next((n % size for n in range(cursor, cursor + size) if n % size not in taken), None)
+            if expected is None:
+                with pytest.raises(Exhausted):
+                    allocator.take()
+                continue
+            assert allocator.take() == expected
+            taken.add(expected)
+            cursor = cursor_kept = (expected + 1) % size
+            assert allocator.cursor == cursor
+        else:
+            taken.discard(operation % size)
+
+
+def test_numbers_go_on_from_cidr_to_cidr():
+    pool = Pool(["10.0.0.0/24", "10.9.0.0/24", "10.8.0.0/24"], 64, 32, ["10.9.0.192/26", "10.8.0.0/25"])
+    segments = [pool.segment(number) for number in range(pool.size)]
+    assert segments[2:5] == ["10.0.0.128/26", "10.9.0.0/26", "10.9.0.64/26"]
+    assert segments[7] == "10.8.0.0/26"
+    assert [pool.number(segment) for segment in segments] == list(range(11))
+    assert pool.reserved == {6: "10.9.0.192/26", 7: "10.8.0.0/25", 8: "10.8.0.0/25"}
+    with pytest.raises(IndexError):
+        pool.segment(11)
+
+
+def test_the_smallest_numbers_are_what_they_are():
+    assert [round_up(number) for number in (1, 2, 3, 4, 5)] == [1, 2, 4, 4, 8]
+    pool = Pool(["10.0.0.0/24"], 4, 6)
+    assert (pool.segment_size, pool.services, pool.capacity(0, 0)["usable_services"]) == (4, 8, 3)
+
+
+def told(*arguments):
+    with pytest.raises(Refusal) as caught:
+        Pool(*arguments)
+    return caught.value.problems
+
+
+def test_refusals_to_the_letter():
+    assert told([], 64, 32) == ["the container CIDR is empty: give one, for instance 10.244.0.0/16"]
+    private = "10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16"
+    assert told(["8.8.0.0/16"], 64, 32) == [f"container CIDR 8.8.0.0/16 is not private: choose one inside {private}"]
+    assert told(["10.0.0.0/24", "10.9.0.0/24"], 64, 32, ["x", "10.7.0.0/24", "10.9.0.0/26"]) == [
+        "reserved range 'x' is not an IPv4 network: Expected 4 octets in 'x'",
+        "reserved range 10.7.0.0/24 is no part of the container CIDR 10.0.0.0/24, 10.9.0.0/24",
+    ]
+    way_out = "take a larger CIDR, fewer Pods per node or fewer services"
+    assert told(["10.0.0.0/24", "10.9.0.0/25"], 256, 32) == [
+        (
+            "container CIDR 10.0.0.0/24 has no room for one node: 256 addresses - 32 for services leave 224, "
+            f"and a segment has 256; {way_out}"
+        ),
+        (
+            "container CIDR 10.9.0.0/25 has no room for one node: 128 addresses leave 128, and a segment has 256; "
+            f"{way_out}"
+        ),
+    ]
+
+
+def test_warnings_to_the_letter():
+    low, high = TKE_SERVICES
+    assert Pool(["10.0.0.0/8"], 64, low).warnings == []
+    assert Pool(["10.0.0.0/8"], 64, high).warnings == []
+    assert Pool(["10.0.0.0/8"], 64, low // 2).warnings == [
+        f"max services: {low // 2} is outside TKE's own range of {low} to {high}; it works here"
+    ]
+
+
+def test_what_is_reserved_of_the_service_range_is_no_segment_of_the_next_cidr():
+    assert Pool(["10.0.0.0/24", "10.9.0.0/24"], 64, 32, ["10.0.0.192/26"]).reserved == {}

@@ -1,0 +1,178 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The two addresses of the private load balancer: never somebody else's, and never others once they are chosen."""
+
+from __future__ import annotations
+
+import ipaddress
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.vips import (
+    EXTERNAL,
+    PAIR,
+    Claim,
+    Wish,
+    choose,
+    problems_of_held,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+
+RANGES = [
+    Claim("10.244.255.0/24", "the Service range, the end of overlay_container_cidr"),
+    Claim("10.244.0.0/16", "overlay_container_cidr"),
+]
+WISH = Wish(PAIR, "10.0.2.0/24", ranges=RANGES)
+GIVEN = {"apiserver": "10.0.2.8", "services": "10.0.2.9"}
+
+
+def problems(wish, held=None):
+    with pytest.raises(Refusal) as caught:
+        choose(wish, held or {})
+    return caught.value.problems
+
+
+def test_the_lowest_free_addresses_behind_the_gateway():
+    assert choose(WISH, {}) == {"apiserver": "10.0.2.2", "services": "10.0.2.3"}
+
+
+def test_another_gateway_leaves_the_first_address_free():
+    assert choose(WISH._replace(gateway="10.0.2.254"), {}) == {"apiserver": "10.0.2.1", "services": "10.0.2.2"}
+
+
+def test_a_pin_is_taken_and_the_other_is_chosen_around_it():
+    assert choose(WISH._replace(pins={"services": "10.0.2.2"}), {}) == {"apiserver": "10.0.2.3", "services": "10.0.2.2"}
+
+
+def test_an_external_load_balancer_has_the_two_addresses_that_are_given():
+    external = Wish(EXTERNAL, None, pins={"apiserver": "172.16.0.4", "services": "172.16.9.4"}, ranges=RANGES)
+    assert choose(external, {}) == {"apiserver": "172.16.0.4", "services": "172.16.9.4"}
+
+
+def test_that_of_an_external_load_balancer_may_be_reserved_for_it():
+    wish = WISH._replace(provider=EXTERNAL, pins=GIVEN, reserved=["10.0.2.8/31"])
+    assert choose(wish, {}) == GIVEN
+
+
+SUBNET = st.integers(2, 8).map(lambda bits: f"10.0.2.0/{32 - bits}")
+INSIDE = st.integers(0, 255).map(lambda byte: f"10.0.2.{byte}")
+
+
+@st.composite
+def wishes(draw):
+    """Any wish that is not wrong in itself; whether there is room is another matter."""
+    subnet = draw(SUBNET)
+    network = ipaddress.IPv4Network(subnet)
+    inside = st.integers(0, network.num_addresses - 1).map(lambda number: str(network[number]))
+    return Wish(
+        PAIR,
+        subnet,
+        gateway=draw(st.none() | inside),
+        reserved=draw(st.lists(inside | st.just(subnet.replace(subnet[-3:], "/30")), max_size=6)),
+        addresses=[Claim(text, "host x") for text in draw(st.lists(INSIDE, max_size=12))],
+        ranges=RANGES,
+    )
+
+
+def forbidden(wish):
+    network = ipaddress.IPv4Network(wish.subnet)
+    taken = {network[0], network[-1], ipaddress.IPv4Address(wish.gateway or str(network[1]))}
+    taken |= {ipaddress.IPv4Address(claim.what) for claim in wish.addresses}
+    for text in wish.reserved:
+        taken |= set(ipaddress.IPv4Network(text))
+    return taken
+
+
+@given(wishes())
+def test_never_a_forbidden_address_and_refused_exactly_when_there_are_not_two(wish):
+    free = sorted(set(ipaddress.IPv4Network(wish.subnet)) - forbidden(wish))
+    if len(free) < 2:
+        assert all("overlay_clb_subnet" in text for text in problems(wish))
+    else:
+        chosen = choose(wish, {})
+        assert [ipaddress.IPv4Address(chosen[name]) for name in ("apiserver", "services")] == free[:2]
+
+
+@given(wishes(), st.lists(INSIDE, max_size=5))
+def test_what_is_held_stays_whatever_becomes_free_or_taken(wish, others):
+    try:
+        held = choose(wish, {})
+    except Refusal:
+        assume(False)
+    assert choose(wish, held) == held
+    assert choose(wish._replace(reserved=(), addresses=()), held) == held
+    more = [Claim(text, "host new") for text in others]
+    later = wish._replace(addresses=[*wish.addresses, *more])
+    if set(others).isdisjoint(held.values()):
+        assert choose(later, held) == held
+    else:
+        stolen = set(others) & set(held.values())
+        found = problems(later, held)
+        assert len(found) == len(stolen)
+        assert all(any(address in text and "host new" in text for text in found) for address in stolen)
+
+
+@pytest.mark.parametrize(
+    ("wish", "held", "words"),
+    [
+        ({"subnet": "10.0.2.0/31"}, {}, ["10.0.2.0/31 has no free addresses"]),
+        ({"subnet": "10.0.2.0/30"}, {}, ["has 1 free address, and 2 are needed", "10.0.2.1 is the gateway"]),
+        ({"subnet": "fd00::/64"}, {}, ["'fd00::/64' is not an IPv4 network"]),
+        ({"subnet": "10.0.2.7"}, {}, ["'10.0.2.7' is not an IPv4 network"]),
+        ({"subnet": None}, {}, ["overlay_clb_subnet is not set"]),
+        ({"subnet": "10.244.255.0/28"}, {}, ["overlaps 10.244.255.0/24 (the Service range"]),
+        ({"subnet": "10.244.9.0/24"}, {}, ["overlaps 10.244.0.0/16 (overlay_container_cidr)"]),
+        ({"gateway": "10.0.3.1"}, {}, ["overlay_clb_gateway '10.0.3.1' is not an address of 10.0.2.0/24"]),
+        ({"reserved": ["10.0.3.1"]}, {}, ["10.0.3.1 is no part of 10.0.2.0/24"]),
+        ({"reserved": ["some"]}, {}, ["'some' is neither an address nor a network"]),
+        ({"pins": {"api": "10.0.2.9"}}, {}, ["overlay_clb_vips has 'api'", "apiserver and services"]),
+        ({"pins": {"services": 7}}, {}, ["services 7 is not a numeric IPv4 address"]),
+        ({"pins": {"services": "10.0.3.7"}}, {}, ["services 10.0.3.7 (overlay_clb_vips) is not in 10.0.2.0/24"]),
+        ({"pins": {"services": "10.0.2.255"}}, {}, ["10.0.2.255 (overlay_clb_vips) is the broadcast address"]),
+        ({"pins": {"services": "10.0.2.1"}}, {}, ["is the gateway of 10.0.2.0/24"]),
+        ({"pins": {"apiserver": "10.0.2.9", "services": "10.0.2.9"}}, {}, ["both VIPs are 10.0.2.9"]),
+        ({"pins": {"services": "10.0.2.7"}}, GIVEN, ["the VIP services is 10.0.2.9", "10.0.2.7 is asked for"]),
+        (
+            {"addresses": [Claim("10.0.2.8", "host idc7 (ansible_host)")]},
+            GIVEN,
+            ["the VIP apiserver 10.0.2.8 (in the ledger) is host idc7 (ansible_host)", "tke.overlay.clb_release"],
+        ),
+        ({"reserved": ["10.0.2.8/29"]}, GIVEN, ["apiserver 10.0.2.8", "services 10.0.2.9", "reserved by 10.0.2.8/29"]),
+        ({"subnet": "10.0.7.0/24"}, GIVEN, ["10.0.2.8 (in the ledger) is not in 10.0.7.0/24 (overlay_clb_subnet)"]),
+        ({"provider": EXTERNAL, "pins": {"services": "10.0.2.9"}}, {}, ["overlay_clb_vips lacks apiserver"]),
+        (
+            {"provider": EXTERNAL, "pins": {"apiserver": "127.0.0.1", "services": "10.244.1.1"}},
+            {},
+            ["127.0.0.1 (overlay_clb_vips) is not an address that", "10.244.1.1", "lies in 10.244.0.0/16"],
+        ),
+    ],
+)
+def test_what_cannot_be_is_named_with_both_sides(wish, held, words):
+    text = "\n".join(problems(WISH._replace(**wish), held))
+    for word in words:
+        assert word in text
+
+
+def test_everything_is_said_at_once():
+    wish = WISH._replace(pins={"services": "10.0.9.1", "x": ""}, reserved=["10.0.9.0/24"], gateway="here")
+    assert len(problems(wish)) == 4
+
+
+def test_another_run_finds_that_somebody_took_a_held_address():
+    found = list(problems_of_held(GIVEN, [Claim("10.0.2.9", "node a (overlay_underlay_ip)")], RANGES))
+    assert len(found) == 1
+    assert "10.0.2.9 (in the ledger) is node a (overlay_underlay_ip)" in found[0]
+    grown = [Claim("10.0.0.0/16", "overlay_container_cidr")]
+    assert len(list(problems_of_held(GIVEN, [], grown))) == 2
+
+
+def test_what_is_taken_by_a_network_that_is_given_with_host_bits_is_passed_over():
+    assert choose(WISH._replace(reserved=["10.0.2.3/30"]), {})["apiserver"] == "10.0.2.4"
+
+
+def test_an_address_that_is_given_twice_is_named():
+    twice = {"apiserver": "10.0.2.8", "services": "10.0.2.8"}
+    assert "both VIPs are 10.0.2.8 (overlay_clb_vips): give two addresses" in problems(WISH._replace(pins=twice))

@@ -1,0 +1,557 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The ledger in a file: crashes, full disks, locks. What both stores promise is tested in tests/stores."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import ctypes
+import errno
+import fcntl
+import inspect
+import itertools
+import multiprocessing
+import os
+import resource
+import subprocess
+
+import pytest
+
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.pool import Pool
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import file as store_file
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger, Request, parse
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import Doubt, FileStore, open_store
+from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+
+NOW = "2026-01-02T03:04:05Z"
+FORK = multiprocessing.get_context("fork")
+
+
+def text_of(*names):
+    ledger = Ledger("demo", Pool(["10.0.0.0/12"], 256, 256))
+    ledger.assign([Request(name) for name in names], NOW)
+    return ledger.text()
+
+
+def nodes_of(text):
+    return set(parse(text, "here", "demo").nodes)
+
+
+def history(path, count):
+    """A ledger with that many versions, the last of which has the nodes 1 to count."""
+    for number in range(1, count + 1):
+        FileStore(path).transact(lambda _text, number=number: text_of(*map(str, range(1, number + 1))))
+
+
+def whole_copies(path):
+    """How many different ledgers can be had there: the present one and the versions that the store knows."""
+    texts = {FileStore(path).read(), *(version.text for version in FileStore(path).previous())} - {None}
+    return len([text for text in texts if nodes_of(text)])
+
+
+# --- a crash, or an error, at every call to the operating system ---
+
+
+def calls_of_the_store():
+    """Every function of ``os`` and ``fcntl`` that the store's code names; and it has no other way to a file."""
+    tree = ast.parse(inspect.getsource(store_file))
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    assert not imported & {"io", "shutil", "tempfile", "pathlib", "mmap", "subprocess"}
+    assert "open" not in {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    named = {
+        (node.value.id, node.attr)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ("os", "fcntl")
+    }
+    functions = [
+        (module, name) for module, name in sorted(named) if callable(getattr({"os": os, "fcntl": fcntl}[module], name))
+    ]
+    harmless = {("os", "getpid"), ("os", "stat_result")}
+    # These two are what os.path.realpath, exists and the like call.
+    return [call for call in functions if call not in harmless] + [("os", "lstat"), ("os", "readlink")]
+
+
+def before_call(step, act):
+    """Lets ``act`` run just before the step-th call of the store to the operating system; counts in ``left``."""
+    left = [step]
+
+    def wrapped(call, name):
+        def wrapper(*arguments, **options):
+            left[0] -= 1
+            if left[0] == 0:
+                act(name)
+            return call(*arguments, **options)
+
+        return wrapper
+
+    for module, name in calls_of_the_store():
+        owner = {"os": os, "fcntl": fcntl}[module]
+        setattr(owner, name, wrapped(getattr(owner, name), name))
+    return left
+
+
+def in_child(work, *arguments):
+    child = FORK.Process(target=work, args=arguments)
+    child.start()
+    child.join()
+    return child.exitcode
+
+
+def _crash_at(step, path):
+    leave = os._exit
+    before_call(step, lambda _name: leave(9))
+    FileStore(path).transact(lambda text: text_of("new"))
+    leave(0)
+
+
+def test_the_calls_that_the_crashes_come_before_are_those_of_a_write():
+    names = {name for _module, name in calls_of_the_store()}
+    assert names > {
+        "open",
+        "write",
+        "fsync",
+        "link",
+        "rename",
+        "unlink",
+        "close",
+        "flock",
+        "fstat",
+        "fchmod",
+        "listdir",
+    }
+
+
+@pytest.mark.parametrize("versions", [0, 1, 2, 4, 6])
+def test_a_crash_at_any_call_leaves_the_old_ledger_or_the_new_one_and_no_fewer_copies(tmp_path, versions):
+    outcomes = []
+    for step in itertools.count(1):
+        directory = tmp_path / str(step)
+        directory.mkdir()
+        path = str(directory / "ledger.json")
+        history(path, versions)
+        old, copies = FileStore(path).read(), whole_copies(path)
+        code = in_child(_crash_at, step, path)
+        new = FileStore(path).read()
+        assert new in (old, text_of("new"))
+        assert whole_copies(path) >= copies
+        outcomes.append((code, new != old))
+
+        FileStore(path).transact(lambda text: text_of("after"))  # what was left is in nobody's way
+        assert nodes_of(FileStore(path).read()) == {"after"}
+        kept = [version.text for version in FileStore(path).previous()]
+        assert len(kept) == len(set(kept)) <= 3
+        assert kept[:1] == ([] if new is None else [new])
+        assert {other.name for other in directory.iterdir()} == {
+            "ledger.json",
+            ".ledger.json.lock",
+            *(os.path.basename(version.name) for version in FileStore(path).previous()),
+        }
+        if code == 0:
+            break
+        assert code == 9
+    assert outcomes[-1] == (0, True), "the last child lives through the whole write"
+    assert (9, False) in outcomes
+    assert (9, True) in outcomes
+    assert len(outcomes) > 20
+
+
+def _fail_at(step, path, code, results):
+    def fail(name):
+        if name != "close":  # what was opened is closed whatever close() says
+            raise OSError(code, os.strerror(code))
+
+    left = before_call(step, fail)
+    try:
+        FileStore(path).transact(lambda text: text_of("new"))
+    except Refusal as refusal:
+        results.send(("refused", str(refusal), left[0]))
+    else:
+        results.send(("done", "", left[0]))
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EIO, errno.EACCES])
+def test_an_error_of_any_call_is_one_refusal_or_of_no_account(tmp_path, code):
+    seen = set()
+    for step in itertools.count(1):
+        directory = tmp_path / str(step)
+        directory.mkdir()
+        path = str(directory / "ledger.json")
+        history(path, 5)
+        old = FileStore(path).read()
+        ours, theirs = FORK.Pipe(duplex=False)
+        assert in_child(_fail_at, step, path, code, theirs) == 0
+        outcome, message, left = ours.recv()
+        seen.add(outcome)
+        new = FileStore(path).read()
+        if outcome == "done":
+            assert new == text_of("new")
+        elif "nothing was changed" in message or "cannot be read" in message:
+            assert new == old
+        else:
+            assert "was written, but" in message
+            assert new == text_of("new")
+        assert FileStore(path).previous()[0].text in (old, text_of(*"1234"))
+        assert len(FileStore(path).previous()) >= 3
+        if left > 0:
+            break
+    assert seen == {"refused", "done"}
+
+
+# --- disks ---
+
+
+@contextlib.contextmanager
+def mounted(directory, options):
+    """A file system of its own there."""
+    directory.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(directory)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(directory)], check=True)
+
+
+@pytest.fixture
+def private_mounts():
+    """Mounts of this test are seen by nobody else."""
+    home = os.open("/proc/self/ns/mnt", os.O_RDONLY)
+    here = os.getcwd()
+    _call("unshare", 0x00020000 | 0x00000200)  # CLONE_NEWNS, and CLONE_FS, which it needs
+    try:
+        subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+        yield
+    finally:
+        _call("setns", home, 0x00020000)
+        os.close(home)
+        os.chdir(here)
+
+
+def _call(name, *arguments):
+    libc = ctypes.CDLL(None, use_errno=True)
+    if getattr(libc, name)(*arguments) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def test_a_full_disk_is_one_clear_error_and_the_old_ledger_stays(tmp_path, private_mounts):
+    disk = tmp_path / "disk"
+    with mounted(disk, "size=128k"):
+        path = str(disk / "ledger.json")
+        FileStore(path).transact(lambda text: text_of("old"))
+        before = sorted(os.listdir(disk))
+        with pytest.raises(Refusal, match="No space left on device; nothing was changed; free some disk space"):
+            FileStore(path).transact(lambda text: text + " " * 150_000)
+        assert FileStore(path).read() == text_of("old")
+        assert sorted(os.listdir(disk)) == before
+        FileStore(path).transact(lambda text: text_of("new"))
+
+
+def test_no_change_needs_no_space(tmp_path, private_mounts):
+    disk = tmp_path / "disk"
+    with mounted(disk, "size=64k"):
+        FileStore(str(disk / "ledger.json")).transact(lambda text: text_of("old"))
+        with contextlib.suppress(OSError), open(disk / "filler", "wb", buffering=0) as stream:
+            while stream.write(b"x" * 4096):
+                pass
+        FileStore(str(disk / "ledger.json")).transact(lambda text: text)
+
+
+def test_a_read_only_file_system_is_one_clear_error_and_can_be_read(tmp_path, private_mounts):
+    disk = tmp_path / "disk"
+    with mounted(disk, "size=128k"):
+        path = str(disk / "ledger.json")
+        FileStore(path).transact(lambda text: text_of("old"))
+        before = sorted(os.listdir(disk))
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        with pytest.raises(Refusal, match="the file system is read-only; set overlay_ledger to another place"):
+            FileStore(path).transact(lambda text: text_of("new"))
+        assert FileStore(path).read() == text_of("old")
+        assert sorted(os.listdir(disk)) == before
+
+
+def _limited(path, results):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+    with pytest.raises(Refusal) as caught:
+        FileStore(path).transact(lambda text: text_of("new") + " " * 5000)
+    results.send(str(caught.value))
+
+
+def test_a_limit_on_the_size_of_files_is_one_clear_error(tmp_path):
+    path = str(tmp_path / "ledger.json")
+    FileStore(path).transact(lambda text: text_of("old"))
+    ours, theirs = FORK.Pipe(duplex=False)
+    assert in_child(_limited, path, theirs) == 0
+    assert "File too large; nothing was changed; raise the limit" in ours.recv()
+    assert FileStore(path).read() == text_of("old")
+    assert not (tmp_path / ".ledger.json.new").exists()
+
+
+def test_without_hard_links_the_previous_versions_are_copies(tmp_path, monkeypatch):
+    def no_links(*arguments):
+        raise OSError(errno.EOPNOTSUPP, "no")
+
+    monkeypatch.setattr(os, "link", no_links)
+    path = str(tmp_path / "ledger.json")
+    history(path, 6)
+    assert [nodes_of(version.text) for version in FileStore(path).previous()] == [set("12345"), set("1234"), set("123")]
+    assert not (tmp_path / ".ledger.json.copy").exists()
+
+
+# --- what lies beside it ---
+
+
+def test_the_previous_versions_are_hidden_from_ansible_and_the_newest_has_the_highest_number(tmp_path):
+    path = str(tmp_path / "ledger.json")
+    history(path, 5)
+    names = {other.name for other in tmp_path.iterdir()}
+    assert names == {
+        "ledger.json",
+        ".ledger.json.lock",
+        *(f".ledger.json.{number:06}" for number in (2, 3, 4)),
+    }
+    newest = FileStore(path).previous()[0]
+    assert newest.name == str(tmp_path / ".ledger.json.000004")
+    assert nodes_of(newest.text) == set("1234")
+    subprocess.run(["sh", "-c", newest.restore], check=True)
+    assert nodes_of(FileStore(path).read()) == set("1234")
+
+
+def test_a_link_to_a_ledger_kept_elsewhere_stays_a_link_and_shares_its_lock(tmp_path):
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "inventory").mkdir()
+    link, real = tmp_path / "inventory" / "ledger.json", tmp_path / "kept" / "real.json"
+    link.symlink_to("../kept/real.json")
+    FileStore(str(link)).transact(lambda text: "one")
+    FileStore(str(link)).transact(lambda text: f"{text} two")
+    assert link.is_symlink()
+    assert real.read_text() == "one two"
+    assert [other.name for other in (tmp_path / "inventory").iterdir()] == ["ledger.json"]
+    assert [version.text for version in FileStore(str(link)).previous()] == ["one"]
+    store = FileStore(str(real), patience=0.1)
+
+    def meanwhile(text):
+        with pytest.raises(Refusal, match="has been locked for more than"):
+            store.transact(lambda text: "three")
+        return text
+
+    FileStore(str(link)).transact(meanwhile)
+
+
+def test_mode_and_owner_of_the_ledger_stay(tmp_path):
+    path = tmp_path / "ledger.json"
+    FileStore(str(path)).transact(lambda text: "one")
+    path.chmod(0o640)
+    os.chown(path, 12345, 23456)
+    FileStore(str(path)).transact(lambda text: "two")
+    present = path.stat()
+    assert (present.st_mode & 0o7777, present.st_uid, present.st_gid) == (0o640, 12345, 23456)
+
+
+def _as_user(path, results):
+    os.setgroups([4242])
+    os.setgid(4242)
+    os.setuid(4242)
+    FileStore(path).transact(lambda text: f"{text} two")
+    results.send(FileStore(path).read())
+
+
+def test_a_second_user_of_a_shared_directory_can_write_what_the_first_one_made(tmp_path):
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    os.chown(shared, 0, 4242)
+    shared.chmod(0o2775)
+    for parent in (tmp_path, *tmp_path.parents):
+        if parent.stat().st_uid == os.getuid() and not parent.stat().st_mode & 0o001:
+            parent.chmod(parent.stat().st_mode | 0o011)
+    path = str(shared / "ledger.json")
+    FileStore(path).transact(lambda text: "one")
+    (shared / ".ledger.json.new").write_text("left by a crash of the first user")
+    ours, theirs = FORK.Pipe(duplex=False)
+    assert in_child(_as_user, path, theirs) == 0
+    assert ours.recv() == "one two"
+
+
+# --- the lock ---
+
+
+def test_a_lock_that_is_held_for_long_is_one_clear_error_that_names_the_holder(tmp_path):
+    path = str(tmp_path / "ledger.json")
+    ours, theirs = FORK.Pipe()
+
+    def hold():
+        FileStore(path).transact(lambda text: theirs.send(os.getpid()) or theirs.recv())
+
+    holder = FORK.Process(target=hold)
+    holder.start()
+    pid = ours.recv()
+    with pytest.raises(Refusal, match=rf"locked for more than 0.2 s by process {pid} on .*nothing was changed"):
+        FileStore(path, patience=0.2).transact(lambda text: "mine")
+    ours.send("theirs")
+    holder.join()
+    assert FileStore(path).read() == "theirs"
+    assert (tmp_path / ".ledger.json.lock").read_text() == ""
+
+
+def test_a_holder_that_is_killed_holds_nothing(tmp_path):
+    path = str(tmp_path / "ledger.json")
+    ours, theirs = FORK.Pipe()
+    holder = FORK.Process(target=lambda: FileStore(path).transact(lambda text: theirs.send("held") or theirs.recv()))
+    holder.start()
+    ours.recv()
+    holder.kill()
+    holder.join()
+    FileStore(path, patience=5).transact(lambda text: "mine")
+    assert FileStore(path).read() == "mine"
+
+
+def test_a_deleted_lock_file_stops_the_write(tmp_path):
+    path = str(tmp_path / "ledger.json")
+    FileStore(path).transact(lambda text: "one")
+
+    def meanwhile(text):
+        (tmp_path / ".ledger.json.lock").unlink()
+        return "two"
+
+    with pytest.raises(Refusal, match="was deleted during the run; nothing was changed"):
+        FileStore(path).transact(meanwhile)
+    assert FileStore(path).read() == "one"
+    assert not (tmp_path / ".ledger.json.new").exists()
+
+
+def test_a_lock_file_that_was_deleted_while_one_waited_is_not_the_lock(tmp_path, monkeypatch):
+    path, lock = str(tmp_path / "ledger.json"), tmp_path / ".ledger.json.lock"
+    flock, times = fcntl.flock, []
+
+    def flock_and_lose_the_file(descriptor, operation):
+        flock(descriptor, operation)
+        times.append(1)
+        if len(times) == 1:
+            lock.unlink()
+
+    def change(text):
+        with pytest.raises(Refusal, match="has been locked"):
+            FileStore(path, patience=0.1).transact(lambda text: "two at once")
+        return "one"
+
+    monkeypatch.setattr(fcntl, "flock", flock_and_lose_the_file)
+    FileStore(path).transact(change)
+    assert FileStore(path).read() == "one"
+
+
+# --- places ---
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("missing/ledger.json", "create its directory"),
+        ("", "cannot be"),
+    ],
+)
+def test_a_place_that_cannot_be_is_one_clear_error(tmp_path, place, words):
+    with pytest.raises(Refusal, match=words):
+        FileStore(str(tmp_path / place)).transact(lambda text: "one")
+
+
+def test_a_file_that_is_no_text_is_one_clear_error(tmp_path):
+    path = tmp_path / "ledger.json"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(Refusal, match="cannot be read"):
+        FileStore(str(path)).transact(lambda text: "one")
+    assert path.read_bytes() == b"\xff\xfe\x00"
+
+
+def test_an_unknown_kind_of_place_is_refused_with_the_kinds_there_are():
+    with pytest.raises(Refusal, match="etcds:// for TLS"):
+        open_store("consul://host:8500/prefix")
+
+
+def test_a_ledger_of_another_group_keeps_it_though_its_owner_cannot_be_kept(tmp_path, monkeypatch):
+    """As for somebody who is not root and writes a ledger of his group."""
+    path = tmp_path / "ledger.json"
+    history(path, 1)
+    given = []
+
+    def fchown(descriptor, user, group):
+        given.append((os.fstat(descriptor).st_ino > 0, user, group))
+        if user != -1:
+            raise PermissionError
+
+    like = os.stat_result((0o100640, 0, 0, 1, 4711, 4712, 0, 0, 0, 0))
+    monkeypatch.setattr(os, "fchown", fchown)
+    monkeypatch.setattr(FileStore, "_stat", lambda _self: like)
+    FileStore(path).transact(lambda _text: text_of("1", "2"))
+    assert given == [(True, 4711, 4712), (True, -1, 4712)]
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_lock_without_a_name_is_held_by_another_process(tmp_path):
+    path = tmp_path / "ledger.json"
+    lock = os.open(tmp_path / ".ledger.json.lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    with pytest.raises(
+        Refusal, match=r"has been locked for more than 0 s by another process; nothing was changed; wait"
+    ):
+        FileStore(path, patience=0).transact(lambda _text: text_of("1"))
+    os.pwrite(lock, b"\xff process", 0)
+    with pytest.raises(Refusal, match=r"for more than 0 s by \ufffd process; nothing"):
+        FileStore(path, patience=0).transact(lambda _text: text_of("1"))
+    os.close(lock)
+
+
+def test_a_lock_file_that_somebody_deletes_is_named(tmp_path):
+    path = tmp_path / "ledger.json"
+
+    def change(_text):
+        os.unlink(tmp_path / ".ledger.json.lock")
+        return text_of("1")
+
+    with pytest.raises(Refusal, match=rf"the lock file {tmp_path}/\.ledger\.json\.lock was deleted during the run"):
+        FileStore(path).transact(change)
+    assert not path.exists()
+
+
+def test_a_directory_that_cannot_be_synced_is_told_after_the_fact(tmp_path, monkeypatch):
+    def broken(_self):
+        raise OSError(errno.EIO, "Input/output error")
+
+    path = tmp_path / "ledger.json"
+    monkeypatch.setattr(FileStore, "_sync_directory", broken)
+    with pytest.raises(Doubt, match=r"was written, but its directory could not be synced \(Input/output error\): the "):
+        FileStore(path).transact(lambda _text: text_of("1"))
+    assert nodes_of(path.read_text()) == {"1"}
+
+
+def test_the_lock_says_who_holds_it_and_nothing_afterwards(tmp_path):
+    lock = tmp_path / ".ledger.json.lock"
+    seen = []
+
+    def change(_text):
+        seen.append(lock.read_text())
+        return text_of("1")
+
+    FileStore(tmp_path / "ledger.json").transact(change)
+    assert seen[0].startswith(f"process {os.getpid()} on ")
+    assert lock.read_text() == ""
+
+
+def test_a_copy_that_could_not_become_a_version_does_not_stay(tmp_path, monkeypatch):
+    """Where there are no hard links."""
+    path = tmp_path / "ledger.json"
+    history(path, 1)
+    rename = os.rename
+
+    def no_link(_old, _new):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    def refused(old, new):
+        if new.endswith(".000001"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        rename(old, new)
+
+    monkeypatch.setattr(os, "link", no_link)
+    monkeypatch.setattr(os, "rename", refused)
+    with pytest.raises(Refusal, match="No space left on device"):
+        FileStore(path).transact(lambda _text: text_of("1", "2"))
+    assert sorted(os.listdir(tmp_path)) == [".ledger.json.lock", "ledger.json"]

@@ -1,0 +1,264 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import parse_fleet
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.plan import assign, plan
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import Node, Settings
+from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+
+NOW = "2026-01-02T03:04:05Z"
+
+SETTINGS = Settings(
+    cluster="demo",
+    container_cidr=["10.244.0.0/16"],
+    max_pods_per_node=256,
+    max_services=256,
+    networks={"vpc": ["10.0.0.0/16"], "idc": ["192.168.0.0/16"]},
+)
+CLOUD1 = Node("cloud1", ["cloud"], "10.0.1.11", 1500)
+CLOUD2 = Node("cloud2", ["cloud"], "10.0.1.12", 1500)
+IDC1 = Node("idc1", ["idc"], "192.168.1.11", 1450)
+
+
+def planned(nodes, text=None, settings=SETTINGS):
+    ledger = assign(settings, nodes, text, "/ledger", NOW)
+    return ledger, plan(settings, nodes, ledger)
+
+
+def refusal(nodes, text=None, settings=SETTINGS):
+    with pytest.raises(Refusal) as caught:
+        assign(settings, nodes, text, "/ledger", NOW)
+    return caught.value.problems
+
+
+def test_every_host_gets_the_same_document_and_finds_itself_in_it():
+    _ledger, made = planned([CLOUD1, IDC1])
+    fleet = parse_fleet(made.document["fleet"])
+    assert {name: (peer.segment, peer.underlay) for name, peer in fleet.items()} == {
+        "cloud1": ("10.244.0.0/24", "10.0.1.11"),
+        "idc1": ("10.244.1.0/24", "192.168.1.11"),
+    }
+    assert made.document["mtu"] == 1400, "the least underlay MTU less the overhead of VXLAN"
+    assert made.document["service_cidr"] == "10.244.255.0/24"
+
+
+def test_a_document_is_plain_data():
+    _ledger, made = planned([CLOUD1, IDC1])
+    assert json.loads(json.dumps(made.document)) == made.document
+
+
+def test_a_node_that_is_not_in_the_inventory_stays_a_peer_with_its_mtu_and_is_told():
+    ledger, before = planned([CLOUD1, IDC1])
+    again, after = planned([CLOUD1], ledger.text())
+    assert again.text() == ledger.text()
+    assert after.document == before.document
+    assert after.orphans == ["idc1"]
+    assert any("idc1" in warning for warning in after.warnings)
+
+
+def test_a_moved_node_keeps_its_segment():
+    ledger, _made = planned([CLOUD1, IDC1])
+    again, made = planned([CLOUD1, IDC1._replace(underlay_ip="192.168.1.99")], ledger.text())
+    assert again.nodes["idc1"].segment == ledger.nodes["idc1"].segment
+    assert parse_fleet(made.document["fleet"])["idc1"].underlay == "192.168.1.99"
+
+
+def test_a_pin_in_the_inventory_is_kept():
+    ledger, _made = planned([CLOUD1, IDC1._replace(pod_cidr="10.244.0.0/24")])
+    assert ledger.nodes["idc1"].segment == "10.244.0.0/24"
+    assert ledger.nodes["cloud1"].segment == "10.244.1.0/24"
+
+
+def test_numbers_may_be_digits_in_a_string():
+    _ledger, made = planned([CLOUD1._replace(underlay_mtu="1400"), IDC1])
+    assert made.document["mtu"] == 1350
+
+
+def test_only_cloud_nodes_is_worth_a_warning():
+    _ledger, made = planned([CLOUD1])
+    assert any("only cloud nodes" in warning for warning in made.warnings)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "settings", "words"),
+    [
+        (
+            [CLOUD1],
+            {"networks": {"vpc": ["10.0.0.0/8"]}},
+            ["10.244.0.0/16 (overlay_container_cidr)", "10.0.0.0/8 (vpc of overlay_networks)"],
+        ),
+        ([CLOUD1], {"networks": {"lan": ["10.244.7.0/24"]}}, ["10.244.7.0/24 (lan of overlay_networks)"]),
+        (
+            [CLOUD1],
+            {"networks": {"lan": ["garbage", 7]}},
+            ["lan of overlay_networks: 'garbage' is not a network", "lan of overlay_networks: 7 is not"],
+        ),
+        ([CLOUD1, CLOUD2._replace(underlay_ip="10.0.1.11")], {}, ["cloud1, cloud2", "10.0.1.11"]),
+        ([CLOUD1._replace(underlay_ip=None)], {}, ["cloud1 has no underlay address"]),
+        ([CLOUD1._replace(underlay_ip="cloud1.example")], {}, ["cloud1: overlay_underlay_ip 'cloud1.example' is not"]),
+        ([CLOUD1._replace(underlay_ip=10)], {}, ["cloud1: overlay_underlay_ip 10 is not"]),
+        ([CLOUD1._replace(underlay_ip="127.0.0.1")], {}, ["127.0.0.1 is not an address that another host could reach"]),
+        ([CLOUD1._replace(underlay_ip="0.0.0.0")], {}, ["0.0.0.0 is not an address"]),
+        ([CLOUD1._replace(underlay_ip="10.244.1.1")], {}, ["10.244.1.1 lies in the container CIDR 10.244.0.0/16"]),
+        ([CLOUD1, IDC1._replace(underlay_ip="2001:db8::1")], {}, ["IPv4 (as cloud1)", "IPv6 (as idc1)"]),
+        ([CLOUD1._replace(sites=["cloud", "idc"])], {}, ["cloud1 is in cloud and idc"]),
+        ([CLOUD1._replace(sites=[])], {}, ["cloud1 is in none of cloud and idc"]),
+        ([CLOUD1._replace(underlay_mtu=600)], {}, ["cloud1: overlay_underlay_mtu 600 leaves the overlay 550 bytes"]),
+        ([CLOUD1._replace(underlay_mtu="big")], {}, ["cloud1: overlay_underlay_mtu 'big'"]),
+        ([CLOUD1._replace(underlay_mtu=True)], {}, ["cloud1: overlay_underlay_mtu True"]),
+        ([CLOUD1._replace(underlay_mtu=70000)], {}, ["cloud1: overlay_underlay_mtu 70000 is more"]),
+        ([CLOUD1._replace(name="no name")], {}, ["node 'no name'"]),
+        (
+            [CLOUD1],
+            {"device": "a-much-too-long-name", "vni": 0, "port": 70000},
+            ["overlay_device", "overlay_vni", "70000"],
+        ),
+        ([CLOUD1], {"networks": {"lan": None}}, ["lan of overlay_networks: None is not a network"]),
+        ([CLOUD1], {"clb_subnet": "10.244.2.0/24"}, ["10.244.2.0/24 (overlay_clb_subnet)"]),
+        ([CLOUD1], {"clb_subnet": "here"}, ["overlay_clb_subnet: 'here' is not a network"]),
+        ([CLOUD1], {"require_idc": True}, ["there are only cloud nodes", "overlay_require_idc"]),
+        ([CLOUD1], {"cluster": " "}, ["overlay_cluster is empty"]),
+        ([CLOUD1], {"reserved": ["10.9.0.0/24", "x"]}, ["10.9.0.0/24 is no part of the container CIDR", "'x'"]),
+        (
+            [CLOUD1._replace(pod_cidr="10.244.9.0/24")],
+            {"reserved": ["10.244.8.0/22"]},
+            ["cloud1 asks for 10.244.9.0/24", "reserved range 10.244.8.0/22"],
+        ),
+        ([CLOUD1], {"bridge": "tke0"}, ["overlay_device and overlay_bridge are both 'tke0'"]),
+        ([CLOUD1], {"container_cidr": ["10.244.0.0/24"]}, ["10.244.0.0/24 has no room for one node"]),
+        ([CLOUD1, IDC1], {"container_cidr": ["10.244.0.0/23"]}, ["the pool is exhausted", "without one: idc1"]),
+        ([CLOUD1._replace(pod_cidr="10.244.255.0/24")], {}, ["cloud1", "in the Service range"]),
+        ([CLOUD1._replace(pod_cidr=7)], {}, ["cloud1", "overlay_pod_cidr 7"]),
+    ],
+)
+def test_bad_input_is_named_with_both_sides(nodes, settings, words):
+    text = "\n".join(refusal(nodes, settings=SETTINGS._replace(**settings)))
+    for word in words:
+        assert word in text
+
+
+def test_all_conflicts_are_found_at_once_those_of_the_ledger_too():
+    first, _made = planned([CLOUD1])
+    problems = refusal(
+        [CLOUD1._replace(pod_cidr="10.244.9.0/24"), IDC1._replace(underlay_ip=None), CLOUD2._replace(underlay_mtu=1)],
+        first.text(),
+        SETTINGS._replace(networks={"vpc": ["10.244.0.0/20"]}),
+    )
+    assert len(problems) == 4
+
+
+def test_a_machine_that_comes_back_under_a_new_name_must_not_be_a_peer_twice():
+    first, _made = planned([CLOUD1, IDC1])
+    (problem,) = refusal([CLOUD1, IDC1._replace(name="idc9")], first.text())
+    for word in ("idc9", "192.168.1.11", "idc1", "release idc1 first"):
+        assert word in problem
+
+
+@pytest.mark.parametrize(
+    ("orphan", "settings", "words"),
+    [
+        ("192.168.1.11", {"container_cidr": ["10.244.0.0/16", "192.168.0.0/20"]}, ["idc1", "192.168.0.0/20"]),
+        ("2001:db8::11", {}, ["IPv4 (as cloud1)", "IPv6 (as idc1)"]),
+    ],
+)
+def test_a_node_that_only_the_ledger_knows_can_be_in_the_way(orphan, settings, words):
+    idc = IDC1._replace(underlay_ip=orphan)
+    alone = SETTINGS._replace(networks={})
+    first, _made = planned([idc], settings=alone)
+    text = "\n".join(refusal([CLOUD1], first.text(), alone._replace(**settings)))
+    for word in words:
+        assert word in text
+
+
+def test_a_node_without_a_known_underlay_is_told():
+    ledger = assign(SETTINGS, [Node("adopted", pod_cidr="10.244.9.0/24")], None, "/ledger", NOW)
+    _ledger, made = planned([CLOUD1, IDC1], ledger.text())
+    assert "adopted" not in parse_fleet(made.document["fleet"])
+    assert any("no underlay address is known of adopted" in warning for warning in made.warnings)
+
+
+def test_a_broken_ledger_is_refused():
+    first, _made = planned([CLOUD1])
+    (problem,) = refusal([CLOUD1], first.text()[:-20])
+    assert "/ledger cannot be trusted" in problem
+
+
+def test_a_ledger_of_another_cluster_is_refused():
+    first, _made = planned([CLOUD1])
+    (problem,) = refusal([CLOUD1], first.text(), SETTINGS._replace(cluster="other"))
+    assert "'demo', not to 'other'" in problem
+
+
+def test_reserved_ranges_are_never_handed_out_and_do_not_count():
+    settings = SETTINGS._replace(reserved=["10.244.0.0/25", "10.244.2.0/23"])
+    ledger, _made = planned([CLOUD1, CLOUD2, IDC1], settings=settings)
+    assert [held.segment for held in ledger.nodes.values()] == ["10.244.1.0/24", "10.244.4.0/24", "10.244.5.0/24"]
+    assert ledger.capacity()["max_nodes"] == 252
+    assert ledger.capacity()["free"] == 249
+
+
+def test_a_reserved_range_that_somebody_has_is_refused_with_his_name():
+    first, _made = planned([CLOUD1, IDC1])
+    (problem,) = refusal([CLOUD1, IDC1], first.text(), SETTINGS._replace(reserved=["10.244.1.0/24"]))
+    assert "node idc1 has 10.244.1.0/24, which lies in the reserved range 10.244.1.0/24" in problem
+
+
+def test_an_exhausted_pool_says_who_is_in_it_but_not_in_the_inventory():
+    small = SETTINGS._replace(container_cidr=["10.244.0.0/22"])
+    first, _made = planned([CLOUD1, IDC1], settings=small)
+    others = [Node(f"new{n}", ["idc"], f"192.168.2.{n}", 1450) for n in (1, 2)]
+    (problem,) = refusal([CLOUD1, *others], first.text(), small)
+    assert "3 segments of 256 addresses, 2 used (1 of them by nodes not named now: idc1) and 0 pending" in problem
+    assert "without one: new2" in problem
+
+
+def test_a_node_on_an_address_of_the_load_balancer_is_a_conflict_that_names_both():
+    ledger, _made = planned([CLOUD1])
+    ledger.vips = {"apiserver": "10.0.2.2", "services": "192.168.1.11"}
+    text = ledger.text()
+    assert planned([CLOUD1], text)[0].vips == ledger.vips, "they stay, whatever the planner does"
+    (problem,) = refusal([CLOUD1, IDC1], text)
+    assert "the VIP services 192.168.1.11 (in the ledger) is node idc1 (overlay_underlay_ip)" in problem
+    (problem,) = refusal(
+        [CLOUD1], text, SETTINGS._replace(container_cidr=["10.244.0.0/16", "10.0.2.0/23"], networks={})
+    )
+    assert "the VIP apiserver 10.0.2.2 (in the ledger) lies in 10.0.2.0/23 (overlay_container_cidr)" in problem
+
+
+def test_the_vips_are_part_of_the_diff():
+    ledger, _made = planned([CLOUD1])
+    ledger.vips = {"services": "10.0.2.3", "apiserver": "10.0.2.2"}
+    assert ledger.summary().endswith("VIP apiserver 10.0.2.2\nVIP services 10.0.2.3\n")
+
+
+def test_a_node_of_which_only_the_mtu_is_known_does_not_count_for_the_overlay():
+    ledger = assign(SETTINGS, [CLOUD1, IDC1], None, "/ledger", NOW)
+    ledger.nodes["idc1"] = ledger.nodes["idc1"]._replace(underlay=None, underlay_mtu=1200)
+    assert plan(SETTINGS, [CLOUD1], ledger).document["mtu"] == 1450
+    ledger.nodes["idc1"] = ledger.nodes["idc1"]._replace(underlay="192.168.1.11", underlay_mtu=None)
+    assert plan(SETTINGS, [CLOUD1], ledger).document["mtu"] == 1450
+
+
+def test_orphans_in_the_way_are_named_with_the_way_out():
+    ledger, _made = planned([CLOUD1, CLOUD2, IDC1])
+    thief = Node("new", ["idc"], "10.0.1.11", 1500)
+    ledger.nodes["cloud2"] = ledger.nodes["cloud2"]._replace(underlay="10.0.1.11")
+    (problem,) = refusal([thief, IDC1], ledger.text())
+    assert problem == (
+        "nodes new, cloud1, cloud2 all have the underlay address 10.0.1.11 (overlay_underlay_ip): each needs its own "
+        "(cloud1, cloud2 is in the ledger but not in the inventory: release cloud1, cloud2 first, or put it back)"
+    )
+
+
+@pytest.mark.parametrize("nothing", [None, ""])
+def test_an_underlay_address_that_is_left_empty_is_one_that_is_missing(nothing):
+    said = "node idc1 has no underlay address: set overlay_underlay_ip, or a numeric ansible_host"
+    assert refusal([CLOUD1, IDC1._replace(underlay_ip=nothing)]) == [said]
+    ledger, _made = planned([CLOUD1, IDC1._replace(pod_cidr="")])
+    assert ledger.nodes["idc1"].segment == "10.244.1.0/24"

@@ -1,0 +1,123 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who may leave, and what becomes of his segment."""
+
+from __future__ import annotations
+
+import types
+
+import pytest
+
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import parse
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.plan import assign, plan
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.release import Leaving, release
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import Node, Settings
+from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+
+NOW = "2026-01-02T03:04:05Z"
+SETTINGS = Settings("demo", ["10.244.0.0/16"], 256, 256)
+FLEET = (
+    *(Node(f"cloud{number}", ["cloud"], f"10.0.1.{10 + number}", 1500) for number in range(1, 6)),
+    *(Node(f"idc{number}", ["idc"], f"192.168.1.{10 + number}", 1450) for number in range(1, 6)),
+)
+GROUPS = types.MappingProxyType(
+    {
+        "cloud": [node.name for node in FLEET[:5]],
+        "idc": [node.name for node in FLEET[5:]],
+        "clb": ["cloud1"],
+        "apiserver": ["cloud2", "cloud3"],
+    }
+)
+
+
+def text(nodes=FLEET):
+    return assign(SETTINGS, nodes, None, "/ledger", NOW).text()
+
+
+def going(names, nodes=FLEET, force=False, ledger=None, groups=GROUPS):
+    return release(SETTINGS, nodes, ledger or text(), "/ledger", NOW, Leaving(names, groups, force))
+
+
+def refusal(*arguments, **more):
+    with pytest.raises(Refusal) as caught:
+        going(*arguments, **more)
+    return caught.value.problems
+
+
+def test_the_segment_is_pending_on_all_who_stay_and_nobody_is_added():
+    newcomer = Node("idc9", ["idc"], "192.168.1.19", 1450)
+    ledger, released = going(["idc5"], [*FLEET, newcomer])
+    assert released == {"idc5": "10.244.9.0/24"}
+    assert ledger.pending["10.244.9.0/24"].on == sorted(node.name for node in FLEET if node.name != "idc5")
+    assert "idc9" not in ledger.nodes
+    assert "idc5 " not in plan(SETTINGS, FLEET[:-1], ledger).document["fleet"]
+
+
+def test_who_is_in_the_ledger_alone_can_go_and_who_went_before_is_passed_over():
+    ledger, released = going(["idc5"], FLEET[:-1])
+    assert released == {"idc5": "10.244.9.0/24"}
+    again, nothing = going(["idc5"], FLEET[:-1], ledger=ledger.text())
+    assert nothing == {}
+    assert again.text() == ledger.text()
+
+
+def test_every_unknown_name_is_told_with_those_that_are_near():
+    one, other = refusal(["idc55", "nobody", "idc5"])
+    assert one.startswith("there is no node idc55 (overlay_release)")
+    assert "idc5" in one.partition("is ")[2]
+    assert "the ledger has cloud1, cloud2" in other
+
+
+@pytest.mark.parametrize("names", [[], [""], ["idc5", ""]])
+def test_an_empty_name_is_a_mistake(names):
+    assert any("overlay_release" in problem for problem in refusal(names))
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["cloud1"], "node cloud1 is in group clb"),
+        (["cloud2", "cloud3"], "no API server would be left"),
+        (["idc1", "idc2", "idc3"], "3 of 10 nodes are more than 20% of the fleet: idc1, idc2, idc3"),
+        (GROUPS["idc"], "all there is in group idc: that site would have no node left"),
+    ],
+)
+def test_what_others_depend_on_needs_one_word_more(names, words):
+    problems = refusal(names)
+    assert any(words in problem and "-e overlay_release_force=true" in problem for problem in problems)
+    _ledger, released = going(names, force=True)
+    assert sorted(released) == sorted(names)
+
+
+@pytest.mark.parametrize("names", [["cloud2"], ["idc1", "idc2"]])
+def test_an_api_server_among_others_and_a_fifth_of_the_fleet_need_none(names):
+    assert sorted(going(names)[1]) == names
+
+
+def test_one_node_of_a_small_fleet_is_no_large_part_of_it():
+    small = [FLEET[0], FLEET[1], FLEET[5], FLEET[6]]
+    groups = {"cloud": ["cloud1", "cloud2"], "idc": ["idc1", "idc2"]}
+    _ledger, released = going(["idc2"], small, ledger=text(small), groups=groups)
+    assert list(released) == ["idc2"]
+
+
+def test_not_all_can_go_whatever_is_said():
+    (problem,) = refusal([node.name for node in FLEET], force=True)
+    assert "use tke.overlay.reset" in problem
+
+
+def test_a_refused_release_leaves_the_ledger_as_it_was():
+    before = text()
+    refusal(["cloud1", "idc1"], ledger=before)
+    assert parse(before, "/ledger", "demo").text() == before
+
+
+def test_no_more_than_three_names_are_offered():
+    (problem,) = refusal(["cloud9"])
+    assert problem.endswith("is cloud5 or cloud4 or cloud3 meant?")
+
+
+def test_what_is_wrong_with_the_ledger_names_its_place():
+    (problem,) = refusal(["idc5"], ledger=text().replace("idc1", "idc7"))
+    assert problem.startswith("the ledger /ledger cannot be trusted")

@@ -1,0 +1,258 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Kubeconfigs: only the server changes, whatever else is there; PyYAML is the judge. What is not read for certain is
+refused, and no refusal shows a word of the file.
+"""
+
+from __future__ import annotations
+
+import base64
+import copy
+import itertools
+import json
+
+import pytest
+import yaml
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.kubeconfig import parse, shown
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.yaml_spans import Scalar, Unreadable, read
+
+NEW = "https://api.lab.internal:6443"
+SECRET = base64.b64encode(b"-----BEGIN PRIVATE KEY-----\nverysecret\n-----END PRIVATE KEY-----").decode()
+
+TEXT = f"""\
+# who we are
+apiVersion: v1
+kind: Config
+clusters:
+- cluster:
+    certificate-authority-data: {base64.b64encode(b"a CA").decode()}
+    server: https://10.0.0.1:6443  # the old one
+  name: kubernetes
+- name: "other"
+  cluster: {{server: 'https://10.0.0.2:6443', insecure-skip-tls-verify: true}}
+contexts:
+- context:
+    cluster: kubernetes
+    user: me
+  name: me@kubernetes
+current-context: me@kubernetes
+preferences: {{}}
+users:
+- name: me
+  user:
+    client-certificate-data: {base64.b64encode(b"certificate").decode()}
+    client-key-data: {SECRET}
+    exec:
+      installHint: |
+        clusters:
+        - cluster:
+            server: https://not.this.one
+      args: [--server, "https://nor.this"]
+      env:
+      - name: A
+        value: this one goes
+          on in another line
+    token:
+"""
+
+
+def changed(text, names=("kubernetes",)):
+    config = parse("/k", text)
+    return config.with_server(config.chosen(names), NEW)
+
+
+def loaded(text):
+    """As a reader of YAML has it, all scalars as text."""
+    return yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506 makes nothing but text
+
+
+def with_new_server(document, names):
+    document = copy.deepcopy(document)
+    for entry in document["clusters"]:
+        if entry["name"] in names:
+            entry["cluster"]["server"] = NEW
+    return document
+
+
+def test_only_the_server_changes():
+    lines, after = TEXT.splitlines(), changed(TEXT).splitlines()
+    different = [(old, new) for old, new in itertools.zip_longest(lines, after) if old != new]
+    assert different == [
+        ("    server: https://10.0.0.1:6443  # the old one", f"    server: {NEW}  # the old one"),
+    ]
+    assert f"cluster: {{server: '{NEW}', insecure" in changed(TEXT, ("other",))
+    assert changed(changed(TEXT)) == changed(TEXT)
+    crlf = TEXT.replace("\n", "\r\n")
+    assert changed(crlf) == changed(TEXT).replace("\n", "\r\n")
+    assert changed(json.dumps(loaded(TEXT), indent=1)) == json.dumps(
+        with_new_server(loaded(TEXT), ["kubernetes"]), indent=1
+    )
+
+
+def test_what_a_client_needs_is_read():
+    kubernetes, other = parse("/k", TEXT).clusters
+    assert (kubernetes.authority, kubernetes.credentials.certificate) == ("a CA", b"certificate")
+    assert b"verysecret" in kubernetes.credentials.key
+    assert "verysecret" not in repr(kubernetes)
+    assert (other.authority, other.credentials) == (None, None)
+
+
+# --- any kubeconfig, as any writer would write it ------------------------------------------------
+
+WORDS = st.text(
+    st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zl", "Zp")), max_size=12
+) | st.sampled_from(
+    [
+        "server: https://no",
+        "- x",
+        "# no",
+        "a: b",
+        "'",
+        '"',
+        "{",
+        "null",
+        "a\nb",
+        "x " * 60,
+        "clusters:\n- cluster:\n",
+        "\\",
+    ]
+)
+KEYS = st.from_regex(r"[a-z][a-z0-9-]{0,8}", fullmatch=True).filter(
+    lambda key: key not in ("server", "name", "cluster")
+)
+EXTRAS = st.recursive(
+    WORDS, lambda node: st.lists(node, max_size=3) | st.dictionaries(KEYS, node, max_size=3), max_leaves=6
+)
+MORE = st.dictionaries(KEYS.filter(lambda key: not key.startswith(("certificate", "tls"))), EXTRAS, max_size=3)
+
+
+@st.composite
+def kubeconfigs(draw):
+    names = draw(st.lists(st.sampled_from(["kubernetes", "a b", "1", "ü"]), min_size=1, max_size=3, unique=True))
+    clusters = [
+        {**draw(MORE), "name": name, "cluster": {**draw(MORE), "server": f"https://10.0.0.{number}:6443/x"}}
+        for number, name in enumerate(names)
+    ]
+    document = {**draw(MORE), "kind": "Config", "clusters": clusters}
+    return dict(draw(st.permutations(list(document.items()))))
+
+
+STYLES = st.fixed_dictionaries(
+    {
+        "default_flow_style": st.sampled_from([False, True, None]),
+        "default_style": st.sampled_from([None, None, '"', "'"]),
+        "indent": st.sampled_from([2, 4]),
+        "width": st.sampled_from([30, 80, 1000]),
+        "allow_unicode": st.booleans(),
+        "explicit_start": st.booleans(),
+        "sort_keys": st.booleans(),
+    }
+)
+
+
+class Indented(yaml.SafeDumper):
+    """Writes sequences deeper than their key."""
+
+    def increase_indent(self, flow=False, indentless=False):
+        return super().increase_indent(flow, False)
+
+
+@given(kubeconfigs(), STYLES, st.sampled_from([yaml.SafeDumper, Indented]), st.data())
+def test_any_kubeconfig_keeps_everything_but_the_server(document, style, dumper, data):
+    text = yaml.dump(document, Dumper=dumper, **style)
+    names = [entry["name"] for entry in document["clusters"]]
+    chosen = data.draw(st.lists(st.sampled_from(names), min_size=1, unique=True))
+    after = changed(text, chosen)
+    assert loaded(after) == with_new_server(loaded(text), chosen)
+    assert len(after) - len(text) == sum(
+        len(NEW) - len(f"https://10.0.0.{number}:6443/x") for number, name in enumerate(names) if name in chosen
+    )
+
+
+@given(kubeconfigs())
+def test_json_is_always_read(document):
+    for indent in (None, 2):
+        text = json.dumps(document, indent=indent)
+        names = [entry["name"] for entry in document["clusters"]]
+        assert json.loads(changed(text, names)) == with_new_server(document, names)
+
+
+PIECES = [*"'\"{}[],#\t\r\n\x85", "server: https://x",
+          "name: kubernetes", "cluster:", "clusters:", "<<: *a", "&a ", "*a",
+          "  ", "- ", ": ", " #", "? ", "!!str ", "|\n", ">-\n", "---\n", "..."]  # fmt: skip
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, len(TEXT)), st.integers(0, 12), st.sampled_from(PIECES)), min_size=1, max_size=3)
+)
+@example([(TEXT.index("  name: kubernetes"), 0, "---\n")])
+def test_a_file_that_somebody_has_damaged_is_refused_or_changed_right(edits):
+    text = TEXT
+    for place, length, piece in sorted(edits, reverse=True):
+        text = text[:place] + piece + text[place + length :]
+    try:
+        after = changed(text)
+    except Refusal as refusal:
+        if "verysecret" in str(refusal) or SECRET[:12] in str(refusal):
+            raise
+        return
+    try:
+        before = loaded(text)
+    except yaml.YAMLError:
+        assume(False)
+    assert loaded(after) == with_new_server(before, ["kubernetes"])
+
+
+# --- what is refused ------------------------------------------------------------------------------
+
+REFUSED = {
+    "several clusters and none named": (TEXT, (), "/k has 2 clusters (kubernetes, other): name those to change"),
+    "a cluster that is not there": (TEXT, ("none",), "/k has no cluster none: it has kubernetes, other"),
+    "no kubeconfig": ("a: b\n", (), "/k is no kubeconfig: it has not 'kind: Config'"),
+    "no cluster": ("kind: Config\nclusters: []\n", (), "/k has no clusters"),
+    "no server": (TEXT.replace("server: https://10.0.0.1:6443", "x: y"), (), "cluster kubernetes has no server"),
+    "an empty server": (TEXT.replace("https://10.0.0.1:6443", ""), (), "cluster kubernetes has no server"),
+    "no URL": (TEXT.replace("https://10.0.0.1:6443", "10.0.0.1"), (), "/k, line 7: the server of cluster"),
+    "an anchor": (TEXT.replace("https://10.0.0.1", "&a https://10.0.0.1"), (), "/k: line 7: an anchor, alias, tag"),
+    "a tab": (TEXT.replace("    server:", "\tserver:"), (), "/k: line 7: a tab"),
+    "two documents": (TEXT + "---\n", (), "line 34: more than one document"),
+    "a key twice": (TEXT.replace("  name: kub", "  cluster: {}\n  name: kub"), (), "line 8: a key that stands"),
+    "a name twice": (TEXT.replace('"other"', "kubernetes"), (), "/k has several clusters called kubernetes"),
+    "a server over two lines": (TEXT.replace("6443  # the old one", "6443\n      x"), (), "is no URL on one line"),
+    "an open quote": (TEXT.replace("[--server, \"", "[--server, '"), (), "/k: line 28: a quote that is not closed"),
+    "data that a tag could be": (TEXT.replace(SECRET, "!x"), (), "/k: line 22: an anchor, alias, tag"),
+    "a bad key": (TEXT.replace(SECRET, "abc"), (), "/k: client-key-data of user me is not base64"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_refusal_names_file_line_and_what_to_do(case):
+    text, names, words = REFUSED[case]
+    with pytest.raises(Refusal, match=r"^/k") as refused:
+        changed(text, names)
+    assert words in str(refused.value)
+
+
+def test_a_server_is_shown_without_a_password():
+    assert shown("https://me:pass@10.0.0.1:6443/x?token=1") == "https://10.0.0.1:6443/x"
+
+
+@pytest.mark.parametrize(
+    "text", ["a: &x 1", "? a", "a: b: c", "- a\nb: c", "a: {b: c", "a:\n   b: 1\n  c: 2", 'a: "\\q"']
+)
+def test_what_this_reader_does_not_know_is_an_error(text):
+    with pytest.raises(Unreadable, match=r"^line [123]: "):
+        read(text)
+
+
+def test_the_place_of_a_value_is_where_it_stands():
+    text = "a:\n- 'x y'\n- b: [1, {c: d}]  # e\n"
+    document = read(text)
+    places = [document["a"][0], document["a"][1]["b"][0], document["a"][1]["b"][1]["c"]]
+    assert all(isinstance(place, Scalar) for place in places)
+    assert [text[place.start : place.end] for place in places] == ["'x y'", "1", "d"]

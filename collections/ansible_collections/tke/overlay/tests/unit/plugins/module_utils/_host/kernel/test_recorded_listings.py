@@ -1,0 +1,238 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Floor 5 as data: what real ip and bridge of several versions have listed in, what the tables make of it out.
+
+The recordings are made by tests/tools/record_iproute2.py, where it also says which objects were there.
+"""
+
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+
+from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.fdb import FdbTable, fdb_entry
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import LinkSpec, compare_link, read_links
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.neighbor import NeighborTable, neighbor_entry
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.pod_bridge import BridgeTable
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import (
+    RouteTable,
+    blackhole_entry,
+    via_entry,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import apply, compare
+
+DATA = pathlib.Path(__file__).parent / "data"
+VERSIONS = sorted(path.stem.partition("-")[2] for path in DATA.glob("iproute2-*.txt"))
+NEXTHOPS = [version for version in VERSIONS if version != "5.0"]
+"""Those that know next-hop groups, and print multipath routes as JSON."""
+
+WITHIN = {4: ["10.244.0.0/16"], 6: ["2001:db8::/32"]}
+
+
+def recorded(version):
+    """A program that answers what was answered then, and nothing else; it takes every batch."""
+    blocks = (DATA / f"iproute2-{version}.txt").read_text(encoding="utf-8").split("\n$ ")[1:]
+    answers = dict(block.strip().partition("\n")[::2] for block in blocks)
+    return lambda command, text: (0, "" if "-batch" in command else answers[" ".join(command)], "")
+
+
+OURS, THEIRS = (True, True), (False, True)  # both on our device
+BLACKHOLE, ELSEWHERE = (True, False), (False, False)
+
+READ = {
+    "fdb": (
+        FdbTable("tke0"),
+        {
+            "00:00:00:00:00:00 10.0.1.50": ("dst 10.0.1.50", *OURS),
+            "00:00:00:00:00:00 10.0.1.51": ("dst 10.0.1.51", *OURS),
+            "0a:58:0a:f4:01:00": ("dst 10.0.1.12", *OURS),
+            "0a:58:0a:f4:02:00": ("dst 10.0.1.13 static", *THEIRS),
+            "0a:58:0a:f4:03:00": ("dst 10.0.1.14 dynamic", *THEIRS),
+            "0a:58:0a:f4:04:00": ("dst 10.0.1.15 port 4789 vni 7 via eth0", *OURS),
+        },
+    ),
+    "fdb over IPv6": (FdbTable("tke6"), {"0a:58:0a:f4:01:00": ("dst 2001:db8::12", *OURS)}),
+    "neighbor": (
+        NeighborTable("tke0"),
+        {
+            "10.244.1.0": ("lladdr 0a:58:0a:f4:01:00", *OURS),
+            "10.244.2.0": ("lladdr 0a:58:0a:f4:02:00 stale", *THEIRS),
+            "10.244.3.0": ("lladdr unknown failed", *THEIRS),
+        },
+    ),
+    "neighbor of IPv6": (
+        NeighborTable("tke0", 6),
+        {
+            "2001:db8:1::1": ("lladdr 0a:58:0a:f4:01:00", *OURS),
+            "2001:db8:2::1": ("lladdr 0a:58:0a:f4:02:00 stale", *THEIRS),
+        },
+    ),
+    "bridge": (BridgeTable("tke-br0", WITHIN[4], "10.244.0.1"), {"10.244.9.1/24": ("dev tke-br0", *OURS)}),
+    "route": (
+        RouteTable("tke0", within=WITHIN[4], bridge="tke-br0"),
+        {
+            "10.244.0.0/24 metric 4096": ("blackhole", *BLACKHOLE),
+            "10.244.1.0/24": ("via 10.244.1.0 dev tke0 onlink", *OURS),
+            "10.244.2.0/24": ("via 10.244.9.0 dev tke0 onlink", *OURS),
+            "10.244.2.0/24 #2": ("via 10.244.2.0 dev tke0 onlink", *OURS),
+            "10.244.3.0/24 metric 7": ("dev tke0 proto static", *THEIRS),
+            "10.244.4.4/32 tos 0x10": ("via 10.0.1.1 dev eth0 proto static", *ELSEWHERE),
+            "10.244.7.0/24": ("unreachable proto boot", *ELSEWHERE),
+        },
+    ),
+    "route of IPv6": (
+        RouteTable("tke0", 6, within=WITHIN[6]),
+        {
+            "2001:db8::/64 metric 256": ("dev eth0 proto kernel", *ELSEWHERE),
+            "2001:db8:1::/64": ("via 2001:db8:1::1 dev tke0 onlink", *OURS),
+            "2001:db8:2::2/128 metric 7": ("via 2001:db8::1 dev eth0 proto static", *ELSEWHERE),
+            "2001:db8:3::/64 metric 4096": ("blackhole", *BLACKHOLE),
+        },
+    ),
+}
+WORDED_OTHERWISE = "10.244.6.0/24"  # a route with metrics: only shown, and by 5.0 in other words
+
+
+@pytest.mark.parametrize("table", READ)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_recorded_listing_is_read(version, table):
+    reader, expected = READ[table]
+    found = {key: tuple(entry) for key, entry in reader.read(recorded(version)).items()}
+    groups = {key for key in found if "nhid" in key}
+    assert groups == ({"0a:58:0a:f4:05:00 nhid 11"} if table == "fdb" and version in NEXTHOPS else set())
+    assert {key: entry for key, entry in found.items() if key not in groups and key != WORDED_OTHERWISE} == expected
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_all_routes_of_a_host_are_read_where_no_container_cidr_is_known(version):
+    table = RouteTable("tke0", bridge="tke-br0", claimed=["10.9.0.0/24"])
+    if version not in NEXTHOPS:
+        with pytest.raises(KernelError, match=r"printed no JSON .* 5\.5 where there are multipath routes"):
+            table.read(recorded(version))
+        return
+    found = table.read(recorded(version))
+    assert found["0.0.0.0/0"] == ("via 10.0.1.1 dev eth0 proto boot", *ELSEWHERE)
+    assert found["10.7.0.0/16"].spec.startswith('nexthops [{"gateway": "10.0.1.1", "dev": "eth0", "weight": 1')
+    assert found["10.9.0.0/24"] == ("blackhole", *BLACKHOLE)
+    assert "10.8.0.0/24" in found, "a route of our protocol on another device: it is in the way of others"
+    assert RouteTable("tke0", 6).read(recorded(version))["::/0"][0] == "via 2001:db8::1 dev eth0 proto boot"
+
+
+BATCHES = {
+    "fdb": (
+        FdbTable("tke0"),
+        [
+            fdb_entry("0a:58:0a:f4:01:00", "10.0.1.99"),
+            fdb_entry("0a:58:0a:f4:08:00", "10.0.1.18"),
+            fdb_entry("00:00:00:00:00:00", "10.0.1.50"),
+        ],
+        [
+            "fdb del 00:00:00:00:00:00 dev tke0 dst 10.0.1.51 self",
+            "fdb del 0a:58:0a:f4:04:00 dev tke0 dst 10.0.1.15 port 4789 vni 7 via eth0 self",
+            "fdb replace 0a:58:0a:f4:01:00 dev tke0 dst 10.0.1.99 self permanent",
+            "fdb replace 0a:58:0a:f4:08:00 dev tke0 dst 10.0.1.18 self permanent",
+        ],
+    ),
+    "fdb over IPv6": (
+        FdbTable("tke6"),
+        [fdb_entry("0a:58:0a:f4:01:00", "2001:db8::99")],
+        ["fdb replace 0a:58:0a:f4:01:00 dev tke6 dst 2001:db8::99 self permanent"],
+    ),
+    "neighbor": (
+        NeighborTable("tke0"),
+        [neighbor_entry("10.244.2.0", "0a:58:0a:f4:02:00")],
+        [
+            "neigh del 10.244.1.0 dev tke0",
+            "neigh replace 10.244.2.0 lladdr 0a:58:0a:f4:02:00 dev tke0 nud permanent",
+        ],
+    ),
+    "neighbor of IPv6": (
+        NeighborTable("tke0", 6),
+        [neighbor_entry("2001:db8:1::1", "0a:58:0a:f4:07:00")],
+        ["neigh replace 2001:db8:1::1 lladdr 0a:58:0a:f4:07:00 dev tke0 nud permanent"],
+    ),
+    "bridge": (BridgeTable("tke-br0", WITHIN[4], "10.244.0.1"), [], ["address del 10.244.9.1/24 dev tke-br0"]),
+    "route": (
+        RouteTable("tke0", within=WITHIN[4], bridge="tke-br0"),
+        [
+            via_entry("10.244.2.0/24", "10.244.2.0", "tke0"),
+            via_entry("10.244.5.0/24", "10.244.5.0", "tke0"),
+            blackhole_entry("10.244.0.0/24"),
+        ],
+        [
+            "route del 10.244.1.0/24 via 10.244.1.0 dev tke0 onlink proto 84",
+            "route del 10.244.2.0/24 via 10.244.2.0 dev tke0 onlink proto 84",
+            "route replace 10.244.2.0/24 via 10.244.2.0 dev tke0 onlink proto 84",
+            "route replace 10.244.5.0/24 via 10.244.5.0 dev tke0 onlink proto 84",
+        ],
+    ),
+    "route of IPv6": (
+        RouteTable("tke0", 6, within=WITHIN[6]),
+        [via_entry("2001:db8:1::/64", "2001:db8:1::9", "tke0")],
+        [
+            "route del blackhole 2001:db8:3::/64 metric 4096 proto 84",
+            "route replace 2001:db8:1::/64 via 2001:db8:1::9 dev tke0 onlink proto 84",
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("table", BATCHES)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_what_is_wanted_becomes_a_batch(version, table):
+    writer, wanted, expected = BATCHES[table]
+    answer, batches = recorded(version), []
+
+    def noted(command, text):
+        if "-batch" in command:
+            assert tuple(command[: len(writer.program)]) == tuple(writer.program)
+            batches.extend(text.splitlines())
+        return answer(command, text)
+
+    apply([(writer, compare(writer, writer.read(noted), dict(wanted)))], noted)
+    assert sorted(line for line in batches if "nhid" not in line) == sorted(expected)
+    verbs = [line.split()[1] for line in batches]
+    assert verbs == sorted(verbs, key=["del", "replace"].index), "removals first"
+
+
+TUNNEL = "type vxlan id 1 dstport 8472 local 10.0.1.11 nolearning"
+LINK = LinkSpec("tke0", 1, 8472, "10.0.1.11", None, "0a:58:0a:f4:00:00", 1400, ["10.244.0.0/32"])
+LINK6 = LinkSpec("tke6", 6, 8472, "2001:db8::11", mtu=1380)
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected", "recreated"),
+    [
+        (LINK, [], None),
+        (LINK._replace(mtu=1300), ["link set tke0 mtu 1300"], None),
+        (
+            LINK._replace(addresses=["10.244.5.0/32"]),
+            ["address replace 10.244.5.0/32 dev tke0", "address del 10.244.0.0/32 dev tke0"],
+            None,
+        ),
+        (
+            LINK._replace(vni=2),
+            [
+                "link del tke0",
+                f"link add tke0 address 0a:58:0a:f4:00:00 mtu 1400 {TUNNEL.replace('id 1', 'id 2')}",
+                "link set tke0 addrgenmode none",
+                "link set tke0 alias tke.overlay",
+                "link set tke0 up",
+                "address replace 10.244.0.0/32 dev tke0",
+            ],
+            "vni 1 -> 2",
+        ),
+        (LINK6, ["link set tke6 alias tke.overlay"], None),
+        (LINK6._replace(local="10.0.1.11"), None, "local 2001:db8::11 -> 10.0.1.11 (another IP version)"),
+        (LinkSpec("tke7", 7, 4789, "10.0.1.11"), None, "remote 239.1.1.1 -> none"),
+    ],
+)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_link_becomes_what_it_should_be(version, spec, expected, recreated):
+    change = compare_link(spec, read_links(recorded(version)))
+    assert expected in (None, change.lines)
+    assert (change.recreated or "").startswith(recreated or "")
+    assert bool(change.recreated) == bool(recreated)

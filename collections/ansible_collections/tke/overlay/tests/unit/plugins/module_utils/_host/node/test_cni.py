@@ -1,0 +1,47 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The CNI configuration: which addresses Pods get, and each setting of which a mistake would only show in traffic."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+
+import pytest
+
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni import conflist
+
+
+@pytest.mark.parametrize(
+    ("segment", "first", "last", "gateway"),
+    [
+        ("10.244.3.0/24", "10.244.3.2", "10.244.3.254", "10.244.3.1"),
+        ("10.244.3.64/28", "10.244.3.66", "10.244.3.78", "10.244.3.65"),
+        ("10.244.0.0/22", "10.244.0.2", "10.244.3.254", "10.244.0.1"),
+    ],
+)
+def test_pods_get_all_addresses_but_three(segment, first, last, gateway):
+    bridge, _portmap = json.loads(conflist(segment, "tke-br0", 1400))["plugins"]
+    assert bridge["ipam"] == {
+        "type": "host-local",
+        "ranges": [[{"subnet": segment, "rangeStart": first, "rangeEnd": last, "gateway": gateway}]],
+    }
+    size = int(ipaddress.ip_address(last)) - int(ipaddress.ip_address(first)) + 1
+    assert size == ipaddress.ip_network(segment).num_addresses - 3
+
+
+def test_how_pods_are_attached():
+    document = json.loads(conflist("10.244.3.0/24", "tke-br0", 1400))
+    bridge, portmap = document["plugins"]
+    assert (document["cniVersion"], document["name"]) == ("0.4.0", "tke-overlay")
+    del bridge["ipam"]
+    assert bridge == {
+        "type": "bridge",
+        "bridge": "tke-br0",
+        "mtu": 1400,
+        "isDefaultGateway": True,
+        "hairpinMode": True,  # a Pod reaches itself by way of its own Service
+        "ipMasq": False,  # that is in our rules, which know what stays inside the cluster
+    }
+    assert portmap == {"type": "portmap", "capabilities": {"portMappings": True}}

@@ -1,0 +1,77 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The files of a host: each whole or not at all, and an error that names the path."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
+from ansible_collections.tke.overlay.plugins.module_utils._host import files
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "ROOT", str(tmp_path))
+    return tmp_path
+
+
+def test_what_is_written_is_read_and_what_is_not_there_is_left_out(root):
+    files.write_file("/etc/tke-overlay/summary", "one\n", durable=False)
+    files.write_file("/etc/tke-overlay/summary", "two\n")
+    there = files.read_files(["/etc/tke-overlay/summary", "/etc/nothing", "/etc/tke-overlay/summary/below"])
+    assert there == {"/etc/tke-overlay/summary": "two\n"}
+    assert os.listdir(root / "etc/tke-overlay") == ["summary"]
+    assert (root / "etc/tke-overlay/summary").stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("spoil", [lambda path: path.write_bytes(b"\xff"), lambda path: path.mkdir()])
+def test_what_is_no_text_file_is_named(root, spoil):
+    spoil(root / "odd")
+    with pytest.raises(KernelError, match=r"^/odd cannot be read: "):
+        files.read_files(["/odd"])
+
+
+def test_a_file_that_cannot_be_written_is_named_and_nothing_is_left_beside(root):
+    (root / "taken").mkdir()
+    (root / "taken/by").write_text("somebody")
+    for path in ("/taken/by/whom", "/taken"):
+        with pytest.raises(KernelError, match=f"^{path} cannot be written: "):
+            files.write_file(path, "text")
+    assert sorted(path.name for path in root.rglob("*")) == ["by", "taken"]
+
+
+def test_a_write_that_ends_half_way_leaves_what_was_there(root, monkeypatch):
+    files.write_file("/file", "old")
+
+    def full(_descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(KernelError, match="No space left"):
+        files.write_file("/file", "new")
+    assert files.read_files(["/file"]) == {"/file": "old"}
+    assert os.listdir(root) == ["file"]
+
+
+def test_removing_is_for_files_that_are_there(root):
+    files.write_file("/file", "text")
+    files.remove_file("/file")
+    files.remove_file("/file")
+    assert os.listdir(root) == []
+    (root / "directory").mkdir()
+    with pytest.raises(KernelError, match=r"^/directory cannot be removed: "):
+        files.remove_file("/directory")
+
+
+def test_a_sysctl_that_the_kernel_lacks_is_left_out_of_a_reading_and_named_in_a_writing(tmp_path, monkeypatch):
+    (tmp_path / "net/ipv4").mkdir(parents=True)
+    (tmp_path / "net/ipv4/ip_forward").write_text("0\n")
+    monkeypatch.setattr(files, "PROC_SYS", str(tmp_path))
+    files.write_sysctl("net.ipv4.ip_forward", "1")
+    assert files.read_sysctls(["net.ipv4.ip_forward", "net.none.such"]) == {"net.ipv4.ip_forward": "1"}
+    with pytest.raises(KernelError, match=r"^sysctl net\.none\.such cannot be set to 1: No such file"):
+        files.write_sysctl("net.none.such", "1")
