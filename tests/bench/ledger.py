@@ -14,24 +14,27 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.pool imp
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import document as ledgers
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import FileStore
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning import plan
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import Node, Settings
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import (
+    ClusterSettings,
+    InventoryNode,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from tests.bench.report import BenchError, Measure, Section
 
-ABOUT = "the record of segments, straight from the library; needs no lab"
+ABOUT = "the record of node CIDRs, straight from the library; needs no lab"
 
-ALL = 65_535  # segments of 10.0.0.0/8 by 256, less one for the services
+ALL = 65_535  # node CIDRs of 10.0.0.0/8 by 256, less one for the services
 SIZES = (1_000, 10_000, 60_000)
 ROUNDS = 5
 NOW = "2026-01-01T00:00:00Z"
-SETTINGS = Settings("bench", ["10.0.0.0/8"], max_pods_per_node=256, max_services=256, networks={})
+SETTINGS = ClusterSettings("bench", ["10.0.0.0/8"], max_pods_per_node=256, max_services=256, networks={})
 
 
 def run() -> Section:
     """Measures; every timing is the median of a few."""
     grown = {size: (assigned(size), one_more(size)) for size in SIZES}
     measures = [
-        Measure(f"{ALL:,} segments assigned from empty", assigned(ALL), "s", at_most=1.0),
+        Measure(f"{ALL:,} node CIDRs assigned from empty", assigned(ALL), "s", at_most=1.0),
         Measure("one more node on 10,000", grown[10_000][1], "s", at_most=0.25),
     ]
     for size, (fresh, more) in grown.items():
@@ -79,7 +82,7 @@ def one_more(count: int) -> float:
         path = os.path.join(directory, "ledger.json")
 
         def change(before: str | None) -> str:
-            return plan.assign(SETTINGS, [Node("one-more")], before, path, NOW).text()
+            return plan.assign(SETTINGS, [InventoryNode("one-more")], before, path, NOW).text()
 
         def once() -> float:
             with open(path, "w", encoding="utf-8") as stream:
@@ -90,24 +93,24 @@ def one_more(count: int) -> float:
             store.transact(change)
             seconds = time.perf_counter() - start
             after = ledgers.parse(store.read() or "", path, "bench")
-            if after.nodes["one-more"].segment != pool().segment(count):
-                raise BenchError(f"one more node on {count} got {after.nodes['one-more'].segment}")
+            if after.nodes["one-more"].node_cidr != pool().node_cidr(count):
+                raise BenchError(f"one more node on {count} got {after.nodes['one-more'].node_cidr}")
             return seconds
 
         return median_of(once)
 
 
 def insist_on_order(ledger: ledgers.Ledger, count: int) -> None:
-    """The segments must be the first ones of the pool, and the whole pool must be no larger than it is said to be."""
-    held = [assignment.segment for assignment in ledger.nodes.values()]
-    if held != [ledger.pool.segment(number) for number in range(count)]:
-        raise BenchError(f"{count} nodes did not get the first {count} segments in order")
+    """The node CIDRs must be the first ones of the pool, and the whole pool must be no larger than it is said to be."""
+    held = [assignment.node_cidr for assignment in ledger.nodes.values()]
+    if held != [ledger.pool.node_cidr(number) for number in range(count)]:
+        raise BenchError(f"{count} nodes did not get the first {count} node CIDRs in order")
     if count == ALL:
         try:
             ledger.assign([ledgers.Request("too-many")], NOW)
-        except Refusal:
+        except ValidationError:
             return
-        raise BenchError(f"10.0.0.0/8 gave more than {ALL} segments")
+        raise BenchError(f"10.0.0.0/8 gave more than {ALL} node CIDRs")
 
 
 def pool() -> Pool:

@@ -92,10 +92,10 @@ def run() -> Section:
 def fleet() -> list[Peer]:
     """So many peers, and this host; nobody has a peer's underlay address, and nothing is sent there."""
     peers = [
-        Peer(f"node{number:04}", POOL.segment(number), f"172.16.{number >> 8}.{number & 255}")
+        Peer(f"node{number:04}", POOL.node_cidr(number), f"172.16.{number >> 8}.{number & 255}")
         for number in range(PEERS)
     ]
-    return [*peers, Peer(HOST, POOL.segment(PEERS), str(lab.current().host(HOST).address))]
+    return [*peers, Peer(HOST, POOL.node_cidr(PEERS), str(lab.current().host(HOST).address))]
 
 
 @contextlib.contextmanager
@@ -105,33 +105,33 @@ def payloads() -> Iterator[Path]:
     tunnel = f"type vxlan id {VNI} dstport {PORT} local {own.underlay} nolearning"
     texts = {
         "link.batch": [
-            f"link add {DEVICE} address {vtep_mac(own.segment)} mtu {MTU} {tunnel}",
+            f"link add {DEVICE} address {vtep_mac(own.node_cidr)} mtu {MTU} {tunnel}",
             f"link set {DEVICE} addrgenmode none",
             f"link set {DEVICE} up",
-            f"address replace {vtep_address(own.segment)}/32 dev {DEVICE}",
+            f"address replace {vtep_address(own.node_cidr)}/32 dev {DEVICE}",
         ],
         "neighbor.batch": [
-            f"neigh replace {vtep_address(peer.segment)} lladdr {vtep_mac(peer.segment)} dev {DEVICE} nud permanent"
+            f"neigh replace {vtep_address(peer.node_cidr)} lladdr {vtep_mac(peer.node_cidr)} dev {DEVICE} nud permanent"
             for peer in peers
         ],
         "fdb.batch": [
-            f"fdb replace {vtep_mac(peer.segment)} dev {DEVICE} dst {peer.underlay} self permanent" for peer in peers
+            f"fdb replace {vtep_mac(peer.node_cidr)} dev {DEVICE} dst {peer.underlay} self permanent" for peer in peers
         ],
         "route.batch": [
             *(
-                f"route replace {peer.segment} via {vtep_address(peer.segment)} dev {DEVICE} onlink proto 84"
+                f"route replace {peer.node_cidr} via {vtep_address(peer.node_cidr)} dev {DEVICE} onlink proto 84"
                 for peer in peers
             ),
-            f"route replace blackhole {own.segment} metric 4096 proto 84",
+            f"route replace blackhole {own.node_cidr} metric 4096 proto 84",
         ],
         "rules.nft": rules_text(
-            RulesSpec(DEVICE, "tke-br0", PORT, MTU, own.segment, POOL.cidrs, [peer.underlay for peer in peers])
+            RulesSpec(DEVICE, "tke-br0", PORT, MTU, own.node_cidr, POOL.cidrs, [peer.underlay for peer in peers])
         ).splitlines(),
         "setting.json": [
             json.dumps(
                 {
                     "device": DEVICE,
-                    "segment": own.segment,
+                    "node_cidr": own.node_cidr,
                     "peers": PEERS,
                     "rounds": ROUNDS,
                     "networkd_peers": NETWORKD_PEERS,
@@ -150,19 +150,25 @@ def payloads() -> Iterator[Path]:
 def networkd_files(own: Peer, peers: Sequence[Peer]) -> dict[str, list[str]]:
     """The same link and entries as a template for systemd-networkd would have them."""
     netdev = [
-        *("[NetDev]", f"Name={DEVICE}", "Kind=vxlan", f"MACAddress={vtep_mac(own.segment)}", f"MTUBytes={MTU}"),
+        *("[NetDev]", f"Name={DEVICE}", "Kind=vxlan", f"MACAddress={vtep_mac(own.node_cidr)}", f"MTUBytes={MTU}"),
         *("[VXLAN]", f"VNI={VNI}", f"DestinationPort={PORT}", f"Local={own.underlay}", "MacLearning=no"),
         "Independent=yes",
     ]
     network = [
-        *("[Match]", f"Name={DEVICE}", "[Network]", f"Address={vtep_address(own.segment)}/32"),
+        *("[Match]", f"Name={DEVICE}", "[Network]", f"Address={vtep_address(own.node_cidr)}/32"),
         *("LinkLocalAddressing=no", "ConfigureWithoutCarrier=yes"),
     ]
     for peer in peers:
-        address, mac = vtep_address(peer.segment), vtep_mac(peer.segment)
+        address, mac = vtep_address(peer.node_cidr), vtep_mac(peer.node_cidr)
         network += ["[Neighbor]", f"Address={address}", f"LinkLayerAddress={mac}"]
         network += ["[BridgeFDB]", f"MACAddress={mac}", f"Destination={peer.underlay}", "AssociatedWith=self"]
-        network += ["[Route]", f"Destination={peer.segment}", f"Gateway={address}", "GatewayOnLink=yes", "Protocol=84"]
+        network += [
+            "[Route]",
+            f"Destination={peer.node_cidr}",
+            f"Gateway={address}",
+            "GatewayOnLink=yes",
+            "Protocol=84",
+        ]
     return {"tke0.netdev": netdev, "tke0.network": network}
 
 

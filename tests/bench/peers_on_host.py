@@ -26,7 +26,7 @@ from typing import Any
 
 HERE = Path(sys.argv[1])
 SETTING = json.loads((HERE / "setting.json").read_text())
-DEVICE, SEGMENT, PEERS = SETTING["device"], SETTING["segment"], SETTING["peers"]
+DEVICE, NODE_CIDR, PEERS = SETTING["device"], SETTING["node_cidr"], SETTING["peers"]
 ENTRIES_EACH = 100  # of each table, for the process per entry
 NETWORKD_PEERS = SETTING["networkd_peers"]
 NETWORKD = ("systemd-networkd.service", "systemd-networkd.socket")
@@ -112,8 +112,8 @@ def module(changed: bool) -> tuple[float, float]:
 
 
 def entries() -> None:
-    """Prints a digest of what is ours in the tables. Every peer must be there, and the own segment's blackhole."""
-    tables = ours()
+    """Prints a digest of what is ours in the tables. Every peer must be there, and the own node CIDR's blackhole."""
+    tables = managed()
     found = [len(rows) for rows in tables]
     if found != [PEERS + 1, PEERS, PEERS]:
         sys.exit(f"{found} routes, FDB entries and neighbours are there; {PEERS + 1}, {PEERS} and {PEERS} should be")
@@ -121,7 +121,7 @@ def entries() -> None:
     print(hashlib.sha256(json.dumps(lines).encode()).hexdigest())
 
 
-def ours() -> list[list[dict[str, Any]]]:
+def managed() -> list[list[dict[str, Any]]]:
     """Routes, FDB entries and neighbours that are ours; none while there is no device."""
     listings = [subprocess.run(command, capture_output=True, check=False).stdout for command in READINGS[1:4]]
     routes, fdb, neighbors = (json.loads(listing or b"[]") for listing in listings)
@@ -144,7 +144,7 @@ def empty_kernel() -> None:
     """As after a boot."""
     words = (
         ("ip link del", DEVICE),
-        ("ip route del blackhole", f"{SEGMENT} proto 84"),
+        ("ip route del blackhole", f"{NODE_CIDR} proto 84"),
         ("nft delete table", " ".join(TABLE)),
     )
     for command in words:
@@ -236,7 +236,7 @@ def networkd() -> tuple[float, float]:
     try:
         start = time.monotonic()
         subprocess.run(["systemctl", "start", NETWORKD[0]], check=True)
-        while [len(rows) for rows in ours()] != [NETWORKD_PEERS] * 3:
+        while [len(rows) for rows in managed()] != [NETWORKD_PEERS] * 3:
             if time.monotonic() - start > 60:
                 sys.exit("systemd-networkd has not made all entries within 60 s")
             time.sleep(0.02)

@@ -16,8 +16,13 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.docume
     Pending,
     parse,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.model import Look, Picture, Record, draw
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.reachability import Host
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.model import (
+    PlanRecord,
+    Report,
+    ReportOptions,
+    build,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.reachability import ProbedHost
 
 AT = "2026-06-30T09:41:07Z"
 SITES = ("cloud", "idc")
@@ -63,17 +68,17 @@ def answers(rtt: dict[str, float], *findings: tuple[str, str]) -> dict[str, Any]
     }
 
 
-def whole() -> Picture:
+def whole() -> Report:
     """The lab: four nodes of two sites, all well."""
     names = ["cloud1", "cloud2", "idc1", "idc2"]
     ledger = Ledger("lab", Pool(["10.244.0.0/16"], 256, 256), cursor=4)
     ledger.vips = {"apiserver": "10.0.2.2", "services": "10.0.2.3"}
     for number, name in enumerate(names):
         underlay = f"10.0.1.{11 + number}" if "cloud" in name else f"192.168.1.{9 + number}"
-        ledger.nodes[name] = Assignment(ledger.pool.segment(number), underlay, 1500, when(number // 2), False)
+        ledger.nodes[name] = Assignment(ledger.pool.node_cidr(number), underlay, 1500, when(number // 2), False)
     times = {(one, other): 0.08 if one[:3] == other[:3] else 0.31 for one in names for other in names if one != other}
     hosts = [
-        Host(
+        ProbedHost(
             name,
             name.rstrip("12"),
             asked=True,
@@ -83,15 +88,17 @@ def whole() -> Picture:
         for name in names
     ]
     hosts += [
-        Host("clb1", node=False, asked=True, overlay=healthy(vips=("10.0.2.2",))),
-        Host("clb2", node=False, asked=True, overlay=healthy(vips=("10.0.2.3",))),
+        ProbedHost("clb1", node=False, asked=True, overlay=healthy(vips=("10.0.2.2",))),
+        ProbedHost("clb2", node=False, asked=True, overlay=healthy(vips=("10.0.2.3",))),
     ]
-    return draw(
-        Record(ledger, "/srv/overlay/overlay-ledger.json"), hosts, Look(AT, ["inventories/lab/hosts.yml"], sites=SITES)
+    return build(
+        PlanRecord(ledger, "/srv/overlay/overlay-ledger.json"),
+        hosts,
+        ReportOptions(AT, ["inventories/lab/hosts.yml"], sites=SITES),
     )
 
 
-def troubled(limit: str | None = None) -> Picture:
+def troubled(limit: str | None = None) -> Report:
     """Eleven nodes of three sites, with one of every kind of trouble, and names that no page expects."""
     chance = random.Random(7)
     names = [
@@ -105,32 +112,34 @@ def troubled(limit: str | None = None) -> Picture:
     ledger.vips = {"apiserver": "10.0.2.2", "services": "10.0.2.3"}
     for number, name in enumerate([*names, "old-idc9"]):
         ledger.nodes[name] = Assignment(
-            ledger.pool.segment(number), f"10.0.{number}.11", 1500, when(200 - 15 * number), number == 3
+            ledger.pool.node_cidr(number), f"10.0.{number}.11", 1500, when(200 - 15 * number), number == 3
         )
     ledger.nodes["idc4"] = ledger.nodes["idc4"]._replace(underlay=None)
     before = parse(ledger.text(), "/ledger", None)
-    before.nodes["idc7"] = Assignment(ledger.pool.segment(20), "192.168.1.17", 1500, when(300), False)
+    before.nodes["idc7"] = Assignment(ledger.pool.node_cidr(20), "192.168.1.17", 1500, when(300), False)
     before.nodes["cloud2"] = before.nodes["cloud2"]._replace(underlay="10.0.9.9")
     del before.nodes["edge-gateway.branch-7.example"]
-    ledger.pending[ledger.pool.segment(20)] = Pending("idc7", when(2), ["cloud4", "idc3"], True)
-    ledger.pending[ledger.pool.segment(21)] = Pending("idc8", when(9), [], True)
+    ledger.pending[ledger.pool.node_cidr(20)] = Pending("idc7", when(2), ["cloud4", "idc3"], True)
+    ledger.pending[ledger.pool.node_cidr(21)] = Pending("idc8", when(9), [], True)
     hosts = [_troubled_host(name, site_of, names, chance, limit) for name in names]
     hosts += [
-        Host("new1", "idc", asked=limit is None, overlay=None, failures=["this host has no nft: install nftables"]),
-        Host("clb1", node=False, asked=True, overlay=healthy(vips=("10.0.2.2",))),
-        Host("clb2", node=False, asked=True, overlay=healthy(vips=("10.0.2.2",))),
+        ProbedHost(
+            "new1", "idc", asked=limit is None, overlay=None, failures=["this host has no nft: install nftables"]
+        ),
+        ProbedHost("clb1", node=False, asked=True, overlay=healthy(vips=("10.0.2.2",))),
+        ProbedHost("clb2", node=False, asked=True, overlay=healthy(vips=("10.0.2.2",))),
     ]
-    record = Record(ledger, "etcd://10.0.0.5:2379,10.0.0.6:2379/production", [("ledger.000000001523", before)])
-    look = Look(AT, ["inventories/production"], limit, ("cloud", "idc", "edge"), ["10.244.24.0/22"], events=12)
-    return draw(record, hosts, look)
+    record = PlanRecord(ledger, "etcd://10.0.0.5:2379,10.0.0.6:2379/production", [("ledger.000000001523", before)])
+    look = ReportOptions(AT, ["inventories/production"], limit, ("cloud", "idc", "edge"), ["10.244.24.0/22"], events=12)
+    return build(record, hosts, look)
 
 
 def _troubled_host(
     name: str, site_of: dict[str, str], names: list[str], chance: random.Random, limit: str | None
-) -> Host:
+) -> ProbedHost:
     asked = limit is None or name == limit
     if not asked or name == "idc2":
-        return Host(name, site_of[name], asked=asked, unreachable=asked)
+        return ProbedHost(name, site_of[name], asked=asked, unreachable=asked)
     found = [("idc2", "silent")]
     if site_of[name] == "cloud":
         found += [("edge-gateway.branch-7.example", "mtu")]
@@ -142,21 +151,23 @@ def _troubled_host(
         if other != name
     }
     drift = ("route 10.244.3.0/24 is missing", "rules: counter of masquerade is missing") if name == "cloud3" else ()
-    return Host(
+    return ProbedHost(
         name, site_of[name], asked=True, overlay=healthy(drift, current=name != "idc1"), probe=answers(rtt, *found)
     )
 
 
 @functools.cache
-def large() -> Picture:
-    """5,000 nodes, scattered over a pool of 65,535 segments, that asked eight peers each; some trouble."""
+def large() -> Report:
+    """5,000 nodes, scattered over a pool of 65,535 node CIDRs, that asked eight peers each; some trouble."""
     chance = random.Random(11)
     ledger = Ledger("large", Pool(["10.0.0.0/8"], 256, 256))
     names = [f"{SITES[number % 2]}-node-{number:05}" for number in range(5000)]
     numbers = sorted(chance.sample(range(ledger.pool.size), len(names)))
     for at, (name, number) in enumerate(zip(names, numbers, strict=True)):
         underlay = f"172.{16 + at // 65536}.{at // 256 % 256}.{at % 256}"
-        ledger.nodes[name] = Assignment(ledger.pool.segment(number), underlay, 1500, when(chance.randrange(400)), False)
+        ledger.nodes[name] = Assignment(
+            ledger.pool.node_cidr(number), underlay, 1500, when(chance.randrange(400)), False
+        )
     ledger.cursor = numbers[-1] // 2
     hosts = []
     for at, name in enumerate(names):
@@ -165,7 +176,7 @@ def large() -> Picture:
         found = [(peer, "silent") for peer in rtt if peer.endswith("77")]
         dead = name.endswith("77")
         hosts.append(
-            Host(
+            ProbedHost(
                 name,
                 SITES[at % 2],
                 asked=True,
@@ -174,12 +185,16 @@ def large() -> Picture:
                 probe=None if dead else answers(rtt, *found),
             )
         )
-    return draw(Record(ledger, "/srv/overlay-ledger.json"), hosts, Look(AT, ["/srv/hosts.yml"], sites=SITES))
+    return build(
+        PlanRecord(ledger, "/srv/overlay-ledger.json"), hosts, ReportOptions(AT, ["/srv/hosts.yml"], sites=SITES)
+    )
 
 
-def alone() -> Picture:
+def alone() -> Report:
     """The ledger and nothing else: nobody was asked."""
     ledger = Ledger("demo", Pool(["10.99.0.0/24"], 64, 32))
-    return draw(
-        Record(ledger, "/srv/overlay-ledger.json"), [Host("a", "cloud"), Host("b", "idc")], Look(AT, sites=SITES)
+    return build(
+        PlanRecord(ledger, "/srv/overlay-ledger.json"),
+        [ProbedHost("a", "cloud"), ProbedHost("b", "idc")],
+        ReportOptions(AT, sites=SITES),
     )

@@ -106,10 +106,14 @@ def test_a_column_is_ordered_as_what_it_is(troubled):
         click = f"document.querySelectorAll('#nodes thead button')[{column}].click();"
         return troubled.evaluate(click * times + VISIBLE)
 
-    by_segment = order(3)
-    assert by_segment[:3] == ["new1", "cloud1", "cloud2"], "without a segment comes first"
-    assert by_segment.index("idc4") < by_segment.index("edge-gateway.branch-7.example") < by_segment.index("old-idc9")
-    assert order(3) == by_segment[::-1]
+    by_node_cidr = order(3)
+    assert by_node_cidr[:3] == ["new1", "cloud1", "cloud2"], "without a node CIDR comes first"
+    assert (
+        by_node_cidr.index("idc4")
+        < by_node_cidr.index("edge-gateway.branch-7.example")
+        < by_node_cidr.index("old-idc9")
+    )
+    assert order(3) == by_node_cidr[::-1]
     assert troubled.evaluate("document.querySelector('#nodes th[aria-sort]').getAttribute('aria-sort')") == "descending"
     assert troubled.evaluate("document.querySelectorAll('#nodes th[aria-sort]').length") == 1
 
@@ -136,24 +140,24 @@ TIP = "document.getElementById('tip').hidden ? null : document.getElementById('t
         (11, "10.244.11.0/24: orphan, old-idc9, since 2026-05-26; orphan"),
         (13, "10.244.13.0/24: free"),
         (20, "10.244.20.0/24: pending, released by idc7; free when dropped by cloud4, idc3, and the cursor"),
-        (21, "10.244.21.0/24: resting, released by idc8; free when the cursor has gone round"),
+        (21, "10.244.21.0/24: quarantined, released by idc8; free when the cursor has gone round"),
         (24, "10.244.24.0/24: reserved"),
         (63, "10.244.63.0/24: Services"),
     ],
 )
-def test_the_segment_under_the_pointer_is_named(troubled, cell, text):
+def test_the_node_cidr_under_the_pointer_is_named(troubled, cell, text):
     troubled.point(*middle_of(troubled, cell))
     assert (troubled.evaluate(TIP) or "").startswith(text)
     troubled.point(1, 1)
     assert troubled.evaluate(TIP) is None
 
 
-def test_the_map_of_65536_segments_names_the_right_one(browser, files):
+def test_the_map_of_65536_node_cidrs_names_the_right_one(browser, files):
     browser.show_as(1600)
     browser.open(files["large"])
     node = overlays.large()["nodes"][4321]
     browser.point(*middle_of(browser, node["number"]))
-    assert browser.evaluate(TIP).startswith(f"{node['segment']}: used, {node['name']} ")
+    assert browser.evaluate(TIP).startswith(f"{node['node_cidr']}: used, {node['name']} ")
 
 
 def test_the_map_can_be_read_with_the_keys_alone(troubled):

@@ -189,6 +189,6 @@ def test_a_cell_that_is_partly_services_is_drawn_as_services():
 
 def test_drops_are_those_of_the_device_and_of_the_rules_as_in_status():
     node = dict(overlays.whole()["nodes"][0])
-    node["counters"] = {"rx_dropped": 1, "tx_dropped": 20, "rx_errors": 300, "rule_astray": 4000, "rx_packets": 9}
+    node["counters"] = {"rx_dropped": 1, "tx_dropped": 20, "rx_errors": 300, "rule_unrouted": 4000, "rx_packets": 9}
     assert _drops(node) == "4,021"
     assert _drops({**node, "counters": None}) == NOTHING

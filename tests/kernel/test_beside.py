@@ -11,7 +11,7 @@ import pytest
 
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import converge as node
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import foreign_firewalls as forward
-from ansible_collections.tke.overlay.plugins.module_utils._host.node.foreign_firewalls import closed_ways
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.foreign_firewalls import blocking_firewalls
 from breakages import PEERS, document
 from theirs import DOCKER, FIREWALLD, FIREWALLD_AS_INSTALLED, KUBE_IPTABLES, KUBE_NFTABLES
 from world import BURST, HOST, NEIGHBOUR, PEER, POD, burst, counted, frame, silent, vxlan
@@ -90,7 +90,7 @@ def test_pods_work_beside_the_rules_of_others_which_stay_as_they_are(world, besi
     if theirs in KUBE_PROXY:
         services_work_from_everywhere_and_one_of_both_masquerades(world, theirs)
     assert listing() == before
-    assert closed_ways("tke0", 8472, "tke-br0", ["10.244.0.0/16"], world.run) == []
+    assert blocking_firewalls("tke0", 8472, "tke-br0", ["10.244.0.0/16"], world.run) == []
 
 
 def leaves_as_its_host(world, target=NEIGHBOUR):
@@ -176,9 +176,9 @@ CLOSED = {
 @pytest.mark.parametrize("case", CLOSED)
 def test_a_firewall_that_forwards_nothing_for_pods_is_named_with_what_opens_it(world, case):
     theirs, what, advice = CLOSED[case]
-    assert closed_ways("tke0", 8472, "tke-br0", ["10.244.0.0/16"], world.run) == []
+    assert blocking_firewalls("tke0", 8472, "tke-br0", ["10.244.0.0/16"], world.run) == []
     load(world.run, theirs)
-    (warning,) = closed_ways("tke0", 8472, "tke-br0", ["10.244.0.0/16"], world.run)
+    (warning,) = blocking_firewalls("tke0", 8472, "tke-br0", ["10.244.0.0/16"], world.run)
     assert warning.startswith(what)
     assert advice in warning
     with world.socket("neighbour", PEER) as peer, world.socket("pod", POD, 53) as pod:
@@ -198,7 +198,7 @@ OPEN = {
 @pytest.mark.parametrize("case", OPEN)
 def test_others_are_not_named(run, case):
     load(run, Theirs("nft -f -", OPEN[case]))
-    assert closed_ways("tke0", 8472, "tke-br0", ["10.244.0.0/16"], run) == []
+    assert blocking_firewalls("tke0", 8472, "tke-br0", ["10.244.0.0/16"], run) == []
 
 
 def test_iptables_legacy_is_not_asked_where_it_is_not_in_use(run, monkeypatch):
@@ -209,4 +209,4 @@ def test_iptables_legacy_is_not_asked_where_it_is_not_in_use(run, monkeypatch):
         assert command[0] != forward.LEGACY_PROGRAM
         return run(command, text)
 
-    assert closed_ways("tke0", 8472, "tke-br0", ["10.244.0.0/16"], told) == []
+    assert blocking_firewalls("tke0", 8472, "tke-br0", ["10.244.0.0/16"], told) == []

@@ -18,7 +18,7 @@ import time
 import pytest
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import Peer, fleet_text
-from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.commit import confirmed_commit as confirm
 from ansible_collections.tke.overlay.plugins.module_utils._host.commit.confirmed_commit import (
@@ -31,20 +31,20 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node import conv
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import reset
 from ansible_collections.tke.overlay.plugins.module_utils._host.state import paths, programs
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import STATE
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import Host
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import HostFacts
 from breakages import PEERS, document, everything
 
 WAITING = Confirmation("token", 30)
-OTHER_SEGMENT = [Peer("me", "10.245.9.0/24", "10.0.1.11"), *PEERS[1:]]
+OTHER_NODE_CIDR = [Peer("me", "10.245.9.0/24", "10.0.1.11"), *PEERS[1:]]
 CHANGES = {
     "peers": {"fleet": fleet_text(PEERS[:3])},
     "the last peer": {"fleet": fleet_text(PEERS[:1])},
     "MTU": {"mtu": 1400},
     "VNI": {"vni": 7},
     "port": {"port": 4789},
-    "segment, in a further CIDR": {
+    "node_cidr, in a further CIDR": {
         "container_cidr": ["10.244.0.0/16", "10.245.0.0/16"],
-        "fleet": fleet_text(OTHER_SEGMENT),
+        "fleet": fleet_text(OTHER_NODE_CIDR),
     },
 }
 
@@ -73,7 +73,7 @@ def root(run, tmp_path, monkeypatch):
     """A host with systemd that was never a node; its files are below a directory of the test."""
     monkeypatch.setattr(files, "ROOT", str(tmp_path))
     units = {paths.SERVICE: "enabled", paths.TIMER: "enabled active"}
-    monkeypatch.setattr(node, "read_host", lambda _run: Host(True, units, False, (6, 1)))
+    monkeypatch.setattr(node, "read_host", lambda _run: HostFacts(True, units, False, (6, 1)))
     monkeypatch.setattr(node, "unit_commands", lambda *_: [])
     return tmp_path
 
@@ -402,7 +402,7 @@ def test_what_is_not_as_before_is_told(run, host):
     code, _told, complaints = script(host, "undo")
     assert code == 1
     assert "not as before" in complaints
-    assert "the change was rolled back, but the host is not as it was before: " in confirm.verdict_of(
+    assert "the change was rolled back, but the host is not as it was before: " in confirm.rollback_summary(
         (host / RECORD.lstrip("/")).read_text(), "token"
     )
 
@@ -435,7 +435,7 @@ def test_who_takes_the_host_out_does_not_get_it_back(run, host):
     for left in ("tke-overlay/.tke-overlay", "tke-overlay/.confirmed", "systemd/system/.tke-overlay"):
         (host / "etc" / left).mkdir()
         (host / "etc" / left / "summary").write_text("of a plan that never came to be\n")
-    reset.leave("tke0", "tke-br0", run, check=False)
+    reset.remove("tke0", "tke-br0", run, check=False)
     assert not any("tke" in row for rows in everything(run).values() for row in rows)
     assert {name.removeprefix(f"{host}/") for name in texts(host, ".")} == {"run/tke-overlay/lock"}
 
@@ -496,15 +496,15 @@ def test_an_api_endpoint_that_did_not_answer_before_is_not_asked_but_told(run, h
 def test_a_note_that_is_no_endpoint_is_refused_before_anything_changes(run, host, text):
     (host / STATE.lstrip("/") / "api-endpoint").write_text(text)
     before = everything(run)
-    with pytest.raises(Refusal, match="api-endpoint is not one line host:port"):
+    with pytest.raises(ValidationError, match="api-endpoint is not one line host:port"):
         node.converge(document(vni=7), run, False, confirmation=WAITING)
     assert everything(run) == before
 
 
 def test_an_ipv6_endpoint_is_understood(host):
     (host / STATE.lstrip("/") / "api-endpoint").write_text("[2001:db8::1]:6443\n")
-    assert str(confirm.noted_endpoint()) == "[2001:db8::1]:6443"
-    assert confirm.noted_endpoint() == ("2001:db8::1", 6443)
+    assert str(confirm.recorded_endpoint()) == "[2001:db8::1]:6443"
+    assert confirm.recorded_endpoint() == ("2001:db8::1", 6443)
 
 
 # --- the rest ---
@@ -512,7 +512,9 @@ def test_an_ipv6_endpoint_is_understood(host):
 
 @pytest.mark.parametrize("seconds", [-1, 1, 2, 3601])
 def test_a_time_that_makes_no_sense_is_refused(run, host, seconds):
-    with pytest.raises(Refusal, match=f"confirm_timeout {seconds} .overlay_confirm_timeout. does not lie between 3"):
+    with pytest.raises(
+        ValidationError, match=f"confirm_timeout {seconds} .overlay_confirm_timeout. does not lie between 3"
+    ):
         node.converge(document(vni=7), run, False, confirmation=Confirmation("token", seconds))
 
 

@@ -12,11 +12,16 @@ import subprocess
 
 import pytest
 
-from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint import converge as endpoint
-from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.check import Unreached
-from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.converge import Wish, absent, present, verified
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.check import EndpointCheckError
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.converge import (
+    EndpointSpec,
+    absent,
+    present,
+    verified,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import converge as node
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import reset
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import STATE
@@ -33,7 +38,7 @@ users:
 - name: me
   user: {token: verysecret}
 """
-WISH = Wish(
+WISH = EndpointSpec(
     names={"api.x": "10.0.2.2", "registry.x": "10.0.2.3"},
     api_name="api.x",
     port=6443,
@@ -122,7 +127,7 @@ def test_at_boot_the_route_need_not_wait_for_the_address(run, host):
 
 def test_the_way_of_somebody_else_is_never_replaced(run, host):
     broken(run, "ip route add 10.0.2.0/24 via 10.0.1.7 dev eth0 proto static")
-    with pytest.raises(Refusal, match=r"there is a route 10.0.2.0/24 via 10.0.1.7 dev eth0 that is not ours"):
+    with pytest.raises(ValidationError, match=r"there is a route 10.0.2.0/24 via 10.0.1.7 dev eth0 that is not ours"):
         present(WISH, run, check=False)
     theirs = WISH._replace(gateway="10.0.1.7")
     assert "route" not in [diff.name for diff in present(theirs, run, check=False).diffs]
@@ -153,11 +158,11 @@ def test_another_subnet_or_no_route_takes_the_old_one_away(run, host):
 def test_an_endpoint_that_does_not_answer_costs_no_kubeconfig(run, host, monkeypatch, stage):
     def fails(question, run, seconds, stages):
         if stage in stages:
-            raise Unreached(question, stage, "no", {})
+            raise EndpointCheckError(question, stage, "no", {})
         return {}
 
     monkeypatch.setattr(endpoint, "wait", fails)
-    with pytest.raises(Unreached) as failed:
+    with pytest.raises(EndpointCheckError) as failed:
         present(WISH, run, check=False)
     changed = (
         ["route", "/etc/hosts", f"{STATE}/endpoint.batch"] if stage == "name" else ["route", f"{STATE}/endpoint.batch"]
@@ -177,7 +182,7 @@ def test_all_that_is_wrong_is_told_at_once_and_nothing_is_changed(run, host):
     (host / "etc/hosts").write_text("1.1.1.1 api.x\n")
     (host / "etc/kubelet.conf").write_text("a: &b verysecret")
     before = tree(host)
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(ValidationError) as refused:
         present(WISH._replace(gateway="10.77.0.1", kubeconfigs=["/etc/kubelet.conf", "/none"]), run, check=False)
     assert tree(host) == before
     text = str(refused.value)
@@ -189,11 +194,11 @@ def test_all_that_is_wrong_is_told_at_once_and_nothing_is_changed(run, host):
         "kubeconfig /none cannot be read: No such file",
     ):
         assert words in text
-    with pytest.raises(Refusal) as refused:
-        present(Wish({"A": "1.2.3", "b": "10.0.0.1"}, "c", 0, services=["d"], hosts_file="x"), run, check=False)
+    with pytest.raises(ValidationError) as refused:
+        present(EndpointSpec({"A": "1.2.3", "b": "10.0.0.1"}, "c", 0, services=["d"], hosts_file="x"), run, check=False)
     assert len(refused.value.problems) == 6
     (host / "etc/hosts").write_text(HOSTS)
-    with pytest.raises(Refusal, match="no CA is known"):
+    with pytest.raises(ValidationError, match="no CA is known"):
         present(WISH._replace(authority=None, kubeconfigs=[]), run, check=False)
 
 
@@ -201,7 +206,7 @@ def test_it_is_taken_away_whole_alone_and_with_the_node(run, host):
     before, kernel = tree(host), everything(run)
     for way_out in (
         lambda check: absent("/etc/hosts", run, check),
-        lambda check: list(reset.leave("tke0", "tke-br0", run, check).diffs()),
+        lambda check: list(reset.remove("tke0", "tke-br0", run, check).diffs()),
     ):
         present(WISH, run, check=False)
         whole = tree(host)

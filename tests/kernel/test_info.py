@@ -11,7 +11,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelE
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import converge as node
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import status as info
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import Host
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import HostFacts
 from breakages import BREAKAGES, PEERS, broken, document, everything
 
 
@@ -23,19 +23,19 @@ def files_of_the_host(tmp_path, monkeypatch):
 
 
 def overview(run, wanted=None, vips=()):
-    return info.overview(run, wanted, vips)
+    return info.read_status(run, wanted, vips)
 
 
 def test_a_node_that_is_well_says_all_of_itself(run):
     node.converge(document(), run, check=False)
     seen = overview(run, document(), ["10.0.1.11", "10.0.1.99"])
     assert seen["node"] == "me"
-    assert seen["segment"] == "10.244.0.0/24"
+    assert seen["node_cidr"] == "10.244.0.0/24"
     assert seen["vtep"] == {"address": "10.244.0.0", "mac": "0a:58:0a:f4:00:00", "device": "tke0", "state": "up"}
     assert (seen["underlay"], seen["port"], seen["vni"], seen["mtu"], seen["peers"]) == ("10.0.1.11", 8472, 1, 1450, 5)
     assert seen["plan"] == {"applied": plan_id(document()), "wanted": plan_id(document()), "current": True}
     assert seen["drift"] == []
-    assert seen["counters"]["rules"]["astray"] == 0
+    assert seen["counters"]["rules"]["unrouted"] == 0
     assert seen["timer"] == "no systemd"
     assert seen["vips"] == ["10.0.1.11"]
     assert overview(run)["drift"] == []
@@ -139,7 +139,7 @@ def test_a_route_of_somebody_else_in_the_place_of_one_of_ours_is_told(run):
 
 
 def test_a_saved_line_is_read_as_it_was_meant():
-    target = node.target_of(document(), Host(False, {}, False, (6, 1)))
+    target = node.target_of(document(), HostFacts(False, {}, False, (6, 1)))
     tables = [pair for pair in target.tables if pair[0].name != "bridge"]
     assert len(tables) == 3
     for table, wanted in tables:

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import Peer, fleet_text
-from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import converge as node
 from breakages import COMBINABLE, PEERS, broken, document, everything
@@ -191,7 +191,7 @@ def everything_index(run):
     return json.loads(out)[0]["ifindex"]
 
 
-def refused(run, wanted=None, error=Refusal):
+def refused(run, wanted=None, error=ValidationError):
     """Converges, and is refused; nothing at all has changed."""
     before = everything(run)
     with pytest.raises(error) as caught:
@@ -245,7 +245,7 @@ def test_a_wider_route_of_somebody_else_is_no_conflict(run):
     assert node.converge(document(), run, check=False).changed
 
 
-def test_the_pod_bridge_loses_the_gateway_of_a_segment_that_was_given_back(run):
+def test_the_pod_bridge_loses_the_gateway_of_a_node_cidr_that_was_given_back(run):
     """And the route to its next owner comes in the same call: the bridge's connected route was in its place."""
     for line in (
         "link add tke-br0 type bridge",

@@ -13,11 +13,11 @@ import time
 import pytest
 from conftest import CLONE_NEWNET, LIBC
 
-from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.probe import run as probing
 from ansible_collections.tke.overlay.plugins.module_utils._host.probe import tcp_echo as answering
-from ansible_collections.tke.overlay.plugins.module_utils._host.probe.run import Task, task_of
+from ansible_collections.tke.overlay.plugins.module_utils._host.probe.run import ProbeTask, task_of
 from ansible_collections.tke.overlay.plugins.module_utils._host.probe.tcp_echo import answer, converse
 from breakages import document
 
@@ -84,7 +84,7 @@ def dropping(run, peer, rule):
 
 
 def ask(peers=PEERS, tcp=False, size=MTU, **options):
-    return probing.probe(Task(HERE, peers, size), tcp, seconds=0.2, **options)
+    return probing.probe(ProbeTask(HERE, peers, size), tcp, seconds=0.2, **options)
 
 
 def kinds(outcome):
@@ -151,7 +151,7 @@ def test_a_path_mtu_that_the_kernel_has_learned_does_not_shrink_the_question(run
 
 
 def test_without_its_own_address_a_host_is_no_node():
-    with pytest.raises(Refusal, match=r"10\.244\.0\.0, the VTEP's address, is not on this host"):
+    with pytest.raises(ValidationError, match=r"10\.244\.0\.0, the VTEP's address, is not on this host"):
         ask()
 
 
@@ -171,15 +171,15 @@ def test_the_plan_says_whom_to_ask_and_how_large():
     assert task.peers == {f"peer{number}": f"10.244.{number}.0" for number in range(1, 6)}
     sites = {"cloud": ["me", "peer1"], "idc": ["peer2", "peer3", "stranger"]}
     assert set(task_of(document(), sites, 0, skip=["peer3"]).peers) == {"peer1", "peer2"}
-    with pytest.raises(Refusal, match="node stranger is not in the plan"):
+    with pytest.raises(ValidationError, match="node stranger is not in the plan"):
         task_of(document(node="stranger"), sites, 0)
-    with pytest.raises(Refusal, match="not among those to choose from"):
+    with pytest.raises(ValidationError, match="not among those to choose from"):
         task_of(document(), {"idc": ["peer2"]}, 0)
 
 
 def test_all_that_is_no_address_is_named_at_once():
-    with pytest.raises(Refusal) as caught:
-        Task("here", {"a": "10.244.1.0/24", "b": "10.244.2.0"}, 64).checked()
+    with pytest.raises(ValidationError) as caught:
+        ProbeTask("here", {"a": "10.244.1.0/24", "b": "10.244.2.0"}, 64).checked()
     assert len(caught.value.problems) == 3
 
 
@@ -196,7 +196,7 @@ class TestTcp:
             answer(PEERS["peer1"], 0)
 
     @pytest.mark.usefixtures("answered")
-    def test_whole_segments_go_there_and_come_back(self):
+    def test_whole_node_cidrs_go_there_and_come_back(self):
         outcome = ask(tcp=True)
         assert outcome.echoed == ["peer1"]
         assert outcome.refused == ["peer2", "peer3"]

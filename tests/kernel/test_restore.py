@@ -19,7 +19,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node import conv
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import reset
 from ansible_collections.tke.overlay.plugins.module_utils._host.state import drop_ins, lock, paths
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import STATE
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import Host
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import HostFacts
 from breakages import BREAKAGES, COMBINABLE, OF_LINK, PEERS, broken, document, everything
 
 
@@ -212,12 +212,12 @@ def test_the_saved_state_is_lines_that_the_tools_take_any_number_of_times(run, h
     assert run(["nft", "-f", str(state / "rules.nft")])[0] == 0
     assert everything(run) == whole
     summary = (state / "summary").read_text()
-    for words in ("cluster: demo", "segment: 10.244.0.0/24", "peers: 5", "underlay: 10.0.1.11, UDP port 8472, VNI 1"):
+    for words in ("cluster: demo", "node_cidr: 10.244.0.0/24", "peers: 5", "underlay: 10.0.1.11, UDP port 8472, VNI 1"):
         assert words in summary
 
 
 def systemd(**units):
-    return Host(True, {"tke-overlay.service": "", "tke-overlay.timer": "", **units}, False, (6, 1))
+    return HostFacts(True, {"tke-overlay.service": "", "tke-overlay.timer": "", **units}, False, (6, 1))
 
 
 @pytest.mark.parametrize(
@@ -244,9 +244,9 @@ def test_only_managers_that_are_there_get_a_drop_in(units, there, absent):
     link = "[Match]\nOriginalName=tke0\n\n[Link]\nMACAddressPolicy=none\n"
     assert texts[paths.LINK_FILE].endswith(link), "udev is on every host"
     if paths.NETWORK_MANAGER_FILE in there:
-        ours = "interface-name:tke0;interface-name:tke-br0\n"
+        managed = "interface-name:tke0;interface-name:tke-br0\n"
         lines = texts[paths.NETWORK_MANAGER_FILE].splitlines(keepends=True)
-        assert {f"unmanaged-devices+={ours}", f"match-device={ours}", "managed=0\n"} <= set(lines)
+        assert {f"unmanaged-devices+={managed}", f"match-device={managed}", "managed=0\n"} <= set(lines)
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ def test_only_managers_that_are_there_get_a_drop_in(units, there, absent):
     ],
 )
 def test_old_kernels_get_room_for_neighbours_and_the_checksum_cure(kernel, found, room, cure):
-    host = Host(True, {}, False, kernel)
+    host = HostFacts(True, {}, False, kernel)
 
     def values(keys):
         return {key: found[int(key[-1])] for key in keys if int(key[-1]) in found}
@@ -281,13 +281,13 @@ def test_taken_out_nothing_of_ours_is_left_and_all_else_is_as_before(run, tmp_pa
     before = everything(run)
     node.converge(document(), run, check=False)
     run(["ip", "link", "add", "tke-br0", "type", "bridge"])
-    forecast = list(reset.leave("tke0", "tke-br0", run, check=True).diffs())
+    forecast = list(reset.remove("tke0", "tke-br0", run, check=True).diffs())
     assert everything(run) != before
-    assert list(reset.leave("tke0", "tke-br0", run, check=False).diffs()) == forecast
+    assert list(reset.remove("tke0", "tke-br0", run, check=False).diffs()) == forecast
     assert {diff.name for diff in forecast} == {"link", "route", "rules", "files"}
     assert everything(run) == before
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / "run/tke-overlay/lock"]
-    assert not any(reset.leave("tke0", "tke-br0", run, check=False).diffs())
+    assert not any(reset.remove("tke0", "tke-br0", run, check=False).diffs())
     node.converge(document(), run, check=False)
     assert not node.converge(document(), run, check=False).changed
 
@@ -295,7 +295,7 @@ def test_taken_out_nothing_of_ours_is_left_and_all_else_is_as_before(run, tmp_pa
 def test_a_pod_bridge_with_pods_stays_and_is_told(run, host):
     for line in ("add tke-br0 type bridge", "add veth1 type veth peer name veth2", "set veth1 master tke-br0"):
         run(["ip", "link", *line.split()])
-    remains = reset.leave("other", "other", run, check=False)
+    remains = reset.remove("other", "other", run, check=False)
     assert "tke-br0 stays, because 1 Pods are on it: veth1" in remains.warnings[0]
     links = run(["ip", "-br", "link"])[1]
     assert "tke-br0" in links

@@ -108,10 +108,10 @@ class TestComparison:
 
     def test_what_was_counted_is_carried_over(self, run):
         RulesTable(spec()).replace(run)
-        text = rules_text(spec()).replace("counter astray {\n", "counter astray {\n packets 7 bytes 700\n")
+        text = rules_text(spec()).replace("counter unrouted {\n", "counter unrouted {\n packets 7 bytes 700\n")
         assert run(["nft", "-f", "-"], text)[0] == 0
         RulesTable(spec(mtu=1400)).replace(run)
-        assert counted(run)["astray"] == 7
+        assert counted(run)["unrouted"] == 7
 
     @pytest.mark.parametrize(
         "changes",
@@ -120,7 +120,7 @@ class TestComparison:
             {"peers": ["2001:db8::1", "10.0.1.12"]},
             {"peers": ["2001:db8::1", "2001:db8::2"]},
             {"container_cidrs": ["10.244.0.0/16", "10.245.0.0/16"]},
-            {"container_cidrs": ["2001:db8:1::/48"], "segment": "2001:db8:1:1::/64"},
+            {"container_cidrs": ["2001:db8:1::/48"], "node_cidr": "2001:db8:1:1::/64"},
             {"port": 65535},
             {"port": 1},
             {"port": 40000},
@@ -205,21 +205,22 @@ class TestPodsAndTheRest:
         with world.socket("neighbour", "10.244.1.7", 53) as receiver, world.socket("pod", POD) as pod:
             burst(pod, ("10.244.1.7", 53))
             assert silent(receiver)
-        assert counted(world.run)["astray"] == BURST
+        assert counted(world.run)["unrouted"] == BURST
 
-    def test_no_segment_is_larger_than_the_overlay_carries(self, world):
+    def test_no_tcp_segment_is_larger_than_the_overlay_carries(self, world):
         """To a peer with a larger MTU, from a Pod that was made under a larger MTU."""
         node.converge(document(mtu=1300), world.run, check=False)
         world.ip(
             "neighbour",
-            f"link add tke0 address {vtep_mac(PEERS[1].segment)} type vxlan id 1 dstport 8472 local {PEER} nolearning",
+            f"link add tke0 address {vtep_mac(PEERS[1].node_cidr)}"
+            f" type vxlan id 1 dstport 8472 local {PEER} nolearning",
             "link set tke0 up",
             "address add 10.244.1.0/32 dev tke0",
             "route del 10.244.0.0/16",
             "route add 10.244.0.0/24 via 10.244.0.0 dev tke0 onlink",
-            f"neigh add 10.244.0.0 lladdr {vtep_mac(PEERS[0].segment)} dev tke0 nud permanent",
+            f"neigh add 10.244.0.0 lladdr {vtep_mac(PEERS[0].node_cidr)} dev tke0 nud permanent",
         )
-        fdb = f"bridge fdb add {vtep_mac(PEERS[0].segment)} dev tke0 dst {HOST}"
+        fdb = f"bridge fdb add {vtep_mac(PEERS[0].node_cidr)} dev tke0 dst {HOST}"
         assert world.run(["nsenter", "-t", str(world.processes["neighbour"].pid), "-n", *fdb.split()])[0] == 0
         with (
             world.socket("neighbour", "10.244.1.0", 80, socket.SOCK_STREAM) as server,
@@ -274,7 +275,7 @@ class TestAttacks:
         with world.socket("neighbour", PEER, 8472) as receiver, world.socket("pod", POD) as pod:
             burst(pod, (PEER, 8472), vxlan(1, frame("10.244.1.7", POD)))
             assert silent(receiver)
-        assert counted(world.run)["into_tunnel"] == BURST
+        assert counted(world.run)["forwarded_to_vtep"] == BURST
 
     def test_without_the_table_all_of_this_would_arrive(self, world):
         """Otherwise the tests above would prove nothing."""

@@ -8,7 +8,7 @@ import socket
 
 import pytest
 
-from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.entries import (
     converge,
     fdb_jobs,
@@ -23,7 +23,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link impo
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.neighbor import NeighborTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import (
-    Present,
+    ActualEntry,
     apply,
     compare,
     read_json,
@@ -111,7 +111,7 @@ def test_check_mode_works_before_the_device_is_there(run, jobs, entries, _left):
     ],
 )
 def test_malformed_entries_are_named_all_at_once(jobs, entries, words):
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(ValidationError) as caught:
         jobs("tke0", entries)
     for word in words:
         assert word in str(caught.value)
@@ -131,7 +131,7 @@ ALIENS = [
 def test_a_route_of_somebody_else_is_never_replaced_however_it_is_written(tke0, line, entry, check):
     assert tke0(["ip", "route", "add", *line.split()])[0] == 0
     before = tke0(["ip", "route"]), tke0(["ip", "-6", "route"])
-    with pytest.raises(Refusal, match="already there"):
+    with pytest.raises(ValidationError, match="already there"):
         converge(route_jobs("tke0", [entry]), "tke0", tke0, "present", False, check)
     assert (tke0(["ip", "route"]), tke0(["ip", "-6", "route"])) == before
 
@@ -184,7 +184,7 @@ def test_doubled_routes_of_ours_are_made_one(tke0, verb):
 def test_a_route_of_somebody_else_that_comes_before_ours_is_named(tke0):
     converge(route_jobs("tke0", ROUTES[:1]), "tke0", tke0, "present", False, False)
     tke0(["ip", "route", "prepend", *["10.244.1.0/24", "via", "10.0.1.1", "dev", "eth0", "proto", "static"]])
-    with pytest.raises(Refusal, match=r"via 10\.0\.1\.1 dev eth0"):
+    with pytest.raises(ValidationError, match=r"via 10\.0\.1\.1 dev eth0"):
         converge(route_jobs("tke0", ROUTES[:1]), "tke0", tke0, "present", False, False)
 
 
@@ -297,7 +297,7 @@ def test_what_the_kernel_silently_changes_is_found_by_reading_back(narrow):
 
 def test_an_underlay_that_is_too_narrow_for_the_overlay_is_named(run):
     run(["ip", "link", "set", "eth0", "mtu", "1400"])
-    with pytest.raises(Refusal, match=r"eth0 .* has MTU 1400, and an overlay MTU of 1400 needs 1450"):
+    with pytest.raises(ValidationError, match=r"eth0 .* has MTU 1400, and an overlay MTU of 1400 needs 1450"):
         converge_link(LINK, run, check=True)
     assert converge_link(LINK._replace(mtu=1350), run, check=False)
 
@@ -340,12 +340,12 @@ def test_a_vxlan_link_of_somebody_else_is_taken_over_only_where_it_can_stay(run)
     adopted = converge_link(LINK._replace(name="flannel.1"), run, check=False)
     assert adopted.recreated is None
     run(["ip", "link", "set", "flannel.1", "alias", "theirs"])
-    with pytest.raises(Refusal, match="VNI 1 on port 8472 that this collection did not make"):
+    with pytest.raises(ValidationError, match="VNI 1 on port 8472 that this collection did not make"):
         converge_link(LINK._replace(name="flannel.1", vni=2), run, check=False)
 
 
 def test_the_former_device_of_the_overlay_is_named(tke0):
-    with pytest.raises(Refusal, match="VXLAN link tke0 has the MAC 0a:58:0a:f4:00:00 that belongs to tke1"):
+    with pytest.raises(ValidationError, match="VXLAN link tke0 has the MAC 0a:58:0a:f4:00:00 that belongs to tke1"):
         converge_link(LINK._replace(name="tke1", vni=2), tke0, check=False)
 
 
@@ -363,7 +363,7 @@ def test_whoever_has_the_port_of_our_ip_version_is_named(run, family, address, c
         if connect:
             holder.connect(connect)
         if taken:
-            with pytest.raises(Refusal, match=r"UDP port 8472 .* is taken by"):
+            with pytest.raises(ValidationError, match=r"UDP port 8472 .* is taken by"):
                 converge_link(LINK, run, check=False)
         else:
             assert converge_link(LINK, run, check=False)
@@ -380,10 +380,10 @@ def test_errors_about_a_link_are_in_the_words_of_the_caller(run):
         run(["ip", *line.split()])
     problems = []
     for words in (vxlan.WORDS, VARIABLES):
-        with pytest.raises(Refusal) as caught:
+        with pytest.raises(ValidationError) as caught:
             converge_link(LINK, run, True, words)
         problems.append(caught.value.problems)
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(ValidationError) as caught:
         converge_link(LINK._replace(local="10.0.1.99"), run, True, vxlan.WORDS)
     options, variables = problems
     assert [text for text in [*options, *caught.value.problems] if "overlay_" in text] == []
@@ -399,7 +399,7 @@ def test_errors_about_a_link_are_in_the_words_of_the_caller(run):
 
 def test_a_malformed_link_names_all_that_is_wrong(run):
     spec = LinkSpec("much-too-long-name", 0, 70000, "host", mac="0A:58", mtu=1, addresses=["10.0.0.1"])
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(ValidationError) as caught:
         converge_link(spec, run, check=True)
     assert len(caught.value.problems) == 7
 
@@ -408,7 +408,7 @@ def test_a_link_goes_and_only_a_vxlan_link(tke0):
     assert remove_link("tke0", tke0, check=True)
     assert remove_link("tke0", tke0, check=False)
     assert not remove_link("tke0", tke0, check=False)
-    with pytest.raises(Refusal, match="no VXLAN link"):
+    with pytest.raises(ValidationError, match="no VXLAN link"):
         remove_link("eth0", tke0, check=False)
 
 
@@ -516,10 +516,10 @@ def test_endless_shortage_fails_in_the_kernels_words_after_four_pauses(monkeypat
 def test_the_diff_of_a_table_shows_each_entry_that_goes_and_each_that_comes():
     """And nothing else: what is foreign stays, so it is in the result and in no diff."""
     present = {
-        "a": Present("same", ours=True),
-        "c": Present("old", ours=True),
-        "d": Present("gone", ours=True),
-        "e": Present("theirs", ours=False),
+        "a": ActualEntry("same", managed=True),
+        "c": ActualEntry("old", managed=True),
+        "d": ActualEntry("gone", managed=True),
+        "e": ActualEntry("theirs", managed=False),
     }
     delta = compare(NeighborTable("tke0"), present, {"a": "same", "b": "new", "c": "newer"})
     assert (delta.before(), delta.after()) == ("c old\nd gone\n", "b new\nc newer\n")

@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.nftables import RulesSpec, rules_text
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import converge as node
-from ansible_collections.tke.overlay.plugins.module_utils._host.node.reset import leave
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.reset import remove
 from breakages import PEERS, document, everything
 
 MOVED = [*PEERS[:-1], PEERS[-1]._replace(underlay="10.0.1.99")]
@@ -48,11 +48,11 @@ def without_rules(run):
 def test_a_peers_new_address_is_let_in_then_used_and_then_it_alone(run):
     node.converge(document(), run, check=False)
     before = without_rules(run)
-    begun = node.converge(document(MOVED), run, check=False, step="begin")
+    begun = node.converge(document(MOVED), run, check=False, phase="prepare")
     assert begun.unfinished
     assert without_rules(run) == before
     assert {FORMER, "10.0.1.99"} <= senders(run)
-    switched = node.converge(document(MOVED), run, check=False, step="switch")
+    switched = node.converge(document(MOVED), run, check=False, phase="cutover")
     assert not switched.unfinished
     assert {name: len(delta.changed) for name, delta in switched.tables.items() if delta} == {"fdb": 1}
     assert "10.0.1.99" in destinations(run)
@@ -60,7 +60,7 @@ def test_a_peers_new_address_is_let_in_then_used_and_then_it_alone(run):
     assert {FORMER, "10.0.1.99"} <= senders(run)
     assert node.converge(document(MOVED), run, check=False).changed
     assert FORMER not in senders(run)
-    assert not node.converge(document(MOVED), run, check=False, step="begin").changed
+    assert not node.converge(document(MOVED), run, check=False, phase="prepare").changed
 
 
 def test_the_own_new_address_waits_until_the_others_have_begun(run):
@@ -68,37 +68,37 @@ def test_the_own_new_address_waits_until_the_others_have_begun(run):
     node.converge(document(), run, check=False)
     before = everything(run)
     moved = document([PEERS[0]._replace(underlay="10.0.1.77"), *PEERS[1:]])
-    assert node.converge(moved, run, check=False, step="begin").unfinished
+    assert node.converge(moved, run, check=False, phase="prepare").unfinished
     assert everything(run) == before
-    node.converge(moved, run, check=False, step="switch")
+    node.converge(moved, run, check=False, phase="cutover")
     assert "10.0.1.77" in run(["ip", "-details", "link", "show", "tke0"])[1]
     assert not node.converge(moved, run, check=False).changed
 
 
 def test_both_ports_are_heard_until_all_have_changed(run):
     node.converge(document(), run, check=False)
-    assert node.converge(document(port=4789), run, check=False, step="begin").unfinished
-    assert ports(run) == {"tke0": 8472, "tke-ear": 4789}
-    node.converge(document(port=4789), run, check=False, step="begin")
-    assert ports(run) == {"tke0": 8472, "tke-ear": 4789}, "a run that ended half-way is begun again"
-    node.converge(document(port=4789), run, check=False, step="switch")
-    assert ports(run) == {"tke0": 4789, "tke-ear": 8472}
+    assert node.converge(document(port=4789), run, check=False, phase="prepare").unfinished
+    assert ports(run) == {"tke0": 8472, "tke-alt": 4789}
+    node.converge(document(port=4789), run, check=False, phase="prepare")
+    assert ports(run) == {"tke0": 8472, "tke-alt": 4789}, "a run that ended half-way is begun again"
+    node.converge(document(port=4789), run, check=False, phase="cutover")
+    assert ports(run) == {"tke0": 4789, "tke-alt": 8472}
     node.converge(document(port=4789), run, check=False)
     assert ports(run) == {"tke0": 4789}
-    assert not node.converge(document(port=4789), run, check=False, step="begin").changed
+    assert not node.converge(document(port=4789), run, check=False, phase="prepare").changed
 
 
 def test_what_is_begun_is_what_check_mode_says(run):
     node.converge(document(), run, check=False)
-    forecast = node.converge(document(MOVED, port=4789), run, check=True, step="begin")
+    forecast = node.converge(document(MOVED, port=4789), run, check=True, phase="prepare")
     assert not forecast.unfinished
-    begun = node.converge(document(MOVED, port=4789), run, check=False, step="begin")
+    begun = node.converge(document(MOVED, port=4789), run, check=False, phase="prepare")
     assert list(begun.diffs()) == list(forecast.diffs())
 
 
 def test_whoever_is_not_concerned_converges_at_once(run):
-    assert not node.converge(document(PEERS[:-1]), run, check=False, step="begin").unfinished
-    outcome = node.converge(document(), run, check=False, step="begin")
+    assert not node.converge(document(PEERS[:-1]), run, check=False, phase="prepare").unfinished
+    outcome = node.converge(document(), run, check=False, phase="prepare")
     assert outcome.changed
     assert not outcome.unfinished
     assert not node.converge(document(), run, check=False).changed
@@ -106,8 +106,8 @@ def test_whoever_is_not_concerned_converges_at_once(run):
 
 def test_a_host_that_leaves_takes_its_ear_along(run):
     node.converge(document(), run, check=False)
-    node.converge(document(port=4789), run, check=False, step="begin")
-    leave("tke0", "tke-br0", run, check=False)
+    node.converge(document(port=4789), run, check=False, phase="prepare")
+    remove("tke0", "tke-br0", run, check=False)
     assert ports(run) == {}
 
 
@@ -128,7 +128,7 @@ def test_only_elements_of_sets_are_changed_where_nothing_else_differs(run):
 @pytest.mark.parametrize(("port", "other"), [(8472, 4789), (4789, 8472), (500, 40000)])
 def test_neither_port_is_among_the_ports_that_pods_leave_from(port, other):
     spec = RulesSpec("tke0", "tke-br0", port, 1450, "10.244.0.0/24", ["10.244.0.0/16"], [])
-    text = rules_text(spec._replace(also=spec.also._replace(port=other, device="tke-ear")))
+    text = rules_text(spec._replace(also=spec.also._replace(port=other, device="tke-alt")))
     (ends,) = {line.rpartition(":")[2].split()[0] for line in text.splitlines() if "masquerade to" in line}
     first, last = map(int, ends.split("-"))
     assert last - first > 20_000
@@ -139,10 +139,10 @@ def test_neither_port_is_among_the_ports_that_pods_leave_from(port, other):
 def test_the_script_brings_back_the_old_port_although_a_second_link_hears_it(run, files_of_the_host):
     """What a roll-back in the middle of a change of the port does."""
     node.converge(document(), run, check=False)
-    node.converge(document(port=4789), run, check=False, step="begin")
+    node.converge(document(port=4789), run, check=False, phase="prepare")
     kept = files_of_the_host / "kept"
     shutil.copytree(files_of_the_host / "etc/tke-overlay", kept)
-    node.converge(document(port=4789), run, check=False, step="switch")
+    node.converge(document(port=4789), run, check=False, phase="cutover")
     done = subprocess.run(
         ["sh", f"{kept}/restore"],
         env={**os.environ, "TKE_OVERLAY_RUN": f"{files_of_the_host}/run/tke-overlay"},
@@ -162,7 +162,7 @@ def by_flannel(run):
         os.unlink(f"{files.ROOT}/etc/tke-overlay/{name}")
     run(["ip", "link", "set", "tke0", "alias", "", "address", "be:7c:1d:40:5e:00"])
     for number, peer in enumerate(PEERS[1:]):
-        mac, vtep = f"be:7c:1d:40:5e:1{number}", peer.segment.partition("/")[0]
+        mac, vtep = f"be:7c:1d:40:5e:1{number}", peer.node_cidr.partition("/")[0]
         run(["ip", "neigh", "replace", vtep, "lladdr", mac, "dev", "tke0", "nud", "permanent"])
         run(["bridge", "fdb", "replace", mac, "dev", "tke0", "dst", peer.underlay, "self", "permanent"])
 
@@ -179,10 +179,10 @@ def macs(run):
 def test_other_macs_are_heard_before_the_own_is_changed_and_until_all_have(run):
     by_flannel(run)
     before = macs(run)
-    assert node.converge(document(), run, check=False, step="begin").unfinished
+    assert node.converge(document(), run, check=False, phase="prepare").unfinished
     assert macs(run) == before, "nothing is sent otherwise than before"
     assert hears_every_mac(run)
-    assert not node.converge(document(), run, check=False, step="switch").unfinished
+    assert not node.converge(document(), run, check=False, phase="cutover").unfinished
     own, others = macs(run)
     assert own.startswith("0a:58:")
     assert all(mac.startswith("0a:58:") for mac in others)
@@ -193,17 +193,17 @@ def test_other_macs_are_heard_before_the_own_is_changed_and_until_all_have(run):
 
 def test_a_run_that_ends_in_between_is_taken_up_by_the_next(run):
     by_flannel(run)
-    node.converge(document(), run, check=False, step="begin")
-    assert node.converge(document(), run, check=False, step="begin").unfinished
-    node.converge(document(), run, check=False, step="switch")
-    assert not node.converge(document(), run, check=False, step="begin").unfinished
+    node.converge(document(), run, check=False, phase="prepare")
+    assert node.converge(document(), run, check=False, phase="prepare").unfinished
+    node.converge(document(), run, check=False, phase="cutover")
+    assert not node.converge(document(), run, check=False, phase="prepare").unfinished
     assert not hears_every_mac(run)
 
 
 def test_a_host_that_leaves_hears_no_other_mac_any_more(run):
     by_flannel(run)
-    node.converge(document(), run, check=False, step="begin")
-    leave("tke0", "tke-br0", run, check=False)
+    node.converge(document(), run, check=False, phase="prepare")
+    remove("tke0", "tke-br0", run, check=False)
     assert not hears_every_mac(run)
 
 
@@ -212,5 +212,5 @@ def test_a_fleet_with_our_macs_goes_over_at_once(run):
     for name in os.listdir(files.ROOT + "/etc/tke-overlay"):
         os.unlink(f"{files.ROOT}/etc/tke-overlay/{name}")
     run(["ip", "link", "set", "tke0", "alias", ""])
-    assert not node.converge(document(), run, check=False, step="begin").unfinished
+    assert not node.converge(document(), run, check=False, phase="prepare").unfinished
     assert not hears_every_mac(run)

@@ -123,7 +123,7 @@ def vxlan(vni: int, inner: bytes) -> bytes:
 
 def frame(source: str, target: str) -> bytes:
     """An inner packet to our VTEP's MAC: UDP to port 53 of a Pod."""
-    macs = bytes.fromhex((vtep_mac(PEERS[0].segment) + vtep_mac(PEERS[1].segment)).replace(":", ""))
+    macs = bytes.fromhex((vtep_mac(PEERS[0].node_cidr) + vtep_mac(PEERS[1].node_cidr)).replace(":", ""))
     udp = (1000).to_bytes(2, "big") + (53).to_bytes(2, "big") + (12).to_bytes(2, "big") + b"\0\0" + b"evil"
     head = b"\x45\0" + (20 + len(udp)).to_bytes(2, "big") + b"\0\0\0\0\x40\x11"
     ends = socket.inet_aton(source) + socket.inet_aton(target)

@@ -87,10 +87,10 @@ def print_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) 
 def print_nodes(ledger: Ledger, sites: dict[str, str]) -> None:
     """Who has what."""
     rows = [
-        (name, sites[name], held.underlay or "", held.segment, vtep_address(held.segment), vtep_mac(held.segment))
+        (name, sites[name], held.underlay or "", held.node_cidr, vtep_address(held.node_cidr), vtep_mac(held.node_cidr))
         for name, held in sorted(ledger.nodes.items())
     ]
-    print_table("Nodes", ("name", "site", "underlay", "segment", "VTEP", "MAC"), rows)
+    print_table("Nodes", ("name", "site", "underlay", "node_cidr", "VTEP", "MAC"), rows)
 
 
 def print_capacity(ledger: Ledger) -> None:

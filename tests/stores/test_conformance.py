@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import open_store
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
 FORK = multiprocessing.get_context("fork")
 
@@ -61,9 +61,9 @@ def test_a_change_that_raises_leaves_all_as_it_was(place):
     before = store.previous()
 
     def fail(text):
-        raise Refusal(f"no, not {text}")
+        raise ValidationError(f"no, not {text}")
 
-    with pytest.raises(Refusal, match="no, not two"):
+    with pytest.raises(ValidationError, match="no, not two"):
         store.transact(fail)
     assert store.read() == "two"
     assert store.previous() == before

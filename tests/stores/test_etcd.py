@@ -15,8 +15,11 @@ import threading
 import pytest
 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import etcd_client
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import Doubt, open_store
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import (
+    IndeterminateWriteError,
+    open_store,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from members import CLIENT_PORTS, Etcd, until
 
 
@@ -40,7 +43,7 @@ class Writer:
             try:
                 store.transact(append(number))
                 self.done.append(str(number))
-            except Refusal as refusal:
+            except ValidationError as refusal:
                 self.errors.append(refusal)
                 return
 
@@ -95,7 +98,7 @@ def test_without_a_majority_nothing_is_written_and_afterwards_all_goes_on(etcd, 
     open_store(etcd.url()).transact(append("one"))
     etcd.kill("two")
     etcd.kill("three")
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(ValidationError) as caught:
         open_store(etcd.url()).transact(append("two"))
     assert "127.0.0.1:2379: no answer within 1 s" in str(caught.value)
     assert "127.0.0.1:3379: Connection refused" in str(caught.value)
@@ -110,13 +113,13 @@ def test_without_a_majority_nothing_is_written_and_afterwards_all_goes_on(etcd, 
 
 def test_nobody_there_is_one_sentence_with_every_end_point_and_its_reason(etcd, monkeypatch):
     monkeypatch.setattr(etcd_client, "PAUSES", (0.0, 0.1))
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(ValidationError) as caught:
         open_store("etcd://127.0.0.1:1,[::1]:1,nowhere.invalid/demo").read()
     assert str(caught.value).startswith(
         "the ledger etcd://127.0.0.1:1,[::1]:1,nowhere.invalid:2379/demo cannot be reached (127.0.0.1:1: Connection "
         "refused; [::1]:1: Connection refused; nowhere.invalid:2379: "
     )
-    assert type(caught.value) is Refusal
+    assert type(caught.value) is ValidationError
 
 
 # --- answers that are lost ---
@@ -300,13 +303,19 @@ def test_too_many_writes_since_the_lost_answer_are_a_doubt_and_not_a_guess(etcd)
         for number in range(70):
             store.transact(append(number))
 
-    with Proxy(CLIENT_PORTS["one"], ["lose"], meanwhile=others) as proxy, pytest.raises(Doubt, match="carried out or"):
+    with (
+        Proxy(CLIENT_PORTS["one"], ["lose"], meanwhile=others) as proxy,
+        pytest.raises(IndeterminateWriteError, match="carried out or"),
+    ):
         open_store(f"etcd://{proxy.address}/demo").transact(append("mine"))
 
 
 def test_if_nobody_can_be_asked_what_became_of_a_write_it_says_so(etcd, monkeypatch):
     monkeypatch.setattr(etcd_client, "PAUSES", (0.0, 0.1))
-    with Proxy(CLIENT_PORTS["one"], ["lose", "drop"]) as proxy, pytest.raises(Doubt, match="may have been written"):
+    with (
+        Proxy(CLIENT_PORTS["one"], ["lose", "drop"]) as proxy,
+        pytest.raises(IndeterminateWriteError, match="may have been written"),
+    ):
         open_store(f"etcd://{proxy.address}/demo").transact(append("one"))
     assert open_store(etcd.url()).read() == "one\n"
 
@@ -315,11 +324,14 @@ def test_a_full_etcd_is_refused_at_once_unless_a_write_before_may_have_been_carr
     monkeypatch.setattr(etcd_client, "PAUSES", (0.0, 0.1))
     with (
         Proxy(CLIENT_PORTS["one"], ["full"]) as proxy,
-        pytest.raises(Refusal, match="compact and defragment") as caught,
+        pytest.raises(ValidationError, match="compact and defragment") as caught,
     ):
         open_store(f"etcd://{proxy.address}/demo").transact(append("one"))
-    assert type(caught.value) is Refusal
-    with Proxy(CLIENT_PORTS["one"], ["lose", "full"]) as proxy, pytest.raises(Doubt, match="compact and defragment"):
+    assert type(caught.value) is ValidationError
+    with (
+        Proxy(CLIENT_PORTS["one"], ["lose", "full"]) as proxy,
+        pytest.raises(IndeterminateWriteError, match="compact and defragment"),
+    ):
         open_store(f"etcd://{proxy.address}/demo").transact(append("one"))
     assert open_store(etcd.url()).read() == "one\n"
 
@@ -341,9 +353,9 @@ def test_a_read_whose_answers_are_lost_changed_nothing(etcd, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = f"127.0.0.1:{listener.getsockname()[1]}"
         monkeypatch.setattr(etcd_client, "TIMEOUT", 0.2)
-        with pytest.raises(Refusal, match=r"no answer within 0.2 s\); nothing was changed") as caught:
+        with pytest.raises(ValidationError, match=r"no answer within 0.2 s\); nothing was changed") as caught:
             open_store(f"etcd://{address}/demo").read()
-    assert type(caught.value) is Refusal
+    assert type(caught.value) is ValidationError
 
 
 # --- refusals ---
@@ -358,7 +370,9 @@ def test_others_that_always_come_first_end_in_one_sentence(etcd):
         other.transact(append("other"))
         return f"{text}mine\n"
 
-    with pytest.raises(Refusal, match=r"changed by others each time for 0\.3 s; nothing was changed by this run"):
+    with pytest.raises(
+        ValidationError, match=r"changed by others each time for 0\.3 s; nothing was changed by this run"
+    ):
         store.transact(change)
     assert "mine" not in other.read()
 
@@ -367,14 +381,14 @@ def test_others_that_always_come_first_end_in_one_sentence(etcd):
 def test_a_ledger_that_etcd_does_not_take_is_refused_at_once_and_the_old_one_stays(etcd, size, words, monkeypatch):
     store = open_store(etcd.url())
     store.transact(append("one"))
-    asked, post = [], etcd_client.Member._post
+    asked, post = [], etcd_client.EtcdMember._post
 
     def counted(member, path, payload):
         asked.append(path)
         return post(member, path, payload)
 
-    monkeypatch.setattr(etcd_client.Member, "_post", counted)
-    with pytest.raises(Refusal, match=f"{words}.*; nothing was changed; raise --max-request-bytes"):
+    monkeypatch.setattr(etcd_client.EtcdMember, "_post", counted)
+    with pytest.raises(ValidationError, match=f"{words}.*; nothing was changed; raise --max-request-bytes"):
         store.transact(lambda text: os.urandom(size).hex())
     assert asked == ["/kv/txn"] * 2, "one read and one attempt to write"
     assert store.read() == "one\n"
@@ -384,7 +398,7 @@ def test_a_value_that_is_none_of_ours_is_refused(etcd):
     url = etcd.url()
     for value in (b"\xff\xfe", b"H4sIAAAA"):
         subprocess.run(["etcdctl", "put", "demo/ledger"], input=value, check=True, env=etcdctl())
-        with pytest.raises(Refusal, match=r"the ledger etcd://.*/demo cannot be read"):
+        with pytest.raises(ValidationError, match=r"the ledger etcd://.*/demo cannot be read"):
             open_store(url).read()
 
 
@@ -467,17 +481,17 @@ def test_a_user_logs_in_with_what_etcdctl_takes_and_is_told_when_that_is_wrong(s
     member.post("/auth/user/grant", {"user": "root", "role": "root"}, "single")
     member.post("/auth/enable", {}, "single")
     url = "etcd://127.0.0.1:5379/demo"
-    with pytest.raises(Refusal, match="it wants a login: set ETCDCTL_USER"):
+    with pytest.raises(ValidationError, match="it wants a login: set ETCDCTL_USER"):
         open_store(url).read()
     monkeypatch.setenv("ETCDCTL_USER", "overlay:wrong")
-    with pytest.raises(Refusal, match="authentication failed") as caught:
+    with pytest.raises(ValidationError, match="authentication failed") as caught:
         open_store(url).read()
     assert "wrong" not in str(caught.value)
     monkeypatch.setenv("ETCDCTL_USER", "overlay")
     monkeypatch.setenv("ETCDCTL_PASSWORD", "right")
     store = open_store(url)
     store.transact(append("one"))
-    with pytest.raises(Refusal, match="permission denied; nothing was changed"):
+    with pytest.raises(ValidationError, match="permission denied; nothing was changed"):
         open_store("etcd://127.0.0.1:5379/other").transact(append("one"))
     # A restarted member knows none of the logins that it gave out: the store logs in again.
     member.kill("single")
@@ -523,7 +537,7 @@ def test_tls_with_certificates_of_both_sides(single, certificates, monkeypatch):
     store = open_store(url)
 
     def answers():
-        with contextlib.suppress(Refusal):
+        with contextlib.suppress(ValidationError):
             store.transact(append("one"))
             return True
 
@@ -532,9 +546,9 @@ def test_tls_with_certificates_of_both_sides(single, certificates, monkeypatch):
     for name in "CERT", "KEY", "CACERT":
         monkeypatch.delenv(f"ETCDCTL_{name}")
     monkeypatch.setattr(etcd_client, "PAUSES", (0.0,))
-    with pytest.raises(Refusal, match="certificate verify failed"):
+    with pytest.raises(ValidationError, match="certificate verify failed"):
         open_store(url).read()
-    with pytest.raises(Refusal, match="cannot be reached"):
+    with pytest.raises(ValidationError, match="cannot be reached"):
         open_store(f"{url}?cacert={certificates}/ca.crt").read()
     parts = "&".join(
         f"{name}={certificates}/{file}"
@@ -545,11 +559,11 @@ def test_tls_with_certificates_of_both_sides(single, certificates, monkeypatch):
 
 def test_plain_http_where_tls_is_wanted_is_one_clear_error(etcd, monkeypatch):
     monkeypatch.setattr(etcd_client, "PAUSES", (0.0,))
-    with pytest.raises(Refusal, match="cannot be reached"):
+    with pytest.raises(ValidationError, match="cannot be reached"):
         open_store("etcds://127.0.0.1:2379/demo").read()
 
 
 def test_a_service_that_is_no_etcd_is_one_clear_error(etcd, monkeypatch):
     monkeypatch.setattr(etcd_client, "PAUSES", (0.0,))
-    with pytest.raises(Refusal, match="cannot be reached"):
+    with pytest.raises(ValidationError, match="cannot be reached"):
         open_store("etcd://127.0.0.1:2380/demo").read()  # where the members talk among themselves

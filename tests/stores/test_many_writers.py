@@ -53,13 +53,13 @@ def opened(place):
 
 
 def add(store, names):
-    """Gives these nodes their segments, as a run of the playbook does; returns them as they were written."""
+    """Gives these nodes their node CIDRs, as a run of the playbook does; returns them as they were written."""
     written = []
 
     def change(text):
         ledger = parse(text, "here", "demo") if text else Ledger("demo", Pool(["10.0.0.0/8"], 256, 256))
         ledger.assign([Request(name, underlay="10.1.2.3", underlay_mtu=1500) for name in names], NOW)
-        written[:] = [ledger.nodes[name].segment for name in names]
+        written[:] = [ledger.nodes[name].node_cidr for name in names]
         return ledger.text()
 
     store.transact(change)
@@ -67,10 +67,10 @@ def add(store, names):
 
 
 def nodes_of(place):
-    """All nodes with their segments. Loading refuses a ledger in which two have the same one."""
+    """All nodes with their node CIDRs. Loading refuses a ledger in which two have the same one."""
     text = open_store(place).read()
     ledger = parse(text, place, "demo") if text else Ledger("demo", Pool(["10.0.0.0/8"], 256, 256))
-    return {name: held.segment for name, held in ledger.nodes.items()}
+    return {name: held.node_cidr for name, held in ledger.nodes.items()}
 
 
 def _work(place, worker):
@@ -79,7 +79,7 @@ def _work(place, worker):
         add(store, [f"node-{worker}-{number}" for number in range(first, first + BATCH)])
 
 
-def test_sixteen_processes_give_3200_nodes_a_segment_each(place):
+def test_sixteen_processes_give_3200_nodes_a_node_cidr_each(place):
     workers = [FORK.Process(target=_work, args=(place, worker)) for worker in range(PROCESSES)]
     for worker in workers:
         worker.start()
@@ -98,8 +98,8 @@ def _work_until_killed(place, worker, report):
     number = 0
     while True:
         name = f"node-{worker}-{number}"
-        (segment,) = add(store, [name])
-        os.write(descriptor, f"{name} {segment}\n".encode())  # one call: a line is there or not
+        (node_cidr,) = add(store, [name])
+        os.write(descriptor, f"{name} {node_cidr}\n".encode())  # one call: a line is there or not
         number += 1
 
 

@@ -149,8 +149,8 @@ def test_the_lookup_finds_what_is_asked_for_and_says_what_is_wrong(controller):
     del document["checksum"]
     cases = [
         ("lookup('tke.overlay.ledger')", document),
-        ("lookup('tke.overlay.ledger', query='nodes.idc1.segment')", "10.244.1.0/24"),
-        ("lookup('tke.overlay.ledger', query='nodes.\"cloud-1.example\".segment')", "10.244.0.0/24"),
+        ("lookup('tke.overlay.ledger', query='nodes.idc1.node_cidr')", "10.244.1.0/24"),
+        ("lookup('tke.overlay.ledger', query='nodes.\"cloud-1.example\".node_cidr')", "10.244.0.0/24"),
         ("query('tke.overlay.ledger', 'keys(nodes)', 'nodes.nobody')", [["cloud-1.example", "idc1"], None]),
         ("query('tke.overlay.ledger', 'cursor', query='vips')", [2, {}]),
     ]

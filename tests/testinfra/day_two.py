@@ -23,9 +23,9 @@ def of_page(title: str) -> pytest.MarkDecorator:
 
 
 def not_as_new() -> bool:
-    """Whether the segments are others than after the first run on fresh machines."""
+    """Whether the node CIDRs are others than after the first run on fresh machines."""
     document = ledger() if LEDGER.exists() else {"nodes": {}}
-    found = {name: (held["segment"], held["pinned"]) for name, held in document["nodes"].items()}
+    found = {name: (held["node_cidr"], held["pinned"]) for name, held in document["nodes"].items()}
     return found != {name: (f"10.244.{number}.0/24", False) for number, name in enumerate(NODES)}
 
 

@@ -16,7 +16,7 @@ BOTH = (INVENTORY, THIRD)
 
 @pytest.fixture
 def third_host():
-    """A machine more, which Ansible has not met yet; gone again afterwards, its segment given back."""
+    """A machine more, which Ansible has not met yet; gone again afterwards, its node CIDR given back."""
     lab("-i", str(INVENTORY), "-i", str(THIRD), "up")
     yield
     released = play("molecule/add_node/release.yml")
@@ -26,7 +26,7 @@ def third_host():
 
 
 @pytest.mark.usefixtures("third_host")
-def test_it_gets_the_next_segment_and_each_old_host_gains_three_kernel_objects_and_so_it_does_when_it_comes_again():
+def test_it_gets_the_next_node_cidr_and_each_old_host_gains_three_kernel_objects_and_so_it_does_when_it_comes_again():
     before, record = states(), ledger()
     done = site("--diff", inventories=BOTH)
     assert done.changed() == {*NODES, "idc3"}
@@ -40,7 +40,7 @@ def test_it_gets_the_next_segment_and_each_old_host_gains_three_kernel_objects_a
         assert after[name] == before[name]
 
     assert {name: held for name, held in ledger()["nodes"].items() if name != "idc3"} == record["nodes"]
-    assert ledger()["nodes"]["idc3"]["segment"] == f"10.244.{record['cursor']}.0/24"
+    assert ledger()["nodes"]["idc3"]["node_cidr"] == f"10.244.{record['cursor']}.0/24"
 
     assert site(inventories=BOTH).changed() == set()
     all_pods_reach_each_other()
@@ -48,13 +48,13 @@ def test_it_gets_the_next_segment_and_each_old_host_gains_three_kernel_objects_a
     assert play("molecule/add_node/release.yml").code == 0
     following = f"10.244.{ledger()['cursor']}.0/24"
     assert site(inventories=BOTH).changed() == {*NODES, "idc3"}
-    assert ledger()["nodes"]["idc3"]["segment"] == following != f"10.244.{record['cursor']}.0/24"
+    assert ledger()["nodes"]["idc3"]["node_cidr"] == following != f"10.244.{record['cursor']}.0/24"
     all_pods_reach_each_other()
     assert site(inventories=BOTH).changed() == set()
 
 
 def all_pods_reach_each_other():
-    """Once those of the third host are there, of the segment that it has now."""
+    """Once those of the third host are there, of the node CIDR that it has now."""
     started = play("tests/lab/pods.yml", "--limit", "idc3", inventories=BOTH)
     assert started.code == 0, started.text
     pairs = matrix(inventories=BOTH)

@@ -111,7 +111,7 @@ class TestCutOffFromTheController:
 @pytest.fixture
 def endpoint():
     """The API endpoint of the IDC hosts answers at a cloud node's VTEP address, so by way of the overlay alone."""
-    address = ledger()["nodes"]["cloud1"]["segment"].partition("/")[0]
+    address = ledger()["nodes"]["cloud1"]["node_cidr"].partition("/")[0]
     on("cloud1", f"systemd-run -q --unit=endpoint python3 -m http.server {ENDPOINT_PORT}")
     until("cloud1", f"ss -Hltn sport = :{ENDPOINT_PORT} | grep -q .", 10)
     for name in ("idc1", "idc2"):
@@ -146,7 +146,7 @@ def test_an_underlay_address_that_the_host_does_not_have_is_refused_before_anyth
     fleet = {
         "schema": 1,
         "fleet": "".join(
-            f"{name} {entry['segment']} {'192.168.1.99' if name == 'idc1' else entry['underlay']}\n"
+            f"{name} {entry['node_cidr']} {'192.168.1.99' if name == 'idc1' else entry['underlay']}\n"
             for name, entry in ledger()["nodes"].items()
         ),
     }

@@ -14,8 +14,8 @@ from stories import NODES, SOCKETS, SSH_CONFIG, ledger
 testinfra_hosts = [f"ssh://{name}?ssh_config={SSH_CONFIG}&controlpath={SOCKETS}/nodes-{name}" for name in NODES]
 
 
-def mac_of(segment):
-    return "0a:58:" + ":".join(f"{int(byte):02x}" for byte in segment.split("/")[0].split("."))
+def mac_of(node_cidr):
+    return "0a:58:" + ":".join(f"{int(byte):02x}" for byte in node_cidr.split("/")[0].split("."))
 
 
 @pytest.fixture
@@ -32,37 +32,37 @@ def listed(host, command):
     return json.loads(host.check_output(command))
 
 
-def test_the_device_is_what_the_segment_says(host, own):
+def test_the_device_is_what_the_node_cidr_says(host, own):
     (link,) = listed(host, "ip -json -details address show dev tke0")
-    assert link["address"] == mac_of(own["segment"])
+    assert link["address"] == mac_of(own["node_cidr"])
     assert link["mtu"] == 1400, "the least underlay MTU (1450, in the IDC) less 50"
     data = link["linkinfo"]["info_data"]
     assert (data["id"], data["port"], data["local"], data["learning"]) == (1, 8472, own["underlay"], False)
     (address,) = link["addr_info"]
-    assert (address["local"], address["prefixlen"]) == (own["segment"].split("/")[0], 32)
+    assert (address["local"], address["prefixlen"]) == (own["node_cidr"].split("/")[0], 32)
 
 
 def test_each_peer_is_exactly_three_kernel_objects(host, own, peers):
     neighbors = {(row["dst"], row["lladdr"]) for row in listed(host, "ip -json neigh show dev tke0 nud permanent")}
-    assert neighbors == {(peer["segment"].split("/")[0], mac_of(peer["segment"])) for peer in peers}
+    assert neighbors == {(peer["node_cidr"].split("/")[0], mac_of(peer["node_cidr"])) for peer in peers}
     fdb = {(row["mac"], row["dst"]) for row in listed(host, "bridge -json fdb show dev tke0")}
-    assert fdb == {(mac_of(peer["segment"]), peer["underlay"]) for peer in peers}
+    assert fdb == {(mac_of(peer["node_cidr"]), peer["underlay"]) for peer in peers}
     routes = listed(host, "ip -json route show proto 84")
     assert {(row["dst"], row.get("gateway")) for row in routes} == {
-        (peer["segment"], peer["segment"].split("/")[0]) for peer in peers
-    } | {(own["segment"], None)}
-    assert [row["type"] for row in routes if row["dst"] == own["segment"]] == ["blackhole"]
+        (peer["node_cidr"], peer["node_cidr"].split("/")[0]) for peer in peers
+    } | {(own["node_cidr"], None)}
+    assert [row["type"] for row in routes if row["dst"] == own["node_cidr"]] == ["blackhole"]
 
 
-def test_pods_get_addresses_of_the_own_segment_and_the_mtu_of_the_overlay(host, own):
+def test_pods_get_addresses_of_the_own_node_cidr_and_the_mtu_of_the_overlay(host, own):
     conflist = json.loads(host.file("/etc/cni/net.d/10-tke-overlay.conflist").content_string)
     bridge = conflist["plugins"][0]
     (scope,) = bridge["ipam"]["ranges"][0]
-    assert scope["subnet"] == own["segment"]
+    assert scope["subnet"] == own["node_cidr"]
     assert bridge["mtu"] == 1400
     interface = listed(host, "ip -netns pod-1 -json address show dev eth0")[0]
     assert interface["mtu"] == 1400
-    assert interface["addr_info"][0]["local"].rpartition(".")[0] == own["segment"].rpartition(".")[0]
+    assert interface["addr_info"][0]["local"].rpartition(".")[0] == own["node_cidr"].rpartition(".")[0]
 
 
 def test_the_host_forwards_and_will_after_a_reboot(host):
@@ -71,8 +71,8 @@ def test_the_host_forwards_and_will_after_a_reboot(host):
 
 
 def test_an_address_that_no_pod_has_does_not_leave_the_host(host, own):
-    """The Pod bridge has the segment while it is there; without it the blackhole does, and not the default route."""
-    nobody = own["segment"].replace(".0/24", ".250")
+    """The Pod bridge has the node CIDR while it is there; without it the blackhole does, and not the default route."""
+    nobody = own["node_cidr"].replace(".0/24", ".250")
     assert host.run(f"ip route get {nobody}").stdout.startswith(f"{nobody} dev tke-br0")
     host.check_output("ip link set tke-br0 down")
     try:

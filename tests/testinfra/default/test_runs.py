@@ -125,7 +125,7 @@ BAD = [
     (["-e", "overlay_container_cidr=10.244.0.0/24"], ["10.244.0.0/24 has no room for one node"]),
     (["-e", "overlay_max_pods_per_node=128"], ["only appending a container CIDR is possible", "cloud1 10.244.0.0/24"]),
     (["-e", "overlay_cluster=other"], ["belongs to cluster 'lab', not to 'other'"]),
-    (["-e", "overlay_pod_cidr=10.244.0.0/24"], ["node cloud2 has 10.244.1.0/24 and asks for 10.244.0.0/24"]),
+    (["-e", "overlay_node_cidr=10.244.0.0/24"], ["node cloud2 has 10.244.1.0/24 and asks for 10.244.0.0/24"]),
     (["-e", "overlay_vni=0", "-e", "overlay_port=0"], ["overlay_vni is 0", "overlay_port is 0", "2 problems"]),
     (["-e", "overlay_vni=many"], ["'many'", "vni"]),
     (["-e", "overlay_ledger=/nowhere/ledger.json"], ["/nowhere/ledger.json cannot be written", "create its directory"]),
@@ -152,7 +152,7 @@ class TestRefusals:
         small = ("-e", f"overlay_ledger={tmp_path}/ledger.json", "-e", "overlay_container_cidr=10.244.0.0/22")
         done = play("tke.overlay.site", *small)
         message = joined(done.text)
-        assert "has 3 segments of 256 addresses, 0 used and 0 pending; without one: idc2" in message
+        assert "has 3 node CIDRs of 256 addresses, 0 used and 0 pending; without one: idc2" in message
         assert not (tmp_path / "ledger.json").exists()
 
     @pytest.mark.parametrize("edit", [lambda text: text[:-40], lambda text: text.replace("10.244.1.0", "10.244.9.0")])

@@ -174,8 +174,8 @@ def test_drift_is_in_words_and_a_run_of_site_counts_what_it_mends():
     assert ["idc1", "idc", "route", "1"] in [line.split() for line in said(site())]
 
 
-def test_an_old_plan_a_node_without_a_segment_and_an_orphan_are_three_things(tmp_path):
-    """Another inventory: without idc2, and with a third host, which has no segment yet."""
+def test_an_old_plan_a_node_without_a_node_cidr_and_an_orphan_are_three_things(tmp_path):
+    """Another inventory: without idc2, and with a third host, which has no node CIDR yet."""
     before = LEDGER.read_bytes()
     text = INVENTORY.read_text().replace(
         "idc2: {ansible_host: 192.168.1.12}", "idc3: {ansible_host: 192.168.1.12, overlay_underlay_ip: 192.168.1.13}"
@@ -189,7 +189,7 @@ def test_an_old_plan_a_node_without_a_segment_and_an_orphan_are_three_things(tmp
     done = play("tke.overlay.verify", "--limit", "cloud1,idc1", inventories=inventory)
     assert done.code != 0
     lines = said(done)
-    assert "  no segment yet: idc3" in lines
+    assert "  no node CIDR yet: idc3" in lines
     assert "  not the current plan: cloud1, idc1" in lines
     assert "not asked, as the inventory lacks them: idc2" in lines
     assert LEDGER.read_bytes() == before

@@ -11,7 +11,7 @@ from day_two import as_new, inventory_of, not_as_new
 
 @pytest.fixture(scope="module", autouse=True)
 def a_fresh_fleet_afterwards():
-    """The walk changes segments, addresses and the pool: the next scenario shall not see it."""
+    """The walk changes node CIDRs, addresses and the pool: the next scenario shall not see it."""
     yield
     if not_as_new():
         as_new()

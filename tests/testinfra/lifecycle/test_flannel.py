@@ -21,7 +21,7 @@ DEVICE = ("-e", "overlay_device=flannel.1")
 def flannel_on(name, held):
     """What flannel leaves on a host: the device, and for each peer a neighbour, an FDB entry and a route."""
     own = held[name]
-    address = own["segment"].partition("/")[0]
+    address = own["node_cidr"].partition("/")[0]
     vxlan = f"type vxlan id 1 local {own['underlay']} dstport 8472 nolearning"
     lines = [
         f"link add flannel.1 address {MACS[name]} mtu 1400 {vxlan}",
@@ -30,10 +30,10 @@ def flannel_on(name, held):
     ]
     fdb = []
     for peer in sorted(set(NODES) - {name}):
-        segment, underlay = held[peer]["segment"], held[peer]["underlay"]
+        node_cidr, underlay = held[peer]["node_cidr"], held[peer]["underlay"]
         lines += [
-            f"neigh add {segment.partition('/')[0]} lladdr {MACS[peer]} dev flannel.1 nud permanent",
-            f"route add {segment} via {segment.partition('/')[0]} dev flannel.1 onlink",
+            f"neigh add {node_cidr.partition('/')[0]} lladdr {MACS[peer]} dev flannel.1 nud permanent",
+            f"route add {node_cidr} via {node_cidr.partition('/')[0]} dev flannel.1 onlink",
         ]
         fdb.append(f"fdb add {MACS[peer]} dev flannel.1 dst {underlay} self permanent")
     return "\n".join([
@@ -67,7 +67,7 @@ def link_of(name):
 
 
 def test_a_fleet_of_flannel_is_adopted_without_a_lost_packet(fleet, tmp_path):
-    pins = {name: {"overlay_pod_cidr": held["segment"]} for name, held in fleet.items()}
+    pins = {name: {"overlay_node_cidr": held["node_cidr"]} for name, held in fleet.items()}
     pinned = tmp_path / "pinned.yml"
     pinned.write_text(json.dumps({"all": {"hosts": pins}}))
     before = {name: link_of(name) for name in NODES}

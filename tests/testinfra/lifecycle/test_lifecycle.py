@@ -100,15 +100,15 @@ def test_a_release_asks_and_knows_its_names():
 @of_page("Release a node")
 def test_a_dead_node_is_released_and_a_peer_that_was_away_clears_what_was_pending_on_it(story):
     _none, (release, later) = story
-    segment, record = ledger()["nodes"]["idc2"]["segment"], LEDGER.read_bytes()
+    node_cidr, record = ledger()["nodes"]["idc2"]["node_cidr"], LEDGER.read_bytes()
     lab("cut", "idc1", "idc2")
     with nothing_lost(("cloud1", "cloud2")):
         assert play(*release).code != 0, "nobody has said yes"
         assert LEDGER.read_bytes() == record
         done = play(*release, "-e", "overlay_release_confirmed=true", *QUICKLY)
     assert {host for host, counts in done.recap().items() if counts["failed"]} == set()
-    assert ledger()["pending"][segment] | {"since": ""} == {
-        "node": "idc2", "since": "", "on": ["idc1"], "resting": False
+    assert ledger()["pending"][node_cidr] | {"since": ""} == {
+        "node": "idc2", "since": "", "on": ["idc1"], "quarantined": False
     }  # fmt: skip
     assert "Not reached: idc1" in joined(done.text)
     lab("heal", "idc1")
@@ -116,8 +116,8 @@ def test_a_dead_node_is_released_and_a_peer_that_was_away_clears_what_was_pendin
     with nothing_lost(("cloud1", "cloud2", "idc1")):
         done = play(*later, inventories=(gone,))
     assert done.code == 0, done.text
-    assert segment not in ledger()["pending"]
-    assert not any(segment.partition("/")[0] in line for line in states(["idc1"])["idc1"])
+    assert node_cidr not in ledger()["pending"]
+    assert not any(node_cidr.partition("/")[0] in line for line in states(["idc1"])["idc1"])
     assert site(inventories=(gone,)).changed() == set()
 
 
@@ -133,7 +133,7 @@ def without_idc2():
 
 
 @of_page("Replace a dead machine")
-def test_a_new_machine_takes_the_next_segment_or_that_of_the_dead_one(story):
+def test_a_new_machine_takes_the_next_node_cidr_or_that_of_the_dead_one(story):
     (new_address,), (replace, _release, again) = story
     others = ("cloud1", "cloud2", "idc1")
     following = f"10.244.{ledger()['cursor']}.0/24"
@@ -142,13 +142,13 @@ def test_a_new_machine_takes_the_next_segment_or_that_of_the_dead_one(story):
     with nothing_lost(others):
         run(again, new_address)
     assert ledger()["nodes"]["idc2"] | {"since": ""} == {
-        "segment": following, "underlay": "192.168.1.22", "underlay_mtu": 1450, "since": "", "pinned": False
+        "node_cidr": following, "underlay": "192.168.1.22", "underlay_mtu": 1450, "since": "", "pinned": False
     }  # fmt: skip
     before = states(others)
     lab("-i", str(INVENTORY), "up")  # a third machine, at the first address
     with nothing_lost(others):
         done = run([*replace, "--diff"])
-    assert ledger()["nodes"]["idc2"]["segment"] == following
+    assert ledger()["nodes"]["idc2"]["node_cidr"] == following
     after = states(others)
     for name in others:
         assert len(before[name] - after[name]) == 2, "an FDB entry and who may speak to the tunnel"
@@ -218,7 +218,7 @@ def test_the_port_changes_and_nobody_is_interrupted_for_more_than_a_second(story
         run(back)
     print(flows)
     assert flows.longest_gap() <= 1, str(flows)
-    assert not any("tke-ear" in line or "4789" in line for lines in states(NODES).values() for line in lines)
+    assert not any("tke-alt" in line or "4789" in line for lines in states(NODES).values() for line in lines)
     assert site().changed() == set()
 
 
@@ -297,18 +297,18 @@ def test_files_in_other_words_are_written_anew_and_nothing_else_changes(story):
 
 
 @of_page("Grow the pool")
-def test_the_pool_grows_and_a_node_gets_a_segment_of_the_new_range(story, tmp_path):
+def test_the_pool_grows_and_a_node_gets_a_node_cidr_of_the_new_range(story, tmp_path):
     (grown,), commands = story
     third = ROOT / "inventories/lab_third_idc/hosts.yml"
     pinned = tmp_path / "pinned.yml"
-    pinned.write_text(json.dumps({"idc": {"hosts": {"idc3": {"overlay_pod_cidr": "10.245.7.0/24"}}}}))
+    pinned.write_text(json.dumps({"idc": {"hosts": {"idc3": {"overlay_node_cidr": "10.245.7.0/24"}}}}))
     more = (INVENTORY, grown, third, pinned)
     lab("-i", str(INVENTORY), "-i", str(third), "up")
     with nothing_lost():
         for command in commands:
             run(command, grown)
         site(inventories=more)
-    assert ledger()["nodes"]["idc3"]["segment"] == "10.245.7.0/24"
+    assert ledger()["nodes"]["idc3"]["node_cidr"] == "10.245.7.0/24"
     assert play("tests/lab/pods.yml", "--limit", "idc3", inventories=more).code == 0
     assert all(pair["full"] for pair in matrix(inventories=more))
 
@@ -327,7 +327,7 @@ ip route show type blackhole | sed 's/.*/route del &/' | ip -batch -
 
 @of_page("Adopt a fleet that is there")
 def test_a_fleet_that_was_made_by_hand_is_adopted_as_it_is(story):
-    (segments,), (_preflight, forecast, adopt) = story
+    (node_cidrs,), (_preflight, forecast, adopt) = story
     as_new()
     forget_the_ledger()
     for name in NODES:
@@ -336,18 +336,18 @@ def test_a_fleet_that_was_made_by_hand_is_adopted_as_it_is(story):
     before = {name: json.loads(lab("exec", name, "--", "ip", "-json", "link", "show", "tke0")) for name in NODES}
     with nothing_lost():
         for command in story[1]:
-            run(command, segments)
+            run(command, node_cidrs)
     assert forecast[-1] == "--diff"
-    assert {name: held["segment"] for name, held in ledger()["nodes"].items()} == {
+    assert {name: held["node_cidr"] for name, held in ledger()["nodes"].items()} == {
         name: f"10.244.{number}.0/24" for number, name in enumerate(NODES)
     }
     for name in NODES:
         (link,), (former,) = json.loads(lab("exec", name, "--", "ip", "-json", "link", "show", "tke0")), before[name]
         assert link["ifindex"] == former["ifindex"], "the device is the one that was there"
         assert "static" not in lab("exec", name, "--", "ip", "route", "show", "dev", "tke0")
-    assert run(adopt, segments).changed() == set()
+    assert run(adopt, node_cidrs).changed() == set()
     forget_the_ledger()
-    site()  # without the pins; on fresh machines everybody gets the same segments
+    site()  # without the pins; on fresh machines everybody gets the same node CIDRs
 
 
 def test_every_section_of_the_page_is_told_here():

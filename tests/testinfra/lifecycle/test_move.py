@@ -33,9 +33,9 @@ def without_cloud2():
 
 
 @of_page("Move a node to the other site")
-def test_a_node_moves_to_the_other_site_and_keeps_its_name_and_segment(story, without_cloud2):
+def test_a_node_moves_to_the_other_site_and_keeps_its_name_and_node_cidr(story, without_cloud2):
     (there,), commands = story
-    segment = ledger()["nodes"]["cloud2"]["segment"]
+    node_cidr = ledger()["nodes"]["cloud2"]["node_cidr"]
     before = states(OTHERS)
     lab("-i", str(without_cloud2), "-i", str(there), "up")
     (network,) = [each["network"] for each in json.loads(lab("status", "--json")) if each["host"] == "cloud2"]
@@ -46,7 +46,7 @@ def test_a_node_moves_to_the_other_site_and_keeps_its_name_and_segment(story, wi
             assert done.code == 0, done.text
     assert "whole: 12 of 12 pairs" in done.text
     assert ledger()["nodes"]["cloud2"] | {"since": ""} == {
-        "segment": segment, "underlay": "192.168.1.32", "underlay_mtu": 1450, "since": "", "pinned": False
+        "node_cidr": node_cidr, "underlay": "192.168.1.32", "underlay_mtu": 1450, "since": "", "pinned": False
     }  # fmt: skip
     after = states(OTHERS)
     for name in OTHERS:

@@ -43,8 +43,8 @@ class TestPicture:
         assert [node["name"] for node in picture["nodes"]] == list(NODES)
         assert {(node["state"], node["mtu"], node["timer"]) for node in picture["nodes"]} == {("ok", 1400, "active")}
         ledger = json.loads(LEDGER.read_text())
-        assert {node["name"]: node["segment"] for node in picture["nodes"]} == {
-            name: held["segment"] for name, held in ledger["nodes"].items()
+        assert {node["name"]: node["node_cidr"] for node in picture["nodes"]} == {
+            name: held["node_cidr"] for name, held in ledger["nodes"].items()
         }
         pairs = [(cell["source"], cell["target"], cell["answered"]) for cell in picture["reach"]["sites"]]
         assert pairs == [("cloud", "cloud", 2), ("cloud", "idc", 4), ("idc", "cloud", 4), ("idc", "idc", 2)]

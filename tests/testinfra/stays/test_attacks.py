@@ -50,11 +50,11 @@ ATTACKERS = {
 
 @pytest.fixture(params=ATTACKERS)
 def attack(request):
-    """How to send, the host under attack, and its segment; the attacker knows the way to it."""
+    """How to send, the host under attack, and its node CIDR; the attacker knows the way to it."""
     send, name = ATTACKERS[request.param]
     held = ledger()["nodes"][name]
-    way = ["ip", "route", "replace", held["segment"], "via", held["underlay"]]
-    back = ["ip", "route", "del", held["segment"]]
+    way = ["ip", "route", "replace", held["node_cidr"], "via", held["underlay"]]
+    back = ["ip", "route", "del", held["node_cidr"]]
     there = (lab, "exec", "api1", "--") if send is from_neighbour else (None,)
 
     def run(command):
@@ -95,8 +95,8 @@ def vxlan(mac):
     return (b"\x08\0\0\0" + (1 << 8).to_bytes(4, "big") + inner).hex()
 
 
-def mac_of(segment):
-    return "0a:58:" + ":".join(f"{int(byte):02x}" for byte in segment.split("/")[0].split("."))
+def mac_of(node_cidr):
+    return "0a:58:" + ":".join(f"{int(byte):02x}" for byte in node_cidr.split("/")[0].split("."))
 
 
 def difference(before, after):
@@ -106,7 +106,7 @@ def difference(before, after):
 def test_a_forged_tunnel_packet_is_dropped_and_counted(attack):
     send, name, held = attack
     before, device, pod = counters(name), received(name), received(name, "pod-1")
-    send(held["underlay"], "8472", vxlan(mac_of(held["segment"])), str(BURST))
+    send(held["underlay"], "8472", vxlan(mac_of(held["node_cidr"])), str(BURST))
     assert difference(before, counters(name)) == {"not_a_peer": BURST}
     assert (received(name), received(name, "pod-1")) == (device, pod)
 
@@ -114,7 +114,7 @@ def test_a_forged_tunnel_packet_is_dropped_and_counted(attack):
 @pytest.mark.parametrize("which", ["Pod", "VTEP"])
 def test_a_plain_packet_to_a_pod_or_vtep_address_is_dropped_and_counted(attack, which):
     send, name, held = attack
-    target = pod_address(name) if which == "Pod" else held["segment"].partition("/")[0]
+    target = pod_address(name) if which == "Pod" else held["node_cidr"].partition("/")[0]
     before, pod = counters(name), received(name, "pod-1")
     send(target, "53", b"plain".hex(), str(BURST))
     assert difference(before, counters(name)) == {"to_pods": BURST}
@@ -132,13 +132,13 @@ def test_a_pod_cannot_reach_a_tunnel_under_its_hosts_name():
     """The other direction: out of a Pod, to the tunnel of another node, which its host may speak to."""
     target = ledger()["nodes"]["cloud2"]
     here, there = counters("cloud1"), counters("cloud2")
-    packet = vxlan(mac_of(target["segment"]))
+    packet = vxlan(mac_of(target["node_cidr"]))
     pod = ("ip", "netns", "exec", "pod-1", "python3", "-c", SEND)
     lab("exec", "cloud1", "--", *pod, target["underlay"], "8472", packet, str(BURST))
-    assert difference(here, counters("cloud1")) == {"into_tunnel": BURST}
+    assert difference(here, counters("cloud1")) == {"forwarded_to_vtep": BURST}
     assert difference(there, counters("cloud2")) == {}
 
 
 def test_the_pods_still_reach_each_other():
     assert all(pair["small"] and pair["full"] for pair in matrix())
-    assert all(counters(name)["astray"] == 0 for name in NODES)
+    assert all(counters(name)["unrouted"] == 0 for name in NODES)

@@ -95,8 +95,8 @@ def test_after_a_true_reboot_every_pod_answers_again_without_ansible():
         assert all(pair["small"] and pair["full"] for pair in matrix())
         (line,) = told(name)
         assert "rules: missing; device tke0: it was missing" in line
-        ours = {line for line in kernel(before[name]) if "tke0" in line or "tke_overlay" in line}
-        assert ours - kernel(state(name)) == set()
+        managed = {line for line in kernel(before[name]) if "tke0" in line or "tke_overlay" in line}
+        assert managed - kernel(state(name)) == set()
     assert site().changed() == set()
 
 

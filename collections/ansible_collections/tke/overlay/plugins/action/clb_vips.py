@@ -8,16 +8,16 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.vips import (
-    NAMES,
     PAIR,
     PROVIDERS,
+    VIP_NAMES,
     Claim,
-    Wish,
+    VipSpec,
     choose,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning import plan as planner
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import OneValue
 from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import (
     CLUSTER_OPTIONS,
@@ -64,7 +64,7 @@ class ActionModule(LedgerAction):
             if released:
                 ledger.vips = {}
                 return ledger
-            wish = Wish(
+            wish = VipSpec(
                 provider=given["provider"],
                 subnet=given["subnet"],
                 gateway=given["subnet_gateway"],
@@ -75,14 +75,14 @@ class ActionModule(LedgerAction):
             )
             try:
                 ledger.vips = choose(wish, ledger.vips)
-            except Refusal as refusal:
-                raise Refusal(*problems, *refusal.problems) from None
+            except ValidationError as refusal:
+                raise ValidationError(*problems, *refusal.problems) from None
             if problems:
-                raise Refusal(*problems)
+                raise ValidationError(*problems)
             return ledger
 
         ledger, result = self.change_ledger(given["ledger"], change)
-        return {**result, **{name: ledger.vips.get(name, "") for name in NAMES}}
+        return {**result, **{name: ledger.vips.get(name, "") for name in VIP_NAMES}}
 
 
 def _survey(given: t.Mapping[str, t.Any], task_vars: t.Mapping[str, t.Any]) -> tuple[list[Claim], list[str]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.migrate import carry_out, look
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.migrate import inspect, migrate
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import open_store
 from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import LedgerAction, facts_of, now
 
@@ -24,9 +24,9 @@ class ActionModule(LedgerAction):
     def work(self, given: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         """Looks at both places, then moves."""
         source, target = open_store(given["src"]), open_store(given["dest"])
-        move = look(source, target, given["cluster"])
+        move = inspect(source, target, given["cluster"])
         if not self._task.check_mode:
-            carry_out(move, now())
+            migrate(move, now())
         result = {"changed": not move.finished, "src": source.where, "dest": target.where, **facts_of(move.ledger)}
         if self._task.diff and result["changed"]:
             summary = move.ledger.summary()

@@ -19,12 +19,12 @@ from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.tke.overlay.plugins.module_utils._host.commit.confirmed_commit import (
-    BEGUN,
+    CHANGE_STARTED,
     CONFIRM_SECONDS,
     PENDING,
     RECORD,
-    UNDO_UNIT,
-    verdict_of,
+    ROLLBACK_UNIT,
+    rollback_summary,
 )
 
 ROLL_BACK_SECONDS = 15
@@ -59,7 +59,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
         try:
             result.update(self._execute_module(module_args=arguments, task_vars=task_vars))
         except AnsibleConnectionFailure as error:
-            if not self._seconds() or not (self._answered or BEGUN in str(error)):
+            if not self._seconds() or not (self._answered or CHANGE_STARTED in str(error)):
                 raise  # nothing waits for a confirmation, or the host was not there to begin with
             result.update(self._lost(token, error))
         else:
@@ -98,7 +98,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
         reason = "the connection to the controller broke"
         done, _fault = self._ask(f"test ! -e {PENDING}/undo || sh {PENDING}/undo '{reason}'", deadline)
         what = f"the connection broke while the host was being changed ({_words(error)})"
-        if done is not None and verdict_of(self._record(token, 0), token) is None:
+        if done is not None and rollback_summary(self._record(token, 0), token) is None:
             msg = f"{what}; no change of its tables waits there, so none was made. Run it again"
             return {"failed": True, "changed": False, "msg": msg}
         return self._failure(token, deadline, what)
@@ -112,11 +112,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
     def _failure(self, token: str, deadline: float, what: str) -> dict[str, t.Any]:
         """What the user reads: what happened, how the host is now, and what to do."""
         record = self._record(token, deadline + ROLL_BACK_SECONDS)
-        verdict = verdict_of(record, token) if record else None
+        verdict = rollback_summary(record, token) if record else None
         whole = verdict is not None and record.splitlines()[1] == "whole"
         how = verdict or (
             "the host rolls it back by itself, but it could not be asked whether it has: look at its console, "
-            f"for instance with journalctl -u {UNDO_UNIT}.service"
+            f"for instance with journalctl -u {ROLLBACK_UNIT}.service"
         )
         return {"failed": True, "changed": False, "rolled_back": whole, "msg": f"{what}; {how}. {WHAT_TO_DO}"}
 
@@ -126,7 +126,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
             done, _fault = self._ask(f"cat {RECORD}", deadline)
             # Where sudo asked for a password, on a terminal, the line break after it comes first.
             text = str(done["stdout"]).lstrip() if done is not None else ""
-            if verdict_of(text, token) is not None or time.monotonic() > deadline:
+            if rollback_summary(text, token) is not None or time.monotonic() > deadline:
                 return text
             time.sleep(PAUSE)
 
@@ -145,4 +145,4 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
 
 def _words(error: Exception) -> str:
     """An error on one line, without our own words in it."""
-    return " ".join(str(error).replace(BEGUN, "").split())
+    return " ".join(str(error).replace(CHANGE_STARTED, "").split())

@@ -9,8 +9,8 @@ import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning import plan as planner
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import Node
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import InventoryNode
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import (
     CLUSTER_OPTIONS,
     LedgerAction,
@@ -20,14 +20,14 @@ from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import 
 
 
 class ActionModule(LedgerAction):
-    """Gives each named node its segment, or takes it back."""
+    """Gives each named node its node CIDR, or takes it back."""
 
     options: t.ClassVar[dict[str, t.Any]] = {
         **CLUSTER_OPTIONS,
         "nodes": {"type": "list", "elements": "raw", "default": []},
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         "pending_on": {"type": "list", "elements": "str", "default": []},
-        "forgotten_by": {"type": "list", "elements": "str", "default": []},
+        "acknowledged_by": {"type": "list", "elements": "str", "default": []},
     }
 
     def work(self, given: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -41,25 +41,25 @@ class ActionModule(LedgerAction):
             else:
                 ledger = planner.load_or_create(settings, text, where)
                 released.update(ledger.release([node.name for node in nodes], given["pending_on"], now))
-            ledger.forget(given["forgotten_by"])
+            ledger.forget(given["acknowledged_by"])
             return ledger
 
         ledger, result = self.change_ledger(given["ledger"], change)
         return {**result, **facts_of(ledger), "released": released, "warnings": ledger.pool.warnings}
 
 
-def _nodes(given: list[t.Any]) -> list[Node]:
+def _nodes(given: list[t.Any]) -> list[InventoryNode]:
     nodes, problems = [], []
     for item in given:
         if isinstance(item, str):
-            nodes.append(Node(item))
+            nodes.append(InventoryNode(item))
         elif isinstance(item, dict) and isinstance(item.get("name"), str) and set(item) <= {"name", *_NODE_KEYS}:
-            nodes.append(Node(**item))
+            nodes.append(InventoryNode(**item))
         else:
             problems.append(f"nodes: {item!r} is neither a name nor a dict of name, {', '.join(_NODE_KEYS)}")
     if problems:
-        raise Refusal(*problems)
+        raise ValidationError(*problems)
     return nodes
 
 
-_NODE_KEYS = ("pod_cidr", "underlay_ip")
+_NODE_KEYS = ("node_cidr", "underlay_ip")

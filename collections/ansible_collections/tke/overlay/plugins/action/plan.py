@@ -9,8 +9,8 @@ import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger, parse
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning import plan as planner
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.release import Leaving, release
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import SITES, Node
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.release import ReleaseRequest, release
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import SITES, InventoryNode
 from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import inventory_nodes
 from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import (
     CLUSTER_OPTIONS,
@@ -48,9 +48,9 @@ class ActionModule(LedgerAction):
             before.update(parse(text, where, settings.cluster).nodes if text is not None else {})
             if given["release"] is None:
                 return planner.assign(settings, nodes, text, where, now)
-            leaving = Leaving(given["release"], task_vars["groups"], given["release_force"])
-            ledger, segments = release(settings, nodes, text, where, now, leaving)
-            released.update(segments)
+            leaving = ReleaseRequest(given["release"], task_vars["groups"], given["release_force"])
+            ledger, node_cidrs = release(settings, nodes, text, where, now, leaving)
+            released.update(node_cidrs)
             return ledger
 
         ledger, result = self.change_ledger(given["ledger"], change)
@@ -71,6 +71,6 @@ class ActionModule(LedgerAction):
         }
 
 
-def _names_by_site(nodes: t.Sequence[Node]) -> dict[str, str]:
+def _names_by_site(nodes: t.Sequence[InventoryNode]) -> dict[str, str]:
     """The names of each site in one string: see :class:`NodeDocument` for what a list would cost."""
     return {site: " ".join(node.name for node in nodes if site in (node.sites or ())) for site in SITES}

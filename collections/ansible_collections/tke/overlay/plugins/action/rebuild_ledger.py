@@ -11,11 +11,11 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.docume
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import Version, newest_good, open_store
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.recover import (
     UNKNOWN,
-    Account,
-    Found,
-    rebuild,
+    HostRecord,
+    RecoveredLedger,
+    recover,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import inventory_nodes
 from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import (
     CLUSTER_OPTIONS,
@@ -40,20 +40,20 @@ class ActionModule(LedgerAction):
         """Compares all accounts, then writes."""
         settings, nodes = settings_of(given), inventory_nodes(given["group"], task_vars)
         accounts = {
-            name: Account(**{field: saved[field] for field in Account._fields})
+            name: HostRecord(**{field: saved[field] for field in HostRecord._fields})
             for name, saved in given["saved"].items()
             if saved
         }
-        found = Found(accounts, given["fleets"], [name.strip() for name in given["without"]])
+        found = RecoveredLedger(accounts, given["fleets"], [name.strip() for name in given["without"]])
 
         def change(text: str | None, where: str, now: str) -> Ledger:
             if text is not None:
-                raise Refusal(
+                raise ValidationError(
                     f"there is a ledger at {where} already, or the mark of one that was moved away; none is "
                     f"overwritten: if it is broken, put a good previous version back (the site playbook names one), "
                     f"or move it aside"
                 )
-            return rebuild(settings, nodes, found, now)
+            return recover(settings, nodes, found, now)
 
         good = newest_good(open_store(given["ledger"]))
         ledger, result = self.change_ledger(given["ledger"], change)

@@ -12,15 +12,15 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import Store, open_store
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import SITES
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.model import (
-    Look,
-    Record,
+    PlanRecord,
+    ReportOptions,
+    build,
     data_text,
-    draw,
     summary,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.page import page
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.reachability import Host
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.reachability import ProbedHost
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import Variables, failure_of
 from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import LedgerAction, good_text, now
 from ansible_collections.tke.overlay.plugins.plugin_utils._report_files import ReportFiles
@@ -49,7 +49,7 @@ class ActionModule(LedgerAction):
         store = open_store(given["ledger"])
         files = ReportFiles(given["dest"], store.where)
         sites = given["sites"] or _children(given["group"], task_vars)
-        look = Look(
+        look = ReportOptions(
             at=now(),
             inventory=[str(source) for source in task_vars.get("ansible_inventory_sources") or ()],
             limit=task_vars.get("ansible_limit"),
@@ -59,7 +59,7 @@ class ActionModule(LedgerAction):
             events=given["history"],
             problem=given["problem"],
         )
-        picture = draw(_record(store, given["cluster"]), _hosts(given, sites, task_vars), look)
+        picture = build(_record(store, given["cluster"]), _hosts(given, sites, task_vars), look)
         before = files.picture()
         changed = before is None or before["picture"] != picture["picture"]
         if not self._task.check_mode:
@@ -82,15 +82,15 @@ class ActionModule(LedgerAction):
         return result
 
 
-def _record(store: Store, cluster: str | None) -> Record:
+def _record(store: Store, cluster: str | None) -> PlanRecord:
     ledger = ledgers.parse(good_text(store, cluster), store.where, cluster)
     previous = []
     for version in store.previous():
         try:
             previous.append((os.path.basename(version.name), ledgers.parse(version.text, version.name, cluster)))
-        except Refusal:  # torn, or from before the ledger was moved here: it tells nothing
+        except ValidationError:  # torn, or from before the ledger was moved here: it tells nothing
             continue
-    return Record(ledger, store.where, previous)
+    return PlanRecord(ledger, store.where, previous)
 
 
 def _children(group: str, task_vars: Variables) -> list[str]:
@@ -100,11 +100,11 @@ def _children(group: str, task_vars: Variables) -> list[str]:
     return [child.name for child in found.child_groups] if found and found.child_groups else list(SITES)
 
 
-def _hosts(given: Variables, sites: t.Sequence[str], task_vars: Variables) -> list[Host]:
+def _hosts(given: Variables, sites: t.Sequence[str], task_vars: Variables) -> list[ProbedHost]:
     groups, hostvars = task_vars["groups"], task_vars["hostvars"]
     nodes = groups.get(given["group"], [])
     if not nodes:
-        raise Refusal(f"inventory group {given['group']!r} has no hosts, so there is nothing to draw")
+        raise ValidationError(f"inventory group {given['group']!r} has no hosts, so there is nothing to draw")
     members = {site: set(groups.get(site, [])) for site in sites}
     asked = set(task_vars.get("ansible_play_hosts_all", []))
     hosts = []
@@ -112,7 +112,7 @@ def _hosts(given: Variables, sites: t.Sequence[str], task_vars: Variables) -> li
         results = [hostvars[name].get(given[which]) or {} for which in ("info", "probe")] if name in asked else [{}, {}]
         info, probe = results
         hosts.append(
-            Host(
+            ProbedHost(
                 name=name,
                 site=next((site for site in sites if name in members[site]), ""),
                 node=name in nodes,

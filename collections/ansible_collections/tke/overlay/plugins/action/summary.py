@@ -63,7 +63,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
     def _lines(self, given: dict[str, t.Any], task_vars: dict[str, t.Any]) -> tuple[list[Line], bool]:
         plan, hosts = given["plan"], _Results(task_vars, given["hosts"])
         sites = {name: site for site, names in plan["sites"].items() for name in names.split()}
-        planned = overview.Planned(plan["assignments"], plan["fresh"], plan["orphans"], plan["forecast"])
+        planned = overview.PlannedCluster(plan["assignments"], plan["fresh"], plan["orphans"], plan["forecast"])
         if given["of"] == "preflight":
             return overview.preflight(sites, planned), True
         results = hosts.of(given["results"])
@@ -137,9 +137,9 @@ def _batch(converged: t.Mapping[str, t.Mapping[str, t.Any]], here: t.Sequence[st
     )
 
 
-def _seen(site: str, result: t.Mapping[str, t.Any], key: str) -> overview.Seen:
+def _seen(site: str, result: t.Mapping[str, t.Any], key: str) -> overview.HostStatus:
     good = result if key in result else None
-    return overview.Seen(site, good, failure_of(result, key), not result.get("unreachable"))
+    return overview.HostStatus(site, good, failure_of(result, key), not result.get("unreachable"))
 
 
 def _answers(result: t.Mapping[str, t.Any], check: bool) -> causes.Answers:

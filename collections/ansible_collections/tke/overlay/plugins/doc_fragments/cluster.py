@@ -15,7 +15,7 @@ options:
     description:
       - Where the ledger is kept, as a path on the controller or as C(etcd://host:2379,host:2379/prefix) (C(etcds://)
         for TLS). It is created by the first run.
-      - Keep it beside the inventory, under version control; it is the only record of who has which segment.
+      - Keep it beside the inventory, under version control; it is the only record of who has which node CIDR.
     type: str
     required: true
   cluster:
@@ -32,7 +32,7 @@ options:
     required: true
   max_pods_per_node:
     description:
-      - Addresses of one segment. Rounded up to a power of two.
+      - Addresses of one node CIDR. Rounded up to a power of two.
       - Three of them are not for Pods.
     type: int
     default: 256
@@ -49,7 +49,7 @@ options:
     type: dict
     default: {}
   reserved:
-    description: Parts of the container CIDR from which no segment is given to anybody.
+    description: Parts of the container CIDR from which no node CIDR is given to anybody.
     type: list
     elements: str
     default: []

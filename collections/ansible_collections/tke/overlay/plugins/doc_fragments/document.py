@@ -56,7 +56,7 @@ options:
         type: str
         required: true
       fleet:
-        description: All nodes, a line each, with name, segment and underlay address.
+        description: All nodes, a line each, with name, node CIDR and underlay address.
         type: str
         required: true
 """

@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
 DOCUMENTATION = r"""
 ---
 name: ledger
-short_description: Reads the ledger, the record of which node has which segment
+short_description: Reads the ledger, the record of which node has which node CIDR
 version_added: 1.0.0
 description:
   - Reads the ledger from its file or from etcd, and returns it, or what a JMESPath expression finds in it.
@@ -49,21 +49,21 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: The segment of one node
+- name: The node CIDR of one node
   ansible.builtin.debug:
-    msg: "{{ lookup('tke.overlay.ledger', query='nodes.cloud1.segment') }}"
+    msg: "{{ lookup('tke.overlay.ledger', query='nodes.cloud1.node_cidr') }}"
 
-- name: The segment of a node whose name has a dot or a dash
+- name: The node CIDR of a node whose name has a dot or a dash
   ansible.builtin.debug:
-    msg: "{{ lookup('tke.overlay.ledger', query='nodes.\"cloud-2.example.com\".segment') }}"
+    msg: "{{ lookup('tke.overlay.ledger', query='nodes.\"cloud-2.example.com\".node_cidr') }}"
 
 - name: How many nodes there are, and where they are
   ansible.builtin.debug:
     msg: "{{ query('tke.overlay.ledger', 'length(nodes)', 'nodes.*.underlay') }}"
 
-- name: Another cluster's segments
+- name: Another cluster's node CIDRs
   ansible.builtin.debug:
-    msg: "{{ lookup('tke.overlay.ledger', query='nodes.*.segment', ledger='/srv/other.json', cluster='other') }}"
+    msg: "{{ lookup('tke.overlay.ledger', query='nodes.*.node_cidr', ledger='/srv/other.json', cluster='other') }}"
 
 - name: The whole document
   ansible.builtin.set_fact:
@@ -114,7 +114,7 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # ansible-core is not typ
         cluster = self._templar.template(self.get_option("cluster"))
         try:
             document = _document(self._place(variables or {}), None if cluster is None else str(cluster))
-        except Refusal as refusal:
+        except ValidationError as refusal:
             raise AnsibleLookupError(str(refusal)) from refusal
         return [_found(query, document) for query in queries] or [document]
 

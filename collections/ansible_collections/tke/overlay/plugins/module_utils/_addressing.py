@@ -3,15 +3,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Floor 1: what the controller and every host must compute alike.
 
-A *segment* is the part of the container CIDR that one node owns, for instance
-``10.244.3.0/24``. From the segment alone follow:
+A *node CIDR* is the part of the container CIDR that one node owns, for instance
+``10.244.3.0/24``. From the node CIDR alone follow:
 
 ========================  ======================  =================================
 address                   in the example          use
 ========================  ======================  =================================
 first                     ``10.244.3.0``          VTEP: a /32 on the VXLAN device
 second                    ``10.244.3.1``          gateway, on the Pod bridge
-third to last but one      ``10.244.3.2 - .254``   Pods (segment size - 3)
+third to last but one      ``10.244.3.2 - .254``   Pods (node CIDR size - 3)
 last                      ``10.244.3.255``        unused
 ========================  ======================  =================================
 
@@ -31,7 +31,7 @@ import re
 import socket
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
 PLAN_SCHEMA = 1
 """Version of the node document. A host refuses a document of another version."""
@@ -50,10 +50,10 @@ MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}")
 OVERHEAD = {4: 50, 6: 70}
 """Bytes VXLAN adds on an underlay of this IP version: IP (20 or 40) + UDP 8 + VXLAN 8 + inner Ethernet 14."""
 
-LEAST_MTU = {4: 576, 6: 1280}
+MIN_MTU = {4: 576, 6: 1280}
 """The least MTU an overlay may be left with: RFC 791 for IPv4, RFC 8200 for IPv6."""
 
-ADDRESSES_NOT_FOR_PODS = 3
+RESERVED_ADDRESSES_PER_NODE = 3
 """VTEP, gateway and the last address (in TKE: network, broadcast, gateway)."""
 
 
@@ -61,7 +61,7 @@ class Peer(t.NamedTuple):
     """One line of the fleet: what is known of a node wherever the plan goes."""
 
     name: str
-    segment: str
+    node_cidr: str
     underlay: str
 
 
@@ -96,27 +96,27 @@ def plan_id(document: NodeDocument) -> str:
     return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def vtep_address(segment: str) -> str:
-    """The VTEP address of a segment: its first address, without a mask."""
-    return segment.partition("/")[0]
+def vtep_address(node_cidr: str) -> str:
+    """The VTEP address of a node CIDR: its first address, without a mask."""
+    return node_cidr.partition("/")[0]
 
 
-def vtep_mac(segment: str) -> str:
-    """The MAC of a segment's VTEP: ``0a:58`` and the four bytes of the VTEP address.
+def vtep_mac(node_cidr: str) -> str:
+    """The MAC of a node CIDR's VTEP: ``0a:58`` and the four bytes of the VTEP address.
 
     The scheme of CNI's bridge plugin; 0a is a locally administered unicast address.
     """
-    return "0a:58:" + socket.inet_aton(vtep_address(segment)).hex(":")
+    return "0a:58:" + socket.inet_aton(vtep_address(node_cidr)).hex(":")
 
 
-def gateway_address(segment: str) -> str:
-    """The address of the Pod bridge: the second of the segment."""
-    return str(ipaddress.IPv4Network(segment)[1])
+def gateway_address(node_cidr: str) -> str:
+    """The address of the Pod bridge: the second of the node CIDR."""
+    return str(ipaddress.IPv4Network(node_cidr)[1])
 
 
-def pod_range(segment: str) -> tuple[str, str]:
-    """First and last address a Pod of this segment can have."""
-    network = ipaddress.IPv4Network(segment)
+def pod_range(node_cidr: str) -> tuple[str, str]:
+    """First and last address a Pod of this node CIDR can have."""
+    network = ipaddress.IPv4Network(node_cidr)
     return str(network[2]), str(network[-2])
 
 
@@ -134,15 +134,15 @@ def overlay_mtu(underlays: t.Iterable[tuple[str, int]]) -> int:
 
 
 def fleet_text(peers: t.Iterable[Peer]) -> str:
-    """One line per node, ``name segment underlay``, ordered by segment."""
-    ordered = sorted(peers, key=lambda peer: socket.inet_aton(vtep_address(peer.segment)))
-    return "".join(f"{peer.name} {peer.segment} {peer.underlay}\n" for peer in ordered)
+    """One line per node, ``name node CIDR underlay``, ordered by node CIDR."""
+    ordered = sorted(peers, key=lambda peer: socket.inet_aton(vtep_address(peer.node_cidr)))
+    return "".join(f"{peer.name} {peer.node_cidr} {peer.underlay}\n" for peer in ordered)
 
 
 def parse_fleet(text: str) -> dict[str, Peer]:
     """The inverse of :func:`fleet_text`, keyed by node name.
 
-    :raises Refusal: a line has not exactly three words, or a name or a segment appears twice.
+    :raises ValidationError: a line has not exactly three words, or a name or a node CIDR appears twice.
     """
     fleet: dict[str, Peer] = {}
     owners: dict[str, str] = {}
@@ -150,16 +150,16 @@ def parse_fleet(text: str) -> dict[str, Peer]:
     for number, line in enumerate(text.splitlines(), 1):
         words = line.split()
         if len(words) != len(Peer._fields):
-            problems.append(f"line {number} of the fleet is not 'name segment underlay': {line!r}")
+            problems.append(f"line {number} of the fleet is not 'name node CIDR underlay': {line!r}")
         elif words[0] in fleet:
             problems.append(f"line {number} of the fleet names {words[0]!r} a second time")
         else:
             fleet[words[0]] = Peer(*words)
             owner = owners.setdefault(words[1], words[0])
             if owner != words[0]:
-                problems.append(f"line {number} of the fleet gives {words[0]!r} the segment of {owner!r}, {words[1]}")
+                problems.append(f"line {number} of the fleet gives {words[0]!r} the node CIDR of {owner!r}, {words[1]}")
     if problems:
-        raise Refusal(*problems)
+        raise ValidationError(*problems)
     return fleet
 
 

@@ -9,7 +9,7 @@ This module travels to managed hosts: standard library only, Python 3.8 syntax.
 from __future__ import annotations
 
 
-class Refusal(ValueError):
+class ValidationError(ValueError):
     """Input that cannot be carried out; nothing has been changed.
 
     ``problems`` holds one sentence per offending value, each saying where the

@@ -15,7 +15,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import NodeDocument
-from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.entries import Entry, Job, converge
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Diff, Run
 
@@ -56,7 +56,7 @@ def run_module(argument_spec: dict[str, t.Any], work: t.Callable[[AnsibleModule,
     module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True, **rules)
     try:
         result = work(module, runner(module))
-    except (Refusal, KernelError) as error:
+    except (ValidationError, KernelError) as error:
         module.fail_json(msg=str(error))
     else:
         module.exit_json(invocation={"module_args": _short(module.params)}, **result)
@@ -174,14 +174,16 @@ class Runner:
 def runner(module: AnsibleModule) -> Run:
     """How programs are run here, once it is certain that those that are needed are there.
 
-    :raises Refusal: one is missing, or this is not root.
+    :raises ValidationError: one is missing, or this is not root.
     """
     if os.geteuid() != 0:
-        raise Refusal("the kernel's tables are for root only: set 'become: true', or ansible_become for the host")
+        raise ValidationError(
+            "the kernel's tables are for root only: set 'become: true', or ansible_become for the host"
+        )
     missing = [name for name in PROGRAMS if shutil.which(name, path=_PATH) is None]
     if missing:
         packages = sorted({PROGRAMS[name] for name in missing})
-        raise Refusal(f"this host has no {', '.join(missing)}: install {' and '.join(packages)}")
+        raise ValidationError(f"this host has no {', '.join(missing)}: install {' and '.join(packages)}")
     return Runner(module.run_command)
 
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
 DOCUMENTATION = r"""
 ---
@@ -185,8 +185,13 @@ backups:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import with_port
-from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.check import Unreached
-from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.converge import Wish, absent, present, verified
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.check import EndpointCheckError
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.converge import (
+    EndpointSpec,
+    absent,
+    present,
+    verified,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
 from ansible_collections.tke.overlay.plugins.module_utils._module import Result, diff_of, run_module
 
@@ -213,7 +218,7 @@ ARGUMENTS = {
 }
 
 
-def wish_of(module: AnsibleModule) -> Wish:
+def wish_of(module: AnsibleModule) -> EndpointSpec:
     """The arguments in the words of the engine."""
     params, route = module.params, module.params["route"] or {}
     authority, origin = params["ca"], "ca"
@@ -223,8 +228,8 @@ def wish_of(module: AnsibleModule) -> Wish:
             with open(params["ca_file"], encoding="utf-8", errors="replace") as stream:
                 authority = stream.read()
         except OSError as error:
-            raise Refusal(f"{origin} cannot be read: {error.strerror}") from error
-    return Wish(
+            raise ValidationError(f"{origin} cannot be read: {error.strerror}") from error
+    return EndpointSpec(
         names={str(name): str(address) for name, address in params["names"].items()},
         api_name=params["api"]["name"],
         port=params["api"]["port"],
@@ -247,7 +252,7 @@ def reach(module: AnsibleModule, run: Run) -> Result:
     looks = module.params["state"] == "verified"
     try:
         outcome = verified(wish, run) if looks else present(wish, run, module.check_mode)
-    except Unreached as error:
+    except EndpointCheckError as error:
         done = {"changed": bool(error.done), **diff_of(module, error.done)}
         module.fail_json(msg=str(error), failed_stage=error.stage, stages=error.evidence, **done)
         raise  # it does not come back

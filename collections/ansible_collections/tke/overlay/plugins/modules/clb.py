@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
 DOCUMENTATION = r"""
 ---
@@ -178,12 +178,17 @@ missing:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
-from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.config import VIPS, Host, Proxied, Spec
+from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.config import (
+    VIPS,
+    PairHost,
+    PairSpec,
+    Proxied,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.converge import (
-    Outcome,
+    PairResult,
     converge,
-    leave,
     missing_programs,
+    remove,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._module import Result, diff_of, run_module
 
@@ -223,14 +228,16 @@ ARGUMENTS = {
 }
 
 
-def spec_of(params: Result) -> Spec:
+def spec_of(params: Result) -> PairSpec:
     """The specification among the arguments."""
-    pair = [Host(**each) for each in params["pair"]]
+    pair = [PairHost(**each) for each in params["pair"]]
     names = [host.name for host in pair]
     if len(set(names)) != 2 or len(pair) != 2 or params["name"] not in names:
-        raise Refusal(f"pair names {', '.join(names) or 'nobody'}: it takes two hosts, one of them {params['name']}")
+        raise ValidationError(
+            f"pair names {', '.join(names) or 'nobody'}: it takes two hosts, one of them {params['name']}"
+        )
     number = names.index(params["name"])
-    return Spec(
+    return PairSpec(
         own=pair[number],
         peer=pair[1 - number],
         home=VIPS[number],
@@ -253,13 +260,13 @@ def main() -> None:
         if module.params["state"] == "present":
             outcome = converge(spec_of(module.params), run, module.check_mode)
         else:
-            outcome = leave(run, module.check_mode)
+            outcome = remove(run, module.check_mode)
         return result_of(module, outcome)
 
     run_module(ARGUMENTS, work, required_if=[("state", "present", ("name", "pair", "vips", "subnet", "apiservers"))])
 
 
-def result_of(module: AnsibleModule, outcome: Outcome) -> Result:
+def result_of(module: AnsibleModule, outcome: PairResult) -> Result:
     """What the module returns."""
     changes = {
         "files": [diff.name for diff in outcome.files],

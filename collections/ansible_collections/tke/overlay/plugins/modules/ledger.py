@@ -11,12 +11,12 @@ module: ledger
 short_description: Moves a ledger to another place
 version_added: 1.0.0
 description:
-  - Moves the record of which node has which segment from a file to etcd, from etcd to a file, or between two places of
-    a kind. It arrives byte for byte as it was. It runs on the controller and contacts no host.
+  - Moves the record of which node has which node CIDR from a file to etcd, from etcd to a file, or between two places
+    of a kind. It arrives byte for byte as it was. It runs on the controller and contacts no host.
   - At every instant at most one of the two places has a ledger that can be used. First the source is marked as being
     moved; then the ledger is written to the target and read back; then the source is marked as moved.
   - Whatever loads a ledger refuses a mark with the name of the new place, so a run with an old O(dest) or
-    C(overlay_ledger) cannot hand out a segment a second time.
+    C(overlay_ledger) cannot hand out a node CIDR a second time.
   - A run that ends in between leaves a ledger that nobody can use until the same task has been run again.
   - The ledger as it was stays at the source as a previous version.
 author:
@@ -71,7 +71,7 @@ dest:
   type: str
   sample: etcd://192.0.2.11:2379/demo
 assignments:
-  description: All nodes of the ledger with their segments.
+  description: All nodes of the ledger with their node CIDRs.
   returned: success
   type: dict
   sample: {cloud1: 10.244.0.0/24, idc1: 10.244.1.0/24}
@@ -86,7 +86,7 @@ capacity:
   type: dict
   sample: {max_nodes: 255, used: 2, free: 253, usable_pods_per_node: 253, usable_services: 251}
 pending:
-  description: Released segments that may not be handed out yet, with the hosts that have yet to drop them.
+  description: Released node CIDRs that may not be handed out yet, with the hosts that have yet to drop them.
   returned: success
   type: dict
   sample: {10.244.7.0/24: [cloud1]}

@@ -12,7 +12,7 @@ short_description: Makes one host a node of the overlay
 version_added: 1.0.0
 description:
   - Gives the host all that the plan says it must have, in one call - the VXLAN link with its MAC, MTU and address;
-    neighbour, FDB entry and route of every peer; the blackhole route of its own segment; the nftables table
+    neighbour, FDB entry and route of every peer; the blackhole route of its own node CIDR; the nftables table
     C(inet tke_overlay); forwarding; the CNI configuration of its Pods; and a systemd service and timer that put all of
     it back at boot, and when something of it is lost.
   - Reads the kernel's tables, compares, applies one batch for each, and reads back.
@@ -38,7 +38,7 @@ options:
   state:
     description:
       - With V(present) the host is what the plan says.
-      - With V(absent) all that this collection has made on it is removed. The host keeps its segment, which is a matter
+      - With V(absent) all managed objects is removed. The host keeps its node CIDR; that is a matter
         of the ledger. What is on the host says what to remove, so O(name) and O(document) are not needed.
     type: str
     choices: [present, absent]
@@ -46,16 +46,16 @@ options:
   name:
     description: The name of this host in the plan. Required with O(state=present), and so is O(document).
     type: str
-  step:
+  phase:
     description:
       - How far to go where other hosts must go along, because peers have other underlay addresses than before, this
-        host has, or the port of the tunnel is another. Whoever is not concerned by that converges in any step.
-      - V(begin) lets in the new beside the old, changes nothing else, and returns RV(unfinished).
-      - V(switch), when all hosts have begun, sends by the new plan and still lets in the old.
-      - V(all) leaves only the new. Alone it interrupts the flows from one host to another until both have it.
+        host has, or the port of the tunnel is another. Whoever is not concerned by that converges in any phase.
+      - V(prepare) lets in the new beside the old, changes nothing else, and returns RV(unfinished).
+      - V(cutover), when all hosts have prepared, sends by the new plan and still lets in the old.
+      - V(finalize) leaves only the new. Alone it interrupts the flows from one host to another until both have it.
     type: str
-    choices: [all, begin, switch]
-    default: all
+    choices: [finalize, prepare, cutover]
+    default: finalize
   restore_interval:
     description: Seconds from one look of the timer to the next.
     type: int
@@ -125,7 +125,7 @@ changes:
     sysctls: [net.ipv4.ip_forward]
     units: [tke-overlay.timer]
 unfinished:
-  description: Whether O(step=begin) has left the rest to later steps. RV(changes) says what the three change together.
+  description: Whether O(phase=prepare) has left work to later phases. RV(changes) says what the three change together.
   returned: with O(state=present)
   type: bool
   sample: false
@@ -159,15 +159,15 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.tke.overlay.plugins.module_utils._host.commit.confirmed_commit import (
-    BEGUN,
+    CHANGE_STARTED,
     CONFIRM_SECONDS,
     Confirmation,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.converge import INTERVAL, converge
-from ansible_collections.tke.overlay.plugins.module_utils._host.node.cutover import ALL, STEPS
-from ansible_collections.tke.overlay.plugins.module_utils._host.node.foreign_firewalls import closed_ways
-from ansible_collections.tke.overlay.plugins.module_utils._host.node.reset import leave
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.cutover import FINALIZE, PHASES
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.foreign_firewalls import blocking_firewalls
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.reset import remove
 from ansible_collections.tke.overlay.plugins.module_utils._module import (
     DOCUMENT,
     Result,
@@ -182,7 +182,7 @@ MOST_LINES = 50
 ARGUMENTS = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "name": {"type": "str"},
-    "step": {"type": "str", "choices": list(STEPS), "default": ALL},
+    "phase": {"type": "str", "choices": list(PHASES), "default": FINALIZE},
     "restore_interval": {"type": "int", "default": INTERVAL},
     "confirm_timeout": {"type": "int", "default": CONFIRM_SECONDS},
     "device": {"type": "str", "default": "tke0"},
@@ -198,11 +198,11 @@ def present(module: AnsibleModule, run: Run) -> Result:
     document = document_of(params)
     confirmation = Confirmation(params["confirmation"], params["confirm_timeout"])
     outcome = converge(
-        document, run, module.check_mode, params["restore_interval"], confirmation, _tell, params["step"]
+        document, run, module.check_mode, params["restore_interval"], confirmation, _tell, params["phase"]
     )
     if not outcome.systemd:
         module.warn("this host does not run systemd, so nothing will put the overlay back after a reboot")
-    ways = closed_ways(document["device"], document["port"], document["bridge"], document["container_cidr"], run)
+    ways = blocking_firewalls(document["device"], document["port"], document["bridge"], document["container_cidr"], run)
     for warning in (*outcome.warnings, *ways):
         module.warn(warning)
     changes = {
@@ -228,13 +228,13 @@ def present(module: AnsibleModule, run: Run) -> Result:
 
 def _tell() -> None:
     """Tells the action plugin that the change begins, by the only way that still counts when the connection breaks."""
-    sys.stderr.write(f"{BEGUN}\n")
+    sys.stderr.write(f"{CHANGE_STARTED}\n")
     sys.stderr.flush()
 
 
 def absent(module: AnsibleModule, run: Run) -> Result:
     """One host, from what is ours on it to nothing."""
-    remains = leave(module.params["device"], module.params["bridge"], run, module.check_mode)
+    remains = remove(module.params["device"], module.params["bridge"], run, module.check_mode)
     for warning in remains.warnings:
         module.warn(warning)
     diffs = list(remains.diffs())

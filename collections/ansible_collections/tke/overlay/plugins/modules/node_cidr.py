@@ -8,12 +8,12 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: node_cidr
-short_description: Gives each node its segment of the container CIDR, or takes it back
+short_description: Gives each node its node CIDR of the container CIDR, or takes it back
 version_added: 1.0.0
 description:
-  - Keeps the record of which node has which segment, the ledger. It runs on the controller and contacts no host.
-  - Segments are handed out cyclically and sequentially, from a cursor that is part of the ledger.
-  - A node keeps its segment for as long as it is not released; a node that is not named here keeps it too.
+  - Keeps the record of which node has which node CIDR, the ledger. It runs on the controller and contacts no host.
+  - Node CIDRs are handed out cyclically and sequentially, from a cursor that is part of the ledger.
+  - A node keeps its node CIDR for as long as it is not released; a node that is not named here keeps it too.
   - All conflicts are found before anything is written, and reported at once.
 author:
   - tke.overlay contributors (@tke-overlay)
@@ -24,27 +24,27 @@ extends_documentation_fragment:
 options:
   nodes:
     description:
-      - The nodes, each as a name or as a dictionary with C(name) and, optional, C(pod_cidr) and C(underlay_ip).
-      - With C(pod_cidr) the node gets exactly that segment, for instance because it already runs with it. Such nodes go
-        in before any segment is handed out.
+      - The nodes, each as a name or as a dictionary with C(name) and, optional, C(node_cidr) and C(underlay_ip).
+      - With C(node_cidr) the node gets exactly that node CIDR, as it already runs with it. Such nodes go
+        in before any node CIDR is handed out.
     type: list
     elements: raw
     default: []
   state:
     description:
-      - With V(present) each node has a segment.
-      - With V(absent) the segments of these nodes go back to the pool; names without a segment are passed over.
+      - With V(present) each node has a node CIDR.
+      - With V(absent) the node CIDRs of these nodes go back to the pool; names without a node CIDR are passed over.
     type: str
     choices: [present, absent]
     default: present
   pending_on:
     description:
-      - With O(state=absent), the hosts that must drop a released segment before it is free again.
-      - Report them with O(forgotten_by) when they have.
+      - With O(state=absent), the hosts that must drop a released node CIDR before it is free again.
+      - Report them with O(acknowledged_by) when they have.
     type: list
     elements: str
     default: []
-  forgotten_by:
+  acknowledged_by:
     description: Hosts that have dropped what was pending on them.
     type: list
     elements: str
@@ -54,7 +54,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Segments for three nodes, one of which runs already
+- name: Node CIDRs for three nodes, one of which runs already
   tke.overlay.node_cidr:
     ledger: "{{ inventory_dir }}/overlay-ledger.json"
     cluster: demo
@@ -66,11 +66,11 @@ EXAMPLES = r"""
       idc: [192.168.0.0/16]
     nodes:
       - cloud1
-      - {name: idc1, pod_cidr: 10.244.9.0/24, underlay_ip: 192.168.1.11}
+      - {name: idc1, node_cidr: 10.244.9.0/24, underlay_ip: 192.168.1.11}
       - idc2
   run_once: true
 
-- name: A node is gone; its segment is free when cloud1 and idc1 have dropped it
+- name: A node is gone; its node CIDR is free when cloud1 and idc1 have dropped it
   tke.overlay.node_cidr:
     ledger: "{{ inventory_dir }}/overlay-ledger.json"
     cluster: demo
@@ -83,7 +83,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 assignments:
-  description: All nodes of the ledger with their segments.
+  description: All nodes of the ledger with their node CIDRs.
   returned: success
   type: dict
   sample: {cloud1: 10.244.0.0/24, idc1: 10.244.1.0/24}
@@ -98,12 +98,12 @@ capacity:
   type: dict
   sample: {max_nodes: 255, used: 2, free: 253, usable_pods_per_node: 253, usable_services: 251}
 pending:
-  description: Released segments that may not be handed out yet, with the hosts that have yet to drop them.
+  description: Released node CIDRs that may not be handed out yet, with the hosts that have yet to drop them.
   returned: success
   type: dict
   sample: {10.244.7.0/24: [cloud1]}
 released:
-  description: The segments that this task took back, by node.
+  description: The node CIDRs that this task took back, by node.
   returned: success
   type: dict
   sample: {idc2: 10.244.7.0/24}

@@ -56,7 +56,7 @@ overlay:
   type: dict
   sample:
     node: idc1
-    segment: 10.244.2.0/24
+    node_cidr: 10.244.2.0/24
     vtep: {address: 10.244.2.0, mac: "0a:58:0a:f4:02:00", device: tke0, state: up}
     underlay: 192.168.1.11
     port: 8472
@@ -74,7 +74,7 @@ overlay:
       tx_bytes: 98000
       tx_dropped: 0
       tx_errors: 0
-      rules: {not_a_peer: 0, to_pods: 0, from_pods: 0, inner_source: 0, into_tunnel: 0, astray: 0}
+      rules: {not_a_peer: 0, to_pods: 0, from_pods: 0, inner_source: 0, forwarded_to_vtep: 0, unrouted: 0}
     timer: active
     vips: []
 """
@@ -82,7 +82,7 @@ overlay:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
-from ansible_collections.tke.overlay.plugins.module_utils._host.node.status import overview
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.status import read_status
 from ansible_collections.tke.overlay.plugins.module_utils._module import DOCUMENT, Result, document_of, run_module
 
 ARGUMENTS = {
@@ -97,7 +97,7 @@ def main() -> None:
 
     def work(module: AnsibleModule, run: Run) -> Result:
         document = None if module.params["document"] is None else document_of(module.params)
-        return {"changed": False, "overlay": overview(run, document, module.params["vips"])}
+        return {"changed": False, "overlay": read_status(run, document, module.params["vips"])}
 
     run_module(ARGUMENTS, work, required_by={"document": "name"})
 

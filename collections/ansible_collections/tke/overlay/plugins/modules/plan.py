@@ -11,13 +11,13 @@ module: plan
 short_description: Plans the whole overlay from the inventory and the ledger
 version_added: 1.0.0
 description:
-  - Reads the variables of all nodes in one pass, finds every conflict, gives nodes without a segment the next one, and
+  - Reads the variables of all nodes in one pass, finds every conflict, allocates missing node CIDRs, and
     returns the document from which M(tke.overlay.node) makes each host what it must be.
   - It runs on the controller and contacts no host. In check mode it is a preflight that writes nothing.
   - The whole inventory group counts, whatever C(--limit) says, so no peer is ever forgotten by a partial run.
   - A node that is in the ledger and not in the inventory stays a peer until it is released.
   - "Variables of a node: C(overlay_underlay_ip) (default C(ansible_host)), a numeric address that all other nodes reach
-    without NAT; C(overlay_underlay_mtu) (default 1500); C(overlay_pod_cidr), to choose its segment."
+    without NAT; C(overlay_underlay_mtu) (default 1500); C(overlay_node_cidr), to choose its node CIDR."
 author:
   - tke.overlay contributors (@tke-overlay)
 extends_documentation_fragment:
@@ -56,9 +56,9 @@ options:
     default: tke-br0
   release:
     description:
-      - Nodes that leave for good. Their segments go back to the pool, as soon as all nodes that are left have dropped
-        them (see O(tke.overlay.node_cidr#module:forgotten_by)), and the plan is one without them.
-      - With it, nobody is added; a host of the inventory that has no segment stays without.
+      - Nodes that leave for good. Their node CIDRs go back to the pool, as soon as all nodes that are left have dropped
+        them (see O(tke.overlay.node_cidr#module:acknowledged_by)), and the plan is one without them.
+      - With it, nobody is added; a host of the inventory that has no node CIDR stays without.
       - A node that was released already is passed over; a name that nobody has ever had is an error.
     type: list
     elements: str
@@ -111,7 +111,7 @@ document:
     service_cidr: 10.244.255.0/24
     fleet: "cloud1 10.244.0.0/24 10.0.1.11\nidc1 10.244.1.0/24 192.168.1.11\n"
 assignments:
-  description: All nodes of the ledger with their segments.
+  description: All nodes of the ledger with their node CIDRs.
   returned: success
   type: dict
   sample: {cloud1: 10.244.0.0/24, idc1: 10.244.1.0/24}
@@ -126,7 +126,7 @@ capacity:
   type: dict
   sample: {max_nodes: 255, used: 2, free: 253, usable_pods_per_node: 253, usable_services: 251}
 pending:
-  description: Released segments that may not be handed out yet, with the hosts that have yet to drop them.
+  description: Released node CIDRs that may not be handed out yet, with the hosts that have yet to drop them.
   returned: success
   type: dict
   sample: {10.244.7.0/24: [cloud1]}
@@ -138,12 +138,12 @@ forecast:
     10.244.0.0/16 has room for 255 nodes of 253 Pods: 4 used, 251 free; node 256 needs a further container CIDR.
     Services: 10.244.255.0/24, 251 usable.
 released:
-  description: The segments that O(release) took back, by node.
+  description: The node CIDRs that O(release) took back, by node.
   returned: success
   type: dict
   sample: {idc7: 10.244.9.0/24}
 fresh:
-  description: Nodes that had no segment before. In check mode they have none yet.
+  description: Nodes that had no node CIDR before. In check mode they have none yet.
   returned: success
   type: list
   elements: str
@@ -159,7 +159,7 @@ vips:
   type: dict
   sample: {apiserver: 10.0.2.2, services: 10.0.2.3}
 orphans:
-  description: Nodes of the ledger that are not in the inventory. They keep their segments and stay peers.
+  description: Nodes of the ledger that are not in the inventory. They keep their node CIDRs and stay peers.
   returned: success
   type: list
   elements: str

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
 DOCUMENTATION = r"""
 ---
@@ -167,7 +167,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.status import applied_plan, is_current
-from ansible_collections.tke.overlay.plugins.module_utils._host.probe.run import Task, given_task, probe, task_of
+from ansible_collections.tke.overlay.plugins.module_utils._host.probe.run import ProbeTask, given_task, probe, task_of
 from ansible_collections.tke.overlay.plugins.module_utils._host.probe.tcp_echo import answer
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import saved_settings
 from ansible_collections.tke.overlay.plugins.module_utils._module import DOCUMENT, Result, document_of, run_module
@@ -203,14 +203,16 @@ def work(module: AnsibleModule, _run: Run) -> Result:
         if given[option] is not None and not least <= given[option] <= most
     ]
     if problems:
-        raise Refusal(*problems)
+        raise ValidationError(*problems)
     settings = saved_settings()
     nothing: dict[str, t.Any] = {"asked": 0, "answered": 0, "rtt_ms": {}, "findings": []}
     result = {"changed": False, **nothing, "tcp": {"echoed": [], "refused": []}}
     if given["answer"] is not None and not module.check_mode:
         source = given["source"] or settings.get("address", "").partition("/")[0]
         if not source:
-            raise Refusal("this host is no node of the overlay, so there is no address to answer on: set source")
+            raise ValidationError(
+                "this host is no node of the overlay, so there is no address to answer on: set source"
+            )
         answer(source, given["answer"])
     task = _task(given, settings)
     if task is None:
@@ -229,7 +231,7 @@ def work(module: AnsibleModule, _run: Run) -> Result:
     return result
 
 
-def _task(given: t.Mapping[str, t.Any], settings: t.Mapping[str, str]) -> Task | None:
+def _task(given: t.Mapping[str, t.Any], settings: t.Mapping[str, str]) -> ProbeTask | None:
     if given["document"] is not None:
         sites = {site: names.split() if isinstance(names, str) else names for site, names in given["sites"].items()}
         task = task_of(document_of(given), sites, given["sample"], given["skip"])

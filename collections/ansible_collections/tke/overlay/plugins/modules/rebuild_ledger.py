@@ -11,11 +11,11 @@ module: rebuild_ledger
 short_description: Makes a lost ledger anew from what the hosts have saved
 version_added: 1.0.0
 description:
-  - Every host of the overlay has saved its own segment and those of all others. From that, this makes a ledger with
+  - Every host of the overlay has saved its own node CIDR and those of all others. From that, this makes a ledger with
     which the next run of the site playbook changes nothing. It runs on the controller.
   - It writes only where there is no ledger. In check mode it shows what it would write.
-  - A host is believed what it says of itself. A host that was not reached keeps the segment that all others give it.
-  - Whatever is said differently is an error that names all of them - two hosts with one segment, a peer seen otherwise
+  - A host is believed what it says of itself. A host that was not reached keeps the node CIDR that all others give it.
+  - A difference is an error that names all of them - two hosts with one node CIDR, a peer seen otherwise
     than it sees itself, a node that only some know, another cluster, another container CIDR or Service range.
 author:
   - tke.overlay contributors (@tke-overlay)
@@ -34,8 +34,8 @@ options:
     required: true
   without:
     description:
-      - Hosts that know the fleet as it was before. Of what they say only their own segment counts.
-      - A segment that only they still know is noted as released and pending on them.
+      - Hosts that know the fleet as it was before. Of what they say only their own node CIDR counts.
+      - A node CIDR that only they still know is noted as released and pending on them.
     type: list
     elements: str
     default: []
@@ -60,7 +60,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 assignments:
-  description: All nodes with their segments.
+  description: All nodes with their node CIDRs.
   returned: success
   type: dict
   sample: {cloud1: 10.244.0.0/24, idc1: 10.244.1.0/24}
@@ -75,7 +75,7 @@ capacity:
   type: dict
   sample: {max_nodes: 255, used: 2, free: 253, usable_pods_per_node: 253, usable_services: 251}
 pending:
-  description: Segments that only hosts of O(without) know, with these hosts.
+  description: Node CIDRs that only hosts of O(without) know, with these hosts.
   returned: success
   type: dict
   sample: {}
@@ -89,5 +89,5 @@ unknown:
   description: What no host could tell.
   returned: success
   type: str
-  sample: "No host knows, so the new ledger does not: which segments were released"
+  sample: "No host knows, so the new ledger does not: which node CIDRs were released"
 """

@@ -65,7 +65,7 @@ options:
     type: list
     elements: str
   reserved:
-    description: Parts of the container CIDR from which no segment is given to anybody, as for M(tke.overlay.plan).
+    description: Parts of the container CIDR from which no node CIDR is given to anybody, as for M(tke.overlay.plan).
     type: list
     elements: str
     default: []
@@ -140,6 +140,6 @@ findings:
     - severity: warn
       kind: orphan
       hosts: [idc9]
-      text: "idc9 has a segment, and the inventory lacks it. Absence is not release: the others keep the peer."
+      text: "idc9 has a node CIDR, and the inventory lacks it. Absence is not release: the others keep the peer."
       remedy: "Put it back into the inventory, or: ansible-playbook tke.overlay.release -e overlay_release=idc9"
 """

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: route
-short_description: Manages routes to the segments of peers in bulk
+short_description: Manages routes to the node CIDRs of peers in bulk
 version_added: 1.0.0
 description:
   - Keeps routes of the main table that carry our protocol number, 84. IPv4 and IPv6 alike.
@@ -33,7 +33,7 @@ options:
     default: []
     suboptions:
       dst:
-        description: The destination network, for instance the segment of a peer.
+        description: The destination network, for instance the node CIDR of a peer.
         type: str
         required: true
       via:
@@ -55,7 +55,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Exactly these segments, and the own one closed
+- name: Exactly these node CIDRs, and the own one closed
   tke.overlay.route:
     device: tke0
     purge: true

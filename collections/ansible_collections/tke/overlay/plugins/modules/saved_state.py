@@ -41,7 +41,7 @@ saved:
   contains:
     node: {description: The name of the host in the plan., returned: a node, type: str}
     cluster: {description: The identity of the cluster., returned: a node, type: str}
-    segment: {description: The segment of the host., returned: a node, type: str}
+    node_cidr: {description: The node CIDR of the host., returned: a node, type: str}
     underlay: {description: The underlay address of the host., returned: a node, type: str}
     port: {description: The UDP port of the tunnel., returned: a node, type: int}
     container_cidr: {description: The container CIDRs., returned: a node, type: list, elements: str}
@@ -53,7 +53,7 @@ saved:
   sample:
     node: idc1
     cluster: demo
-    segment: 10.244.2.0/24
+    node_cidr: 10.244.2.0/24
     underlay: 192.168.1.11
     port: 8472
     container_cidr: [10.244.0.0/16]

@@ -96,8 +96,8 @@ recreated:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import (
+    FieldLabels,
     LinkSpec,
-    Words,
     attributes_text,
     converge_link,
     remove_link,
@@ -118,7 +118,7 @@ ARGUMENTS = {
 }
 
 
-WORDS = Words(name="name", vni="vni", port="port", local="local", mtu="set mtu to {overlay} or less")
+WORDS = FieldLabels(name="name", vni="vni", port="port", local="local", mtu="set mtu to {overlay} or less")
 """Errors name the options of this module, not the variables of the inventory."""
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import SITES, Node
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import SITES, InventoryNode
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
 Variables = t.Mapping[str, t.Any]
 
@@ -19,7 +19,7 @@ LEDGER_NAME = "overlay-ledger.json"
 HOST_VARIABLES = {
     "underlay_ip": "overlay_underlay_ip",
     "underlay_mtu": "overlay_underlay_mtu",
-    "pod_cidr": "overlay_pod_cidr",
+    "node_cidr": "overlay_node_cidr",
 }
 DEFAULT_UNDERLAY_MTU = 1500
 
@@ -60,26 +60,28 @@ class OneValue:
                 yield f"{whole}, but it is {each}: set it in one place, for instance in {place}"
 
 
-def inventory_nodes(group: str, task_vars: Variables) -> list[Node]:
+def inventory_nodes(group: str, task_vars: Variables) -> list[InventoryNode]:
     """The hosts of the group, in the order of the inventory, each visited once.
 
-    :raises Refusal: the group is empty, a variable cannot be evaluated, or hosts differ in one of the cluster.
+    :raises ValidationError: the group is empty, a variable cannot be evaluated, or hosts differ in one of the cluster.
     """
     groups, hostvars = task_vars["groups"], task_vars["hostvars"]
     if not groups.get(group):
-        raise Refusal(f"inventory group {group!r} has no hosts: put the nodes into its children 'cloud' and 'idc'")
+        raise ValidationError(
+            f"inventory group {group!r} has no hosts: put the nodes into its children 'cloud' and 'idc'"
+        )
     members = {site: set(groups.get(site, [])) for site in SITES}
     nodes, problems, values = [], [], OneValue(PLAN_VARIABLES)
     for name in groups[group]:
         try:
             variables, sites = hostvars[name], [site for site in SITES if name in members[site]]
-            nodes.append(Node(name=name, sites=sites, **_of_node(name, variables)))
+            nodes.append(InventoryNode(name=name, sites=sites, **_of_node(name, variables)))
             values.note(name, variables)
         except Exception as error:  # a template can raise anything; ansible-core 2.18 wraps only some of it
             problems.append(f"node {name}: a variable cannot be evaluated: {error}")
     problems += values.problems("the group_vars of overlay_nodes")
     if problems:
-        raise Refusal(*problems)
+        raise ValidationError(*problems)
     return nodes
 
 

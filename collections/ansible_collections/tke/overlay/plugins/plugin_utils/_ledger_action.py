@@ -15,8 +15,8 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import document as ledgers
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import Store, newest_good, open_store
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import HAS_NETADDR, Settings
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import HAS_NETADDR, ClusterSettings
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
 CLUSTER_OPTIONS: dict[str, t.Any] = {
     "ledger": {"type": "str", "required": True},
@@ -51,7 +51,7 @@ class LedgerAction(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
         try:
             _validation, given = self.validate_argument_spec(argument_spec=self.options)
             result.update(self.work(given, task_vars or {}))
-        except Refusal as refusal:
+        except ValidationError as refusal:
             # Returned, not raised: ansible-core 2.18 announces a traceback with every exception of an action.
             result.update(failed=True, msg=str(refusal))
         except OverflowError:  # ansible-core's own check of a whole number does not expect infinity
@@ -71,7 +71,7 @@ class LedgerAction(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
         def changed_text(text: str | None) -> str:
             try:
                 ledger = change(text, store.where, time)
-            except Refusal as refusal:
+            except ValidationError as refusal:
                 raise with_a_way_out(refusal, text, store) from None
             seen.append((text, ledger, ledger.text()))
             return seen[-1][2]
@@ -101,19 +101,19 @@ def good_text(store: Store, cluster: str | None) -> str:
     """The ledger's text as it stands in the store.
 
     :param cluster: the cluster it must belong to; ``None``: any.
-    :raises Refusal: there is none, or one that cannot be used.
+    :raises ValidationError: there is none, or one that cannot be used.
     """
     text = store.read()
     if text is None:
-        raise Refusal(f"there is no ledger at {store.where} yet: the first run of tke.overlay.site makes it")
+        raise ValidationError(f"there is no ledger at {store.where} yet: the first run of tke.overlay.site makes it")
     try:
         ledgers.parse(text, store.where, cluster)
-    except Refusal as refusal:
+    except ValidationError as refusal:
         raise with_a_way_out(refusal, text, store) from None
     return text
 
 
-def with_a_way_out(refusal: Refusal, text: str | None, store: Store) -> Refusal:
+def with_a_way_out(refusal: ValidationError, text: str | None, store: Store) -> ValidationError:
     """The refusal to work with this text of the store; where the text is broken, with the version to put back."""
     if text is None or not ledgers.is_broken(text):
         return refusal
@@ -123,19 +123,19 @@ def with_a_way_out(refusal: Refusal, text: str | None, store: Store) -> Refusal:
         if good is None
         else f"the newest good previous version is {good.name}, and this puts it back: {good.restore}"
     )
-    return Refusal(*refusal.problems[:-1], f"{refusal.problems[-1]}; {way}")
+    return ValidationError(*refusal.problems[:-1], f"{refusal.problems[-1]}; {way}")
 
 
-def settings_of(given: t.Mapping[str, t.Any]) -> Settings:
+def settings_of(given: t.Mapping[str, t.Any]) -> ClusterSettings:
     """The cluster-wide settings among a task's arguments; what it has no option for keeps its default."""
-    return Settings(**{name: given[name] for name in Settings._fields if name in given})
+    return ClusterSettings(**{name: given[name] for name in ClusterSettings._fields if name in given})
 
 
 def facts_of(ledger: ledgers.Ledger) -> dict[str, t.Any]:
     """What every plugin that works on the ledger returns of it."""
     return {
-        "assignments": {name: held.segment for name, held in sorted(ledger.nodes.items())},
+        "assignments": {name: held.node_cidr for name, held in sorted(ledger.nodes.items())},
         "service_cidr": ledger.pool.service_cidr,
         "capacity": dict(ledger.capacity()),
-        "pending": {segment: waiting.on for segment, waiting in sorted(ledger.awaited().items())},
+        "pending": {node_cidr: waiting.on for node_cidr, waiting in sorted(ledger.awaited().items())},
     }

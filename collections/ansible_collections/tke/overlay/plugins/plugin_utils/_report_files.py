@@ -11,8 +11,8 @@ import os
 import tempfile
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.model import Picture, is_picture
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.model import Report, is_report
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
 MARK = '<meta name="tke-overlay-picture" content="'
 """By this a page is known for one of ours; the name of its picture follows."""
@@ -22,7 +22,7 @@ class ReportFiles:
     """The page at ``dest``, and the data beside it under the same name with ``.json``.
 
     :param taken: a file that is neither, whatever ``dest`` says: the ledger.
-    :raises Refusal: naming each file that cannot be written.
+    :raises ValidationError: naming each file that cannot be written.
     """
 
     def __init__(self, dest: str, taken: str) -> None:
@@ -41,7 +41,7 @@ class ReportFiles:
             self._old_page, self._old_data = _read(self.page), _read(self.data)
             problems += self._foreign()
         if problems:
-            raise Refusal(*problems)
+            raise ValidationError(*problems)
 
     def _foreign(self) -> t.Iterator[str]:
         if self._old_page is not None and MARK not in self._old_page:
@@ -49,14 +49,14 @@ class ReportFiles:
         if self._old_data is not None and self._old_picture() is None:
             yield f"{self.data} is there and is no data of this report: give another dest, or remove it"
 
-    def _old_picture(self) -> Picture | None:
+    def _old_picture(self) -> Report | None:
         try:
             document = json.loads(self._old_data or "")
         except ValueError:
             return None
-        return t.cast(Picture, document) if is_picture(document) else None
+        return t.cast(Report, document) if is_report(document) else None
 
-    def picture(self) -> Picture | None:
+    def picture(self) -> Report | None:
         """What both files show now; ``None`` where one is missing, or they do not show the same."""
         old = self._old_picture()
         same = old is not None and f'{MARK}{old["picture"]}"' in (self._old_page or "")
@@ -65,13 +65,15 @@ class ReportFiles:
     def write(self, page: str, data: str) -> None:
         """Each file appears whole or not at all.
 
-        :raises Refusal: the directory cannot be written.
+        :raises ValidationError: the directory cannot be written.
         """
         for path, text in ((self.data, data), (self.page, page)):
             try:
                 _replace(path, text)
             except OSError as error:
-                raise Refusal(f"{path} cannot be written: {error.strerror or error}; give another dest") from error
+                raise ValidationError(
+                    f"{path} cannot be written: {error.strerror or error}; give another dest"
+                ) from error
 
 
 def _read(path: str) -> str | None:
@@ -81,7 +83,7 @@ def _read(path: str) -> str | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise Refusal(f"{path} is there and cannot be read: {error.strerror}; give another dest") from error
+        raise ValidationError(f"{path} is there and cannot be read: {error.strerror}; give another dest") from error
 
 
 def _replace(path: str, text: str) -> None:

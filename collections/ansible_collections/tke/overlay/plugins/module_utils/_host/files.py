@@ -19,7 +19,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelE
 Texts = t.Dict[str, str]
 """Name (a path, or a sysctl's key) -> content."""
 
-Wishes = t.Mapping[str, t.Optional[str]]
+FileSpecs = t.Mapping[str, t.Optional[str]]
 """Path -> content; ``None``: there must be no such file."""
 
 Content = t.TypeVar("Content", str, t.Optional[str])

@@ -30,7 +30,7 @@ DETAILS = 20
 """Lines about what is otherwise, below the table of status."""
 
 
-class Seen(t.NamedTuple):
+class HostStatus(t.NamedTuple):
     """What came of a host: the result of its module, or why there is none. All empty: it was not asked."""
 
     site: str = ""
@@ -39,10 +39,10 @@ class Seen(t.NamedTuple):
     reached: bool = True
 
 
-class Planned(t.NamedTuple):
+class PlannedCluster(t.NamedTuple):
     """What the planner says of the whole."""
 
-    segments: t.Mapping[str, str]
+    node_cidrs: t.Mapping[str, str]
     fresh: t.Sequence[str]
     orphans: t.Sequence[str]
     forecast: str
@@ -56,11 +56,11 @@ def natural_order(hosts: t.Iterable[str]) -> list[str]:
 # --- status ---
 
 
-def status(seen: t.Mapping[str, Seen], planned: Planned) -> list[Line]:
+def status(seen: t.Mapping[str, HostStatus], planned: PlannedCluster) -> list[Line]:
     """One line for each host, what is otherwise in words, and what to do next."""
     hosts = sorted(seen, key=lambda host: (not seen[host].site, seen[host].site, natural(host)))
     rows = [_status_row(host, seen[host], planned) for host in hosts]
-    head = ["HOST", "SITE", "SEGMENT", "PLAN", "DRIFT", "DROPS", "ERRORS", "TIMER", "VIPS"]
+    head = ["HOST", "SITE", "NODE CIDR", "PLAN", "DRIFT", "DROPS", "ERRORS", "TIMER", "VIPS"]
     if not any(row[-1] for row in rows):
         head, rows = head[:-1], [row[:-1] for row in rows]
     texts = table(head, rows)
@@ -75,11 +75,11 @@ def status(seen: t.Mapping[str, Seen], planned: Planned) -> list[Line]:
     ]
 
 
-def _overlay(each: Seen) -> t.Mapping[str, t.Any] | None:
+def _overlay(each: HostStatus) -> t.Mapping[str, t.Any] | None:
     return None if each.result is None else each.result["overlay"]
 
 
-def _plan_word(each: Seen) -> str:
+def _plan_word(each: HostStatus) -> str:
     overlay = _overlay(each)
     if not each.reached:
         return "unreachable"
@@ -90,7 +90,7 @@ def _plan_word(each: Seen) -> str:
     return "ok" if overlay["plan"]["current"] else "old"
 
 
-def _is_well(each: Seen) -> bool:
+def _is_well(each: HostStatus) -> bool:
     overlay = _overlay(each)
     if overlay is None:
         return False
@@ -99,22 +99,24 @@ def _is_well(each: Seen) -> bool:
     return not overlay["drift"] and bool(overlay["plan"]["current"]) and overlay["timer"] == "active"
 
 
-def _status_row(host: str, each: Seen, planned: Planned) -> list[str]:
+def _status_row(host: str, each: HostStatus, planned: PlannedCluster) -> list[str]:
     overlay = _overlay(each)
-    segment = (overlay or {}).get("segment") or ("-" if host in planned.fresh else planned.segments.get(host, "-"))
+    node_cidr = (overlay or {}).get("node_cidr") or (
+        "-" if host in planned.fresh else planned.node_cidrs.get(host, "-")
+    )
     if overlay is None or overlay["node"] is None:
         word = _plan_word(each) if overlay is None or not overlay["plan"]["current"] else "-"
-        return [host, each.site or "-", segment, word, "-", "-", "-", "-", " ".join((overlay or {}).get("vips", []))]
+        return [host, each.site or "-", node_cidr, word, "-", "-", "-", "-", " ".join((overlay or {}).get("vips", []))]
     counters = overlay["counters"]
     drops = counters["rx_dropped"] + counters["tx_dropped"] + sum(counters["rules"].values())
     errors = counters["rx_errors"] + counters["tx_errors"]
     numbers = [f"{number}" if number else "-" for number in (len(overlay["drift"]), drops, errors)]
     timer = overlay["timer"].partition(",")
     word = "failed" if timer[1] else timer[0]
-    return [host, each.site or "-", segment, _plan_word(each), *numbers, word, " ".join(overlay["vips"])]
+    return [host, each.site or "-", node_cidr, _plan_word(each), *numbers, word, " ".join(overlay["vips"])]
 
 
-def _details(hosts: t.Sequence[str], seen: t.Mapping[str, Seen]) -> list[Line]:
+def _details(hosts: t.Sequence[str], seen: t.Mapping[str, HostStatus]) -> list[Line]:
     lines = []
     for host in hosts:
         overlay = _overlay(seen[host])
@@ -132,14 +134,14 @@ def _details(hosts: t.Sequence[str], seen: t.Mapping[str, Seen]) -> list[Line]:
     return lines
 
 
-def _of_orphans(planned: Planned) -> list[Line]:
+def _of_orphans(planned: PlannedCluster) -> list[Line]:
     if not planned.orphans:
         return []
-    named = some(f"{name} {planned.segments.get(name, '')}".strip() for name in planned.orphans)
+    named = some(f"{name} {planned.node_cidrs.get(name, '')}".strip() for name in planned.orphans)
     return [Line(f"in the ledger, and not in the inventory: {named}", BAD)]
 
 
-def _status_steps(hosts: t.Sequence[str], seen: t.Mapping[str, Seen], planned: Planned) -> list[str]:
+def _status_steps(hosts: t.Sequence[str], seen: t.Mapping[str, HostStatus], planned: PlannedCluster) -> list[str]:
     words = {host: _plan_word(seen[host]) for host in hosts}
     todo = []
     unreachable = [host for host in hosts if words[host] == "unreachable"]
@@ -168,7 +170,9 @@ def _status_steps(hosts: t.Sequence[str], seen: t.Mapping[str, Seen], planned: P
 # --- site ---
 
 
-def site(seen: t.Mapping[str, Seen], planned: Planned, check: bool, reach: t.Sequence[Line] = ()) -> list[Line]:
+def site(
+    seen: t.Mapping[str, HostStatus], planned: PlannedCluster, check: bool, reach: t.Sequence[Line] = ()
+) -> list[Line]:
     """What was changed where, and what to do next.
 
     :param reach: how nodes reach the load balancer, where there is one.
@@ -185,7 +189,7 @@ def site(seen: t.Mapping[str, Seen], planned: Planned, check: bool, reach: t.Seq
     return [*lines, *steps(_site_steps(seen, check))]
 
 
-def _what_came(each: Seen) -> str:
+def _what_came(each: HostStatus) -> str:
     if not each.reached:
         return "unreachable"
     if each.result is None:
@@ -195,7 +199,7 @@ def _what_came(each: Seen) -> str:
     return changed or ("something" if each.result.get("changed") else "nothing")
 
 
-def _site_steps(seen: t.Mapping[str, Seen], check: bool) -> list[str]:
+def _site_steps(seen: t.Mapping[str, HostStatus], check: bool) -> list[str]:
     todo = []
     unreachable = natural_order(host for host, each in seen.items() if not each.reached)
     failed = natural_order(host for host, each in seen.items() if each.result is None and each.reached)
@@ -229,17 +233,17 @@ def _rows(head: t.Sequence[str], rows: t.Mapping[str, t.Sequence[str]], bad: t.C
 # --- preflight ---
 
 
-def preflight(sites: t.Mapping[str, str], planned: Planned) -> list[Line]:
-    """Who has a segment, who would get which, and how long the pool lasts."""
+def preflight(sites: t.Mapping[str, str], planned: PlannedCluster) -> list[Line]:
+    """Who has a node CIDR, who would get which, and how long the pool lasts."""
     rows = {
-        host: [site, f"gets {planned.segments[host]}" if host in planned.fresh else _keeps(host, planned, len(sites))]
+        host: [site, f"gets {planned.node_cidrs[host]}" if host in planned.fresh else _keeps(host, planned, len(sites))]
         for host, site in sites.items()
     }
-    lines = _rows(["HOST", "SITE", "SEGMENT"], rows, ())
+    lines = _rows(["HOST", "SITE", "NODE CIDR"], rows, ())
     new = len(planned.fresh)
     lines += [Line(""), Line("no conflict was found, and nothing was changed", GOOD), *prose(planned.forecast)]
     step = (
-        f"ansible-playbook tke.overlay.site gives {count(new, 'node')} a segment"
+        f"ansible-playbook tke.overlay.site gives {count(new, 'node')} a node CIDR"
         if new
         else "ansible-playbook tke.overlay.site"
     )
@@ -250,5 +254,5 @@ def preflight(sites: t.Mapping[str, str], planned: Planned) -> list[Line]:
     ]
 
 
-def _keeps(host: str, planned: Planned, hosts: int) -> str:
-    return f"keeps {planned.segments[host]}" if hosts <= MOST else "kept"
+def _keeps(host: str, planned: PlannedCluster, hosts: int) -> str:
+    return f"keeps {planned.node_cidrs[host]}" if hosts <= MOST else "kept"

@@ -16,7 +16,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.tex
     first_line,
     some,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.verify import Verdict, judge
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.verify import VerifyResult, judge
 
 
 class Batch(t.NamedTuple):
@@ -27,7 +27,7 @@ class Batch(t.NamedTuple):
     left: t.Sequence[str]
 
 
-def after(batch: Batch, fleet: Fleet, answers: t.Mapping[str, Answers]) -> Verdict:
+def after(batch: Batch, fleet: Fleet, answers: t.Mapping[str, Answers]) -> VerifyResult:
     """The lines about a batch; a roll-out goes on if it is whole.
 
     :param answers: of the hosts of the batch that are what the plan says.
@@ -36,12 +36,12 @@ def after(batch: Batch, fleet: Fleet, answers: t.Mapping[str, Answers]) -> Verdi
     what = f"{some([*batch.changed, *batch.failed])}: {changed:,} of {len(batch.changed) + len(batch.failed):,} changed"
     lines = [Line(f"failed: {host}: {first_line(reason)}", BAD) for host, reason in sorted(batch.failed.items())]
     asked = any(told.rtt_ms or told.findings or told.failure or not told.reached for told in answers.values())
-    nobody = Verdict(True, [Line("there is nobody yet whom they must reach", GOOD)], [])
+    nobody = VerifyResult(True, [Line("there is nobody yet whom they must reach", GOOD)], [])
     judged = judge(fleet, answers) if asked else nobody
     if judged.whole and not lines:
         left = f"; not touched yet: {some(batch.left)}" if batch.left else ""
-        return Verdict(True, [Line(f"{what}{left}", GOOD), *judged.lines], [])
+        return VerifyResult(True, [Line(f"{what}{left}", GOOD), *judged.lines], [])
     stopped = f"stopped: {count(len(batch.left), 'host')} not touched: {some(batch.left)}" if batch.left else "stopped"
     again = "then the same command again: it goes on where this one has stopped"
     todo = [*["mend what failed"] * bool(lines), *judged.todo, again]
-    return Verdict(False, [Line(what), *lines, *judged.lines, Line(stopped, BAD)], todo)
+    return VerifyResult(False, [Line(what), *lines, *judged.lines, Line(stopped, BAD)], todo)

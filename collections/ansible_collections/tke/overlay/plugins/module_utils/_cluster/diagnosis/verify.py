@@ -29,7 +29,7 @@ MOST = 20
 """Lines about single hosts and pairs; of more the number is told."""
 
 
-class Verdict(t.NamedTuple):
+class VerifyResult(t.NamedTuple):
     """Whether all is whole, the lines to print, and what to do then."""
 
     whole: bool
@@ -37,7 +37,7 @@ class Verdict(t.NamedTuple):
     todo: list[str]
 
 
-def judge(fleet: Fleet, answers: t.Mapping[str, Answers]) -> Verdict:
+def judge(fleet: Fleet, answers: t.Mapping[str, Answers]) -> VerifyResult:
     """What all answers together say."""
     evidence = Evidence(fleet, answers)
     lines: list[Line] = []
@@ -56,10 +56,10 @@ def judge(fleet: Fleet, answers: t.Mapping[str, Answers]) -> Verdict:
         lines.append(Line("nothing was asked: there are no two nodes", BAD))
     notes = _notes(evidence)
     if not lines:
-        return Verdict(True, [Line(f"whole: {_coverage(evidence, 0)}", GOOD), *notes], [])
+        return VerifyResult(True, [Line(f"whole: {_coverage(evidence, 0)}", GOOD), *notes], [])
     broken = len(set().union(*evidence.wrong.values()))
     head = Line(f"not whole: {_coverage(evidence, broken)}", BAD)
-    return Verdict(False, [head, *(Line(f"  {text}", tone) for text, tone in lines), *notes], todo)
+    return VerifyResult(False, [head, *(Line(f"  {text}", tone) for text, tone in lines), *notes], todo)
 
 
 def _cut(lines: list[Line]) -> list[Line]:
@@ -70,8 +70,8 @@ def _absent(evidence: Evidence, lines: list[Line], todo: list[str]) -> None:
     """Hosts that could not even ask."""
     fleet = evidence.fleet
     if fleet.fresh:
-        lines.append(Line(f"no segment yet: {some(fleet.fresh)}", BAD))
-        todo.append("ansible-playbook tke.overlay.site gives a segment to each node that has none")
+        lines.append(Line(f"no node CIDR yet: {some(fleet.fresh)}", BAD))
+        todo.append("ansible-playbook tke.overlay.site gives a node CIDR to each node that has none")
     failures = {host: told.failure for host, told in evidence.answers.items() if host not in fleet.fresh}
     for what, of_host in (("could not ask", failures), ("could not answer TCP", fleet.mute)):
         reasons: dict[str, list[str]] = collections.defaultdict(list)
@@ -93,7 +93,7 @@ def _unreached(evidence: Evidence, lines: list[Line], todo: list[str]) -> None:
         if host in dead:
             who = "the one node that asked it" if asked == 1 else f"all {asked} nodes that asked it"
             lines.append(Line(f"dead: {host}: unreachable for Ansible, and silent to {who}", BAD))
-            todo.append(f"look at {host} itself: power, network; if it is gone for good, release its segment")
+            todo.append(f"look at {host} itself: power, network; if it is gone for good, release its node CIDR")
         elif asked:
             lines.append(
                 Line(f"{host}: unreachable for Ansible, but it answers over the overlay: so it did not ask", BAD)

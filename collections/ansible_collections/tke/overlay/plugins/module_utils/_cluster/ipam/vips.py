@@ -13,9 +13,9 @@ from __future__ import annotations
 import ipaddress
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
-NAMES = ("apiserver", "services")
+VIP_NAMES = ("apiserver", "services")
 """The VIPs: before the API servers, and before the services that are told apart by name."""
 
 PAIR, EXTERNAL = "pair", "external"
@@ -31,7 +31,7 @@ class Claim(t.NamedTuple):
     who: str
 
 
-class Wish(t.NamedTuple):
+class VipSpec(t.NamedTuple):
     """What the user asks for; nothing is checked yet.
 
     ``pins`` are the VIPs that the user chose, by name; of an external load
@@ -48,23 +48,23 @@ class Wish(t.NamedTuple):
     ranges: t.Sequence[Claim] = ()
 
 
-def choose(wish: Wish, held: t.Mapping[str, str]) -> dict[str, str]:
+def choose(wish: VipSpec, held: t.Mapping[str, str]) -> dict[str, str]:
     """The VIPs by name: those that are held as they are, then what the user chose, then the first free addresses.
 
     :param held: what the ledger has of an earlier run.
-    :raises Refusal: every conflict there is, all at once, with both sides of each.
+    :raises ValidationError: every conflict there is, all at once, with both sides of each.
     """
     problems = list(_problems_of_pins(wish.pins, held))
     subnet = _subnet(wish, problems)
     taken = _Taken(wish, subnet, problems)
-    fixed = {name: _address(text) for name, text in {**wish.pins, **held}.items() if name in NAMES}
+    fixed = {name: _address(text) for name, text in {**wish.pins, **held}.items() if name in VIP_NAMES}
     for name, address in fixed.items():
         if address is not None:
             problems += taken.problems_of(name, address, held=name in held)
     given = [address for address in fixed.values() if address is not None]
     if len(set(given)) < len(given):
         problems.append(f"both VIPs are {given[0]} (overlay_clb_vips): give two addresses")
-    missing = [name for name in NAMES if name not in fixed]
+    missing = [name for name in VIP_NAMES if name not in fixed]
     if wish.provider == EXTERNAL and missing:
         problems.append(
             f"overlay_clb_provider is external, and overlay_clb_vips lacks {' and '.join(missing)}: "
@@ -76,15 +76,15 @@ def choose(wish: Wish, held: t.Mapping[str, str]) -> dict[str, str]:
             problems.append(taken.exhaustion(missing, free))
         fixed.update(zip(missing, free))
     if problems:
-        raise Refusal(*problems)
-    return {name: str(fixed[name]) for name in NAMES}
+        raise ValidationError(*problems)
+    return {name: str(fixed[name]) for name in VIP_NAMES}
 
 
 def problems_of_held(
     held: t.Mapping[str, str], addresses: t.Iterable[Claim], ranges: t.Iterable[Claim]
 ) -> t.Iterator[str]:
     """What stands against VIPs that are held, for a run that is about something else."""
-    taken = _Taken(Wish(EXTERNAL, None, addresses=list(addresses), ranges=list(ranges)), None, [])
+    taken = _Taken(VipSpec(EXTERNAL, None, addresses=list(addresses), ranges=list(ranges)), None, [])
     for name, text in held.items():
         address = _address(text)
         if address is not None:
@@ -94,7 +94,7 @@ def problems_of_held(
 class _Taken:
     """Who has which address. Each address of the subnet has at most one name here, of whoever comes first."""
 
-    def __init__(self, wish: Wish, subnet: ipaddress.IPv4Network | None, problems: list[str]) -> None:
+    def __init__(self, wish: VipSpec, subnet: ipaddress.IPv4Network | None, problems: list[str]) -> None:
         self.subnet = subnet
         self.holders: dict[ipaddress.IPv4Address, str] = {}
         self.networks: list[tuple[ipaddress.IPv4Network, str]] = []
@@ -169,8 +169,8 @@ class _Taken:
 
 def _problems_of_pins(pins: t.Mapping[str, t.Any], held: t.Mapping[str, str]) -> t.Iterator[str]:
     for name, text in pins.items():
-        if name not in NAMES:
-            yield f"overlay_clb_vips has {name!r}, and there are only the VIPs {' and '.join(NAMES)}"
+        if name not in VIP_NAMES:
+            yield f"overlay_clb_vips has {name!r}, and there are only the VIPs {' and '.join(VIP_NAMES)}"
         elif _address(text) is None:
             yield f"overlay_clb_vips: {name} {text!r} is not a numeric IPv4 address"
         elif name in held and _address(text) != _address(held[name]):
@@ -180,7 +180,7 @@ def _problems_of_pins(pins: t.Mapping[str, t.Any], held: t.Mapping[str, str]) ->
             )
 
 
-def _subnet(wish: Wish, problems: list[str]) -> ipaddress.IPv4Network | None:
+def _subnet(wish: VipSpec, problems: list[str]) -> ipaddress.IPv4Network | None:
     """The subnet if there is one to choose from; that of an external load balancer is none of ours."""
     if wish.provider == EXTERNAL:
         return None

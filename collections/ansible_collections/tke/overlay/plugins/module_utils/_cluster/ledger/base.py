@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
 KEPT = 3
 """How many previous versions stay beside the ledger."""
@@ -29,7 +29,7 @@ class Version(t.NamedTuple):
     restore: str
 
 
-class Doubt(Refusal):
+class IndeterminateWriteError(ValidationError):
     """A write of which nobody can say now whether it was carried out, or will last."""
 
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 3: the record of which node has which segment.
+"""Floor 3: the record of which node has which node CIDR.
 
 The ledger is the one thing here that cannot be computed again, so it is strict:
 it loads only what it could have written itself, and every operation either
@@ -21,23 +21,23 @@ import typing as t
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.pool import (
     Capacity,
     CyclicAllocator,
-    Exhausted,
     Pool,
+    PoolExhaustedError,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.tombstone import insist_on_life
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.tombstone import refuse_tombstone
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
 SCHEMA = 1
 
 
 class Assignment(t.NamedTuple):
-    """What a node has: its segment, since when (UTC, ISO 8601), and whether the user chose it.
+    """What a node has: its node CIDR, since when (UTC, ISO 8601), and whether the user chose it.
 
     ``underlay`` and ``underlay_mtu`` (bytes) are what the inventory last said of
     it: by them it stays a peer in runs whose inventory lacks it.
     """
 
-    segment: str
+    node_cidr: str
     underlay: str | None
     underlay_mtu: int | None
     since: str
@@ -45,23 +45,23 @@ class Assignment(t.NamedTuple):
 
 
 class Pending(t.NamedTuple):
-    """A released segment that may not be handed out yet.
+    """A released node CIDR that may not be handed out yet.
 
-    ``on`` names the hosts that have not yet dropped it; ``resting`` is true until
+    ``on`` names the hosts that have not yet dropped it; ``quarantined`` is true until
     the cursor has gone round.
     """
 
     node: str
     since: str
     on: list[str]
-    resting: bool
+    quarantined: bool
 
 
 class Request(t.NamedTuple):
-    """A node that wants a segment; ``pod_cidr`` where the user chose it or where it already runs."""
+    """A node that wants a node CIDR; ``node_cidr`` where the user chose it or where it already runs."""
 
     name: str
-    pod_cidr: str | None = None
+    node_cidr: str | None = None
     underlay: str | None = None
     underlay_mtu: int | None = None
 
@@ -83,57 +83,57 @@ class Ledger:
     def adopt_pool(self, pool: Pool) -> None:
         """Goes over to the pool the user now asks for: the same, or the same with CIDRs appended.
 
-        :raises Refusal: the change would move or cut a segment that somebody has.
+        :raises ValidationError: the change would move or cut a node CIDR that somebody has.
         """
         mine = self.pool
         grown = (
             pool.cidrs[: len(mine.cidrs)] == mine.cidrs
-            and pool.segment_size == mine.segment_size
+            and pool.node_cidr_size == mine.node_cidr_size
             and pool.services == mine.services
         )
         if not grown and (self.nodes or self.awaited()):
-            holders = ", ".join(f"{name} {held.segment}" for name, held in sorted(self.nodes.items()))
-            waiting = ", ".join(f"{segment} of {wait.node}" for segment, wait in sorted(self.awaited().items()))
-            raise Refusal(
+            holders = ", ".join(f"{name} {held.node_cidr}" for name, held in sorted(self.nodes.items()))
+            waiting = ", ".join(f"{node_cidr} of {wait.node}" for node_cidr, wait in sorted(self.awaited().items()))
+            raise ValidationError(
                 f"the ledger of cluster {self.cluster} was made for {_describe(mine)}, and the inventory asks for "
-                f"{_describe(pool)}: only appending a container CIDR is possible while segments are in use. "
+                f"{_describe(pool)}: only appending a container CIDR is possible while node CIDRs are in use. "
                 f"In the way: {holders or 'no node'}" + (f"; released but pending: {waiting}" if waiting else "")
             )
         holders_of_reserved = [
-            f"node {name} has {held.segment}, which lies in the reserved range {pool.reserved[number]} "
+            f"node {name} has {held.node_cidr}, which lies in the reserved range {pool.reserved[number]} "
             f"(overlay_reserved): release {name} first, or reserve less"
             for name, held in sorted(self.nodes.items())
-            for number in [pool.number(held.segment)]
+            for number in [pool.number(held.node_cidr)]
             if number in pool.reserved
         ]
         if holders_of_reserved:
-            raise Refusal(*holders_of_reserved)
-        if not grown:  # nobody has a segment, so there is nothing that the old cursor could protect
+            raise ValidationError(*holders_of_reserved)
+        if not grown:  # nobody has a node CIDR, so there is nothing that the old cursor could protect
             self.cursor, self.pending = 0, {}
         self.pool = pool
 
     def assign(self, requests: t.Sequence[Request], now: str) -> list[str]:
-        """Gives each node its segment and notes its underlay address; returns the names of the new ones.
+        """Gives each node its node CIDR and notes its underlay address; returns the names of the new ones.
 
         What already runs and what the user chose goes in first, so that it is
-        never handed to somebody else; then the others get the next segments in
-        the order given. A node that has a segment keeps it.
+        never handed to somebody else; then the others get the next node CIDRs in
+        the order given. A node that has a node CIDR keeps it.
 
-        :raises Refusal: naming both claimants of each segment asked for twice,
+        :raises ValidationError: naming both claimants of each node CIDR asked for twice,
             and the numbers of the pool when it is exhausted.
         """
         problems = self._problems_of_choices(requests)
         if problems:
-            raise Refusal(*problems)
+            raise ValidationError(*problems)
         fresh = [request for request in requests if request.name not in self.nodes]
         before = dict(self.nodes), dict(self.pending)
         for request in requests:
-            if request.pod_cidr is not None:
-                self._pin(request.name, request.pod_cidr, now)
+            if request.node_cidr is not None:
+                self._pin(request.name, request.node_cidr, now)
         try:
             absent = sorted(self.nodes.keys() - {request.name for request in requests})
-            self._hand_out([request for request in fresh if request.pod_cidr is None], absent, now)
-        except Refusal:
+            self._hand_out([request for request in fresh if request.node_cidr is None], absent, now)
+        except ValidationError:
             self.nodes, self.pending = before
             raise
         for request in requests:
@@ -145,9 +145,9 @@ class Ledger:
         return [request.name for request in fresh]
 
     def release(self, names: t.Iterable[str], pending_on: t.Sequence[str], now: str) -> dict[str, str]:
-        """Takes back the segments of these nodes; returns them by name. Names without a segment are passed over.
+        """Takes back the node CIDRs of these nodes; returns them by name. Names without a node CIDR are passed over.
 
-        A released segment is not handed out before every host of ``pending_on``
+        A released node CIDR is not handed out before every host of ``pending_on``
         has been reported to :meth:`forget` it, nor before the cursor has gone round.
         """
         allocator = self._allocator()
@@ -156,40 +156,40 @@ class Ledger:
             held = self.nodes.pop(name, None)
             if held is None:
                 continue
-            released[name] = held.segment
+            released[name] = held.node_cidr
             waiting = Pending(
                 node=name,
                 since=now,
                 on=sorted(set(pending_on) - {name}),
-                resting=allocator.is_ahead(self.pool.number(held.segment)),
+                quarantined=allocator.is_ahead(self.pool.number(held.node_cidr)),
             )
-            if waiting.on or waiting.resting:
-                self.pending[held.segment] = waiting
+            if waiting.on or waiting.quarantined:
+                self.pending[held.node_cidr] = waiting
         self.forget(released)  # a node that is gone will not report, and has nothing left to drop
         return released
 
     def forget(self, hosts: t.Iterable[str]) -> None:
-        """Notes that these hosts have dropped every segment that was pending on them."""
+        """Notes that these hosts have dropped every node CIDR that was pending on them."""
         gone = set(hosts)
-        for segment, waiting in list(self.pending.items()):
+        for node_cidr, waiting in list(self.pending.items()):
             left = waiting._replace(on=[host for host in waiting.on if host not in gone])
-            if left.on or left.resting:
-                self.pending[segment] = left
+            if left.on or left.quarantined:
+                self.pending[node_cidr] = left
             else:
-                del self.pending[segment]
+                del self.pending[node_cidr]
 
     def capacity(self) -> Capacity:
         """How many nodes fit, are there, and may still come."""
-        kept_back = [segment for segment in self.awaited() if self.pool.number(segment) not in self.pool.reserved]
+        kept_back = [node_cidr for node_cidr in self.awaited() if self.pool.number(node_cidr) not in self.pool.reserved]
         return self.pool.capacity(used=len(self.nodes), pending=len(kept_back))
 
     def awaited(self) -> dict[str, Pending]:
-        """The released segments that some host has yet to drop."""
-        return {segment: waiting for segment, waiting in self.pending.items() if waiting.on}
+        """The released node CIDRs that some host has yet to drop."""
+        return {node_cidr: waiting for node_cidr, waiting in self.pending.items() if waiting.on}
 
     def _problems_of_choices(self, requests: t.Sequence[Request]) -> list[str]:
         """Why what was chosen by hand cannot be; both sides of each conflict by name."""
-        holders = {held.segment: name for name, held in self.nodes.items()}
+        holders = {held.node_cidr: name for name, held in self.nodes.items()}
         problems, seen = [], set()
         for name, wanted, *_underlay in requests:
             if name in seen:
@@ -198,16 +198,16 @@ class Ledger:
             if wanted is None:
                 continue
             held, holder, waiting = self.nodes.get(name), holders.get(wanted), self.pending.get(wanted)
-            if held is not None and held.segment != wanted:
+            if held is not None and held.node_cidr != wanted:
                 problems.append(
-                    f"node {name} has {held.segment} and asks for {wanted} (overlay_pod_cidr): "
-                    f"a segment never changes under a node, so release {name} first, or ask for {held.segment}"
+                    f"node {name} has {held.node_cidr} and asks for {wanted} (overlay_node_cidr): "
+                    f"a node CIDR never changes under a node, so release {name} first, or ask for {held.node_cidr}"
                 )
             elif holder not in (None, name):
-                problems.append(f"node {name} asks for {wanted} (overlay_pod_cidr), which belongs to node {holder}")
+                problems.append(f"node {name} asks for {wanted} (overlay_node_cidr), which belongs to node {holder}")
             elif waiting is not None and waiting.on:
                 problems.append(
-                    f"node {name} asks for {wanted} (overlay_pod_cidr), which was released by {waiting.node} "
+                    f"node {name} asks for {wanted} (overlay_node_cidr), which was released by {waiting.node} "
                     f"and has yet to be dropped by {', '.join(waiting.on)}"
                 )
             else:
@@ -219,17 +219,17 @@ class Ledger:
         try:
             reserved = self.pool.reserved.get(self.pool.number(wanted))
         except ValueError as error:
-            yield f"node {name} asks for {wanted} (overlay_pod_cidr): {error}"
+            yield f"node {name} asks for {wanted} (overlay_node_cidr): {error}"
         else:
             if reserved:
                 where = f"the reserved range {reserved} (overlay_reserved)"
-                yield f"node {name} asks for {wanted} (overlay_pod_cidr) in {where}"
+                yield f"node {name} asks for {wanted} (overlay_node_cidr) in {where}"
 
-    def _pin(self, name: str, segment: str, now: str) -> None:
+    def _pin(self, name: str, node_cidr: str, now: str) -> None:
         held = self.nodes.get(name)
-        pinned = Assignment(segment, None, None, now, pinned=True) if held is None else held._replace(pinned=True)
+        pinned = Assignment(node_cidr, None, None, now, pinned=True) if held is None else held._replace(pinned=True)
         self.nodes[name] = pinned
-        self.pending.pop(segment, None)
+        self.pending.pop(node_cidr, None)
 
     def _hand_out(self, requests: t.Sequence[Request], orphans: t.Sequence[str], now: str) -> None:
         if not requests:
@@ -238,21 +238,25 @@ class Ledger:
         given: dict[str, Assignment] = {}
         for request in requests:
             try:
-                segment = self.pool.segment(allocator.take())
-            except Exhausted:
-                raise Refusal(self._exhaustion([other.name for other in requests[len(given) :]], orphans)) from None
-            given[request.name] = Assignment(segment, None, None, now, pinned=False)
+                node_cidr = self.pool.node_cidr(allocator.take())
+            except PoolExhaustedError:
+                raise ValidationError(
+                    self._exhaustion([other.name for other in requests[len(given) :]], orphans)
+                ) from None
+            given[request.name] = Assignment(node_cidr, None, None, now, pinned=False)
         self.nodes.update(given)
         self.cursor = allocator.cursor
         if allocator.rounds:
-            self.pending = {segment: waiting._replace(resting=False) for segment, waiting in self.awaited().items()}
+            self.pending = {
+                node_cidr: waiting._replace(quarantined=False) for node_cidr, waiting in self.awaited().items()
+            }
 
     def _exhaustion(self, without: t.Sequence[str], orphans: t.Sequence[str]) -> str:
         capacity = self.capacity()
         absent = f" ({len(orphans)} of them by nodes not named now: {_some(orphans)})" if orphans else ""
         return (
             f"the pool is exhausted: container CIDR {', '.join(self.pool.cidrs)} less the Service range "
-            f"{self.pool.service_cidr} has {capacity['max_nodes']} segments of {self.pool.segment_size} addresses, "
+            f"{self.pool.service_cidr} has {capacity['max_nodes']} node CIDRs of {self.pool.node_cidr_size} addresses, "
             f"{capacity['used']} used{absent} and {len(self.awaited())} pending; without one: {_some(without)}. "
             f"Append a container CIDR, release nodes that are gone, or (in a new cluster) take fewer Pods per node"
         )
@@ -260,13 +264,13 @@ class Ledger:
     def _allocator(self) -> CyclicAllocator:
         allocator = CyclicAllocator(self.pool.size, self.cursor)
         for held in self.nodes.values():
-            allocator.occupy(self.pool.number(held.segment))
-        for segment, waiting in self.pending.items():
+            allocator.occupy(self.pool.number(held.node_cidr))
+        for node_cidr, waiting in self.pending.items():
             if waiting.on:
-                allocator.occupy(self.pool.number(segment))
+                allocator.occupy(self.pool.number(node_cidr))
             else:
-                allocator.rest(self.pool.number(segment))
-        for number in self.pool.reserved:  # last, as a resting segment may have been reserved since
+                allocator.rest(self.pool.number(node_cidr))
+        for number in self.pool.reserved:  # last, as a resting node CIDR may have been reserved since
             allocator.occupy(number)
         return allocator
 
@@ -275,14 +279,14 @@ class Ledger:
         lines = [
             f"container CIDR {' '.join(self.pool.cidrs)}",
             f"Service range {self.pool.service_cidr}",
-            f"next segment {self.pool.segment(self.cursor)} or the first free one behind it",
+            f"next node CIDR {self.pool.node_cidr(self.cursor)} or the first free one behind it",
         ]
         for name, held in sorted(self.nodes.items()):
             pinned = " pinned" if held.pinned else ""
-            lines.append(f"node {name} {held.segment} underlay {held.underlay} mtu {held.underlay_mtu}{pinned}")
-        for segment, waiting in sorted(self.pending.items()):
+            lines.append(f"node {name} {held.node_cidr} underlay {held.underlay} mtu {held.underlay_mtu}{pinned}")
+        for node_cidr, waiting in sorted(self.pending.items()):
             until = f"dropped by {', '.join(waiting.on)}" if waiting.on else "the cursor has gone round"
-            lines.append(f"released {segment} of {waiting.node}, not free until {until}")
+            lines.append(f"released {node_cidr} of {waiting.node}, not free until {until}")
         lines += [f"VIP {name} {address}" for name, address in sorted(self.vips.items())]
         return "".join(f"{line}\n" for line in lines)
 
@@ -293,7 +297,7 @@ class Ledger:
             "cluster": self.cluster,
             "container_cidr": self.pool.cidrs,
             "service_cidr": self.pool.service_cidr,
-            "max_pods_per_node": self.pool.segment_size,
+            "max_pods_per_node": self.pool.node_cidr_size,
             "max_services": self.pool.services,
             "cursor": self.cursor,
         }
@@ -303,14 +307,14 @@ class Ledger:
                 "{\n",
                 *lines,
                 _table("nodes", {name: held._asdict() for name, held in self.nodes.items()}),
-                _table("pending", {segment: waiting._asdict() for segment, waiting in self.pending.items()}),
+                _table("pending", {node_cidr: waiting._asdict() for node_cidr, waiting in self.pending.items()}),
                 _table("vips", self.vips),
             ]
         )
         return f'{body} "checksum": "{_checksum(body)}"\n}}\n'
 
 
-class Broken(Refusal):
+class BrokenLedgerError(ValidationError):
     """A text that is not what was written; a previous version may help."""
 
 
@@ -319,13 +323,13 @@ def parse(text: str, where: str, cluster: str | None) -> Ledger:
 
     :param where: names the ledger in errors.
     :param cluster: the cluster it must belong to; ``None``: any.
-    :raises Broken: torn or edited.
-    :raises Refusal: moved elsewhere, of a later schema, or of another cluster.
+    :raises BrokenLedgerError: torn or edited.
+    :raises ValidationError: moved elsewhere, of a later schema, or of another cluster.
     """
-    insist_on_life(text, where)
+    refuse_tombstone(text, where)
     document = _document(text, where)
     if cluster is not None and document["cluster"] != cluster:
-        raise Refusal(
+        raise ValidationError(
             f"the ledger {where} belongs to cluster {document['cluster']!r}, not to {cluster!r}: "
             f"set overlay_cluster or overlay_ledger so that they match"
         )
@@ -335,12 +339,12 @@ def parse(text: str, where: str, cluster: str | None) -> Ledger:
             pool=Pool(document["container_cidr"], document["max_pods_per_node"], document["max_services"]),
             cursor=document["cursor"],
             nodes={name: Assignment(**held) for name, held in document["nodes"].items()},
-            pending={segment: Pending(**waiting) for segment, waiting in document["pending"].items()},
+            pending={node_cidr: Pending(**waiting) for node_cidr, waiting in document["pending"].items()},
             vips=document["vips"],
         )
         _insist_on_single_holders(ledger)
     except (KeyError, TypeError, ValueError) as error:
-        raise Broken(_broken(where, f"its content contradicts itself ({error})")) from error
+        raise BrokenLedgerError(_broken(where, f"its content contradicts itself ({error})")) from error
     return ledger
 
 
@@ -348,9 +352,9 @@ def is_broken(text: str) -> bool:
     """Whether :func:`parse` would find this text torn or edited."""
     try:
         parse(text, "", None)
-    except Broken:
+    except BrokenLedgerError:
         return True
-    except Refusal:
+    except ValidationError:
         return False
     return False
 
@@ -360,26 +364,26 @@ def _document(text: str, where: str) -> dict[str, t.Any]:
         document: dict[str, t.Any] = json.loads(text)
         schema = document["schema"]
     except (ValueError, KeyError, TypeError) as error:
-        raise Broken(_broken(where, f"it is not the JSON document that was written ({error})")) from error
+        raise BrokenLedgerError(_broken(where, f"it is not the JSON document that was written ({error})")) from error
     if schema != SCHEMA:
-        raise Refusal(
+        raise ValidationError(
             f"the ledger {where} has schema {schema!r}, and this release knows only {SCHEMA}: "
             f"use the release of tke.overlay that wrote it, or a later one"
         )
     body, mark, _rest = text.rpartition(' "checksum": ')
     if not mark or document.get("checksum") != _checksum(body):
-        raise Broken(_broken(where, "its checksum does not fit, so it was edited or only partly written"))
+        raise BrokenLedgerError(_broken(where, "its checksum does not fit, so it was edited or only partly written"))
     return document
 
 
 def _insist_on_single_holders(ledger: Ledger) -> None:
     holders: dict[int, str] = {}
-    claims = [(held.segment, name) for name, held in ledger.nodes.items()]
-    claims += [(segment, f"pending of {waiting.node}") for segment, waiting in ledger.pending.items()]
-    for segment, name in claims:
-        number = ledger.pool.number(segment)
+    claims = [(held.node_cidr, name) for name, held in ledger.nodes.items()]
+    claims += [(node_cidr, f"pending of {waiting.node}") for node_cidr, waiting in ledger.pending.items()]
+    for node_cidr, name in claims:
+        number = ledger.pool.number(node_cidr)
         if number in holders:
-            raise ValueError(f"{segment} is held by {holders[number]} and by {name}")
+            raise ValueError(f"{node_cidr} is held by {holders[number]} and by {name}")
         holders[number] = name
 
 
@@ -391,7 +395,7 @@ def _broken(where: str, why: str) -> str:
 
 
 def _describe(pool: Pool) -> str:
-    return f"{', '.join(pool.cidrs)} with {pool.segment_size} addresses per node and {pool.services} services"
+    return f"{', '.join(pool.cidrs)} with {pool.node_cidr_size} addresses per node and {pool.services} services"
 
 
 def _table(key: str, records: t.Mapping[str, t.Any]) -> str:

@@ -35,10 +35,15 @@ import sys
 import time
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.base import KEPT, Change, Doubt, Version
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.etcd_client import HAS_ETCD3GW, Cluster
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.base import (
+    KEPT,
+    Change,
+    IndeterminateWriteError,
+    Version,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.etcd_client import HAS_ETCD3GW, EtcdCluster
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.etcd_url import parse_url
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
 PATIENCE = 60.0
 """Seconds for which a write goes on after lost races."""
@@ -52,7 +57,7 @@ MARKS = 64
 _PACKED = b"H4sI"  # what gzip begins with, in base64; a ledger begins with a brace
 
 
-class State(t.NamedTuple):
+class EtcdState(t.NamedTuple):
     """What is there: the value as it is kept, its revision and count of writes (0: no ledger), marks, version keys."""
 
     value: bytes | None
@@ -69,27 +74,27 @@ class EtcdStore:
         place = parse_url(url, os.environ)
         self.where = place.where
         if not HAS_ETCD3GW:
-            raise Refusal(
+            raise ValidationError(
                 f"the ledger {self.where} is in etcd, and the Python of this controller has no etcd3gw: "
                 f"run '{sys.executable} -m pip install etcd3gw'"
             )
         self._key = f"{place.prefix}/ledger"
         self._marks_key = f"{place.prefix}/writes"
-        self._cluster = Cluster(place)
+        self._cluster = EtcdCluster(place)
         self._patience = patience
 
     def read(self) -> str | None:
         """See :meth:`Store.read`.
 
-        :raises Refusal: no member answers, or the value is not a ledger's.
+        :raises ValidationError: no member answers, or the value is not a ledger's.
         """
         return self._text(self._state().value)
 
     def transact(self, change: Change) -> None:
         """See :meth:`Store.transact`.
 
-        :raises Refusal: no member answers, etcd refuses, or other writers always come first.
-        :raises Doubt: the write may have been carried out, and nobody can be asked.
+        :raises ValidationError: no member answers, etcd refuses, or other writers always come first.
+        :raises IndeterminateWriteError: the write may have been carried out, and nobody can be asked.
         """
         end = time.monotonic() + self._patience
         longest = 0.01
@@ -100,7 +105,7 @@ class EtcdStore:
             if after == before or self._commit(state, after):
                 return
             if time.monotonic() > end:
-                raise Refusal(
+                raise ValidationError(
                     f"the ledger {self.where} was changed by others each time for {self._patience:g} s; "
                     f"nothing was changed by this run; run again when they are done"
                 )
@@ -119,12 +124,12 @@ class EtcdStore:
 
     # --- one read and one write ---
 
-    def _state(self) -> State:
+    def _state(self) -> EtcdState:
         answer = self._cluster.ask(
             {"request_range": {"key": _encode(self._key)}}, self._versions_range(keys_only=True), self._marks_range()
         )
         ledger = _rows(answer, 0)
-        return State(
+        return EtcdState(
             value=_decode(ledger[0].get("value", "")) if ledger else None,
             revision=int(ledger[0]["mod_revision"]) if ledger else 0,
             writes=int(ledger[0]["version"]) if ledger else 0,
@@ -132,10 +137,10 @@ class EtcdStore:
             versions=sorted(self._versions(answer, 1)),
         )
 
-    def _commit(self, state: State, text: str) -> bool:
+    def _commit(self, state: EtcdState, text: str) -> bool:
         """Whether the text replaced that state; not when somebody else came first.
 
-        :raises Doubt: the answer was lost, and so many wrote since that the marks no longer tell.
+        :raises IndeterminateWriteError: the answer was lost, and so many wrote since that the marks no longer tell.
         """
         mark = secrets.token_hex(8)
         answer, repeated = self._cluster.change(self._write(state, _pack(text), mark))
@@ -145,13 +150,13 @@ class EtcdStore:
             return False
         ledger = _rows(answer, 1)
         if not ledger or not 0 <= int(ledger[0]["version"]) - state.writes < MARKS:
-            raise Doubt(
+            raise IndeterminateWriteError(
                 f"the ledger {self.where} was changed by many others while the answer to a write was lost, so that "
                 f"write may have been carried out or not; run again: what was written is found then"
             )
         return False
 
-    def _write(self, state: State, value: bytes, mark: str) -> dict[str, t.Any]:
+    def _write(self, state: EtcdState, value: bytes, mark: str) -> dict[str, t.Any]:
         puts = {self._key: value, self._marks_key: " ".join([*state.marks, mark][-MARKS:]).encode()}
         old: list[str] = []
         if state.value is not None:
@@ -196,7 +201,7 @@ class EtcdStore:
         try:
             return None if value is None else _unpack(value)
         except ValueError as error:
-            raise Refusal(f"the ledger {self.where} cannot be read: {error}") from error
+            raise ValidationError(f"the ledger {self.where} cannot be read: {error}") from error
 
 
 def _pack(text: str) -> bytes:

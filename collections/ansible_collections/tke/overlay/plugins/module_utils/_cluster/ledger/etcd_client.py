@@ -15,7 +15,7 @@ import random
 import time
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
 try:
     from etcd3gw.client import Etcd3Client
@@ -27,8 +27,12 @@ else:
     HAS_ETCD3GW = True
 
 
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.base import Doubt
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.etcd_url import Access, Endpoint, Place
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.base import IndeterminateWriteError
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.etcd_url import (
+    EtcdAccess,
+    EtcdEndpoint,
+    EtcdLocation,
+)
 
 TIMEOUT = 4.0
 """Seconds for one member to accept a connection, and again to answer; an election takes one to two."""
@@ -54,7 +58,7 @@ _CURES = {
 }
 
 
-class Failure(Exception):
+class EtcdError(Exception):
     """A member did not do it. ``sent``: it, or another one behind it, may have done it all the same."""
 
     def __init__(self, reason: str, sent: bool) -> None:
@@ -62,10 +66,10 @@ class Failure(Exception):
         self.sent = sent
 
 
-class Member:
+class EtcdMember:
     """One end point: a connection that is kept, and a login where one is asked for."""
 
-    def __init__(self, endpoint: Endpoint, access: Access) -> None:
+    def __init__(self, endpoint: EtcdEndpoint, access: EtcdAccess) -> None:
         self.name = str(endpoint)
         self._access = access
         self._logged_in = False
@@ -85,12 +89,12 @@ class Member:
     def transaction(self, payload: dict[str, t.Any]) -> dict[str, t.Any]:
         """Etcd's answer.
 
-        :raises Refusal: etcd understood and refused; another member would, too.
-        :raises Failure: this member cannot do it.
+        :raises ValidationError: etcd understood and refused; another member would, too.
+        :raises EtcdError: this member cannot do it.
         """
         try:
             return self._once(payload)
-        except Expired:
+        except TokenExpiredError:
             self._logged_in = False
             del self._client.session.headers["Authorization"]  # else even the new login is refused
             return self._once(payload)
@@ -109,51 +113,51 @@ class Member:
         except Etcd3Exception as error:
             raise self._told(error) from error
         except (OSError, ValueError) as error:  # a torn answer, or one that is no JSON: etcd3gw lets these through
-            raise Failure(f"a torn answer ({_root(error)})", sent=True) from error
+            raise EtcdError(f"a torn answer ({_root(error)})", sent=True) from error
         if not isinstance(answer, dict):
-            raise Failure("an answer that is not etcd's", sent=True)
+            raise EtcdError("an answer that is not etcd's", sent=True)
         return answer
 
     def _told(self, error: Etcd3Exception) -> Exception:
         """What an error of etcd3gw comes to."""
         code, text = _message(error.detail_text)
         if code == _UNAUTHENTICATED and self._logged_in:
-            return Expired(text, sent=False)
+            return TokenExpiredError(text, sent=False)
         if code in _REFUSED and "too many requests" not in text:
             cure = next((cure for words, cure in _CURES.items() if words in text), "see etcd's documentation")
-            return Refusal(f"etcd ({self.name}) refuses: {text}; nothing was changed; {cure}")
+            return ValidationError(f"etcd ({self.name}) refuses: {text}; nothing was changed; {cure}")
         if code is not None:
-            return Failure(text, sent=True)
+            return EtcdError(text, sent=True)
         if error.__context__ is None:  # somebody answered, but not etcd: a proxy, or another service on that port
-            return Failure(text or type(error).__name__, sent=True)
+            return EtcdError(text or type(error).__name__, sent=True)
         late = f"no answer within {TIMEOUT:g} s" if isinstance(error, ConnectionTimeoutError) else ""
         unsent = any(isinstance(cause, (NewConnectionError, ConnectTimeoutError)) for cause in _chain(error))
-        return Failure(late or _root(error), sent=not unsent)
+        return EtcdError(late or _root(error), sent=not unsent)
 
 
-class Expired(Failure):
+class TokenExpiredError(EtcdError):
     """The login is no longer valid."""
 
 
-class Silence(Failure):
+class AllMembersFailedError(EtcdError):
     """No member did it."""
 
 
-class Cluster:
+class EtcdCluster:
     """All members, asked in turn from the one that answered last."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: EtcdLocation) -> None:
         self.where = place.where
-        self._members = [Member(endpoint, place.access) for endpoint in place.endpoints]
+        self._members = [EtcdMember(endpoint, place.access) for endpoint in place.endpoints]
 
     def ask(self, *ranges: dict[str, t.Any]) -> dict[str, t.Any]:
         """Etcd's answer to these ranges, all at one revision.
 
-        :raises Refusal: nobody answers, or etcd refuses.
+        :raises ValidationError: nobody answers, or etcd refuses.
         """
         try:
             return self._in_turn({"success": list(ranges)})[0]
-        except Silence as silence:
+        except AllMembersFailedError as silence:
             raise self._unreachable(silence) from silence
 
     def change(self, transaction: dict[str, t.Any]) -> tuple[dict[str, t.Any], bool]:
@@ -161,15 +165,15 @@ class Cluster:
 
         So it must be of such a kind that it does nothing when it comes a second time.
 
-        :raises Doubt: nobody answers, and the transaction may have been carried out.
-        :raises Refusal: nobody answers, or etcd refuses.
+        :raises IndeterminateWriteError: nobody answers, and the transaction may have been carried out.
+        :raises ValidationError: nobody answers, or etcd refuses.
         """
         try:
             return self._in_turn(transaction)
-        except Silence as silence:
+        except AllMembersFailedError as silence:
             if not silence.sent:
                 raise self._unreachable(silence) from silence
-            raise Doubt(
+            raise IndeterminateWriteError(
                 f"the ledger {self.where} cannot be reached ({silence}), and an answer was lost on the way, so a "
                 f"change may have been written; run again when etcd is back: what was written is found then, and "
                 f"nothing is done twice"
@@ -181,16 +185,16 @@ class Cluster:
         for member in self._turns():
             try:
                 return member.transaction(transaction), sent
-            except Failure as failure:
+            except EtcdError as failure:
                 reasons[member.name] = str(failure)
                 sent = sent or failure.sent
-            except Refusal as refusal:
+            except ValidationError as refusal:
                 if not sent:
                     raise
                 reasons[member.name] = str(refusal)  # but an attempt before it may have been carried out
-        raise Silence("; ".join(f"{name}: {reason}" for name, reason in reasons.items()), sent)
+        raise AllMembersFailedError("; ".join(f"{name}: {reason}" for name, reason in reasons.items()), sent)
 
-    def _turns(self) -> t.Iterator[Member]:
+    def _turns(self) -> t.Iterator[EtcdMember]:
         """The members again and again, each put last when the next one is asked for."""
         end = time.monotonic() + PATIENCE
         for pause in PAUSES:
@@ -201,8 +205,8 @@ class Cluster:
                 if time.monotonic() > end:
                     return
 
-    def _unreachable(self, silence: Failure) -> Refusal:
-        return Refusal(
+    def _unreachable(self, silence: EtcdError) -> ValidationError:
+        return ValidationError(
             f"the ledger {self.where} cannot be reached ({silence}); nothing was changed; see that etcd runs there, "
             f"has a leader, and can be reached from here"
         )

@@ -9,7 +9,7 @@ import typing as t
 import urllib.parse
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import with_port
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
 DEFAULT_PORT = 2379
 
@@ -17,7 +17,7 @@ _TLS = ("cacert", "cert", "key")
 _LOGIN = ("user", "password_file")
 
 
-class Endpoint(t.NamedTuple):
+class EtcdEndpoint(t.NamedTuple):
     """One member of the etcd cluster; an IPv6 address without its brackets."""
 
     host: str
@@ -27,7 +27,7 @@ class Endpoint(t.NamedTuple):
         return with_port(self.host, self.port)
 
 
-class Access(t.NamedTuple):
+class EtcdAccess(t.NamedTuple):
     """How the end points want to be spoken to. ``cacert``, ``cert`` and ``key`` are paths."""
 
     tls: bool = False
@@ -38,30 +38,30 @@ class Access(t.NamedTuple):
     password: str | None = None
 
 
-class Place(t.NamedTuple):
+class EtcdLocation(t.NamedTuple):
     """Where in which etcd the ledger is."""
 
     where: str
-    endpoints: list[Endpoint]
+    endpoints: list[EtcdEndpoint]
     prefix: str
-    access: Access
+    access: EtcdAccess
 
 
-def parse_url(url: str, environment: t.Mapping[str, str]) -> Place:
+def parse_url(url: str, environment: t.Mapping[str, str]) -> EtcdLocation:
     """The place that a URL means, together with the variables that ``etcdctl`` reads, too.
 
     ``ETCDCTL_CACERT``, ``ETCDCTL_CERT``, ``ETCDCTL_KEY``, ``ETCDCTL_USER`` (also
     ``user:password``) and ``ETCDCTL_PASSWORD``; what the URL says after ``?``
     (``cacert``, ``cert``, ``key``, ``user``, ``password_file``) goes before them.
 
-    :raises Refusal: every mistake in it.
+    :raises ValidationError: every mistake in it.
     """
     scheme, _mark, rest = url.partition("://")
     rest, _mark, query = rest.partition("?")
     hosts, _mark, prefix = rest.partition("/")
     prefix = prefix.rstrip("/")
     problems = []
-    endpoints: list[Endpoint] = []
+    endpoints: list[EtcdEndpoint] = []
     for host in hosts.split(","):
         try:
             endpoints.append(_endpoint(host))
@@ -76,13 +76,13 @@ def parse_url(url: str, environment: t.Mapping[str, str]) -> Place:
         access = _access(tls, query, environment)
     except (ValueError, OSError) as error:
         problems.append(f"overlay_ledger is {_public(url)!r}: {error}")
-        access = Access()
+        access = EtcdAccess()
     if problems:
-        raise Refusal(*problems)
-    return Place(f"{scheme}://{','.join(map(str, endpoints))}/{prefix}", endpoints, prefix, access)
+        raise ValidationError(*problems)
+    return EtcdLocation(f"{scheme}://{','.join(map(str, endpoints))}/{prefix}", endpoints, prefix, access)
 
 
-def _endpoint(given: str) -> Endpoint:
+def _endpoint(given: str) -> EtcdEndpoint:
     if "@" in given:
         raise ValueError("a user does not belong there, as the place is logged: say ?user=name, or set ETCDCTL_USER")
     try:
@@ -92,10 +92,10 @@ def _endpoint(given: str) -> Endpoint:
         raise ValueError(f"the end point {given!r} is none ({error})") from None
     if not host or port == 0 or parts.path:
         raise ValueError(f"the end point {given!r} is none: it must be host:port, with an IPv6 address in brackets")
-    return Endpoint(host, port or DEFAULT_PORT)
+    return EtcdEndpoint(host, port or DEFAULT_PORT)
 
 
-def _access(tls: bool, query: str, environment: t.Mapping[str, str]) -> Access:
+def _access(tls: bool, query: str, environment: t.Mapping[str, str]) -> EtcdAccess:
     given = dict(urllib.parse.parse_qsl(query, keep_blank_values=True))
     unknown = sorted(set(given) - {*_TLS, *_LOGIN})
     if unknown:
@@ -113,7 +113,7 @@ def _access(tls: bool, query: str, environment: t.Mapping[str, str]) -> Access:
     user = given.get("user") or user
     if user and not password:
         raise ValueError(f"user {user} has no password: set ETCDCTL_PASSWORD, or say ?password_file=path")
-    return Access(tls=tls, user=user or None, password=password or None, **(chosen if tls else {}))
+    return EtcdAccess(tls=tls, user=user or None, password=password or None, **(chosen if tls else {}))
 
 
 def _public(url: str) -> str:

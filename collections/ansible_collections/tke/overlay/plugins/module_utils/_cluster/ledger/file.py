@@ -35,8 +35,13 @@ import stat
 import time
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.base import KEPT, Change, Doubt, Version
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.base import (
+    KEPT,
+    Change,
+    IndeterminateWriteError,
+    Version,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
 PATIENCE = 60.0
 """Seconds to wait for another writer."""
@@ -72,21 +77,21 @@ class FileStore:
     def read(self) -> str | None:
         """The present text, or ``None`` when there is no such file.
 
-        :raises Refusal: it cannot be read.
+        :raises ValidationError: it cannot be read.
         """
         try:
             return _read(self._path)
         except FileNotFoundError:
             return None
         except (OSError, UnicodeDecodeError) as error:
-            raise Refusal(f"the ledger {self.where} cannot be read: {error}") from error
+            raise ValidationError(f"the ledger {self.where} cannot be read: {error}") from error
 
     def transact(self, change: Change) -> None:
         """See :meth:`Store.transact`.
 
-        :raises Refusal: somebody else holds the lock for too long; the directory
+        :raises ValidationError: somebody else holds the lock for too long; the directory
             is missing, read-only or full. The old text is intact.
-        :raises Doubt: the new text is there, but may not survive a power cut.
+        :raises IndeterminateWriteError: the new text is there, but may not survive a power cut.
         """
         with self._lock() as lock:
             before = self.read()
@@ -110,7 +115,7 @@ class FileStore:
         try:
             descriptor = self._locked()
         except OSError as error:
-            raise Refusal(self._why_not(error)) from error
+            raise ValidationError(self._why_not(error)) from error
         try:
             yield descriptor
         finally:
@@ -150,7 +155,7 @@ class FileStore:
                     time.sleep(random.uniform(0.005, 0.025))
                     continue
                 holder = os.pread(descriptor, 500, 0).decode(errors="replace").strip()
-                raise Refusal(
+                raise ValidationError(
                     f"the ledger {self.where} has been locked for more than {self._patience:g} s by "
                     f"{holder or 'another process'}; nothing was changed; wait for that run to end, or end it if it "
                     f"hangs, and run again"
@@ -173,17 +178,17 @@ class FileStore:
             if before is not None:
                 self._keep(before)
             if not self._is_lock(lock):
-                raise Refusal(
+                raise ValidationError(
                     f"the lock file {self._beside('lock')} was deleted during the run; nothing was changed; run again"
                 )
             os.rename(self._beside("new"), self._path)
-        except (OSError, Refusal) as error:
+        except (OSError, ValidationError) as error:
             self._remove(self._beside("new"))
-            raise error if isinstance(error, Refusal) else Refusal(self._why_not(error)) from error
+            raise error if isinstance(error, ValidationError) else ValidationError(self._why_not(error)) from error
         try:
             self._sync_directory()
         except OSError as error:
-            raise Doubt(
+            raise IndeterminateWriteError(
                 f"the ledger {self.where} was written, but its directory could not be synced ({error.strerror}): "
                 f"the change may not survive a power cut; mend the disk and run again"
             ) from error

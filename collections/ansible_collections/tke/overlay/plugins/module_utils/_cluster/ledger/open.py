@@ -5,18 +5,22 @@
 
 from __future__ import annotations
 
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.base import Doubt, Store, Version
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.base import (
+    IndeterminateWriteError,
+    Store,
+    Version,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import parse
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.file import FileStore
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
-__all__ = ["Doubt", "FileStore", "Store", "Version", "newest_good", "open_store"]
+__all__ = ["FileStore", "IndeterminateWriteError", "Store", "Version", "newest_good", "open_store"]
 
 
 def open_store(ledger: str) -> Store:
     """The store at a path on the controller, or at ``etcd://`` or ``etcds://`` (with TLS) ``host:port,.../prefix``.
 
-    :raises Refusal: a URL of a store that does not exist, or one with a mistake in it.
+    :raises ValidationError: a URL of a store that does not exist, or one with a mistake in it.
     """
     scheme, mark, _rest = ledger.partition("://")
     if not mark:
@@ -28,7 +32,7 @@ def open_store(ledger: str) -> Store:
         )
 
         return EtcdStore(ledger)
-    raise Refusal(
+    raise ValidationError(
         f"overlay_ledger is {ledger!r}: a ledger is kept in a file (give a path on the controller) or in etcd "
         f"(etcd://host:2379,host:2379/prefix, or etcds:// for TLS)"
     )
@@ -39,7 +43,7 @@ def newest_good(store: Store) -> Version | None:
     for version in store.previous():
         try:
             parse(version.text, version.name, None)
-        except Refusal:
+        except ValidationError:
             continue
         return version
     return None

@@ -12,12 +12,12 @@ from __future__ import annotations
 import json
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
 _BEGIN = '{\n "moved_to": '
 
 
-class Mark(t.NamedTuple):
+class Tombstone(t.NamedTuple):
     """Where the ledger went, and since when (UTC, ISO 8601).
 
     While the move is under way ``ledger`` is its text, and ``found`` what the
@@ -34,29 +34,29 @@ class Mark(t.NamedTuple):
         return json.dumps(self._asdict(), indent=1) + "\n"
 
 
-def mark_of(text: str | None) -> Mark | None:
+def tombstone_of(text: str | None) -> Tombstone | None:
     """The mark that a text is, or ``None`` where it is something else, such as a ledger."""
     if text is None or not text.startswith(_BEGIN):
         return None
     try:
-        return Mark(**json.loads(text))
+        return Tombstone(**json.loads(text))
     except (ValueError, TypeError):
         return None
 
 
-def insist_on_life(text: str, where: str) -> None:
+def refuse_tombstone(text: str, where: str) -> None:
     """Passes over anything but a mark.
 
-    :raises Refusal: with the place to which the ledger was moved, or is being moved.
+    :raises ValidationError: with the place to which the ledger was moved, or is being moved.
     """
-    mark = mark_of(text)
+    mark = tombstone_of(text)
     if mark is None:
         return
     if mark.ledger is None:
-        raise Refusal(
+        raise ValidationError(
             f"the ledger {where} was moved to {mark.moved_to} ({mark.since}): set overlay_ledger to that place"
         )
-    raise Refusal(
+    raise ValidationError(
         f"the ledger {where} is being moved to {mark.moved_to} (since {mark.since}), and nobody may use it until that "
         f"is done; if no such run is under way any more, finish it: ansible-playbook tke.overlay.ledger "
         f"-e overlay_ledger_from={where} -e overlay_ledger_to={mark.moved_to}"

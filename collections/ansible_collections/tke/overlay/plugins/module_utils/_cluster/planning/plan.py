@@ -18,8 +18,11 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam import v
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.pool import Pool
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import document as ledgers
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning import validate as preflight
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import Node, Settings
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import (
+    ClusterSettings,
+    InventoryNode,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
 Ledger = ledgers.Ledger
 
@@ -33,10 +36,10 @@ class Plan(t.NamedTuple):
     warnings: list[str]
 
 
-def load_or_create(settings: Settings, text: str | None, where: str) -> Ledger:
+def load_or_create(settings: ClusterSettings, text: str | None, where: str) -> Ledger:
     """The ledger of ``text`` brought to the pool the user asks for; a new one where there is none.
 
-    :raises Refusal: see :func:`ledger.parse`, :class:`Pool` and :meth:`Ledger.adopt_pool`.
+    :raises ValidationError: see :func:`ledger.parse`, :class:`Pool` and :meth:`Ledger.adopt_pool`.
     """
     pool = Pool(settings.container_cidr, settings.max_pods_per_node, settings.max_services, settings.reserved)
     if text is None:
@@ -46,37 +49,43 @@ def load_or_create(settings: Settings, text: str | None, where: str) -> Ledger:
     return ledger
 
 
-def assign(settings: Settings, nodes: t.Sequence[Node], ledger_text: str | None, where: str, now: str) -> Ledger:
-    """The ledger in which every node has its segment.
+def assign(
+    settings: ClusterSettings, nodes: t.Sequence[InventoryNode], ledger_text: str | None, where: str, now: str
+) -> Ledger:
+    """The ledger in which every node has its node CIDR.
 
     :param ledger_text: the ledger as it is, or ``None`` where there is none yet.
     :param where: names the ledger in errors.
     :param now: UTC, ISO 8601; noted beside what is new.
-    :raises Refusal: every conflict there is, all at once.
+    :raises ValidationError: every conflict there is, all at once.
     """
     problems = [*preflight.problems_of_cluster(settings), *preflight.problems_of_sites(nodes, settings)]
     try:
         ledger = load_or_create(settings, ledger_text, where)
-    except Refusal as refusal:
-        raise Refusal(*problems, *preflight.problems_of_nodes(nodes, settings), *refusal.problems) from None
+    except ValidationError as refusal:
+        raise ValidationError(*problems, *preflight.problems_of_nodes(nodes, settings), *refusal.problems) from None
     problems += preflight.problems_of_nodes(nodes, settings, _orphans(nodes, ledger))
     problems += vips.problems_of_held(ledger.vips, _claims_of(nodes, ledger), ranges_of(ledger.pool))
     try:
         ledger.assign([_request(node) for node in nodes], now)
-    except Refusal as refusal:
+    except ValidationError as refusal:
         problems += refusal.problems
     if problems:
-        raise Refusal(*problems)
+        raise ValidationError(*problems)
     return ledger
 
 
-def _orphans(nodes: t.Sequence[Node], ledger: Ledger) -> list[Node]:
+def _orphans(nodes: t.Sequence[InventoryNode], ledger: Ledger) -> list[InventoryNode]:
     """What the ledger knows and the inventory lacks, with what may be in the way of others."""
     present = {node.name for node in nodes}
-    return [Node(name, underlay_ip=held.underlay) for name, held in sorted(ledger.nodes.items()) if name not in present]
+    return [
+        InventoryNode(name, underlay_ip=held.underlay)
+        for name, held in sorted(ledger.nodes.items())
+        if name not in present
+    ]
 
 
-def _claims_of(nodes: t.Sequence[Node], ledger: Ledger) -> list[vips.Claim]:
+def _claims_of(nodes: t.Sequence[InventoryNode], ledger: Ledger) -> list[vips.Claim]:
     present = [
         vips.Claim(str(address), f"node {node.name} (overlay_underlay_ip)")
         for node in nodes
@@ -104,15 +113,15 @@ def ranges_of(pool: Pool) -> list[vips.Claim]:
     return [service, *(vips.Claim(cidr, "overlay_container_cidr") for cidr in pool.cidrs)]
 
 
-def plan(settings: Settings, nodes: t.Sequence[Node], ledger: Ledger) -> Plan:
+def plan(settings: ClusterSettings, nodes: t.Sequence[InventoryNode], ledger: Ledger) -> Plan:
     """What each host must be, from a ledger that :func:`assign` returned for the same nodes.
 
     Peers and MTU come from all that the ledger knows: a node that is missing
-    from this inventory keeps its segment and stays a peer, because absence is
+    from this inventory keeps its node CIDR and stays a peer, because absence is
     not release.
     """
     known = [(name, held) for name, held in ledger.nodes.items() if held.underlay]
-    peers = [Peer(name, held.segment, held.underlay) for name, held in known if held.underlay]
+    peers = [Peer(name, held.node_cidr, held.underlay) for name, held in known if held.underlay]
     mtus = [(held.underlay, held.underlay_mtu) for _name, held in known if held.underlay and held.underlay_mtu]
     orphans = [node.name for node in _orphans(nodes, ledger)]
     document = NodeDocument(
@@ -143,22 +152,22 @@ def forecast(ledger: Ledger) -> str:
     )
 
 
-def _request(node: Node) -> ledgers.Request:
+def _request(node: InventoryNode) -> ledgers.Request:
     address = preflight.numeric_address(node.underlay_ip)
     return ledgers.Request(
         name=node.name,
-        pod_cidr=node.pod_cidr if isinstance(node.pod_cidr, str) and node.pod_cidr else None,
+        node_cidr=node.node_cidr if isinstance(node.node_cidr, str) and node.node_cidr else None,
         underlay=None if address is None else str(address),
         underlay_mtu=preflight.whole_number(node.underlay_mtu),
     )
 
 
-def _warnings(nodes: t.Sequence[Node], ledger: Ledger, orphans: t.Sequence[str]) -> list[str]:
+def _warnings(nodes: t.Sequence[InventoryNode], ledger: Ledger, orphans: t.Sequence[str]) -> list[str]:
     warnings = list(ledger.pool.warnings)
     if orphans:
         warnings.append(
             f"in the ledger but not in the inventory, so kept as they are: {', '.join(orphans)} "
-            f"(to give their segments back, release them)"
+            f"(to give their node CIDRs back, release them)"
         )
     unknown = [name for name, held in sorted(ledger.nodes.items()) if not held.underlay]
     if unknown:

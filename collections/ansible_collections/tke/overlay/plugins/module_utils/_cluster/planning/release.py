@@ -10,8 +10,12 @@ import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning import plan as planner
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import SITES, Node, Settings
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import (
+    SITES,
+    ClusterSettings,
+    InventoryNode,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
 MOST_AT_ONCE = 0.2
 """The part of the fleet that more than one node leaving together may be without a second thought."""
@@ -19,7 +23,7 @@ MOST_AT_ONCE = 0.2
 FORCE = "-e overlay_release_force=true"
 
 
-class Leaving(t.NamedTuple):
+class ReleaseRequest(t.NamedTuple):
     """Who is to go, and what is known of everybody.
 
     ``groups`` are those of the inventory; of a node in ``apiserver`` or ``clb`` others depend.
@@ -31,14 +35,19 @@ class Leaving(t.NamedTuple):
 
 
 def release(
-    settings: Settings, nodes: t.Sequence[Node], ledger_text: str | None, where: str, now: str, leaving: Leaving
+    settings: ClusterSettings,
+    nodes: t.Sequence[InventoryNode],
+    ledger_text: str | None,
+    where: str,
+    now: str,
+    leaving: ReleaseRequest,
 ) -> tuple[Ledger, dict[str, str]]:
-    """The ledger without these nodes, and their segments. Nobody is added on the way.
+    """The ledger without these nodes, and their node CIDRs. Nobody is added on the way.
 
-    Their segments are pending on every node that is left, until it is known to have dropped them.
+    Their node CIDRs are pending on every node that is left, until it is known to have dropped them.
 
     :param nodes: all of the inventory.
-    :raises Refusal: a name is unknown, or what hangs on a node was not thought of; nothing is released then.
+    :raises ValidationError: a name is unknown, or what hangs on a node was not thought of; nothing is released then.
     """
     ledger = planner.load_or_create(settings, ledger_text, where)
     names = list(dict.fromkeys(name.strip() for name in leaving.names))
@@ -47,13 +56,13 @@ def release(
         reasons = [*_reasons_to_think(names, ledger, leaving.groups)]
         problems = [f"{reason}: if that is meant, say so with {FORCE}" for reason in reasons]
     if problems:
-        raise Refusal(*problems)
+        raise ValidationError(*problems)
     staying = [node for node in nodes if node.name in ledger.nodes and node.name not in names]
     ledger = planner.assign(settings, staying, ledger_text, where, now)
     return ledger, ledger.release(names, sorted(ledger.nodes.keys() - set(names)), now)
 
 
-def _problems_of_names(names: t.Sequence[str], nodes: t.Sequence[Node], ledger: Ledger) -> t.Iterator[str]:
+def _problems_of_names(names: t.Sequence[str], nodes: t.Sequence[InventoryNode], ledger: Ledger) -> t.Iterator[str]:
     if not names:
         yield "nobody is named: say who is to go with -e overlay_release=idc7, or a list: -e overlay_release=idc7,idc8"
     if "" in names:  # of "-e 'overlay_release=idc7, idc8'" Ansible hands over no more than "idc7,"

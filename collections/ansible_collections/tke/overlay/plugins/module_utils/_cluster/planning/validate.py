@@ -23,7 +23,7 @@ else:
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
     DEVICE_NAME,
     DEVICE_NAME_RULE,
-    LEAST_MTU,
+    MIN_MTU,
     OVERHEAD,
     overlay_mtu,
 )
@@ -35,7 +35,7 @@ ONLY_CLOUD = "there are only cloud nodes, and this mode is meant for clusters th
 _NODE_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 
 
-class Settings(t.NamedTuple):
+class ClusterSettings(t.NamedTuple):
     """The cluster-wide variables, already of their types; what is inside ``networks`` is not checked yet."""
 
     cluster: str
@@ -52,11 +52,11 @@ class Settings(t.NamedTuple):
     bridge: str = "tke-br0"
 
 
-class Node(t.NamedTuple):
+class InventoryNode(t.NamedTuple):
     """One host of the inventory as its variables describe it; nothing is checked yet.
 
     ``sites`` are those of the groups ``cloud`` and ``idc`` that it is in; ``None``
-    where only a segment is wanted (module ``node_cidr``): then neither a site nor
+    where only a node CIDR is wanted (module ``node_cidr``): then neither a site nor
     an underlay address is asked for.
     """
 
@@ -64,10 +64,10 @@ class Node(t.NamedTuple):
     sites: t.Sequence[str] | None = None
     underlay_ip: t.Any = None
     underlay_mtu: t.Any = None
-    pod_cidr: t.Any = None
+    node_cidr: t.Any = None
 
 
-def problems_of_cluster(settings: Settings) -> t.Iterator[str]:
+def problems_of_cluster(settings: ClusterSettings) -> t.Iterator[str]:
     """What is wrong with the cluster-wide variables, node variables apart."""
     if not settings.cluster.strip():
         yield "overlay_cluster is empty: give the cluster a name, by which its ledger is known"
@@ -83,7 +83,7 @@ def problems_of_cluster(settings: Settings) -> t.Iterator[str]:
     yield from _problems_of_networks(settings)
 
 
-def _problems_of_networks(settings: Settings) -> t.Iterator[str]:
+def _problems_of_networks(settings: ClusterSettings) -> t.Iterator[str]:
     container = _parsed(settings.container_cidr)
     for where, given in _outside(settings):
         network = _network(given)
@@ -95,7 +95,7 @@ def _problems_of_networks(settings: Settings) -> t.Iterator[str]:
                 yield f"container CIDR {mine} (overlay_container_cidr) overlaps {network} ({where})"
 
 
-def _outside(settings: Settings) -> t.Iterator[tuple[str, t.Any]]:
+def _outside(settings: ClusterSettings) -> t.Iterator[tuple[str, t.Any]]:
     """Every network that the container CIDR must not touch, with the variable it comes from."""
     for name, cidrs in settings.networks.items():
         for cidr in cidrs if isinstance(cidrs, (list, tuple)) else [cidrs]:
@@ -104,19 +104,21 @@ def _outside(settings: Settings) -> t.Iterator[tuple[str, t.Any]]:
         yield "overlay_clb_subnet", settings.clb_subnet
 
 
-def lacks_idc(nodes: t.Sequence[Node]) -> bool:
+def lacks_idc(nodes: t.Sequence[InventoryNode]) -> bool:
     """Whether all nodes, as far as their sites are known, are cloud nodes. TKE refuses this mode for such a cluster."""
     sites = [node.sites for node in nodes if node.sites is not None]
     return bool(sites) and not any("idc" in some for some in sites)
 
 
-def problems_of_sites(nodes: t.Sequence[Node], settings: Settings) -> t.Iterator[str]:
+def problems_of_sites(nodes: t.Sequence[InventoryNode], settings: ClusterSettings) -> t.Iterator[str]:
     """What is wrong with the fleet as a whole."""
     if settings.require_idc and lacks_idc(nodes):
         yield f"{ONLY_CLOUD}: add a host to group idc, or unset overlay_require_idc"
 
 
-def problems_of_nodes(nodes: t.Sequence[Node], settings: Settings, orphans: t.Sequence[Node] = ()) -> t.Iterator[str]:
+def problems_of_nodes(
+    nodes: t.Sequence[InventoryNode], settings: ClusterSettings, orphans: t.Sequence[InventoryNode] = ()
+) -> t.Iterator[str]:
     """What is wrong with each node's variables, and between them.
 
     :param orphans: nodes that only the ledger knows. They stay peers, so they can be in the way as well.
@@ -126,14 +128,14 @@ def problems_of_nodes(nodes: t.Sequence[Node], settings: Settings, orphans: t.Se
         yield from _problems_of_name_and_site(node)
         yield from _problems_of_underlay(node, container)
         yield from _problems_of_mtu(node)
-        if node.pod_cidr is not None and not isinstance(node.pod_cidr, str):
-            yield f"node {node.name}: overlay_pod_cidr {node.pod_cidr!r} is not a segment such as 10.244.3.0/24"
+        if node.node_cidr is not None and not isinstance(node.node_cidr, str):
+            yield f"node {node.name}: overlay_node_cidr {node.node_cidr!r} is not a node CIDR such as 10.244.3.0/24"
     for node in orphans:
         yield from _problems_of_underlay(node, container)
     yield from _problems_between(nodes, orphans)
 
 
-def _problems_of_name_and_site(node: Node) -> t.Iterator[str]:
+def _problems_of_name_and_site(node: InventoryNode) -> t.Iterator[str]:
     if not _NODE_NAME.fullmatch(node.name):
         yield f"node {node.name!r}: a name has letters, digits, '.', '_' and '-', with a letter or digit at both ends"
     if node.sites is not None and len(node.sites) != 1:
@@ -141,7 +143,7 @@ def _problems_of_name_and_site(node: Node) -> t.Iterator[str]:
         yield f"node {node.name} is {where}: put it in exactly one of these groups"
 
 
-def _problems_of_underlay(node: Node, container: t.Sequence[netaddr.IPNetwork]) -> t.Iterator[str]:
+def _problems_of_underlay(node: InventoryNode, container: t.Sequence[netaddr.IPNetwork]) -> t.Iterator[str]:
     given = node.underlay_ip
     if given in (None, ""):
         if node.sites is None:
@@ -162,13 +164,13 @@ def _problems_of_underlay(node: Node, container: t.Sequence[netaddr.IPNetwork]) 
             )
 
 
-def _problems_of_mtu(node: Node) -> t.Iterator[str]:
+def _problems_of_mtu(node: InventoryNode) -> t.Iterator[str]:
     address, mtu = numeric_address(node.underlay_ip), whole_number(node.underlay_mtu)
     if mtu is None and node.underlay_mtu is not None:
         yield f"node {node.name}: overlay_underlay_mtu {node.underlay_mtu!r} is not a number of bytes"
     if address is None or mtu is None:
         return
-    least = LEAST_MTU[address.version]
+    least = MIN_MTU[address.version]
     if overlay_mtu([(str(address), mtu)]) < least:
         yield (
             f"node {node.name}: overlay_underlay_mtu {mtu} leaves the overlay {mtu - OVERHEAD[address.version]} bytes "
@@ -178,7 +180,7 @@ def _problems_of_mtu(node: Node) -> t.Iterator[str]:
         yield f"node {node.name}: overlay_underlay_mtu {mtu} is more than an IP packet can have (65535)"
 
 
-def _problems_between(nodes: t.Sequence[Node], orphans: t.Sequence[Node]) -> t.Iterator[str]:
+def _problems_between(nodes: t.Sequence[InventoryNode], orphans: t.Sequence[InventoryNode]) -> t.Iterator[str]:
     holders: dict[netaddr.IPAddress, list[str]] = collections.defaultdict(list)
     absent = {node.name for node in orphans}
     for node in [*nodes, *orphans]:

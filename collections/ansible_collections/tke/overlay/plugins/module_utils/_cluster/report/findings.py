@@ -16,7 +16,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import ove
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.root_cause import Evidence, Fleet, causes
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.text import count, some, them
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.reachability import Host, answers_of
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.reachability import ProbedHost, answers_of
 
 NEARLY_FULL = 0.1
 """The part of the pool that should be free."""
@@ -35,19 +35,19 @@ class Finding(t.TypedDict):
 class Situation:
     """All that findings come from: the hosts of the inventory, what they told, and what the run was limited to."""
 
-    def __init__(self, ledger: Ledger, hosts: t.Sequence[Host], limit: str | None) -> None:
+    def __init__(self, ledger: Ledger, hosts: t.Sequence[ProbedHost], limit: str | None) -> None:
         self.ledger, self.hosts, self.limit = ledger, hosts, limit
-        # A node without a segment cannot answer, and that is said of it already.
+        # A node without a node CIDR cannot answer, and that is said of it already.
         self.evidence = Evidence(_fleet(self.nodes), {host.name: answers_of(host, ledger.nodes) for host in self.nodes})
 
     @property
-    def nodes(self) -> list[Host]:
+    def nodes(self) -> list[ProbedHost]:
         """The hosts that are nodes of the overlay."""
         return [host for host in self.hosts if host.node]
 
     @property
     def missing(self) -> set[str]:
-        """The nodes of the inventory that have no segment."""
+        """The nodes of the inventory that have no node CIDR."""
         return {host.name for host in self.nodes} - self.ledger.nodes.keys()
 
     @property
@@ -56,7 +56,7 @@ class Situation:
         return sorted(self.ledger.nodes.keys() - {host.name for host in self.nodes})
 
 
-def _fleet(nodes: t.Sequence[Host]) -> Fleet:
+def _fleet(nodes: t.Sequence[ProbedHost]) -> Fleet:
     """What most nodes say of the tunnel: the report has no plan where none can be made."""
     told = [host.overlay or {} for host in nodes]
     return Fleet(
@@ -93,7 +93,7 @@ def by_severity(found: t.Iterable[Finding]) -> list[Finding]:
     return sorted(found, key=lambda finding: rank[finding["severity"]])
 
 
-def vip_holders(address: str, hosts: t.Sequence[Host]) -> list[str]:
+def vip_holders(address: str, hosts: t.Sequence[ProbedHost]) -> list[str]:
     """The hosts that say they hold this VIP."""
     return [host.name for host in hosts if host.overlay and address in (host.overlay.get("vips") or [])]
 
@@ -104,7 +104,7 @@ def has_old_plan(overlay: t.Mapping[str, t.Any]) -> bool:
     return bool(plan.get("wanted")) and plan.get("current") is False
 
 
-def is_bare(host: Host) -> bool:
+def is_bare(host: ProbedHost) -> bool:
     """Whether a host was seen and has nothing of the overlay."""
     return host.overlay is not None and "node" in host.overlay and host.overlay["node"] is None
 
@@ -135,7 +135,7 @@ def _hosts_not_seen(situation: Situation) -> t.Iterator[Finding]:
         )
 
 
-def _unreachable(hosts: t.Sequence[Host], also: str) -> Finding:
+def _unreachable(hosts: t.Sequence[ProbedHost], also: str) -> Finding:
     names = [host.name for host in hosts]
     it = them(names)
     machines = "the machine runs" if len(names) == 1 else "the machines run"
@@ -212,7 +212,7 @@ def _differences(situation: Situation) -> t.Iterator[Finding]:
             severity="bad",
             kind="bare",
             hosts=bare,
-            text=f"{some(bare)} {_have(bare)} a segment and nothing of the overlay.",
+            text=f"{some(bare)} {_have(bare)} a node CIDR and nothing of the overlay.",
             remedy=f"ansible-playbook tke.overlay.site{_limit(bare)}",
         )
     old = [host.name for host in situation.nodes if host.overlay and not is_bare(host) and has_old_plan(host.overlay)]
@@ -239,7 +239,7 @@ def _record(situation: Situation) -> t.Iterator[Finding]:
             severity="warn",
             kind="orphan",
             hosts=orphans,
-            text=f"{some(orphans)} {_have(orphans)} a segment, and the inventory lacks {them(orphans)}. "
+            text=f"{some(orphans)} {_have(orphans)} a node CIDR, and the inventory lacks {them(orphans)}. "
             f"Absence is not release: the others keep {peers}.",
             remedy=f"Put {them(orphans)} back into the inventory, or: ansible-playbook tke.overlay.release "
             f"-e overlay_release={','.join(orphans[:3])}",
@@ -249,7 +249,7 @@ def _record(situation: Situation) -> t.Iterator[Finding]:
             severity="warn",
             kind="missing",
             hosts=missing,
-            text=f"{some(missing)} {_have(missing)} no segment yet.",
+            text=f"{some(missing)} {_have(missing)} no node CIDR yet.",
             remedy="ansible-playbook tke.overlay.site",
         )
 
@@ -274,7 +274,7 @@ def _incomplete(ledger: Ledger) -> t.Iterator[Finding]:
             severity="note",
             kind="pending",
             hosts=hosts,
-            text=f"{count(len(released), 'released segment')} {wait} for {some(hosts)} to drop {them(released)}.",
+            text=f"{count(len(released), 'released node CIDR')} {wait} for {some(hosts)} to drop {them(released)}.",
             remedy=f"The next run that reaches {them(hosts)} frees {them(released)}: ansible-playbook tke.overlay.site",
         )
 
@@ -288,9 +288,9 @@ def _room(ledger: Ledger) -> t.Iterator[Finding]:
         severity="warn",
         kind="pool",
         hosts=[],
-        text="No segment is free: a further node cannot join."
+        text="No node CIDR is free: a further node cannot join."
         if full
-        else f"{capacity['free']} of {capacity['max_nodes']} segments are free.",
+        else f"{capacity['free']} of {capacity['max_nodes']} node CIDRs are free.",
         remedy="Append a CIDR to overlay_container_cidr, or release nodes that are gone.",
     )
 

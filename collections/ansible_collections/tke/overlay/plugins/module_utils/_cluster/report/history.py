@@ -49,9 +49,9 @@ def _changes(older: Ledger, newer: Ledger, version: str) -> t.Iterator[Event]:
 
     for name, held in newer.nodes.items():
         was = older.nodes.get(name)
-        if was is None or (was.segment, was.since) != (held.segment, held.since):
+        if was is None or (was.node_cidr, was.since) != (held.node_cidr, held.since):
             pinned = ", chosen by hand" if held.pinned else ""
-            yield event("joined", f"got {held.segment}{pinned}", name, held.since)
+            yield event("joined", f"got {held.node_cidr}{pinned}", name, held.since)
             continue
         if was.underlay != held.underlay:
             yield event("moved", f"underlay address {was.underlay or 'unknown'} → {held.underlay or 'unknown'}", name)
@@ -60,16 +60,16 @@ def _changes(older: Ledger, newer: Ledger, version: str) -> t.Iterator[Event]:
                 "moved", f"underlay MTU {was.underlay_mtu or 'unknown'} → {held.underlay_mtu or 'unknown'}", name
             )
         if was.pinned != held.pinned:
-            yield event("pinned", f"{held.segment} is now chosen by hand", name)
+            yield event("pinned", f"{held.node_cidr} is now chosen by hand", name)
     for name, was in older.nodes.items():
         if name in newer.nodes and newer.nodes[name].since == was.since:
             continue
-        waiting = newer.pending.get(was.segment)
+        waiting = newer.pending.get(was.node_cidr)
         when = waiting.since if waiting is not None and waiting.node == name else None
-        yield event("released", f"gave back {was.segment}", name, when)
-    for segment, waiting in older.pending.items():
-        if waiting.on and not (segment in newer.pending and newer.pending[segment].on):
-            yield event("dropped", f"{segment} has been dropped by all hosts", waiting.node)
+        yield event("released", f"gave back {was.node_cidr}", name, when)
+    for node_cidr, waiting in older.pending.items():
+        if waiting.on and not (node_cidr in newer.pending and newer.pending[node_cidr].on):
+            yield event("dropped", f"{node_cidr} has been dropped by all hosts", waiting.node)
     yield from _changes_of_cluster(older, newer, event)
 
 
@@ -86,6 +86,6 @@ def _changes_of_cluster(older: Ledger, newer: Ledger, event: t.Callable[[str, st
 def _dated(ledger: Ledger) -> t.Iterator[Event]:
     """What the oldest version tells by its dates."""
     for name, held in ledger.nodes.items():
-        yield Event(when=held.since, what="joined", node=name, text=f"got {held.segment}", version=None)
-    for segment, waiting in ledger.pending.items():
-        yield Event(when=waiting.since, what="released", node=waiting.node, text=f"gave back {segment}", version=None)
+        yield Event(when=held.since, what="joined", node=name, text=f"got {held.node_cidr}", version=None)
+    for node_cidr, waiting in ledger.pending.items():
+        yield Event(when=waiting.since, what="released", node=waiting.node, text=f"gave back {node_cidr}", version=None)

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Floor 4: the picture of the whole overlay as data: ledger, inventory, and what the hosts said. Pure.
 
-:class:`Picture` is the document that stands beside the page, and all that the
+:class:`Report` is the document that stands beside the page, and all that the
 page shows. A release that changes the meaning of a key, or takes one away,
 raises :data:`SCHEMA`; new keys may come at any time.
 """
@@ -30,25 +30,25 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.findin
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.history import Event, history
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.pool_map import (
     Forecast,
-    PoolPicture,
+    PoolMap,
     forecast,
-    pool_picture,
+    pool_map,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.reachability import (
-    Host,
+    FailedPair,
     NodeReach,
-    Pair,
+    ProbedHost,
     Reach,
     node_reach,
     pairs_of,
     reach,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
 SCHEMA = 1
 
 
-class Record(t.NamedTuple):
+class PlanRecord(t.NamedTuple):
     """The ledger, where it is kept, and the versions before it (name and ledger), newest first."""
 
     ledger: Ledger
@@ -56,7 +56,7 @@ class Record(t.NamedTuple):
     previous: t.Sequence[tuple[str, Ledger]] = ()
 
 
-class Look(t.NamedTuple):
+class ReportOptions(t.NamedTuple):
     """The run that looked: when (UTC, ISO 8601), at what, and how to show it. ``problem``: why there is no plan."""
 
     at: str
@@ -69,7 +69,7 @@ class Look(t.NamedTuple):
     problem: str | None = None
 
 
-class Looked(t.TypedDict):
+class Observed(t.TypedDict):
     """When it was looked, and how much of it was seen (numbers of nodes)."""
 
     at: str
@@ -82,7 +82,7 @@ class Looked(t.TypedDict):
     probed: int
 
 
-class Verdict(t.TypedDict):
+class ReportVerdict(t.TypedDict):
     """The answer at a glance. ``state``: ``whole``, ``warn`` (whole, but), ``partial``, ``bad`` or ``unseen``."""
 
     state: str
@@ -100,10 +100,10 @@ class Site(t.TypedDict):
     median_ms: float | None
 
 
-class Node(t.TypedDict):
+class ReportNode(t.TypedDict):
     """One node. ``seen``: it was looked at. ``state`` is the first of these that applies:
 
-    ``orphan`` (in the ledger only), ``missing`` (without a segment), ``unreachable`` (by Ansible), ``failed`` (a
+    ``orphan`` (in the ledger only), ``missing`` (without a node CIDR), ``unreachable`` (by Ansible), ``failed`` (a
     module failed there), ``bare`` (nothing of the overlay is on it), ``loss`` (packets from or to it are lost),
     ``unseen`` (not looked at), ``differs`` (not as applied, or not as planned), ``ok``.
     """
@@ -112,7 +112,7 @@ class Node(t.TypedDict):
     site: str
     state: str
     seen: bool
-    segment: str | None
+    node_cidr: str | None
     number: int | None
     underlay: str | None
     underlay_mtu: int | None
@@ -130,14 +130,14 @@ class Node(t.TypedDict):
 
 
 class Waiting(t.TypedDict):
-    """A released segment that may not be handed out yet."""
+    """A released node CIDR that may not be handed out yet."""
 
-    segment: str
+    node_cidr: str
     number: int
     node: str
     since: str
     on: list[str]
-    resting: bool
+    quarantined: bool
 
 
 class Vip(t.TypedDict):
@@ -149,41 +149,41 @@ class Vip(t.TypedDict):
     seen: bool
 
 
-class Picture(t.TypedDict):
+class Report(t.TypedDict):
     """The document. ``picture`` names its content without times and measurements."""
 
     schema: int
     picture: str
     title: str
     cluster: str
-    looked: Looked
-    verdict: Verdict
+    looked: Observed
+    verdict: ReportVerdict
     findings: list[Finding]
-    pool: PoolPicture
+    pool: PoolMap
     forecast: Forecast
     sites: list[Site]
-    nodes: list[Node]
+    nodes: list[ReportNode]
     pending: list[Waiting]
     vips: list[Vip]
     reach: Reach
     history: list[Event]
 
 
-def draw(record: Record, hosts: t.Sequence[Host], look: Look) -> Picture:
+def build(record: PlanRecord, hosts: t.Sequence[ProbedHost], look: ReportOptions) -> Report:
     """The picture.
 
     :param hosts: all hosts of the inventory that belong to the overlay, asked or not, in the inventory's order.
     """
     ledger = record.ledger
     notes = [*_no_plan(look.problem), *_keep_back(ledger, look.reserved)]
-    # A node without a segment cannot answer, and that is said of it already.
+    # A node without a node CIDR cannot answer, and that is said of it already.
     asked = {host.name: [pair for pair in pairs_of(host) if pair["peer"] in ledger.nodes] for host in hosts}
     situation = Situation(ledger, hosts, look.limit)
     found = by_severity([*findings(situation), *notes])
     nodes = _nodes(situation, asked, found)
     looked = _looked(record, situation, look)
     reaching = reach(hosts, asked, look.sites)
-    picture = Picture(
+    picture = Report(
         schema=SCHEMA,
         picture="",
         title=look.title or f"Overlay of {ledger.cluster}",
@@ -191,7 +191,7 @@ def draw(record: Record, hosts: t.Sequence[Host], look: Look) -> Picture:
         looked=looked,
         verdict=_verdict(found, looked, reaching),
         findings=found,
-        pool=pool_picture(ledger, situation.orphans),
+        pool=pool_map(ledger, situation.orphans),
         forecast=forecast(ledger, [version for _name, version in record.previous], look.at),
         sites=_sites(nodes, look.sites, reaching),
         nodes=nodes,
@@ -219,8 +219,8 @@ def _keep_back(ledger: Ledger, reserved: t.Sequence[str]) -> t.Iterator[Finding]
     """Tells the pool of what is reserved, which the ledger does not know."""
     mine = ledger.pool
     try:
-        pool = Pool(mine.cidrs, mine.segment_size, mine.services, reserved)
-    except Refusal as refusal:
+        pool = Pool(mine.cidrs, mine.node_cidr_size, mine.services, reserved)
+    except ValidationError as refusal:
         yield Finding(
             severity="warn",
             kind="reserved",
@@ -230,13 +230,13 @@ def _keep_back(ledger: Ledger, reserved: t.Sequence[str]) -> t.Iterator[Finding]
         )
         return
     for held in ledger.nodes.values():  # preflight refuses this; on the map the node counts
-        pool.reserved.pop(pool.number(held.segment), None)
+        pool.reserved.pop(pool.number(held.node_cidr), None)
     ledger.pool = pool
 
 
-def _looked(record: Record, situation: Situation, look: Look) -> Looked:
+def _looked(record: PlanRecord, situation: Situation, look: ReportOptions) -> Observed:
     nodes = situation.nodes
-    return Looked(
+    return Observed(
         at=look.at,
         inventory=list(look.inventory),
         limit=look.limit,
@@ -248,7 +248,7 @@ def _looked(record: Record, situation: Situation, look: Look) -> Looked:
     )
 
 
-def _verdict(found: t.Sequence[Finding], looked: Looked, reaching: Reach) -> Verdict:
+def _verdict(found: t.Sequence[Finding], looked: Observed, reaching: Reach) -> ReportVerdict:
     severe = [sum(finding["severity"] == severity for finding in found) for severity in ("bad", "warn")]
     bad, warn = severe
     seen = f"{looked['reached']:,} of {looked['nodes']:,} nodes were seen"
@@ -258,27 +258,29 @@ def _verdict(found: t.Sequence[Finding], looked: Looked, reaching: Reach) -> Ver
         seen += "; whether they reach each other was not measured"
     if bad:
         things = f"{bad} thing{'s' if bad != 1 else ''}"
-        return Verdict(state="bad", text=f"The network is not whole: {things} to put right.", detail=f"{seen}.")
+        return ReportVerdict(state="bad", text=f"The network is not whole: {things} to put right.", detail=f"{seen}.")
     if not looked["reached"]:
-        return Verdict(
+        return ReportVerdict(
             state="unseen", text="Nobody was asked: this is what the ledger says, and no more.", detail=f"{seen}."
         )
     more = f", and {warn} thing{'s want' if warn != 1 else ' wants'} attention" if warn else ""
     if looked["reached"] < looked["nodes"] or not reaching["asked"]:
-        return Verdict(state="partial", text=f"Nothing is broken as far as was looked{more}.", detail=f"{seen}.")
+        return ReportVerdict(state="partial", text=f"Nothing is broken as far as was looked{more}.", detail=f"{seen}.")
     if warn:
-        return Verdict(state="warn", text=f"The network is whole{more}.", detail=f"{seen}.")
-    return Verdict(state="whole", text="The network is whole.", detail=f"{seen}.")
+        return ReportVerdict(state="warn", text=f"The network is whole{more}.", detail=f"{seen}.")
+    return ReportVerdict(state="whole", text="The network is whole.", detail=f"{seen}.")
 
 
-def _nodes(situation: Situation, asked: t.Mapping[str, list[Pair]], found: t.Sequence[Finding]) -> list[Node]:
+def _nodes(
+    situation: Situation, asked: t.Mapping[str, list[FailedPair]], found: t.Sequence[Finding]
+) -> list[ReportNode]:
     """All nodes of inventory and ledger, by site in the order of the inventory, the orphans last."""
     told: dict[str, list[str]] = {}
     for finding in found:
         if finding["severity"] != "note":
             for name in finding["hosts"]:
                 told.setdefault(name, []).append(finding["kind"])
-    hosts = [*situation.nodes, *(Host(name) for name in situation.orphans)]
+    hosts = [*situation.nodes, *(ProbedHost(name) for name in situation.orphans)]
     orphans = set(situation.orphans)
     return [
         _node(
@@ -292,18 +294,18 @@ def _nodes(situation: Situation, asked: t.Mapping[str, list[Pair]], found: t.Seq
     ]
 
 
-def _node(host: Host, ledger: Ledger, orphan: bool, told: list[str], reaching: NodeReach | None) -> Node:
+def _node(host: ProbedHost, ledger: Ledger, orphan: bool, told: list[str], reaching: NodeReach | None) -> ReportNode:
     held, overlay = ledger.nodes.get(host.name), host.overlay or {}
     plan = overlay.get("plan") or {}
     counters = dict(overlay.get("counters") or {})
     counters.update({f"rule_{name}": packets for name, packets in (counters.pop("rules", None) or {}).items()})
-    return Node(
+    return ReportNode(
         name=host.name,
         site=host.site,
         state=_state(host, orphan, held is None, told),
         seen=host.overlay is not None,
-        segment=None if held is None else held.segment,
-        number=None if held is None else ledger.pool.number(held.segment),
+        node_cidr=None if held is None else held.node_cidr,
+        number=None if held is None else ledger.pool.number(held.node_cidr),
         underlay=None if held is None else held.underlay,
         underlay_mtu=None if held is None else held.underlay_mtu,
         since=None if held is None else held.since,
@@ -320,7 +322,7 @@ def _node(host: Host, ledger: Ledger, orphan: bool, told: list[str], reaching: N
     )
 
 
-def _state(host: Host, orphan: bool, missing: bool, told: t.Sequence[str]) -> str:
+def _state(host: ProbedHost, orphan: bool, missing: bool, told: t.Sequence[str]) -> str:
     overlay = host.overlay or {}
     for state, so in (
         ("orphan", orphan),
@@ -337,7 +339,7 @@ def _state(host: Host, orphan: bool, missing: bool, told: t.Sequence[str]) -> st
     return "ok"
 
 
-def _sites(nodes: t.Sequence[Node], order: t.Sequence[str], reaching: Reach) -> list[Site]:
+def _sites(nodes: t.Sequence[ReportNode], order: t.Sequence[str], reaching: Reach) -> list[Site]:
     names = [*order, *sorted({node["site"] for node in nodes} - set(order))]
     within = {cell["source"]: cell["median_ms"] for cell in reaching["sites"] if cell["source"] == cell["target"]}
     sites = []
@@ -360,14 +362,14 @@ def _sites(nodes: t.Sequence[Node], order: t.Sequence[str], reaching: Reach) -> 
 def _pending(ledger: Ledger) -> list[Waiting]:
     rows = [
         Waiting(
-            segment=segment,
-            number=ledger.pool.number(segment),
+            node_cidr=node_cidr,
+            number=ledger.pool.number(node_cidr),
             node=waiting.node,
             since=waiting.since,
             on=list(waiting.on),
-            resting=waiting.resting,
+            quarantined=waiting.quarantined,
         )
-        for segment, waiting in ledger.pending.items()
+        for node_cidr, waiting in ledger.pending.items()
     ]
     return sorted(rows, key=lambda row: row["number"])
 
@@ -380,7 +382,7 @@ def _vips(situation: Situation) -> list[Vip]:
     ]
 
 
-def _identity(picture: Picture) -> str:
+def _identity(picture: Report) -> str:
     """A name for what the picture shows, without what differs in every run: times of looking, and measurements."""
     nodes = [
         {**node, "counters": None, "timer": None, "reach": _answers(node["reach"])}  # both run on by themselves
@@ -404,16 +406,16 @@ def _answers(reach_of_node: NodeReach | None) -> t.Any:
     return reach_of_node and [reach_of_node["asked"], reach_of_node["answered"]]
 
 
-def is_picture(document: t.Any) -> bool:
-    """Whether this is a document of :func:`draw`, of this schema."""
+def is_report(document: t.Any) -> bool:
+    """Whether this is a document of :func:`build`, of this schema."""
     return (
         isinstance(document, dict)
         and document.get("schema") == SCHEMA
-        and Picture.__annotations__.keys() <= document.keys()
+        and Report.__annotations__.keys() <= document.keys()
     )
 
 
-def data_text(picture: Picture) -> str:
+def data_text(picture: Report) -> str:
     """The document as a file: what is long has a line for each entry."""
     parts = []
     for key, value in picture.items():
@@ -425,17 +427,17 @@ def data_text(picture: Picture) -> str:
     return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
-def summary(picture: Picture) -> str:
+def summary(picture: Report) -> str:
     """For a diff: what matters to an operator, an entry a line, without times and measurements."""
     capacity = picture["pool"]["capacity"]
     lines = [
         picture["verdict"]["text"],
         picture["verdict"]["detail"],
-        f"segments: {capacity['used']} of {capacity['max_nodes']} used, {capacity['free']} free",
+        f"node CIDRs: {capacity['used']} of {capacity['max_nodes']} used, {capacity['free']} free",
         *(f"{finding['severity']}: {finding['text']}" for finding in picture["findings"]),
         *(f"VIP {vip['name']} {vip['address']}: {', '.join(vip['holders']) or 'nobody'}" for vip in picture["vips"]),
         *(
-            f"node {node['name']} {node['segment'] or '-'} {node['site'] or '-'} {node['state']}"
+            f"node {node['name']} {node['node_cidr'] or '-'} {node['site'] or '-'} {node['state']}"
             for node in picture["nodes"]
         ),
     ]

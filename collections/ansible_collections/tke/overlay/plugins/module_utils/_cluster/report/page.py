@@ -4,7 +4,7 @@
 """Floor 4: the picture as one HTML file that loads nothing. Pure.
 
 It can be read without its script, which only filters, sorts, and names the
-segment under the pointer.
+node CIDR under the pointer.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import re
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.text import count
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report import page_tables as tables
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.findings import Finding
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.model import Picture
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.model import Report
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.page_html import (
     NOTHING,
     Html,
@@ -37,7 +37,7 @@ COMMAND = re.compile(r"(?:ansible-playbook|ansible|systemctl) .+?(?=\. |$)")
 """A command within a remedy: to the end of the sentence."""
 
 
-def page(picture: Picture, data: str) -> str:
+def page(picture: Report, data: str) -> str:
     """The file.
 
     :param data: the name of the JSON document beside it.
@@ -45,7 +45,7 @@ def page(picture: Picture, data: str) -> str:
     sections = [
         _section("findings", "What to do", _findings(picture)),
         _section("map", "Container CIDR", join(map_of(picture), _forecast(picture))),
-        _section("released", "Released segments", tables.pending(picture)),
+        _section("released", "Released node CIDRs", tables.pending(picture)),
         _section("sites", "Sites", tables.sites(picture)),
         _section("vips", "Virtual addresses", tables.vips(picture)),
         _section("reach", "Node to node, round trip in ms", tables.matrix(picture)),
@@ -80,7 +80,7 @@ def _section(name: str, title: str, content: Html | None) -> Html | None:
     return None if content is None else tag("section", tag("h2", title), content, id=name)
 
 
-def _header(picture: Picture) -> Html:
+def _header(picture: Report) -> Html:
     verdict, looked = picture["verdict"], picture["looked"]
     limit = f"limited to {looked['limit']}" if looked["limit"] else "the whole inventory"
     when = tag("time", moment(looked["at"]), datetime=looked["at"])
@@ -112,7 +112,7 @@ def _header(picture: Picture) -> Html:
     )
 
 
-def _figures(picture: Picture) -> Html:
+def _figures(picture: Report) -> Html:
     capacity, reach, looked = picture["pool"]["capacity"], picture["reach"], picture["looked"]
     part = 100 * (1 - max(capacity["free"], 0) / capacity["max_nodes"]) if capacity["max_nodes"] else 100
     meter = tag("span", tag("span", "", style=f"width:{part:.2f}%"), class_="meter", aria_hidden="true")
@@ -128,7 +128,7 @@ def _figures(picture: Picture) -> Html:
             _left(looked["nodes"] - looked["reached"]),
         ),
         _figure(
-            "Segments used",
+            "Node CIDRs used",
             f"{capacity['used']:,}",
             f"of {capacity['max_nodes']:,}",
             f"{capacity['free']:,} free, {fit}",
@@ -159,7 +159,7 @@ def _figure(name: str, value: str, of: str, below: str, meter: Html | None = Non
     )
 
 
-def _findings(picture: Picture) -> Html:
+def _findings(picture: Report) -> Html:
     if not picture["findings"]:
         return tag("p", "Nothing.", class_="soft")
     return tag("ul", *(_finding(finding) for finding in picture["findings"]), class_="findings")
@@ -188,19 +188,19 @@ def _command(text: str) -> Html:
     return tag("code", Html(" ".join(tag("span", word) for word in text.split(" "))))
 
 
-def _forecast(picture: Picture) -> Html:
+def _forecast(picture: Report) -> Html:
     forecast = picture["forecast"]
     date = f" Around {forecast['exhausted_on']}." if forecast["exhausted_on"] else ""
     return tag(
         "div",
         tag("h3", "How long it lasts"),
         tag("p", tag("b", forecast["text"]), date),
-        tag("p", f"{count(forecast['free'], 'segment')} free. Basis: {forecast['basis']}.", class_="soft"),
+        tag("p", f"{count(forecast['free'], 'node CIDR')} free. Basis: {forecast['basis']}.", class_="soft"),
         class_="forecast",
     )
 
 
-def _footer(picture: Picture, data: str) -> Html:
+def _footer(picture: Report, data: str) -> Html:
     return tag(
         "footer",
         "The same as data: ",

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 4: the container CIDR as a drawing: a cell for each segment, in rows. Pure.
+"""Floor 4: the container CIDR as a drawing: a cell for each node CIDR, in rows. Pure.
 
 Cells of one state in a row are one stroke, so that 65,536 of them are a few
 lines; the page's script finds the cell under the pointer by arithmetic.
@@ -14,12 +14,12 @@ import json
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.text import count
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.model import Picture
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.model import Report
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.page_html import NOTHING, Html, join, tag
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.pool_map import (
     STATES,
     Block,
-    PoolPicture,
+    PoolMap,
     dotted,
 )
 
@@ -27,7 +27,7 @@ WORDS = {
     "used": "used",
     "orphan": "orphan",
     "pending": "pending",
-    "resting": "resting",
+    "quarantined": "quarantined",
     "free": "free",
     "reserved": "reserved",
     "service": "Services",
@@ -37,23 +37,23 @@ MEANINGS = {
     "used": "a node has it",
     "orphan": "a node has it that the inventory lacks",
     "pending": "released; some host has yet to drop it",
-    "resting": "released; free once the cursor has gone round",
+    "quarantined": "released; free once the cursor has gone round",
     "free": "nobody has it",
     "reserved": "kept back (overlay_reserved)",
     "service": "the Service range",
-    "spare": "less than a segment",
+    "spare": "less than a node CIDR",
 }
 MARKS = {
     "orphan": ".3 .3h.4v.4h-.4z",
     "pending": ".15 .85l.7-.7",
-    "resting": ".4 .5h.2",
+    "quarantined": ".4 .5h.2",
     "reserved": ".2 .2l.6 .6m0-.6l-.6 .6",
     "service": ".2 .35h.6m-.6 .3h.6",
     "spare": ".2 .5h.6",
 }
 """What is drawn into each cell of a state, so that colour is not the only sign. From the cell's corner on."""
 
-HINT = "Point at a segment, or tap it, to see whose it is; a click keeps it here. Arrow keys work too."
+HINT = "Point at a node CIDR, or tap it, to see whose it is; a click keeps it here. Arrow keys work too."
 
 LARGEST_MARKED = 4096
 """Cells of a map; with more, a mark in a cell is not visible, and gaps between cells are not either."""
@@ -62,7 +62,7 @@ MOST_RUNS = 200
 """Rows of the table of runs."""
 
 
-def map_of(picture: Picture) -> Html:
+def map_of(picture: Report) -> Html:
     """The drawings, one for each CIDR, with a legend and the same as a table."""
     pool = picture["pool"]
     owners = {node["number"]: node["name"] for node in picture["nodes"] if node["number"] is not None}
@@ -74,7 +74,7 @@ def map_of(picture: Picture) -> Html:
     )
 
 
-def _legend(pool: PoolPicture) -> Html:
+def _legend(pool: PoolMap) -> Html:
     addresses = {run["state"]: run["addresses"] for block in pool["blocks"] for run in block["runs"]}
     entries = []
     for state in STATES:
@@ -115,8 +115,8 @@ def columns_of(cells: int) -> int:
     return min(columns, 512)
 
 
-def _block(block: Block, pool: PoolPicture) -> Html:
-    size = pool["segment_size"]
+def _block(block: Block, pool: PoolMap) -> Html:
+    size = pool["node_cidr_size"]
     cells = _cells(block, size)
     total = sum(length for _state, length in cells)
     columns = columns_of(total)
@@ -150,7 +150,9 @@ def _block(block: Block, pool: PoolPicture) -> Html:
     return tag(
         "figure",
         tag(
-            "figcaption", tag("code", block["cidr"]), f" · {count(block['segments'], 'segment')} of {size:,} addresses"
+            "figcaption",
+            tag("code", block["cidr"]),
+            f" · {count(block['node_cidrs'], 'node CIDR')} of {size:,} addresses",
         ),
         tag("div", tag("div", _labels(block, size, columns, rows), drawing, class_="plot"), class_="scroll"),
     )
@@ -196,11 +198,11 @@ def _marks_of(cells: t.Sequence[tuple[str, int]], wanted: str, columns: int) -> 
     return "".join(f"M{number % columns} {number // columns}m{MARKS[wanted]}" for number in numbers)
 
 
-def _cursor(block: Block, pool: PoolPicture, columns: int) -> Html | None:
+def _cursor(block: Block, pool: PoolMap, columns: int) -> Html | None:
     following = pool["cursor"]["next"]
     if following is None:
         return None
-    place = _place(following, block, pool["segment_size"])
+    place = _place(following, block, pool["node_cidr_size"])
     if place is None:
         return None
     row, column = divmod(place, columns)
@@ -210,9 +212,9 @@ def _cursor(block: Block, pool: PoolPicture, columns: int) -> Html | None:
     return tag("path", d=f"M{left} {max(row - margin, 0)}h{side}v{side}h-{side}z", class_="ring")
 
 
-def _place(segment: str, block: Block, size: int) -> int | None:
-    place = (_number(segment) - _number(block["cidr"])) // size
-    return place if 0 <= place < block["segments"] else None
+def _place(node_cidr: str, block: Block, size: int) -> int | None:
+    place = (_number(node_cidr) - _number(block["cidr"])) // size
+    return place if 0 <= place < block["node_cidrs"] else None
 
 
 def _number(network: str) -> int:
@@ -232,15 +234,15 @@ def _labels(block: Block, size: int, columns: int, rows: int) -> Html:
 
 
 def _in_words(block: Block) -> str:
-    segments: dict[str, int] = {}
+    node_cidrs: dict[str, int] = {}
     for run in block["runs"]:
-        if run["segments"]:
-            segments[run["state"]] = segments.get(run["state"], 0) + run["segments"]
-    parts = ", ".join(f"{number:,} {WORDS[state]}" for state, number in segments.items())
-    return f"Map of {block['cidr']}: {parts}. Arrow keys go from segment to segment."
+        if run["node_cidrs"]:
+            node_cidrs[run["state"]] = node_cidrs.get(run["state"], 0) + run["node_cidrs"]
+    parts = ", ".join(f"{number:,} {WORDS[state]}" for state, number in node_cidrs.items())
+    return f"Map of {block['cidr']}: {parts}. Arrow keys go from node CIDR to node CIDR."
 
 
-def _runs(pool: PoolPicture, owners: t.Mapping[int, str]) -> Html:
+def _runs(pool: PoolMap, owners: t.Mapping[int, str]) -> Html:
     rows: list[Html] = []
     total = 0
     for block in pool["blocks"]:
@@ -248,9 +250,9 @@ def _runs(pool: PoolPicture, owners: t.Mapping[int, str]) -> Html:
         for run in block["runs"]:
             total += 1
             if len(rows) < MOST_RUNS:
-                rows.append(_run_row(run["first"], run["addresses"], run["segments"], run["state"], owners, number))
-            number += run["segments"]
-    head = tag("tr", *(tag("th", word, scope="col") for word in ("From", "To", "Segments", "State", "Nodes")))
+                rows.append(_run_row(run["first"], run["addresses"], run["node_cidrs"], run["state"], owners, number))
+            number += run["node_cidrs"]
+    head = tag("tr", *(tag("th", word, scope="col") for word in ("From", "To", "Node CIDRs", "State", "Nodes")))
     more = f"The first {MOST_RUNS} of {total:,}; all of them are in the JSON document." if total > MOST_RUNS else None
     return tag(
         "details",
@@ -260,14 +262,14 @@ def _runs(pool: PoolPicture, owners: t.Mapping[int, str]) -> Html:
     )
 
 
-def _run_row(first: str, addresses: int, segments: int, state: str, owners: t.Mapping[int, str], number: int) -> Html:
-    names = [owners[each] for each in range(number, number + min(segments, 3)) if each in owners]
-    more = f" and {segments - 3:,} more" if names and segments > 3 else ""
+def _run_row(first: str, addresses: int, node_cidrs: int, state: str, owners: t.Mapping[int, str], number: int) -> Html:
+    names = [owners[each] for each in range(number, number + min(node_cidrs, 3)) if each in owners]
+    more = f" and {node_cidrs - 3:,} more" if names and node_cidrs > 3 else ""
     return tag(
         "tr",
         tag("td", tag("code", first)),
         tag("td", tag("code", dotted(_number(first) + addresses - 1))),
-        tag("td", f"{segments:,}" if segments else NOTHING, class_="n"),
+        tag("td", f"{node_cidrs:,}" if node_cidrs else NOTHING, class_="n"),
         tag("td", WORDS[state]),
         tag("td", ", ".join(names) + more if names else NOTHING),
     )

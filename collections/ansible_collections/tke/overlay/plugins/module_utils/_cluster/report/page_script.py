@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 4: what the page's script does: theme, filter, order, and the segment under the pointer or the arrow keys."""
+"""Floor 4: what the page's script does: theme, filter, order, and the node CIDR under the pointer or the arrow keys."""
 
 from __future__ import annotations
 
@@ -63,14 +63,14 @@ SCRIPT = r"""
   });
 
   // --- the map ---
-  const kinds = ["used", "orphan", "pending", "resting", "free", "reserved", "Services", "less than a segment"];
+  const kinds = ["used", "orphan", "pending", "quarantined", "free", "reserved", "Services", "less than a node CIDR"];
   let owners = null;
-  const owner = (segment) => {
+  const owner = (node_cidr) => {
     if (!owners) {
       owners = new Map();
       for (const row of document.querySelectorAll("tr[data-n]")) owners.set(+row.dataset.n, row);
     }
-    return owners.get(segment);
+    return owners.get(node_cidr);
   };
   const dotted = (address) => [24, 16, 8, 0].map((shift) => Math.floor(address / 2 ** shift) % 256).join(".");
   const about = (map, cell) => {

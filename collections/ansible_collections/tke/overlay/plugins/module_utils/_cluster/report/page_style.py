@@ -24,7 +24,7 @@ LIGHT: t.Mapping[str, str] = {
     "used": "#4a86c5",
     "orphan": "#c67a2b",
     "pending": "#d9b13c",
-    "resting": "#b9d0e8",
+    "quarantined": "#b9d0e8",
     "free": "#e6eaee",
     "reserved": "#c3c9d0",
     "service": "#7b8591",
@@ -45,7 +45,7 @@ DARK: t.Mapping[str, str] = {
     "used": "#4587c9",
     "orphan": "#c7782c",
     "pending": "#c29a27",
-    "resting": "#2f4a66",
+    "quarantined": "#2f4a66",
     "free": "#242b32",
     "reserved": "#3d4650",
     "service": "#76818d",
@@ -129,7 +129,7 @@ figcaption code{color:var(--ink)}
 .map{display:block;flex:1;width:100%;height:auto;shape-rendering:crispEdges;touch-action:pan-x pan-y}
 .s{fill:none;stroke-width:1}
 .m-used{stroke:var(--used)}.m-orphan{stroke:var(--orphan)}.m-pending{stroke:var(--pending)}
-.m-resting{stroke:var(--resting)}.m-free{stroke:var(--free)}.m-reserved{stroke:var(--reserved)}
+.m-quarantined{stroke:var(--quarantined)}.m-free{stroke:var(--free)}.m-reserved{stroke:var(--reserved)}
 .m-service{stroke:var(--service)}.m-spare{stroke:var(--spare)}
 .grid{fill:none;stroke:var(--ground);stroke-width:.1}
 .x{fill:none;stroke:var(--mark);stroke-width:.09;shape-rendering:auto}

@@ -9,7 +9,7 @@ import math
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.text import count
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.model import Node, Picture
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.model import Report, ReportNode
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.page_html import (
     NOTHING,
     Html,
@@ -19,7 +19,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.page_h
     moment,
     tag,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.reachability import Pair, SiteCell
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.reachability import FailedPair, SiteCell
 
 STATE_WORDS = {
     "ok": ("✓", "ok"),
@@ -30,7 +30,7 @@ STATE_WORDS = {
     "failed": ("✕", "failed"),
     "unseen": ("·", "not looked at"),
     "orphan": ("○", "orphan"),
-    "missing": ("○", "no segment"),
+    "missing": ("○", "no node CIDR"),
 }
 """A sign and a word for the state of a node: colour is never the only one."""
 
@@ -51,7 +51,7 @@ SHADES = 5
 """Steps from the fastest to the slowest pair."""
 
 
-def sites(picture: Picture) -> Html:
+def sites(picture: Report) -> Html:
     """From each site to each site."""
     names = [site["name"] for site in picture["sites"]]
     cells = {(cell["source"], cell["target"]): cell for cell in picture["reach"]["sites"]}
@@ -98,7 +98,7 @@ def _site_cell(cell: SiteCell | None, target: str) -> Html:
     )
 
 
-def matrix(picture: Picture) -> Html | None:
+def matrix(picture: Report) -> Html | None:
     """From each node to each node, where they are few."""
     found = picture["reach"]["matrix"]
     if not found:
@@ -127,7 +127,7 @@ def matrix(picture: Picture) -> Html | None:
     return join(tag("div", body, class_="scroll"), tag("ul", *key, class_="legend"))
 
 
-def _matrix_cell(asker: str, peer: str, pair: Pair | None, least: float, most: float) -> Html:
+def _matrix_cell(asker: str, peer: str, pair: FailedPair | None, least: float, most: float) -> Html:
     if asker == peer:
         return tag("td", "", class_="self")
     if pair is None:
@@ -146,7 +146,7 @@ def _shade(ms: float, least: float, most: float) -> int:
     return min(SHADES - 1, int(SHADES * math.log(ms / least) / math.log(most / least)))
 
 
-def vips(picture: Picture) -> Html | None:
+def vips(picture: Report) -> Html | None:
     """The VIPs and who holds them."""
     if not picture["vips"]:
         return None
@@ -167,13 +167,13 @@ def vips(picture: Picture) -> Html | None:
     return tag("div", tag("table", tag("thead", head), tag("tbody", *rows)), class_="scroll")
 
 
-def nodes(picture: Picture) -> Html:
+def nodes(picture: Report) -> Html:
     """All nodes; the page's script sorts and filters them."""
     columns = (
         ("Node", "t"),
         ("State", "t"),
         ("Site", "t"),
-        ("Segment", "a"),
+        ("Node CIDR", "a"),
         ("Underlay", "a"),
         ("Answers", "n"),
         ("Median ms", "n"),
@@ -198,7 +198,7 @@ def nodes(picture: Picture) -> Html:
     return join(tools, tag("div", tag("table", tag("thead", head), body, id="nodes"), class_="scroll wide"))
 
 
-def _node(node: Node) -> Html:
+def _node(node: ReportNode) -> Html:
     sign, word = STATE_WORDS[node["state"]]
     reach = node["reach"]
     also = [KIND_WORDS[kind] for kind in node["findings"] if kind in KIND_WORDS]
@@ -215,7 +215,7 @@ def _node(node: Node) -> Html:
             class_=tone.get(node["state"], "t-bad"),
         ),
         tag("td", node["site"] or NOTHING),
-        tag("td", node["segment"] or NOTHING, tag("small", "chosen by hand") if node["pinned"] else None),
+        tag("td", node["node_cidr"] or NOTHING, tag("small", "chosen by hand") if node["pinned"] else None),
         tag("td", node["underlay"] or NOTHING),
         tag("td", f"{reach['answered']}/{reach['asked']}" if reach else NOTHING),
         tag("td", milliseconds(reach["median_ms"]) if reach else NOTHING),
@@ -226,7 +226,7 @@ def _node(node: Node) -> Html:
     )
 
 
-def _drops(node: Node) -> str:
+def _drops(node: ReportNode) -> str:
     """By the device and by the rules, as in the column of that name of the playbook status."""
     counters = node["counters"]
     if counters is None:
@@ -235,31 +235,31 @@ def _drops(node: Node) -> str:
     return f"{counters.get('rx_dropped', 0) + counters.get('tx_dropped', 0) + sum(rules):,}"
 
 
-def pending(picture: Picture) -> Html | None:
-    """Released segments that may not be handed out yet."""
+def pending(picture: Report) -> Html | None:
+    """Released node CIDRs that may not be handed out yet."""
     if not picture["pending"]:
         return None
     rows = [
         tag(
             "tr",
-            tag("td", tag("code", row["segment"])),
+            tag("td", tag("code", row["node_cidr"])),
             tag("td", row["node"]),
             tag("td", moment(row["since"])),
-            tag("td", _until(row["on"], row["resting"])),
+            tag("td", _until(row["on"], row["quarantined"])),
             data_n=row["number"],
         )
         for row in picture["pending"]
     ]
-    head = tag("tr", *(tag("th", word, scope="col") for word in ("Segment", "Released by", "At", "Free when")))
+    head = tag("tr", *(tag("th", word, scope="col") for word in ("Node CIDR", "Released by", "At", "Free when")))
     return tag("div", tag("table", tag("thead", head), tag("tbody", *rows), id="pending"), class_="scroll")
 
 
-def _until(on: t.Sequence[str], resting: bool) -> str:
+def _until(on: t.Sequence[str], quarantined: bool) -> str:
     parts = [f"dropped by {', '.join(on[:8])}" + (f" and {len(on) - 8:,} more" if len(on) > 8 else "")] if on else []
-    return ", and ".join([*parts, "the cursor has gone round"] if resting else parts)
+    return ", and ".join([*parts, "the cursor has gone round"] if quarantined else parts)
 
 
-def history(picture: Picture) -> Html:
+def history(picture: Report) -> Html:
     """The last changes of the ledger."""
     if not picture["history"]:
         return tag("p", "Nothing has been recorded yet.", class_="soft")

@@ -4,19 +4,19 @@
 """Floor 4: the container CIDR as a map, and how long it will last. Pure.
 
 Every address of the container CIDR lies in exactly one run of the map, and the
-segments of the runs add up to the capacity of the ledger:
+node CIDRs of the runs add up to the capacity of the ledger:
 
 ============  ============================================  ======================
 state         what the addresses are                        counted in capacity as
 ============  ============================================  ======================
-``used``      the segment of a node                         used
+``used``      the node CIDR of a node                         used
 ``orphan``    the same, but the inventory lacks the node    used
 ``pending``   released, and some host has yet to drop it    (neither)
-``resting``   released; free once the cursor went round     free
+``quarantined``   released; free once the cursor went round     free
 ``free``      nobody's                                      free
 ``reserved``  kept back (``overlay_reserved``)              (neither)
-``service``   the Service range                             (no segments)
-``spare``     too few addresses for a segment               (no segments)
+``service``   the Service range                             (no node CIDRs)
+``spare``     too few addresses for a node CIDR               (no node CIDRs)
 ============  ============================================  ======================
 """
 
@@ -30,7 +30,7 @@ import typing as t
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.pool import Capacity
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Assignment, Ledger
 
-STATES = ("used", "orphan", "pending", "resting", "free", "reserved", "service", "spare")
+STATES = ("used", "orphan", "pending", "quarantined", "free", "reserved", "service", "spare")
 """What an address of the container CIDR can be."""
 
 WINDOW = 90
@@ -44,37 +44,37 @@ FARTHEST = 100 * 365
 """Days: beyond that a date would be a joke."""
 
 
-class Run(t.TypedDict):
-    """Neighbouring addresses of one state. ``segments`` is 0 where they are none (Services, spare)."""
+class MapRun(t.TypedDict):
+    """Neighbouring addresses of one state. ``node_cidrs`` is 0 where they are none (Services, spare)."""
 
     first: str
     addresses: int
-    segments: int
+    node_cidrs: int
     state: str
 
 
 class Block(t.TypedDict):
-    """One CIDR of the container CIDR: ``first_number`` is the number of its first segment."""
+    """One CIDR of the container CIDR: ``first_number`` is the number of its first node CIDR."""
 
     cidr: str
     first_number: int
-    segments: int
-    runs: list[Run]
+    node_cidrs: int
+    runs: list[MapRun]
 
 
 class Cursor(t.TypedDict):
-    """Where the search for the next segment begins, and which one it will be (``None``: none is free)."""
+    """Where the search for the next node CIDR begins, and which one it will be (``None``: none is free)."""
 
-    segment: str
+    node_cidr: str
     next: str | None
 
 
-class PoolPicture(t.TypedDict):
-    """The pool. ``counts`` are segments by state."""
+class PoolMap(t.TypedDict):
+    """The pool. ``counts`` are node CIDRs by state."""
 
     cidrs: list[str]
     service_cidr: str
-    segment_size: int
+    node_cidr_size: int
     capacity: Capacity
     counts: dict[str, int]
     cursor: Cursor
@@ -95,7 +95,7 @@ class Forecast(t.TypedDict):
     text: str
 
 
-def pool_picture(ledger: Ledger, orphans: t.Collection[str]) -> PoolPicture:
+def pool_map(ledger: Ledger, orphans: t.Collection[str]) -> PoolMap:
     """The map of the ledger's pool.
 
     :param orphans: nodes of the ledger that the inventory lacks.
@@ -104,61 +104,61 @@ def pool_picture(ledger: Ledger, orphans: t.Collection[str]) -> PoolPicture:
     marks = _marks(ledger, orphans)
     blocks, before = [], 0
     for position, (cidr, (first, count)) in enumerate(zip(pool.cidrs, pool.ranges)):
-        runs = list(_segment_runs(marks[before : before + count], first, pool.segment_size))
-        spare = ipaddress.IPv4Network(cidr).num_addresses - count * pool.segment_size
+        runs = list(_node_cidr_runs(marks[before : before + count], first, pool.node_cidr_size))
+        spare = ipaddress.IPv4Network(cidr).num_addresses - count * pool.node_cidr_size
         services = pool.services if position == 0 else 0
-        runs += _tail(first + count * pool.segment_size, spare - services, services)
-        blocks.append(Block(cidr=cidr, first_number=before, segments=count, runs=runs))
+        runs += _tail(first + count * pool.node_cidr_size, spare - services, services)
+        blocks.append(Block(cidr=cidr, first_number=before, node_cidrs=count, runs=runs))
         before += count
     counts = {state: marks.count(number) for number, state in enumerate(STATES[:6])}
-    return PoolPicture(
+    return PoolMap(
         cidrs=pool.cidrs,
         service_cidr=pool.service_cidr,
-        segment_size=pool.segment_size,
+        node_cidr_size=pool.node_cidr_size,
         capacity=ledger.capacity(),
         counts=counts,
-        cursor=Cursor(segment=pool.segment(ledger.cursor), next=_next(ledger, marks)),
+        cursor=Cursor(node_cidr=pool.node_cidr(ledger.cursor), next=_next(ledger, marks)),
         blocks=blocks,
     )
 
 
 def _marks(ledger: Ledger, orphans: t.Collection[str]) -> bytes:
-    """The state of every segment, as its place in :data:`STATES`, by number."""
+    """The state of every node CIDR, as its place in :data:`STATES`, by number."""
     pool = ledger.pool
     marks = bytearray([STATES.index("free")]) * pool.size
-    for segment, waiting in ledger.pending.items():
-        marks[pool.number(segment)] = STATES.index("pending" if waiting.on else "resting")
+    for node_cidr, waiting in ledger.pending.items():
+        marks[pool.number(node_cidr)] = STATES.index("pending" if waiting.on else "quarantined")
     for number in pool.reserved:
         marks[number] = STATES.index("reserved")
     for name, held in ledger.nodes.items():
-        marks[pool.number(held.segment)] = STATES.index("orphan" if name in orphans else "used")
+        marks[pool.number(held.node_cidr)] = STATES.index("orphan" if name in orphans else "used")
     return bytes(marks)
 
 
-def _segment_runs(marks: bytes, first: int, size: int) -> t.Iterator[Run]:
+def _node_cidr_runs(marks: bytes, first: int, size: int) -> t.Iterator[MapRun]:
     for state, same in itertools.groupby(marks):
-        segments = len(list(same))
-        yield Run(first=dotted(first), addresses=segments * size, segments=segments, state=STATES[state])
-        first += segments * size
+        node_cidrs = len(list(same))
+        yield MapRun(first=dotted(first), addresses=node_cidrs * size, node_cidrs=node_cidrs, state=STATES[state])
+        first += node_cidrs * size
 
 
-def _tail(first: int, spare: int, services: int) -> list[Run]:
-    """What lies behind the last segment."""
+def _tail(first: int, spare: int, services: int) -> list[MapRun]:
+    """What lies behind the last node CIDR."""
     runs = [
-        Run(first=dotted(first), addresses=spare, segments=0, state="spare"),
-        Run(first=dotted(first + spare), addresses=services, segments=0, state="service"),
+        MapRun(first=dotted(first), addresses=spare, node_cidrs=0, state="spare"),
+        MapRun(first=dotted(first + spare), addresses=services, node_cidrs=0, state="service"),
     ]
     return [run for run in runs if run["addresses"]]
 
 
 def _next(ledger: Ledger, marks: bytes) -> str | None:
-    """The segment that the next node gets: once the cursor goes round, what rested is free too."""
+    """The node CIDR that the next node gets: once the cursor goes round, what rested is free too."""
     cursor, pool = ledger.cursor, ledger.pool
-    free, resting = bytes([STATES.index("free")]), bytes([STATES.index("resting")])
+    free, quarantined = bytes([STATES.index("free")]), bytes([STATES.index("quarantined")])
     number = marks.find(free, cursor)
     if number < 0:
-        number = marks.replace(resting, free).find(free)
-    return None if number < 0 else pool.segment(number)
+        number = marks.replace(quarantined, free).find(free)
+    return None if number < 0 else pool.node_cidr(number)
 
 
 def dotted(address: int) -> str:
@@ -187,7 +187,7 @@ def forecast(ledger: Ledger, previous: t.Sequence[Ledger], now: str) -> Forecast
         return Forecast(free=free, per_day=per_day, days_left=days, exhausted_on=date, basis=basis, text=text)
 
     if not free:
-        return answer("The pool is used up.", "no segment is free")
+        return answer("The pool is used up.", "no node CIDR is free")
     if not joined:
         return answer("No estimate.", "there are no nodes yet")
     span = (today - joined[0]).days

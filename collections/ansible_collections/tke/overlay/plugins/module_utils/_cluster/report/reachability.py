@@ -18,7 +18,7 @@ MATRIX_LIMIT = 64
 """Up to so many nodes there is a matrix of nodes; above, of sites only."""
 
 
-class Host(t.NamedTuple):
+class ProbedHost(t.NamedTuple):
     """A host of the inventory, and what this run found out about it.
 
     ``asked`` is false where ``--limit`` left it out. ``overlay`` and ``probe`` are
@@ -36,7 +36,7 @@ class Host(t.NamedTuple):
     probe: t.Mapping[str, t.Any] | None = None
 
 
-class Pair(t.TypedDict):
+class FailedPair(t.TypedDict):
     """One node asks another. ``largest``: the bytes that pass, where full packets do not."""
 
     asker: str
@@ -70,7 +70,7 @@ class Reach(t.TypedDict):
     median_ms: float | None
     worst_ms: float | None
     sites: list[SiteCell]
-    matrix: dict[str, dict[str, Pair]] | None
+    matrix: dict[str, dict[str, FailedPair]] | None
 
 
 class NodeReach(t.TypedDict):
@@ -82,14 +82,14 @@ class NodeReach(t.TypedDict):
     worst_ms: float | None
 
 
-def pairs_of(host: Host) -> list[Pair]:
+def pairs_of(host: ProbedHost) -> list[FailedPair]:
     """Everybody this host asked and named, by the name of the peer."""
     if host.probe is None:
         return []
-    pairs: dict[str, Pair] = {}
+    pairs: dict[str, FailedPair] = {}
 
-    def pair(peer: str) -> Pair:
-        return pairs.setdefault(peer, Pair(asker=host.name, peer=peer, ms=None, kinds=[], largest=None))
+    def pair(peer: str) -> FailedPair:
+        return pairs.setdefault(peer, FailedPair(asker=host.name, peer=peer, ms=None, kinds=[], largest=None))
 
     for peer, ms in dict(host.probe.get("rtt_ms") or {}).items():
         pair(str(peer))["ms"] = round(float(ms), 3)
@@ -102,7 +102,7 @@ def pairs_of(host: Host) -> list[Pair]:
     return [pairs[peer] for peer in sorted(pairs)]
 
 
-def answers_of(host: Host, nodes: t.Container[str]) -> Answers:
+def answers_of(host: ProbedHost, nodes: t.Container[str]) -> Answers:
     """What a host said of these nodes, as far as it is understood."""
     probe = host.probe or {}
     return Answers(
@@ -116,7 +116,7 @@ def answers_of(host: Host, nodes: t.Container[str]) -> Answers:
     )
 
 
-def node_reach(host: Host, pairs: t.Sequence[Pair]) -> NodeReach | None:
+def node_reach(host: ProbedHost, pairs: t.Sequence[FailedPair]) -> NodeReach | None:
     """What one node found, or ``None`` where it did not ask."""
     if host.probe is None:
         return None
@@ -129,7 +129,7 @@ def node_reach(host: Host, pairs: t.Sequence[Pair]) -> NodeReach | None:
     )
 
 
-def reach(hosts: t.Sequence[Host], asked: t.Mapping[str, list[Pair]], sites: t.Sequence[str]) -> Reach:
+def reach(hosts: t.Sequence[ProbedHost], asked: t.Mapping[str, list[FailedPair]], sites: t.Sequence[str]) -> Reach:
     """Who reaches whom, by sites, and by nodes where they are few.
 
     :param asked: what :func:`pairs_of` says of each host.
@@ -138,7 +138,7 @@ def reach(hosts: t.Sequence[Host], asked: t.Mapping[str, list[Pair]], sites: t.S
     nodes = [host for host in hosts if host.node]
     site_of = {host.name: host.site for host in nodes}
     found = [(host, asked[host.name]) for host in nodes if host.probe is not None]
-    by_sites: dict[tuple[str, str], list[Pair]] = {}
+    by_sites: dict[tuple[str, str], list[FailedPair]] = {}
     for host, pairs in found:
         for pair in pairs:
             by_sites.setdefault((host.site, site_of.get(pair["peer"], "")), []).append(pair)
@@ -159,7 +159,7 @@ def reach(hosts: t.Sequence[Host], asked: t.Mapping[str, list[Pair]], sites: t.S
     )
 
 
-def _site_cell(source: str, target: str, pairs: t.Sequence[Pair]) -> SiteCell:
+def _site_cell(source: str, target: str, pairs: t.Sequence[FailedPair]) -> SiteCell:
     timed = [(pair["ms"], pair["asker"], pair["peer"]) for pair in pairs if pair["ms"] is not None]
     slowest = max(timed, default=None)
     counts = {kind: sum(kind in pair["kinds"] for pair in pairs) for kind in KINDS}

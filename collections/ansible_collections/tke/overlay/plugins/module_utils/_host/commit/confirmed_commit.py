@@ -30,19 +30,19 @@ import time
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import with_port
-from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.commit.programs import CONFIRM_SH, ROLL_BACK_SH
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import (
     RUN_DIRECTORY,
+    FileSpecs,
     Texts,
-    Wishes,
     read_files,
     remove_file,
     sysctl_path,
     write_file,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run, words_of
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run, error_text
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.lock import (
     LOCK_SECONDS,
     finish_confirmation,
@@ -54,8 +54,8 @@ PENDING = f"{RUN_DIRECTORY}/pending"
 RECORD = f"{RUN_DIRECTORY}/rolled-back"
 """What the last roll-back was about: the token of the change, what is not as before, and why."""
 
-UNDO_UNIT = "tke-overlay-undo"
-BEGUN = "tke.overlay: the change begins"
+ROLLBACK_UNIT = "tke-overlay-undo"
+CHANGE_STARTED = "tke.overlay: the change begins"
 """What the module writes to its standard error then: it reaches the controller even when the result does not."""
 
 CONFIRM_SECONDS = 30
@@ -77,7 +77,7 @@ class Confirmation(t.NamedTuple):
         return self.seconds > 0
 
 
-class Before(t.NamedTuple):
+class RollbackState(t.NamedTuple):
     """What was there, as far as it does not stand in the files: see :mod:`snapshot`."""
 
     base: str  # the directory whose script `restore` brings it back; "" where nothing of ours was there
@@ -88,7 +88,7 @@ class Before(t.NamedTuple):
     device: str
 
 
-class Endpoint(t.NamedTuple):
+class ApiEndpoint(t.NamedTuple):
     """Where the API server answers."""
 
     host: str
@@ -98,13 +98,13 @@ class Endpoint(t.NamedTuple):
         return with_port(self.host, self.port)
 
 
-def refuse_seconds(seconds: int) -> None:
+def validate_timeout(seconds: int) -> None:
     """Makes sure that a confirmation is possible in this time.
 
-    :raises Refusal: it is not.
+    :raises ValidationError: it is not.
     """
     if seconds != 0 and not 3 <= seconds <= 3600:
-        raise Refusal(
+        raise ValidationError(
             f"confirm_timeout {seconds} (overlay_confirm_timeout) does not lie between 3 and 3600 seconds; "
             f"0 changes without a confirmation"
         )
@@ -114,7 +114,7 @@ def refuse_seconds(seconds: int) -> None:
 
 
 @contextlib.contextmanager
-def turn(run: Run) -> t.Iterator[None]:
+def exclusive_change(run: Run) -> t.Iterator[None]:
     """The lock, once no change of another run waits for its confirmation. One whose time is over is undone.
 
     :raises KernelError: somebody keeps the lock, or a change its confirmation, for too long.
@@ -133,7 +133,7 @@ def _await_others(deadline: float, run: Run) -> None:
     while os.path.exists(files.ROOT + PENDING):
         left = _seconds_left()
         if left <= 0:
-            undo("the run that made it has left it behind", run)
+            roll_back("the run that made it has left it behind", run)
         elif time.monotonic() > deadline:
             raise KernelError(
                 f"the change of another run has waited for its confirmation for {LOCK_SECONDS} s, and will do so for "
@@ -152,7 +152,7 @@ def _uptime() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-def waits(token: str) -> bool:
+def is_pending(token: str) -> bool:
     """Whether it is this change that waits."""
     return read_files([f"{PENDING}/token"]).get(f"{PENDING}/token") == f"{token}\n"
 
@@ -162,11 +162,11 @@ def waits(token: str) -> bool:
 
 def stage(
     confirmation: Confirmation,
-    new: Wishes,
+    new: FileSpecs,
     last: t.Sequence[str],
     passing: t.Sequence[str],
     units: t.Iterable[t.Sequence[str]],
-    before: Before,
+    before: RollbackState,
 ) -> None:
     """Lays out all that ends the change one way or the other; nothing else is touched.
 
@@ -201,7 +201,7 @@ def stage(
         raise
 
 
-def _settings_text(confirmation: Confirmation, before: Before) -> Texts:
+def _settings_text(confirmation: Confirmation, before: RollbackState) -> Texts:
     """What the two scripts must know."""
     settings = {
         "root": files.ROOT,
@@ -230,7 +230,7 @@ def arm(confirmation: Confirmation, run: Run) -> None:
     :raises KernelError: systemd refused; nothing has changed.
     """
     command = (
-        *("systemd-run", "--quiet", "--collect", f"--unit={UNDO_UNIT}"),
+        *("systemd-run", "--quiet", "--collect", f"--unit={ROLLBACK_UNIT}"),
         *(f"--on-active={confirmation.seconds}", "--timer-property=AccuracySec=1s"),
         *("/bin/sh", f"{PENDING}/undo", f"nobody confirmed it within {confirmation.seconds} s"),
     )
@@ -239,7 +239,7 @@ def arm(confirmation: Confirmation, run: Run) -> None:
         discard()
         raise KernelError(
             f"nothing was changed, because a timer that could undo it cannot be set: {' '.join(command[:4])}: "
-            f"{words_of(code, errors)}"
+            f"{error_text(code, errors)}"
         )
 
 
@@ -250,10 +250,10 @@ def confirm(token: str, run: Run) -> None:
     """
     code, _out, errors = run(("/bin/sh", f"{files.ROOT}{PENDING}/confirm", token), None)
     if code != 0:
-        raise KernelError(f"the change could not be saved: {words_of(code, errors)}; {_verdict(token)}")
+        raise KernelError(f"the change could not be saved: {error_text(code, errors)}; {_verdict(token)}")
 
 
-def undo(reason: str, run: Run) -> str:
+def roll_back(reason: str, run: Run) -> str:
     """Brings back what was there before the change that waits; says how that went.
 
     :raises KernelError: it cannot be undone at all.
@@ -261,7 +261,7 @@ def undo(reason: str, run: Run) -> str:
     token = read_files([f"{PENDING}/token"]).get(f"{PENDING}/token", "").strip()
     code, _out, errors = run(("/bin/sh", f"{files.ROOT}{PENDING}/undo", reason), None)
     if os.path.exists(files.ROOT + PENDING):
-        raise KernelError(f"the change ({reason}) cannot be undone: {words_of(code, errors)}")
+        raise KernelError(f"the change ({reason}) cannot be undone: {error_text(code, errors)}")
     return _verdict(token)
 
 
@@ -270,17 +270,17 @@ def discard() -> None:
     shutil.rmtree(files.ROOT + PENDING, ignore_errors=True)
 
 
-def forget(run: Run) -> None:
+def cancel(run: Run) -> None:
     """Makes sure that nothing is undone any more; for who takes the host out. Called with the lock held."""
     if os.path.exists(files.ROOT + PENDING):
-        run(("systemctl", "--quiet", "stop", f"{UNDO_UNIT}.timer"), None)
+        run(("systemctl", "--quiet", "stop", f"{ROLLBACK_UNIT}.timer"), None)
         for path in read_files([f"{PENDING}/passing"]).get(f"{PENDING}/passing", "").splitlines():
             remove_file(path)
         discard()
     remove_file(RECORD)
 
 
-def remove_what_was_laid_beside(paths: t.Iterable[str]) -> None:
+def remove_staged_files(paths: t.Iterable[str]) -> None:
     """Removes what a confirmation that a loss of power cut short has left in the directories of these files."""
     for directory in {os.path.dirname(path) for path in paths}:
         shutil.rmtree(f"{files.ROOT}{directory}/.tke-overlay", ignore_errors=True)
@@ -288,7 +288,7 @@ def remove_what_was_laid_beside(paths: t.Iterable[str]) -> None:
 
 
 @contextlib.contextmanager
-def undone_on_failure(token: str, run: Run) -> t.Iterator[None]:
+def rolled_back_on_failure(token: str, run: Run) -> t.Iterator[None]:
     """What fails after the first line is undone at once.
 
     :raises KernelError: with what failed, and how the way back went.
@@ -296,20 +296,22 @@ def undone_on_failure(token: str, run: Run) -> t.Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if not waits(token):  # nothing was changed yet, or it is undone already
+        if not is_pending(token):  # nothing was changed yet, or it is undone already
             raise
         what = str(error) if isinstance(error, KernelError) else f"{type(error).__name__}: {error}"
-        verdict = undo(what, run)
+        verdict = roll_back(what, run)
         if not isinstance(error, Exception):
             raise
         raise KernelError(f"{what}; {verdict}") from error
 
 
 def _verdict(token: str) -> str:
-    return verdict_of(read_files([RECORD]).get(RECORD, ""), token) or "nothing is known of how that was rolled back"
+    return (
+        rollback_summary(read_files([RECORD]).get(RECORD, ""), token) or "nothing is known of how that was rolled back"
+    )
 
 
-def verdict_of(record: str, token: str) -> str | None:
+def rollback_summary(record: str, token: str) -> str | None:
     """What the record says of a change, or ``None`` if it is about another."""
     lines = [*record.splitlines(), "", "", ""][:3]
     if lines[0] != token:
@@ -322,21 +324,23 @@ def verdict_of(record: str, token: str) -> str | None:
 # --- the API endpoint ---
 
 
-def noted_endpoint() -> Endpoint | None:
+def recorded_endpoint() -> ApiEndpoint | None:
     """The API endpoint this host was given, if it was given one.
 
-    :raises Refusal: the note is not ``host:port``.
+    :raises ValidationError: the note is not ``host:port``.
     """
     text = read_files([ENDPOINT_NOTE]).get(ENDPOINT_NOTE)
     if text is None:
         return None
     host, _colon, port = text.strip().rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 65536 or len(text.split()) != 1:
-        raise Refusal(f"{ENDPOINT_NOTE} is not one line host:port, but {text.strip()!r}: correct it, or remove it")
-    return Endpoint(host.strip("[]"), int(port))
+        raise ValidationError(
+            f"{ENDPOINT_NOTE} is not one line host:port, but {text.strip()!r}: correct it, or remove it"
+        )
+    return ApiEndpoint(host.strip("[]"), int(port))
 
 
-def fault_of(endpoint: Endpoint, seconds: float = _TRY) -> str | None:
+def connection_error(endpoint: ApiEndpoint, seconds: float = _TRY) -> str | None:
     """Why no connection to the endpoint could be made, or ``None``: it answers."""
     try:
         socket.create_connection(endpoint, timeout=max(seconds, 0.1)).close()
@@ -345,14 +349,14 @@ def fault_of(endpoint: Endpoint, seconds: float = _TRY) -> str | None:
     return None
 
 
-def await_endpoint(endpoint: Endpoint, seconds: float) -> None:
+def await_endpoint(endpoint: ApiEndpoint, seconds: float) -> None:
     """Waits until the endpoint answers (again).
 
     :raises KernelError: it does not within so many seconds.
     """
     deadline = time.monotonic() + seconds
     while True:
-        fault = fault_of(endpoint, min(_TRY, deadline - time.monotonic()))
+        fault = connection_error(endpoint, min(_TRY, deadline - time.monotonic()))
         if fault is None:
             return
         if time.monotonic() + 0.2 > deadline:

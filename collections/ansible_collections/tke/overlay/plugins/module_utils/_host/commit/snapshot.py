@@ -19,23 +19,25 @@ import os
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
-from ansible_collections.tke.overlay.plugins.module_utils._host.commit.confirmed_commit import PENDING, Before
+from ansible_collections.tke.overlay.plugins.module_utils._host.commit.confirmed_commit import PENDING, RollbackState
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import LinkSpec, Row, spec_of
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.nftables import TABLE, listed_rules
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Delta, Run, Table, Wanted
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Delta, Desired, Run, Table
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import STATE, STATE_FILES
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import (
-    State,
+    SavedState,
     saved_settings,
     state_files,
 )
 
 SNAPSHOT = f"{PENDING}/snapshot"
 
-Tables = t.Sequence[t.Tuple[Table, Wanted]]
+Tables = t.Sequence[t.Tuple[Table, Desired]]
 
 
-def snapshot(new: State, row: Row | None, deltas: t.Mapping[str, Delta], sysctls: files.Texts, run: Run) -> Before:
+def snapshot(
+    new: SavedState, row: Row | None, deltas: t.Mapping[str, Delta], sysctls: files.Texts, run: Run
+) -> RollbackState:
     """What is there now, and a change will be made to.
 
     :param new: what the host shall be.
@@ -51,12 +53,14 @@ def snapshot(new: State, row: Row | None, deltas: t.Mapping[str, Delta], sysctls
         surplus += [f"ip link del dev {new.link.name}", f"nft delete table {TABLE}"]
     elif base == STATE and saved_settings().get("device") != new.link.name:
         surplus += [f"ip link del dev {new.link.name}"]
-    return Before(base, texts, surplus, _on_bridge(new.tables, deltas), sysctls, new.link.name)
+    return RollbackState(base, texts, surplus, _on_bridge(new.tables, deltas), sysctls, new.link.name)
 
 
-def _texts(new: State, link: LinkSpec, deltas: t.Mapping[str, Delta], sysctls: files.Texts, run: Run) -> dict[str, str]:
+def _texts(
+    new: SavedState, link: LinkSpec, deltas: t.Mapping[str, Delta], sysctls: files.Texts, run: Run
+) -> dict[str, str]:
     """The saved state of what the kernel holds now."""
-    present = State(
+    present = SavedState(
         link,
         new.bridge,
         new.cidrs,
@@ -69,7 +73,7 @@ def _texts(new: State, link: LinkSpec, deltas: t.Mapping[str, Delta], sysctls: f
     return {path.replace(STATE, SNAPSHOT, 1): text for path, text in state_files(present).items()}
 
 
-def _present(wanted: Wanted, delta: Delta) -> Wanted:
+def _present(wanted: Desired, delta: Delta) -> Desired:
     same = {key: spec for key, spec in wanted.items() if key not in delta.added}
     return {**same, **{key: old for key, (old, _new) in delta.changed.items()}, **delta.removed}
 

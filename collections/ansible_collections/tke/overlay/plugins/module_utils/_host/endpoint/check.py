@@ -26,7 +26,7 @@ import time
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import with_port
-from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.kubeconfig import Credentials
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.x509 import describe
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Diff, Run, read_json
@@ -50,7 +50,7 @@ class Client(t.NamedTuple):
     credentials: Credentials | None = None
 
 
-class Question(t.NamedTuple):
+class EndpointQuestion(t.NamedTuple):
     """One endpoint."""
 
     name: str
@@ -60,10 +60,10 @@ class Question(t.NamedTuple):
     path: str | None = "/readyz"
 
 
-class Unreached(KernelError):
+class EndpointCheckError(KernelError):
     """An endpoint does not answer: at which stage, and what was seen until then."""
 
-    def __init__(self, question: Question, stage: str, words: str, evidence: Evidence) -> None:
+    def __init__(self, question: EndpointQuestion, stage: str, words: str, evidence: Evidence) -> None:
         self.stage = stage
         self.evidence = {**evidence, stage: words}
         self.done: list[Diff] = []  # what was changed on the way
@@ -86,7 +86,7 @@ class _Failure(Exception):
 def context_of(client: Client) -> ssl.SSLContext:
     """What a client trusts, and nothing that the system trusts beside it. As strict as Go, not as Python 3.13.
 
-    :raises Refusal: its certificate and key do not fit.
+    :raises ValidationError: its certificate and key do not fit.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.hostname_checks_common_name = False
@@ -100,7 +100,9 @@ def context_of(client: Client) -> ssl.SSLContext:
             with _in_memory(client.credentials.certificate) as certificate, _in_memory(client.credentials.key) as key:
                 context.load_cert_chain(certificate, key, password=lambda: b"")  # without it, OpenSSL asks a terminal
         except (ssl.SSLError, OSError) as error:
-            raise Refusal(f"{client.origin}: client certificate and key cannot be used, or do not fit") from error
+            raise ValidationError(
+                f"{client.origin}: client certificate and key cannot be used, or do not fit"
+            ) from error
     return context
 
 
@@ -115,11 +117,11 @@ def _in_memory(content: bytes) -> t.Iterator[str]:
         os.close(descriptor)
 
 
-def wait(question: Question, run: Run, seconds: float, stages: t.Collection[str] = STAGES) -> Evidence:
+def wait(question: EndpointQuestion, run: Run, seconds: float, stages: t.Collection[str] = STAGES) -> Evidence:
     """Asks until the endpoint answers.
 
     :param stages: those to ask for.
-    :raises Unreached: it has not within this time; what the last attempt saw.
+    :raises EndpointCheckError: it has not within this time; what the last attempt saw.
     """
     deadline = time.monotonic() + seconds
     while True:
@@ -128,13 +130,13 @@ def wait(question: Question, run: Run, seconds: float, stages: t.Collection[str]
             _ask(question, run, stages, evidence)
         except _Failure as failure:
             if time.monotonic() + PAUSE > deadline:
-                raise Unreached(question, failure.stage, failure.words, evidence) from failure
+                raise EndpointCheckError(question, failure.stage, failure.words, evidence) from failure
             time.sleep(PAUSE)
         else:
             return evidence
 
 
-def _ask(question: Question, run: Run, stages: t.Collection[str], evidence: Evidence) -> None:
+def _ask(question: EndpointQuestion, run: Run, stages: t.Collection[str], evidence: Evidence) -> None:
     if "name" in stages:
         evidence["name"] = _name(question)
     if "route" in stages:
@@ -149,7 +151,7 @@ def _ask(question: Question, run: Run, stages: t.Collection[str], evidence: Evid
                 evidence["http"] = _get(tls, question, client)
 
 
-def _name(question: Question) -> str:
+def _name(question: EndpointQuestion) -> str:
     try:
         found = {row[4][0] for row in socket.getaddrinfo(question.name, None, type=socket.SOCK_STREAM)}
     except OSError as error:
@@ -175,7 +177,7 @@ def _route(address: str, run: Run) -> str:
     return " ".join([address, *words])
 
 
-def _connect(question: Question, evidence: Evidence) -> socket.socket:
+def _connect(question: EndpointQuestion, evidence: Evidence) -> socket.socket:
     try:
         plain = socket.create_connection((question.address, question.port), STEP_SECONDS)
     except socket.timeout as error:
@@ -198,7 +200,7 @@ def _greeted(plain: socket.socket, client: Client) -> t.Iterator[ssl.SSLSocket]:
 
 
 @contextlib.contextmanager
-def _handshake(plain: socket.socket, question: Question, client: Client) -> t.Iterator[ssl.SSLSocket]:
+def _handshake(plain: socket.socket, question: EndpointQuestion, client: Client) -> t.Iterator[ssl.SSLSocket]:
     with contextlib.ExitStack() as stack:
         try:
             tls = stack.enter_context(_greeted(plain, client))
@@ -210,7 +212,7 @@ def _handshake(plain: socket.socket, question: Question, client: Client) -> t.It
         yield tls
 
 
-def _certificate(question: Question, client: Client) -> str:
+def _certificate(question: EndpointQuestion, client: Client) -> str:
     """What the server shows to somebody who trusts nobody: the library keeps what it has refused to itself."""
     stranger = client._replace(authority=None, credentials=None)
     try:
@@ -234,7 +236,7 @@ def _closed(error: OSError) -> str:
     return str(getattr(error, "reason", None) or error.strerror or error)
 
 
-def _get(tls: ssl.SSLSocket, question: Question, client: Client) -> str:
+def _get(tls: ssl.SSLSocket, question: EndpointQuestion, client: Client) -> str:
     connection = http.client.HTTPConnection(client.name, question.port, timeout=STEP_SECONDS)
     connection.sock = tls
     try:

@@ -18,27 +18,27 @@ import re
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import with_port
-from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.check import (
     STAGES,
     Client,
+    EndpointCheckError,
+    EndpointQuestion,
     Evidence,
-    Question,
-    Unreached,
     context_of,
     wait,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.cleanup import (
     HOSTS_FILE,
-    Edit,
+    FileEdit,
     find_remains,
     hosts_edit,
     remove,
     rewrite,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.kubeconfig import parse, shown
-from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.route import BATCH_FILE, Way, find_way
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.route import BATCH_FILE, ApiRoute, find_route
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.x509 import refuse_no_ca
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Diff, Run
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.lock import locked
@@ -52,7 +52,7 @@ _NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*")
 _Value = t.TypeVar("_Value")
 
 
-class Wish(t.NamedTuple):
+class EndpointSpec(t.NamedTuple):
     """What is asked for."""
 
     names: t.Mapping[str, str]
@@ -79,9 +79,9 @@ class Wish(t.NamedTuple):
 class Change(t.NamedTuple):
     """What separates a host from a wish."""
 
-    way: Way
-    hosts: Edit
-    kubeconfigs: list[Edit]
+    way: ApiRoute
+    hosts: FileEdit
+    kubeconfigs: list[FileEdit]
     notes: list[Diff]  # files of ours, whole
     clients: list[Client]
     warnings: list[str]
@@ -93,7 +93,7 @@ class Change(t.NamedTuple):
         return [diff for diff in shown_diffs if diff.before != diff.after]
 
 
-class Outcome(t.NamedTuple):
+class EndpointResult(t.NamedTuple):
     """What was changed, or would be, and what was seen."""
 
     diffs: list[Diff]
@@ -103,18 +103,18 @@ class Outcome(t.NamedTuple):
     warnings: list[str]
 
 
-def find_change(wish: Wish, run: Run) -> Change:
+def find_change(wish: EndpointSpec, run: Run) -> Change:
     """Compares; changes nothing.
 
-    :raises Refusal: all that is wrong with the wish, or in its way.
+    :raises ValidationError: all that is wrong with the wish, or in its way.
     """
     problems = _problems_of(wish)
     if problems:
-        raise Refusal(*problems)
+        raise ValidationError(*problems)
     hosts = _tried(problems, functools.partial(hosts_edit, wish.hosts_file, wish.names))
     saved = files.read_files([BATCH_FILE, ENDPOINT_NOTE])
     saved_way = saved.get(BATCH_FILE, "")
-    way = _tried(problems, functools.partial(find_way, saved_way, wish.subnet, wish.gateway, run))
+    way = _tried(problems, functools.partial(find_route, saved_way, wish.subnet, wish.gateway, run))
     clients = _tried(problems, functools.partial(_module_clients, wish)) or []
     edits, warnings = [], []
     for path in wish.kubeconfigs:
@@ -131,21 +131,21 @@ def find_change(wish: Wish, run: Run) -> Change:
     if not clients and not problems:
         problems.append("no CA is known: give ca or ca_file, or a kubeconfig that has one")
     if problems or hosts is None or way is None:
-        raise Refusal(*problems)
+        raise ValidationError(*problems)
     if way.wanted and not os.path.exists(f"{files.ROOT}{STATE}/restore"):
         warnings.append("this host is no node of the overlay, so nothing puts the route back after a reboot")
     return Change(way, hosts, edits, _notes(wish, way, saved), _distinct(clients), warnings)
 
 
-def present(wish: Wish, run: Run, check: bool) -> Outcome:
+def present(wish: EndpointSpec, run: Run, check: bool) -> EndpointResult:
     """Makes this host reach the endpoint; with ``check`` only finds out what that would change.
 
-    :raises Refusal: nothing was changed.
-    :raises Unreached: the endpoint does not answer; no kubeconfig was changed.
+    :raises ValidationError: nothing was changed.
+    :raises EndpointCheckError: the endpoint does not answer; no kubeconfig was changed.
     """
     change = find_change(wish, run)
     if check:
-        return Outcome(change.diffs(), {}, {}, [], change.warnings)
+        return EndpointResult(change.diffs(), {}, {}, [], change.warnings)
     question = _question(wish, change)
     diffs = change.diffs()
     with locked():
@@ -159,7 +159,9 @@ def present(wish: Wish, run: Run, check: bool) -> Outcome:
         evidence = {**wait(question, run, min(wish.timeout, NAME_SECONDS), ["name"]), **evidence}
         _keep(change.notes, ENDPOINT_NOTE)
         backups = [rewrite(edit, wish.backup) for edit in change.kubeconfigs]
-    return Outcome(diffs, evidence, {}, [name for name in backups if name], [*change.warnings, *_doubts(evidence)])
+    return EndpointResult(
+        diffs, evidence, {}, [name for name in backups if name], [*change.warnings, *_doubts(evidence)]
+    )
 
 
 @contextlib.contextmanager
@@ -167,15 +169,15 @@ def _done_before(diffs: t.Sequence[Diff], *names: str) -> t.Iterator[None]:
     """Lets an error of these lines know which differences have gone already."""
     try:
         yield
-    except Unreached as error:
+    except EndpointCheckError as error:
         error.done = [diff for diff in diffs if diff.name in names]
         raise
 
 
-def verified(wish: Wish, run: Run) -> Outcome:
+def verified(wish: EndpointSpec, run: Run) -> EndpointResult:
     """Asks the endpoint and each service, and changes nothing.
 
-    :raises Unreached: one does not answer.
+    :raises EndpointCheckError: one does not answer.
     :raises KernelError: all answer, but something is not as :func:`present` would make it.
     """
     change = find_change(wish, run)
@@ -185,7 +187,7 @@ def verified(wish: Wish, run: Run) -> Outcome:
         # Whose CA a service has is its own affair: it must answer to its name.
         client = Client(f"service {name}", None, name)
         services[name] = wait(
-            Question(name, wish.names[name], wish.services_port, [client], path=None), run, wish.timeout
+            EndpointQuestion(name, wish.names[name], wish.services_port, [client], path=None), run, wish.timeout
         )
     diffs = change.diffs()
     if diffs:
@@ -193,7 +195,7 @@ def verified(wish: Wish, run: Run) -> Outcome:
         raise KernelError(
             f"the endpoint answers, but not everything is as it was asked for: {names}: run the site playbook"
         )
-    return Outcome([], evidence, services, [], [*change.warnings, *_doubts(evidence)])
+    return EndpointResult([], evidence, services, [], [*change.warnings, *_doubts(evidence)])
 
 
 # --- taking it away -------------------------------------------------------------------------------
@@ -213,7 +215,7 @@ def absent(hosts_file: str, run: Run, check: bool) -> list[Diff]:
 # --- parts ------------------------------------------------------------------------------------------
 
 
-def _problems_of(wish: Wish) -> list[str]:
+def _problems_of(wish: EndpointSpec) -> list[str]:
     problems = [f"{name!r} is no host name, in lower case" for name in wish.names if not _NAME.fullmatch(name)]
     for name, address in wish.names.items():
         try:
@@ -240,21 +242,21 @@ def _tried(problems: list[str], work: t.Callable[[], _Value]) -> _Value | None:
     """So that all problems are told at once."""
     try:
         return work()
-    except Refusal as refusal:
+    except ValidationError as refusal:
         problems += refusal.problems
         return None
 
 
-def _kubeconfig(path: str, wish: Wish) -> tuple[Edit, list[Client]]:
+def _kubeconfig(path: str, wish: EndpointSpec) -> tuple[FileEdit, list[Client]]:
     """What to change in a kubeconfig, and who asks by it: each of the clusters, with the user that goes with it."""
     try:
         text = files.read_foreign(path)
         text.encode("utf-8")
     except OSError as error:
-        raise Refusal(f"kubeconfig {path} cannot be read: {error.strerror}") from error
+        raise ValidationError(f"kubeconfig {path} cannot be read: {error.strerror}") from error
     except UnicodeEncodeError:
         # Not chained: the error has a part of the file in it.
-        raise Refusal(f"kubeconfig {path} is not written in UTF-8") from None
+        raise ValidationError(f"kubeconfig {path} is not written in UTF-8") from None
     config = parse(path, text)
     chosen = config.chosen(wish.clusters)
     clients = [
@@ -274,10 +276,10 @@ def _kubeconfig(path: str, wish: Wish) -> tuple[Edit, list[Client]]:
         "".join(f"server of cluster {cluster.name}: {url or shown(cluster.server.value)}\n" for cluster in chosen)
         for url in ("", wish.url)
     )
-    return Edit(path, text, config.with_server(chosen, wish.url), Diff(path, before, after)), clients
+    return FileEdit(path, text, config.with_server(chosen, wish.url), Diff(path, before, after)), clients
 
 
-def _module_clients(wish: Wish) -> list[Client]:
+def _module_clients(wish: EndpointSpec) -> list[Client]:
     if wish.authority is None:
         return []
     refuse_no_ca(wish.authority, wish.authority_origin)
@@ -292,11 +294,11 @@ def _distinct(clients: t.Sequence[Client]) -> list[Client]:
     return list(found.values())
 
 
-def _question(wish: Wish, change: Change) -> Question:
-    return Question(wish.api_name, wish.names[wish.api_name], wish.port, change.clients)
+def _question(wish: EndpointSpec, change: Change) -> EndpointQuestion:
+    return EndpointQuestion(wish.api_name, wish.names[wish.api_name], wish.port, change.clients)
 
 
-def _notes(wish: Wish, way: Way, saved: files.Texts) -> list[Diff]:
+def _notes(wish: EndpointSpec, way: ApiRoute, saved: files.Texts) -> list[Diff]:
     note = f"{with_port(wish.names[wish.api_name], wish.port)}\n"
     return [Diff(name, saved.get(name, ""), text) for name, text in ((BATCH_FILE, way.batch()), (ENDPOINT_NOTE, note))]
 

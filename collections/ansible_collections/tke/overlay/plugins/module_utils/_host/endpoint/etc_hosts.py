@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
 BEGIN = "# BEGIN tke.overlay: changes between these two lines are lost with its next run"
 END = "# END tke.overlay"
@@ -26,7 +26,7 @@ def with_block(path: str, text: str, names: t.Mapping[str, str]) -> str:
     """The text with our block for these names in it, where the old one is, or at the end.
 
     :param path: for errors.
-    :raises Refusal: the marks are damaged, or a line of somebody else gives a name another address.
+    :raises ValidationError: the marks are damaged, or a line of somebody else gives a name another address.
     """
     lines = text.splitlines(keepends=True)
     begin, end = _place(path, lines)
@@ -39,7 +39,7 @@ def with_block(path: str, text: str, names: t.Mapping[str, str]) -> str:
         if names.get(name, address) != address
     ]
     if conflicts:
-        raise Refusal(*conflicts)
+        raise ValidationError(*conflicts)
     before, after = "".join(lines[:begin]), "".join(lines[end:])
     wanted = block(names)
     if wanted and before and not before.endswith("\n"):
@@ -50,7 +50,7 @@ def with_block(path: str, text: str, names: t.Mapping[str, str]) -> str:
 def our_lines(path: str, text: str) -> str:
     """Our block as it is there.
 
-    :raises Refusal: its marks are damaged.
+    :raises ValidationError: its marks are damaged.
     """
     lines = text.splitlines(keepends=True)
     begin, end = _place(path, lines)
@@ -65,7 +65,7 @@ def _place(path: str, lines: t.Sequence[str]) -> tuple[int, int]:
         return len(lines), len(lines)
     if len(begins) != 1 or len(ends) != 1 or begins > ends:
         numbers = ", ".join(str(number + 1) for number in sorted(begins + ends))
-        raise Refusal(
+        raise ValidationError(
             f"{path} must have one line '{_BEGIN_WORDS}...' and after it one '{END}', and has them as line {numbers}: "
             f"remove what is left of the block, and run again"
         )

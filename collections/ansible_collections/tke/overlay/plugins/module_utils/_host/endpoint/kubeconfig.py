@@ -16,7 +16,7 @@ import re
 import typing as t
 import urllib.parse
 
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.yaml_spans import (
     Node,
     Scalar,
@@ -35,7 +35,7 @@ class Credentials(t.NamedTuple):
         return "Credentials(...)"
 
 
-class Cluster(t.NamedTuple):
+class KubeconfigCluster(t.NamedTuple):
     """An entry of ``clusters``."""
 
     name: str
@@ -50,22 +50,24 @@ class Kubeconfig(t.NamedTuple):
 
     path: str
     text: str
-    clusters: list[Cluster]
+    clusters: list[KubeconfigCluster]
 
-    def chosen(self, names: t.Collection[str]) -> list[Cluster]:
+    def chosen(self, names: t.Collection[str]) -> list[KubeconfigCluster]:
         """The clusters of these names; without a name, the one that there is.
 
-        :raises Refusal: none of these names is there, or there are several and none is named.
+        :raises ValidationError: none of these names is there, or there are several and none is named.
         """
         there = ", ".join(cluster.name for cluster in self.clusters)
         if not names and len(self.clusters) > 1:
-            raise Refusal(f"{self.path} has {len(self.clusters)} clusters ({there}): name those to change (clusters)")
+            raise ValidationError(
+                f"{self.path} has {len(self.clusters)} clusters ({there}): name those to change (clusters)"
+            )
         chosen = [cluster for cluster in self.clusters if not names or cluster.name in names]
         if not chosen:
-            raise Refusal(f"{self.path} has no cluster {' or '.join(names)}: it has {there}")
+            raise ValidationError(f"{self.path} has no cluster {' or '.join(names)}: it has {there}")
         return chosen
 
-    def with_server(self, clusters: t.Sequence[Cluster], url: str) -> str:
+    def with_server(self, clusters: t.Sequence[KubeconfigCluster], url: str) -> str:
         """The text with another server for these clusters; the quotes stay as they are."""
         text = self.text
         for cluster in sorted(clusters, key=lambda cluster: -cluster.server.start):
@@ -79,24 +81,24 @@ def parse(path: str, text: str) -> Kubeconfig:
     """Reads a kubeconfig; files that it names are read, too.
 
     :param path: its full name.
-    :raises Refusal: it cannot be read for certain, or lacks what a client needs.
+    :raises ValidationError: it cannot be read for certain, or lacks what a client needs.
     """
     try:
         document = read(text)
     except Unreadable as error:
-        raise Refusal(
+        raise ValidationError(
             f"{path}: {error}; this cannot be changed safely: let 'kubectl config view --raw' write it anew"
         ) from error
     if not isinstance(document, dict) or _text(document.get("kind", "")) != "Config":
-        raise Refusal(f"{path} is no kubeconfig: it has not 'kind: Config'")
+        raise ValidationError(f"{path} is no kubeconfig: it has not 'kind: Config'")
     reader = _Reader(path, document)
     clusters = [reader.cluster(entry) for entry in reader.entries("clusters")]
     names = [cluster.name for cluster in clusters]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise Refusal(f"{path} has several clusters called {', '.join(twice)}")
+        raise ValidationError(f"{path} has several clusters called {', '.join(twice)}")
     if not clusters:
-        raise Refusal(f"{path} has no clusters")
+        raise ValidationError(f"{path} has no clusters")
     return Kubeconfig(path, text, clusters)
 
 
@@ -121,20 +123,22 @@ class _Reader:
         if isinstance(found, Scalar) and found.value in ("", "null", "~"):
             return []
         if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
-            raise Refusal(f"{self.path}: {kind} is no list of mappings")
+            raise ValidationError(f"{self.path}: {kind} is no list of mappings")
         return found
 
-    def cluster(self, entry: dict[str, t.Any]) -> Cluster:
+    def cluster(self, entry: dict[str, t.Any]) -> KubeconfigCluster:
         name, body = _text(entry.get("name", "")), entry.get("cluster")
         server = body.get("server") if isinstance(body, dict) else None
         if not name:
-            raise Refusal(f"{self.path} has a cluster without a name")
+            raise ValidationError(f"{self.path} has a cluster without a name")
         if not isinstance(body, dict) or not isinstance(server, Scalar) or not server.value:
-            raise Refusal(f"{self.path}: cluster {name} has no server that could be replaced")
+            raise ValidationError(f"{self.path}: cluster {name} has no server that could be replaced")
         if not server.whole or not re.fullmatch(r"[a-z]+://\S+", server.value):
-            raise Refusal(f"{self.path}, line {server.line}: the server of cluster {name} is no URL on one line")
+            raise ValidationError(
+                f"{self.path}, line {server.line}: the server of cluster {name} is no URL on one line"
+            )
         authority = self._data(body, "certificate-authority", f"cluster {name}")
-        return Cluster(
+        return KubeconfigCluster(
             name,
             server,
             None if authority is None else authority.decode("ascii", "replace"),
@@ -168,7 +172,7 @@ class _Reader:
             try:
                 return base64.b64decode("".join(data.split()), validate=True)
             except (binascii.Error, ValueError) as error:
-                raise Refusal(f"{self.path}: {key}-data of {what} is not base64") from error
+                raise ValidationError(f"{self.path}: {key}-data of {what} is not base64") from error
         if not name:
             return None
         path = os.path.join(os.path.dirname(self.path), name)
@@ -176,7 +180,7 @@ class _Reader:
             with open(path, "rb") as stream:
                 return stream.read()
         except OSError as error:
-            raise Refusal(f"{self.path}: {key} of {what}: {path} cannot be read: {error.strerror}") from error
+            raise ValidationError(f"{self.path}: {key} of {what}: {path} cannot be read: {error.strerror}") from error
 
 
 def _text(node: Node) -> str:

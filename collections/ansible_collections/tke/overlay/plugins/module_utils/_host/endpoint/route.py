@@ -15,7 +15,7 @@ import ipaddress
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import ROUTE_PROTOCOL
-from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import Row
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run, read_json, run_batch
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import STATE
@@ -23,7 +23,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths impo
 BATCH_FILE = f"{STATE}/endpoint.batch"
 
 
-class Way(t.NamedTuple):
+class ApiRoute(t.NamedTuple):
     """What is there and what should be, as ``SUBNET via GATEWAY dev DEVICE onlink``; empty for no route of ours."""
 
     present: str
@@ -46,38 +46,38 @@ class Way(t.NamedTuple):
         return f"{_line('replace', self.wanted)}\n" if self.wanted else ""
 
 
-def find_way(saved: str, subnet: str | None, gateway: str | None, run: Run) -> Way:
+def find_route(saved: str, subnet: str | None, gateway: str | None, run: Run) -> ApiRoute:
     """Compares.
 
     :param saved: the batch of an earlier run.
     :param subnet: where the route should lead; ``None``: no route of ours is wanted.
-    :raises Refusal: it cannot be, or somebody else has a route to there by another way.
+    :raises ValidationError: it cannot be, or somebody else has a route to there by another way.
     """
     old = saved.split()[2:3]
-    ours = _ours(old[0], run) if old else []
+    managed = _ours(old[0], run) if old else []
     if subnet is None or gateway is None:
-        return Way(ours[0] if ours else "", "")
+        return ApiRoute(managed[0] if managed else "", "")
     destination = _network(subnet)
-    ours = ours or _ours(destination, run)
+    managed = managed or _ours(destination, run)
     wanted = f"{destination} via {gateway} dev {_device_to(gateway, run)} onlink"
     mine = _ours(destination, run)
     others = [row for row in _routes(destination, [], run) if _text(row) not in mine]
     for row in others:
         if row.get("gateway") != gateway:
-            raise Refusal(
+            raise ValidationError(
                 f"there is a route {_text(row)} that is not ours, and it should go via {gateway}: "
                 f"remove that route, or leave 'route' out and let it be"
             )
-    return Way(ours[0] if ours else "", "" if others else wanted)
+    return ApiRoute(managed[0] if managed else "", "" if others else wanted)
 
 
 def _network(subnet: str) -> str:
     try:
         network = ipaddress.ip_network(subnet)
     except ValueError as error:
-        raise Refusal(f"the subnet of the route: {error}") from error
+        raise ValidationError(f"the subnet of the route: {error}") from error
     if network.version != 4:
-        raise Refusal(f"the subnet of the route, {subnet}, is not of IPv4: such a route is not kept yet")
+        raise ValidationError(f"the subnet of the route, {subnet}, is not of IPv4: such a route is not kept yet")
     return str(network if network.prefixlen < 32 else network.network_address)  # as iproute2 lists it
 
 
@@ -86,11 +86,11 @@ def _device_to(gateway: str, run: Run) -> str:
         ipaddress.IPv4Address(gateway)
         (row,) = read_json(["ip", "-4", "-json", "route", "get", gateway], run)
     except ValueError as error:
-        raise Refusal(f"the gateway of the route, {gateway}, is no IPv4 address") from error
+        raise ValidationError(f"the gateway of the route, {gateway}, is no IPv4 address") from error
     except KernelError as error:
-        raise Refusal(f"the gateway of the route, {gateway}, cannot be reached: {error}") from error
+        raise ValidationError(f"the gateway of the route, {gateway}, cannot be reached: {error}") from error
     if "gateway" in row or row.get("type", "unicast") != "unicast":
-        raise Refusal(f"the gateway of the route, {gateway}, is in no network of this host")
+        raise ValidationError(f"the gateway of the route, {gateway}, is in no network of this host")
     return str(row["dev"])
 
 

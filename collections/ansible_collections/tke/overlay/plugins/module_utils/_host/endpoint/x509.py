@@ -16,7 +16,7 @@ import ssl
 import time
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
 _OIDS = {b"\x55\x04\x03": "CN", b"\x55\x04\x0a": "O"}
 _ALT_NAMES = b"\x55\x1d\x11"
@@ -65,19 +65,19 @@ def refuse_no_ca(pem: str, origin: str) -> None:
     """Makes sure that a text holds certificates of CAs, of which one is valid now.
 
     :param origin: where it comes from, for the error.
-    :raises Refusal: otherwise.
+    :raises ValidationError: otherwise.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         context.load_verify_locations(cadata=pem)
     except (ssl.SSLError, ValueError) as error:
-        raise Refusal(f"{origin} holds no certificate in PEM form that can be read") from error
+        raise ValidationError(f"{origin} holds no certificate in PEM form that can be read") from error
     found = [describe(ssl.PEM_cert_to_DER_cert(text)) for text in _pem_texts(pem)]
     authorities = t.cast("list[dict[str, str]]", context.get_ca_certs())
     if not authorities:
-        raise Refusal(f"{origin} holds no certificate of a CA, but: {'; '.join(found)}")
+        raise ValidationError(f"{origin} holds no certificate of a CA, but: {'; '.join(found)}")
     if all(ssl.cert_time_to_seconds(each["notAfter"]) < time.time() for each in authorities):
-        raise Refusal(f"the CA of {origin} has expired: {'; '.join(found)}")
+        raise ValidationError(f"the CA of {origin} has expired: {'; '.join(found)}")
 
 
 def _pem_texts(pem: str) -> list[str]:

@@ -13,7 +13,7 @@ import ipaddress
 import re
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.fdb import FdbTable, fdb_entry
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import find_link, read_links
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.neighbor import NeighborTable, neighbor_entry
@@ -23,11 +23,11 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route imp
     via_entry,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import (
+    ActualEntry,
     Delta,
-    Present,
+    Desired,
     Run,
     Table,
-    Wanted,
     apply,
     compare,
 )
@@ -35,7 +35,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables im
 VERSIONS = (4, 6)
 
 Entry = t.Mapping[str, t.Any]
-Job = t.Tuple[Table, Wanted]
+Job = t.Tuple[Table, Desired]
 Parsed = t.Tuple[int, str, str]
 """IP version of the table the entry belongs to, key, specification."""
 
@@ -45,7 +45,7 @@ _MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}")  # also of a group, unlike th
 def fdb_jobs(device: str, entries: t.Sequence[Entry]) -> list[Job]:
     """Entries ``{mac, dst}`` for the FDB of a device.
 
-    :raises Refusal: naming every malformed or contradicting entry.
+    :raises ValidationError: naming every malformed or contradicting entry.
     """
 
     def parse(entry: Entry) -> Parsed:
@@ -57,7 +57,7 @@ def fdb_jobs(device: str, entries: t.Sequence[Entry]) -> list[Job]:
 def neighbor_jobs(device: str, entries: t.Sequence[Entry]) -> list[Job]:
     """Entries ``{address, mac}`` for the neighbour tables of a device.
 
-    :raises Refusal: naming every malformed or contradicting entry.
+    :raises ValidationError: naming every malformed or contradicting entry.
     """
 
     def parse(entry: Entry) -> Parsed:
@@ -71,7 +71,7 @@ def neighbor_jobs(device: str, entries: t.Sequence[Entry]) -> list[Job]:
 def route_jobs(device: str, entries: t.Sequence[Entry]) -> list[Job]:
     """Entries ``{dst, via, metric, type}`` for the main routing tables.
 
-    :raises Refusal: naming every malformed or contradicting entry.
+    :raises ValidationError: naming every malformed or contradicting entry.
     """
 
     def parse(entry: Entry) -> Parsed:
@@ -94,7 +94,7 @@ def converge(jobs: t.Sequence[Job], device: str, run: Run, state: str, purge: bo
 
     :param state: ``present``: the entries are there as given; ``absent``: no entry of ours has their keys.
     :param purge: with ``present``, remove all other entries that are ours.
-    :raises Refusal: an entry of somebody else is in the way; nothing was changed.
+    :raises ValidationError: an entry of somebody else is in the way; nothing was changed.
     :raises KernelError: the kernel refused, or does not hold what it was given.
     """
     deltas = _deltas(jobs, device, run, state, purge, check)
@@ -116,18 +116,18 @@ def _deltas(jobs: t.Sequence[Job], device: str, run: Run, state: str, purge: boo
     return deltas
 
 
-def _absence(present: t.Mapping[str, Present], unwanted: Wanted) -> Delta:
+def _absence(present: t.Mapping[str, ActualEntry], unwanted: Desired) -> Delta:
     there = [key for key in unwanted if key in present]
     return Delta(
         added={},
         changed={},
-        removed={key: present[key].spec for key in there if present[key].ours},
-        foreign={key: present[key].spec for key in there if not present[key].ours},
+        removed={key: present[key].spec for key in there if present[key].managed},
+        foreign={key: present[key].spec for key in there if not present[key].managed},
     )
 
 
-def _wanted(kind: str, entries: t.Sequence[Entry], parse: t.Callable[[Entry], Parsed]) -> dict[int, Wanted]:
-    wanted: dict[int, Wanted] = {version: {} for version in VERSIONS}
+def _wanted(kind: str, entries: t.Sequence[Entry], parse: t.Callable[[Entry], Parsed]) -> dict[int, Desired]:
+    wanted: dict[int, Desired] = {version: {} for version in VERSIONS}
     problems = []
     for number, entry in enumerate(entries, 1):
         try:
@@ -140,7 +140,7 @@ def _wanted(kind: str, entries: t.Sequence[Entry], parse: t.Callable[[Entry], Pa
         if other != spec:
             problems.append(f"{kind} entry {number}: {key} is given twice, as {other} and as {spec}")
     if problems:
-        raise Refusal(*problems)
+        raise ValidationError(*problems)
     return wanted
 
 

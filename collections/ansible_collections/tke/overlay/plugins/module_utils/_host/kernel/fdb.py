@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Present, Run, read_json
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import ActualEntry, Run, read_json
 
 
 class FdbTable:
@@ -33,7 +33,7 @@ class FdbTable:
         """All entries of the device."""
         return [["bridge", "-json", "fdb", "show", "dev", self.device]]
 
-    def read(self, run: Run) -> dict[str, Present]:
+    def read(self, run: Run) -> dict[str, ActualEntry]:
         """What is there, by MAC."""
         present = {}
         (listing,) = self.listings()
@@ -45,8 +45,8 @@ class FdbTable:
                 key, spec = f"{row['mac']} nhid {row['nhid']}", f"nhid {row['nhid']}"
             else:
                 continue  # a multicast address the device listens to, not a forwarding entry
-            ours = row.get("state") == "permanent"
-            present[key] = Present(spec if ours else f"{spec} {row.get('state') or 'dynamic'}", ours)
+            managed = row.get("state") == "permanent"
+            present[key] = ActualEntry(spec if managed else f"{spec} {row.get('state') or 'dynamic'}", managed)
         return present
 
     def put(self, key: str, spec: str) -> str:

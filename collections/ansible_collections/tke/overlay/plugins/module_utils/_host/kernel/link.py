@@ -14,7 +14,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
     MAC,
     overhead_on,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run, read_json, run_batch
 
 IP = ("ip",)
@@ -22,7 +22,7 @@ IP = ("ip",)
 ALIAS = "tke.overlay"
 """The mark of a link that this collection made or took over."""
 
-EAR = "tke-ear"
+ALTERNATE_LINK = "tke-alt"
 """A second link of the tunnel, during a change of its port: see :mod:`transition`."""
 
 Row = t.Mapping[str, t.Any]
@@ -45,7 +45,7 @@ class LinkSpec(t.NamedTuple):
     addresses: t.Sequence[str] | None = None
 
 
-class Words(t.NamedTuple):
+class FieldLabels(t.NamedTuple):
     """What errors call the settings of a link, so that a user finds them: here the variables of the inventory.
 
     ``mtu`` says how to make the overlay fit: ``{underlay}`` is the MTU of the link below, ``{overlay}`` what is left.
@@ -58,7 +58,7 @@ class Words(t.NamedTuple):
     mtu: str = "set overlay_underlay_mtu of this host to {underlay}"
 
 
-VARIABLES = Words()
+VARIABLES = FieldLabels()
 
 
 class LinkChange(t.NamedTuple):
@@ -85,11 +85,11 @@ class LinkChange(t.NamedTuple):
         return bool(self) and (self.recreated is not None or not self.before)
 
 
-def converge_link(spec: LinkSpec, run: Run, check: bool, words: Words = VARIABLES) -> LinkChange:
+def converge_link(spec: LinkSpec, run: Run, check: bool, words: FieldLabels = VARIABLES) -> LinkChange:
     """Makes the link what it should be; with ``check`` only finds out what that would change.
 
     :param words: what errors call the settings.
-    :raises Refusal: the specification is malformed, or something else has its name, VNI or port.
+    :raises ValidationError: the specification is malformed, or something else has its name, VNI or port.
     :raises KernelError: the kernel refused, or does not hold what it was given.
     """
     refuse_malformed(spec)
@@ -107,14 +107,14 @@ def converge_link(spec: LinkSpec, run: Run, check: bool, words: Words = VARIABLE
 def remove_link(name: str, run: Run, check: bool) -> LinkChange:
     """Removes a VXLAN link; nothing happens when there is none of this name.
 
-    :raises Refusal: the link is of another kind.
+    :raises ValidationError: the link is of another kind.
     :raises KernelError: the kernel refused.
     """
     row = find_link(name, read_links(run))
     if row is None:
         return LinkChange({}, {}, [])
     if kind_of(row) != "vxlan":
-        raise Refusal(
+        raise ValidationError(
             f"device {name} is no VXLAN link but {kind_of(row) or row.get('link_type')}, so it is not removed"
         )
     change = LinkChange(_found(row), {}, [f"link del {name}"])
@@ -126,7 +126,7 @@ def remove_link(name: str, run: Run, check: bool) -> LinkChange:
 def refuse_malformed(spec: LinkSpec) -> None:
     """Makes sure that every part of a specification is well-formed.
 
-    :raises Refusal: naming each that is not.
+    :raises ValidationError: naming each that is not.
     """
     problems = []
     if not DEVICE_NAME.fullmatch(spec.name):
@@ -147,7 +147,7 @@ def refuse_malformed(spec: LinkSpec) -> None:
         except ValueError as error:
             problems.append(f"{what} {text!r}: {error}")
     if problems:
-        raise Refusal(*problems)
+        raise ValidationError(*problems)
 
 
 def read_links(run: Run) -> list[Row]:
@@ -188,20 +188,22 @@ def compare_link(spec: LinkSpec, links: t.Sequence[Row]) -> LinkChange:
     return LinkChange(before, after, _changes_in_place(spec, before, row))
 
 
-def refuse_conflicts(spec: LinkSpec, links: t.Sequence[Row], run: Run, words: Words = VARIABLES) -> None:
+def refuse_conflicts(spec: LinkSpec, links: t.Sequence[Row], run: Run, words: FieldLabels = VARIABLES) -> None:
     """Makes sure that the name, the VNI and the port are free for the link, or its own.
 
     The kernel would only say "File exists" or "Address already in use".
 
     :param words: what errors call the settings.
-    :raises Refusal: naming the holder of each.
+    :raises ValidationError: naming the holder of each.
     """
     row = find_link(spec.name, links)
     problems: list[str] = []
     if row is not None:
         problems.extend(_problems_of_namesake(spec, row, words))
     problems.extend(_problems_of_parent(spec, links, words))
-    others = [link for link in links if kind_of(link) == "vxlan" and link.get("ifname") not in (spec.name, EAR)]
+    others = [
+        link for link in links if kind_of(link) == "vxlan" and link.get("ifname") not in (spec.name, ALTERNATE_LINK)
+    ]
     for link in others:
         data = link["linkinfo"].get("info_data", {})
         if (data.get("id"), data.get("port")) == (spec.vni, spec.port):
@@ -218,7 +220,7 @@ def refuse_conflicts(spec: LinkSpec, links: t.Sequence[Row], run: Run, words: Wo
     if not links_on_port:
         problems.extend(_problems_of_port(spec, run, words))
     if problems:
-        raise Refusal(*problems)
+        raise ValidationError(*problems)
 
 
 def apply_link(change: LinkChange, run: Run) -> None:
@@ -261,7 +263,7 @@ def _port(row: Row) -> int | None:
     return port if kind_of(row) == "vxlan" else None
 
 
-def _problems_of_namesake(spec: LinkSpec, row: Row, words: Words) -> t.Iterator[str]:
+def _problems_of_namesake(spec: LinkSpec, row: Row, words: FieldLabels) -> t.Iterator[str]:
     """A link of our name that is not ours, and could not become so without being made anew."""
     if kind_of(row) != "vxlan":
         yield (
@@ -276,7 +278,7 @@ def _problems_of_namesake(spec: LinkSpec, row: Row, words: Words) -> t.Iterator[
         )
 
 
-def _problems_of_parent(spec: LinkSpec, links: t.Sequence[Row], words: Words) -> t.Iterator[str]:
+def _problems_of_parent(spec: LinkSpec, links: t.Sequence[Row], words: FieldLabels) -> t.Iterator[str]:
     owned = {address["local"]: link for link in links for address in link.get("addr_info", [])}
     parent = owned.get(spec.local)
     overhead = overhead_on(spec.local)
@@ -295,7 +297,7 @@ def _problems_of_parent(spec: LinkSpec, links: t.Sequence[Row], words: Words) ->
         yield f"there is no link {spec.dev!r} to send from (dev)"
 
 
-def _problems_of_port(spec: LinkSpec, run: Run, words: Words) -> t.Iterator[str]:
+def _problems_of_port(spec: LinkSpec, run: Run, words: FieldLabels) -> t.Iterator[str]:
     """Who else has the UDP port: a program, or a tunnel of the kernel that is no VXLAN link."""
     _code, out, _errors = run(["ss", "-Haunp", f"sport = :{spec.port}"], None)
     for line in out.splitlines():

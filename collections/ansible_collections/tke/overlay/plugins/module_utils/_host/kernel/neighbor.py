@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Present, Run, read_json
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import ActualEntry, Run, read_json
 
 
 class NeighborTable:
@@ -27,7 +27,7 @@ class NeighborTable:
         """All entries of the device."""
         return [[*self.program, "-json", "neigh", "show", "dev", self.device]]
 
-    def read(self, run: Run) -> dict[str, Present]:
+    def read(self, run: Run) -> dict[str, ActualEntry]:
         """What is there, by address."""
         present = {}
         (listing,) = self.listings()
@@ -35,9 +35,9 @@ class NeighborTable:
             states = row.get("state", [])
             key, spec = neighbor_entry(row["dst"], row.get("lladdr", "unknown"))
             if "PERMANENT" in states:
-                present[key] = Present(spec, ours=True)
+                present[key] = ActualEntry(spec, managed=True)
             else:
-                present[key] = Present(f"{spec} {' '.join(states).lower()}", ours=False)
+                present[key] = ActualEntry(f"{spec} {' '.join(states).lower()}", managed=False)
         return present
 
     def put(self, key: str, spec: str) -> str:

@@ -45,13 +45,18 @@ import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import RUN_DIRECTORY, read_files, write_file
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Present, Run, Wanted, words_of
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import (
+    ActualEntry,
+    Desired,
+    Run,
+    error_text,
+)
 
 TABLE = "inet tke_overlay"
 RECORD_TEXT = f"{RUN_DIRECTORY}/rules.nft"
 RECORD_LISTING = f"{RUN_DIRECTORY}/rules.listing"
 
-COUNTERS = ("not_a_peer", "to_pods", "from_pods", "inner_source", "into_tunnel", "astray")
+COUNTERS = ("not_a_peer", "to_pods", "from_pods", "inner_source", "forwarded_to_vtep", "unrouted")
 """What was dropped, by the rule that dropped it."""
 
 _LIST = ("nft", "-s", "list", "table", *TABLE.split())
@@ -62,7 +67,7 @@ _FAMILY = {4: ("ip", "ipv4", 40), 6: ("ip6", "ipv6", 60)}
 """IP version -> its word, its protocol's word, bytes of IP and TCP header."""
 
 
-class Also(t.NamedTuple):
+class TransitionAllowances(t.NamedTuple):
     """What else is let in while the fleet goes over from one plan to another."""
 
     peers: t.Sequence[str] = ()  # underlay addresses that peers had before
@@ -70,7 +75,7 @@ class Also(t.NamedTuple):
     device: str = ""  # the link that hears it
 
 
-NOTHING_ELSE = Also()
+NO_ALLOWANCES = TransitionAllowances()
 
 
 class RulesSpec(t.NamedTuple):
@@ -80,10 +85,10 @@ class RulesSpec(t.NamedTuple):
     bridge: str
     port: int
     mtu: int
-    segment: str
+    node_cidr: str
     container_cidrs: t.Sequence[str]
     peers: t.Sequence[str]
-    also: Also = NOTHING_ELSE
+    also: TransitionAllowances = NO_ALLOWANCES
 
     @property
     def ports(self) -> list[int]:
@@ -111,19 +116,19 @@ class RulesTable:
         """The table, without the values of its counters."""
         return [_LIST]
 
-    def read(self, run: Run) -> dict[str, Present]:
+    def read(self, run: Run) -> dict[str, ActualEntry]:
         """What is there: chains, their rules by number, sets and their elements, counters without their values."""
         code, listing, errors = run(_LIST, None)
         if code != 0:
             if "No such file or directory" in errors:
                 return {}
-            raise KernelError(f"{' '.join(_LIST)}: {words_of(code, errors)}")
+            raise KernelError(f"{' '.join(_LIST)}: {error_text(code, errors)}")
         record = read_files((RECORD_TEXT, RECORD_LISTING))
         text = record.get(RECORD_TEXT, "") if record.get(RECORD_LISTING) == listing else listing
         items = self.wanted if text == self.text else _items(text)
-        return {key: Present(spec, ours=True) for key, spec in items.items()}
+        return {key: ActualEntry(spec, managed=True) for key, spec in items.items()}
 
-    def _lost(self, found: Wanted) -> list[str]:
+    def _lost(self, found: Desired) -> list[str]:
         """What no version of nft words in another way: which chains, rules by number, and peers there are."""
         return [key for key in self.wanted if key not in found and not self.wanted[key].startswith("of pods")]
 
@@ -140,10 +145,10 @@ class RulesTable:
         lines = self._elements_alone(run) if there else ""
         code, _out, errors = run(_LOAD, lines or _with_values(self.text, counter_values(run) if there else {}))
         if code != 0:
-            raise KernelError(f"nft refused the rules: {words_of(code, errors)}")
+            raise KernelError(f"nft refused the rules: {error_text(code, errors)}")
         code, listing, errors = run(_LIST, None)
         if code != 0:
-            raise KernelError(f"{' '.join(_LIST)}: {words_of(code, errors)}")
+            raise KernelError(f"{' '.join(_LIST)}: {error_text(code, errors)}")
         lost = self._lost(_items(listing))
         if lost:
             raise KernelError(
@@ -181,7 +186,7 @@ def delete_rules(run: Run) -> None:
     """
     code, _out, errors = run(_LOAD, _ABOVE)
     if code != 0:
-        raise KernelError(f"nft did not delete table {TABLE}: {words_of(code, errors)}")
+        raise KernelError(f"nft did not delete table {TABLE}: {error_text(code, errors)}")
 
 
 def rules_are_there(run: Run) -> bool:
@@ -227,7 +232,7 @@ def rules_text(spec: RulesSpec) -> str:
             "type filter hook forward priority mangle; policy accept;",
             [
                 f"{_FAMILY[v][0]} saddr != @peers{v} {_FAMILY[v][0]} daddr @peers{v} udp dport {port} "
-                f'counter name "into_tunnel" drop'
+                f'counter name "forwarded_to_vtep" drop'
                 for v in peers
             ],
             *(_clamps(version, device, spec.mtu) for version in pods),
@@ -235,7 +240,7 @@ def rules_text(spec: RulesSpec) -> str:
         _chain(
             "postrouting",
             "type filter hook postrouting priority filter; policy accept;",
-            [f'{_FAMILY[v][0]} daddr @pods{v} oifname != {{ {inside} }} counter name "astray" drop' for v in pods],
+            [f'{_FAMILY[v][0]} daddr @pods{v} oifname != {{ {inside} }} counter name "unrouted" drop' for v in pods],
         ),
         _chain("nat", "type nat hook postrouting priority srcnat; policy accept;", _masquerade(spec)),
     ]
@@ -283,11 +288,11 @@ def _clamps(version: int, device: str, mtu: int) -> list[str]:
 
 def _masquerade(spec: RulesSpec) -> list[str]:
     """Below 1024 the kernel gives only ports below 1024; of the others, the largest part without the tunnel's port."""
-    version = 6 if ":" in spec.segment else 4
+    version = 6 if ":" in spec.node_cidr else 4
     ip = _FAMILY[version][0]
     borders = [1023, *(port for port in spec.ports if port > 1023), 65536]
     first, last = max(((low + 1, high - 1) for low, high in zip(borders, borders[1:])), key=lambda p: p[1] - p[0])
-    leaving = f"{ip} saddr {spec.segment} {ip} daddr != @pods{version}"
+    leaving = f"{ip} saddr {spec.node_cidr} {ip} daddr != @pods{version}"
     return [
         f"meta mark & {_KUBE_PROXY} == {_KUBE_PROXY} return",
         f"{leaving} udp sport 1024-65535 masquerade to :{first}-{last} fully-random",
@@ -295,9 +300,9 @@ def _masquerade(spec: RulesSpec) -> list[str]:
     ]
 
 
-def _items(text: str) -> Wanted:
+def _items(text: str) -> Desired:
     """A table's text, ours or nft's listing, by item. The number of a rule is part of its key: order matters."""
-    items: Wanted = {}
+    items: Desired = {}
     for kind, name, body in re.findall(r"^\t(\w+) (\S+) \{\n(.*?)^\t\}\n", text, re.MULTILINE | re.DOTALL):
         if kind == "set":
             attributes, _mark, elements = body.partition("elements = {")

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 5: the Pod bridge, which must not keep the gateway of a segment that the host has given back.
+"""Floor 5: the Pod bridge, which must not keep the gateway of a node CIDR that the host has given back.
 
 CNI's bridge plugin gives the bridge its gateway address and refuses to start Pods
-while another one is there; and the connected route of the old segment would keep
+while another one is there; and the connected route of the old node CIDR would keep
 this host from the node that has it now.
 """
 
@@ -14,11 +14,11 @@ import ipaddress
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import Row, read_links
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Present, Run
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import ActualEntry, Run
 
 
 class BridgeTable:
-    """The addresses of the Pod bridge inside the container CIDR, less the gateway of the host's own segment."""
+    """The addresses of the Pod bridge inside the container CIDR, less the gateway of the host's own node CIDR."""
 
     name = "bridge"
     of_device = False  # the bridge comes with the first Pod
@@ -33,11 +33,11 @@ class BridgeTable:
         """None: whoever reads tables has read the links, with their addresses."""
         return []
 
-    def read(self, run: Run) -> dict[str, Present]:
+    def read(self, run: Run) -> dict[str, ActualEntry]:
         """What is left over, by address with prefix."""
         return self.among(read_links(run))
 
-    def among(self, links: t.Iterable[Row]) -> dict[str, Present]:
+    def among(self, links: t.Iterable[Row]) -> dict[str, ActualEntry]:
         """The same, of links that were read already."""
         present = {}
         for row in links:
@@ -45,7 +45,7 @@ class BridgeTable:
                 address = ipaddress.ip_address(info["local"])
                 inside = any(address in network for network in self.container)
                 if row.get("ifname") == self.bridge and inside and str(address) != self.gateway:
-                    present[f"{address}/{info['prefixlen']}"] = Present(f"dev {self.bridge}", ours=True)
+                    present[f"{address}/{info['prefixlen']}"] = ActualEntry(f"dev {self.bridge}", managed=True)
         return present
 
     def put(self, key: str, spec: str) -> str:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 5: routes of the main table: segment of a peer -> its VTEP address."""
+"""Floor 5: routes of the main table: node CIDR of a peer -> its VTEP address."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import json
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import ROUTE_PROTOCOL
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Present, Run, read_json
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import ActualEntry, Run, read_json
 
 BLACKHOLE = "blackhole"
 
@@ -69,27 +69,29 @@ class RouteTable:
         """
         show = [*self.program, "-json", "route", "show", "table", "main"]
         # Asked for by number: /etc/iproute2/rt_protos may have given ours a name.
-        ours = [*show, "proto", str(ROUTE_PROTOCOL)]
+        managed = [*show, "proto", str(ROUTE_PROTOCOL)]
         if not others:
-            return [ours]
-        return [ours, *([*show, "root", str(network)] for network in self.within)] if self.within else [ours, show]
+            return [managed]
+        return (
+            [managed, *([*show, "root", str(network)] for network in self.within)] if self.within else [managed, show]
+        )
 
-    def read(self, run: Run, others: bool = True) -> dict[str, Present]:
+    def read(self, run: Run, others: bool = True) -> dict[str, ActualEntry]:
         """What is there, by destination and metric.
 
         :param others: see :meth:`listings`.
         """
-        ours, *further = [[(_identity(row), row) for row in read_json(each, run)] for each in self.listings(others)]
-        rows = [each for listing in further for each in listing] if others else ours
-        known = {identity for identity, _row in ours}
+        managed, *further = [[(_identity(row), row) for row in read_json(each, run)] for each in self.listings(others)]
+        rows = [each for listing in further for each in listing] if others else managed
+        known = {identity for identity, _row in managed}
         listed = {identity for identity, _row in rows}
-        present: dict[str, Present] = {}
+        present: dict[str, ActualEntry] = {}
         seen: t.Counter[str] = collections.Counter()
-        for identity, row in [*rows, *(each for each in ours if each[0] not in listed)]:
+        for identity, row in [*rows, *(each for each in managed if each[0] not in listed)]:
             if row.get("dev") == self.bridge and row.get("protocol") == "kernel" and self.bridge is not None:
                 continue
             found = self._present(row, identity in known)
-            if not (found.ours or identity in listed):
+            if not (found.managed or identity in listed):
                 continue  # of our protocol, and another task's
             key = self._key(row)
             seen[key] += 1
@@ -100,10 +102,10 @@ class RouteTable:
         key = route_key(full_prefix(row["dst"], self.version), row.get("metric", 0))
         return f"{key} tos {row['tos']}" if "tos" in row else key
 
-    def _present(self, row: Row, protocol_is_ours: bool) -> Present:
+    def _present(self, row: Row, protocol_is_ours: bool) -> ActualEntry:
         spec, here = _spec_of(row), row.get("dev") == self.device
-        ours = protocol_is_ours and (here or (row.get("type") == BLACKHOLE and self._has_blackhole(row)))
-        return Present(spec if ours else f"{spec} proto {row.get('protocol', 'boot')}", ours, here)
+        managed = protocol_is_ours and (here or (row.get("type") == BLACKHOLE and self._has_blackhole(row)))
+        return ActualEntry(spec if managed else f"{spec} proto {row.get('protocol', 'boot')}", managed, here)
 
     def _has_blackhole(self, row: Row) -> bool:
         if self.claimed is None and not self.within:
@@ -121,20 +123,20 @@ class RouteTable:
         return _line("del", key.partition(" #")[0], spec)
 
 
-def refuse_strangers(present: t.Mapping[str, Present]) -> None:
+def refuse_foreign_routes(present: t.Mapping[str, ActualEntry]) -> None:
     """Makes sure that nobody else has a route inside the container CIDR: it would take packets that are for Pods.
 
     :param present: what :meth:`RouteTable.read` found ``within`` the container CIDRs.
-    :raises Refusal: naming each.
+    :raises ValidationError: naming each.
     """
     strangers = [
         f"route {key} {found.spec} lies in the container CIDR (overlay_container_cidr) and is not ours: "
         f"remove it, or choose another container CIDR"
         for key, found in present.items()
-        if not found.ours and not found.here
+        if not found.managed and not found.here
     ]
     if strangers:
-        raise Refusal(*strangers)
+        raise ValidationError(*strangers)
 
 
 def full_prefix(destination: str, version: int) -> str:
@@ -159,7 +161,7 @@ def via_entry(destination: str, gateway: str, device: str, metric: int = 0) -> t
 
 
 def blackhole_entry(destination: str, metric: int = BLACKHOLE_METRIC) -> tuple[str, str]:
-    """Key and specification of a route that drops: for addresses of the own segment that no Pod has."""
+    """Key and specification of a route that drops: for addresses of the own node CIDR that no Pod has."""
     return route_key(destination, metric), BLACKHOLE
 
 

@@ -6,7 +6,7 @@
 What a packet to a Pod on another node meets, and so why each peer needs exactly
 three kernel objects:
 
-1. the *route* for the peer's segment says: by way of the peer's VTEP address, on
+1. the *route* for the peer's node CIDR says: by way of the peer's VTEP address, on
    our VXLAN device (``onlink``: the VTEP is in no connected network);
 2. the *neighbour* entry of that VTEP address says which MAC the inner Ethernet
    header gets; permanent, because nobody answers ARP across the tunnel;
@@ -28,7 +28,7 @@ import json
 import time
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
 
 Run = t.Callable[[t.Sequence[str], t.Optional[str]], t.Tuple[int, str, str]]
 """Runs a program with a text on its standard input; returns exit code, output and errors."""
@@ -36,7 +36,7 @@ Run = t.Callable[[t.Sequence[str], t.Optional[str]], t.Tuple[int, str, str]]
 Together = t.Callable[[t.Sequence[t.Sequence[str]]], t.List[t.Tuple[int, str, str]]]
 """Runs several programs at the same time; returns the same for each."""
 
-Wanted = t.Dict[str, str]
+Desired = t.Dict[str, str]
 """Key -> specification of every entry that a table should have."""
 
 
@@ -48,15 +48,15 @@ class Diff(t.NamedTuple):
     after: str
 
 
-class Present(t.NamedTuple):
+class ActualEntry(t.NamedTuple):
     """An entry that is there. Only ``ours`` is ever removed; ``here`` is false for what is not on our device."""
 
     spec: str
-    ours: bool
+    managed: bool
     here: bool = True
 
 
-class Readable(t.Protocol):
+class ReadableTable(t.Protocol):
     """One kernel table, as far as it concerns one device: enough to :func:`compare` it."""
 
     name: str
@@ -65,11 +65,11 @@ class Readable(t.Protocol):
     def listings(self) -> list[t.Sequence[str]]:
         """The commands by which :meth:`read` lists, for :func:`listed_together`."""
 
-    def read(self, run: Run) -> dict[str, Present]:
+    def read(self, run: Run) -> dict[str, ActualEntry]:
         """What is there, by key."""
 
 
-class Table(Readable, t.Protocol):
+class Table(ReadableTable, t.Protocol):
     """One that is written entry by entry, as :func:`apply` does. (The rules are not: they are replaced as a whole.)"""
 
     @property
@@ -86,10 +86,10 @@ class Table(Readable, t.Protocol):
 class Delta(t.NamedTuple):
     """What separates a table from what it should hold, and what was met there that is not ours."""
 
-    added: Wanted
+    added: Desired
     changed: dict[str, tuple[str, str]]  # key -> specification before and after
-    removed: Wanted
-    foreign: Wanted
+    removed: Desired
+    foreign: Desired
 
     def __bool__(self) -> bool:
         return bool(self.added or self.changed or self.removed)
@@ -114,11 +114,11 @@ class Delta(t.NamedTuple):
         return "".join(f"{key} {new[key]}\n" for key in sorted(new))
 
 
-def compare(table: Readable, present: t.Mapping[str, Present], wanted: Wanted, purge: bool = True) -> Delta:
+def compare(table: ReadableTable, present: t.Mapping[str, ActualEntry], wanted: Desired, purge: bool = True) -> Delta:
     """What to add, change and remove.
 
     :param purge: remove entries that are ours and not wanted.
-    :raises Refusal: a wanted entry's place is taken by one that is neither ours nor on our device.
+    :raises ValidationError: a wanted entry's place is taken by one that is neither ours nor on our device.
     """
     delta = Delta({}, {}, {}, {})
     taken = []
@@ -126,16 +126,16 @@ def compare(table: Readable, present: t.Mapping[str, Present], wanted: Wanted, p
         found = present.get(key)
         if found is None:
             delta.added[key] = spec
-        elif not (found.ours or found.here):
+        elif not (found.managed or found.here):
             taken.append(f"{table.name} {key} is wanted and already there: {found.spec}; it is not ours, so remove it")
         elif found.spec != spec:
             delta.changed[key] = (found.spec, spec)
     if taken:
-        raise Refusal(*taken)
+        raise ValidationError(*taken)
     for key, found in present.items():
-        if key in wanted or not (found.ours or found.here):
+        if key in wanted or not (found.managed or found.here):
             continue
-        if not found.ours:
+        if not found.managed:
             delta.foreign[key] = found.spec
         elif purge:
             delta.removed[key] = found.spec
@@ -165,7 +165,7 @@ def apply(changes: t.Sequence[tuple[Table, Delta]], run: Run) -> None:
         run_batch(program, lines, run)
 
 
-def words_of(code: int, errors: str) -> str:
+def error_text(code: int, errors: str) -> str:
     """What a program that failed says against it, for the end of a sentence."""
     return errors.strip() or f"exit code {code}"
 
@@ -201,14 +201,14 @@ def _failure(program: t.Sequence[str], lines: t.Sequence[str], code: int, errors
     """
     words, _mark, number = errors.strip().rpartition("Command failed -:")
     if number.isdigit():
-        return int(number) - 1, words.strip() or words_of(code, "")
+        return int(number) - 1, words.strip() or error_text(code, "")
     suspects = [position for position, line in enumerate(lines) if line.startswith("neigh ")]
     suspects = suspects or [position for position, line in enumerate(lines) if not line.startswith("link ")]
     for position in suspects:
         code_of_line, _out, words = run([*program, *lines[position].split()], None)
         if code_of_line != 0:
-            return position, words_of(code_of_line, words)
-    return (suspects[-1] + 1, "") if suspects else (0, words_of(code, errors))
+            return position, error_text(code_of_line, words)
+    return (suspects[-1] + 1, "") if suspects else (0, error_text(code, errors))
 
 
 def _batch(lines: t.Iterable[str]) -> str:
@@ -222,7 +222,7 @@ def read_json(command: t.Sequence[str], run: Run) -> list[dict[str, t.Any]]:
     """
     code, out, errors = run(command, None)
     if code != 0:
-        raise KernelError(f"{' '.join(command)}: {words_of(code, errors)}")
+        raise KernelError(f"{' '.join(command)}: {error_text(code, errors)}")
     try:
         rows = json.loads(out or "[]")
     except ValueError as error:

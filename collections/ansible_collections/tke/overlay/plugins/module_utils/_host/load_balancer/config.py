@@ -29,7 +29,7 @@ RUN_DIRECTORY = "/run/tke-overlay-clb"
 HAPROXY_FILE = f"{DIRECTORY}/haproxy.cfg"
 KEEPALIVED_FILE = f"{DIRECTORY}/keepalived.conf"
 RULES_FILE = f"{DIRECTORY}/rules.nft"
-WATCH_FILE = f"{DIRECTORY}/watch"
+AGENT_FILE = f"{DIRECTORY}/watch"
 CA_FILE = f"{DIRECTORY}/api-ca.crt"
 HEALTH_SOCKET = f"{RUN_DIRECTORY}/health.sock"
 ADMIN_SOCKET = f"{RUN_DIRECTORY}/admin.sock"
@@ -37,9 +37,9 @@ LOADED = f"{RUN_DIRECTORY}/loaded"
 """The configuration that keepalived has read, as it was then."""
 
 PROXY_UNIT = "tke-overlay-haproxy.service"
-WATCH_UNIT = "tke-overlay-clb-watch.service"
+AGENT_UNIT = "tke-overlay-clb-watch.service"
 VIPS_UNIT = "tke-overlay-keepalived.service"
-UNITS = (PROXY_UNIT, WATCH_UNIT, VIPS_UNIT)
+UNITS = (PROXY_UNIT, AGENT_UNIT, VIPS_UNIT)
 """In the order in which they start."""
 
 TABLE = "inet tke_overlay_clb"
@@ -49,13 +49,13 @@ VIPS = (API, SERVICES)
 
 SERVICES_PORT = 443
 
-HOME, AWAY = 200, 150
+PREFERRED, STANDBY = 200, 150
 """Priorities of a VIP on the host where it belongs, and on the other."""
 
 ADVERT_SECONDS = 0.15
 """A silent master is replaced after three of these and a little: 0.5 s, half of what a fail-over may take."""
 
-HOMECOMING_SECONDS = 2
+PREEMPT_DELAY = 2
 """How long a host is fit again before it takes its VIP back; longer than two hosts differ about a dead server."""
 
 CONNECTION_HOURS = 1
@@ -65,7 +65,7 @@ _NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 
 
-class Host(t.NamedTuple):
+class PairHost(t.NamedTuple):
     """One of the two: its name, and the address by which the other reaches it."""
 
     name: str
@@ -81,7 +81,7 @@ class Proxied(t.NamedTuple):
     port: int = 0
 
 
-class Spec(t.NamedTuple):
+class PairSpec(t.NamedTuple):
     """What one host of the pair must be; nothing is checked yet.
 
     ``own`` and ``peer`` are this host and the other, ``home`` the VIP that belongs
@@ -89,8 +89,8 @@ class Spec(t.NamedTuple):
     ``ca`` (PEM) the health check of an API server does not look at its certificate.
     """
 
-    own: Host
-    peer: Host
+    own: PairHost
+    peer: PairHost
     home: str
     vips: t.Mapping[str, str]
     subnet: str
@@ -103,7 +103,7 @@ class Spec(t.NamedTuple):
     vrid: int
 
 
-class Place(t.NamedTuple):
+class VrrpPlace(t.NamedTuple):
     """The links of this host: that of its own address, over which the two speak, and that of the VIPs; its gateways."""
 
     own: str
@@ -111,7 +111,7 @@ class Place(t.NamedTuple):
     gateways: t.Sequence[str] = ()
 
 
-def problems_of(spec: Spec) -> t.Iterator[str]:
+def problems_of(spec: PairSpec) -> t.Iterator[str]:
     """All that is wrong with a specification."""
     for host in (spec.own, spec.peer):
         if not _is_address(host.address):
@@ -126,7 +126,7 @@ def problems_of(spec: Spec) -> t.Iterator[str]:
     yield from _problems_of_services(spec)
 
 
-def _problems_of_ports(spec: Spec) -> t.Iterator[str]:
+def _problems_of_ports(spec: PairSpec) -> t.Iterator[str]:
     taken = {(API, spec.api_port): "overlay_api_port"}
     if spec.services:
         taken[(SERVICES, SERVICES_PORT)] = "overlay_clb_services"
@@ -147,7 +147,7 @@ def _problems_of_ports(spec: Spec) -> t.Iterator[str]:
         yield from _problems_of_backends(who, listener.backends)
 
 
-def _problems_of_services(spec: Spec) -> t.Iterator[str]:
+def _problems_of_services(spec: PairSpec) -> t.Iterator[str]:
     seen: set[str] = set()
     for service in spec.services:
         who = f"overlay_clb_services: {service.name!r}"
@@ -185,7 +185,7 @@ def _is_address(text: str) -> bool:
 # --- HAProxy ---------------------------------------------------------------------------------
 
 
-def haproxy_cfg(spec: Spec, place: Place, directory: str = DIRECTORY) -> str:
+def haproxy_cfg(spec: PairSpec, place: VrrpPlace, directory: str = DIRECTORY) -> str:
     """The proxy's configuration.
 
     :param directory: where the CA's certificate is; another one to have the text checked beforehand.
@@ -240,12 +240,12 @@ defaults
 """
 
 
-def _resolvers(spec: Spec) -> str:
+def _resolvers(spec: PairSpec) -> str:
     """Names are asked for again and again, but only if there are any: a host may have no name server."""
     return "\nresolvers host\n    parse-resolv-conf\n" if any(_is_named(server) for server in _servers(spec)) else ""
 
 
-def _servers(spec: Spec) -> t.Iterator[str]:
+def _servers(spec: PairSpec) -> t.Iterator[str]:
     yield from spec.apiservers.values()
     for proxied in (*spec.services, *spec.listeners):
         yield from proxied.backends
@@ -255,7 +255,7 @@ def _is_named(server: str) -> bool:
     return not _is_address(server.rpartition(":")[0])
 
 
-def _frontends(spec: Spec) -> t.Iterator[str]:
+def _frontends(spec: PairSpec) -> t.Iterator[str]:
     yield _frontend("apiserver", f"{spec.vips[API]}:{spec.api_port}", "    default_backend apiserver\n")
     if spec.services:
         names = " ".join(service.name for service in spec.services)
@@ -287,7 +287,7 @@ def _frontend(name: str, where: str, *lines: str) -> str:
     return f"\nfrontend {name}\n    bind {where} transparent\n{''.join(lines)}"
 
 
-def _backends(spec: Spec, directory: str) -> t.Iterator[str]:
+def _backends(spec: PairSpec, directory: str) -> t.Iterator[str]:
     certificate = f"verify required ca-file {directory}/api-ca.crt" if spec.ca else "verify none"
     yield (
         "\nbackend apiserver\n"
@@ -308,7 +308,7 @@ def _server(name: str, address: str, words: str) -> str:
     return f"    server {name} {address} {words}{named}\n"
 
 
-def _health(spec: Spec, identity: str, reach: str) -> str:
+def _health(spec: PairSpec, identity: str, reach: str) -> str:
     """What the watch asks: the configuration in force, whom to ping, and how many servers each backend of a VIP has."""
     behind = {
         API: ["apiserver", *(f"listener_{each.name}" for each in spec.listeners if each.vip == API)],
@@ -331,7 +331,7 @@ def _health(spec: Spec, identity: str, reach: str) -> str:
 # --- keepalived and its rules ----------------------------------------------------------------
 
 
-def keepalived_conf(spec: Spec, place: Place) -> str:
+def keepalived_conf(spec: PairSpec, place: VrrpPlace) -> str:
     """The configuration of VRRP: for each VIP an instance, at home on one of the two hosts."""
     head = (
         f"{WRITTEN_BY}"
@@ -351,7 +351,7 @@ def keepalived_conf(spec: Spec, place: Place) -> str:
     return head + "".join(_instance(spec, place, number, vip) for number, vip in enumerate(VIPS))
 
 
-def _instance(spec: Spec, place: Place, number: int, vip: str) -> str:
+def _instance(spec: PairSpec, place: VrrpPlace, number: int, vip: str) -> str:
     name = f"tke_{vip}"
     # keepalived looks after the interface of the instance by itself.
     tracked = "" if place.vips == place.own else f"    track_interface {{\n        {place.vips}\n    }}\n"
@@ -364,9 +364,9 @@ def _instance(spec: Spec, place: Place, number: int, vip: str) -> str:
         "    state BACKUP\n"
         f"    interface {place.own}\n"
         f"    virtual_router_id {spec.vrid + number}\n"
-        f"    priority {HOME if vip == spec.home else AWAY}\n"
+        f"    priority {PREFERRED if vip == spec.home else STANDBY}\n"
         f"    advert_int {ADVERT_SECONDS}\n"
-        f"    preempt_delay {HOMECOMING_SECONDS}\n"
+        f"    preempt_delay {PREEMPT_DELAY}\n"
         f"    unicast_src_ip {spec.own.address}\n"
         "    unicast_peer {\n"
         f"        {spec.peer.address}\n"
@@ -382,7 +382,7 @@ def _instance(spec: Spec, place: Place, number: int, vip: str) -> str:
     )
 
 
-def rules(spec: Spec) -> str:
+def rules(spec: PairSpec) -> str:
     """Only the other host of the pair may speak VRRP of our routers: there is no password in version 3."""
     vrids = ", ".join(str(spec.vrid + number) for number in range(len(VIPS)))
     return (
@@ -403,7 +403,7 @@ def rules(spec: Spec) -> str:
 # --- units -----------------------------------------------------------------------------------
 
 
-def units(spec: Spec, place: Place, python: str) -> Texts:
+def units(spec: PairSpec, place: VrrpPlace, python: str) -> Texts:
     """The three services. All of them come back at once whatever ends them.
 
     :param python: the interpreter that runs the watch.
@@ -412,7 +412,7 @@ def units(spec: Spec, place: Place, python: str) -> Texts:
         f"{UNIT_DIRECTORY}/{name}": WRITTEN_BY + text
         for name, text in (
             (PROXY_UNIT, _PROXY_SERVICE),
-            (WATCH_UNIT, _watch_service(python)),
+            (AGENT_UNIT, _watch_service(python)),
             (VIPS_UNIT, _vips_service(spec, place)),
         )
     }
@@ -456,14 +456,14 @@ StartLimitIntervalSec=0
 
 [Service]
 Type=notify
-ExecStart={shlex.quote(python)} {WATCH_FILE} {HEALTH_SOCKET} {RUN_DIRECTORY} {" ".join(VIPS)}
+ExecStart={shlex.quote(python)} {AGENT_FILE} {HEALTH_SOCKET} {RUN_DIRECTORY} {" ".join(VIPS)}
 WatchdogSec=2s
 Nice=-5
 OOMScoreAdjust=-500
 {_ALWAYS}{_INSTALL}"""
 
 
-def _vips_service(spec: Spec, place: Place) -> str:
+def _vips_service(spec: PairSpec, place: VrrpPlace) -> str:
     """Whatever ends keepalived, the VIPs leave with it: on a host without VRRP they would be there twice."""
     leave = "".join(
         f"ExecStopPost=-/bin/sh -c 'ip address del {spec.vips[vip]}/32 dev {place.vips} 2>/dev/null'\n" for vip in VIPS
@@ -471,9 +471,9 @@ def _vips_service(spec: Spec, place: Place) -> str:
     return f"""\
 [Unit]
 Description=Addresses of the private load balancer (tke.overlay)
-After=network-online.target {PROXY_UNIT} {WATCH_UNIT}
+After=network-online.target {PROXY_UNIT} {AGENT_UNIT}
 Wants=network-online.target
-Requires={WATCH_UNIT}
+Requires={AGENT_UNIT}
 StartLimitIntervalSec=0
 
 [Service]

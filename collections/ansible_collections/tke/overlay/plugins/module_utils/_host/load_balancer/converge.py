@@ -21,19 +21,21 @@ import tempfile
 import time
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import (
+    FileSpecs,
     Texts,
-    Wishes,
     differing,
     put_file,
     read_files,
     remove_file,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Diff, Run, read_json, words_of
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Diff, Run, error_text, read_json
 from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer import health_agent as clb_watch
 from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.config import (
+    AGENT_FILE,
+    AGENT_UNIT,
     CA_FILE,
     DIRECTORY,
     HAPROXY_FILE,
@@ -47,10 +49,8 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.co
     UNITS,
     VIPS,
     VIPS_UNIT,
-    WATCH_FILE,
-    WATCH_UNIT,
-    Place,
-    Spec,
+    PairSpec,
+    VrrpPlace,
     haproxy_cfg,
     keepalived_conf,
     problems_of,
@@ -64,7 +64,7 @@ PROGRAMS = ("haproxy", "keepalived")
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 FILES = (
-    *(CA_FILE, HAPROXY_FILE, KEEPALIVED_FILE, RULES_FILE, WATCH_FILE),
+    *(CA_FILE, HAPROXY_FILE, KEEPALIVED_FILE, RULES_FILE, AGENT_FILE),
     *(f"{UNIT_DIRECTORY}/{unit}" for unit in UNITS),
 )
 
@@ -82,7 +82,7 @@ class Act(t.NamedTuple):
 _DONE = {"reload": "reloaded", "restart": "restarted", "stop": "stopped"}
 
 
-class Outcome(t.NamedTuple):
+class PairResult(t.NamedTuple):
     """What was changed, or would be."""
 
     files: list[Diff]
@@ -105,43 +105,43 @@ def missing_programs() -> list[str]:
     return [name for name in PROGRAMS if shutil.which(name, path=_PATH) is None]
 
 
-def converge(spec: Spec, run: Run, check: bool) -> Outcome:
+def converge(spec: PairSpec, run: Run, check: bool) -> PairResult:
     """Makes this host what the specification says; with ``check`` only finds out what that would change.
 
-    :raises Refusal: something is wrong with the specification or does not fit this host, or a program refuses its
+    :raises ValidationError: the specification is wrong or does not fit this host, or a program refuses its
         configuration; nothing was changed.
     :raises KernelError: a service does not do what it should.
     """
     place = _insist(spec, run)
     missing = missing_programs()
     if missing and not check:
-        raise Refusal(f"this host has no {' and no '.join(missing)}: install the packages of these names")
+        raise ValidationError(f"this host has no {' and no '.join(missing)}: install the packages of these names")
     wanted = _wanted(spec, place)
-    wishes: Wishes = {CA_FILE: None, **wanted}
+    wishes: FileSpecs = {CA_FILE: None, **wanted}
     found = read_files(wishes)
     changed = [Diff(name, found.get(name, ""), text or "") for name, text in differing(found, wishes).items()]
     if changed and not missing:
         _validate(spec, place, run)
-    outcome = Outcome(changed, _acts(wanted, changed, run))
+    outcome = PairResult(changed, _acts(wanted, changed, run))
     if outcome.changed and not check:
         _apply(wishes, outcome, run)
         _verify(wanted, run)
     return outcome
 
 
-def leave(run: Run, check: bool) -> Outcome:
+def remove(run: Run, check: bool) -> PairResult:
     """Takes all of that away again; the programs and whatever else they do on this host stay."""
     found = read_files(FILES)
     states = _states(run)
     acts = [Act(unit, "stop", states[unit]) for unit in reversed(UNITS) if states[unit]]
-    outcome = Outcome([Diff(name, text, "") for name, text in found.items()], acts)
+    outcome = PairResult([Diff(name, text, "") for name, text in found.items()], acts)
     if outcome.changed and not check:
         for act in acts:
             _systemctl(run, "disable", "--now", act.unit)
         # The first line, so that the second never fails.
         code, _out, errors = run(("nft", "-f", "-"), f"table {TABLE}\ndelete table {TABLE}\n")
         if code != 0:
-            raise KernelError(f"nft cannot delete table {TABLE}: {words_of(code, errors)}")
+            raise KernelError(f"nft cannot delete table {TABLE}: {error_text(code, errors)}")
         for name in found:
             remove_file(name)
         with contextlib.suppress(OSError):  # not there, or somebody else's files are in it
@@ -154,7 +154,7 @@ def leave(run: Run, check: bool) -> Outcome:
 # --- what must be ----------------------------------------------------------------------------
 
 
-def _insist(spec: Spec, run: Run) -> Place:
+def _insist(spec: PairSpec, run: Run) -> VrrpPlace:
     """The links of this host that the two need, or every reason why it cannot be one of the pair."""
     problems = list(problems_of(spec))
     if not os.path.isdir(f"{files.ROOT}/run/systemd/system"):
@@ -182,8 +182,8 @@ def _insist(spec: Spec, run: Run) -> Place:
         names = [name for name, address in spec.vips.items() if address == gateway]
         problems += [f"the VIP {name} {gateway} is the gateway of host {spec.own.name}" for name in names]
     if problems:
-        raise Refusal(*problems)
-    return Place(own[0], vips[0], gateways)
+        raise ValidationError(*problems)
+    return VrrpPlace(own[0], vips[0], gateways)
 
 
 def _addresses(run: Run) -> list[tuple[str, str, int]]:
@@ -206,19 +206,19 @@ def _is_in(address: str, subnet: str) -> bool:
     return ipaddress.IPv4Address(address) in ipaddress.IPv4Network(subnet, strict=False)
 
 
-def _wanted(spec: Spec, place: Place) -> Texts:
+def _wanted(spec: PairSpec, place: VrrpPlace) -> Texts:
     """Every file with its text; without a CA there is no file of it."""
     return {
         **({CA_FILE: f"{spec.ca.strip()}\n"} if spec.ca.strip() else {}),
         HAPROXY_FILE: haproxy_cfg(spec, place),
         KEEPALIVED_FILE: keepalived_conf(spec, place),
         RULES_FILE: rules(spec),
-        WATCH_FILE: WRITTEN_BY + inspect.getsource(clb_watch),
+        AGENT_FILE: WRITTEN_BY + inspect.getsource(clb_watch),
         **units(spec, place, sys.executable),
     }
 
 
-def _validate(spec: Spec, place: Place, run: Run) -> None:
+def _validate(spec: PairSpec, place: VrrpPlace, run: Run) -> None:
     """Has each program look at its new configuration, somewhere else, before anything is replaced."""
     with tempfile.TemporaryDirectory(prefix="tke-overlay-clb-") as beside:
         texts = {
@@ -242,7 +242,7 @@ def _validate(spec: Spec, place: Place, run: Run) -> None:
                 said = " ".join((out + errors).replace(f"{beside}/", "").split())
                 problems.append(f"{command[0]} refuses its new configuration: {said}")
     if problems:
-        raise Refusal(*problems)
+        raise ValidationError(*problems)
 
 
 # --- what has to be done ---------------------------------------------------------------------
@@ -260,7 +260,7 @@ def _acts(wanted: Texts, changed: t.Sequence[Diff], run: Run) -> list[Act]:
     vips_are_stale = read_files([LOADED]).get(LOADED) != wanted[RULES_FILE] + wanted[KEEPALIVED_FILE]
     for unit, program, stale in (
         (PROXY_UNIT, "", proxy_is_stale),
-        (WATCH_UNIT, WATCH_FILE, False),
+        (AGENT_UNIT, AGENT_FILE, False),
         (VIPS_UNIT, "", vips_are_stale),
     ):
         if states[unit] != "enabled active" or not names.isdisjoint({f"{UNIT_DIRECTORY}/{unit}", program}):
@@ -287,7 +287,7 @@ def _running_config() -> str:
         return ""
 
 
-def _apply(wishes: Wishes, outcome: Outcome, run: Run) -> None:
+def _apply(wishes: FileSpecs, outcome: PairResult, run: Run) -> None:
     for diff in outcome.files:
         put_file(diff.name, wishes[diff.name])
     if any(diff.name.startswith(UNIT_DIRECTORY) for diff in outcome.files):
@@ -327,7 +327,7 @@ def _unfit(wanted: Texts, run: Run) -> tuple[str, str]:
         if unit in UNITS and state != "enabled active":
             return f"{unit} does not run", unit
     if clb_watch.FAULT in clb_watch.told(files.ROOT + RUN_DIRECTORY, VIPS).values():
-        return f"{WATCH_UNIT} finds that HAProxy does not answer", WATCH_UNIT
+        return f"{AGENT_UNIT} finds that HAProxy does not answer", AGENT_UNIT
     return "", ""
 
 

@@ -143,7 +143,7 @@ class Pings:
                     self._heard[source] = now
 
 
-class Watch:
+class HealthAgent:
     """What was told, and since when it could be told better."""
 
     def __init__(self, told: Values) -> None:
@@ -215,7 +215,7 @@ def _asked(path: str) -> dict[str, str]:
 def main(arguments: t.Sequence[str]) -> None:
     """``SOCKET DIRECTORY VIP...``, until it is ended."""
     path, directory, *vips = arguments
-    watch, pings = Watch(told(directory, vips)), Pings()
+    watch, pings = HealthAgent(told(directory, vips)), Pings()
     targets: list[str] = []
     tell(directory, watch.told)
     _notify(b"READY=1")

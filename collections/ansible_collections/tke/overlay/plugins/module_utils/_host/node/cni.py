@@ -15,16 +15,18 @@ CNI_VERSION = "0.4.0"
 """Understood by every container runtime since containerd 1.3 and CRI-O 1.17."""
 
 
-def conflist(segment: str, bridge: str, mtu: int) -> str:
-    """A CNI network list: a bridge with the segment's gateway, addresses from the segment, host ports.
+def conflist(node_cidr: str, bridge: str, mtu: int) -> str:
+    """A CNI network list: a bridge with the node CIDR's gateway, addresses from the node CIDR, host ports.
 
-    :param segment: the host's own segment; its VTEP, gateway and last address are left out.
+    :param node_cidr: the host's own node CIDR; its VTEP, gateway and last address are left out.
     :param mtu: of the overlay, in bytes, so that no Pod sends what the tunnel would drop.
     """
-    first, last = pod_range(segment)
+    first, last = pod_range(node_cidr)
     ipam = {
         "type": "host-local",
-        "ranges": [[{"subnet": segment, "rangeStart": first, "rangeEnd": last, "gateway": gateway_address(segment)}]],
+        "ranges": [
+            [{"subnet": node_cidr, "rangeStart": first, "rangeEnd": last, "gateway": gateway_address(node_cidr)}]
+        ],
     }
     plugins = [
         {

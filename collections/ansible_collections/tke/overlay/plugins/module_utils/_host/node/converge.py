@@ -26,25 +26,25 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
     vtep_address,
     vtep_mac,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files as host_files
 from ansible_collections.tke.overlay.plugins.module_utils._host.commit.confirmed_commit import (
+    ApiEndpoint,
     Confirmation,
-    Endpoint,
     arm,
     await_endpoint,
     confirm,
-    fault_of,
-    noted_endpoint,
-    refuse_seconds,
+    connection_error,
+    exclusive_change,
+    recorded_endpoint,
+    rolled_back_on_failure,
     stage,
-    turn,
-    undone_on_failure,
+    validate_timeout,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.commit.snapshot import snapshot
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import (
+    FileSpecs,
     Texts,
-    Wishes,
     differing,
     put_file,
     read_files,
@@ -66,58 +66,62 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link impo
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.neighbor import NeighborTable, neighbor_entry
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.nftables import (
-    NOTHING_ELSE,
-    Also,
+    NO_ALLOWANCES,
     RulesSpec,
     RulesTable,
+    TransitionAllowances,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.pod_bridge import BridgeTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import (
     BLACKHOLE,
     RouteTable,
     blackhole_entry,
-    refuse_strangers,
+    refuse_foreign_routes,
     via_entry,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import (
+    ActualEntry,
     Delta,
+    Desired,
     Diff,
-    Present,
-    Readable,
+    ReadableTable,
     Run,
     Table,
-    Wanted,
     apply,
     compare,
     listed_together,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni import CNI_FILE, conflist
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.cutover import (
-    ALL,
-    BEGIN,
-    SWITCH,
+    CUTOVER,
+    FINALIZE,
+    PREPARE,
     Transition,
-    ear_of,
-    hear_every_mac,
-    hear_own_mac_alone,
-    let_ear_hear,
-    meets_other_macs,
+    accept_any_mac,
+    accept_own_mac_only,
+    adopts_foreign_macs,
+    alternate_link_of,
+    relax_reverse_path_filter,
     transition_to,
-    with_ear,
+    with_alternate_link,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins import (
     drop_ins,
-    retelling_commands,
-    tell_managers,
+    reload_commands,
+    reload_managers,
     wanted_sysctls,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import RULES_FILE, STATE
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import State, line_diff, state_files
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import (
+    SavedState,
+    line_diff,
+    state_files,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import (
-    Host,
+    HostFacts,
+    apply_units,
     differing_units,
     read_host,
-    settle_units,
     unit_commands,
     unit_files,
 )
@@ -137,20 +141,20 @@ class Target(t.NamedTuple):
 
     link: LinkSpec
     ear: LinkSpec | None
-    tables: t.Sequence[tuple[Table, Wanted]]
+    tables: t.Sequence[tuple[Table, Desired]]
     rules: RulesTable
     sysctls: Texts
-    drop_ins: Wishes
+    drop_ins: FileSpecs
     files: Texts
-    host: Host
-    saved: State
+    host: HostFacts
+    saved: SavedState
 
-    def all_tables(self) -> list[tuple[Readable, Wanted]]:
+    def all_tables(self) -> list[tuple[ReadableTable, Desired]]:
         """The rules, too."""
         return [*self.tables, (self.rules, self.rules.wanted)]
 
 
-class Outcome(t.NamedTuple):
+class NodeResult(t.NamedTuple):
     """What was changed, or would be; ``unfinished`` if the rest must wait until other hosts have begun, too."""
 
     link: LinkChange
@@ -187,17 +191,21 @@ class Outcome(t.NamedTuple):
             yield Diff(f"unit {diff.name}", f"{diff.before}\n", f"{diff.after}\n")
 
 
-def target_of(document: NodeDocument, host: Host, interval: int = INTERVAL, also: Also = NOTHING_ELSE) -> Target:
+def target_of(
+    document: NodeDocument, host: HostFacts, interval: int = INTERVAL, also: TransitionAllowances = NO_ALLOWANCES
+) -> Target:
     """What the host ``document["node"]`` must be.
 
     :param interval: seconds between two looks of the timer.
     :param also: what is to be heard besides, while other hosts go over to the plan.
-    :raises Refusal: the document is of another version, or knows no such node.
+    :raises ValidationError: the document is of another version, or knows no such node.
     """
     if not 1 <= interval <= 86_400:
-        raise Refusal(f"restore_interval {interval} does not lie between 1 and 86400 seconds")
+        raise ValidationError(f"restore_interval {interval} does not lie between 1 and 86400 seconds")
     if document["schema"] != PLAN_SCHEMA:
-        raise Refusal(f"the plan has schema {document['schema']}, this release knows {PLAN_SCHEMA}: use one release")
+        raise ValidationError(
+            f"the plan has schema {document['schema']}, this release knows {PLAN_SCHEMA}: use one release"
+        )
     own, peers = _own_and_peers(document)
     device = document["device"]
     link = LinkSpec(
@@ -205,19 +213,19 @@ def target_of(document: NodeDocument, host: Host, interval: int = INTERVAL, also
         vni=document["vni"],
         port=document["port"],
         local=own.underlay,
-        mac=vtep_mac(own.segment),
+        mac=vtep_mac(own.node_cidr),
         mtu=document["mtu"],
-        addresses=[f"{vtep_address(own.segment)}/32"],
+        addresses=[f"{vtep_address(own.node_cidr)}/32"],
     )
     tables = _tables_of(document, own, peers)
     rules = RulesTable(_rules_of(document, own, peers, also))
     sysctls = wanted_sysctls(device, len(peers), host, read_sysctls)
-    summary = _summary(document, link, own.segment, len(peers))
+    summary = _summary(document, link, own.node_cidr, len(peers))
     cidrs, fleet = document["container_cidr"], document["fleet"]
-    saved = State(link, document["bridge"], cidrs, tables, rules.text, sysctls, summary, fleet)
+    saved = SavedState(link, document["bridge"], cidrs, tables, rules.text, sysctls, summary, fleet)
     return Target(
         link=link,
-        ear=ear_of(link, also.port),
+        ear=alternate_link_of(link, also.port),
         tables=tables,
         rules=rules,
         sysctls=sysctls,
@@ -225,7 +233,7 @@ def target_of(document: NodeDocument, host: Host, interval: int = INTERVAL, also
         files={
             **state_files(saved),
             **unit_files(interval, host),
-            CNI_FILE: conflist(own.segment, document["bridge"], document["mtu"]),
+            CNI_FILE: conflist(own.node_cidr, document["bridge"], document["mtu"]),
         },
         host=host,
         saved=saved,
@@ -236,33 +244,35 @@ def _own_and_peers(document: NodeDocument) -> tuple[Peer, list[Peer]]:
     fleet = parse_fleet(document["fleet"])
     own = fleet.pop(document["node"], None)
     if own is None:
-        raise Refusal(f"node {document['node']} is not in the plan: is it in the inventory group that was planned?")
+        raise ValidationError(
+            f"node {document['node']} is not in the plan: is it in the inventory group that was planned?"
+        )
     return own, list(fleet.values())
 
 
-def _rules_of(document: NodeDocument, own: Peer, peers: t.Iterable[Peer], also: Also) -> RulesSpec:
+def _rules_of(document: NodeDocument, own: Peer, peers: t.Iterable[Peer], also: TransitionAllowances) -> RulesSpec:
     return RulesSpec(
         device=document["device"],
         bridge=document["bridge"],
         port=document["port"],
         mtu=document["mtu"],
-        segment=own.segment,
+        node_cidr=own.node_cidr,
         container_cidrs=document["container_cidr"],
         peers=[peer.underlay for peer in peers],
         also=also,
     )
 
 
-def _tables_of(document: NodeDocument, own: Peer, peers: t.Iterable[Peer]) -> list[tuple[Table, Wanted]]:
+def _tables_of(document: NodeDocument, own: Peer, peers: t.Iterable[Peer]) -> list[tuple[Table, Desired]]:
     """The tables in the order of removal, and what each should hold: a route, an FDB entry, a neighbour per peer."""
     device = document["device"]
-    routes = dict([blackhole_entry(own.segment)])
-    fdb: Wanted = {}
-    neighbors: Wanted = {}
+    routes = dict([blackhole_entry(own.node_cidr)])
+    fdb: Desired = {}
+    neighbors: Desired = {}
     for peer in peers:
-        address, mac = vtep_address(peer.segment), vtep_mac(peer.segment)
+        address, mac = vtep_address(peer.node_cidr), vtep_mac(peer.node_cidr)
         for wanted, (key, spec) in (
-            (routes, via_entry(peer.segment, address, device)),
+            (routes, via_entry(peer.node_cidr, address, device)),
             (fdb, fdb_entry(mac, peer.underlay)),
             (neighbors, neighbor_entry(address, mac)),
         ):
@@ -271,7 +281,7 @@ def _tables_of(document: NodeDocument, own: Peer, peers: t.Iterable[Peer]) -> li
         (RouteTable(device, within=document["container_cidr"], bridge=document["bridge"]), routes),
         (FdbTable(device), fdb),
         (NeighborTable(device), neighbors),
-        (BridgeTable(document["bridge"], document["container_cidr"], gateway_address(own.segment)), {}),
+        (BridgeTable(document["bridge"], document["container_cidr"], gateway_address(own.node_cidr)), {}),
     ]
 
 
@@ -282,33 +292,33 @@ def converge(
     interval: int = INTERVAL,
     confirmation: Confirmation | None = None,
     begins: t.Callable[[], None] = lambda: None,
-    step: str = ALL,
-) -> Outcome:
+    phase: str = FINALIZE,
+) -> NodeResult:
     """Makes this host what the document says; with ``check`` only finds out what that would change.
 
     :param interval: seconds between two looks of the timer.
     :param confirmation: who is to confirm a change of the kernel's tables. Then, and where there is a systemd to undo
         it, nothing is saved yet: :attr:`Outcome.waits` says for how long. Otherwise all is done in this one call.
     :param begins: called when there is something to confirm, right before the first change.
-    :param step: how far to go if other hosts must go along, see :mod:`transition`.
-    :raises Refusal: the document is wrong, or something that is not ours is in the way; nothing was changed.
+    :param phase: how far to go if other hosts must go along, see :mod:`transition`.
+    :raises ValidationError: the document is wrong, or something that is not ours is in the way; nothing was changed.
     :raises KernelError: the kernel refused, or does not hold what it was given, or the API endpoint is gone. The host
         is as it was before, or the error says what is not.
     """
     given = confirmation or Confirmation(f"process {os.getpid()}", 0)
-    refuse_seconds(given.seconds)
+    validate_timeout(given.seconds)
     host = read_host(run)
     target = target_of(document, host, interval)
     if check:
         return _difference(target, run)
-    with undone_on_failure(given.token, run):
-        with turn(run):
-            ahead = Transition() if step == ALL else transition_to(document, *_own_and_peers(document))
+    with rolled_back_on_failure(given.token, run):
+        with exclusive_change(run):
+            ahead = Transition() if phase == FINALIZE else transition_to(document, *_own_and_peers(document))
             wide = target_of(document, host, interval, ahead.also) if ahead else None
-            if wide is not None and step == SWITCH:
+            if wide is not None and phase == CUTOVER:
                 target = wide
             outcome = _difference(target, run)
-            if _begin_together(target, wide, outcome, step, run):
+            if _begin_together(target, wide, outcome, phase, run):
                 return outcome._replace(unfinished=True)
             if not outcome.kernel:
                 _save(target, outcome, run)
@@ -333,26 +343,26 @@ def converge(
     return outcome
 
 
-def _endpoint_that_answers() -> tuple[Endpoint | None, list[str]]:
+def _endpoint_that_answers() -> tuple[ApiEndpoint | None, list[str]]:
     """What does not answer before a change need not do so after it; but that is worth a word."""
-    endpoint = noted_endpoint()
-    fault = None if endpoint is None else fault_of(endpoint)
+    endpoint = recorded_endpoint()
+    fault = None if endpoint is None else connection_error(endpoint)
     if fault is None:
         return endpoint, []
     return None, [f"the API endpoint {endpoint} did not answer before the change, so nobody asked it after it: {fault}"]
 
 
-def _save(target: Target, outcome: Outcome, run: Run) -> None:
+def _save(target: Target, outcome: NodeResult, run: Run) -> None:
     """The files alone: the kernel is what it should be, so there is nothing to confirm."""
     if outcome.changed:
         _write(target.drop_ins, outcome.files)
-        tell_managers([diff.name for diff in outcome.files], target.host, run)
+        reload_managers([diff.name for diff in outcome.files], target.host, run)
         _write({name: text for name, text in target.files.items() if name != CNI_FILE}, outcome.files)
-        settle_units([diff.name for diff in outcome.files], target.host, run)
+        apply_units([diff.name for diff in outcome.files], target.host, run)
         _write({CNI_FILE: target.files[CNI_FILE]}, outcome.files)
 
 
-def _stage(target: Target, outcome: Outcome, confirmation: Confirmation, run: Run) -> None:
+def _stage(target: Target, outcome: NodeResult, confirmation: Confirmation, run: Run) -> None:
     names = [diff.name for diff in outcome.files]
     texts = {**target.drop_ins, **target.files}
     row = find_link(target.link.name, read_links(run))
@@ -362,7 +372,7 @@ def _stage(target: Target, outcome: Outcome, confirmation: Confirmation, run: Ru
         new={name: text for name, text in texts.items() if name in names},
         last=[CNI_FILE],
         passing=[_passing(name) for name in target.drop_ins if name in names],
-        units=[*unit_commands(names, target.host), *retelling_commands(names, target.host)],
+        units=[*unit_commands(names, target.host), *reload_commands(names, target.host)],
         before=snapshot(target.saved, row, outcome.tables, sysctls, run),
     )
 
@@ -372,7 +382,7 @@ def _passing(drop_in: str) -> str:
     return drop_in.replace("/etc/", "/run/", 1)
 
 
-def _put_drop_ins(target: Target, outcome: Outcome, run: Run) -> None:
+def _put_drop_ins(target: Target, outcome: NodeResult, run: Run) -> None:
     """They have to be there before the device is, and not after a reboot that comes before the confirmation.
 
     One in ``/etc`` hides its namesake below ``/run``, so that must be replaced itself. What must go can go later.
@@ -382,25 +392,25 @@ def _put_drop_ins(target: Target, outcome: Outcome, run: Run) -> None:
     for name, text in texts.items():
         there = os.path.exists(host_files.ROOT + name)
         write_file(name if there else _passing(name), text, durable=False)
-    tell_managers(texts, target.host, run)
+    reload_managers(texts, target.host, run)
 
 
-def _begin_together(target: Target, wide: Target | None, outcome: Outcome, step: str, run: Run) -> bool:
+def _begin_together(target: Target, wide: Target | None, outcome: NodeResult, phase: str, run: Run) -> bool:
     """Has this host hear the new beside the old; says whether it must wait for the others before it does the rest.
 
     :param wide: what hears both, where addresses or the port change. (For MAC addresses see :mod:`transition`.)
     """
     neighbors = outcome.tables[NeighborTable.name]
-    other_macs = step != ALL and meets_other_macs(target.link.name, outcome.link, neighbors)
+    other_macs = phase != FINALIZE and adopts_foreign_macs(target.link.name, outcome.link, neighbors)
     if not other_macs:
-        hear_own_mac_alone(run)
-    elif step == BEGIN:
+        accept_own_mac_only(run)
+    elif phase == PREPARE:
         _hear_of_new_macs(target, outcome, run)
     else:
         _speak_to_new_macs(target, neighbors, run)
-    if wide is not None and step == BEGIN:
+    if wide is not None and phase == PREPARE:
         _widen(wide, run)
-    return step == BEGIN and (other_macs or wide is not None)
+    return phase == PREPARE and (other_macs or wide is not None)
 
 
 def _widen(target: Target, run: Run) -> None:
@@ -414,13 +424,13 @@ def _widen(target: Target, run: Run) -> None:
     write_file(RULES_FILE, target.rules.text)
     if target.ear is not None:
         ear = target.ear._replace(port=target.link.port)
-        apply_link(with_ear(LinkChange({}, {}, []), ear, read_links(run)), run)
-        let_ear_hear(ear)
+        apply_link(with_alternate_link(LinkChange({}, {}, []), ear, read_links(run)), run)
+        relax_reverse_path_filter(ear)
 
 
-def _hear_of_new_macs(target: Target, outcome: Outcome, run: Run) -> None:
+def _hear_of_new_macs(target: Target, outcome: NodeResult, run: Run) -> None:
     """Lets in frames to the former MACs of an adopted device and to the new ones, and knows where the new ones are."""
-    hear_every_mac(target.link.name, run)
+    accept_any_mac(target.link.name, run)
     for table, _wanted in target.tables:
         if isinstance(table, FdbTable):
             new = outcome.tables[table.name]
@@ -434,24 +444,24 @@ def _speak_to_new_macs(target: Target, neighbors: Delta, run: Run) -> None:
             apply([(table, Delta({}, neighbors.changed, {}, {}))], run)
 
 
-def _difference(target: Target, run: Run) -> Outcome:
+def _difference(target: Target, run: Run) -> NodeResult:
     links = read_links(run)
     refuse_conflicts(target.link, links, run)
     return _compare(target, links, run)
 
 
-def _write(texts: Wishes, differing_files: t.Sequence[Diff]) -> None:
+def _write(texts: FileSpecs, differing_files: t.Sequence[Diff]) -> None:
     names = {diff.name for diff in differing_files}
     for name, text in texts.items():
         if name in names:
             put_file(name, text)
 
 
-def _compare(target: Target, links: t.Sequence[Row], run: Run) -> Outcome:
+def _compare(target: Target, links: t.Sequence[Row], run: Run) -> NodeResult:
     deltas = {table.name: delta for table, delta in _deltas(target.all_tables(), target, links, run)}
     wanted_files = {**target.drop_ins, **target.files}
-    return Outcome(
-        link=with_ear(compare_link(target.link, links), target.ear, links),
+    return NodeResult(
+        link=with_alternate_link(compare_link(target.link, links), target.ear, links),
         tables=deltas,
         files=_file_diffs(read_files(wanted_files), wanted_files),
         sysctls=_text_diffs(read_sysctls(target.sysctls), target.sysctls),
@@ -461,12 +471,12 @@ def _compare(target: Target, links: t.Sequence[Row], run: Run) -> Outcome:
 
 
 def _deltas(
-    tables: t.Sequence[tuple[Readable, Wanted]],
+    tables: t.Sequence[tuple[ReadableTable, Desired]],
     target: Target,
     links: t.Sequence[Row],
     run: Run,
     read_back: bool = False,
-) -> list[tuple[Readable, Delta]]:
+) -> list[tuple[ReadableTable, Delta]]:
     """What separates tables from the target. Without its device a table of entries on it is empty.
 
     The addresses of the Pod bridge are among ``links``.
@@ -477,21 +487,21 @@ def _deltas(
     ahead = listed_together(listings, run)
     found = {table.name: _read(table, links, ahead, read_back) for table in readable}
     if not read_back and RouteTable.name in found:
-        refuse_strangers(found[RouteTable.name])
+        refuse_foreign_routes(found[RouteTable.name])
     return [(table, compare(table, found.get(table.name, {}), wanted)) for table, wanted in tables]
 
 
-def _listings(table: Readable, read_back: bool) -> list[t.Sequence[str]]:
+def _listings(table: ReadableTable, read_back: bool) -> list[t.Sequence[str]]:
     return table.listings(others=not read_back) if isinstance(table, RouteTable) else table.listings()
 
 
-def _read(table: Readable, links: t.Sequence[Row], run: Run, read_back: bool) -> t.Mapping[str, Present]:
+def _read(table: ReadableTable, links: t.Sequence[Row], run: Run, read_back: bool) -> t.Mapping[str, ActualEntry]:
     if isinstance(table, RouteTable):
         return table.read(run, others=not read_back)
     return table.among(links) if isinstance(table, BridgeTable) else table.read(run)
 
 
-def _apply_kernel(target: Target, outcome: Outcome, run: Run) -> None:
+def _apply_kernel(target: Target, outcome: NodeResult, run: Run) -> None:
     """The rules, the link, then the tables as the kernel left them.
 
     Read anew after a change of a link that was there, because a change can empty
@@ -503,7 +513,7 @@ def _apply_kernel(target: Target, outcome: Outcome, run: Run) -> None:
     if rules:
         target.rules.replace(run, there=len(rules.added) < len(target.rules.wanted))
     apply_link(outcome.link._replace(lines=[*outcome.link.lines, *_lines_with_new_device(target, outcome)]), run)
-    let_ear_hear(target.ear)
+    relax_reverse_path_filter(target.ear)
     found = read_sysctls(target.sysctls)
     for key, value in differing(found, target.sysctls).items():
         write_sysctl(key, value)
@@ -511,7 +521,7 @@ def _apply_kernel(target: Target, outcome: Outcome, run: Run) -> None:
     apply([(table, deltas.get(table, outcome.tables[table.name])) for table, _wanted in target.tables], run)
 
 
-def _lines_with_new_device(target: Target, outcome: Outcome) -> list[str]:
+def _lines_with_new_device(target: Target, outcome: NodeResult) -> list[str]:
     """Neighbours and routes of a device that is made, or made anew, for the batch that makes it.
 
     Each program that is run in between is time without a network for Pods. Only the FDB is not for ``ip``,
@@ -523,11 +533,11 @@ def _lines_with_new_device(target: Target, outcome: Outcome) -> list[str]:
     return [table.put(key, spec) for table, wanted in reversed(by_ip) for key, spec in wanted.items()]
 
 
-def _deltas_after_link(target: Target, outcome: Outcome, run: Run) -> dict[Readable, Delta]:
+def _deltas_after_link(target: Target, outcome: NodeResult, run: Run) -> dict[ReadableTable, Delta]:
     """What the tables lack now that the link was changed. Of a device that was made that is known without a reading."""
     if not outcome.link.made:
         return dict(_deltas(target.tables, target, read_links(run), run)) if outcome.link.before else {}
-    deltas: dict[Readable, Delta] = {}
+    deltas: dict[ReadableTable, Delta] = {}
     for table, wanted in target.tables:
         if isinstance(table, FdbTable):
             deltas[table] = Delta(wanted, {}, {}, {})
@@ -544,7 +554,7 @@ def _verify(target: Target, run: Run) -> None:
     The rules were read back when they were loaded.
     """
     links = read_links(run)
-    wrong = with_ear(compare_link(target.link, links), target.ear, links)
+    wrong = with_alternate_link(compare_link(target.link, links), target.ear, links)
     faults = [
         f"link {target.link.name}: {key} is {wrong.before.get(key)}, not {wrong.after[key]}" for key in wrong.after
     ]
@@ -561,11 +571,11 @@ def _verify(target: Target, run: Run) -> None:
         )
 
 
-def _text_diffs(found: Texts, wanted: Wishes) -> list[Diff]:
+def _text_diffs(found: Texts, wanted: FileSpecs) -> list[Diff]:
     return [Diff(name, found.get(name, ""), text or "") for name, text in differing(found, wanted).items()]
 
 
-def _file_diffs(found: Texts, wanted: Wishes) -> list[Diff]:
+def _file_diffs(found: Texts, wanted: FileSpecs) -> list[Diff]:
     """Of the saved batches only the lines that differ: they are as long as the fleet."""
     return [
         Diff(diff.name, *line_diff(diff.before, diff.after)) if diff.name.startswith(f"{STATE}/") else diff
@@ -573,14 +583,14 @@ def _file_diffs(found: Texts, wanted: Wishes) -> list[Diff]:
     ]
 
 
-def _summary(document: NodeDocument, link: LinkSpec, segment: str, peers: int) -> dict[str, object]:
+def _summary(document: NodeDocument, link: LinkSpec, node_cidr: str, peers: int) -> dict[str, object]:
     """What an operator wants to know first, in this order."""
     return {
         "cluster": document["cluster"],
         "node": document["node"],
         "plan": plan_id(document),
-        "segment": segment,
-        "VTEP": f"{vtep_address(segment)} {link.mac} on {link.name}",
+        "node_cidr": node_cidr,
+        "VTEP": f"{vtep_address(node_cidr)} {link.mac} on {link.name}",
         "underlay": f"{link.local}, UDP port {link.port}, VNI {link.vni}",
         "MTU": link.mtu,
         "Pod bridge": document["bridge"],

@@ -9,15 +9,15 @@ new port does not hear the old one. So a change that concerns both ends of the
 tunnel goes in three steps, each on all hosts before the next:
 
 ======  =============================================================================
-begin   let in the new beside the old: the rules take both addresses of each peer and
+prepare let in the new beside the old: the rules take both addresses of each peer and
         both ports, and a second link, the *ear*, hears the new port; it only receives. Nothing is sent
         otherwise than before, and whoever is not concerned converges at once
-switch  send by the new plan; the ear now hears the old port
-all     let in the new alone, as any later run would
+cutover send by the new plan; the ear now hears the old port
+finalize let in the new alone, as any later run would
 ======  =============================================================================
 
 The same three steps take over a device that somebody else made with MAC addresses of his own
-(:func:`meets_other_macs`): a host drops frames to another MAC than that of its device, and no two change theirs at one
+(:func:`adopts_foreign_macs`): a host drops frames to another MAC than its own, and no two change theirs at one
 instant. So in the first step every host lets in frames to any MAC that come by the tunnel, and has the FDB entries of
 the new ones beside the old; in the last one it ends that.
 
@@ -43,19 +43,22 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.files import (
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import (
     ALIAS,
-    EAR,
+    ALTERNATE_LINK,
     LinkChange,
     LinkSpec,
     Row,
     compare_link,
     find_link,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.nftables import NOTHING_ELSE, Also
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Delta, Run, words_of
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.nftables import (
+    NO_ALLOWANCES,
+    TransitionAllowances,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Delta, Run, error_text
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import STATE
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import saved_settings
 
-ALL, BEGIN, SWITCH = STEPS = ("all", "begin", "switch")
+FINALIZE, PREPARE, CUTOVER = PHASES = ("finalize", "prepare", "cutover")
 
 _MACS_TABLE = "netdev tke_overlay_macs"
 _MACS_NOTE = f"{files.RUN_DIRECTORY}/any-mac"
@@ -69,7 +72,7 @@ _FDB_LINE = re.compile(r"^fdb replace (\S+) dev \S+ dst (\S+) ", re.MULTILINE)
 class Transition(t.NamedTuple):
     """What of a change other hosts must have heard of before it is made; true if there is anything."""
 
-    also: Also = NOTHING_ELSE
+    also: TransitionAllowances = NO_ALLOWANCES
     moved: bool = False  # this host sends from another address
 
     def __bool__(self) -> bool:
@@ -79,28 +82,31 @@ class Transition(t.NamedTuple):
 def transition_to(document: NodeDocument, own: Peer, peers: t.Sequence[Peer]) -> Transition:
     """What separates the saved state from a plan, as far as it takes both ends of the tunnel."""
     settings = saved_settings()
-    if settings.get("device") != document["device"] or settings.get("mac") != vtep_mac(own.segment):
+    if settings.get("device") != document["device"] or settings.get("mac") != vtep_mac(own.node_cidr):
         return Transition()  # nothing flows yet
     dsts: dict[str, str] = dict(_FDB_LINE.findall(read_files([_FDB_FILE]).get(_FDB_FILE, "")))
-    former = sorted({dsts.get(vtep_mac(peer.segment), peer.underlay) for peer in peers} - {p.underlay for p in peers})
+    former = sorted({dsts.get(vtep_mac(peer.node_cidr), peer.underlay) for peer in peers} - {p.underlay for p in peers})
     port = int(settings.get("port", document["port"]))
     other = None if port == document["port"] else port
-    return Transition(Also(former, other, "" if other is None else EAR), settings.get("local") != own.underlay)
+    return Transition(
+        TransitionAllowances(former, other, "" if other is None else ALTERNATE_LINK),
+        settings.get("local") != own.underlay,
+    )
 
 
-def ear_of(link: LinkSpec, port: int | None) -> LinkSpec | None:
+def alternate_link_of(link: LinkSpec, port: int | None) -> LinkSpec | None:
     """The link that hears this port beside the tunnel's own; none without one."""
-    return None if port is None else link._replace(name=EAR, port=port, addresses=None)
+    return None if port is None else link._replace(name=ALTERNATE_LINK, port=port, addresses=None)
 
 
-def with_ear(change: LinkChange, ear: LinkSpec | None, links: t.Sequence[Row]) -> LinkChange:
+def with_alternate_link(change: LinkChange, ear: LinkSpec | None, links: t.Sequence[Row]) -> LinkChange:
     """The change of the tunnel's link with that of the ear: the old ear goes first, as its port may be wanted."""
-    row = find_link(EAR, links)
+    row = find_link(ALTERNATE_LINK, links)
     mine = row is not None and row.get("ifalias") == ALIAS
     wanted = compare_link(ear, links) if ear is not None else None
     if not (wanted if ear is not None else mine):
         return change
-    former = [f"link del {EAR}"] if mine else []
+    former = [f"link del {ALTERNATE_LINK}"] if mine else []
     creation = [] if ear is None else compare_link(ear, []).lines
     data = row["linkinfo"].get("info_data", {}) if row is not None and mine else {}
     return LinkChange(
@@ -111,20 +117,20 @@ def with_ear(change: LinkChange, ear: LinkSpec | None, links: t.Sequence[Row]) -
     )
 
 
-def let_ear_hear(ear: LinkSpec | None) -> None:
+def relax_reverse_path_filter(ear: LinkSpec | None) -> None:
     """The answers to what comes by the ear leave by the tunnel's link: no strict reverse path."""
     if ear is not None:
-        write_sysctl(f"net/ipv4/conf/{EAR}/rp_filter", "2")
+        write_sysctl(f"net/ipv4/conf/{ALTERNATE_LINK}/rp_filter", "2")
 
 
-def meets_other_macs(device: str, link: LinkChange, neighbors: Delta) -> bool:
+def adopts_foreign_macs(device: str, link: LinkChange, neighbors: Delta) -> bool:
     """Whether the device is somebody else's so far, who gave its VTEP, or those of its peers, other MACs than we do."""
     if saved_settings().get("device") == device or not link.before or link.recreated:
         return False
     return "mac" in link.before or bool(neighbors.changed)
 
 
-def hear_every_mac(device: str, run: Run) -> None:
+def accept_any_mac(device: str, run: Run) -> None:
     """Frames that come by the tunnel are for this host, whatever their MAC: nobody else is at this end of it.
 
     :raises KernelError: nft refused.
@@ -135,7 +141,7 @@ def hear_every_mac(device: str, run: Run) -> None:
     write_file(_MACS_NOTE, f"{device}\n", durable=False)
 
 
-def hear_own_mac_alone(run: Run) -> None:
+def accept_own_mac_only(run: Run) -> None:
     """Ends that, if it was begun.
 
     :raises KernelError: nft refused.
@@ -148,4 +154,4 @@ def hear_own_mac_alone(run: Run) -> None:
 def _load_macs(text: str, run: Run) -> None:
     code, _out, errors = run(("nft", "-f", "-"), text)
     if code != 0:
-        raise KernelError(f"nft refused table {_MACS_TABLE}: {words_of(code, errors)}")
+        raise KernelError(f"nft refused table {_MACS_TABLE}: {error_text(code, errors)}")

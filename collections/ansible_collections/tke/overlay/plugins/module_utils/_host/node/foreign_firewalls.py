@@ -31,7 +31,7 @@ _REFUSES_ALL = re.compile(r"\s*(counter packets \d+ bytes \d+ )?(drop|reject( wi
 _REFUSES_ALL_LEGACY = re.compile(r"-A FORWARD -j (DROP|REJECT)\b.*")
 
 
-def closed_ways(device: str, port: int, bridge: str, cidrs: t.Sequence[str], run: Run) -> list[str]:
+def blocking_firewalls(device: str, port: int, bridge: str, cidrs: t.Sequence[str], run: Run) -> list[str]:
     """A sentence for each firewall of others that forwards nothing it does not know, and does not know our Pods.
 
     :param device: the VXLAN device.

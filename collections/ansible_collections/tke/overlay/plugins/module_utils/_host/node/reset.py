@@ -8,7 +8,7 @@ plan nor the ledger is needed. What stays on purpose: forwarding as it is now
 (others may need it), what CNI's host-local has noted of Pods that still run, and
 the Pod bridge as long as a Pod is on it. Without Pods the bridge goes: it is CNI's
 bridge plugin that made it, but it would refuse to give it the gateway of another
-segment, should the host join again with one.
+node CIDR, should the host join again with one.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ import typing as t
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.commit.confirmed_commit import (
-    forget,
-    remove_what_was_laid_beside,
+    cancel,
+    remove_staged_files,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint import cleanup as traces
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import read_files, remove_file
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import (
     ALIAS,
-    EAR,
+    ALTERNATE_LINK,
     find_link,
     kind_of,
     read_links,
@@ -41,8 +41,8 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.nftables 
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import RouteTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Diff, Run, run_batch
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni import CNI_FILE
-from ansible_collections.tke.overlay.plugins.module_utils._host.node.cutover import hear_own_mac_alone
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins import tell_managers
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.cutover import accept_own_mac_only
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins import reload_managers
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.lock import locked
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
     DROP_INS,
@@ -52,10 +52,10 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths impo
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import saved_settings
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import (
-    Host,
-    forget_units,
-    our_units,
+    HostFacts,
+    managed_units,
     read_host,
+    reload_units,
     stop_units,
 )
 
@@ -70,15 +70,15 @@ class Names(t.NamedTuple):
     cidrs: dict[int, list[str]]  # IP version -> container CIDRs, inside of which blackholes are ours
 
 
-class Remains(t.NamedTuple):
+class NodeRemains(t.NamedTuple):
     """What is ours on a host, as far as it is there."""
 
     links: list[str]
     routes: dict[str, list[str]]  # a batch for each IP version
     rules: bool
-    endpoint: traces.Remains
+    endpoint: traces.EndpointRemains
     files: dict[str, str]
-    host: Host
+    host: HostFacts
     warnings: list[str]
 
     def diffs(self) -> t.Iterator[Diff]:
@@ -89,14 +89,14 @@ class Remains(t.NamedTuple):
             ("route", routes),
             ("rules", ["table inet tke_overlay"] if self.rules else []),
             ("endpoint", self.endpoint.lines()),
-            ("unit", [f"{name} {self.host.units[name]}" for name in our_units(self.host)]),
+            ("unit", [f"{name} {self.host.units[name]}" for name in managed_units(self.host)]),
             ("files", sorted(self.files)),
         ):
             if lines:
                 yield Diff(name, "".join(f"{line}\n" for line in lines), "")
 
 
-def leave(device: str, bridge: str, run: Run, check: bool) -> Remains:
+def remove(device: str, bridge: str, run: Run, check: bool) -> NodeRemains:
     """Takes this host out of the overlay; with ``check`` only finds out what that would remove.
 
     :param device: the VXLAN link, where the host's own files do not name it.
@@ -124,17 +124,17 @@ def _names(device: str, bridge: str) -> Names:
     return Names(settings.get("device", device), settings.get("bridge", bridge), cidrs)
 
 
-def _read(names: Names, run: Run) -> Remains:
+def _read(names: Names, run: Run) -> NodeRemains:
     device, bridge, cidrs = names
     links, warnings = read_links(run), []
     going = [device] if kind_of(find_link(device, links)) == "vxlan" else []
-    going += [EAR for row in links if row.get("ifname") == EAR and row.get("ifalias") == ALIAS]
+    going += [ALTERNATE_LINK for row in links if row.get("ifname") == ALTERNATE_LINK and row.get("ifalias") == ALIAS]
     ports = [str(row.get("ifname")) for row in links if row.get("master") == bridge]
     if ports:
         warnings.append(f"the Pod bridge {bridge} stays, because {len(ports)} Pods are on it: {', '.join(ports[:5])}")
     elif kind_of(find_link(bridge, links)) == "bridge":
         going.append(bridge)
-    return Remains(
+    return NodeRemains(
         links=going,
         routes={
             f"-{version}": _routes(RouteTable(device, version, within, claimed=()), run)
@@ -149,13 +149,13 @@ def _read(names: Names, run: Run) -> Remains:
 
 
 def _routes(table: RouteTable, run: Run) -> list[str]:
-    return [table.drop(key, found.spec) for key, found in table.read(run).items() if found.ours]
+    return [table.drop(key, found.spec) for key, found in table.read(run).items() if found.managed]
 
 
-def _remove(remains: Remains, run: Run) -> None:
+def _remove(remains: NodeRemains, run: Run) -> None:
     """The timers first, or they would put back the rest; then, before its network, what tells a kubelet of it."""
-    forget(run)
-    hear_own_mac_alone(run)
+    cancel(run)
+    accept_own_mac_only(run)
     stop_units(remains.host, run)
     remove_file(CNI_FILE)
     for version, lines in remains.routes.items():
@@ -166,9 +166,9 @@ def _remove(remains: Remains, run: Run) -> None:
     traces.remove(remains.endpoint, run)
     for path in (*remains.files, RECORD_TEXT, RECORD_LISTING):
         remove_file(path)
-    remove_what_was_laid_beside(FILES)
+    remove_staged_files(FILES)
     with contextlib.suppress(OSError):  # not there, or somebody else's files are in it
         os.rmdir(files.ROOT + STATE)
     if not set(UNIT_FILES).isdisjoint(remains.files):
-        forget_units(run)
-    tell_managers(remains.files, remains.host, run)
+        reload_units(run)
+    reload_managers(remains.files, remains.host, run)

@@ -15,7 +15,7 @@ import re
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import NodeDocument, parse_fleet, plan_id
-from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import differing, read_files, read_sysctls
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.fdb import FdbTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import (
@@ -32,9 +32,9 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.nftables 
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import RouteTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import (
     Delta,
+    Desired,
     Run,
     Table,
-    Wanted,
     compare,
     read_json,
 )
@@ -62,7 +62,7 @@ _LINES = {
 """A line of a saved batch, by table."""
 
 
-def overview(run: Run, document: NodeDocument | None, vips: t.Sequence[str]) -> dict[str, t.Any]:
+def read_status(run: Run, document: NodeDocument | None, vips: t.Sequence[str]) -> dict[str, t.Any]:
     """All of it, as the module overlay_info returns it.
 
     :param document: of the plan that the host should have, if that is known.
@@ -73,7 +73,7 @@ def overview(run: Run, document: NodeDocument | None, vips: t.Sequence[str]) -> 
     device = settings.get("device")
     return {
         "node": summary.get("node"),
-        "segment": summary.get("segment"),
+        "node_cidr": summary.get("node_cidr"),
         "vtep": _vtep(settings, find_link(device, links) if device else None),
         "underlay": settings.get("local"),
         "port": _number(settings.get("port")),
@@ -170,7 +170,7 @@ def _drift(
     if document is not None and is_current(summary.get("plan"), document):
         try:
             outcome = converge(document, run, check=True, interval=_interval())
-        except Refusal as refusal:
+        except ValidationError as refusal:
             return list(refusal.problems)
         told = list(_of_link(outcome.link)) + [text for item in outcome.tables.items() for text in _of_table(*item)]
         told += [f"sysctl {diff.name}: {diff.before or 'missing'}, not {diff.after}" for diff in outcome.sysctls]
@@ -221,7 +221,7 @@ def _of_saved_tables(settings: t.Mapping[str, str], links: t.Sequence[Row], run:
         present = table.read(run) if there or not table.of_device else {}
         try:
             yield from _of_table(table.name, compare(table, present, saved_entries(table.name, texts[path])))
-        except Refusal as refusal:
+        except ValidationError as refusal:
             yield from refusal.problems
     if f"{STATE}/rules.nft" in texts:
         rules = RulesTable(texts[f"{STATE}/rules.nft"])
@@ -230,7 +230,7 @@ def _of_saved_tables(settings: t.Mapping[str, str], links: t.Sequence[Row], run:
         yield f"file {STATE}/rules.nft: missing"
 
 
-def saved_entries(table: str, text: str) -> Wanted:
+def saved_entries(table: str, text: str) -> Desired:
     """What a saved batch puts into a table.
 
     :raises KernelError: somebody has edited it.

@@ -20,7 +20,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
     parse_fleet,
     vtep_address,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host.probe.icmp import LEAST_SIZE, Echo, Question
 from ansible_collections.tke.overlay.plugins.module_utils._host.probe.schedule import Sites, questions
 from ansible_collections.tke.overlay.plugins.module_utils._host.probe.tcp_echo import (
@@ -43,7 +43,7 @@ TCP_SECONDS = 5.0
 SILENT, MTU, TCP = "silent", "mtu", "tcp"
 
 
-class Finding(t.NamedTuple):
+class PeerResult(t.NamedTuple):
     """What is wrong between this host and a peer. ``largest`` is the largest size that passes, if ``kind`` is MTU."""
 
     peer: str
@@ -53,17 +53,17 @@ class Finding(t.NamedTuple):
     largest: int | None = None
 
 
-class Outcome(t.NamedTuple):
+class ProbeResult(t.NamedTuple):
     """What the peers had to say."""
 
     asked: int
     rtt_ms: dict[str, float]
-    findings: list[Finding]
+    findings: list[PeerResult]
     echoed: list[str]
     refused: list[str]
 
 
-class Task(t.NamedTuple):
+class ProbeTask(t.NamedTuple):
     """Whom to ask from where, and how large a full packet is."""
 
     source: str
@@ -71,13 +71,13 @@ class Task(t.NamedTuple):
     size: int
     overhead: int = OVERHEAD[4]
 
-    def checked(self) -> Task:
+    def checked(self) -> ProbeTask:
         """The task itself.
 
-        :raises Refusal: naming what is no address, and a size that no packet can have.
+        :raises ValidationError: naming what is no address, and a size that no packet can have.
         """
         if not self.source:
-            raise Refusal("this host is no node of the overlay, so there is no address to ask from: set source")
+            raise ValidationError("this host is no node of the overlay, so there is no address to ask from: set source")
         problems = [
             f"{what} {text!r} is no IPv4 address"
             for what, text in [
@@ -89,7 +89,7 @@ class Task(t.NamedTuple):
         if not LEAST_SIZE < self.size <= 65535:
             problems.append(f"size {self.size} does not lie between {LEAST_SIZE + 1} and 65535")
         if problems:
-            raise Refusal(*problems)
+            raise ValidationError(*problems)
         return self
 
 
@@ -100,51 +100,51 @@ def _is_address(text: str) -> bool:
         return False
 
 
-def given_task(peers: t.Mapping[str, str], settings: t.Mapping[str, str]) -> Task:
+def given_task(peers: t.Mapping[str, str], settings: t.Mapping[str, str]) -> ProbeTask:
     """Whom somebody names, from where this host was last told to be.
 
     :param settings: see :func:`restore.saved_settings`.
     """
     mtu = settings.get("mtu", "")
-    return Task(settings.get("address", "").partition("/")[0], peers, int(mtu) if mtu.isdigit() else 1450)
+    return ProbeTask(settings.get("address", "").partition("/")[0], peers, int(mtu) if mtu.isdigit() else 1450)
 
 
-def task_of(document: NodeDocument, sites: Sites, sample: int, skip: t.Collection[str] = ()) -> Task:
+def task_of(document: NodeDocument, sites: Sites, sample: int, skip: t.Collection[str] = ()) -> ProbeTask:
     """What the plan has the host ``document["node"]`` ask.
 
     :param sites: the nodes to choose from, by site; without any, all of the plan.
     :param sample: how many to ask at the most, 0 for all.
     :param skip: nodes that are asked by nobody.
-    :raises Refusal: the plan knows no such node.
+    :raises ValidationError: the plan knows no such node.
     """
     fleet = parse_fleet(document["fleet"])
     name = document["node"]
     if name not in fleet:
-        raise Refusal(f"node {name} is not in the plan: is it in the inventory group that was planned?")
+        raise ValidationError(f"node {name} is not in the plan: is it in the inventory group that was planned?")
     known = {site: [each for each in names if each in fleet and each not in skip] for site, names in sites.items()}
     known = {site: names for site, names in known.items() if names} or {
         "": [each for each in fleet if each not in skip]
     }
     if not any(name in names for names in known.values()):
-        raise Refusal(f"node {name} is not among those to choose from (sites)")
-    return Task(
-        source=vtep_address(fleet[name].segment),
-        peers={each: vtep_address(fleet[each].segment) for each in questions(known, sample)[name]},
+        raise ValidationError(f"node {name} is not among those to choose from (sites)")
+    return ProbeTask(
+        source=vtep_address(fleet[name].node_cidr),
+        peers={each: vtep_address(fleet[each].node_cidr) for each in questions(known, sample)[name]},
         size=document["mtu"],
         overhead=overhead_on(fleet[name].underlay),
     )
 
 
-def probe(task: Task, tcp: bool, seconds: float = 1.0, attempts: int = 3) -> Outcome:
+def probe(task: ProbeTask, tcp: bool, seconds: float = 1.0, attempts: int = 3) -> ProbeResult:
     """Asks all peers at once.
 
     :param seconds: how long to wait for an answer, after the last question of an attempt.
-    :raises Refusal: the source address is not on this host.
+    :raises ValidationError: the source address is not on this host.
     """
     try:
         echo = Echo(task.source)
     except OSError as error:
-        raise Refusal(
+        raise ValidationError(
             f"{task.source}, the VTEP's address, is not on this host ({error.strerror}): run tke.overlay.site"
         ) from error
     with echo:
@@ -165,7 +165,7 @@ def probe(task: Task, tcp: bool, seconds: float = 1.0, attempts: int = 3) -> Out
         if spoken.get(address) not in (None, ECHOED, REFUSED)
     ]
     said = {word: [name for name, address in whole if spoken.get(address) == word] for word in (ECHOED, REFUSED)}
-    return Outcome(len(task.peers), rtt_ms, findings, said[ECHOED], said[REFUSED])
+    return ProbeResult(len(task.peers), rtt_ms, findings, said[ECHOED], said[REFUSED])
 
 
 def _rtt_ms(echo: Echo, address: str, size: int) -> float:
@@ -177,7 +177,7 @@ def _rtt_ms(echo: Echo, address: str, size: int) -> float:
 Named = t.List[t.Tuple[str, str]]
 
 
-def _sorted_out(task: Task, echo: Echo) -> tuple[Named, Named, Named]:
+def _sorted_out(task: ProbeTask, echo: Echo) -> tuple[Named, Named, Named]:
     """Those who said nothing, those who only answered a small packet, and those who answered both."""
     silent, holes, whole = [], [], []
     for pair in task.peers.items():
@@ -218,25 +218,27 @@ def _rungs(low: int, high: int) -> list[int]:
     return sorted({low + (high - low) * number // (RUNGS + 1) for number in range(1, RUNGS + 1)} - {low, high})
 
 
-def _silent(name: str, address: str, error: str | None) -> Finding:
+def _silent(name: str, address: str, error: str | None) -> PeerResult:
     if error is None:
-        return Finding(name, address, SILENT, f"{name} ({address}) does not answer")
-    return Finding(name, address, SILENT, f"this host cannot send to {name} ({address}): {error}")
+        return PeerResult(name, address, SILENT, f"{name} ({address}) does not answer")
+    return PeerResult(name, address, SILENT, f"this host cannot send to {name} ({address}): {error}")
 
 
-def _hole(name: str, address: str, largest: int | None, task: Task, echo: Echo) -> Finding:
+def _hole(name: str, address: str, largest: int | None, task: ProbeTask, echo: Echo) -> PeerResult:
     what = f"an MTU black hole to {name} ({address}): {LEAST_SIZE} bytes pass, {task.size} do not"
     if largest is None:
-        return Finding(name, address, MTU, f"{what}; the largest size that passes was not looked for")
+        return PeerResult(name, address, MTU, f"{what}; the largest size that passes was not looked for")
     what += f", {largest} is the largest that does"
     if (address, task.size) in echo.errors:
-        return Finding(name, address, MTU, f"{what}: the device of this host is smaller than the plan has it", largest)
+        return PeerResult(
+            name, address, MTU, f"{what}: the device of this host is smaller than the plan has it", largest
+        )
     underlay = largest + task.overhead
-    return Finding(name, address, MTU, f"{what}: set overlay_underlay_mtu of the site to {underlay}", largest)
+    return PeerResult(name, address, MTU, f"{what}: set overlay_underlay_mtu of the site to {underlay}", largest)
 
 
-def _mute(name: str, address: str, words: str) -> Finding:
+def _mute(name: str, address: str, words: str) -> PeerResult:
     text = (
         f"TCP to {name} ({address}, port {PORT}, {BYTES // 1024} KiB there and back): {words}; echoes of full size pass"
     )
-    return Finding(name, address, TCP, text)
+    return PeerResult(name, address, TCP, text)

@@ -19,10 +19,10 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths impo
     SYSCTL_FILE,
     WRITTEN_BY,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import Host, _systemctl
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import HostFacts, _systemctl
 
 
-def drop_ins(device: str, bridge: str, sysctls: Texts, host: Host) -> dict[str, str | None]:
+def drop_ins(device: str, bridge: str, sysctls: Texts, host: HostFacts) -> dict[str, str | None]:
     """Files that keep others off our device, by path; ``None`` for those of managers that are not here.
 
     They have to be there before the device is.
@@ -57,7 +57,7 @@ def drop_ins(device: str, bridge: str, sysctls: Texts, host: Host) -> dict[str, 
     }
 
 
-def wanted_sysctls(device: str, peers: int, host: Host, found: t.Callable[[t.Iterable[str]], Texts]) -> Texts:
+def wanted_sysctls(device: str, peers: int, host: HostFacts, found: t.Callable[[t.Iterable[str]], Texts]) -> Texts:
     """Forwarding; loose reverse-path filtering; on old kernels, room for the neighbours.
 
     :param found: reads sysctls.
@@ -78,7 +78,7 @@ def wanted_sysctls(device: str, peers: int, host: Host, found: t.Callable[[t.Ite
     return sysctls
 
 
-def tell_managers(written: t.Iterable[str], host: Host, run: Run) -> None:
+def reload_managers(written: t.Iterable[str], host: HostFacts, run: Run) -> None:
     """Lets network managers that are at work read their drop-ins, before there is a device to manage.
 
     Neither drops a connection for that. What networkd.conf.d says is read when networkd starts, which is also
@@ -91,7 +91,7 @@ def tell_managers(written: t.Iterable[str], host: Host, run: Run) -> None:
         _systemctl(run, "reload", NETWORK_MANAGER)
 
 
-def retelling_commands(written: t.Iterable[str], host: Host) -> t.Iterator[t.Sequence[str]]:
+def reload_commands(written: t.Iterable[str], host: HostFacts) -> t.Iterator[t.Sequence[str]]:
     """What has managers read a drop-in again once it is in ``/etc`` and no longer below ``/run``.
 
     NetworkManager reads all files below ``/run`` before any in ``/etc``, whatever their names: until then, one

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import read_files
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
     ENDPOINT_NOTE,
@@ -19,12 +19,12 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths impo
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import saved_settings, saved_summary
 
 
-class Saved(t.TypedDict):
+class SavedRecord(t.TypedDict):
     """What one host says. ``view`` names what it knows of all nodes: hosts with one view have the same fleet."""
 
     node: str
     cluster: str
-    segment: str
+    node_cidr: str
     underlay: str
     port: int
     container_cidr: list[str]
@@ -35,10 +35,10 @@ class Saved(t.TypedDict):
     fleet: str
 
 
-def read_saved() -> Saved | None:
+def read_saved() -> SavedRecord | None:
     """The saved state, or ``None`` where the host was never a node of an overlay, or was taken out.
 
-    :raises Refusal: there is one, and it is not whole.
+    :raises ValidationError: there is one, and it is not whole.
     """
     texts = read_files([SUMMARY, FLEET_FILE, ENDPOINT_NOTE])
     if not {SUMMARY, FLEET_FILE} & texts.keys():
@@ -46,10 +46,10 @@ def read_saved() -> Saved | None:
     summary, settings = saved_summary(), saved_settings()
     fleet = texts.get(FLEET_FILE, "")
     try:
-        return Saved(
+        return SavedRecord(
             node=summary["node"],
             cluster=summary["cluster"],
-            segment=summary["segment"],
+            node_cidr=summary["node_cidr"],
             underlay=settings["local"],
             port=int(settings["port"]),
             container_cidr=settings["cidrs"].split(),
@@ -60,6 +60,6 @@ def read_saved() -> Saved | None:
             fleet=fleet,
         )
     except (KeyError, ValueError) as error:
-        raise Refusal(
+        raise ValidationError(
             f"the saved state {STATE} of this host is not whole ({error}): run tke.overlay.site on it"
         ) from error

@@ -132,7 +132,7 @@ put_link() {
     if [ -n "$anew" ]; then
         if [ "$anew" != 'it was missing' ]; then try ip link del dev "$device"; fi
         # While the port is being changed a second link of ours has the other one, which may be the one wanted here.
-        case "$(ip -o link show dev tke-ear 2>/dev/null) " in *" alias $alias "*) ip link del dev tke-ear ;; esac
+        case "$(ip -o link show dev tke-alt 2>/dev/null) " in *" alias $alias "*) ip link del dev tke-alt ;; esac
         try ip -batch "$here/link.batch"
         tell "device $device: $anew"
     elif [ -n "$wrong" ]; then

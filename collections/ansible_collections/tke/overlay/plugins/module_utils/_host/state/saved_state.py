@@ -25,7 +25,7 @@ import typing as t
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import Texts
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import ALIAS, LinkSpec, compare_link
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Table, Wanted
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Desired, Table
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
     SETTINGS,
     STATE,
@@ -36,20 +36,20 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths impo
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.programs import RESTORE_SH
 
 
-class State(t.NamedTuple):
+class SavedState(t.NamedTuple):
     """What is saved, apart from how each file looks."""
 
     link: LinkSpec
     bridge: str
     cidrs: t.Sequence[str]
-    tables: t.Sequence[tuple[Table, Wanted]]
+    tables: t.Sequence[tuple[Table, Desired]]
     rules: str
     sysctls: Texts
     summary: t.Mapping[str, object]
     fleet: str  # with the names of all nodes: not for the script, but for whoever has lost the ledger
 
 
-def state_files(state: State) -> Texts:
+def state_files(state: SavedState) -> Texts:
     """The saved state, by path."""
     link, header = state.link, WRITTEN_BY
     address = " ".join(link.addresses or ())

@@ -12,7 +12,7 @@ import typing as t
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import Texts
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run, words_of
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run, error_text
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
     NETWORK_MANAGER,
     NETWORKD,
@@ -24,7 +24,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths impo
 )
 
 
-class Host(t.NamedTuple):
+class HostFacts(t.NamedTuple):
     """What of a host decides how it is looked after."""
 
     systemd: bool
@@ -33,47 +33,47 @@ class Host(t.NamedTuple):
     kernel: tuple[int, int]
 
 
-class Unit(t.NamedTuple):
+class UnitState(t.NamedTuple):
     """A unit of systemd: "enabled", "active", both or neither; and whether systemd has read a file of it."""
 
     state: str
     loaded: bool
 
 
-def read_host(run: Run) -> Host:
+def read_host(run: Run) -> HostFacts:
     """Who runs this host, and which of the network managers are at work on it."""
     release = re.match(r"(\d+)\.(\d+)", os.uname().release)
     kernel = (int(release[1]), int(release[2])) if release else (5, 0)
     if not os.path.isdir(f"{files.ROOT}/run/systemd/system"):
-        return Host(False, {}, False, kernel)
+        return HostFacts(False, {}, False, kernel)
     units = unit_states((SERVICE, TIMER, NETWORKD, NETWORK_MANAGER), run)
     loaded = units[SERVICE].loaded or units[TIMER].loaded
-    return Host(True, {name: unit.state for name, unit in units.items()}, loaded, kernel)
+    return HostFacts(True, {name: unit.state for name, unit in units.items()}, loaded, kernel)
 
 
-def unit_states(names: t.Sequence[str], run: Run) -> dict[str, Unit]:
+def unit_states(names: t.Sequence[str], run: Run) -> dict[str, UnitState]:
     """What systemd says of these units.
 
     :raises KernelError: it says nothing.
     """
     code, out, errors = run(("systemctl", "show", "-p", "Id,LoadState,UnitFileState,ActiveState", *names), None)
     if code != 0:
-        raise KernelError(f"systemctl show: {words_of(code, errors)}")
-    units = dict.fromkeys(names, Unit("", False))
+        raise KernelError(f"systemctl show: {error_text(code, errors)}")
+    units = dict.fromkeys(names, UnitState("", False))
     for block in out.split("\n\n"):
         values = dict(line.partition("=")[::2] for line in block.splitlines() if line)
         words = [values.get(key, "") for key in ("UnitFileState", "ActiveState")]
         state = " ".join(word for word in words if word in ("enabled", "active"))
-        units[values.get("Id", "")] = Unit(state, values.get("LoadState") != "not-found")
+        units[values.get("Id", "")] = UnitState(state, values.get("LoadState") != "not-found")
     return units
 
 
-def wanted_units(host: Host) -> Texts:
+def wanted_units(host: HostFacts) -> Texts:
     """How our units should be. The service is not active between two runs."""
     return {SERVICE: "enabled", TIMER: "enabled active"} if host.systemd else {}
 
 
-def unit_files(interval: int, host: Host) -> Texts:
+def unit_files(interval: int, host: HostFacts) -> Texts:
     """The units, by path."""
     if not host.systemd:
         return {}
@@ -83,7 +83,7 @@ def unit_files(interval: int, host: Host) -> Texts:
     }
 
 
-def settle_units(written: t.Iterable[str], host: Host, run: Run) -> None:
+def apply_units(written: t.Iterable[str], host: HostFacts, run: Run) -> None:
     """Makes the units what their files say, after ``written`` (paths) were written or removed.
 
     :raises KernelError: systemd refused.
@@ -92,8 +92,8 @@ def settle_units(written: t.Iterable[str], host: Host, run: Run) -> None:
         _systemctl(run, *words)
 
 
-def unit_commands(written: t.Iterable[str], host: Host) -> t.Iterator[t.Sequence[str]]:
-    """The commands by which :func:`settle_units` does that."""
+def unit_commands(written: t.Iterable[str], host: HostFacts) -> t.Iterator[t.Sequence[str]]:
+    """The commands by which :func:`apply_units` does that."""
     new = not set(written).isdisjoint(UNIT_FILES)
     wrong = differing_units(host)
     if wrong:
@@ -105,24 +105,24 @@ def unit_commands(written: t.Iterable[str], host: Host) -> t.Iterator[t.Sequence
         yield ("systemctl", "restart", TIMER)
 
 
-def differing_units(host: Host) -> Texts:
+def differing_units(host: HostFacts) -> Texts:
     """Those of our units that are not as they should be."""
     return files.differing(host.units, wanted_units(host))
 
 
-def stop_units(host: Host, run: Run) -> None:
+def stop_units(host: HostFacts, run: Run) -> None:
     """Stops and disables what is there of our units."""
-    there = our_units(host)
+    there = managed_units(host)
     if there:
         _systemctl(run, "--quiet", "disable", "--now", *there)
 
 
-def our_units(host: Host) -> list[str]:
+def managed_units(host: HostFacts) -> list[str]:
     """Those of our units that are enabled or active."""
     return [name for name in (TIMER, SERVICE) if host.units.get(name)]
 
 
-def forget_units(run: Run) -> None:
+def reload_units(run: Run) -> None:
     """After the files of the units were removed."""
     _systemctl(run, "daemon-reload")
 
@@ -130,7 +130,7 @@ def forget_units(run: Run) -> None:
 def _systemctl(run: Run, *words: str) -> None:
     code, _out, errors = run(("systemctl", *words), None)
     if code != 0:
-        raise KernelError(f"systemctl {' '.join(words)}: {words_of(code, errors)}")
+        raise KernelError(f"systemctl {' '.join(words)}: {error_text(code, errors)}")
 
 
 # After those who flush all rules when they start, before those who start Pods. It need not wait for an address from

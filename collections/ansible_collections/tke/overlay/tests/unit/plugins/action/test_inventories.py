@@ -12,15 +12,22 @@ from hypothesis import strategies as st
 
 from ansible_collections.tke.overlay.plugins.action import node_cidr, plan
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning import plan as planner
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import Node, Settings
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import (
+    ClusterSettings,
+    InventoryNode,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import inventory_nodes
 from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import settings_of
 
 NOW = "2026-01-02T03:04:05Z"
-GOOD = Settings("demo", ["10.244.0.0/16"], 256, 256)
+GOOD = ClusterSettings("demo", ["10.244.0.0/16"], 256, 256)
 LEDGER = planner.assign(
-    GOOD, [Node("a", ["cloud"], "10.0.1.1", 1500), Node("b", ["idc"], "10.0.1.2", 1500)], None, "/ledger", NOW
+    GOOD,
+    [InventoryNode("a", ["cloud"], "10.0.1.1", 1500), InventoryNode("b", ["idc"], "10.0.1.2", 1500)],
+    None,
+    "/ledger",
+    NOW,
 ).text()
 
 WORDS = [
@@ -43,7 +50,7 @@ ANYTHING = st.recursive(
     max_leaves=6,
 )
 HOST = st.dictionaries(
-    st.sampled_from(["overlay_underlay_ip", "overlay_underlay_mtu", "overlay_pod_cidr", "ansible_host"]),
+    st.sampled_from(["overlay_underlay_ip", "overlay_underlay_mtu", "overlay_node_cidr", "ansible_host"]),
     ANYTHING,
     max_size=4,
 )
@@ -64,7 +71,7 @@ def answer(options, given, nodes_of):
         ledger = planner.assign(cluster, nodes, LEDGER if cluster.cluster == "demo" else None, "/ledger", NOW)
         planner.plan(cluster, nodes, ledger)
         return ledger.text()
-    except Refusal as refusal:
+    except ValidationError as refusal:
         return str(refusal) if all(problem.strip() for problem in refusal.problems) else ""
 
 
@@ -100,7 +107,7 @@ def test_the_planner_answers_with_a_plan_or_a_message(given_, groups, data):
             "nodes": st.lists(
                 st.one_of(
                     ANYTHING,
-                    st.fixed_dictionaries({"name": SCALARS}, optional={"pod_cidr": ANYTHING, "underlay_ip": ANYTHING}),
+                    st.fixed_dictionaries({"name": SCALARS}, optional={"node_cidr": ANYTHING, "underlay_ip": ANYTHING}),
                 ),
                 max_size=4,
             ),
@@ -127,7 +134,7 @@ def test_hosts_that_differ_in_what_is_one_for_the_cluster_are_named(first, secon
     base = {"inventory_dir": "/one"}
     hostvars = {"a": {**base, "ansible_host": "10.0.0.1", **first}, "b": {**base, "ansible_host": "10.0.0.2", **second}}
     groups = {"overlay_nodes": ["a", "b"], "cloud": ["a"], "idc": ["b"]}
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(ValidationError) as caught:
         inventory_nodes("overlay_nodes", {"groups": groups, "hostvars": hostvars})
     (problem,) = caught.value.problems
     for word in words:
@@ -140,7 +147,7 @@ def test_a_host_whose_variables_cannot_be_evaluated_is_named():
             raise ZeroDivisionError("division by zero")
 
     groups = {"overlay_nodes": ["a"], "cloud": ["a"]}
-    with pytest.raises(Refusal, match="node a: a variable cannot be evaluated: division by zero"):
+    with pytest.raises(ValidationError, match="node a: a variable cannot be evaluated: division by zero"):
         inventory_nodes("overlay_nodes", {"groups": groups, "hostvars": {"a": Broken()}})
 
 
@@ -149,13 +156,13 @@ def test_the_fuzzer_also_meets_what_is_right():
         "ledger": "/ledger",
         "cluster": "demo",
         "container_cidr": "10.244.0.0/16",
-        "nodes": ["a", {"name": "c", "pod_cidr": "10.244.9.0/24"}],
+        "nodes": ["a", {"name": "c", "node_cidr": "10.244.9.0/24"}],
     }
     text = answer(node_cidr.ActionModule.options, good, lambda parameters: node_cidr._nodes(parameters["nodes"]))
-    assert '"c": {"segment": "10.244.9.0/24"' in text
+    assert '"c": {"node_cidr": "10.244.9.0/24"' in text
 
 
 def test_nodes_that_are_neither_names_nor_dicts_are_all_named():
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(ValidationError) as caught:
         node_cidr._nodes(["a", 7, {"nom": "b"}])
     assert len(caught.value.problems) == 2

@@ -12,7 +12,11 @@ from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.tke.overlay.plugins.action import node
-from ansible_collections.tke.overlay.plugins.module_utils._host.commit.confirmed_commit import BEGUN, PENDING, RECORD
+from ansible_collections.tke.overlay.plugins.module_utils._host.commit.confirmed_commit import (
+    CHANGE_STARTED,
+    PENDING,
+    RECORD,
+)
 
 TOKEN = "0123456789abcdef"
 CHANGED = {"changed": True, "changes": {"files": []}, "diff": [], "waits": 20.0}
@@ -148,11 +152,11 @@ def test_a_host_that_was_never_there_stays_unreachable(act):
 
 def test_a_connection_that_breaks_with_nothing_to_confirm_is_unreachable(act):
     with pytest.raises(AnsibleConnectionFailure):
-        act(AnsibleConnectionFailure(BEGUN), [], confirm_timeout=0)
+        act(AnsibleConnectionFailure(CHANGE_STARTED), [], confirm_timeout=0)
 
 
 def test_a_connection_that_breaks_during_the_change_is_no_unreachable_host(act):
-    broken = AnsibleConnectionFailure(f"Timeout, server not responding.\n{BEGUN}\n")
+    broken = AnsibleConnectionFailure(f"Timeout, server not responding.\n{CHANGE_STARTED}\n")
     result, host = act(broken, [("undo", 12, LOST), ("undo", 99, (0, "")), ("cat", 99, WHOLE)])
     assert result["failed"]
     assert result["rolled_back"]
@@ -161,7 +165,7 @@ def test_a_connection_that_breaks_during_the_change_is_no_unreachable_host(act):
 
 
 def test_a_connection_that_breaks_before_the_first_change(act):
-    broken = AnsibleConnectionFailure(f"Timeout {BEGUN}")
+    broken = AnsibleConnectionFailure(f"Timeout {CHANGE_STARTED}")
     result, _host = act(broken, [("undo", 99, (0, "")), ("cat", 99, NOTHING)])
     assert result["failed"]
     assert "no change of its tables waits there, so none was made. Run it again" in result["msg"]

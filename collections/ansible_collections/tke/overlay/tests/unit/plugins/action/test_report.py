@@ -14,7 +14,7 @@ from ansible_collections.tke.overlay.plugins.action import report
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.pool import Pool
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Assignment, Ledger
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.model import data_text
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from ansible_collections.tke.overlay.plugins.plugin_utils._report_files import ReportFiles
 
 OVERLAY = {"node": "a", "plan": {"applied": "x", "wanted": "x", "current": True}, "drift": [], "vips": []}
@@ -26,7 +26,7 @@ def place(tmp_path):
     ledger = Ledger("demo", Pool(["10.244.0.0/20"], 256, 256))
     for number, name in enumerate("ab"):
         ledger.nodes[name] = Assignment(
-            ledger.pool.segment(number), f"10.0.0.{number}", 1500, "2026-01-01T00:00:00Z", False
+            ledger.pool.node_cidr(number), f"10.0.0.{number}", 1500, "2026-01-01T00:00:00Z", False
         )
     (tmp_path / "ledger.json").write_text(ledger.text())
     return tmp_path
@@ -139,7 +139,7 @@ def test_sites_are_the_groups_right_below_the_group(place):
     ],
 )
 def test_a_bad_place_is_one_clear_error(place, dest, words):
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(ValidationError) as caught:
         run(place, variables(**WHOLE), dest=str(place / dest))
     for word in words:
         assert word in str(caught.value)
@@ -151,7 +151,7 @@ def test_a_bad_place_is_one_clear_error(place, dest, words):
 )
 def test_a_file_of_somebody_else_is_never_overwritten(place, name, text):
     (place / name).write_text(text)
-    with pytest.raises(Refusal, match="is there and is no"):
+    with pytest.raises(ValidationError, match="is there and is no"):
         run(place, variables(**WHOLE))
     assert (place / name).read_text() == text
     assert len(list(place.iterdir())) == 2
@@ -159,7 +159,7 @@ def test_a_file_of_somebody_else_is_never_overwritten(place, name, text):
 
 def test_no_ledger_is_told(place):
     (place / "ledger.json").unlink()
-    with pytest.raises(Refusal, match=r"there is no ledger at .* yet"):
+    with pytest.raises(ValidationError, match=r"there is no ledger at .* yet"):
         run(place, variables(**WHOLE))
 
 
@@ -180,7 +180,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_litter(place, monkeypatch
         raise OSError(28, os.strerror(28))
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(Refusal, match="No space left on device"):
+    with pytest.raises(ValidationError, match="No space left on device"):
         files.write("page", data_text(files.picture()))
     assert (place / "page.json").read_text() == before
     assert len(list(place.iterdir())) == 3

@@ -23,9 +23,9 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
     vtep_address,
     vtep_mac,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
-segments = st.tuples(st.integers(0, 2**24 - 1), st.integers(16, 30)).map(
+node_cidrs = st.tuples(st.integers(0, 2**24 - 1), st.integers(16, 30)).map(
     lambda pair: str(ipaddress.IPv4Network((0x0A000000 + pair[0], pair[1]), strict=False))
 )
 
@@ -37,21 +37,21 @@ def test_the_example_of_the_design():
     assert pod_range("10.244.3.0/24") == ("10.244.3.2", "10.244.3.254")
 
 
-@given(segments)
-def test_pods_are_all_addresses_but_three(segment):
-    network = ipaddress.IPv4Network(segment)
-    first, last = map(ipaddress.IPv4Address, pod_range(segment))
+@given(node_cidrs)
+def test_pods_are_all_addresses_but_three(node_cidr):
+    network = ipaddress.IPv4Network(node_cidr)
+    first, last = map(ipaddress.IPv4Address, pod_range(node_cidr))
     assert int(last) - int(first) + 1 == network.num_addresses - 3
-    others = {vtep_address(segment), gateway_address(segment), str(network.broadcast_address)}
+    others = {vtep_address(node_cidr), gateway_address(node_cidr), str(network.broadcast_address)}
     assert len(others) == 3
     assert not any(first <= ipaddress.IPv4Address(address) <= last for address in others)
 
 
-@given(st.lists(segments, unique=True))
-def test_two_segments_never_share_a_mac_unless_they_share_the_vtep_address(some):
-    assert len({vtep_mac(segment) for segment in some}) == len({vtep_address(segment) for segment in some})
-    for segment in some:
-        first_byte = int(vtep_mac(segment)[:2], 16)
+@given(st.lists(node_cidrs, unique=True))
+def test_two_node_cidrs_never_share_a_mac_unless_they_share_the_vtep_address(some):
+    assert len({vtep_mac(node_cidr) for node_cidr in some}) == len({vtep_address(node_cidr) for node_cidr in some})
+    for node_cidr in some:
+        first_byte = int(vtep_mac(node_cidr)[:2], 16)
         assert first_byte & 1 == 0, "unicast"
         assert first_byte & 2 == 2, "locally administered"
 
@@ -69,7 +69,7 @@ def test_the_overlay_mtu_is_that_of_the_narrowest_underlay(underlays, mtu):
     assert overlay_mtu(underlays) == mtu
 
 
-def test_the_fleet_travels_as_one_line_per_node_in_the_order_of_segments():
+def test_the_fleet_travels_as_one_line_per_node_in_the_order_of_node_cidrs():
     peers = [Peer("idc1", "10.244.10.0/24", "192.168.1.11"), Peer("cloud1", "10.244.9.0/24", "10.0.1.11")]
     text = fleet_text(peers)
     assert text == "cloud1 10.244.9.0/24 10.0.1.11\nidc1 10.244.10.0/24 192.168.1.11\n"
@@ -77,19 +77,19 @@ def test_the_fleet_travels_as_one_line_per_node_in_the_order_of_segments():
 
 
 def test_a_torn_fleet_is_refused_with_every_bad_line():
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(ValidationError) as caught:
         parse_fleet(
             "a 10.244.0.0/24 10.0.0.1\nb 10.244.1.0/24 10.0.0.2 x\na 10.244.2.0/24 10.0.0.2\nc 10.244.0.0/24 10.0.0.3\n"
         )
     assert len(caught.value.problems) == 3
     assert "line 2" in caught.value.problems[0]
     assert "'a' a second time" in caught.value.problems[1]
-    assert "'c' the segment of 'a', 10.244.0.0/24" in caught.value.problems[2]
+    assert "'c' the node CIDR of 'a', 10.244.0.0/24" in caught.value.problems[2]
 
 
 def test_one_problem_reads_as_a_sentence_and_several_as_a_list():
-    assert str(Refusal("this cannot be")) == "this cannot be"
-    assert str(Refusal("first", "second")) == "2 problems, and nothing was changed:\n  1. first\n  2. second"
+    assert str(ValidationError("this cannot be")) == "this cannot be"
+    assert str(ValidationError("first", "second")) == "2 problems, and nothing was changed:\n  1. first\n  2. second"
 
 
 def test_a_plan_has_one_name_for_all_hosts_and_another_when_anything_changes():

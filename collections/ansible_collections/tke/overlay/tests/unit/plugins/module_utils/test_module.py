@@ -11,7 +11,7 @@ import pytest
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.tke.overlay.plugins.module_utils import _module
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._module import Runner
 
 
@@ -86,11 +86,11 @@ def test_what_a_host_lacks_is_named_with_its_package(monkeypatch, tmp_path, ther
         (tmp_path / name).touch(0o755)
     monkeypatch.setattr(_module, "_PATH", str(tmp_path))
     monkeypatch.setattr("os.geteuid", lambda: 0)
-    with pytest.raises(Refusal, match=f"^this host has no {missing}: install {packages}$"):
+    with pytest.raises(ValidationError, match=f"^this host has no {missing}: install {packages}$"):
         _module.runner(None)
 
 
 def test_without_being_root_it_says_what_to_set(monkeypatch):
     monkeypatch.setattr("os.geteuid", lambda: 1000)
-    with pytest.raises(Refusal, match="become: true"):
+    with pytest.raises(ValidationError, match="become: true"):
         _module.runner(None)

@@ -12,10 +12,10 @@ import time
 
 import pytest
 
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.kubeconfig import parse, shown
-from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.route import find_way
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.route import find_route
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.yaml_spans import Scalar, Unreadable, read
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.fdb import FdbTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer import health_agent as clb_watch
@@ -27,7 +27,12 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.he
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import status as info
 from ansible_collections.tke.overlay.plugins.module_utils._host.probe.icmp import Echo
-from ansible_collections.tke.overlay.plugins.module_utils._host.probe.run import LEAST_SIZE, Task, _hole, given_task
+from ansible_collections.tke.overlay.plugins.module_utils._host.probe.run import (
+    LEAST_SIZE,
+    ProbeTask,
+    _hole,
+    given_task,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import SERVICE, STATE, TIMER
 
 
@@ -64,7 +69,7 @@ def test_an_entry_is_known_by_what_it_has():
         {"mac": "0a:58:0a:f4:03:00", "dst": "10.0.1.13", "port": 4789},
     ]
     present = FdbTable("tke0").read(says({"bridge": rows}))
-    assert {key: (entry.spec, entry.ours) for key, entry in present.items()} == {
+    assert {key: (entry.spec, entry.managed) for key, entry in present.items()} == {
         mac: ("dst 10.0.1.12", True),
         "0a:58:0a:f4:02:00 nhid 7": ("nhid 7", True),
         "0a:58:0a:f4:03:00": ("dst 10.0.1.13 port 4789 dynamic", False),
@@ -91,8 +96,8 @@ def test_a_way_that_cannot_be_is_refused(subnet, gateway, answer, said):
     answers = {"ip -4 -json route show": []}
     if answer is not None:
         answers["ip -4 -json route get"] = answer
-    with pytest.raises(Refusal) as caught:
-        find_way("", subnet, gateway, says(answers))
+    with pytest.raises(ValidationError) as caught:
+        find_route("", subnet, gateway, says(answers))
     assert said in str(caught.value)
 
 
@@ -134,9 +139,11 @@ def test_the_plan_of_a_host_is_the_one_that_its_summary_names(root):
 
 def test_a_task_that_no_packet_can_do_is_refused_with_all_its_reasons():
     peers = {"b": "10.244.1.0", "c": "nowhere", "d": "10.244.01.0"}
-    with pytest.raises(Refusal, match=r"^this host is no node of the overlay, so there is no address to ask from"):
+    with pytest.raises(
+        ValidationError, match=r"^this host is no node of the overlay, so there is no address to ask from"
+    ):
         given_task(peers, {}).checked()
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(ValidationError) as caught:
         given_task(peers, {"address": "10.244.0.300/32", "mtu": "70000"}).checked()
     assert caught.value.problems == [
         "source '10.244.0.300' is no IPv4 address",
@@ -149,16 +156,16 @@ def test_a_task_that_no_packet_can_do_is_refused_with_all_its_reasons():
 @pytest.mark.parametrize(("mtu", "size"), [("1400", 1400), ("", 1450), ("a lot", 1450)])
 def test_a_full_packet_is_as_large_as_the_host_was_told(mtu, size):
     task = given_task({"b": "10.244.1.0"}, {"address": "10.244.0.0/32", "mtu": mtu})
-    assert task.checked() == Task("10.244.0.0", {"b": "10.244.1.0"}, size)
+    assert task.checked() == ProbeTask("10.244.0.0", {"b": "10.244.1.0"}, size)
 
 
 @pytest.mark.parametrize("size", [LEAST_SIZE + 1, 65535])
 def test_the_limits_of_a_size_belong_to_it(size):
-    assert Task("10.244.0.0", {}, size).checked().size == size
+    assert ProbeTask("10.244.0.0", {}, size).checked().size == size
 
 
 def test_a_black_hole_that_was_not_measured_says_so():
-    found = _hole("b", "10.244.1.0", None, Task("10.244.0.0", {}, 1450), None)
+    found = _hole("b", "10.244.1.0", None, ProbeTask("10.244.0.0", {}, 1450), None)
     assert found.text.endswith("1450 do not; the largest size that passes was not looked for")
 
 
@@ -239,7 +246,7 @@ def test_what_is_left_empty_is_not_there():
     ],
 )
 def test_a_kubeconfig_of_another_shape_is_refused(text, said):
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(ValidationError) as caught:
         parse("/k", text)
     assert said in str(caught.value)
 
@@ -247,7 +254,7 @@ def test_a_kubeconfig_of_another_shape_is_refused(text, said):
 def test_a_file_that_a_kubeconfig_names_is_read_from_beside_it(tmp_path):
     text = CONFIG.replace("}", ", certificate-authority: pki/ca.crt}")
     path = f"{tmp_path}/k"
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(ValidationError) as caught:
         parse(path, text)
     assert str(caught.value) == (
         f"{path}: certificate-authority of cluster a: {tmp_path}/pki/ca.crt cannot be read: No such file or directory"

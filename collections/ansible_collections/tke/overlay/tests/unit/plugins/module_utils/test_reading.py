@@ -9,17 +9,17 @@ import pytest
 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.pool import Pool
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger, Request, is_broken
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.migrate import carry_out, look
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.migrate import inspect, migrate
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import FileStore
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.tombstone import Mark, mark_of
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.tombstone import Tombstone, tombstone_of
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
 NOW = "2026-01-02T03:04:05Z"
 
 
 def a_ledger():
     ledger = Ledger("demo", Pool(["10.0.0.0/24"], 32, 32))
-    pinned = Request("b", pod_cidr="10.0.0.96/27", underlay="10.9.0.2", underlay_mtu=1500)
+    pinned = Request("b", node_cidr="10.0.0.96/27", underlay="10.9.0.2", underlay_mtu=1500)
     ledger.assign([Request("a", underlay="10.9.0.1", underlay_mtu=1450), pinned, Request("c")], NOW)
     return ledger
 
@@ -30,15 +30,15 @@ def test_the_summary_has_a_line_for_every_node_and_says_who_is_waited_for():
     assert ledger.summary().splitlines() == [
         "container CIDR 10.0.0.0/24",
         "Service range 10.0.0.224/27",
-        f"next segment {ledger.pool.segment(ledger.cursor)} or the first free one behind it",
+        f"next node CIDR {ledger.pool.node_cidr(ledger.cursor)} or the first free one behind it",
         "node b 10.0.0.96/27 underlay 10.9.0.2 mtu 1500 pinned",
-        f"node c {ledger.nodes['c'].segment} underlay None mtu None",
+        f"node c {ledger.nodes['c'].node_cidr} underlay None mtu None",
         "released 10.0.0.0/27 of a, not free until dropped by b, c",
     ]
     assert NOW not in ledger.summary()
 
 
-def test_a_segment_ahead_of_the_cursor_waits_for_it_to_go_round():
+def test_a_node_cidr_ahead_of_the_cursor_waits_for_it_to_go_round():
     ledger = a_ledger()
     ledger.release(["b"], [], NOW)
     assert "released 10.0.0.96/27 of b, not free until the cursor has gone round\n" in ledger.summary()
@@ -51,7 +51,7 @@ def test_a_segment_ahead_of_the_cursor_waits_for_it_to_go_round():
         (a_ledger().text()[:-20], True),
         (a_ledger().text().replace("10.0.0.96", "10.0.0.64"), True),
         ("", True),
-        (Mark("/elsewhere", NOW).text(), False),
+        (Tombstone("/elsewhere", NOW).text(), False),
     ],
 )
 def test_torn_or_edited_is_broken_and_moved_is_not(text, broken):
@@ -59,12 +59,12 @@ def test_torn_or_edited_is_broken_and_moved_is_not(text, broken):
 
 
 def test_a_torn_mark_is_none():
-    mark = Mark("/elsewhere", NOW)
-    assert mark_of(mark.text()) == mark
-    assert mark_of(mark.text()[:-4]) is None
-    assert mark_of(mark.text().replace('"since"', '"sins"')) is None
-    assert mark_of(None) is None
-    assert mark_of(a_ledger().text()) is None
+    mark = Tombstone("/elsewhere", NOW)
+    assert tombstone_of(mark.text()) == mark
+    assert tombstone_of(mark.text()[:-4]) is None
+    assert tombstone_of(mark.text().replace('"since"', '"sins"')) is None
+    assert tombstone_of(None) is None
+    assert tombstone_of(a_ledger().text()) is None
 
 
 class TestLook:
@@ -80,7 +80,7 @@ class TestLook:
         store.transact(lambda _text: text)
 
     def seen(self, places, *, present, there, begun, copied, finished):
-        move = look(*places, "demo")
+        move = inspect(*places, "demo")
         assert (move.source, move.target, move.text) == (*places, self.TEXT)
         assert (move.present, move.there) == (present, there)
         assert (move.begun, move.copied, move.finished) == (begun, copied, finished)
@@ -96,42 +96,44 @@ class TestLook:
         self.put(places[1], self.TEXT)
         self.seen(places, present=self.TEXT, there=self.TEXT, begun=False, copied=True, finished=False)
 
-    @pytest.mark.parametrize("found", [None, Mark("/a/third/place", NOW).text()])
+    @pytest.mark.parametrize("found", [None, Tombstone("/a/third/place", NOW).text()])
     def test_it_has_begun(self, places, found):
-        mark = Mark(places[1].where, NOW, ledger=self.TEXT, found=found).text()
+        mark = Tombstone(places[1].where, NOW, ledger=self.TEXT, found=found).text()
         self.put(places[0], mark)
         if found:
             self.put(places[1], found)
         self.seen(places, present=mark, there=found, begun=True, copied=False, finished=False)
 
     def test_it_is_copied_and_not_finished(self, places):
-        mark = Mark(places[1].where, NOW, ledger=self.TEXT).text()
+        mark = Tombstone(places[1].where, NOW, ledger=self.TEXT).text()
         self.put(places[0], mark)
         self.put(places[1], self.TEXT)
         self.seen(places, present=mark, there=self.TEXT, begun=True, copied=True, finished=False)
 
     def test_it_is_finished(self, places):
         self.put(places[0], self.TEXT)
-        carry_out(look(*places, "demo"), NOW)
-        mark = Mark(places[1].where, NOW).text()
+        migrate(inspect(*places, "demo"), NOW)
+        mark = Tombstone(places[1].where, NOW).text()
         self.seen(places, present=mark, there=self.TEXT, begun=True, copied=True, finished=True)
 
     def test_a_target_that_was_taken_meanwhile_is_left_alone(self, places):
-        self.put(places[0], Mark(places[1].where, NOW, ledger=self.TEXT).text())
+        self.put(places[0], Tombstone(places[1].where, NOW, ledger=self.TEXT).text())
         self.put(places[1], self.TEXT.replace("demo", "emod"))
-        with pytest.raises(Refusal, match=f"^{places[1].where} has a different ledger, which is never overwritten"):
-            look(*places, "demo")
+        with pytest.raises(
+            ValidationError, match=f"^{places[1].where} has a different ledger, which is never overwritten"
+        ):
+            inspect(*places, "demo")
 
     def test_a_ledger_that_is_broken_is_named_by_its_place(self, places):
         self.put(places[0], self.TEXT[:-20])
-        with pytest.raises(Refusal, match=f"the ledger {places[0].where} cannot be trusted"):
-            look(*places, "demo")
-        self.put(places[0], Mark(places[1].where, NOW).text())
+        with pytest.raises(ValidationError, match=f"the ledger {places[0].where} cannot be trusted"):
+            inspect(*places, "demo")
+        self.put(places[0], Tombstone(places[1].where, NOW).text())
         self.put(places[1], self.TEXT[:-20])
-        with pytest.raises(Refusal, match=f"the ledger {places[1].where} cannot be trusted"):
-            look(*places, "demo")
+        with pytest.raises(ValidationError, match=f"the ledger {places[1].where} cannot be trusted"):
+            inspect(*places, "demo")
 
     def test_a_mark_that_is_broken_is_named_by_its_place(self, places):
-        self.put(places[0], Mark(places[1].where, NOW, ledger=self.TEXT[:-20]).text())
-        with pytest.raises(Refusal, match=f"the ledger {places[0].where} cannot be trusted"):
-            look(*places, "demo")
+        self.put(places[0], Tombstone(places[1].where, NOW, ledger=self.TEXT[:-20]).text())
+        with pytest.raises(ValidationError, match=f"the ledger {places[0].where} cannot be trusted"):
+            inspect(*places, "demo")

@@ -15,36 +15,47 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.vips imp
     EXTERNAL,
     PAIR,
     Claim,
-    Wish,
+    VipSpec,
     choose,
     problems_of_held,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger, Request
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.etcd_url import parse_url
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.migrate import carry_out, look
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import Doubt, FileStore, open_store
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.tombstone import Mark, mark_of
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.migrate import inspect, migrate
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import (
+    FileStore,
+    IndeterminateWriteError,
+    open_store,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.tombstone import Tombstone, tombstone_of
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.plan import (
     assign,
     claims_of_ledger,
     plan,
     ranges_of,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.recover import Account, Found, rebuild
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.release import Leaving, release
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import Node, Settings
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.recover import (
+    HostRecord,
+    RecoveredLedger,
+    recover,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.release import ReleaseRequest, release
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import (
+    ClusterSettings,
+    InventoryNode,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
 NOW, LATER = "2026-01-02T03:04:05Z", "2026-02-03T04:05:06Z"
-SETTINGS = Settings("demo", ["10.244.0.0/16"], 256, 256)
+SETTINGS = ClusterSettings("demo", ["10.244.0.0/16"], 256, 256)
 NODES = [
-    *(Node(f"cloud{number}", ["cloud"], f"10.0.1.{number}", 1500) for number in range(1, 4)),
-    *(Node(f"idc{number}", ["idc"], f"192.168.1.{number}", 1450) for number in range(1, 4)),
+    *(InventoryNode(f"cloud{number}", ["cloud"], f"10.0.1.{number}", 1500) for number in range(1, 4)),
+    *(InventoryNode(f"idc{number}", ["idc"], f"192.168.1.{number}", 1450) for number in range(1, 4)),
 ]
 
 
 def refused(work, *arguments, **more):
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(ValidationError) as caught:
         work(*arguments, **more)
     return caught.value.problems
 
@@ -54,7 +65,7 @@ def refused(work, *arguments, **more):
 
 def going(*names, nodes=NODES, groups=None, force=False, now=LATER, where="/ledger"):
     text = assign(SETTINGS, NODES, None, "/ledger", NOW).text()
-    return release(SETTINGS, nodes, text, where, now, Leaving(names, groups or {}, force))
+    return release(SETTINGS, nodes, text, where, now, ReleaseRequest(names, groups or {}, force))
 
 
 def test_who_leaves_is_told_what_is_wrong_with_his_name():
@@ -95,7 +106,7 @@ def test_who_stays_is_brought_up_to_date_and_who_leaves_is_not_looked_at():
     ledger, _released = going("idc1", nodes=nodes)
     assert {held.underlay_mtu for held in ledger.nodes.values()} == {1400}
     assert ledger.pending["10.244.3.0/24"].since == LATER
-    torn = SETTINGS, NODES, "torn", "/the/ledger", NOW, Leaving(["idc1"], {})
+    torn = SETTINGS, NODES, "torn", "/the/ledger", NOW, ReleaseRequest(["idc1"], {})
     assert "/the/ledger" in refused(release, *torn)[0]
 
 
@@ -113,7 +124,7 @@ def test_a_subnet_without_room_tells_who_has_what():
     ]
     hosts = [Claim(f"10.0.2.{number}", f"host h{number}") for number in range(2, 10)]
     reserved = ["10.0.2.12/30"]
-    wish = Wish(PAIR, "10.0.2.0/28", reserved=reserved, addresses=[*hosts, Claim("10.0.3.1", "host elsewhere")])
+    wish = VipSpec(PAIR, "10.0.2.0/28", reserved=reserved, addresses=[*hosts, Claim("10.0.3.1", "host elsewhere")])
     begin = "10.0.2.0/28 (overlay_clb_subnet) has {} free address{}, and {} needed: "
     end = ". Take a larger subnet, or reserve less"
     ten = "; ".join(ends + [f"10.0.2.{number} is host h{number}" for number in range(2, 10)])
@@ -125,11 +136,11 @@ def test_a_subnet_without_room_tells_who_has_what():
     ]
     pinned = wish._replace(pins={"services": "10.0.2.10"}, reserved=["10.0.2.11", *reserved])
     assert chosen(pinned)[0].startswith(begin.format("no", "es", "1 is"))
-    eight = Wish(PAIR, "10.0.2.0/29", addresses=hosts[:4])
+    eight = VipSpec(PAIR, "10.0.2.0/29", addresses=hosts[:4])
     assert chosen(eight)[0].endswith("(overlay_clb_subnet). Take a larger subnet, or reserve less"), "no more than ten"
-    eleven = Wish(PAIR, "10.0.2.0/28", addresses=hosts[:7], reserved=["10.0.2.8/29"])
+    eleven = VipSpec(PAIR, "10.0.2.0/28", addresses=hosts[:7], reserved=["10.0.2.8/29"])
     assert " and 1 more. " in chosen(eleven)[0]
-    ten_exactly = Wish(PAIR, "10.0.2.0/28", addresses=hosts[:6], reserved=["10.0.2.8/29"])
+    ten_exactly = VipSpec(PAIR, "10.0.2.0/28", addresses=hosts[:6], reserved=["10.0.2.8/29"])
     assert " more" not in chosen(ten_exactly)[0]
 
 
@@ -142,17 +153,17 @@ def test_a_subnet_without_room_tells_who_has_what():
     ],
 )
 def test_a_wish_that_cannot_be_has_its_way_out(wish, said):
-    found = chosen(Wish(PAIR, "10.0.2.0/24")._replace(**wish))
+    found = chosen(VipSpec(PAIR, "10.0.2.0/24")._replace(**wish))
     assert any(said in text for text in found)
 
 
 def test_a_pair_without_a_subnet_is_told_what_it_needs():
-    assert chosen(Wish(PAIR, None)) == ["overlay_clb_subnet is not set, and the pair needs two addresses of it"]
+    assert chosen(VipSpec(PAIR, None)) == ["overlay_clb_subnet is not set, and the pair needs two addresses of it"]
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "224.0.0.5", "169.254.1.1", "0.0.0.0"])
 def test_an_address_that_no_other_host_could_reach_is_refused(address):
-    external = Wish(EXTERNAL, None, pins={"apiserver": address, "services": "10.0.2.3"})
+    external = VipSpec(EXTERNAL, None, pins={"apiserver": address, "services": "10.0.2.3"})
     what = f"the VIP apiserver {address} (overlay_clb_vips)"
     assert chosen(external) == [f"{what} is not an address that another host could reach: choose another one"]
 
@@ -162,19 +173,19 @@ def test_an_address_in_two_ranges_is_told_once_and_one_outside_is_none_of_them()
     held = {"apiserver": "10.244.255.9", "services": "10.0.2.3"}
     (found,) = problems_of_held(held, [], ranges)
     assert "lies in 10.244.255.0/24 (the Service range): move that, or " in found
-    (found,) = chosen(Wish(PAIR, "10.244.255.0/24", ranges=ranges))
+    (found,) = chosen(VipSpec(PAIR, "10.244.255.0/24", ranges=ranges))
     assert "overlaps 10.244.255.0/24 (the Service range)" in found
 
 
 def test_a_pin_that_is_what_is_held_is_no_change():
     held = {"apiserver": "10.0.2.8", "services": "10.0.2.9"}
-    assert choose(Wish(PAIR, "10.0.2.0/24", pins={"services": " 10.0.2.9 "}), held) == held
-    assert len(chosen(Wish(PAIR, "10.0.2.0/24", pins={"services": "10.0.2.7"}), held)) == 1
+    assert choose(VipSpec(PAIR, "10.0.2.0/24", pins={"services": " 10.0.2.9 "}), held) == held
+    assert len(chosen(VipSpec(PAIR, "10.0.2.0/24", pins={"services": "10.0.2.7"}), held)) == 1
 
 
 def test_a_host_address_with_a_length_is_a_subnet_and_a_number_is_none():
-    assert choose(Wish(PAIR, "10.0.2.77/24"), {}) == {"apiserver": "10.0.2.2", "services": "10.0.2.3"}
-    (found,) = chosen(Wish(PAIR, "10.0.2.0/24", reserved=[10]))
+    assert choose(VipSpec(PAIR, "10.0.2.77/24"), {}) == {"apiserver": "10.0.2.2", "services": "10.0.2.3"}
+    (found,) = chosen(VipSpec(PAIR, "10.0.2.0/24", reserved=[10]))
     assert found == "overlay_clb_reserved: 10 is neither an address nor a network"
 
 
@@ -224,16 +235,16 @@ def test_another_container_cidr_that_leaves_somebody_out_names_all_whom():
     )
 
 
-def test_a_segment_of_nowhere_is_told_of_all_container_cidrs():
+def test_a_node_cidr_of_nowhere_is_told_of_all_container_cidrs():
     pool = Pool(["10.0.0.0/16", "10.1.0.0/16"], 256, 256)
     ledger = Ledger("demo", pool)
-    (found,) = refused(ledger.assign, [Request("a", pod_cidr="10.2.0.0/24")], NOW)
-    assert "10.2.0.0/24 is not a segment of the container CIDR 10.0.0.0/16, 10.1.0.0/16" in found
+    (found,) = refused(ledger.assign, [Request("a", node_cidr="10.2.0.0/24")], NOW)
+    assert "10.2.0.0/24 is not a node CIDR of the container CIDR 10.0.0.0/16, 10.1.0.0/16" in found
 
 
 def test_a_pin_says_so_from_the_beginning():
     ledger = Ledger("demo", Pool(["10.0.0.0/16"], 256, 256))
-    ledger.assign([Request("a", pod_cidr="10.0.9.0/24"), Request("b")], NOW)
+    ledger.assign([Request("a", node_cidr="10.0.9.0/24"), Request("b")], NOW)
     assert (ledger.nodes["a"].pinned, ledger.nodes["b"].pinned) == (True, False)
 
 
@@ -244,7 +255,7 @@ def account(node, number, underlay, mtu=1400, cidrs=("10.244.0.0/16",)):
     return {
         "node": node,
         "cluster": "demo",
-        "segment": f"10.244.{number}.0/24",
+        "node_cidr": f"10.244.{number}.0/24",
         "underlay": underlay,
         "container_cidr": list(cidrs),
         "service_cidr": "10.244.255.0/24",
@@ -255,19 +266,19 @@ def account(node, number, underlay, mtu=1400, cidrs=("10.244.0.0/16",)):
 
 
 def found_of(rows, fleets):
-    known = {name: Account(**{key: row[key] for key in Account._fields}) for name, row in rows.items()}
-    return Found(known, fleets)
+    known = {name: HostRecord(**{key: row[key] for key in HostRecord._fields}) for name, row in rows.items()}
+    return RecoveredLedger(known, fleets)
 
 
 @pytest.mark.parametrize(("underlay", "version"), [("10.0.1.1", 4), ("fd00::1", 6)])
 def test_a_host_that_nobody_has_in_the_inventory_gets_the_underlay_mtu_that_fits_its_own(underlay, version):
     fleet = fleet_text([Peer("a", "10.244.0.0/24", underlay)])
-    ledger = rebuild(SETTINGS, [], found_of({"a": account("a", 0, underlay)}, {"v": fleet}), NOW)
+    ledger = recover(SETTINGS, [], found_of({"a": account("a", 0, underlay)}, {"v": fleet}), NOW)
     assert ledger.nodes["a"].underlay_mtu == 1400 + OVERHEAD[version]
 
 
 def test_nobody_who_knows_anything_is_said_in_one_sentence():
-    assert refused(rebuild, SETTINGS, [], Found({}, {}), NOW) == [
+    assert refused(recover, SETTINGS, [], RecoveredLedger({}, {}), NOW) == [
         "no host that was reached has a saved state of the overlay, so there is nothing to read a ledger from"
     ]
 
@@ -277,7 +288,7 @@ def test_a_host_of_another_pool_is_told_with_both_pools():
     settings = SETTINGS._replace(container_cidr=["10.244.0.0/16", "10.245.0.0/16"])
     fleet = fleet_text([Peer("a", "10.244.0.0/24", "10.0.1.1")])
     problems = refused(
-        rebuild, settings, [], found_of({"a": account("a", 0, "10.0.1.1", cidrs=cidrs)}, {"v": fleet}), NOW
+        recover, settings, [], found_of({"a": account("a", 0, "10.0.1.1", cidrs=cidrs)}, {"v": fleet}), NOW
     )
     assert (
         "host a has the container CIDR 10.1.0.0/16, 10.2.0.0/16, and overlay_container_cidr is "
@@ -297,12 +308,12 @@ class Broken(FileStore):
 
     def read(self):
         if self.at == "read" and self.written:
-            raise Refusal(self.words)
+            raise ValidationError(self.words)
         return "something else" if self.at == "other" and self.written else super().read()
 
     def transact(self, change):
         if self.at == "doubt":
-            raise Doubt(self.words)
+            raise IndeterminateWriteError(self.words)
         super().transact(change)
         self.written = True
 
@@ -318,13 +329,13 @@ class Broken(FileStore):
 def test_a_move_that_is_not_finished_says_between_which_places_and_why(tmp_path, at, why):
     here, there = FileStore(str(tmp_path / "here")), Broken(str(tmp_path / "there"), at, "the disk is gone")
     here.transact(lambda _none: assign(SETTINGS, NODES, None, "/ledger", NOW).text())
-    with pytest.raises(Doubt) as caught:
-        carry_out(look(here, there, "demo"), LATER)
+    with pytest.raises(IndeterminateWriteError) as caught:
+        migrate(inspect(here, there, "demo"), LATER)
     assert str(caught.value) == (
         f"the move of the ledger from {here.where} to {there.where} is unfinished, and nobody can use it until it is: "
         f"run the same again. The reason: {why.format(where=there.where)}"
     )
-    assert mark_of(here.read()).since == LATER
+    assert tombstone_of(here.read()).since == LATER
 
 
 @pytest.mark.parametrize("which", ["here", "there"])
@@ -332,9 +343,9 @@ def test_who_changes_a_place_during_the_move_is_told_by_its_name(tmp_path, which
     stores = {name: FileStore(str(tmp_path / name)) for name in ("here", "there")}
     text = assign(SETTINGS, NODES, None, "/ledger", NOW).text()
     stores["here"].transact(lambda _none: text)
-    prepared = look(stores["here"], stores["there"], "demo")
+    prepared = inspect(stores["here"], stores["there"], "demo")
     stores[which].transact(lambda _text: assign(SETTINGS, NODES[:2], None, "/ledger", NOW).text())
-    (found,) = refused(carry_out, prepared, LATER)
+    (found,) = refused(migrate, prepared, LATER)
     assert found == f"the ledger {stores[which].where} was changed by somebody else during the move; run again"
     assert stores["here"].read() == (text if which == "there" else stores["here"].read())
 
@@ -344,13 +355,13 @@ def test_a_place_with_another_ledger_or_on_its_way_elsewhere_is_named(tmp_path):
     text = assign(SETTINGS, NODES, None, "/ledger", NOW).text()
     here.transact(lambda _none: text)
     there.transact(lambda _none: "another")
-    assert refused(look, here, there, "demo")[0].startswith(f"{there.where} has a different ledger")
-    there.transact(lambda _text: Mark("/elsewhere", NOW, ledger=text, found=None).text())
-    (found,) = refused(look, here, there, "demo")
+    assert refused(inspect, here, there, "demo")[0].startswith(f"{there.where} has a different ledger")
+    there.transact(lambda _text: Tombstone("/elsewhere", NOW, ledger=text, found=None).text())
+    (found,) = refused(inspect, here, there, "demo")
     assert there.where in found
     assert "/elsewhere" in found
-    here.transact(lambda _text: Mark("/elsewhere", NOW).text())
-    (found,) = refused(look, here, FileStore(str(tmp_path / "empty")), "demo")
+    here.transact(lambda _text: Tombstone("/elsewhere", NOW).text())
+    (found,) = refused(inspect, here, FileStore(str(tmp_path / "empty")), "demo")
     assert here.where in found
 
 
@@ -360,8 +371,8 @@ def test_a_move_that_was_begun_is_of_the_cluster_that_is_asked_for(tmp_path, fin
     text = assign(SETTINGS, NODES, None, "/ledger", NOW).text()
     if finished:
         there.transact(lambda _none: text)
-    here.transact(lambda _none: Mark(there.where, NOW, ledger=None if finished else text, found=None).text())
-    assert "belongs to cluster 'demo'" in refused(look, here, there, "other")[0]
+    here.transact(lambda _none: Tombstone(there.where, NOW, ledger=None if finished else text, found=None).text())
+    assert "belongs to cluster 'demo'" in refused(inspect, here, there, "other")[0]
 
 
 # --- places ---
@@ -408,7 +419,7 @@ def test_a_file_may_have_a_name_with_a_scheme_in_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     place = tmp_path / "ledger"
     assert str(place) in open_store(str(place)).where
-    with pytest.raises(Refusal, match=r"http://"):
+    with pytest.raises(ValidationError, match=r"http://"):
         open_store("http://x/etcd://y/z")
 
 

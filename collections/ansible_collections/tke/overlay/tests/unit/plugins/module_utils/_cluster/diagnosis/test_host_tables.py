@@ -8,7 +8,10 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis import host_tables as overview
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.host_tables import Planned, Seen
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.host_tables import (
+    HostStatus,
+    PlannedCluster,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.text import (
     BAD,
     GOOD,
@@ -19,8 +22,8 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.tex
     table,
 )
 
-PLANNED = Planned(
-    segments={"cloud1": "10.244.0.0/24", "idc1": "10.244.1.0/24", "idc2": "10.244.2.0/24", "idc10": "10.244.3.0/24"},
+PLANNED = PlannedCluster(
+    node_cidrs={"cloud1": "10.244.0.0/24", "idc1": "10.244.1.0/24", "idc2": "10.244.2.0/24", "idc10": "10.244.3.0/24"},
     fresh=[],
     orphans=[],
     forecast="10.244.0.0/16 has room for 255 nodes.",
@@ -32,10 +35,10 @@ def overlay(name, current=True, drift=(), timer="active", vips=(), rules=None, *
     return {
         "overlay": {
             "node": name,
-            "segment": PLANNED.segments.get(name),
+            "node_cidr": PLANNED.node_cidrs.get(name),
             "plan": {"applied": "1", "wanted": "1", "current": current},
             "drift": list(drift),
-            "counters": {**COUNTERS, **counters, "rules": rules or {"astray": 0}},
+            "counters": {**COUNTERS, **counters, "rules": rules or {"unrouted": 0}},
             "timer": timer,
             "vips": list(vips),
         }
@@ -66,9 +69,9 @@ class TestStatus:
 
     def test_one_line_for_each_host_sorted_by_site_and_number(self):
         seen = {
-            "idc10": Seen("idc", overlay("idc10")),
-            "idc2": Seen("idc", overlay("idc2")),
-            "cloud1": Seen("cloud", overlay("cloud1")),
+            "idc10": HostStatus("idc", overlay("idc10")),
+            "idc2": HostStatus("idc", overlay("idc2")),
+            "cloud1": HostStatus("cloud", overlay("cloud1")),
         }
         lines = texts(overview.status(seen, PLANNED))
         assert [line.split()[0] for line in lines[:4]] == ["HOST", "cloud1", "idc2", "idc10"]
@@ -78,24 +81,40 @@ class TestStatus:
     @pytest.mark.parametrize(
         ("seen", "cells", "step"),
         [
-            (Seen("idc", overlay("idc1", current=False)), ["old", "-", "-", "-", "active"], "site brings the current"),
             (
-                Seen(
-                    "idc", overlay("idc1", drift=["route: 4 missing"], tx_dropped=2, rules={"astray": 3}, rx_errors=7)
+                HostStatus("idc", overlay("idc1", current=False)),
+                ["old", "-", "-", "-", "active"],
+                "site brings the current",
+            ),
+            (
+                HostStatus(
+                    "idc", overlay("idc1", drift=["route: 4 missing"], tx_dropped=2, rules={"unrouted": 3}, rx_errors=7)
                 ),
                 ["ok", "1", "5", "7", "active"],
                 "the timer mends most of that by itself",
             ),
-            (Seen("idc", overlay("idc1", timer="stopped")), ["ok", "-", "-", "-", "stopped"], "--limit idc1 mends all"),
             (
-                Seen("idc", overlay("idc1", timer="active, last run failed (exit-code 1): journalctl")),
+                HostStatus("idc", overlay("idc1", timer="stopped")),
+                ["ok", "-", "-", "-", "stopped"],
+                "--limit idc1 mends all",
+            ),
+            (
+                HostStatus("idc", overlay("idc1", timer="active, last run failed (exit-code 1): journalctl")),
                 ["ok", "-", "-", "-", "failed"],
                 "--limit idc1 mends all",
             ),
-            (Seen("idc", reached=False), ["unreachable", "-", "-", "-", "-"], "look at idc1: power, network, SSH"),
-            (Seen("idc", failure="no nft\nhere"), ["failed", "-", "-", "-", "-"], "mend what is said above of idc1"),
             (
-                Seen("idc", overlay(None, current=False)),
+                HostStatus("idc", reached=False),
+                ["unreachable", "-", "-", "-", "-"],
+                "look at idc1: power, network, SSH",
+            ),
+            (
+                HostStatus("idc", failure="no nft\nhere"),
+                ["failed", "-", "-", "-", "-"],
+                "mend what is said above of idc1",
+            ),
+            (
+                HostStatus("idc", overlay(None, current=False)),
                 ["none", "-", "-", "-", "-"],
                 "site brings the current plan to idc1",
             ),
@@ -108,27 +127,34 @@ class TestStatus:
         assert any(line.startswith("next: ") and step in line for line in texts(shown))
 
     def test_drift_and_dropped_packets_stand_below_in_words(self):
-        seen = {"idc1": Seen("idc", overlay("idc1", drift=["route: 4 missing"], rules={"astray": 3, "to_pods": 0}))}
+        seen = {
+            "idc1": HostStatus("idc", overlay("idc1", drift=["route: 4 missing"], rules={"unrouted": 3, "to_pods": 0}))
+        }
         lines = texts(overview.status(seen, PLANNED))
         assert "idc1: route: 4 missing" in lines
-        assert "idc1: packets dropped by the rules: 3 astray" in lines
+        assert "idc1: packets dropped by the rules: 3 unrouted" in lines
 
     def test_orphans_stand_at_the_end_with_a_way_out(self):
         lines = texts(
-            overview.status({"cloud1": Seen("cloud", overlay("cloud1"))}, PLANNED._replace(orphans=["idc10"]))
+            overview.status({"cloud1": HostStatus("cloud", overlay("cloud1"))}, PLANNED._replace(orphans=["idc10"]))
         )
         assert "in the ledger, and not in the inventory: idc10 10.244.3.0/24" in lines
         assert "tke.overlay.release -e overlay_release=idc10" in lines[-1]
 
     def test_who_holds_a_vip_is_shown(self):
-        seen = {"clb1": Seen("", overlay(None, vips=["10.0.2.2"])), "cloud1": Seen("cloud", overlay("cloud1"))}
+        seen = {
+            "clb1": HostStatus("", overlay(None, vips=["10.0.2.2"])),
+            "cloud1": HostStatus("cloud", overlay("cloud1")),
+        }
         lines = texts(overview.status(seen, PLANNED))
         assert lines[0].split()[-1] == "VIPS"
         assert lines[2].split() == ["clb1", "-", "-", "-", "-", "-", "-", "-", "10.0.2.2"]
         assert lines[-1].startswith("next: nothing")
 
     def test_two_hundred_hosts_have_two_hundred_lines_and_their_troubles_an_end(self):
-        seen = {f"n{number}": Seen("idc", overlay(f"n{number}", drift=["rules: changed"])) for number in range(200)}
+        seen = {
+            f"n{number}": HostStatus("idc", overlay(f"n{number}", drift=["rules: changed"])) for number in range(200)
+        }
         lines = texts(overview.status(seen, PLANNED))
         assert len(lines) < 230
         assert "and 180 more lines like these" in lines
@@ -139,10 +165,10 @@ class TestSite:
 
     def test_it_says_what_was_changed_where_and_who_was_not_reached(self):
         seen = {
-            "cloud1": Seen("cloud", {"changed": True, "counts": {"route": 1, "fdb": 1}}),
-            "idc1": Seen("idc", {"changed": False, "counts": {}}),
-            "idc2": Seen("idc", reached=False),
-            "idc10": Seen("idc", failure="UDP port 8472 is taken"),
+            "cloud1": HostStatus("cloud", {"changed": True, "counts": {"route": 1, "fdb": 1}}),
+            "idc1": HostStatus("idc", {"changed": False, "counts": {}}),
+            "idc2": HostStatus("idc", reached=False),
+            "idc10": HostStatus("idc", failure="UDP port 8472 is taken"),
         }
         lines = texts(overview.site(seen, PLANNED, check=False))
         assert lines[:5] == [
@@ -158,21 +184,21 @@ class TestSite:
 
     def test_in_check_mode_nothing_was_changed(self):
         lines = texts(
-            overview.site({"idc1": Seen("idc", {"changed": True, "counts": {"link": 1}})}, PLANNED, check=True)
+            overview.site({"idc1": HostStatus("idc", {"changed": True, "counts": {"link": 1}})}, PLANNED, check=True)
         )
         assert lines[0].split() == ["HOST", "SITE", "WOULD", "CHANGE"]
         assert "1 host: 1 would change, 0 as they should be" in lines
 
     def test_many_hosts_that_say_the_same_share_a_line(self):
-        seen = {f"n{number}": Seen("idc", {"changed": True, "counts": {"route": 1}}) for number in range(5000)}
-        seen["n7"] = Seen("idc", reached=False)
+        seen = {f"n{number}": HostStatus("idc", {"changed": True, "counts": {"route": 1}}) for number in range(5000)}
+        seen["n7"] = HostStatus("idc", reached=False)
         lines = texts(overview.site(seen, PLANNED, check=False))
         assert lines[1].split("  ")[0] == "n0, n1 and 4997 more"
         assert any(line.split() == ["n7", "idc", "unreachable"] for line in lines)
         assert len(lines) < 10
 
 
-def test_preflight_says_who_would_get_which_segment():
+def test_preflight_says_who_would_get_which_node_cidr():
     sites = {"cloud1": "cloud", "idc1": "idc", "idc2": "idc"}
     lines = texts(overview.preflight(sites, PLANNED._replace(fresh=["idc2"], orphans=["idc10"])))
     assert lines[1:4] == [
@@ -181,7 +207,7 @@ def test_preflight_says_who_would_get_which_segment():
         "idc2    idc    gets 10.244.2.0/24",
     ]
     assert any("idc10" in line for line in lines)
-    assert lines[-1].startswith("next: ansible-playbook tke.overlay.site gives 1 node a segment")
+    assert lines[-1].startswith("next: ansible-playbook tke.overlay.site gives 1 node a node CIDR")
 
 
 # --- whole screens ---
@@ -194,36 +220,36 @@ def screen(lines):
 
 
 TROUBLES = {
-    "idc10": Seen(
+    "idc10": HostStatus(
         "idc",
         overlay(
             "idc10",
             drift=["route: 4 missing\nx", "fdb: 1 missing"],
-            rules={"astray": 3, "to_pods": 0, "not_a_peer": 1},
+            rules={"unrouted": 3, "to_pods": 0, "not_a_peer": 1},
             rx_dropped=1,
             tx_dropped=2,
             rx_errors=7,
             tx_errors=8,
         ),
     ),
-    "idc2": Seen("idc", reached=False),
-    "idc1": Seen("idc", failure="no nft\nhere"),
-    "cloud1": Seen("cloud", overlay("cloud1", timer="active, last run failed (exit-code 1): journalctl -u x")),
-    "cloud2": Seen("cloud", overlay("cloud2", current=False, timer="stopped")),
-    "new": Seen("cloud", overlay(None, current=False)),
-    "clb1": Seen("", overlay(None, vips=["10.0.2.2", "10.0.2.3"])),
-    "unasked": Seen("cloud"),
-    "edge1": Seen(
-        "", {"overlay": {**overlay("edge1", vips=["10.0.2.2", "10.0.2.3"])["overlay"], "segment": "10.9.0.0/24"}}
+    "idc2": HostStatus("idc", reached=False),
+    "idc1": HostStatus("idc", failure="no nft\nhere"),
+    "cloud1": HostStatus("cloud", overlay("cloud1", timer="active, last run failed (exit-code 1): journalctl -u x")),
+    "cloud2": HostStatus("cloud", overlay("cloud2", current=False, timer="stopped")),
+    "new": HostStatus("cloud", overlay(None, current=False)),
+    "clb1": HostStatus("", overlay(None, vips=["10.0.2.2", "10.0.2.3"])),
+    "unasked": HostStatus("cloud"),
+    "edge1": HostStatus(
+        "", {"overlay": {**overlay("edge1", vips=["10.0.2.2", "10.0.2.3"])["overlay"], "node_cidr": "10.9.0.0/24"}}
     ),
 }
 
 
 def test_the_screen_of_status_with_every_trouble():
-    segments = {**PLANNED.segments, "new": "10.244.9.0/24"}
-    planned = PLANNED._replace(segments=segments, orphans=["old10", "old2"], fresh=["new"])
+    node_cidrs = {**PLANNED.node_cidrs, "new": "10.244.9.0/24"}
+    planned = PLANNED._replace(node_cidrs=node_cidrs, orphans=["old10", "old2"], fresh=["new"])
     assert screen(overview.status(TROUBLES, planned)) == [
-        " HOST     SITE   SEGMENT        PLAN         DRIFT  DROPS  ERRORS  TIMER    VIPS",
+        " HOST     SITE   NODE CIDR      PLAN         DRIFT  DROPS  ERRORS  TIMER    VIPS",
         "!cloud1   cloud  10.244.0.0/24  ok           -      -      -       failed",
         "!cloud2   cloud  -              old          -      -      -       stopped",
         "!new      cloud  -              none         -      -      -       -",
@@ -238,7 +264,7 @@ def test_the_screen_of_status_with_every_trouble():
         "!idc1: no nft here",
         "!idc10: route: 4 missing x",
         "!idc10: fdb: 1 missing",
-        " idc10: packets dropped by the rules: 3 astray, 1 not_a_peer",
+        " idc10: packets dropped by the rules: 3 unrouted, 1 not_a_peer",
         "!in the ledger, and not in the inventory: old2, old10",
         " next: look at idc2: power, network, SSH",
         "       mend what is said above of idc1",
@@ -252,9 +278,9 @@ def test_the_screen_of_status_with_every_trouble():
 
 
 def test_the_screen_of_status_where_the_timer_is_at_work():
-    seen = {"cloud1": Seen("cloud", overlay("cloud1", drift=["a"])), "idc1": Seen("idc", overlay("idc1"))}
+    seen = {"cloud1": HostStatus("cloud", overlay("cloud1", drift=["a"])), "idc1": HostStatus("idc", overlay("idc1"))}
     assert screen(overview.status(seen, PLANNED)) == [
-        " HOST    SITE   SEGMENT        PLAN  DRIFT  DROPS  ERRORS  TIMER",
+        " HOST    SITE   NODE CIDR      PLAN  DRIFT  DROPS  ERRORS  TIMER",
         "!cloud1  cloud  10.244.0.0/24  ok    1      -      -       active",
         " idc1    idc    10.244.1.0/24  ok    -      -      -       active",
         " ",
@@ -264,9 +290,9 @@ def test_the_screen_of_status_where_the_timer_is_at_work():
 
 
 def test_the_screen_of_status_where_all_is_well():
-    seen = {"idc1": Seen("idc", overlay("idc1"))}
+    seen = {"idc1": HostStatus("idc", overlay("idc1"))}
     assert screen(overview.status(seen, PLANNED)) == [
-        " HOST  SITE  SEGMENT        PLAN  DRIFT  DROPS  ERRORS  TIMER",
+        " HOST  SITE  NODE CIDR      PLAN  DRIFT  DROPS  ERRORS  TIMER",
         " idc1  idc   10.244.1.0/24  ok    -      -      -       active",
         " ",
         " next: nothing; ansible-playbook tke.overlay.verify asks whether the nodes reach each other",
@@ -274,7 +300,7 @@ def test_the_screen_of_status_where_all_is_well():
 
 
 def test_the_screen_of_status_is_cut_where_there_is_too_much():
-    seen = {f"n{number}": Seen("", overlay(f"n{number}", drift=["a"])) for number in range(21)}
+    seen = {f"n{number}": HostStatus("", overlay(f"n{number}", drift=["a"])) for number in range(21)}
     lines = screen(overview.status(seen, PLANNED))
     assert lines[23:-1] == [*(f"!n{number}: a" for number in range(20)), "!and 1 more line like these"]
     assert screen(overview.status(dict(list(seen.items())[:20]), PLANNED))[-2] == "!n19: a"
@@ -283,13 +309,13 @@ def test_the_screen_of_status_is_cut_where_there_is_too_much():
 
 def test_the_screen_of_site():
     seen = {
-        "cloud1": Seen("cloud", {"changed": True, "counts": {"route": 1, "fdb": 1200}}),
-        "cloud2": Seen("cloud", {"changed": True}),
-        "idc1": Seen("idc", {"changed": False, "counts": {}}),
-        "idc2": Seen("idc", reached=False),
-        "idc3": Seen("idc", reached=False),
-        "idc10": Seen("idc", failure="UDP port\n8472 is taken"),
-        "idc11": Seen(""),
+        "cloud1": HostStatus("cloud", {"changed": True, "counts": {"route": 1, "fdb": 1200}}),
+        "cloud2": HostStatus("cloud", {"changed": True}),
+        "idc1": HostStatus("idc", {"changed": False, "counts": {}}),
+        "idc2": HostStatus("idc", reached=False),
+        "idc3": HostStatus("idc", reached=False),
+        "idc10": HostStatus("idc", failure="UDP port\n8472 is taken"),
+        "idc11": HostStatus(""),
     }
     reach = [Line("load balancer: all reach it", GOOD)]
     assert screen(overview.site(seen, PLANNED._replace(orphans=["idc10"]), check=False, reach=reach)) == [
@@ -313,7 +339,10 @@ def test_the_screen_of_site():
 
 
 def test_the_screen_of_site_in_check_mode():
-    seen = {"cloud1": Seen("cloud", {"changed": True, "counts": {"route": 1}}), "idc2": Seen("idc", reached=False)}
+    seen = {
+        "cloud1": HostStatus("cloud", {"changed": True, "counts": {"route": 1}}),
+        "idc2": HostStatus("idc", reached=False),
+    }
     assert screen(overview.site(seen, PLANNED, check=True)) == [
         " HOST    SITE   WOULD CHANGE",
         " cloud1  cloud  route 1",
@@ -327,12 +356,12 @@ def test_the_screen_of_site_in_check_mode():
 
 
 def test_a_failure_in_the_table_of_site_has_an_end():
-    (_head, row, *_rest) = screen(overview.site({"a": Seen("", failure="word " * 40)}, PLANNED, check=False))
+    (_head, row, *_rest) = screen(overview.site({"a": HostStatus("", failure="word " * 40)}, PLANNED, check=False))
     assert row == f"!a     -     failed: {('word ' * 40)[:87]}..."
 
 
 def test_the_screen_of_site_has_at_most_forty_rows():
-    seen = {f"n{number}": Seen("idc", {"changed": True, "counts": {"route": number}}) for number in range(43)}
+    seen = {f"n{number}": HostStatus("idc", {"changed": True, "counts": {"route": number}}) for number in range(43)}
     assert screen(overview.site(seen, PLANNED, check=False))[39:] == [
         " n38   idc   route 38",
         " n39   idc   route 39",
@@ -342,9 +371,9 @@ def test_the_screen_of_site_has_at_most_forty_rows():
         " 10.244.0.0/16 has room for 255 nodes.",
         " next: ansible-playbook tke.overlay.verify asks whether the nodes reach each other",
     ]
-    same = {f"n{number}": Seen("idc", {"changed": False}) for number in range(40)}
+    same = {f"n{number}": HostStatus("idc", {"changed": False}) for number in range(40)}
     assert len(screen(overview.site(same, PLANNED, check=False))) == 45, "up to forty have a row each"
-    assert screen(overview.site({**same, "x": Seen("idc", {"changed": False})}, PLANNED, check=False))[:3] == [
+    assert screen(overview.site({**same, "x": HostStatus("idc", {"changed": False})}, PLANNED, check=False))[:3] == [
         " HOST                SITE  CHANGED",
         " n0, n1 and 39 more  idc   nothing",
         " ",
@@ -354,7 +383,7 @@ def test_the_screen_of_site_has_at_most_forty_rows():
 def test_the_screen_of_preflight():
     sites = {"cloud1": "cloud", "idc2": "idc", "idc1": "idc"}
     assert screen(overview.preflight(sites, PLANNED._replace(fresh=["idc1", "idc2"], orphans=["idc10"]))) == [
-        " HOST    SITE   SEGMENT",
+        " HOST    SITE   NODE CIDR",
         " cloud1  cloud  keeps 10.244.0.0/24",
         " idc1    idc    gets 10.244.1.0/24",
         " idc2    idc    gets 10.244.2.0/24",
@@ -363,7 +392,7 @@ def test_the_screen_of_preflight():
         " 10.244.0.0/16 has room for 255 nodes.",
         "!in the ledger, and not in the inventory: idc10 10.244.3.0/24",
         (
-            " next: ansible-playbook tke.overlay.site gives 2 nodes a segment; "
+            " next: ansible-playbook tke.overlay.site gives 2 nodes a node CIDR; "
             "--check --diff shows first what it would do on each host"
         ),
     ]
@@ -371,13 +400,13 @@ def test_the_screen_of_preflight():
         " next: ansible-playbook tke.overlay.site; --check --diff shows first what it would do on each host"
     )
     many = {f"n{number}": "idc" for number in range(41)}
-    segments = {name: f"10.244.{number}.0/24" for number, name in enumerate(many)}
-    assert screen(overview.preflight(many, PLANNED._replace(segments=segments, fresh=["n7"])))[1:3] == [
+    node_cidrs = {name: f"10.244.{number}.0/24" for number, name in enumerate(many)}
+    assert screen(overview.preflight(many, PLANNED._replace(node_cidrs=node_cidrs, fresh=["n7"])))[1:3] == [
         " n0, n1 and 38 more  idc   kept",
         " n7                  idc   gets 10.244.7.0/24",
     ]
     forty = dict(list(many.items())[:40])
-    rows = screen(overview.preflight(forty, PLANNED._replace(segments=segments)))
+    rows = screen(overview.preflight(forty, PLANNED._replace(node_cidrs=node_cidrs)))
     assert rows[1].split() == ["n0", "idc", "keeps", "10.244.0.0/24"]
 
 

@@ -147,11 +147,11 @@ def test_a_refusal_counts_only_where_somebody_was_told_to_answer():
     assert "without TCP: 1 pair, as nobody answers there in this run" in lines(verdict)
 
 
-def test_a_node_without_a_segment_and_one_that_could_not_ask_are_told():
+def test_a_node_without_a_node_cidr_and_one_that_could_not_ask_are_told():
     told = answers()
     told["idc3"] = Answers(reached=True, failure="this host has no nft: install nftables")
     text = lines(judge(FLEET._replace(fresh=["idc2"]), told))
-    assert "  no segment yet: idc2" in text
+    assert "  no node CIDR yet: idc2" in text
     assert "  could not ask: idc3: this host has no nft: install nftables" in text
 
 
@@ -256,7 +256,7 @@ def test_the_screen_with_everybody_who_is_absent():
             "!not whole: 7 of 9 pairs asked (20 there are), small, full (1400 bytes) and TCP; "
             "worst round trip 12.3 ms cloud1 -> idc1"
         ),
-        "!  no segment yet: idc3",
+        "!  no node CIDR yet: idc3",
         "!  could not ask: cloud2: no python here",
         "!  could not answer TCP: cloud3: port 8471 is taken",
         "!  idc1: unreachable for Ansible, but it answers over the overlay: so it did not ask",
@@ -264,10 +264,10 @@ def test_the_screen_with_everybody_who_is_absent():
         "!  not the current plan: cloud3",
         " without TCP: 2 pairs, as nobody answers there in this run",
         " next: ansible-playbook tke.overlay.site, then verify again",
-        "       ansible-playbook tke.overlay.site gives a segment to each node that has none",
+        "       ansible-playbook tke.overlay.site gives a node CIDR to each node that has none",
         "       mend what these hosts say; ansible-playbook tke.overlay.site does if it is the overlay's",
         "       look at the way from the controller to idc1 (SSH)",
-        "       look at idc2 itself: power, network; if it is gone for good, release its segment",
+        "       look at idc2 itself: power, network; if it is gone for good, release its node CIDR",
     ]
 
 

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.pool import (
     TKE_SERVICES,
     CyclicAllocator,
-    Exhausted,
     Pool,
+    PoolExhaustedError,
     round_up,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
         (["10.0.0.0/16"], 100, 200, 510, "10.0.255.0/24"),
         # Fewer services than Pods of a node: the last block is partly the Service range, and not handed out.
         (["10.0.0.0/24"], 64, 32, 3, "10.0.0.224/27"),
-        # A second CIDR adds whole segments and leaves the Service range where it is.
+        # A second CIDR adds whole node CIDRs and leaves the Service range where it is.
         (["10.0.0.0/24", "10.9.0.0/24"], 64, 32, 7, "10.0.0.224/27"),
         (["10.0.0.0/8"], 256, 256, 65535, "10.255.255.0/24"),
         (["10.0.0.0/23"], 256, 256, 1, "10.0.1.0/24"),
@@ -40,35 +40,35 @@ def test_arithmetic(cidrs, pods, services, nodes, service_cidr):
     assert pool.size == nodes
     assert pool.service_cidr == service_cidr
     assert pool.capacity(used=1, pending=0)["free"] == nodes - 1
-    assert pool.capacity(used=0, pending=0)["usable_pods_per_node"] == pool.segment_size - 3
+    assert pool.capacity(used=0, pending=0)["usable_pods_per_node"] == pool.node_cidr_size - 3
     assert pool.capacity(used=0, pending=0)["usable_services"] == pool.services - 5
 
 
 @given(st.integers(16, 26), st.integers(2, 9), st.integers(3, 9), st.booleans())
-def test_segments_and_service_range_share_no_address(prefix, pods_bits, services_bits, second):
+def test_node_cidrs_and_service_range_share_no_address(prefix, pods_bits, services_bits, second):
     cidrs = [f"10.64.0.0/{prefix}"] + ([f"10.128.0.0/{prefix}"] if second else [])
     try:
         pool = Pool(cidrs, 1 << pods_bits, 1 << services_bits)
-    except Refusal:
+    except ValidationError:
         addresses = 1 << (32 - prefix)
         assert addresses - (1 << services_bits) < 1 << pods_bits
         return
     numbers = {0, 1, pool.size // 2, pool.size - 2, pool.size - 1} & set(range(pool.size))
-    networks = [ipaddress.IPv4Network(pool.segment(number)) for number in sorted(numbers)]
+    networks = [ipaddress.IPv4Network(pool.node_cidr(number)) for number in sorted(numbers)]
     networks.append(ipaddress.IPv4Network(pool.service_cidr))
     for position, network in enumerate(networks):
         assert any(network.subnet_of(ipaddress.IPv4Network(cidr)) for cidr in cidrs)
         assert not any(network.overlaps(other) for other in networks[:position])
     for number in numbers:
-        assert pool.number(pool.segment(number)) == number
+        assert pool.number(pool.node_cidr(number)) == number
 
 
 @pytest.mark.parametrize(
-    ("segment", "words"),
+    ("node_cidr", "words"),
     [
-        ("10.1.0.0/24", "not a segment of the container CIDR 10.0.0.0/16"),
-        ("10.0.1.0/25", "not of the segment size /24"),
-        ("10.0.0.0/16", "not of the segment size /24"),
+        ("10.1.0.0/24", "not a node CIDR of the container CIDR 10.0.0.0/16"),
+        ("10.0.1.0/25", "not of the node CIDR size /24"),
+        ("10.0.0.0/16", "not of the node CIDR size /24"),
         ("10.0.255.0/24", "in the Service range 10.0.255.0/24"),
         ("10.0.1.7/24", "host bits"),
         ("fd00::/64", "not an IPv4 network"),
@@ -76,10 +76,10 @@ def test_segments_and_service_range_share_no_address(prefix, pods_bits, services
         ("10.1/24", "not an IPv4 network"),
     ],
 )
-def test_an_alien_segment_is_an_error_with_its_name(segment, words):
+def test_an_alien_node_cidr_is_an_error_with_its_name(node_cidr, words):
     with pytest.raises(ValueError, match=words) as caught:
-        Pool(["10.0.0.0/16"], 256, 256).number(segment)
-    assert segment in str(caught.value)
+        Pool(["10.0.0.0/16"], 256, 256).number(node_cidr)
+    assert node_cidr in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_an_alien_segment_is_an_error_with_its_name(segment, words):
     ],
 )
 def test_what_cannot_be_is_refused_all_at_once(cidrs, pods, services, words):
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(ValidationError) as caught:
         Pool(cidrs, pods, services)
     for word in words:
         assert word in str(caught.value)
@@ -122,7 +122,7 @@ def test_the_cursor_goes_on_and_a_number_released_behind_it_waits_for_it_to_come
     for number in (0, 2):
         again.occupy(number)
     assert [again.take(), again.take()] == [3, 1]
-    with pytest.raises(Exhausted):
+    with pytest.raises(PoolExhaustedError):
         again.take()
 
 
@@ -149,7 +149,7 @@ def test_takes_are_those_of_a_plain_model(size, operations):
                 allocator.occupy(number)
             expected = next((n % size for n in range(cursor, cursor + size) if n % size not in taken), None)
             if expected is None:
-                with pytest.raises(Exhausted):
+                with pytest.raises(PoolExhaustedError):
                     allocator.take()
                 continue
             assert allocator.take() == expected
@@ -162,23 +162,23 @@ def test_takes_are_those_of_a_plain_model(size, operations):
 
 def test_numbers_go_on_from_cidr_to_cidr():
     pool = Pool(["10.0.0.0/24", "10.9.0.0/24", "10.8.0.0/24"], 64, 32, ["10.9.0.192/26", "10.8.0.0/25"])
-    segments = [pool.segment(number) for number in range(pool.size)]
-    assert segments[2:5] == ["10.0.0.128/26", "10.9.0.0/26", "10.9.0.64/26"]
-    assert segments[7] == "10.8.0.0/26"
-    assert [pool.number(segment) for segment in segments] == list(range(11))
+    node_cidrs = [pool.node_cidr(number) for number in range(pool.size)]
+    assert node_cidrs[2:5] == ["10.0.0.128/26", "10.9.0.0/26", "10.9.0.64/26"]
+    assert node_cidrs[7] == "10.8.0.0/26"
+    assert [pool.number(node_cidr) for node_cidr in node_cidrs] == list(range(11))
     assert pool.reserved == {6: "10.9.0.192/26", 7: "10.8.0.0/25", 8: "10.8.0.0/25"}
     with pytest.raises(IndexError):
-        pool.segment(11)
+        pool.node_cidr(11)
 
 
 def test_the_smallest_numbers_are_what_they_are():
     assert [round_up(number) for number in (1, 2, 3, 4, 5)] == [1, 2, 4, 4, 8]
     pool = Pool(["10.0.0.0/24"], 4, 6)
-    assert (pool.segment_size, pool.services, pool.capacity(0, 0)["usable_services"]) == (4, 8, 3)
+    assert (pool.node_cidr_size, pool.services, pool.capacity(0, 0)["usable_services"]) == (4, 8, 3)
 
 
 def told(*arguments):
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(ValidationError) as caught:
         Pool(*arguments)
     return caught.value.problems
 
@@ -195,10 +195,10 @@ def test_refusals_to_the_letter():
     assert told(["10.0.0.0/24", "10.9.0.0/25"], 256, 32) == [
         (
             "container CIDR 10.0.0.0/24 has no room for one node: 256 addresses - 32 for services leave 224, "
-            f"and a segment has 256; {way_out}"
+            f"and a node CIDR has 256; {way_out}"
         ),
         (
-            "container CIDR 10.9.0.0/25 has no room for one node: 128 addresses leave 128, and a segment has 256; "
+            "container CIDR 10.9.0.0/25 has no room for one node: 128 addresses leave 128, and a node CIDR has 256; "
             f"{way_out}"
         ),
     ]
@@ -213,5 +213,5 @@ def test_warnings_to_the_letter():
     ]
 
 
-def test_what_is_reserved_of_the_service_range_is_no_segment_of_the_next_cidr():
+def test_what_is_reserved_of_the_service_range_is_no_node_cidr_of_the_next_cidr():
     assert Pool(["10.0.0.0/24", "10.9.0.0/24"], 64, 32, ["10.0.0.192/26"]).reserved == {}

@@ -15,22 +15,22 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.vips imp
     EXTERNAL,
     PAIR,
     Claim,
-    Wish,
+    VipSpec,
     choose,
     problems_of_held,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
 RANGES = [
     Claim("10.244.255.0/24", "the Service range, the end of overlay_container_cidr"),
     Claim("10.244.0.0/16", "overlay_container_cidr"),
 ]
-WISH = Wish(PAIR, "10.0.2.0/24", ranges=RANGES)
+WISH = VipSpec(PAIR, "10.0.2.0/24", ranges=RANGES)
 GIVEN = {"apiserver": "10.0.2.8", "services": "10.0.2.9"}
 
 
 def problems(wish, held=None):
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(ValidationError) as caught:
         choose(wish, held or {})
     return caught.value.problems
 
@@ -48,7 +48,7 @@ def test_a_pin_is_taken_and_the_other_is_chosen_around_it():
 
 
 def test_an_external_load_balancer_has_the_two_addresses_that_are_given():
-    external = Wish(EXTERNAL, None, pins={"apiserver": "172.16.0.4", "services": "172.16.9.4"}, ranges=RANGES)
+    external = VipSpec(EXTERNAL, None, pins={"apiserver": "172.16.0.4", "services": "172.16.9.4"}, ranges=RANGES)
     assert choose(external, {}) == {"apiserver": "172.16.0.4", "services": "172.16.9.4"}
 
 
@@ -67,7 +67,7 @@ def wishes(draw):
     subnet = draw(SUBNET)
     network = ipaddress.IPv4Network(subnet)
     inside = st.integers(0, network.num_addresses - 1).map(lambda number: str(network[number]))
-    return Wish(
+    return VipSpec(
         PAIR,
         subnet,
         gateway=draw(st.none() | inside),
@@ -100,7 +100,7 @@ def test_never_a_forbidden_address_and_refused_exactly_when_there_are_not_two(wi
 def test_what_is_held_stays_whatever_becomes_free_or_taken(wish, others):
     try:
         held = choose(wish, {})
-    except Refusal:
+    except ValidationError:
         assume(False)
     assert choose(wish, held) == held
     assert choose(wish._replace(reserved=(), addresses=()), held) == held

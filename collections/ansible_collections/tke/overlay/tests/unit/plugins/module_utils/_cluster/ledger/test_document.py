@@ -17,7 +17,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.docume
     Request,
     parse,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
 NOW = "2026-01-02T03:04:05Z"
 
@@ -28,30 +28,30 @@ def ledger_of(*names, cidrs=("10.0.0.0/24",), pods=32, services=32):
     return ledger
 
 
-def segments(ledger):
-    return {name: held.segment for name, held in ledger.nodes.items()}
+def node_cidrs(ledger):
+    return {name: held.node_cidr for name, held in ledger.nodes.items()}
 
 
-def test_segments_come_in_the_order_of_the_names_given_and_stay():
+def test_node_cidrs_come_in_the_order_of_the_names_given_and_stay():
     ledger = ledger_of("b", "a")
-    assert segments(ledger) == {"b": "10.0.0.0/27", "a": "10.0.0.32/27"}
+    assert node_cidrs(ledger) == {"b": "10.0.0.0/27", "a": "10.0.0.32/27"}
     before = ledger.text()
     assert ledger.assign([Request("a"), Request("b")], "later") == []
     assert ledger.text() == before
 
 
-def test_a_node_added_again_gets_the_next_segment_of_the_cycle():
+def test_a_node_added_again_gets_the_next_node_cidr_of_the_cycle():
     ledger = ledger_of("a", "b")
     ledger.release(["a"], [], NOW)
     ledger.assign([Request("a")], NOW)
-    assert segments(ledger)["a"] == "10.0.0.64/27"
+    assert node_cidrs(ledger)["a"] == "10.0.0.64/27"
 
 
-def test_a_node_added_again_with_a_pin_gets_its_own_segment_back():
+def test_a_node_added_again_with_a_pin_gets_its_own_node_cidr_back():
     ledger = ledger_of("a", "b")
     ledger.release(["a"], [], NOW)
-    ledger.assign([Request("a", pod_cidr="10.0.0.0/27")], NOW)
-    assert segments(ledger)["a"] == "10.0.0.0/27"
+    ledger.assign([Request("a", node_cidr="10.0.0.0/27")], NOW)
+    assert node_cidrs(ledger)["a"] == "10.0.0.0/27"
     assert ledger.nodes["a"].pinned
 
 
@@ -60,27 +60,27 @@ def test_the_cursor_is_in_the_record_so_a_restart_reuses_nothing():
     ledger.release(["b"], [], NOW)
     ledger = parse(ledger.text(), "here", "demo")
     ledger.assign([Request("c")], NOW)
-    assert segments(ledger)["c"] == "10.0.0.64/27"
+    assert node_cidrs(ledger)["c"] == "10.0.0.64/27"
 
 
 def test_what_already_runs_goes_in_before_anything_is_handed_out():
     ledger = ledger_of()
-    ledger.assign([Request("new"), Request("runs", pod_cidr="10.0.0.0/27")], NOW)
-    assert segments(ledger) == {"runs": "10.0.0.0/27", "new": "10.0.0.32/27"}
+    ledger.assign([Request("new"), Request("runs", node_cidr="10.0.0.0/27")], NOW)
+    assert node_cidrs(ledger) == {"runs": "10.0.0.0/27", "new": "10.0.0.32/27"}
 
 
-def test_a_released_segment_waits_for_every_peer_that_must_drop_it():
-    ledger = ledger_of("a", "b", "c", cidrs=["10.0.0.0/25"])  # three segments, all taken
+def test_a_released_node_cidr_waits_for_every_peer_that_must_drop_it():
+    ledger = ledger_of("a", "b", "c", cidrs=["10.0.0.0/25"])  # three node CIDRs, all taken
     ledger.release(["a"], ["b", "c", "a"], NOW)
     assert ledger.pending["10.0.0.0/27"].on == ["b", "c"], "the node itself has nothing left to drop"
-    with pytest.raises(Refusal, match="1 pending"):
+    with pytest.raises(ValidationError, match="1 pending"):
         ledger.assign([Request("d")], NOW)
     ledger.forget(["b"])
-    with pytest.raises(Refusal, match="without one: d"):
+    with pytest.raises(ValidationError, match="without one: d"):
         ledger.assign([Request("d")], NOW)
     ledger.forget(["c"])
     ledger.assign([Request("d")], NOW)
-    assert segments(ledger)["d"] == "10.0.0.0/27"
+    assert node_cidrs(ledger)["d"] == "10.0.0.0/27"
     assert not ledger.pending
 
 
@@ -93,11 +93,11 @@ def test_a_peer_that_is_released_itself_is_waited_for_no_longer():
 
 def test_a_pin_released_ahead_of_the_cursor_is_not_handed_out_before_the_cursor_came_round():
     ledger = ledger_of("a")
-    ledger.assign([Request("p", pod_cidr="10.0.0.32/27")], NOW)
+    ledger.assign([Request("p", node_cidr="10.0.0.32/27")], NOW)
     ledger.release(["p"], [], NOW)
     ledger = parse(ledger.text(), "here", "demo")
     ledger.assign([Request("b")], NOW)
-    assert segments(ledger)["b"] == "10.0.0.64/27"
+    assert node_cidrs(ledger)["b"] == "10.0.0.64/27"
 
 
 def test_releasing_a_stranger_frees_nothing():
@@ -113,8 +113,8 @@ def test_releasing_a_stranger_frees_nothing():
         (Request("x", "10.0.0.0/27"), ["node x", "10.0.0.0/27", "belongs to node a"]),
         (Request("a", "10.0.0.64/27"), ["node a has 10.0.0.0/27", "asks for 10.0.0.64/27"]),
         (Request("x", "10.0.0.224/27"), ["node x", "Service range 10.0.0.224/27"]),
-        (Request("x", "10.0.0.64/26"), ["node x", "not of the segment size /27"]),
-        (Request("x", "10.9.0.0/27"), ["node x", "not a segment of the container CIDR"]),
+        (Request("x", "10.0.0.64/26"), ["node x", "not of the node CIDR size /27"]),
+        (Request("x", "10.9.0.0/27"), ["node x", "not a node CIDR of the container CIDR"]),
         (Request("x", "10.0.0.32/27"), ["node x", "released by b", "dropped by a"]),
     ],
 )
@@ -122,7 +122,7 @@ def test_a_choice_that_cannot_be_names_both_sides_and_changes_nothing(request_, 
     ledger = ledger_of("a", "b")
     ledger.release(["b"], ["a"], NOW)
     before = ledger.text()
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(ValidationError) as caught:
         ledger.assign([Request("first"), request_], NOW)
     assert len(caught.value.problems) == 1
     for word in words:
@@ -130,17 +130,17 @@ def test_a_choice_that_cannot_be_names_both_sides_and_changes_nothing(request_, 
     assert ledger.text() == before
 
 
-def test_two_nodes_that_ask_for_one_segment_are_both_named():
-    with pytest.raises(Refusal, match=r"node y asks for 10\.0\.0\.64/27 .*, which belongs to node x"):
+def test_two_nodes_that_ask_for_one_node_cidr_are_both_named():
+    with pytest.raises(ValidationError, match=r"node y asks for 10\.0\.0\.64/27 .*, which belongs to node x"):
         ledger_of().assign([Request("x", "10.0.0.64/27"), Request("y", "10.0.0.64/27")], NOW)
 
 
 def test_exhaustion_names_the_numbers_who_goes_without_and_the_ways_out_and_changes_nothing():
     ledger = ledger_of("a", "b", cidrs=["10.0.0.0/25"])
     before = ledger.text()
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(ValidationError) as caught:
         ledger.assign([Request(name) for name in ("c", "d", "e")] + [Request("p", "10.0.0.64/27")], NOW)
-    for word in ("10.0.0.0/25", "3 segments of 32", "without one: c, d, e", "Append a container CIDR", "release"):
+    for word in ("10.0.0.0/25", "3 node CIDRs of 32", "without one: c, d, e", "Append a container CIDR", "release"):
         assert word in str(caught.value)
     assert ledger.text() == before
 
@@ -149,7 +149,7 @@ def test_the_pool_grows_by_appending_and_the_service_range_stays():
     ledger = ledger_of("a", "b", "c", cidrs=["10.0.0.0/25"])
     ledger.adopt_pool(Pool(["10.0.0.0/25", "10.9.0.0/25"], 32, 32))
     ledger.assign([Request("d")], NOW)
-    assert segments(ledger)["d"] == "10.9.0.0/27"
+    assert node_cidrs(ledger)["d"] == "10.9.0.0/27"
     assert ledger.pool.service_cidr == "10.0.0.96/27"
 
 
@@ -166,7 +166,7 @@ def test_the_pool_grows_by_appending_and_the_service_range_stays():
 def test_any_other_change_of_a_pool_in_use_is_refused_with_who_is_in_the_way(cidrs, pods, services):
     ledger = ledger_of("a", "b")
     ledger.release(["b"], ["a"], NOW)
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(ValidationError) as caught:
         ledger.adopt_pool(Pool(cidrs, pods, services))
     for word in ("a 10.0.0.0/27", "10.0.0.32/27 of b", "10.0.0.0/24 with 32 addresses"):
         assert word in str(caught.value)
@@ -177,7 +177,7 @@ def test_any_other_change_of_a_pool_in_use_is_refused_with_who_is_in_the_way(cid
 
 def test_with_nobody_in_it_the_pool_can_change_and_the_cursor_begins_anew():
     ledger = ledger_of("a", "b", "c")
-    ledger.assign([Request("p", pod_cidr="10.0.0.192/27")], NOW)
+    ledger.assign([Request("p", node_cidr="10.0.0.192/27")], NOW)
     ledger.release(["a", "b", "c", "p"], [], NOW)
     assert ledger.pending, "the last one rests"
     ledger.adopt_pool(Pool(["10.9.0.0/26"], 32, 32))
@@ -186,10 +186,10 @@ def test_with_nobody_in_it_the_pool_can_change_and_the_cursor_begins_anew():
     assert parse(ledger.text(), "here", "demo").summary().count("\n") == 3
 
 
-def test_a_released_segment_that_is_awaited_keeps_the_pool_as_it_is():
+def test_a_released_node_cidr_that_is_awaited_keeps_the_pool_as_it_is():
     ledger = ledger_of("a")
     ledger.release(["a"], ["b"], NOW)
-    with pytest.raises(Refusal, match=r"In the way: no node; released but pending: 10\.0\.0\.0/27 of a"):
+    with pytest.raises(ValidationError, match=r"In the way: no node; released but pending: 10\.0\.0\.0/27 of a"):
         ledger.adopt_pool(Pool(["10.9.0.0/26"], 32, 32))
 
 
@@ -201,22 +201,22 @@ def test_the_cursor_that_has_gone_round_is_kept():
     ledger = parse(ledger.text(), "here", "demo")
     ledger.release(["d"], [], NOW)
     ledger.assign([Request("e")], NOW)
-    assert segments(ledger) == {"e": "10.0.0.32/27"}
+    assert node_cidrs(ledger) == {"e": "10.0.0.32/27"}
 
 
-def test_a_reserved_segment_is_never_handed_out_even_when_it_rests():
+def test_a_reserved_node_cidr_is_never_handed_out_even_when_it_rests():
     ledger = ledger_of("a")
-    ledger.assign([Request("p", pod_cidr="10.0.0.64/27")], NOW)
+    ledger.assign([Request("p", node_cidr="10.0.0.64/27")], NOW)
     ledger.release(["p"], [], NOW)
     ledger.adopt_pool(Pool(["10.0.0.0/24"], 32, 32, reserved=["10.0.0.64/27"]))
-    with pytest.raises(Refusal, match="6 segments of 32 addresses"):
+    with pytest.raises(ValidationError, match="6 node CIDRs of 32 addresses"):
         ledger.assign([Request(f"n{number}") for number in range(7)], NOW)
     ledger.assign([Request(f"n{number}") for number in range(5)], NOW)
-    assert "10.0.0.64/27" not in segments(ledger).values()
+    assert "10.0.0.64/27" not in node_cidrs(ledger).values()
     assert ledger.capacity()["free"] == 0
 
 
-def test_a_segment_both_awaited_and_reserved_counts_once():
+def test_a_node_cidr_both_awaited_and_reserved_counts_once():
     ledger = ledger_of("a")
     ledger.release(["a"], ["b"], NOW)
     ledger.adopt_pool(Pool(["10.0.0.0/24"], 32, 32, reserved=["10.0.0.0/27"]))
@@ -228,22 +228,22 @@ def test_what_was_pending_is_still_so_after_an_assignment_that_failed():
     ledger.release(["b"], [], NOW)
     ledger.pending["10.0.0.32/27"] = ledger.pending.get("10.0.0.32/27") or Pending("b", NOW, [], True)
     before = ledger.text()
-    with pytest.raises(Refusal, match="exhausted"):
+    with pytest.raises(ValidationError, match="exhausted"):
         ledger.assign([Request("p", "10.0.0.32/27"), Request("c"), Request("d")], NOW)
     assert ledger.text() == before
 
 
-def test_a_resting_segment_may_be_chosen_by_hand():
+def test_a_resting_node_cidr_may_be_chosen_by_hand():
     ledger = ledger_of("a")
-    ledger.assign([Request("p", pod_cidr="10.0.0.64/27")], NOW)
+    ledger.assign([Request("p", node_cidr="10.0.0.64/27")], NOW)
     ledger.release(["p"], [], NOW)
-    ledger.assign([Request("q", pod_cidr="10.0.0.64/27")], NOW)
-    assert segments(ledger)["q"] == "10.0.0.64/27"
+    ledger.assign([Request("q", node_cidr="10.0.0.64/27")], NOW)
+    assert node_cidrs(ledger)["q"] == "10.0.0.64/27"
     assert not ledger.pending
 
 
 def test_a_node_given_twice_is_named():
-    with pytest.raises(Refusal, match="node x is given twice"):
+    with pytest.raises(ValidationError, match="node x is given twice"):
         ledger_of().assign([Request("x"), Request("x")], NOW)
 
 
@@ -257,7 +257,7 @@ def test_a_new_underlay_and_mtu_are_noted():
 
 def test_the_text_has_a_line_per_node_in_the_order_of_names():
     lines = ledger_of("b", "a").text().splitlines()
-    rows = [line for line in lines if '"segment"' in line]
+    rows = [line for line in lines if '"node_cidr"' in line]
     assert [row.split('"')[1] for row in rows] == ["a", "b"]
 
 
@@ -272,24 +272,24 @@ def test_the_text_has_a_line_per_node_in_the_order_of_names():
     ],
 )
 def test_a_torn_edited_or_later_ledger_is_refused(edit, words):
-    with pytest.raises(Refusal, match=words) as caught:
+    with pytest.raises(ValidationError, match=words) as caught:
         parse(edit(ledger_of("a").text()), "/some/where", "demo")
     assert "/some/where" in str(caught.value)
 
 
 def test_a_ledger_of_another_cluster_is_refused_by_both_names():
-    with pytest.raises(Refusal, match="cluster 'demo', not to 'other'"):
+    with pytest.raises(ValidationError, match="cluster 'demo', not to 'other'"):
         parse(ledger_of("a").text(), "/some/where", "other")
 
 
 def test_a_ledger_with_a_right_checksum_and_two_holders_is_refused():
     ledger = ledger_of("a", "b")
     ledger.nodes["b"] = ledger.nodes["a"]
-    with pytest.raises(Refusal, match="is held by a and by b"):
+    with pytest.raises(ValidationError, match="is held by a and by b"):
         parse(ledger.text(), "/some/where", "demo")
     ledger = ledger_of("a")
     ledger.pending["10.0.0.0/27"] = Pending("gone", NOW, ["x"], False)
-    with pytest.raises(Refusal, match="is held by a and by pending of gone"):
+    with pytest.raises(ValidationError, match="is held by a and by pending of gone"):
         parse(ledger.text(), "/some/where", "demo")
 
 
@@ -302,7 +302,7 @@ def test_no_changed_byte_goes_unnoticed(data):
     edited = text[:place] + other + text[place + 1 :]
     try:
         assert parse(edited, "here", "demo").text() == text
-    except Refusal:
+    except ValidationError:
         assert edited != text
 
 
@@ -313,11 +313,11 @@ class History(RuleBasedStateMachine):
 
     @initialize(prefix=st.one_of(st.integers(24, 28), st.integers(14, 28)), second=st.booleans())
     def begin(self, prefix, second):
-        self.cidrs = [f"10.0.0.0/{prefix}"]  # from 2 segments to 65,534
+        self.cidrs = [f"10.0.0.0/{prefix}"]  # from 2 node CIDRs to 65,534
         self.more = ["10.128.0.0/27"] if second else []
         self.ledger = Ledger("demo", Pool(self.cidrs, 4, 8))
         self.story = [(Ledger.adopt_pool, self.ledger.pool)]
-        self.released = {}  # segment -> how often the cursor had gone round by then
+        self.released = {}  # node CIDR -> how often the cursor had gone round by then
         self.rounds = 0
 
     def do(self, operation, *arguments):
@@ -329,20 +329,20 @@ class History(RuleBasedStateMachine):
     @rule(name=names, number=st.one_of(st.integers(0, 70), st.integers(0, 1 << 16)), pin=st.booleans())
     def assign(self, name, number, pin):
         known = self.ledger.nodes.get(name)
-        wanted = self.ledger.pool.segment(number % self.ledger.pool.size) if pin else None
+        wanted = self.ledger.pool.node_cidr(number % self.ledger.pool.size) if pin else None
         cursor, waiting = self.ledger.cursor, set(self.ledger.awaited())
-        fresh, resting = self.ahead()
+        fresh, quarantined = self.ahead()
         try:
             self.do(Ledger.assign, [Request(name, wanted)], NOW)
-        except Refusal:
+        except ValidationError:
             self.story.pop()
             return
-        given = self.ledger.nodes[name].segment
-        assert known is None or known.segment == given, "a segment never changes under a node"
+        given = self.ledger.nodes[name].node_cidr
+        assert known is None or known.node_cidr == given, "a node CIDR never changes under a node"
         assert given not in waiting, "a peer has yet to drop it"
         if known is None and not pin:
             index = self.ledger.pool.number(given)
-            if index in resting:
+            if index in quarantined:
                 assert not fresh, "the cursor has not gone round"
             if index < cursor or not fresh or self.ledger.cursor == 0:
                 self.rounds += 1
@@ -350,16 +350,16 @@ class History(RuleBasedStateMachine):
 
     def ahead(self):
         """Of the numbers from the cursor on: how many may be handed out in this round, and those that rest."""
-        held = {assigned.segment for assigned in self.ledger.nodes.values()} | set(self.ledger.awaited())
+        held = {assigned.node_cidr for assigned in self.ledger.nodes.values()} | set(self.ledger.awaited())
         numbers = {number for number in map(self.ledger.pool.number, held) if number >= self.ledger.cursor}
-        released = {self.ledger.pool.number(segment) for segment, at in self.released.items() if at == self.rounds}
-        resting = {number for number in released if number >= self.ledger.cursor} - numbers
-        return self.ledger.pool.size - self.ledger.cursor - len(numbers) - len(resting), resting
+        released = {self.ledger.pool.number(node_cidr) for node_cidr, at in self.released.items() if at == self.rounds}
+        quarantined = {number for number in released if number >= self.ledger.cursor} - numbers
+        return self.ledger.pool.size - self.ledger.cursor - len(numbers) - len(quarantined), quarantined
 
     @rule(name=names, on=st.lists(names, max_size=2))
     def release(self, name, on):
-        for segment in self.do(Ledger.release, [name], on, NOW).values():
-            self.released[segment] = self.rounds
+        for node_cidr in self.do(Ledger.release, [name], on, NOW).values():
+            self.released[node_cidr] = self.rounds
 
     @rule(name=names)
     def forget(self, name):
@@ -374,7 +374,7 @@ class History(RuleBasedStateMachine):
 
     @invariant()
     def nobody_shares_an_address(self):
-        networks = [held.segment for held in self.ledger.nodes.values()]
+        networks = [held.node_cidr for held in self.ledger.nodes.values()]
         networks += [*self.ledger.pending, self.ledger.pool.service_cidr]
         spans = sorted((int(n[0]), int(n[-1])) for n in map(ipaddress.IPv4Network, networks))
         assert all(one[1] < other[0] for one, other in zip(spans, spans[1:], strict=False))
@@ -401,13 +401,13 @@ test_history = History.TestCase
 def test_several_who_are_in_the_way_are_told_apart():
     ledger = ledger_of("a", "b", "c", "d", cidrs=["10.0.0.0/24"])
     ledger.release(["a", "b"], ["c", "d"], NOW)
-    with pytest.raises(Refusal) as caught:
-        ledger.assign([Request("e", pod_cidr="10.0.0.0/27")], NOW)
+    with pytest.raises(ValidationError) as caught:
+        ledger.assign([Request("e", node_cidr="10.0.0.0/27")], NOW)
     assert str(caught.value).endswith("which was released by a and has yet to be dropped by c, d")
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(ValidationError) as caught:
         ledger.adopt_pool(Pool(["10.9.0.0/24"], 32, 32))
     assert "; released but pending: 10.0.0.0/27 of a, 10.0.0.32/27 of b" in str(caught.value)
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(ValidationError) as caught:
         ledger_of("a").adopt_pool(Pool(["10.9.0.0/24"], 32, 32))
     assert "released but pending" not in str(caught.value)
 
@@ -416,7 +416,7 @@ def test_once_the_cursor_went_round_what_waits_rests_no_more():
     ledger = ledger_of("a", "b", cidrs=["10.0.0.0/25"])
     ledger.cursor = 0
     ledger.release(["b"], ["a"], NOW)
-    assert ledger.pending["10.0.0.32/27"].resting is True
+    assert ledger.pending["10.0.0.32/27"].quarantined is True
     ledger.assign([Request("c")], NOW)
     assert ledger.pending["10.0.0.32/27"] == Pending("b", NOW, ["a"], False)
 
@@ -435,7 +435,7 @@ def test_once_the_cursor_went_round_what_waits_rests_no_more():
     ],
 )
 def test_a_broken_ledger_says_where_and_why(change, why):
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(ValidationError) as caught:
         parse(change(ledger_of("a").text()), "/srv/ledger", "demo")
     assert str(caught.value).startswith(f"the ledger /srv/ledger cannot be trusted: {why}")
 
@@ -443,7 +443,7 @@ def test_a_broken_ledger_says_where_and_why(change, why):
 def test_a_ledger_that_contradicts_itself_says_where_and_why():
     ledger = ledger_of("a")
     ledger.nodes["b"] = ledger.nodes["a"]
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(ValidationError) as caught:
         parse(ledger.text(), "/srv/ledger", "demo")
     said = "its content contradicts itself (10.0.0.0/27 is held by a and by b)"
     assert str(caught.value).startswith(f"the ledger /srv/ledger cannot be trusted: {said}")

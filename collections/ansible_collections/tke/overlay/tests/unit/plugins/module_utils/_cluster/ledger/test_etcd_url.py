@@ -6,9 +6,9 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import etcd as store_etcd
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.etcd_url import Access, parse_url
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.etcd_url import EtcdAccess, parse_url
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import open_store
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def test_a_place_has_end_points_and_a_prefix(url, endpoints, prefix):
     assert [str(endpoint) for endpoint in place.endpoints] == endpoints
     assert place.prefix == prefix
     assert place.where == f"{url.partition(':')[0]}://{','.join(endpoints)}/{prefix}"
-    assert place.access == Access(tls=url.startswith("etcds"))
+    assert place.access == EtcdAccess(tls=url.startswith("etcds"))
 
 
 def test_the_environment_of_etcdctl_is_taken_and_the_url_goes_before_it(tmp_path):
@@ -36,13 +36,13 @@ def test_the_environment_of_etcdctl_is_taken_and_the_url_goes_before_it(tmp_path
         "ETCDCTL_KEY": "/env/key",
         "ETCDCTL_USER": "carol:from the user",
     }
-    assert parse_url("etcds://a/demo", environment).access == Access(
+    assert parse_url("etcds://a/demo", environment).access == EtcdAccess(
         True, "/env/ca", "/env/cert", "/env/key", "carol", "from the user"
     )
-    assert parse_url("etcd://a/demo", environment).access == Access(user="carol", password="from the user")
+    assert parse_url("etcd://a/demo", environment).access == EtcdAccess(user="carol", password="from the user")
     query = f"cacert=/url/ca&cert=/url/cert&key=/url/key&user=dave&password_file={tmp_path}/secret"
     place = parse_url(f"etcds://a/demo?{query}", environment)
-    assert place.access == Access(True, "/url/ca", "/url/cert", "/url/key", "dave", "from the file")
+    assert place.access == EtcdAccess(True, "/url/ca", "/url/cert", "/url/key", "dave", "from the file")
     assert place.where == "etcds://a:2379/demo"
     environment = {"ETCDCTL_USER": "carol", "ETCDCTL_PASSWORD": "alone"}
     assert parse_url("etcd://a/demo", environment).access.password == "alone"
@@ -68,19 +68,19 @@ def test_the_environment_of_etcdctl_is_taken_and_the_url_goes_before_it(tmp_path
     ],
 )
 def test_every_mistake_in_a_place_is_named(url, words):
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(ValidationError) as caught:
         open_store(url)
     for word in words:
         assert word in str(caught.value)
 
 
 def test_a_password_in_the_url_is_refused_and_not_repeated():
-    with pytest.raises(Refusal, match="a user does not belong there") as caught:
+    with pytest.raises(ValidationError, match="a user does not belong there") as caught:
         parse_url("etcd://carol:s3cret@a:2379,b/demo", {})
     assert "s3cret" not in str(caught.value)
 
 
 def test_without_its_library_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setattr(store_etcd, "HAS_ETCD3GW", False)
-    with pytest.raises(Refusal, match="-m pip install etcd3gw"):
+    with pytest.raises(ValidationError, match="-m pip install etcd3gw"):
         open_store("etcd://a:2379/demo")

@@ -22,8 +22,12 @@ import pytest
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.pool import Pool
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import file as store_file
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger, Request, parse
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import Doubt, FileStore, open_store
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import (
+    FileStore,
+    IndeterminateWriteError,
+    open_store,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
 NOW = "2026-01-02T03:04:05Z"
 FORK = multiprocessing.get_context("fork")
@@ -165,7 +169,7 @@ def _fail_at(step, path, code, results):
     left = before_call(step, fail)
     try:
         FileStore(path).transact(lambda text: text_of("new"))
-    except Refusal as refusal:
+    except ValidationError as refusal:
         results.send(("refused", str(refusal), left[0]))
     else:
         results.send(("done", "", left[0]))
@@ -180,9 +184,9 @@ def test_an_error_of_any_call_is_one_refusal_or_of_no_account(tmp_path, code):
         path = str(directory / "ledger.json")
         history(path, 5)
         old = FileStore(path).read()
-        ours, theirs = FORK.Pipe(duplex=False)
+        managed, theirs = FORK.Pipe(duplex=False)
         assert in_child(_fail_at, step, path, code, theirs) == 0
-        outcome, message, left = ours.recv()
+        outcome, message, left = managed.recv()
         seen.add(outcome)
         new = FileStore(path).read()
         if outcome == "done":
@@ -240,7 +244,7 @@ def test_a_full_disk_is_one_clear_error_and_the_old_ledger_stays(tmp_path, priva
         path = str(disk / "ledger.json")
         FileStore(path).transact(lambda text: text_of("old"))
         before = sorted(os.listdir(disk))
-        with pytest.raises(Refusal, match="No space left on device; nothing was changed; free some disk space"):
+        with pytest.raises(ValidationError, match="No space left on device; nothing was changed; free some disk space"):
             FileStore(path).transact(lambda text: text + " " * 150_000)
         assert FileStore(path).read() == text_of("old")
         assert sorted(os.listdir(disk)) == before
@@ -264,7 +268,7 @@ def test_a_read_only_file_system_is_one_clear_error_and_can_be_read(tmp_path, pr
         FileStore(path).transact(lambda text: text_of("old"))
         before = sorted(os.listdir(disk))
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-        with pytest.raises(Refusal, match="the file system is read-only; set overlay_ledger to another place"):
+        with pytest.raises(ValidationError, match="the file system is read-only; set overlay_ledger to another place"):
             FileStore(path).transact(lambda text: text_of("new"))
         assert FileStore(path).read() == text_of("old")
         assert sorted(os.listdir(disk)) == before
@@ -272,7 +276,7 @@ def test_a_read_only_file_system_is_one_clear_error_and_can_be_read(tmp_path, pr
 
 def _limited(path, results):
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(ValidationError) as caught:
         FileStore(path).transact(lambda text: text_of("new") + " " * 5000)
     results.send(str(caught.value))
 
@@ -280,9 +284,9 @@ def _limited(path, results):
 def test_a_limit_on_the_size_of_files_is_one_clear_error(tmp_path):
     path = str(tmp_path / "ledger.json")
     FileStore(path).transact(lambda text: text_of("old"))
-    ours, theirs = FORK.Pipe(duplex=False)
+    managed, theirs = FORK.Pipe(duplex=False)
     assert in_child(_limited, path, theirs) == 0
-    assert "File too large; nothing was changed; raise the limit" in ours.recv()
+    assert "File too large; nothing was changed; raise the limit" in managed.recv()
     assert FileStore(path).read() == text_of("old")
     assert not (tmp_path / ".ledger.json.new").exists()
 
@@ -331,7 +335,7 @@ def test_a_link_to_a_ledger_kept_elsewhere_stays_a_link_and_shares_its_lock(tmp_
     store = FileStore(str(real), patience=0.1)
 
     def meanwhile(text):
-        with pytest.raises(Refusal, match="has been locked for more than"):
+        with pytest.raises(ValidationError, match="has been locked for more than"):
             store.transact(lambda text: "three")
         return text
 
@@ -367,9 +371,9 @@ def test_a_second_user_of_a_shared_directory_can_write_what_the_first_one_made(t
     path = str(shared / "ledger.json")
     FileStore(path).transact(lambda text: "one")
     (shared / ".ledger.json.new").write_text("left by a crash of the first user")
-    ours, theirs = FORK.Pipe(duplex=False)
+    managed, theirs = FORK.Pipe(duplex=False)
     assert in_child(_as_user, path, theirs) == 0
-    assert ours.recv() == "one two"
+    assert managed.recv() == "one two"
 
 
 # --- the lock ---
@@ -377,17 +381,17 @@ def test_a_second_user_of_a_shared_directory_can_write_what_the_first_one_made(t
 
 def test_a_lock_that_is_held_for_long_is_one_clear_error_that_names_the_holder(tmp_path):
     path = str(tmp_path / "ledger.json")
-    ours, theirs = FORK.Pipe()
+    managed, theirs = FORK.Pipe()
 
     def hold():
         FileStore(path).transact(lambda text: theirs.send(os.getpid()) or theirs.recv())
 
     holder = FORK.Process(target=hold)
     holder.start()
-    pid = ours.recv()
-    with pytest.raises(Refusal, match=rf"locked for more than 0.2 s by process {pid} on .*nothing was changed"):
+    pid = managed.recv()
+    with pytest.raises(ValidationError, match=rf"locked for more than 0.2 s by process {pid} on .*nothing was changed"):
         FileStore(path, patience=0.2).transact(lambda text: "mine")
-    ours.send("theirs")
+    managed.send("theirs")
     holder.join()
     assert FileStore(path).read() == "theirs"
     assert (tmp_path / ".ledger.json.lock").read_text() == ""
@@ -395,10 +399,10 @@ def test_a_lock_that_is_held_for_long_is_one_clear_error_that_names_the_holder(t
 
 def test_a_holder_that_is_killed_holds_nothing(tmp_path):
     path = str(tmp_path / "ledger.json")
-    ours, theirs = FORK.Pipe()
+    managed, theirs = FORK.Pipe()
     holder = FORK.Process(target=lambda: FileStore(path).transact(lambda text: theirs.send("held") or theirs.recv()))
     holder.start()
-    ours.recv()
+    managed.recv()
     holder.kill()
     holder.join()
     FileStore(path, patience=5).transact(lambda text: "mine")
@@ -413,7 +417,7 @@ def test_a_deleted_lock_file_stops_the_write(tmp_path):
         (tmp_path / ".ledger.json.lock").unlink()
         return "two"
 
-    with pytest.raises(Refusal, match="was deleted during the run; nothing was changed"):
+    with pytest.raises(ValidationError, match="was deleted during the run; nothing was changed"):
         FileStore(path).transact(meanwhile)
     assert FileStore(path).read() == "one"
     assert not (tmp_path / ".ledger.json.new").exists()
@@ -430,7 +434,7 @@ def test_a_lock_file_that_was_deleted_while_one_waited_is_not_the_lock(tmp_path,
             lock.unlink()
 
     def change(text):
-        with pytest.raises(Refusal, match="has been locked"):
+        with pytest.raises(ValidationError, match="has been locked"):
             FileStore(path, patience=0.1).transact(lambda text: "two at once")
         return "one"
 
@@ -450,20 +454,20 @@ def test_a_lock_file_that_was_deleted_while_one_waited_is_not_the_lock(tmp_path,
     ],
 )
 def test_a_place_that_cannot_be_is_one_clear_error(tmp_path, place, words):
-    with pytest.raises(Refusal, match=words):
+    with pytest.raises(ValidationError, match=words):
         FileStore(str(tmp_path / place)).transact(lambda text: "one")
 
 
 def test_a_file_that_is_no_text_is_one_clear_error(tmp_path):
     path = tmp_path / "ledger.json"
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(Refusal, match="cannot be read"):
+    with pytest.raises(ValidationError, match="cannot be read"):
         FileStore(str(path)).transact(lambda text: "one")
     assert path.read_bytes() == b"\xff\xfe\x00"
 
 
 def test_an_unknown_kind_of_place_is_refused_with_the_kinds_there_are():
-    with pytest.raises(Refusal, match="etcds:// for TLS"):
+    with pytest.raises(ValidationError, match="etcds:// for TLS"):
         open_store("consul://host:8500/prefix")
 
 
@@ -491,11 +495,11 @@ def test_a_lock_without_a_name_is_held_by_another_process(tmp_path):
     lock = os.open(tmp_path / ".ledger.json.lock", os.O_RDWR | os.O_CREAT)
     fcntl.flock(lock, fcntl.LOCK_EX)
     with pytest.raises(
-        Refusal, match=r"has been locked for more than 0 s by another process; nothing was changed; wait"
+        ValidationError, match=r"has been locked for more than 0 s by another process; nothing was changed; wait"
     ):
         FileStore(path, patience=0).transact(lambda _text: text_of("1"))
     os.pwrite(lock, b"\xff process", 0)
-    with pytest.raises(Refusal, match=r"for more than 0 s by \ufffd process; nothing"):
+    with pytest.raises(ValidationError, match=r"for more than 0 s by \ufffd process; nothing"):
         FileStore(path, patience=0).transact(lambda _text: text_of("1"))
     os.close(lock)
 
@@ -507,7 +511,9 @@ def test_a_lock_file_that_somebody_deletes_is_named(tmp_path):
         os.unlink(tmp_path / ".ledger.json.lock")
         return text_of("1")
 
-    with pytest.raises(Refusal, match=rf"the lock file {tmp_path}/\.ledger\.json\.lock was deleted during the run"):
+    with pytest.raises(
+        ValidationError, match=rf"the lock file {tmp_path}/\.ledger\.json\.lock was deleted during the run"
+    ):
         FileStore(path).transact(change)
     assert not path.exists()
 
@@ -518,7 +524,10 @@ def test_a_directory_that_cannot_be_synced_is_told_after_the_fact(tmp_path, monk
 
     path = tmp_path / "ledger.json"
     monkeypatch.setattr(FileStore, "_sync_directory", broken)
-    with pytest.raises(Doubt, match=r"was written, but its directory could not be synced \(Input/output error\): the "):
+    with pytest.raises(
+        IndeterminateWriteError,
+        match=r"was written, but its directory could not be synced \(Input/output error\): the ",
+    ):
         FileStore(path).transact(lambda _text: text_of("1"))
     assert nodes_of(path.read_text()) == {"1"}
 
@@ -552,6 +561,6 @@ def test_a_copy_that_could_not_become_a_version_does_not_stay(tmp_path, monkeypa
 
     monkeypatch.setattr(os, "link", no_link)
     monkeypatch.setattr(os, "rename", refused)
-    with pytest.raises(Refusal, match="No space left on device"):
+    with pytest.raises(ValidationError, match="No space left on device"):
         FileStore(path).transact(lambda _text: text_of("1", "2"))
     assert sorted(os.listdir(tmp_path)) == [".ledger.json.lock", "ledger.json"]

@@ -12,10 +12,14 @@ import pytest
 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.pool import Pool
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger, Request, parse
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.migrate import carry_out, look
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import Doubt, FileStore, newest_good
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.tombstone import mark_of
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.migrate import inspect, migrate
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import (
+    FileStore,
+    IndeterminateWriteError,
+    newest_good,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.tombstone import tombstone_of
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
 NOW = "2026-01-02T03:04:05Z"
 
@@ -35,15 +39,15 @@ def places(tmp_path):
 
 
 def move(source, target, cluster="demo"):
-    plan = look(source, target, cluster)
-    carry_out(plan, NOW)
+    plan = inspect(source, target, cluster)
+    migrate(plan, NOW)
     return plan
 
 
 def usable(store):
     """The ledger that a run of the playbook would work with, or None where it would stop."""
     text = store.read()
-    with contextlib.suppress(Refusal):
+    with contextlib.suppress(ValidationError):
         return text if text is not None and parse(text, store.where, "demo") else None
 
 
@@ -52,7 +56,7 @@ def test_a_ledger_arrives_byte_for_byte_and_the_old_place_names_the_new(places):
     text = here.read()
     move(here, there)
     assert there.read() == text
-    with pytest.raises(Refusal, match=rf"was moved to {there.where} .*set overlay_ledger to that place"):
+    with pytest.raises(ValidationError, match=rf"was moved to {there.where} .*set overlay_ledger to that place"):
         parse(here.read(), here.where, "demo")
     assert text in [version.text for version in here.previous()]
     assert newest_good(here).text == text
@@ -80,7 +84,7 @@ def test_moving_it_once_more_changes_nothing(places):
 def test_looking_changes_nothing(places):
     here, there = places
     text = here.read()
-    assert not look(here, there, None).finished
+    assert not inspect(here, there, None).finished
     assert (here.read(), there.read()) == (text, None)
 
 
@@ -97,7 +101,7 @@ def test_a_different_ledger_is_never_overwritten(places, other):
     here, there = places
     text = here.read()
     there.transact(lambda _none: other)
-    with pytest.raises(Refusal, match="different ledger, which is never overwritten"):
+    with pytest.raises(ValidationError, match="different ledger, which is never overwritten"):
         move(here, there)
     assert (here.read(), there.read()) == (text, other)
 
@@ -112,16 +116,16 @@ def test_a_different_ledger_is_never_overwritten(places, other):
 def test_what_is_no_ledger_of_this_cluster_is_not_moved(places, text, words):
     here, there = places
     here.transact(lambda _text: text)
-    with pytest.raises(Refusal, match=words):
+    with pytest.raises(ValidationError, match=words):
         move(here, there)
     assert (here.read(), there.read()) == (text, None)
 
 
 def test_nothing_and_the_same_place_are_refused(places):
     here, there = places
-    with pytest.raises(Refusal, match="there is no ledger at"):
+    with pytest.raises(ValidationError, match="there is no ledger at"):
         move(there, here)
-    with pytest.raises(Refusal, match="to itself"):
+    with pytest.raises(ValidationError, match="to itself"):
         move(here, FileStore(here.where))
 
 
@@ -129,7 +133,7 @@ def test_it_is_not_moved_from_where_it_was_moved_away(places, tmp_path):
     here, there = places
     third = FileStore(str(tmp_path / "third.json"))
     move(here, there)
-    with pytest.raises(Refusal, match=f"was moved to {there.where}"):
+    with pytest.raises(ValidationError, match=f"was moved to {there.where}"):
         move(here, third)
     assert third.read() is None
     move(there, third)
@@ -143,7 +147,7 @@ def test_a_lost_target_is_said_and_not_made_up(places):
     move(here, there)
     empty = FileStore(there.where + ".other")
     empty.where = there.where
-    with pytest.raises(Refusal, match="there is none now; put a good copy back"):
+    with pytest.raises(ValidationError, match="there is none now; put a good copy back"):
         move(here, empty)
 
 
@@ -176,7 +180,9 @@ class Faulty:
 @pytest.mark.parametrize("back_again", [False, True], ids=["to an empty place", "to a place with a mark"])
 @pytest.mark.parametrize("used_meanwhile", [False, True], ids=["", "used meanwhile"])
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("fault", [Power(), Refusal("no"), Doubt("perhaps")], ids=["power", "refusal", "doubt"])
+@pytest.mark.parametrize(
+    "fault", [Power(), ValidationError("no"), IndeterminateWriteError("perhaps")], ids=["power", "refusal", "doubt"]
+)
 @pytest.mark.parametrize("step", range(4))
 def test_a_fault_at_any_step_leaves_at_most_one_usable_and_the_next_run_finishes(
     places, step, fault, after, used_meanwhile, back_again
@@ -186,53 +192,53 @@ def test_a_fault_at_any_step_leaves_at_most_one_usable_and_the_next_run_finishes
         move(source, target)
         source, target = target, source
     text = source.read()
-    if after and not isinstance(fault, (Power, Doubt)):
+    if after and not isinstance(fault, (Power, IndeterminateWriteError)):
         return  # a refusal says that nothing was written
     count = itertools.count(-step)
-    with contextlib.suppress(Power, Refusal):
+    with contextlib.suppress(Power, ValidationError):
         move(Faulty(source, count, fault, after), Faulty(target, count, fault, after))
     assert [usable(source), usable(target)] in ([text, None], [None, None], [None, text])
-    assert text in [usable(source), usable(target), mark_of(source.read()) and mark_of(source.read()).ledger]
+    assert text in [usable(source), usable(target), tombstone_of(source.read()) and tombstone_of(source.read()).ledger]
 
     if used_meanwhile and usable(target):
         text = text_of("a", "b", "c")
         target.transact(lambda _text: text)
     move(source, target)
     assert (usable(source), usable(target)) == (None, text)
-    assert mark_of(source.read()).moved_to == target.where
+    assert tombstone_of(source.read()).moved_to == target.where
 
 
 def test_a_refused_copy_leaves_the_source_in_use(places):
     here, there = places
     text = here.read()
-    with pytest.raises(Refusal, match="no"):
-        move(here, Faulty(there, itertools.count(), Refusal("no"), after=False))
+    with pytest.raises(ValidationError, match="no"):
+        move(here, Faulty(there, itertools.count(), ValidationError("no"), after=False))
     assert (usable(here), there.read()) == (text, None)
 
 
 def test_while_it_is_moved_nobody_can_use_it_and_the_error_says_how_to_go_on(places):
     here, there = places
-    with pytest.raises(Refusal, match="unfinished"):
-        move(here, Faulty(there, itertools.count(), Doubt("perhaps"), after=True))
-    with pytest.raises(Refusal, match=f"overlay_ledger_from={here.where} -e overlay_ledger_to={there.where}"):
+    with pytest.raises(ValidationError, match="unfinished"):
+        move(here, Faulty(there, itertools.count(), IndeterminateWriteError("perhaps"), after=True))
+    with pytest.raises(ValidationError, match=f"overlay_ledger_from={here.where} -e overlay_ledger_to={there.where}"):
         parse(here.read(), here.where, "demo")
 
 
 def test_a_change_that_comes_between_is_not_lost(places):
     here, there = places
-    plan = look(here, there, "demo")
+    plan = inspect(here, there, "demo")
     here.transact(lambda _text: text_of("a", "b", "c"))
-    with pytest.raises(Refusal, match="changed by somebody else"):
-        carry_out(plan, NOW)
+    with pytest.raises(ValidationError, match="changed by somebody else"):
+        migrate(plan, NOW)
     assert (usable(here), there.read()) == (text_of("a", "b", "c"), None)
 
 
 def test_a_ledger_that_appears_at_the_target_meanwhile_is_not_overwritten(places):
     here, there = places
-    plan = look(here, there, "demo")
+    plan = inspect(here, there, "demo")
     there.transact(lambda _none: text_of("x"))
-    with pytest.raises(Refusal, match="changed by somebody else"):
-        carry_out(plan, NOW)
+    with pytest.raises(ValidationError, match="changed by somebody else"):
+        migrate(plan, NOW)
     assert usable(here) == text_of("a", "b")
     assert there.read() == text_of("x")
 

@@ -9,21 +9,24 @@ import pytest
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import parse_fleet
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.plan import assign, plan
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import Node, Settings
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import (
+    ClusterSettings,
+    InventoryNode,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
 NOW = "2026-01-02T03:04:05Z"
 
-SETTINGS = Settings(
+SETTINGS = ClusterSettings(
     cluster="demo",
     container_cidr=["10.244.0.0/16"],
     max_pods_per_node=256,
     max_services=256,
     networks={"vpc": ["10.0.0.0/16"], "idc": ["192.168.0.0/16"]},
 )
-CLOUD1 = Node("cloud1", ["cloud"], "10.0.1.11", 1500)
-CLOUD2 = Node("cloud2", ["cloud"], "10.0.1.12", 1500)
-IDC1 = Node("idc1", ["idc"], "192.168.1.11", 1450)
+CLOUD1 = InventoryNode("cloud1", ["cloud"], "10.0.1.11", 1500)
+CLOUD2 = InventoryNode("cloud2", ["cloud"], "10.0.1.12", 1500)
+IDC1 = InventoryNode("idc1", ["idc"], "192.168.1.11", 1450)
 
 
 def planned(nodes, text=None, settings=SETTINGS):
@@ -32,7 +35,7 @@ def planned(nodes, text=None, settings=SETTINGS):
 
 
 def refusal(nodes, text=None, settings=SETTINGS):
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(ValidationError) as caught:
         assign(settings, nodes, text, "/ledger", NOW)
     return caught.value.problems
 
@@ -40,7 +43,7 @@ def refusal(nodes, text=None, settings=SETTINGS):
 def test_every_host_gets_the_same_document_and_finds_itself_in_it():
     _ledger, made = planned([CLOUD1, IDC1])
     fleet = parse_fleet(made.document["fleet"])
-    assert {name: (peer.segment, peer.underlay) for name, peer in fleet.items()} == {
+    assert {name: (peer.node_cidr, peer.underlay) for name, peer in fleet.items()} == {
         "cloud1": ("10.244.0.0/24", "10.0.1.11"),
         "idc1": ("10.244.1.0/24", "192.168.1.11"),
     }
@@ -62,17 +65,17 @@ def test_a_node_that_is_not_in_the_inventory_stays_a_peer_with_its_mtu_and_is_to
     assert any("idc1" in warning for warning in after.warnings)
 
 
-def test_a_moved_node_keeps_its_segment():
+def test_a_moved_node_keeps_its_node_cidr():
     ledger, _made = planned([CLOUD1, IDC1])
     again, made = planned([CLOUD1, IDC1._replace(underlay_ip="192.168.1.99")], ledger.text())
-    assert again.nodes["idc1"].segment == ledger.nodes["idc1"].segment
+    assert again.nodes["idc1"].node_cidr == ledger.nodes["idc1"].node_cidr
     assert parse_fleet(made.document["fleet"])["idc1"].underlay == "192.168.1.99"
 
 
 def test_a_pin_in_the_inventory_is_kept():
-    ledger, _made = planned([CLOUD1, IDC1._replace(pod_cidr="10.244.0.0/24")])
-    assert ledger.nodes["idc1"].segment == "10.244.0.0/24"
-    assert ledger.nodes["cloud1"].segment == "10.244.1.0/24"
+    ledger, _made = planned([CLOUD1, IDC1._replace(node_cidr="10.244.0.0/24")])
+    assert ledger.nodes["idc1"].node_cidr == "10.244.0.0/24"
+    assert ledger.nodes["cloud1"].node_cidr == "10.244.1.0/24"
 
 
 def test_numbers_may_be_digits_in_a_string():
@@ -126,15 +129,15 @@ def test_only_cloud_nodes_is_worth_a_warning():
         ([CLOUD1], {"cluster": " "}, ["overlay_cluster is empty"]),
         ([CLOUD1], {"reserved": ["10.9.0.0/24", "x"]}, ["10.9.0.0/24 is no part of the container CIDR", "'x'"]),
         (
-            [CLOUD1._replace(pod_cidr="10.244.9.0/24")],
+            [CLOUD1._replace(node_cidr="10.244.9.0/24")],
             {"reserved": ["10.244.8.0/22"]},
             ["cloud1 asks for 10.244.9.0/24", "reserved range 10.244.8.0/22"],
         ),
         ([CLOUD1], {"bridge": "tke0"}, ["overlay_device and overlay_bridge are both 'tke0'"]),
         ([CLOUD1], {"container_cidr": ["10.244.0.0/24"]}, ["10.244.0.0/24 has no room for one node"]),
         ([CLOUD1, IDC1], {"container_cidr": ["10.244.0.0/23"]}, ["the pool is exhausted", "without one: idc1"]),
-        ([CLOUD1._replace(pod_cidr="10.244.255.0/24")], {}, ["cloud1", "in the Service range"]),
-        ([CLOUD1._replace(pod_cidr=7)], {}, ["cloud1", "overlay_pod_cidr 7"]),
+        ([CLOUD1._replace(node_cidr="10.244.255.0/24")], {}, ["cloud1", "in the Service range"]),
+        ([CLOUD1._replace(node_cidr=7)], {}, ["cloud1", "overlay_node_cidr 7"]),
     ],
 )
 def test_bad_input_is_named_with_both_sides(nodes, settings, words):
@@ -146,7 +149,7 @@ def test_bad_input_is_named_with_both_sides(nodes, settings, words):
 def test_all_conflicts_are_found_at_once_those_of_the_ledger_too():
     first, _made = planned([CLOUD1])
     problems = refusal(
-        [CLOUD1._replace(pod_cidr="10.244.9.0/24"), IDC1._replace(underlay_ip=None), CLOUD2._replace(underlay_mtu=1)],
+        [CLOUD1._replace(node_cidr="10.244.9.0/24"), IDC1._replace(underlay_ip=None), CLOUD2._replace(underlay_mtu=1)],
         first.text(),
         SETTINGS._replace(networks={"vpc": ["10.244.0.0/20"]}),
     )
@@ -177,7 +180,7 @@ def test_a_node_that_only_the_ledger_knows_can_be_in_the_way(orphan, settings, w
 
 
 def test_a_node_without_a_known_underlay_is_told():
-    ledger = assign(SETTINGS, [Node("adopted", pod_cidr="10.244.9.0/24")], None, "/ledger", NOW)
+    ledger = assign(SETTINGS, [InventoryNode("adopted", node_cidr="10.244.9.0/24")], None, "/ledger", NOW)
     _ledger, made = planned([CLOUD1, IDC1], ledger.text())
     assert "adopted" not in parse_fleet(made.document["fleet"])
     assert any("no underlay address is known of adopted" in warning for warning in made.warnings)
@@ -198,7 +201,7 @@ def test_a_ledger_of_another_cluster_is_refused():
 def test_reserved_ranges_are_never_handed_out_and_do_not_count():
     settings = SETTINGS._replace(reserved=["10.244.0.0/25", "10.244.2.0/23"])
     ledger, _made = planned([CLOUD1, CLOUD2, IDC1], settings=settings)
-    assert [held.segment for held in ledger.nodes.values()] == ["10.244.1.0/24", "10.244.4.0/24", "10.244.5.0/24"]
+    assert [held.node_cidr for held in ledger.nodes.values()] == ["10.244.1.0/24", "10.244.4.0/24", "10.244.5.0/24"]
     assert ledger.capacity()["max_nodes"] == 252
     assert ledger.capacity()["free"] == 249
 
@@ -212,9 +215,9 @@ def test_a_reserved_range_that_somebody_has_is_refused_with_his_name():
 def test_an_exhausted_pool_says_who_is_in_it_but_not_in_the_inventory():
     small = SETTINGS._replace(container_cidr=["10.244.0.0/22"])
     first, _made = planned([CLOUD1, IDC1], settings=small)
-    others = [Node(f"new{n}", ["idc"], f"192.168.2.{n}", 1450) for n in (1, 2)]
+    others = [InventoryNode(f"new{n}", ["idc"], f"192.168.2.{n}", 1450) for n in (1, 2)]
     (problem,) = refusal([CLOUD1, *others], first.text(), small)
-    assert "3 segments of 256 addresses, 2 used (1 of them by nodes not named now: idc1) and 0 pending" in problem
+    assert "3 node CIDRs of 256 addresses, 2 used (1 of them by nodes not named now: idc1) and 0 pending" in problem
     assert "without one: new2" in problem
 
 
@@ -247,7 +250,7 @@ def test_a_node_of_which_only_the_mtu_is_known_does_not_count_for_the_overlay():
 
 def test_orphans_in_the_way_are_named_with_the_way_out():
     ledger, _made = planned([CLOUD1, CLOUD2, IDC1])
-    thief = Node("new", ["idc"], "10.0.1.11", 1500)
+    thief = InventoryNode("new", ["idc"], "10.0.1.11", 1500)
     ledger.nodes["cloud2"] = ledger.nodes["cloud2"]._replace(underlay="10.0.1.11")
     (problem,) = refusal([thief, IDC1], ledger.text())
     assert problem == (
@@ -260,5 +263,5 @@ def test_orphans_in_the_way_are_named_with_the_way_out():
 def test_an_underlay_address_that_is_left_empty_is_one_that_is_missing(nothing):
     said = "node idc1 has no underlay address: set overlay_underlay_ip, or a numeric ansible_host"
     assert refusal([CLOUD1, IDC1._replace(underlay_ip=nothing)]) == [said]
-    ledger, _made = planned([CLOUD1, IDC1._replace(pod_cidr="")])
-    assert ledger.nodes["idc1"].segment == "10.244.1.0/24"
+    ledger, _made = planned([CLOUD1, IDC1._replace(node_cidr="")])
+    assert ledger.nodes["idc1"].node_cidr == "10.244.1.0/24"

@@ -12,17 +12,24 @@ from hypothesis import strategies as st
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import parse_fleet
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import parse
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.plan import assign, plan
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.recover import Account, Found, rebuild
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import Node, Settings
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.recover import (
+    HostRecord,
+    RecoveredLedger,
+    recover,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import (
+    ClusterSettings,
+    InventoryNode,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
 NOW = "2026-01-02T03:04:05Z"
-SETTINGS = Settings("demo", ["10.244.0.0/16"], 256, 256)
+SETTINGS = ClusterSettings("demo", ["10.244.0.0/16"], 256, 256)
 NODES = (
-    Node("cloud1", ["cloud"], "10.0.1.11", 1500),
-    Node("cloud2", ["cloud"], "10.0.1.12", 1500, "10.244.7.0/24"),
-    Node("idc1", ["idc"], "192.168.1.11", 1450),
-    Node("idc2", ["idc"], "192.168.1.12", 1450),
+    InventoryNode("cloud1", ["cloud"], "10.0.1.11", 1500),
+    InventoryNode("cloud2", ["cloud"], "10.0.1.12", 1500, "10.244.7.0/24"),
+    InventoryNode("idc1", ["idc"], "192.168.1.11", 1450),
+    InventoryNode("idc2", ["idc"], "192.168.1.12", 1450),
 )
 
 
@@ -31,10 +38,10 @@ def told(nodes=NODES, settings=SETTINGS):
     ledger = assign(settings, nodes, None, "/ledger", NOW)
     document = plan(settings, nodes, ledger).document
     accounts = {
-        peer.name: Account(
+        peer.name: HostRecord(
             node=peer.name,
             cluster=ledger.cluster,
-            segment=peer.segment,
+            node_cidr=peer.node_cidr,
             underlay=peer.underlay,
             container_cidr=document["container_cidr"],
             service_cidr=document["service_cidr"],
@@ -44,12 +51,12 @@ def told(nodes=NODES, settings=SETTINGS):
         )
         for peer in parse_fleet(document["fleet"]).values()
     }
-    return ledger, Found(accounts, {"one": document["fleet"]})
+    return ledger, RecoveredLedger(accounts, {"one": document["fleet"]})
 
 
 def refusal(found, settings=SETTINGS, nodes=NODES):
-    with pytest.raises(Refusal) as caught:
-        rebuild(settings, nodes, found, NOW)
+    with pytest.raises(ValidationError) as caught:
+        recover(settings, nodes, found, NOW)
     return caught.value.problems
 
 
@@ -67,33 +74,33 @@ def behind(found, name, fleet):
 def test_whoever_is_silent_the_same_plan_follows_from_what_the_others_say(silent):
     lost, found = told()
     found = found._replace(accounts={name: own for name, own in found.accounts.items() if name not in silent})
-    ledger = rebuild(SETTINGS, NODES, found, NOW)
+    ledger = recover(SETTINGS, NODES, found, NOW)
     assert ledger.nodes == lost.nodes
     assert plan(SETTINGS, NODES, ledger).document == plan(SETTINGS, NODES, lost).document
     assert assign(SETTINGS, NODES, ledger.text(), "/ledger", "later").text() == ledger.text()
     assert parse(ledger.text(), "/ledger", "demo").text() == ledger.text()
 
 
-def test_the_cursor_stands_behind_the_highest_segment_in_use():
+def test_the_cursor_stands_behind_the_highest_node_cidr_in_use():
     _lost, found = told()
-    assert rebuild(SETTINGS, NODES, found, NOW).cursor == 8
+    assert recover(SETTINGS, NODES, found, NOW).cursor == 8
     small = SETTINGS._replace(container_cidr=["10.244.0.0/21"])
-    _lost, found = told([*NODES[:1], Node("last", ["idc"], "192.168.1.19", 1450, "10.244.6.0/24")], small)
-    assert rebuild(small, NODES[:1], found, NOW).cursor == 0
+    _lost, found = told([*NODES[:1], InventoryNode("last", ["idc"], "192.168.1.19", 1450, "10.244.6.0/24")], small)
+    assert recover(small, NODES[:1], found, NOW).cursor == 0
 
 
-def test_a_silent_node_that_no_inventory_has_keeps_segment_and_mtu_of_the_overlay():
+def test_a_silent_node_that_no_inventory_has_keeps_node_cidr_and_mtu_of_the_overlay():
     lost, found = told([*NODES[:3], NODES[3]._replace(underlay_mtu=1300)])
     found = found._replace(accounts={name: own for name, own in found.accounts.items() if name != "idc2"})
-    ledger = rebuild(SETTINGS, NODES[:3], found, NOW)
+    ledger = recover(SETTINGS, NODES[:3], found, NOW)
     assert ledger.nodes["idc2"] == lost.nodes["idc2"]._replace(pinned=False)
     assert plan(SETTINGS, NODES[:3], ledger).document["mtu"] == 1250
 
 
-def test_two_who_claim_one_segment_are_both_named():
+def test_two_who_claim_one_node_cidr_are_both_named():
     _lost, found = told()
-    problems = refusal(changed(found, "idc2", segment="10.244.0.0/24"))
-    assert "hosts cloud1, idc2 all say that the segment 10.244.0.0/24 is theirs: reset all but one" in problems
+    problems = refusal(changed(found, "idc2", node_cidr="10.244.0.0/24"))
+    assert "hosts cloud1, idc2 all say that the node CIDR 10.244.0.0/24 is theirs: reset all but one" in problems
 
 
 @pytest.mark.parametrize(
@@ -102,7 +109,7 @@ def test_two_who_claim_one_segment_are_both_named():
         ({"cluster": "other"}, "host idc1 belongs to cluster 'other', and overlay_cluster is 'demo'"),
         ({"container_cidr": ["10.9.0.0/16"]}, "host idc1 has the container CIDR 10.9.0.0/16"),
         ({"service_cidr": "10.244.254.0/23"}, "host idc1 has the Service range 10.244.254.0/23"),
-        ({"segment": "10.244.1.0/25"}, "host idc1: 10.244.1.0/25 is not of the segment size /24"),
+        ({"node_cidr": "10.244.1.0/25"}, "host idc1: 10.244.1.0/25 is not of the node CIDR size /24"),
         ({"node": "idc7"}, "host idc1 of the inventory calls itself node idc7"),
     ],
 )
@@ -114,7 +121,7 @@ def test_who_belongs_to_something_else_is_named(what, words):
 def test_a_pool_that_has_grown_since_is_no_contradiction():
     _lost, found = told()
     grown = SETTINGS._replace(container_cidr=["10.244.0.0/16", "10.245.0.0/16"])
-    assert rebuild(grown, NODES, found, NOW).nodes.keys() == found.accounts.keys()
+    assert recover(grown, NODES, found, NOW).nodes.keys() == found.accounts.keys()
 
 
 def test_a_host_that_sees_a_peer_otherwise_than_it_sees_itself_is_named_with_the_way_out():
@@ -123,7 +130,7 @@ def test_a_host_that_sees_a_peer_otherwise_than_it_sees_itself_is_named_with_the
     (problem,) = refusal(stale)
     assert "node cloud1 says it has 10.244.0.0/24 at 10.0.1.11; idc1 knows 10.244.9.0/24 at 10.0.1.11 of it" in problem
     assert "-e overlay_rebuild_without=idc1" in problem
-    assert rebuild(SETTINGS, NODES, stale._replace(without=["idc1"]), NOW).pending.keys() == {"10.244.9.0/24"}
+    assert recover(SETTINGS, NODES, stale._replace(without=["idc1"]), NOW).pending.keys() == {"10.244.9.0/24"}
 
 
 def test_a_node_that_only_some_know_is_named_and_pending_on_whom_is_left_out():
@@ -133,14 +140,19 @@ def test_a_node_that_only_some_know_is_named_and_pending_on_whom_is_left_out():
     assert "node gone is silent" in problem
     assert "idc1 knows 10.244.9.0/24 at 192.168.1.99 of it" in problem
     assert "cloud1, cloud2, idc2 know nothing of it" in problem
-    ledger = rebuild(SETTINGS, NODES, stale._replace(without=["idc1"]), NOW)
+    ledger = recover(SETTINGS, NODES, stale._replace(without=["idc1"]), NOW)
     assert "gone" not in ledger.nodes
-    assert ledger.pending["10.244.9.0/24"]._asdict() == {"node": "gone", "since": NOW, "on": ["idc1"], "resting": False}
-    assert ledger.nodes["idc1"].segment == found.accounts["idc1"].segment
+    assert ledger.pending["10.244.9.0/24"]._asdict() == {
+        "node": "gone",
+        "since": NOW,
+        "on": ["idc1"],
+        "quarantined": False,
+    }
+    assert ledger.nodes["idc1"].node_cidr == found.accounts["idc1"].node_cidr
     assert parse(ledger.text(), "/ledger", "demo").text() == ledger.text()
 
 
-def test_two_silent_nodes_with_one_segment_are_named():
+def test_two_silent_nodes_with_one_node_cidr_are_named():
     _lost, found = told()
     one = found._replace(accounts={name: own for name, own in found.accounts.items() if name != "idc2"})
     problems = refusal(behind(one, "idc1", found.fleets["one"].replace("idc2 ", "idc9 ")))
@@ -149,7 +161,7 @@ def test_two_silent_nodes_with_one_segment_are_named():
 
 def test_the_vip_of_the_api_servers_is_what_all_know():
     _lost, found = told()
-    assert rebuild(SETTINGS, NODES, changed(found, "idc1", api=""), NOW).vips == {"apiserver": "10.0.2.2"}
+    assert recover(SETTINGS, NODES, changed(found, "idc1", api=""), NOW).vips == {"apiserver": "10.0.2.2"}
     (problem,) = refusal(changed(found, "idc1", api="10.0.2.9"))
     assert "10.0.2.2 for cloud2, 10.0.2.9 for idc1" in problem
 
@@ -157,7 +169,7 @@ def test_the_vip_of_the_api_servers_is_what_all_know():
 @pytest.mark.parametrize(
     ("found", "words"),
     [
-        (Found({}, {}), "no host that was reached has a saved state"),
+        (RecoveredLedger({}, {}), "no host that was reached has a saved state"),
         (told()[1]._replace(without=["idc9"]), "overlay_rebuild_without names idc9"),
         (told()[1]._replace(without=[node.name for node in NODES]), "leaves out everybody"),
     ],
@@ -196,13 +208,13 @@ def test_what_two_who_are_left_out_know_waits_for_both():
     found = changed(behind(found, "idc1", gone), "idc2", view="third")
     later = found.fleets["one"] + "later 10.244.9.0/24 192.168.1.99\n"
     found = found._replace(fleets={**found.fleets, "third": later}, without=["idc2", "idc1"])
-    waiting = rebuild(SETTINGS, NODES, found, NOW).pending
-    assert {segment: (each.node, each.on) for segment, each in waiting.items()} == {
+    waiting = recover(SETTINGS, NODES, found, NOW).pending
+    assert {node_cidr: (each.node, each.on) for node_cidr, each in waiting.items()} == {
         "10.244.9.0/24": ("later", ["idc1", "idc2"])
     }
 
 
 def test_what_is_reserved_is_refused_to_a_node_that_has_it_by_now():
     _lost, found = told()
-    ledger = rebuild(SETTINGS._replace(reserved=["10.244.40.0/24"]), NODES, found, NOW)
+    ledger = recover(SETTINGS._replace(reserved=["10.244.40.0/24"]), NODES, found, NOW)
     assert ledger.pool.reserved == {40: "10.244.40.0/24"}

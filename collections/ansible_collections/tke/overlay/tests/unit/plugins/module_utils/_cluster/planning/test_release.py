@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who may leave, and what becomes of his segment."""
+"""Who may leave, and what becomes of his node CIDR."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ import pytest
 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import parse
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.plan import assign, plan
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.release import Leaving, release
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import Node, Settings
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.release import ReleaseRequest, release
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import (
+    ClusterSettings,
+    InventoryNode,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
 NOW = "2026-01-02T03:04:05Z"
-SETTINGS = Settings("demo", ["10.244.0.0/16"], 256, 256)
+SETTINGS = ClusterSettings("demo", ["10.244.0.0/16"], 256, 256)
 FLEET = (
-    *(Node(f"cloud{number}", ["cloud"], f"10.0.1.{10 + number}", 1500) for number in range(1, 6)),
-    *(Node(f"idc{number}", ["idc"], f"192.168.1.{10 + number}", 1450) for number in range(1, 6)),
+    *(InventoryNode(f"cloud{number}", ["cloud"], f"10.0.1.{10 + number}", 1500) for number in range(1, 6)),
+    *(InventoryNode(f"idc{number}", ["idc"], f"192.168.1.{10 + number}", 1450) for number in range(1, 6)),
 )
 GROUPS = types.MappingProxyType(
     {
@@ -36,17 +39,17 @@ def text(nodes=FLEET):
 
 
 def going(names, nodes=FLEET, force=False, ledger=None, groups=GROUPS):
-    return release(SETTINGS, nodes, ledger or text(), "/ledger", NOW, Leaving(names, groups, force))
+    return release(SETTINGS, nodes, ledger or text(), "/ledger", NOW, ReleaseRequest(names, groups, force))
 
 
 def refusal(*arguments, **more):
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(ValidationError) as caught:
         going(*arguments, **more)
     return caught.value.problems
 
 
-def test_the_segment_is_pending_on_all_who_stay_and_nobody_is_added():
-    newcomer = Node("idc9", ["idc"], "192.168.1.19", 1450)
+def test_the_node_cidr_is_pending_on_all_who_stay_and_nobody_is_added():
+    newcomer = InventoryNode("idc9", ["idc"], "192.168.1.19", 1450)
     ledger, released = going(["idc5"], [*FLEET, newcomer])
     assert released == {"idc5": "10.244.9.0/24"}
     assert ledger.pending["10.244.9.0/24"].on == sorted(node.name for node in FLEET if node.name != "idc5")

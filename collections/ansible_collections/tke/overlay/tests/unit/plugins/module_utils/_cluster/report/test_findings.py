@@ -11,9 +11,14 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.pool imp
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Assignment, Ledger, Pending
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.findings import by_severity
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.history import history
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.model import Look, Record, draw, summary
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.pool_map import forecast, pool_picture
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.reachability import Host
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.model import (
+    PlanRecord,
+    ReportOptions,
+    build,
+    summary,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.pool_map import forecast, pool_map
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.reachability import ProbedHost
 
 NOW, THEN = "2026-06-30T12:00:00Z", "2026-05-01T00:00:00Z"
 SITES = ("cloud", "idc")
@@ -24,7 +29,7 @@ SITE = "ansible-playbook tke.overlay.site"
 def ledger_of(*names, **changes):
     ledger = Ledger("demo", Pool(["10.244.0.0/20"], 256, 256), cursor=len(names) % 15)
     for number, name in enumerate(names):
-        ledger.nodes[name] = Assignment(ledger.pool.segment(number), f"10.0.0.{number + 1}", 1500, THEN, False)
+        ledger.nodes[name] = Assignment(ledger.pool.node_cidr(number), f"10.0.0.{number + 1}", 1500, THEN, False)
     for key, value in changes.items():
         setattr(ledger, key, value)
     return ledger
@@ -36,7 +41,7 @@ def host(name, answers=None, silent=(), **overlay):
     findings = [{"peer": peer, "kind": "silent", "text": f"{peer} does not answer"} for peer in silent]
     probe = {"asked": len(answers or {}) + len(silent), "answered": len(answers or {}), "rtt_ms": answers or {}}
     probe = {**probe, "findings": findings} if answers or silent else None
-    return Host(
+    return ProbedHost(
         name, name.rstrip("0123456789"), asked=True, overlay={**told, "mtu": 1400, "port": 8472, **overlay}, probe=probe
     )
 
@@ -46,15 +51,15 @@ def well(*names):
 
 
 def gone(*names):
-    return [Host(name, name.rstrip("0123456789"), asked=True, unreachable=True) for name in names]
+    return [ProbedHost(name, name.rstrip("0123456789"), asked=True, unreachable=True) for name in names]
 
 
 def clb(name, *vips, **more):
-    return Host(name, node=False, asked=True, overlay={"vips": list(vips)})._replace(**more)
+    return ProbedHost(name, node=False, asked=True, overlay={"vips": list(vips)})._replace(**more)
 
 
 def drawn(ledger, hosts, **look):
-    return draw(Record(ledger, "/srv/ledger.json"), hosts, Look(**{"at": NOW, "sites": SITES, **look}))
+    return build(PlanRecord(ledger, "/srv/ledger.json"), hosts, ReportOptions(**{"at": NOW, "sites": SITES, **look}))
 
 
 def finding(severity, kind, hosts, text, remedy):
@@ -126,8 +131,8 @@ FINDINGS = {
         ledger_of(*FOUR),
         [
             *well("cloud1", "cloud2"),
-            Host("idc1", "idc", asked=True, failures=["no nft"]),
-            Host("idc2", "idc", asked=True, failures=["no nft", "no root"]),
+            ProbedHost("idc1", "idc", asked=True, failures=["no nft"]),
+            ProbedHost("idc2", "idc", asked=True, failures=["no nft", "no root"]),
         ],
         [
             finding(
@@ -220,7 +225,7 @@ FINDINGS = {
                 "bad",
                 "bare",
                 ["idc1"],
-                "idc1 has a segment and nothing of the overlay.",
+                "idc1 has a node CIDR and nothing of the overlay.",
                 f"{SITE} --limit idc1",
             )
         ],
@@ -233,7 +238,7 @@ FINDINGS = {
                 "bad",
                 "bare",
                 ["idc1", "idc2"],
-                "idc1, idc2 have a segment and nothing of the overlay.",
+                "idc1, idc2 have a node CIDR and nothing of the overlay.",
                 f"{SITE} --limit idc1,idc2",
             )
         ],
@@ -258,31 +263,31 @@ FINDINGS = {
     ),
     "one that the inventory lacks, and one that the ledger lacks": (
         ledger_of("cloud1", "idc9"),
-        [host("cloud1"), Host("idc1", "idc", asked=True)],
+        [host("cloud1"), ProbedHost("idc1", "idc", asked=True)],
         [
             finding(
                 "warn",
                 "orphan",
                 ["idc9"],
-                "idc9 has a segment, and the inventory lacks it. Absence is not release: the others keep the peer.",
+                "idc9 has a node CIDR, and the inventory lacks it. Absence is not release: the others keep the peer.",
                 f"Put it back into the inventory, or: {RELEASE}idc9",
             ),
-            finding("warn", "missing", ["idc1"], "idc1 has no segment yet.", SITE),
+            finding("warn", "missing", ["idc1"], "idc1 has no node CIDR yet.", SITE),
         ],
     ),
     "several of both": (
         ledger_of("cloud1", "old4", "old3", "old2", "old1"),
-        [host("cloud1"), Host("idc2", "idc", asked=True), Host("idc1", "idc", asked=True)],
+        [host("cloud1"), ProbedHost("idc2", "idc", asked=True), ProbedHost("idc1", "idc", asked=True)],
         [
             finding(
                 "warn",
                 "orphan",
                 ["old1", "old2", "old3", "old4"],
-                "old1, old2, old3, old4 have a segment, and the inventory lacks them. "
+                "old1, old2, old3, old4 have a node CIDR, and the inventory lacks them. "
                 "Absence is not release: the others keep these peers.",
                 f"Put them back into the inventory, or: {RELEASE}old1,old2,old3",
             ),
-            finding("warn", "missing", ["idc1", "idc2"], "idc1, idc2 have no segment yet.", SITE),
+            finding("warn", "missing", ["idc1", "idc2"], "idc1, idc2 have no node CIDR yet.", SITE),
         ],
     ),
     "VIPs that nobody holds": (
@@ -330,7 +335,7 @@ FINDINGS = {
         [*well("cloud1", "idc1"), clb("clb1", asked=False, overlay=None), clb("clb2", asked=False, overlay=None)],
         [],
     ),
-    "a segment that waits for one": (
+    "a node CIDR that waits for one": (
         ledger_of("cloud1", "idc1", pending={"10.244.7.0/24": Pending("gone", NOW, ["idc1"], True)}),
         well("cloud1", "idc1"),
         [
@@ -338,12 +343,12 @@ FINDINGS = {
                 "note",
                 "pending",
                 ["idc1"],
-                "1 released segment waits for idc1 to drop it.",
+                "1 released node CIDR waits for idc1 to drop it.",
                 f"The next run that reaches it frees it: {SITE}",
             )
         ],
     ),
-    "segments that wait for two": (
+    "node CIDRs that wait for two": (
         ledger_of(
             "cloud1",
             "idc1",
@@ -359,7 +364,7 @@ FINDINGS = {
                 "note",
                 "pending",
                 ["cloud1", "idc1"],
-                "2 released segments wait for cloud1, idc1 to drop them.",
+                "2 released node CIDRs wait for cloud1, idc1 to drop them.",
                 f"The next run that reaches them frees them: {SITE}",
             )
         ],
@@ -372,7 +377,7 @@ FINDINGS = {
                 "warn",
                 "pool",
                 [],
-                "1 of 15 segments are free.",
+                "1 of 15 node CIDRs are free.",
                 "Append a CIDR to overlay_container_cidr, or release nodes that are gone.",
             )
         ],
@@ -390,7 +395,7 @@ FINDINGS = {
                 "warn",
                 "pool",
                 [],
-                "No segment is free: a further node cannot join.",
+                "No node CIDR is free: a further node cannot join.",
                 "Append a CIDR to overlay_container_cidr, or release nodes that are gone.",
             )
         ],
@@ -426,7 +431,7 @@ def test_addresses_that_nobody_knows():
     ],
 )
 def test_who_was_left_out(limit, away, because):
-    hosts = [host("cloud1", dict.fromkeys(away, 1)), *(Host(name, "idc") for name in away)]
+    hosts = [host("cloud1", dict.fromkeys(away, 1)), *(ProbedHost(name, "idc") for name in away)]
     remedy = "For the whole picture, run it without a limit: ansible-playbook tke.overlay.report"
     wanted = finding("note", "limit", away, f"Not looked at: {', '.join(away)}; {because}.", remedy)
     assert drawn(ledger_of("cloud1", *away), hosts, limit=limit)["findings"] == [wanted]
@@ -452,11 +457,11 @@ def test_at_most_three_hosts_are_in_a_command():
 
 
 def test_a_tenth_of_the_pool_is_nearly_full_and_more_is_not():
-    """Ten segments, as five are reserved."""
+    """Ten node CIDRs, as five are reserved."""
     ledger, nine = ledger_of(*(f"n{number}" for number in range(9))), well(*(f"n{number}" for number in range(9)))
     reserved = ["10.244.10.0/23", "10.244.12.0/23", "10.244.14.0/24"]
     (found,) = drawn(ledger, nine, reserved=reserved)["findings"]
-    assert found["text"] == "1 of 10 segments are free."
+    assert found["text"] == "1 of 10 node CIDRs are free."
     assert drawn(ledger_of(*(f"n{number}" for number in range(8))), nine[:8], reserved=reserved)["findings"] == []
 
 
@@ -518,7 +523,7 @@ VERDICTS = {
         MEASURED,
     ),
     "partial: one was not asked": (
-        [host("cloud1", {"idc1": 1}), Host("idc1", "idc")],
+        [host("cloud1", {"idc1": 1}), ProbedHost("idc1", "idc")],
         "Nothing is broken as far as was looked.",
         "1 of 2 nodes were seen; 1 of 1 questions to peers were answered.",
     ),
@@ -528,7 +533,7 @@ VERDICTS = {
         f"2 of 2 nodes were seen; {UNMEASURED}",
     ),
     "unseen": (
-        [Host("cloud1", "cloud"), Host("idc1", "idc")],
+        [ProbedHost("cloud1", "cloud"), ProbedHost("idc1", "idc")],
         "Nobody was asked: this is what the ledger says, and no more.",
         f"0 of 2 nodes were seen; {UNMEASURED}",
     ),
@@ -561,7 +566,7 @@ def test_a_node_in_full():
     told = {
         "plan": {"applied": "p1", "wanted": "p2", "current": False},
         "drift": ["link: mtu is 1400, not 1450"],
-        "counters": {"rx_packets": 7, "tx_dropped": 0, "rules": {"astray": 3}, "note": "no number"},
+        "counters": {"rx_packets": 7, "tx_dropped": 0, "rules": {"unrouted": 3}, "note": "no number"},
         "timer": "stopped",
         "mtu": 8950,
     }
@@ -571,7 +576,7 @@ def test_a_node_in_full():
         "site": "idc",
         "state": "differs",
         "seen": True,
-        "segment": "10.244.3.0/24",
+        "node_cidr": "10.244.3.0/24",
         "number": 3,
         "underlay": "192.168.1.11",
         "underlay_mtu": 9000,
@@ -583,17 +588,17 @@ def test_a_node_in_full():
         "drift": ["link: mtu is 1400, not 1450"],
         "failures": [],
         "findings": ["drift", "plan"],
-        "counters": {"rx_packets": 7, "tx_dropped": 0, "rule_astray": 3},
+        "counters": {"rx_packets": 7, "tx_dropped": 0, "rule_unrouted": 3},
         "timer": "stopped",
         "reach": {"asked": 1, "answered": 1, "median_ms": None, "worst_ms": None},
     }
 
 
 def test_a_node_of_which_nothing_is_known_in_full():
-    picture = drawn(ledger_of("idc9"), [Host("idc1", "idc", asked=True, failures=["no nft"])])
+    picture = drawn(ledger_of("idc9"), [ProbedHost("idc1", "idc", asked=True, failures=["no nft"])])
     missing, orphan = picture["nodes"]
     nothing = {
-        **dict.fromkeys(["segment", "number", "underlay", "underlay_mtu", "since"]),
+        **dict.fromkeys(["node_cidr", "number", "underlay", "underlay_mtu", "since"]),
         **dict.fromkeys(["mtu", "plan", "current", "counters", "timer", "reach"]),
     }
     assert missing == {
@@ -607,7 +612,7 @@ def test_a_node_of_which_nothing_is_known_in_full():
         "failures": ["no nft"],
         "findings": ["failed", "missing"],
     }
-    assert (orphan["name"], orphan["site"], orphan["state"], orphan["segment"]) == (
+    assert (orphan["name"], orphan["site"], orphan["state"], orphan["node_cidr"]) == (
         "idc9",
         "",
         "orphan",
@@ -629,11 +634,11 @@ def test_a_plan_is_current_or_not_only_where_one_was_wanted():
         (host("idc1", {"cloud1": 1}), "ok"),
         (host("idc1", {"cloud1": 1}, drift=["a"]), "differs"),
         (host("idc1", {"cloud1": 1}, plan=OLD), "differs"),
-        (Host("idc1", "idc"), "unseen"),
+        (ProbedHost("idc1", "idc"), "unseen"),
         (host("idc1", None, ["cloud1"], drift=["a"]), "loss"),
         (host("idc1", node=None, drift=["a"]), "bare"),
-        (Host("idc1", "idc", asked=True, failures=["a"]), "failed"),
-        (Host("idc1", "idc", asked=True, unreachable=True, failures=["a"]), "unreachable"),
+        (ProbedHost("idc1", "idc", asked=True, failures=["a"]), "failed"),
+        (ProbedHost("idc1", "idc", asked=True, unreachable=True, failures=["a"]), "unreachable"),
     ],
 )
 def test_the_state_of_a_node_is_the_worst_that_is_known(what, state):
@@ -646,7 +651,7 @@ def test_sites_come_as_the_inventory_has_them_with_those_it_does_not_name_at_the
         host("idc1", {"idc2": 3.0, "cloud1": 9}),
         host("idc2", {"idc1": 5.0}, plan=OLD),
         host("cloud1"),
-        Host("cloud2", "cloud"),
+        ProbedHost("cloud2", "cloud"),
         host("edge1"),
     ]
     assert drawn(ledger_of("idc1", "idc2", "cloud1", "cloud2", "edge1", "old"), hosts, sites=("idc", "cloud", "none"))[
@@ -659,9 +664,9 @@ def test_sites_come_as_the_inventory_has_them_with_those_it_does_not_name_at_the
 
 
 def test_what_was_looked_at():
-    hosts = [host("cloud1", {"idc1": 1}), host("cloud2"), Host("idc1", "idc", asked=True, unreachable=True)]
+    hosts = [host("cloud1", {"idc1": 1}), host("cloud2"), ProbedHost("idc1", "idc", asked=True, unreachable=True)]
     look = {"inventory": ["/srv/hosts.yml"], "limit": "cloud,idc1", "title": None}
-    picture = drawn(ledger_of(*THREE, "idc2"), [*hosts, Host("idc2", "idc"), clb("clb1")], **look)
+    picture = drawn(ledger_of(*THREE, "idc2"), [*hosts, ProbedHost("idc2", "idc"), clb("clb1")], **look)
     assert picture["looked"] == {
         "at": NOW,
         "inventory": ["/srv/hosts.yml"],
@@ -691,8 +696,8 @@ def test_a_node_in_a_reserved_range_is_a_node_on_the_map():
 
 def test_forecast_and_history_are_part_of_the_picture():
     older = ledger_of("a")
-    record = Record(ledger_of("a", "b"), "/srv/ledger.json", [("v1", older)])
-    picture = draw(record, [host("a"), host("b")], Look(NOW, sites=SITES, events=1))
+    record = PlanRecord(ledger_of("a", "b"), "/srv/ledger.json", [("v1", older)])
+    picture = build(record, [host("a"), host("b")], ReportOptions(NOW, sites=SITES, events=1))
     assert picture["forecast"] == forecast(record.ledger, [older], NOW)
     assert picture["history"] == [event(THEN, "joined", "b", "got 10.244.1.0/24", "/srv/ledger.json")]
 
@@ -733,7 +738,7 @@ def test_who_is_the_slowest_and_how_fast_a_site_is_give_no_other_name():
     assert drawn(ledger_of(*names), one)["picture"] == drawn(ledger_of(*names), two)["picture"]
 
 
-def test_what_waits_is_in_the_order_of_the_segments():
+def test_what_waits_is_in_the_order_of_the_node_cidrs():
     ledger = ledger_of(
         "cloud1",
         pending={
@@ -742,8 +747,15 @@ def test_what_waits_is_in_the_order_of_the_segments():
         },
     )
     assert drawn(ledger, [host("cloud1")])["pending"] == [
-        {"segment": "10.244.7.0/24", "number": 7, "node": "gone", "since": NOW, "on": ["cloud1"], "resting": False},
-        {"segment": "10.244.9.0/24", "number": 9, "node": "far", "since": THEN, "on": [], "resting": True},
+        {
+            "node_cidr": "10.244.7.0/24",
+            "number": 7,
+            "node": "gone",
+            "since": NOW,
+            "on": ["cloud1"],
+            "quarantined": False,
+        },
+        {"node_cidr": "10.244.9.0/24", "number": 9, "node": "far", "since": THEN, "on": [], "quarantined": True},
     ]
 
 
@@ -761,14 +773,14 @@ def test_vips_are_in_the_order_of_their_addresses():
 def test_the_summary_of_a_diff():
     ledger = ledger_of("cloud1", "idc1", vips=VIPS)
     hosts = [host("cloud1", {"idc1": 1}, plan=OLD), host("idc1", {"cloud1": 1}), clb("clb1", "10.0.2.2")]
-    assert summary(drawn(ledger, [*hosts, clb("clb2", "10.0.2.2"), Host("new")])).splitlines() == [
+    assert summary(drawn(ledger, [*hosts, clb("clb2", "10.0.2.2"), ProbedHost("new")])).splitlines() == [
         "The network is not whole: 2 things to put right.",
         "2 of 3 nodes were seen; 2 of 2 questions to peers were answered.",
-        "segments: 2 of 15 used, 13 free",
+        "node CIDRs: 2 of 15 used, 13 free",
         "bad: The VIP 10.0.2.2 (apiserver) is held by clb1, clb2 at the same time.",
         "bad: The VIP 10.0.2.3 (services) is held by none of the hosts that were looked at.",
         "warn: cloud1 has not applied the present plan.",
-        "warn: new has no segment yet.",
+        "warn: new has no node CIDR yet.",
         "note: Not looked at: new; the run did not include it.",
         "VIP apiserver 10.0.2.2: clb1, clb2",
         "VIP services 10.0.2.3: nobody",
@@ -854,52 +866,52 @@ def test_the_map_in_full():
         "10.244.1.0/24": Pending("gone", NOW, ["a"], True),
         "10.244.2.0/24": Pending("far", NOW, [], True),
     }
-    assert pool_picture(ledger, {"b"}) == {
+    assert pool_map(ledger, {"b"}) == {
         "cidrs": cidrs,
         "service_cidr": "10.244.6.0/23",
-        "segment_size": 256,
+        "node_cidr_size": 256,
         "capacity": dict(ledger.capacity()),
-        "counts": {"used": 1, "orphan": 1, "pending": 1, "resting": 1, "free": 4, "reserved": 1},
-        "cursor": {"segment": "10.244.1.0/24", "next": "10.244.4.0/24"},
+        "counts": {"used": 1, "orphan": 1, "pending": 1, "quarantined": 1, "free": 4, "reserved": 1},
+        "cursor": {"node_cidr": "10.244.1.0/24", "next": "10.244.4.0/24"},
         "blocks": [
             {
                 "cidr": "10.244.0.0/21",
                 "first_number": 0,
-                "segments": 6,
+                "node_cidrs": 6,
                 "runs": [
-                    {"first": "10.244.0.0", "addresses": 256, "segments": 1, "state": "used"},
-                    {"first": "10.244.1.0", "addresses": 256, "segments": 1, "state": "pending"},
-                    {"first": "10.244.2.0", "addresses": 256, "segments": 1, "state": "resting"},
-                    {"first": "10.244.3.0", "addresses": 256, "segments": 1, "state": "reserved"},
-                    {"first": "10.244.4.0", "addresses": 512, "segments": 2, "state": "free"},
-                    {"first": "10.244.6.0", "addresses": 512, "segments": 0, "state": "service"},
+                    {"first": "10.244.0.0", "addresses": 256, "node_cidrs": 1, "state": "used"},
+                    {"first": "10.244.1.0", "addresses": 256, "node_cidrs": 1, "state": "pending"},
+                    {"first": "10.244.2.0", "addresses": 256, "node_cidrs": 1, "state": "quarantined"},
+                    {"first": "10.244.3.0", "addresses": 256, "node_cidrs": 1, "state": "reserved"},
+                    {"first": "10.244.4.0", "addresses": 512, "node_cidrs": 2, "state": "free"},
+                    {"first": "10.244.6.0", "addresses": 512, "node_cidrs": 0, "state": "service"},
                 ],
             },
             {
                 "cidr": "10.9.0.0/23",
                 "first_number": 6,
-                "segments": 2,
+                "node_cidrs": 2,
                 "runs": [
-                    {"first": "10.9.0.0", "addresses": 256, "segments": 1, "state": "free"},
-                    {"first": "10.9.1.0", "addresses": 256, "segments": 1, "state": "orphan"},
+                    {"first": "10.9.0.0", "addresses": 256, "node_cidrs": 1, "state": "free"},
+                    {"first": "10.9.1.0", "addresses": 256, "node_cidrs": 1, "state": "orphan"},
                 ],
             },
             {
                 "cidr": "10.8.0.0/24",
                 "first_number": 8,
-                "segments": 1,
-                "runs": [{"first": "10.8.0.0", "addresses": 256, "segments": 1, "state": "free"}],
+                "node_cidrs": 1,
+                "runs": [{"first": "10.8.0.0", "addresses": 256, "node_cidrs": 1, "state": "free"}],
             },
         ],
     }
 
 
-def test_what_is_too_little_for_a_segment_is_spare():
-    (block,) = pool_picture(Ledger("demo", Pool(["10.99.0.0/24"], 64, 32)), ())["blocks"]
+def test_what_is_too_little_for_a_node_cidr_is_spare():
+    (block,) = pool_map(Ledger("demo", Pool(["10.99.0.0/24"], 64, 32)), ())["blocks"]
     assert block["runs"] == [
-        {"first": "10.99.0.0", "addresses": 192, "segments": 3, "state": "free"},
-        {"first": "10.99.0.192", "addresses": 32, "segments": 0, "state": "spare"},
-        {"first": "10.99.0.224", "addresses": 32, "segments": 0, "state": "service"},
+        {"first": "10.99.0.0", "addresses": 192, "node_cidrs": 3, "state": "free"},
+        {"first": "10.99.0.192", "addresses": 32, "node_cidrs": 0, "state": "spare"},
+        {"first": "10.99.0.224", "addresses": 32, "node_cidrs": 0, "state": "service"},
     ]
 
 
@@ -911,7 +923,7 @@ def joined(*days_of_june, cidr="10.244.0.0/20"):
     ledger = Ledger("demo", Pool([cidr], 256, 256))
     for number, day in enumerate(days_of_june):
         when = f"2026-06-{day:02}T00:00:00Z" if day else "2026-05-31T23:59:59Z"
-        ledger.nodes[f"n{number}"] = Assignment(ledger.pool.segment(number), None, None, when, False)
+        ledger.nodes[f"n{number}"] = Assignment(ledger.pool.node_cidr(number), None, None, when, False)
     return ledger
 
 
@@ -927,7 +939,7 @@ def told(ledger, *previous):
 
 
 def test_no_forecast_without_a_basis():
-    assert told(joined(*range(1, 16))) == ("The pool is used up.", "no segment is free")
+    assert told(joined(*range(1, 16))) == ("The pool is used up.", "no node CIDR is free")
     assert told(joined()) == ("No estimate.", "there are no nodes yet")
     assert told(joined(29)) == ("No estimate.", "the record is 1 day old, and a trend needs 14 days")
     assert told(joined(17)) == ("No estimate.", "the record is 13 days old, and a trend needs 14 days")
@@ -941,7 +953,7 @@ def test_no_forecast_without_growth():
     before = joined(0, 0, 0, 0, 0)
     now = joined(0)
     for number, day in enumerate((2, 3, 4), 5):
-        now.nodes[f"n{number}"] = Assignment(now.pool.segment(number), None, None, f"2026-06-0{day}T00:00:00Z", False)
+        now.nodes[f"n{number}"] = Assignment(now.pool.node_cidr(number), None, None, f"2026-06-0{day}T00:00:00Z", False)
     assert told(now, before) == ("No end in sight: no growth.", BASIS.format("3 nodes", "4 were", 1))
     del before.nodes["n4"], before.nodes["n3"], before.nodes["n2"]
     assert told(now, before, before)[1] == BASIS.format("3 nodes", "1 was", 2)
@@ -957,7 +969,7 @@ def test_as_many_that_went_as_came_are_no_growth():
 def test_a_date_late_in_the_year():
     ledger = joined(0)
     for number, when in enumerate(("2026-10-05", "2026-11-05", "2026-12-05"), 1):
-        ledger.nodes[f"n{number}"] = Assignment(ledger.pool.segment(number), None, None, f"{when}T00:00:00Z", False)
+        ledger.nodes[f"n{number}"] = Assignment(ledger.pool.node_cidr(number), None, None, f"{when}T00:00:00Z", False)
     made = forecast(ledger, [], "2026-12-31T00:00:00Z")
     assert (made["per_day"], made["exhausted_on"]) == (3 / 90, "2027-11-26")
 
@@ -994,7 +1006,7 @@ def test_a_forecast_in_full():
     ],
 )
 def test_a_time_in_words(free, words):
-    """One node a day, and so many segments left."""
+    """One node a day, and so many node CIDRs left."""
     ledger = Ledger("demo", Pool(["10.0.0.0/12"], 256, 256))
     size = ledger.pool.size
     for number in range(size - free):
@@ -1002,7 +1014,7 @@ def test_a_time_in_words(free, words):
         when = f"2026-06-{day:02}T00:00:00Z" if day else "2026-05-31T00:00:00Z"
         late = number < 31
         ledger.nodes[f"n{number}"] = Assignment(
-            ledger.pool.segment(number), None, None, when if late else "2026-05-31T00:00:00Z", False
+            ledger.pool.node_cidr(number), None, None, when if late else "2026-05-31T00:00:00Z", False
         )
     text = forecast(ledger, [], NOW)["text"]
     assert text == ("The pool is used up." if words is None else f"Full in about {words}, if it goes on like this.")

@@ -24,15 +24,15 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.docume
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.history import history
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.model import (
-    Look,
-    Record,
+    PlanRecord,
+    ReportOptions,
+    build,
     data_text,
-    draw,
-    is_picture,
+    is_report,
     summary,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.pool_map import forecast, pool_picture
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.reachability import MATRIX_LIMIT, Host
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.pool_map import forecast, pool_map
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.reachability import MATRIX_LIMIT, ProbedHost
 
 NOW = "2026-06-30T12:00:00Z"
 SITES = ("cloud", "idc")
@@ -42,7 +42,7 @@ PLAN = {"applied": "a", "wanted": "a", "current": True}
 def ledger_of(*names, cidr="10.244.0.0/20", since=NOW):
     ledger = Ledger("demo", Pool([cidr], 256, 256))
     for number, name in enumerate(names):
-        ledger.nodes[name] = Assignment(ledger.pool.segment(number), f"10.0.0.{number + 1}", 1500, since, False)
+        ledger.nodes[name] = Assignment(ledger.pool.node_cidr(number), f"10.0.0.{number + 1}", 1500, since, False)
     ledger.cursor = len(names) % ledger.pool.size
     return ledger
 
@@ -51,7 +51,7 @@ def seen(name, rtt=(), findings=(), **overlay):
     """A host that was looked at, that asked the peers of ``rtt``, and those of ``findings`` (peer, kind) in vain."""
     asked = {*dict(rtt), *(peer for peer, _kind in findings)}
     silent = {peer for peer, kind in findings if kind == "silent"}
-    return Host(
+    return ProbedHost(
         name,
         "idc" if name.startswith("idc") else "cloud",
         asked=True,
@@ -71,7 +71,7 @@ def fleet(*names):
 
 
 def drawn(ledger, hosts, **look):
-    return draw(Record(ledger, "/ledger"), hosts, Look(**{"at": NOW, "sites": SITES, **look}))
+    return build(PlanRecord(ledger, "/ledger"), hosts, ReportOptions(**{"at": NOW, "sites": SITES, **look}))
 
 
 def kinds(picture):
@@ -83,43 +83,43 @@ def kinds(picture):
 
 @st.composite
 def ledgers(draw_):
-    """Any state of a pool of one or two CIDRs: nodes, released segments, reserved ranges, a cursor somewhere."""
+    """Any state of a pool of one or two CIDRs: nodes, released node CIDRs, reserved ranges, a cursor somewhere."""
     pods, services = draw_(st.sampled_from([16, 64, 256])), draw_(st.sampled_from([32, 128, 512]))
     cidrs = ["10.1.0.0/22", "10.9.0.0/23"][: draw_(st.integers(1, 2))]
     reserved = draw_(st.lists(st.sampled_from(["10.1.0.0/26", "10.1.1.0/24", "10.1.0.64/28"]), max_size=2, unique=True))
     pool = Pool(cidrs, pods, services, reserved)
     ledger = Ledger("any", pool, cursor=draw_(st.integers(0, pool.size - 1)))
-    fates = draw_(st.lists(st.sampled_from(["node", "pending", "resting", ""]), max_size=pool.size))
+    fates = draw_(st.lists(st.sampled_from(["node", "pending", "quarantined", ""]), max_size=pool.size))
     for number, fate in enumerate(fates):
-        segment = pool.segment(number)
+        node_cidr = pool.node_cidr(number)
         if fate == "node" and number not in pool.reserved:
-            ledger.nodes[f"n{number}"] = Assignment(segment, None, None, NOW, False)
-        elif fate in ("pending", "resting"):
-            ledger.pending[segment] = Pending("gone", NOW, ["n0"] if fate == "pending" else [], fate == "resting")
+            ledger.nodes[f"n{number}"] = Assignment(node_cidr, None, None, NOW, False)
+        elif fate in ("pending", "quarantined"):
+            ledger.pending[node_cidr] = Pending("gone", NOW, ["n0"] if fate == "pending" else [], fate == "quarantined")
     return ledger
 
 
 @given(ledgers(), st.sets(st.integers(0, 63)))
 def test_the_map_covers_the_container_cidr_exactly_once_and_adds_up_to_the_capacity(ledger, orphans):
     names = {f"n{number}" for number in orphans} & ledger.nodes.keys()
-    picture = pool_picture(ledger, names)
+    picture = pool_map(ledger, names)
     for block in picture["blocks"]:
         network = ipaddress.IPv4Network(block["cidr"])
         at = int(network.network_address)
         for run in block["runs"]:
             assert int(ipaddress.IPv4Address(run["first"])) == at
             assert run["addresses"] > 0
-            assert run["segments"] in (0, run["addresses"] // picture["segment_size"])
+            assert run["node_cidrs"] in (0, run["addresses"] // picture["node_cidr_size"])
             at += run["addresses"]
         assert at == int(network.broadcast_address) + 1
-        assert sum(run["segments"] for run in block["runs"]) == block["segments"]
+        assert sum(run["node_cidrs"] for run in block["runs"]) == block["node_cidrs"]
     in_runs = dict.fromkeys(picture["counts"], 0)
-    for run in (run for block in picture["blocks"] for run in block["runs"] if run["segments"]):
-        in_runs[run["state"]] += run["segments"]
+    for run in (run for block in picture["blocks"] for run in block["runs"] if run["node_cidrs"]):
+        in_runs[run["state"]] += run["node_cidrs"]
     counts, capacity = picture["counts"], ledger.capacity()
     assert counts == in_runs
     assert counts["used"] + counts["orphan"] == capacity["used"]
-    assert counts["free"] + counts["resting"] == capacity["free"]
+    assert counts["free"] + counts["quarantined"] == capacity["free"]
     assert sum(counts.values()) - counts["reserved"] == capacity["max_nodes"]
     assert counts["orphan"] == len(names)
     service = [run for block in picture["blocks"] for run in block["runs"] if run["state"] == "service"]
@@ -128,13 +128,13 @@ def test_the_map_covers_the_container_cidr_exactly_once_and_adds_up_to_the_capac
 
 
 @given(ledgers())
-def test_the_next_segment_of_the_map_is_the_one_that_the_ledger_hands_out(ledger):
-    foretold = pool_picture(ledger, ())["cursor"]["next"]
+def test_the_next_node_cidr_of_the_map_is_the_one_that_the_ledger_hands_out(ledger):
+    foretold = pool_map(ledger, ())["cursor"]["next"]
     allocator = ledger._allocator()
     if foretold is None:
         assert ledger.capacity()["free"] == 0
     else:
-        assert ledger.pool.segment(allocator.take()) == foretold
+        assert ledger.pool.node_cidr(allocator.take()) == foretold
 
 
 # --- how long it lasts ---
@@ -157,7 +157,7 @@ def grown(*ages, cidr="10.244.0.0/20"):
         ([], "there are no nodes yet"),
         ([3, 2, 1], "the record is 3 days old"),
         ([40, 10, 5], "2 nodes came and stayed"),
-        (["?"] * 15, "no segment is free"),
+        (["?"] * 15, "no node CIDR is free"),
     ],
 )
 def test_without_a_basis_there_is_no_estimate_but_the_reason(ages, words):
@@ -182,8 +182,8 @@ def test_only_the_last_days_count_for_a_trend():
 def test_what_previous_versions_show_as_released_counts_against_the_growth():
     now = grown(60, 20, 15, 10, 5)
     before = copy.deepcopy(now)
-    before.nodes["old"] = Assignment(now.pool.segment(9), None, None, days_ago(80), False)
-    before.nodes["young"] = Assignment(now.pool.segment(8), None, None, days_ago(15), False)
+    before.nodes["old"] = Assignment(now.pool.node_cidr(9), None, None, days_ago(80), False)
+    before.nodes["young"] = Assignment(now.pool.node_cidr(8), None, None, days_ago(15), False)
     assert forecast(now, [], NOW)["per_day"] == pytest.approx(4 / 60)
     assert forecast(now, [before, before], NOW)["per_day"] == pytest.approx(3 / 60), "one old node, counted once"
 
@@ -212,7 +212,7 @@ def test_a_dead_host_is_one_finding_whoever_tells_of_it():
     hosts = [
         seen("cloud1", {"cloud2": 0.1}, [("idc1", "silent")]),
         seen("cloud2", {"cloud1": 0.1}, [("idc1", "silent")]),
-        Host("idc1", "idc", asked=True, unreachable=True),
+        ProbedHost("idc1", "idc", asked=True, unreachable=True),
     ]
     picture = drawn(ledger_of("cloud1", "cloud2", "idc1"), hosts)
     assert kinds(picture) == ["unreachable"]
@@ -225,7 +225,7 @@ def test_a_host_that_only_some_reach_is_told_pair_by_pair_though_ansible_does_no
     hosts = [
         seen("cloud1", {"cloud2": 0.1}, [("idc1", "silent")]),
         seen("cloud2", {"cloud1": 0.1, "idc1": 0.4}),
-        Host("idc1", "idc", asked=True, unreachable=True),
+        ProbedHost("idc1", "idc", asked=True, unreachable=True),
     ]
     picture = drawn(ledger_of("cloud1", "cloud2", "idc1"), hosts)
     assert kinds(picture) == ["unreachable", "silent"]
@@ -290,7 +290,7 @@ def test_a_plan_that_nobody_gave_is_not_called_old():
 
 
 def test_where_ledger_and_inventory_differ_both_sides_are_named():
-    picture = drawn(ledger_of("cloud1", "idc9"), [seen("cloud1"), Host("idc1", "idc", asked=True)])
+    picture = drawn(ledger_of("cloud1", "idc9"), [seen("cloud1"), ProbedHost("idc1", "idc", asked=True)])
     assert kinds(picture) == ["orphan", "missing"]
     assert [(node["name"], node["state"]) for node in picture["nodes"]] == [
         ("cloud1", "ok"),
@@ -299,21 +299,21 @@ def test_where_ledger_and_inventory_differ_both_sides_are_named():
     ]
 
 
-def test_a_node_that_has_no_segment_yet_is_not_called_silent():
-    hosts = [seen("cloud1", {}, [("idc1", "silent")]), Host("idc1", "idc", asked=True)]
+def test_a_node_that_has_no_node_cidr_yet_is_not_called_silent():
+    hosts = [seen("cloud1", {}, [("idc1", "silent")]), ProbedHost("idc1", "idc", asked=True)]
     assert kinds(drawn(ledger_of("cloud1"), hosts)) == ["missing"]
 
 
-def test_segments_that_wait_and_a_pool_that_is_nearly_full_are_told():
+def test_node_cidrs_that_wait_and_a_pool_that_is_nearly_full_are_told():
     ledger = ledger_of(*(f"cloud{n}" for n in range(14)))
-    ledger.pending[ledger.pool.segment(14)] = Pending("idc7", NOW, ["cloud3"], True)
+    ledger.pending[ledger.pool.node_cidr(14)] = Pending("idc7", NOW, ["cloud3"], True)
     picture = drawn(ledger, fleet(*ledger.nodes))
     assert kinds(picture) == ["pool", "pending"]
     assert picture["findings"][1]["hosts"] == ["cloud3"]
 
 
 def clb(name, *vips):
-    return Host(name, node=False, asked=True, overlay={"vips": list(vips)})
+    return ProbedHost(name, node=False, asked=True, overlay={"vips": list(vips)})
 
 
 @pytest.mark.parametrize(
@@ -322,7 +322,7 @@ def clb(name, *vips):
         ([clb("clb1", "10.0.2.2"), clb("clb2")], [], ["clb1"]),
         ([clb("clb1", "10.0.2.2"), clb("clb2", "10.0.2.2")], ["vip"], ["clb1", "clb2"]),
         ([clb("clb1"), clb("clb2")], ["vip"], []),
-        ([Host("clb1", node=False), Host("clb2", node=False)], [], []),
+        ([ProbedHost("clb1", node=False), ProbedHost("clb2", node=False)], [], []),
     ],
 )
 def test_a_vip_is_held_by_one(pair, wanted, holders):
@@ -337,14 +337,14 @@ def test_a_vip_is_held_by_one(pair, wanted, holders):
 
 
 def test_the_ledger_alone_is_a_picture():
-    picture = drawn(ledger_of("cloud1", "idc1"), [Host("cloud1", "cloud"), Host("idc1", "idc")])
+    picture = drawn(ledger_of("cloud1", "idc1"), [ProbedHost("cloud1", "cloud"), ProbedHost("idc1", "idc")])
     assert picture["verdict"]["state"] == "unseen"
     assert picture["pool"]["capacity"]["used"] == 2
     assert picture["reach"]["sites"] == []
 
 
 def test_a_limited_run_says_so_and_does_not_claim_that_all_is_whole():
-    hosts = [seen("cloud1", {"idc1": 1}), Host("idc1", "idc")]
+    hosts = [seen("cloud1", {"idc1": 1}), ProbedHost("idc1", "idc")]
     picture = drawn(ledger_of("cloud1", "idc1"), hosts, limit="cloud1")
     assert picture["verdict"]["state"] == "partial"
     assert kinds(picture) == ["limit"]
@@ -427,10 +427,10 @@ def test_a_pool_that_grew_and_a_vip_are_changes_of_the_cluster():
 def test_the_document_is_plain_data_and_known_again():
     picture = drawn(ledger_of("cloud1", "idc1"), fleet("cloud1", "idc1"))
     assert json.loads(data_text(picture)) == picture
-    assert is_picture(json.loads(data_text(picture)))
-    assert not is_picture({"schema": 1})
-    assert not is_picture({**picture, "schema": 2})
-    assert not is_picture([])
+    assert is_report(json.loads(data_text(picture)))
+    assert not is_report({"schema": 1})
+    assert not is_report({**picture, "schema": 2})
+    assert not is_report([])
 
 
 @pytest.mark.parametrize(
@@ -463,6 +463,6 @@ def test_measurements_and_counters_make_no_other_picture_but_a_lost_answer_does(
 
 @given(st.text(min_size=1, max_size=20), st.text(max_size=20), st.lists(st.text(max_size=9), max_size=3))
 def test_any_text_of_a_host_is_drawn_as_data(name, site, drift):
-    host = Host(name, site, asked=True, overlay={"node": name, "drift": drift})
+    host = ProbedHost(name, site, asked=True, overlay={"node": name, "drift": drift})
     ledger = ledger_of(name)
     assert json.loads(data_text(drawn(ledger, [host])))["nodes"][0]["drift"] == drift

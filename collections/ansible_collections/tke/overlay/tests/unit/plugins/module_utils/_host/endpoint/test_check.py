@@ -20,9 +20,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint import check as asking
-from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.check import Client, Question, Unreached, wait
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.check import (
+    Client,
+    EndpointCheckError,
+    EndpointQuestion,
+    wait,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.kubeconfig import Credentials
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.x509 import describe, refuse_no_ca
 
@@ -118,7 +123,7 @@ def routed(command, _text):
 
 def ask(port, authority=CA, credentials=None, name="localhost", address="127.0.0.1", run=routed):
     client = Client("ca", authority and authority.pem.decode(), name, credentials)
-    return wait(Question(name, address, port, [client]), run, 0)
+    return wait(EndpointQuestion(name, address, port, [client]), run, 0)
 
 
 def test_all_stages_say_what_they_saw():
@@ -145,7 +150,7 @@ ANSWERS = {
 @pytest.mark.parametrize("case", ANSWERS)
 def test_an_answer_that_is_none(case):
     answer, stage, words = ANSWERS[case]
-    with listening(answering(answer)) as port, pytest.raises(Unreached) as failed:
+    with listening(answering(answer)) as port, pytest.raises(EndpointCheckError) as failed:
         ask(port)
     assert failed.value.stage == stage
     assert words in str(failed.value)
@@ -164,7 +169,7 @@ CERTIFICATES = {
 @pytest.mark.parametrize("case", CERTIFICATES)
 def test_a_certificate_that_does_not_hold_is_shown(case):
     server, authority, words = CERTIFICATES[case]
-    with listening(answering(OK, server)) as port, pytest.raises(Unreached) as failed:
+    with listening(answering(OK, server)) as port, pytest.raises(EndpointCheckError) as failed:
         ask(port, authority)
     assert failed.value.stage == "tls"
     assert words in str(failed.value)
@@ -173,7 +178,7 @@ def test_a_certificate_that_does_not_hold_is_shown(case):
 
 def test_a_load_balancer_without_servers_is_recognised():
     with listening(lambda connection: None) as port, pytest.raises(
-        Unreached, match="no living server behind it"
+        EndpointCheckError, match="no living server behind it"
     ) as failed:
         ask(port)
     assert failed.value.stage == "tls"
@@ -189,14 +194,14 @@ def test_a_connection_that_was_reset_before_the_greeting_is_no_crash():
         with pytest.raises(ConnectionResetError):
             plain.recv(1)
         with contextlib.closing(plain), pytest.raises(asking._Failure, match="no living server") as failed:
-            asking._handshake(plain, Question("localhost", "127.0.0.1", 1, [client]), client).__enter__()
+            asking._handshake(plain, EndpointQuestion("localhost", "127.0.0.1", 1, [client]), client).__enter__()
     assert failed.value.stage == "tls"
 
 
 def test_silence_is_not_waited_for_for_ever(monkeypatch):
     monkeypatch.setattr(asking, "STEP_SECONDS", 0.2)
     silent = listening(lambda connection: connection.recv(9999) and connection.recv(1))
-    with silent as port, pytest.raises(Unreached, match="no answer within 0 s") as failed:
+    with silent as port, pytest.raises(EndpointCheckError, match="no answer within 0 s") as failed:
         ask(port)
     assert failed.value.stage == "tls"
 
@@ -204,16 +209,16 @@ def test_silence_is_not_waited_for_for_ever(monkeypatch):
 def test_a_closed_port():
     with listening(lambda connection: None) as port:
         pass
-    with pytest.raises(Unreached, match="tcp: Connection refused: nobody listens there") as failed:
+    with pytest.raises(EndpointCheckError, match="tcp: Connection refused: nobody listens there") as failed:
         ask(port)
     assert set(failed.value.evidence) == {"name", "route", "tcp"}
 
 
 def test_a_name_that_does_not_resolve_or_otherwise():
-    with pytest.raises(Unreached, match=r"name: no-such-name.invalid does not resolve") as failed:
+    with pytest.raises(EndpointCheckError, match=r"name: no-such-name.invalid does not resolve") as failed:
         ask(1, name="no-such-name.invalid")
     assert set(failed.value.evidence) == {"name"}
-    with pytest.raises(Unreached, match=r"name: localhost resolves to .*, and should to 127.9.9.9"):
+    with pytest.raises(EndpointCheckError, match=r"name: localhost resolves to .*, and should to 127.9.9.9"):
         ask(1, address="127.9.9.9")
 
 
@@ -226,7 +231,7 @@ ROUTES = {
 @pytest.mark.parametrize("case", ROUTES)
 def test_no_way(case):
     answer, words = ROUTES[case]
-    with pytest.raises(Unreached, match=words) as failed:
+    with pytest.raises(EndpointCheckError, match=words) as failed:
         ask(1, run=lambda command, text: answer)
     assert failed.value.stage == "route"
 
@@ -234,10 +239,10 @@ def test_no_way(case):
 def test_a_client_certificate_is_shown_and_its_key_never():
     credentials = Credentials(CLIENT.pem, CLIENT.key_pem)
     with listening(answering(OK, clients=CA)) as port:
-        with pytest.raises(Refusal, match="ca: client certificate and key cannot be used") as refused:
+        with pytest.raises(ValidationError, match="ca: client certificate and key cannot be used") as refused:
             ask(port, credentials=Credentials(CLIENT.pem, SERVER.key_pem))
         assert "200" in ask(port, credentials=credentials)["http"]
-        with pytest.raises(Unreached, match="tls: the server ended it: ") as failed:
+        with pytest.raises(EndpointCheckError, match="tls: the server ended it: ") as failed:
             ask(port)
     assert failed.value.stage == "tls"
     assert "PRIVATE" not in str(refused.value) + repr(credentials)
@@ -253,7 +258,7 @@ def test_a_server_that_does_not_say_is_there_but_must_know_its_own_client(status
         assert f"{status}: ; so the server is there" in ask(port)["http"]
         credentials = Credentials(CLIENT.pem, CLIENT.key_pem)
         if status == REASONS[0]:
-            with pytest.raises(Unreached, match="does not know the client certificate of ca"):
+            with pytest.raises(EndpointCheckError, match="does not know the client certificate of ca"):
                 ask(port, credentials=credentials)
         else:
             assert "so the server is there" in ask(port, credentials=credentials)["http"]
@@ -268,7 +273,7 @@ def test_it_waits_until_the_endpoint_answers(monkeypatch):
 
     with listening(handle) as port:
         client = Client("ca", CA.pem.decode(), "localhost")
-        assert "200" in wait(Question("localhost", "127.0.0.1", port, [client]), routed, 60)["http"]
+        assert "200" in wait(EndpointQuestion("localhost", "127.0.0.1", port, [client]), routed, 60)["http"]
 
 
 def test_a_certificate_in_words():
@@ -292,6 +297,6 @@ AUTHORITIES = {
 @pytest.mark.parametrize("case", AUTHORITIES)
 def test_what_is_no_ca_is_refused(case):
     text, words = AUTHORITIES[case]
-    with pytest.raises(Refusal, match=words):
+    with pytest.raises(ValidationError, match=words):
         refuse_no_ca(text, "ca")
     refuse_no_ca(text.replace(CA.key_pem.decode(), "") + CA.pem.decode(), "ca")

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.etc_hosts import (
     BEGIN,
@@ -64,7 +64,7 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_conflict_or_a_damaged_block_is_refused_by_its_lines(case):
     text, words = REFUSED[case]
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(ValidationError) as refused:
         with_block("/f", text, NAMES)
     assert len(refused.value.problems) == len(words)
     assert all(word in problem for word, problem in itertools.zip_longest(words, refused.value.problems))

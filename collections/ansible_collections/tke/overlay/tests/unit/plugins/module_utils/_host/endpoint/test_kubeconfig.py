@@ -17,7 +17,7 @@ import yaml
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from ansible_collections.tke.overlay.plugins.module_utils._errors import Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.kubeconfig import parse, shown
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.yaml_spans import Scalar, Unreadable, read
 
@@ -197,7 +197,7 @@ def test_a_file_that_somebody_has_damaged_is_refused_or_changed_right(edits):
         text = text[:place] + piece + text[place + length :]
     try:
         after = changed(text)
-    except Refusal as refusal:
+    except ValidationError as refusal:
         if "verysecret" in str(refusal) or SECRET[:12] in str(refusal):
             raise
         return
@@ -233,7 +233,7 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_refusal_names_file_line_and_what_to_do(case):
     text, names, words = REFUSED[case]
-    with pytest.raises(Refusal, match=r"^/k") as refused:
+    with pytest.raises(ValidationError, match=r"^/k") as refused:
         changed(text, names)
     assert words in str(refused.value)
 

@@ -10,11 +10,11 @@ import re
 import pytest
 
 from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.config import (
-    HOME,
-    Host,
-    Place,
+    PREFERRED,
+    PairHost,
+    PairSpec,
     Proxied,
-    Spec,
+    VrrpPlace,
     haproxy_cfg,
     keepalived_conf,
     problems_of,
@@ -22,9 +22,9 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.co
     units,
 )
 
-SPEC = Spec(
-    own=Host("clb1", "10.0.2.11"),
-    peer=Host("clb2", "10.0.2.12"),
+SPEC = PairSpec(
+    own=PairHost("clb1", "10.0.2.11"),
+    peer=PairHost("clb2", "10.0.2.12"),
     home="apiserver",
     vips={"apiserver": "10.0.2.2", "services": "10.0.2.3"},
     subnet="10.0.2.0/24",
@@ -36,7 +36,7 @@ SPEC = Spec(
     metrics_port=8405,
     vrid=84,
 )
-PLACE = Place("eth0", "eth0", ["10.0.2.1"])
+PLACE = VrrpPlace("eth0", "eth0", ["10.0.2.1"])
 
 
 def section(text, name):
@@ -85,12 +85,12 @@ def test_each_vip_is_at_home_on_one_of_the_two():
     peer = keepalived_conf(SPEC._replace(own=SPEC.peer, peer=SPEC.own, home="services"), PLACE)
 
     def homes(text):
-        return re.findall(rf"vrrp_instance tke_(\w+) {{[^}}]*priority {HOME}\n", text)
+        return re.findall(rf"vrrp_instance tke_(\w+) {{[^}}]*priority {PREFERRED}\n", text)
 
     assert (homes(own), homes(peer)) == (["apiserver"], ["services"])
     assert re.findall(r"virtual_router_id (\d+)", own) == re.findall(r"virtual_router_id (\d+)", peer) == ["84", "85"]
     assert "track_interface" not in own
-    assert "track_interface {\n        eth1\n" in keepalived_conf(SPEC, Place("eth0", "eth1"))
+    assert "track_interface {\n        eth1\n" in keepalived_conf(SPEC, VrrpPlace("eth0", "eth1"))
 
 
 def test_only_the_other_one_may_speak():
@@ -107,7 +107,7 @@ def test_a_host_without_keepalived_drops_the_vips():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"own": Host("clb1", "clb1.example")}, ["host clb1 has the address 'clb1.example'"]),
+        ({"own": PairHost("clb1", "clb1.example")}, ["host clb1 has the address 'clb1.example'"]),
         ({"apiservers": {}}, ["group apiserver has no hosts"]),
         ({"apiservers": {"api1": "a b:1"}}, ["API server api1: 'a b:1' is not host:port"]),
         ({"vrid": 255}, ["overlay_clb_vrid is 255"]),

@@ -9,11 +9,13 @@ import json
 
 import pytest
 
-from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer import converge as clb
 from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer import health_agent as clb_watch
 from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.config import (
+    AGENT_FILE,
+    AGENT_UNIT,
     CA_FILE,
     DIRECTORY,
     HAPROXY_FILE,
@@ -24,22 +26,20 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.co
     RUN_DIRECTORY,
     UNITS,
     VIPS_UNIT,
-    WATCH_FILE,
-    WATCH_UNIT,
-    Host,
+    PairHost,
+    PairSpec,
     Proxied,
-    Spec,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.converge import (
     FILES,
     converge,
-    leave,
     missing_programs,
+    remove,
 )
 
-SPEC = Spec(
-    own=Host("clb1", "10.0.2.11"),
-    peer=Host("clb2", "10.0.2.12"),
+SPEC = PairSpec(
+    own=PairHost("clb1", "10.0.2.11"),
+    peer=PairHost("clb2", "10.0.2.12"),
     home="apiserver",
     vips={"apiserver": "10.0.2.2", "services": "10.0.2.3"},
     subnet="10.0.2.0/24",
@@ -103,7 +103,7 @@ class Machine:
                 self.config = clb._config_of(self.text(HAPROXY_FILE))
             if words[-1] == VIPS_UNIT:
                 self.write(LOADED, self.text(RULES_FILE) + self.text(KEEPALIVED_FILE))
-            if words[-1] == WATCH_UNIT:
+            if words[-1] == AGENT_UNIT:
                 self.tells(100)
         if words[1] == "disable":
             self.units.pop(words[-1])
@@ -184,9 +184,9 @@ def test_a_run_that_died_before_the_reload_is_finished_by_the_next(machine):
 def test_a_unit_that_somebody_stopped_or_whose_program_changed_is_started_anew(machine):
     converge(SPEC, machine, check=False)
     machine.units[VIPS_UNIT] = ("enabled", "failed")
-    machine.write(WATCH_FILE, "edited")
+    machine.write(AGENT_FILE, "edited")
     outcome = converge(SPEC, machine, check=False)
-    assert acts(outcome) == [(WATCH_UNIT, "restart"), (VIPS_UNIT, "restart")]
+    assert acts(outcome) == [(AGENT_UNIT, "restart"), (VIPS_UNIT, "restart")]
     assert [act.before for act in outcome.acts] == ["enabled active", "enabled"]
 
 
@@ -195,7 +195,7 @@ def test_a_unit_that_somebody_stopped_or_whose_program_changed_is_started_anew(m
 )
 def test_a_configuration_that_its_own_program_refuses_changes_nothing(machine, start, name):
     machine.refuses[start] = "line 7:\n  no such word"
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(ValidationError) as caught:
         converge(SPEC, machine, check=False)
     assert caught.value.problems == [f"{name} refuses its new configuration: line 7: no such word"]
     assert not machine.done
@@ -205,7 +205,7 @@ def test_a_configuration_that_its_own_program_refuses_changes_nothing(machine, s
 def test_all_that_keeps_a_host_from_being_one_of_the_pair_is_told_at_once(machine):
     (machine.root / "run/systemd/system").rmdir()
     machine.addresses, machine.gateway = [("eth1", "10.9.9.9", 24)], "10.0.2.3"
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(ValidationError) as caught:
         converge(SPEC, machine, check=True)
     said = "\n".join(caught.value.problems)
     assert "does not run systemd" in said
@@ -216,7 +216,7 @@ def test_all_that_keeps_a_host_from_being_one_of_the_pair_is_told_at_once(machin
     assert "the VIP services 10.0.2.3 is the gateway of host clb1" in said
     assert len(caught.value.problems) == 4
     machine.addresses = []
-    with pytest.raises(Refusal, match=r"on none of its links \(none\)"):
+    with pytest.raises(ValidationError, match=r"on none of its links \(none\)"):
         converge(SPEC, machine, check=True)
 
 
@@ -224,7 +224,7 @@ def test_a_vip_that_the_host_carries_is_no_address_of_its_own(machine):
     machine.addresses = [("eth0", "10.0.2.11", 32), ("eth1", "10.0.2.2", 32)]
     assert converge(SPEC, machine, check=True).changed
     machine.addresses = [("eth0", "10.9.9.9", 24), ("eth1", "10.0.2.2", 32)]
-    with pytest.raises(Refusal, match="has no address in"):
+    with pytest.raises(ValidationError, match="has no address in"):
         converge(SPEC, machine, check=True)
 
 
@@ -233,7 +233,7 @@ def test_programs_that_are_missing_are_named_before_anything_is_written_and_chec
     machine.refuses["haproxy"] = "not found"
     assert converge(SPEC, machine, check=True).changed
     with pytest.raises(
-        Refusal, match="this host has no haproxy and no keepalived: install the packages of these names"
+        ValidationError, match="this host has no haproxy and no keepalived: install the packages of these names"
     ):
         converge(SPEC, machine, check=False)
     assert not machine.done
@@ -292,20 +292,20 @@ def test_it_waits_for_what_comes_late(machine, monkeypatch):
 def test_it_says_what_is_not_fit_and_whose_journal_knows_more(machine):
     converge(SPEC, machine, check=False)
     wanted = clb._wanted(SPEC, clb._insist(SPEC, machine))
-    machine.units[WATCH_UNIT] = ("enabled", "failed")
-    assert clb._unfit(wanted, machine) == (f"{WATCH_UNIT} does not run", WATCH_UNIT)
-    machine.units[WATCH_UNIT] = ("enabled", "active")
+    machine.units[AGENT_UNIT] = ("enabled", "failed")
+    assert clb._unfit(wanted, machine) == (f"{AGENT_UNIT} does not run", AGENT_UNIT)
+    machine.units[AGENT_UNIT] = ("enabled", "active")
     machine.tells(clb_watch.FAULT)
-    assert clb._unfit(wanted, machine) == (f"{WATCH_UNIT} finds that HAProxy does not answer", WATCH_UNIT)
+    assert clb._unfit(wanted, machine) == (f"{AGENT_UNIT} finds that HAProxy does not answer", AGENT_UNIT)
 
 
 def test_it_leaves_with_all_that_is_its_own_and_nothing_else(machine):
     converge(SPEC, machine, check=False)
     machine.write(f"{DIRECTORY}/mine", "somebody else's")
     machine.done.clear()
-    foreseen = leave(machine, check=True)
+    foreseen = remove(machine, check=True)
     assert (machine.done, foreseen.changed) == ([], True)
-    outcome = leave(machine, check=False)
+    outcome = remove(machine, check=False)
     assert list(outcome.diffs()) == list(foreseen.diffs())
     assert machine.done == [
         *(f"systemctl disable --now {unit}" for unit in reversed(UNITS)),
@@ -315,12 +315,12 @@ def test_it_leaves_with_all_that_is_its_own_and_nothing_else(machine):
     assert [diff.after for diff in list(outcome.diffs())[-len(UNITS) :]] == ["stopped\n"] * len(UNITS)
     left = {str(path.relative_to(machine.root)) for path in machine.root.rglob("*") if path.is_file()}
     assert left == {f"{DIRECTORY[1:]}/mine"}
-    assert not leave(machine, check=False).changed
+    assert not remove(machine, check=False).changed
 
 
 def test_a_table_that_cannot_be_deleted_is_told_and_the_units_are_named_with_what_was_done(machine):
     converge(SPEC, machine, check=False)
-    assert [act.verb for act in leave(machine, check=True).acts] == ["stop"] * len(UNITS)
+    assert [act.verb for act in remove(machine, check=True).acts] == ["stop"] * len(UNITS)
     machine.refuses["nft -f"] = "Operation not permitted"
     with pytest.raises(KernelError, match=r"nft cannot delete table inet tke_overlay_clb: Operation not permitted"):
-        leave(machine, check=False)
+        remove(machine, check=False)

@@ -25,8 +25,8 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.he
     SILENCE,
     STEADY,
     TICK,
+    HealthAgent,
     Pings,
-    Watch,
     ask,
     judge,
     tell,
@@ -38,7 +38,7 @@ VALUES = st.sampled_from([FINE, ALONE, FAULT])
 
 @given(VALUES, st.lists(st.tuples(VALUES, st.floats(0.05, 0.6)), max_size=30))
 def test_worse_is_told_at_once_and_better_only_after_it_has_lasted(first, looks):
-    watch, now, history = Watch({"api": first}), 0.0, [(0.0, first)]
+    watch, now, history = HealthAgent({"api": first}), 0.0, [(0.0, first)]
     for seen, pause in looks:
         now += pause
         before = watch.told["api"]
@@ -54,7 +54,7 @@ def test_worse_is_told_at_once_and_better_only_after_it_has_lasted(first, looks)
 
 
 def test_what_stays_better_is_told_in_the_end():
-    watch = Watch({"api": FAULT})
+    watch = HealthAgent({"api": FAULT})
     assert [watch.step({"api": FINE}, now)["api"] for now in (0.0, STEADY / 2, STEADY)] == [FAULT, FAULT, FINE]
 
 

@@ -14,21 +14,21 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni import 
 
 
 @pytest.mark.parametrize(
-    ("segment", "first", "last", "gateway"),
+    ("node_cidr", "first", "last", "gateway"),
     [
         ("10.244.3.0/24", "10.244.3.2", "10.244.3.254", "10.244.3.1"),
         ("10.244.3.64/28", "10.244.3.66", "10.244.3.78", "10.244.3.65"),
         ("10.244.0.0/22", "10.244.0.2", "10.244.3.254", "10.244.0.1"),
     ],
 )
-def test_pods_get_all_addresses_but_three(segment, first, last, gateway):
-    bridge, _portmap = json.loads(conflist(segment, "tke-br0", 1400))["plugins"]
+def test_pods_get_all_addresses_but_three(node_cidr, first, last, gateway):
+    bridge, _portmap = json.loads(conflist(node_cidr, "tke-br0", 1400))["plugins"]
     assert bridge["ipam"] == {
         "type": "host-local",
-        "ranges": [[{"subnet": segment, "rangeStart": first, "rangeEnd": last, "gateway": gateway}]],
+        "ranges": [[{"subnet": node_cidr, "rangeStart": first, "rangeEnd": last, "gateway": gateway}]],
     }
     size = int(ipaddress.ip_address(last)) - int(ipaddress.ip_address(first)) + 1
-    assert size == ipaddress.ip_network(segment).num_addresses - 3
+    assert size == ipaddress.ip_network(node_cidr).num_addresses - 3
 
 
 def test_how_pods_are_attached():

@@ -9,10 +9,10 @@ import os
 
 import pytest
 
-from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, Refusal
+from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.state import lock, systemd
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins import retelling_commands, tell_managers
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins import reload_commands, reload_managers
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.fleet import read_saved
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.lock import locked
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
@@ -27,11 +27,11 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths impo
     UNIT_FILES,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import (
-    Host,
-    forget_units,
-    our_units,
+    HostFacts,
+    apply_units,
+    managed_units,
     read_host,
-    settle_units,
+    reload_units,
     stop_units,
     unit_commands,
 )
@@ -54,7 +54,7 @@ class Told:
 
 
 def host(units=None, loaded=True, systemd=True):
-    return Host(systemd, dict(WHOLE if units is None else units), loaded, (6, 1))
+    return HostFacts(systemd, dict(WHOLE if units is None else units), loaded, (6, 1))
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +69,9 @@ def block(name, *states, load="loaded"):
 
 
 def test_what_systemd_says_of_units_is_read_as_far_as_it_counts(root):
-    assert read_host(Told(1)) == Host(False, {}, False, read_host(Told()).kernel), "nobody is asked without systemd"
+    assert read_host(Told(1)) == HostFacts(False, {}, False, read_host(Told()).kernel), (
+        "nobody is asked without systemd"
+    )
     (root / "run/systemd/system").mkdir(parents=True)
     blocks = [
         block(SERVICE, "enabled", "inactive"),
@@ -111,7 +113,7 @@ def test_a_kernel_that_does_not_say_its_version_is_one_that_needs_no_cure(monkey
 )
 def test_units_are_told_no_more_than_they_need(written, units, loaded, commands):
     told = Told()
-    settle_units(written, host(units, loaded), told)
+    apply_units(written, host(units, loaded), told)
     assert told.lines == commands
     assert [" ".join(words) for words in unit_commands(written, host(units, loaded))] == commands
 
@@ -137,26 +139,26 @@ def test_without_systemd_no_unit_is_missed():
 )
 def test_a_manager_that_is_at_work_reads_its_drop_in(written, units, commands, again):
     told = Told()
-    tell_managers(written, host(units), told)
+    reload_managers(written, host(units), told)
     assert told.lines == commands
-    assert [" ".join(words) for words in retelling_commands(written, host(units))] == again
+    assert [" ".join(words) for words in reload_commands(written, host(units))] == again
 
 
 def test_an_old_networkctl_that_cannot_reload_is_no_error_and_a_manager_that_will_not_is_one():
-    tell_managers([NETWORK_FILE], host({NETWORKD: "active"}), Told(1, "", "Unknown command verb reload."))
+    reload_managers([NETWORK_FILE], host({NETWORKD: "active"}), Told(1, "", "Unknown command verb reload."))
     with pytest.raises(KernelError, match=f"^systemctl reload {NETWORK_MANAGER}: no bus$"):
-        tell_managers([NETWORK_MANAGER_FILE], host({NETWORK_MANAGER: "active"}), Told(1, "", "no bus\n"))
+        reload_managers([NETWORK_MANAGER_FILE], host({NETWORK_MANAGER: "active"}), Told(1, "", "no bus\n"))
 
 
 def test_what_is_there_of_our_units_is_stopped_and_forgotten():
     told = Told()
     stop_units(host({SERVICE: "enabled", NETWORKD: "active"}), told)
     stop_units(host({}), told)
-    forget_units(told)
+    reload_units(told)
     assert told.lines == [f"systemctl --quiet disable --now {SERVICE}", RELOAD]
-    assert our_units(host()) == [TIMER, SERVICE], "the timer first: it would start the service again"
+    assert managed_units(host()) == [TIMER, SERVICE], "the timer first: it would start the service again"
     with pytest.raises(KernelError, match=r"^systemctl daemon-reload: exit code 4$"):
-        forget_units(Told(4))
+        reload_units(Told(4))
 
 
 def test_whoever_holds_the_lock_for_too_long_is_an_error_that_names_it(monkeypatch):
@@ -181,6 +183,6 @@ def test_a_host_that_never_was_a_node_has_saved_nothing_and_one_with_half_a_stat
     path.parent.mkdir(parents=True)
     path.write_text("a 10.244.0.0/24 10.0.1.1\n")
     with pytest.raises(
-        Refusal, match=rf"the saved state {STATE} of this host is not whole \('node'\): run tke.overlay"
+        ValidationError, match=rf"the saved state {STATE} of this host is not whole \('node'\): run tke.overlay"
     ):
         read_saved()
