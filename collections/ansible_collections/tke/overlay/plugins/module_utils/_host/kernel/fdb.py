@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import ActualEntry, Run, read_json
@@ -56,6 +57,21 @@ class FdbTable:
     def drop(self, key: str, spec: str) -> str:
         """Removes the entry with this destination."""
         return f"fdb del {key.split(maxsplit=1)[0]} dev {self.device} {spec} self"
+
+    def parse(self, line: str) -> tuple[str, str] | None:
+        """Return key and specification of a line of :meth:`put`, ``None`` for every other line."""
+        found = _LINE.fullmatch(line)
+        if found is None:
+            return None
+        key, _spec = fdb_entry(found["mac"], found["dst"])
+        entry = key, found["spec"]
+        return entry if self.put(*entry) == line else None
+
+
+_LINE = re.compile(
+    r"fdb replace (?P<mac>[0-9a-f]{2}(?::[0-9a-f]{2}){5}) dev \S+ (?P<spec>dst (?P<dst>\S+).*) self permanent"
+)
+"""What :meth:`FdbTable.put` writes."""
 
 
 _ODDITIES = {"port": "port", "vni": "vni", "src_vni": "src_vni", "viaIf": "via"}

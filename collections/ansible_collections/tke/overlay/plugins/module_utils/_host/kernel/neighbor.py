@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import ActualEntry, Run, read_json
@@ -47,6 +48,18 @@ class NeighborTable:
     def drop(self, key: str, spec: str) -> str:
         """Removes the entry of this address."""
         return f"neigh del {key} dev {self.device}"
+
+    def parse(self, line: str) -> tuple[str, str] | None:
+        """Return key and specification of a line of :meth:`put`, ``None`` for every other line."""
+        found = _LINE.fullmatch(line)
+        if found is None:
+            return None
+        entry = found["key"], found["spec"]
+        return entry if self.put(*entry) == line else None
+
+
+_LINE = re.compile(r"neigh replace (?P<key>\S+) (?P<spec>lladdr \S+) dev \S+ nud permanent")
+"""What :meth:`NeighborTable.put` writes."""
 
 
 def neighbor_entry(address: str, mac: str) -> tuple[str, str]:

@@ -11,6 +11,7 @@ this host from the node that has it now.
 from __future__ import annotations
 
 import ipaddress
+import re
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import Row, read_links
@@ -55,3 +56,12 @@ class BridgeTable:
     def drop(self, key: str, spec: str) -> str:
         """Removes the address, and with it the connected route."""
         return f"address del {key} {spec}"
+
+    def parse(self, line: str) -> tuple[str, str] | None:
+        """Return key and specification of a line of :meth:`put`, ``None`` for every other line."""
+        found = _LINE.fullmatch(line)
+        return (found["key"], found["spec"]) if found is not None and found["bridge"] == self.bridge else None
+
+
+_LINE = re.compile(r"address replace (?P<key>\S+/\d+) (?P<spec>dev (?P<bridge>\S+))")
+"""What :meth:`BridgeTable.put` writes."""

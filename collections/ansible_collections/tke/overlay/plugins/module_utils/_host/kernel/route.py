@@ -8,6 +8,7 @@ from __future__ import annotations
 import collections
 import ipaddress
 import json
+import re
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import ROUTE_PROTOCOL
@@ -121,6 +122,21 @@ class RouteTable:
     def drop(self, key: str, spec: str) -> str:
         """Removes this very route, and none that only shares its destination."""
         return _line("del", key.partition(" #")[0], spec)
+
+    def parse(self, line: str) -> tuple[str, str] | None:
+        """Return key and specification of a line of :meth:`put`, ``None`` for every other line."""
+        found = _LINE.fullmatch(line)
+        if found is None:
+            return None
+        entry = found["key"], found["blackhole"] or found["spec"] or ""
+        return entry if self.put(*entry) == line else None
+
+
+_LINE = re.compile(
+    rf"route replace (?:(?P<blackhole>{BLACKHOLE}) )?(?P<key>[0-9a-f.:]+/\d+(?: metric \d+)?(?: tos \S+)?)"
+    rf"(?: (?P<spec>\S.*))? proto {ROUTE_PROTOCOL}"
+)
+"""What :meth:`RouteTable.put` writes."""
 
 
 def refuse_foreign_routes(present: t.Mapping[str, ActualEntry]) -> None:

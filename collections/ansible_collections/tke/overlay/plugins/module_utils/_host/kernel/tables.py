@@ -82,6 +82,12 @@ class Table(ReadableTable, t.Protocol):
     def drop(self, key: str, spec: str) -> str:
         """The batch line that removes an entry."""
 
+    def parse(self, line: str) -> tuple[str, str] | None:
+        """Return key and specification of the entry that a line of :meth:`put` creates: the inverse of it.
+
+        :returns: ``None`` for every other line.
+        """
+
 
 class Delta(t.NamedTuple):
     """What separates a table from what it should hold, and what was met there that is not ours."""

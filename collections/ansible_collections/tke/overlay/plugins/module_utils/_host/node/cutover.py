@@ -29,7 +29,6 @@ it must; the next run goes on.
 from __future__ import annotations
 
 import os
-import re
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import NodeDocument, Peer, vtep_mac
@@ -41,6 +40,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.files import (
     write_file,
     write_sysctl,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.fdb import FdbTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import (
     ALIAS,
     ALTERNATE_LINK,
@@ -55,8 +55,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.nftables 
     TransitionAllowances,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Delta, Run, error_text
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import STATE
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import saved_settings
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import batch_file, saved_settings
 
 FINALIZE, PREPARE, CUTOVER = PHASES = ("finalize", "prepare", "cutover")
 
@@ -64,9 +63,6 @@ _MACS_TABLE = "netdev tke_overlay_macs"
 _MACS_NOTE = f"{files.RUN_DIRECTORY}/any-mac"
 """There as long as the table is, so that a run without it need not ask nft."""
 _NO_MACS_TABLE = f"table {_MACS_TABLE}\ndelete table {_MACS_TABLE}\n"  # the first line, so that the second never fails
-
-_FDB_FILE = f"{STATE}/fdb.batch"
-_FDB_LINE = re.compile(r"^fdb replace (\S+) dev \S+ dst (\S+) ", re.MULTILINE)
 
 
 class Transition(t.NamedTuple):
@@ -84,14 +80,22 @@ def transition_to(document: NodeDocument, own: Peer, peers: t.Sequence[Peer]) ->
     settings = saved_settings()
     if settings.get("device") != document["device"] or settings.get("mac") != vtep_mac(own.node_cidr):
         return Transition()  # nothing flows yet
-    dsts: dict[str, str] = dict(_FDB_LINE.findall(read_files([_FDB_FILE]).get(_FDB_FILE, "")))
-    former = sorted({dsts.get(vtep_mac(peer.node_cidr), peer.underlay) for peer in peers} - {p.underlay for p in peers})
+    saved = _saved_underlays(document["device"])
+    former = {saved.get(vtep_mac(peer.node_cidr), peer.underlay) for peer in peers} - {p.underlay for p in peers}
     port = int(settings.get("port", document["port"]))
     other = None if port == document["port"] else port
     return Transition(
-        TransitionAllowances(former, other, "" if other is None else ALTERNATE_LINK),
+        TransitionAllowances(sorted(former), other, "" if other is None else ALTERNATE_LINK),
         settings.get("local") != own.underlay,
     )
+
+
+def _saved_underlays(device: str) -> dict[str, str]:
+    """Return the underlay address of each VTEP MAC in the saved state. A line that was edited does not count."""
+    table = FdbTable(device)
+    path = batch_file(table)
+    entries = filter(None, map(table.parse, read_files([path]).get(path, "").splitlines()))
+    return {mac: spec.split()[1] for mac, spec in entries}
 
 
 def alternate_link_of(link: LinkSpec, port: int | None) -> LinkSpec | None:

@@ -15,7 +15,7 @@ import re
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import NodeDocument, parse_fleet, plan_id
-from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import differing, read_files, read_sysctls
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.fdb import FdbTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import (
@@ -32,15 +32,19 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.nftables 
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import RouteTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import (
     Delta,
-    Desired,
     Run,
     Table,
     compare,
     read_json,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.converge import INTERVAL, converge
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import SERVICE, STATE, TIMER
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import saved_settings, saved_summary
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import RULES_FILE, SERVICE, STATE, TIMER
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import (
+    batch_file,
+    saved_entries,
+    saved_settings,
+    saved_summary,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import read_host
 
 FEW = 3
@@ -51,15 +55,6 @@ _COUNTERS = {
     for way in ("rx", "tx")
     for what, key in (("packets", "packets"), ("bytes", "bytes"), ("dropped", "dropped"), ("errors", "errors"))
 }
-
-_LINES = {
-    "neighbor": re.compile(r"neigh replace (?P<key>\S+) (?P<spec>lladdr \S+) dev \S+ nud permanent"),
-    "fdb": re.compile(r"fdb replace (?P<key>\S+) dev \S+ (?P<spec>dst .+) self permanent"),
-    "route": re.compile(
-        r"route replace (?P<blackhole>blackhole )?(?P<key>\S+(?: metric \d+)?)(?: (?P<spec>via .+))? proto \d+"
-    ),
-}
-"""A line of a saved batch, by table."""
 
 
 def read_status(run: Run, document: NodeDocument | None, vips: t.Sequence[str]) -> dict[str, t.Any]:
@@ -206,7 +201,6 @@ def _of_saved_tables(settings: t.Mapping[str, str], links: t.Sequence[Row], run:
         yield from _of_link(compare_link(link, links))
     else:
         yield f"link {link.name}: no VXLAN link, somebody else has made it"
-    texts = read_files(f"{STATE}/{name}" for name in ("route.batch", "fdb.batch", "neighbor.batch", "rules.nft"))
     cidrs = settings.get("cidrs", "").split()
     tables: list[Table] = [
         RouteTable(link.name, within=cidrs, bridge=settings.get("bridge")),
@@ -214,35 +208,21 @@ def _of_saved_tables(settings: t.Mapping[str, str], links: t.Sequence[Row], run:
         NeighborTable(link.name),
     ]
     for table in tables:
-        path = f"{STATE}/{table.name}.batch"
-        if path not in texts:
-            yield f"file {path}: missing"
+        saved = saved_entries(table)
+        if saved is None:
+            yield f"file {batch_file(table)}: missing"
             continue
         present = table.read(run) if there or not table.of_device else {}
         try:
-            yield from _of_table(table.name, compare(table, present, saved_entries(table.name, texts[path])))
+            yield from _of_table(table.name, compare(table, present, saved))
         except ValidationError as refusal:
             yield from refusal.problems
-    if f"{STATE}/rules.nft" in texts:
-        rules = RulesTable(texts[f"{STATE}/rules.nft"])
+    rules_file = read_files([RULES_FILE])
+    if rules_file:
+        rules = RulesTable(rules_file[RULES_FILE])
         yield from _of_table(rules.name, compare(rules, rules.read(run), rules.wanted))
     else:
-        yield f"file {STATE}/rules.nft: missing"
-
-
-def saved_entries(table: str, text: str) -> Desired:
-    """What a saved batch puts into a table.
-
-    :raises KernelError: somebody has edited it.
-    """
-    entries = {}
-    for line in text.splitlines():
-        found = _LINES[table].fullmatch(line)
-        if found is None:
-            raise KernelError(f"{STATE}/{table}.batch has a line that is none of ours: {line!r}; run tke.overlay.site")
-        parts = found.groupdict()
-        entries[parts["key"]] = "blackhole" if parts.get("blackhole") else parts["spec"] or ""
-    return entries
+        yield f"file {RULES_FILE}: missing"
 
 
 def _of_saved_sysctls() -> t.Iterator[str]:

@@ -22,6 +22,7 @@ from __future__ import annotations
 import shlex
 import typing as t
 
+from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import Texts
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import ALIAS, LinkSpec, compare_link
@@ -78,6 +79,29 @@ def state_files(state: SavedState) -> Texts:
         # In the order of sort(1), because the script compares with comm(1).
         texts[f"{table.name}.batch"] = "".join(sorted(f"{table.put(key, spec)}\n" for key, spec in wanted.items()))
     return {f"{STATE}/{name}": texts[name] for name in STATE_FILES}
+
+
+def saved_entries(table: Table) -> Desired | None:
+    """Return the entries that the saved batch of a table creates, or ``None`` without such a file.
+
+    :raises KernelError: a line is not one that the table writes.
+    """
+    path = batch_file(table)
+    text = files.read_files([path]).get(path)
+    if text is None:
+        return None
+    entries: Desired = {}
+    for line in text.splitlines():
+        entry = table.parse(line)
+        if entry is None:
+            raise KernelError(f"{path} has a line that this collection does not write: {line!r}; run tke.overlay.site")
+        entries[entry[0]] = entry[1]
+    return entries
+
+
+def batch_file(table: Table) -> str:
+    """Return the path of the saved batch of a table."""
+    return f"{STATE}/{table.name}.batch"
 
 
 def line_diff(before: str, after: str) -> tuple[str, str]:
