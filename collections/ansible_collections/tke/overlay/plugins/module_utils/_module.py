@@ -16,6 +16,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import NodeDocument
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
+from ansible_collections.tke.overlay.plugins.module_utils._host.files import PROGRAM_PATH
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.entries import Entry, Job, converge
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Diff, Run
 
@@ -23,8 +24,6 @@ Result = t.Dict[str, t.Any]
 
 PROGRAMS = {"ip": "iproute2", "bridge": "iproute2", "ss": "iproute2", "nft": "nftables"}
 """Program -> package. All modules ask for all of it: a host that can only do with one of them is no node."""
-
-_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 DOCUMENT = {
     "schema": {"type": "int", "required": True},
@@ -161,7 +160,7 @@ class Runner:
         try:
             return self._run_command(
                 list(command),
-                environ_update={"LC_ALL": "C", "PATH": _PATH},
+                environ_update={"LC_ALL": "C", "PATH": PROGRAM_PATH},
                 expand_user_and_vars=False,
                 handle_exceptions=False,
                 errors="surrogateescape",
@@ -180,7 +179,7 @@ def runner(module: AnsibleModule) -> Run:
         raise ValidationError(
             "the kernel's tables are for root only: set 'become: true', or ansible_become for the host"
         )
-    missing = [name for name in PROGRAMS if shutil.which(name, path=_PATH) is None]
+    missing = [name for name in PROGRAMS if shutil.which(name, path=PROGRAM_PATH) is None]
     if missing:
         packages = sorted({PROGRAMS[name] for name in missing})
         raise ValidationError(f"this host has no {', '.join(missing)}: install {' and '.join(packages)}")

@@ -29,6 +29,9 @@ PROC_SYS = "/proc/sys"  # a test puts another
 RUN_DIRECTORY = "/run/tke-overlay"
 """What need not outlive a boot."""
 
+PROGRAM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+"""The value of ``PATH`` for every program that runs on a host."""
+
 ROOT = ""
 """Put before every path of a file; a test gives each of its hosts a directory."""
 

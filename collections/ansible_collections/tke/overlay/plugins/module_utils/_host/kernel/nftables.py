@@ -61,7 +61,6 @@ COUNTERS = ("not_a_peer", "to_pods", "from_pods", "inner_source", "forwarded_to_
 
 _LIST = ("nft", "-s", "list", "table", *TABLE.split())
 _LOAD = ("nft", "-f", "-")
-_ABOVE = f"table {TABLE}\ndelete table {TABLE}\n"  # the first line, so that the second never fails
 _KUBE_PROXY = "0x00004000"
 _FAMILY = {4: ("ip", "ipv4", 40), 6: ("ip6", "ipv6", 60)}
 """IP version -> its word, its protocol's word, bytes of IP and TCP header."""
@@ -143,9 +142,7 @@ class RulesTable:
         :raises KernelError: nft refused; the old table is as it was.
         """
         lines = self._elements_alone(run) if there else ""
-        code, _out, errors = run(_LOAD, lines or _with_values(self.text, counter_values(run) if there else {}))
-        if code != 0:
-            raise KernelError(f"nft refused the rules: {error_text(code, errors)}")
+        load_table(TABLE, lines or _with_values(self.text, counter_values(run) if there else {}), run)
         code, listing, errors = run(_LIST, None)
         if code != 0:
             raise KernelError(f"{' '.join(_LIST)}: {error_text(code, errors)}")
@@ -179,14 +176,34 @@ class RulesTable:
         )
 
 
-def delete_rules(run: Run) -> None:
-    """Takes our table away, if it is there.
+def load_table(table: str, text: str, run: Run) -> None:
+    """Load commands or rules of one table, in one transaction.
 
-    :raises KernelError: nft refused.
+    :param table: family and name, for the error.
+    :raises KernelError: nft rejected the text; the table is unchanged.
     """
-    code, _out, errors = run(_LOAD, _ABOVE)
+    code, _out, errors = run(_LOAD, text)
     if code != 0:
-        raise KernelError(f"nft did not delete table {TABLE}: {error_text(code, errors)}")
+        raise KernelError(f"nft rejected table {table}: {error_text(code, errors)}")
+
+
+def deletion_of(table: str) -> str:
+    """Return the commands that delete a table, or do nothing if there is none.
+
+    :param table: family and name.
+    """
+    return f"table {table}\ndelete table {table}\n"  # the first line creates it, so that the second never fails
+
+
+def delete_table(table: str, run: Run) -> None:
+    """Delete a table, if it exists.
+
+    :param table: family and name.
+    :raises KernelError: nft failed.
+    """
+    code, _out, errors = run(_LOAD, deletion_of(table))
+    if code != 0:
+        raise KernelError(f"nft cannot delete table {table}: {error_text(code, errors)}")
 
 
 def rules_are_there(run: Run) -> bool:
@@ -197,7 +214,7 @@ def rules_are_there(run: Run) -> bool:
 def listed_rules(run: Run) -> str:
     """The table that is there as text for nft; without one, text that takes any away."""
     code, listing, _errors = run(_LIST, None)
-    return f"{_ABOVE}{listing}" if code == 0 else _ABOVE
+    return f"{deletion_of(TABLE)}{listing}" if code == 0 else deletion_of(TABLE)
 
 
 def rules_text(spec: RulesSpec) -> str:
@@ -244,7 +261,7 @@ def rules_text(spec: RulesSpec) -> str:
         ),
         _chain("nat", "type nat hook postrouting priority srcnat; policy accept;", _masquerade(spec)),
     ]
-    return f"{_ABOVE}table {TABLE} {{\n" + "\n".join(blocks) + "}\n"
+    return f"{deletion_of(TABLE)}table {TABLE} {{\n" + "\n".join(blocks) + "}\n"
 
 
 def _by_version(networks: t.Iterable[str]) -> dict[int, list[str]]:

@@ -35,7 +35,8 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link impo
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.nftables import (
     RECORD_LISTING,
     RECORD_TEXT,
-    delete_rules,
+    TABLE,
+    delete_table,
     rules_are_there,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import RouteTable
@@ -162,7 +163,7 @@ def _remove(remains: NodeRemains, run: Run) -> None:
         run_batch(("ip", version), lines, run)
     run_batch(("ip",), [f"link del {name}" for name in remains.links], run)
     if remains.rules:
-        delete_rules(run)
+        delete_table(TABLE, run)
     traces.remove(remains.endpoint, run)
     for path in (*remains.files, RECORD_TEXT, RECORD_LISTING):
         remove_file(path)

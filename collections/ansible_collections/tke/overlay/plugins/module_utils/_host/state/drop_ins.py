@@ -19,7 +19,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths impo
     SYSCTL_FILE,
     WRITTEN_BY,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import HostFacts, _systemctl
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import HostFacts, systemctl
 
 
 def drop_ins(device: str, bridge: str, sysctls: Texts, host: HostFacts) -> dict[str, str | None]:
@@ -88,7 +88,7 @@ def reload_managers(written: t.Iterable[str], host: HostFacts, run: Run) -> None
     if NETWORK_FILE in names and "active" in host.units.get(NETWORKD, ""):
         run(("networkctl", "reload"), None)  # not before systemd 244
     if NETWORK_MANAGER_FILE in names and "active" in host.units.get(NETWORK_MANAGER, ""):
-        _systemctl(run, "reload", NETWORK_MANAGER)
+        systemctl(run, "reload", NETWORK_MANAGER)
 
 
 def reload_commands(written: t.Iterable[str], host: HostFacts) -> t.Iterator[t.Sequence[str]]:

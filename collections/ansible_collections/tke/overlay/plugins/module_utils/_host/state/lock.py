@@ -1,28 +1,28 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lock by which a module and the restore script take turns."""
+"""The lock that keeps a module and the restore script from changing a host at the same time."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import time
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import CONFIRMED, LOCK, SERVICE, STATE
+from ansible_collections.tke.overlay.plugins.module_utils._locking import lock_file
 
 LOCK_SECONDS = 60
+"""How long a module waits for the lock; a run of the script takes less than a second."""
 
 
 @contextlib.contextmanager
 def locked() -> t.Iterator[None]:
-    """While Ansible is at work the script waits, and the other way round; it takes the same lock by flock(1).
+    """Hold the lock. The script takes the same one with flock(1), so each waits for the other.
 
-    :raises KernelError: somebody holds it for too long.
+    :raises KernelError: another process holds the lock for too long, or the file cannot be locked.
     """
     path = files.ROOT + LOCK
     try:
@@ -31,24 +31,21 @@ def locked() -> t.Iterator[None]:
     except OSError as error:
         raise KernelError(f"{path} cannot be opened: {error}") from error
     try:
-        deadline = time.monotonic() + LOCK_SECONDS
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError as error:
-                if time.monotonic() > deadline:
-                    raise KernelError(f"somebody has held {path} for {LOCK_SECONDS} s: is {SERVICE} stuck?") from error
-                time.sleep(0.05)
+        try:
+            taken = lock_file(descriptor, LOCK_SECONDS)
+        except OSError as error:
+            raise KernelError(f"{path} cannot be locked: {error}") from error
+        if not taken:
+            raise KernelError(f"another process has held {path} for {LOCK_SECONDS} s: is {SERVICE} stuck?")
         yield
     finally:
         os.close(descriptor)
 
 
 def finish_confirmation() -> None:
-    """Does the rest of a confirmation that a loss of power cut short, as the script would. Called with the lock held.
+    """Complete a confirmation that a loss of power cut short, as the script would. The caller holds the lock.
 
-    :raises KernelError: a file cannot get to its place.
+    :raises KernelError: a file cannot be moved to its place.
     """
     beside = files.ROOT + CONFIRMED
     if not os.path.isdir(beside):
@@ -58,4 +55,4 @@ def finish_confirmation() -> None:
             os.replace(f"{beside}/{name}", f"{files.ROOT}{STATE}/{name}")
         os.rmdir(beside)
     except OSError as error:
-        raise KernelError(f"the saved state in {CONFIRMED} cannot take its place: {error}") from error
+        raise KernelError(f"the saved state in {CONFIRMED} cannot be moved to its place: {error}") from error

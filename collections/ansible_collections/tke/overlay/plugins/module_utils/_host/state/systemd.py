@@ -89,7 +89,7 @@ def apply_units(written: t.Iterable[str], host: HostFacts, run: Run) -> None:
     :raises KernelError: systemd refused.
     """
     for _systemctl_itself, *words in unit_commands(written, host):
-        _systemctl(run, *words)
+        systemctl(run, *words)
 
 
 def unit_commands(written: t.Iterable[str], host: HostFacts) -> t.Iterator[t.Sequence[str]]:
@@ -114,7 +114,7 @@ def stop_units(host: HostFacts, run: Run) -> None:
     """Stops and disables what is there of our units."""
     there = managed_units(host)
     if there:
-        _systemctl(run, "--quiet", "disable", "--now", *there)
+        systemctl(run, "--quiet", "disable", "--now", *there)
 
 
 def managed_units(host: HostFacts) -> list[str]:
@@ -124,10 +124,14 @@ def managed_units(host: HostFacts) -> list[str]:
 
 def reload_units(run: Run) -> None:
     """After the files of the units were removed."""
-    _systemctl(run, "daemon-reload")
+    systemctl(run, "daemon-reload")
 
 
-def _systemctl(run: Run, *words: str) -> None:
+def systemctl(run: Run, *words: str) -> None:
+    """Run ``systemctl`` with these arguments.
+
+    :raises KernelError: it failed.
+    """
     code, _out, errors = run(("systemctl", *words), None)
     if code != 0:
         raise KernelError(f"systemctl {' '.join(words)}: {error_text(code, errors)}")

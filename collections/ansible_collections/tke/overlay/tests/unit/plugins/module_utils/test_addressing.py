@@ -1,6 +1,8 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
+"""Addresses, MACs and MTU that follow from the plan, and the texts in which the plan travels."""
+
 from __future__ import annotations
 
 import ipaddress
@@ -14,14 +16,17 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
     PLAN_SCHEMA,
     NodeDocument,
     Peer,
+    address_problems,
     fleet_text,
     gateway_address,
+    is_ipv4_address,
     overlay_mtu,
     parse_fleet,
     plan_id,
     pod_range,
     vtep_address,
     vtep_mac,
+    with_port,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
@@ -30,7 +35,7 @@ node_cidrs = st.tuples(st.integers(0, 2**24 - 1), st.integers(16, 30)).map(
 )
 
 
-def test_the_example_of_the_design():
+def test_a_node_cidr_determines_vtep_mac_gateway_and_pods():
     assert vtep_address("10.244.3.0/24") == "10.244.3.0"
     assert vtep_mac("10.244.3.0/24") == "0a:58:0a:f4:03:00"
     assert gateway_address("10.244.3.0/24") == "10.244.3.1"
@@ -38,7 +43,7 @@ def test_the_example_of_the_design():
 
 
 @given(node_cidrs)
-def test_pods_are_all_addresses_but_three(node_cidr):
+def test_pods_have_all_addresses_except_three(node_cidr):
     network = ipaddress.IPv4Network(node_cidr)
     first, last = map(ipaddress.IPv4Address, pod_range(node_cidr))
     assert int(last) - int(first) + 1 == network.num_addresses - 3
@@ -48,7 +53,7 @@ def test_pods_are_all_addresses_but_three(node_cidr):
 
 
 @given(st.lists(node_cidrs, unique=True))
-def test_two_node_cidrs_never_share_a_mac_unless_they_share_the_vtep_address(some):
+def test_each_vtep_address_has_its_own_unicast_mac(some):
     assert len({vtep_mac(node_cidr) for node_cidr in some}) == len({vtep_address(node_cidr) for node_cidr in some})
     for node_cidr in some:
         first_byte = int(vtep_mac(node_cidr)[:2], 16)
@@ -65,34 +70,29 @@ def test_two_node_cidrs_never_share_a_mac_unless_they_share_the_vtep_address(som
         ([("10.0.1.11", 9000), ("10.0.1.12", 8951)], 8901),
     ],
 )
-def test_the_overlay_mtu_is_that_of_the_narrowest_underlay(underlays, mtu):
+def test_the_overlay_mtu_fits_the_narrowest_underlay(underlays, mtu):
     assert overlay_mtu(underlays) == mtu
 
 
-def test_the_fleet_travels_as_one_line_per_node_in_the_order_of_node_cidrs():
+def test_the_fleet_has_one_line_per_node_ordered_by_node_cidr():
     peers = [Peer("idc1", "10.244.10.0/24", "192.168.1.11"), Peer("cloud1", "10.244.9.0/24", "10.0.1.11")]
     text = fleet_text(peers)
     assert text == "cloud1 10.244.9.0/24 10.0.1.11\nidc1 10.244.10.0/24 192.168.1.11\n"
     assert parse_fleet(text) == {peer.name: peer for peer in peers}
 
 
-def test_a_torn_fleet_is_refused_with_every_bad_line():
+def test_a_malformed_fleet_names_every_bad_line():
     with pytest.raises(ValidationError) as caught:
         parse_fleet(
             "a 10.244.0.0/24 10.0.0.1\nb 10.244.1.0/24 10.0.0.2 x\na 10.244.2.0/24 10.0.0.2\nc 10.244.0.0/24 10.0.0.3\n"
         )
     assert len(caught.value.problems) == 3
     assert "line 2" in caught.value.problems[0]
-    assert "'a' a second time" in caught.value.problems[1]
+    assert "repeats the node 'a'" in caught.value.problems[1]
     assert "'c' the node CIDR of 'a', 10.244.0.0/24" in caught.value.problems[2]
 
 
-def test_one_problem_reads_as_a_sentence_and_several_as_a_list():
-    assert str(ValidationError("this cannot be")) == "this cannot be"
-    assert str(ValidationError("first", "second")) == "2 problems, and nothing was changed:\n  1. first\n  2. second"
-
-
-def test_a_plan_has_one_name_for_all_hosts_and_another_when_anything_changes():
+def test_the_plan_id_is_that_of_the_content_not_of_the_host():
     document = NodeDocument(
         schema=PLAN_SCHEMA,
         cluster="demo",
@@ -107,7 +107,40 @@ def test_a_plan_has_one_name_for_all_hosts_and_another_when_anything_changes():
         fleet="a 10.244.0.0/24 10.0.1.11\n",
     )
     assert plan_id({**document, "node": "b"}) == plan_id(document)
-    # As it arrives on a host: through JSON, with the keys in any order.
+    # A host gets the document as JSON, with the keys in any order.
     assert plan_id(json.loads(json.dumps(document, sort_keys=True))) == plan_id(document)
     others = [{**document, "port": 4789}, {**document, "fleet": "a 10.244.0.0/24 10.0.1.12\n"}]
     assert len({plan_id(document), *map(plan_id, others)}) == 3
+
+
+@pytest.mark.parametrize(("address", "text"), [("10.0.1.11", "10.0.1.11:6443"), ("fd00::11", "[fd00::11]:6443")])
+def test_a_port_follows_an_address_as_in_a_url(address, text):
+    assert with_port(address, 6443) == text
+
+
+@given(st.ip_addresses(v=4).map(str))
+def test_every_ipv4_address_is_one(address):
+    assert is_ipv4_address(address)
+    assert address_problems("underlay", address) == []
+
+
+@pytest.mark.parametrize("text", ["", "10.0.1", "10.0.1.256", "10.0.01.1", "10.0.1.1/24", " 10.0.1.1", "::1", "host"])
+def test_other_texts_are_not_ipv4_addresses(text):
+    assert not is_ipv4_address(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("host", "overlay_underlay_ip 'host' is not an IP address"),
+        ("10.0.1.1/24", "overlay_underlay_ip '10.0.1.1/24' is not an IP address"),
+        ("2001:DB8:0::1", "overlay_underlay_ip '2001:DB8:0::1' must be written 2001:db8::1"),
+    ],
+)
+def test_an_invalid_address_names_variable_value_and_remedy(text, words):
+    assert address_problems("overlay_underlay_ip", text) == [words]
+
+
+@given(st.ip_addresses(v=6).map(str))
+def test_an_ipv6_address_in_its_short_form_is_no_problem(address):
+    assert address_problems("underlay", address) == []

@@ -84,7 +84,7 @@ def test_several_are_run_at_the_same_time_and_told_apart(run, tmp_path):
 def test_what_a_host_lacks_is_named_with_its_package(monkeypatch, tmp_path, there, missing, packages):
     for name in there:
         (tmp_path / name).touch(0o755)
-    monkeypatch.setattr(_module, "_PATH", str(tmp_path))
+    monkeypatch.setattr(_module, "PROGRAM_PATH", str(tmp_path))
     monkeypatch.setattr("os.geteuid", lambda: 0)
     with pytest.raises(ValidationError, match=f"^this host has no {missing}: install {packages}$"):
         _module.runner(None)
