@@ -379,12 +379,12 @@ def test_errors_about_a_link_are_in_the_words_of_the_caller(run):
     for line in ("link set eth0 mtu 1400", "link add tke0 type bridge", "link add other type vxlan id 1 dstport 8472"):
         run(["ip", *line.split()])
     problems = []
-    for words in (vxlan.WORDS, VARIABLES):
+    for words in (vxlan.LABELS, VARIABLES):
         with pytest.raises(ValidationError) as caught:
             converge_link(LINK, run, True, words)
         problems.append(caught.value.problems)
     with pytest.raises(ValidationError) as caught:
-        converge_link(LINK._replace(local="10.0.1.99"), run, True, vxlan.WORDS)
+        converge_link(LINK._replace(local="10.0.1.99"), run, True, vxlan.LABELS)
     options, variables = problems
     assert [text for text in [*options, *caught.value.problems] if "overlay_" in text] == []
     for option, variable, text in (

@@ -28,8 +28,8 @@ description:
 author:
   - tke.overlay contributors (@tke-overlay)
 extends_documentation_fragment:
-  - tke.overlay.attributes
-  - tke.overlay.attributes.host
+  - tke.overlay._attributes
+  - tke.overlay._attributes.host
 options:
   state:
     description:

@@ -25,8 +25,8 @@ description:
 author:
   - tke.overlay contributors (@tke-overlay)
 extends_documentation_fragment:
-  - tke.overlay.attributes
-  - tke.overlay.attributes.host
+  - tke.overlay._attributes
+  - tke.overlay._attributes.host
 requirements:
   - haproxy 2.6 or later and keepalived 2.2 or later (on the managed host, from its distribution), systemd
 options:

@@ -11,15 +11,15 @@ module: fdb
 short_description: Manages the FDB of a VXLAN device in bulk
 version_added: 1.0.0
 description:
-  - Keeps the permanent forwarding entries of one VXLAN device, from the MAC of a peer's VTEP to its underlay address.
-  - All entries of a task go to the kernel in one batch, so thousands cost little more than one.
-  - Learned, dynamic and static entries belong to somebody else; they are returned as RV(foreign) and never removed.
+  - Manages the permanent forwarding entries of one VXLAN device, from the MAC of a peer's VTEP to its underlay address.
+  - All entries of a task are passed to the kernel in one batch, so thousands cost little more than one.
+  - Learned, dynamic and static entries are foreign; they are returned as RV(foreign) and never removed.
 author:
   - tke.overlay contributors (@tke-overlay)
 extends_documentation_fragment:
-  - tke.overlay.attributes
-  - tke.overlay.attributes.host
-  - tke.overlay.bulk
+  - tke.overlay._attributes
+  - tke.overlay._attributes.host
+  - tke.overlay._bulk
 options:
   device:
     description: The VXLAN device.
@@ -44,7 +44,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Exactly these peers
+- name: Set the FDB entries of exactly two peers
   tke.overlay.fdb:
     device: tke0
     purge: true
@@ -52,7 +52,7 @@ EXAMPLES = r"""
       - {mac: "0a:58:0a:f4:01:00", dst: 10.0.1.12}
       - {mac: "0a:58:0a:f4:02:00", dst: 192.168.1.11}
 
-- name: One peer less
+- name: Remove the FDB entry of one peer
   tke.overlay.fdb:
     device: tke0
     state: absent
@@ -62,25 +62,25 @@ EXAMPLES = r"""
 
 RETURN = r"""
 added:
-  description: The entries that were not there.
+  description: The entries that were added.
   returned: success
   type: list
   elements: str
   sample: ["0a:58:0a:f4:01:00 dst 10.0.1.12"]
 changed_entries:
-  description: The entries that were otherwise, before and after.
+  description: The entries that differed, before and after.
   returned: success
   type: list
   elements: str
   sample: ["0a:58:0a:f4:02:00 dst 192.168.1.11 -> dst 192.168.1.12"]
 removed:
-  description: The entries that were there and should not be.
+  description: The entries that were removed.
   returned: success
   type: list
   elements: str
   sample: []
 foreign:
-  description: Entries on the device that belong to somebody else. They are left alone.
+  description: Foreign entries on the device. They are not changed.
   returned: success
   type: list
   elements: str
@@ -97,7 +97,7 @@ ENTRY = {
 
 
 def main() -> None:
-    """Entry point."""
+    """Run the module."""
     run_bulk_module(ENTRY, fdb_jobs)
 
 

@@ -22,8 +22,8 @@ description:
 author:
   - tke.overlay contributors (@tke-overlay)
 extends_documentation_fragment:
-  - tke.overlay.attributes
-  - tke.overlay.attributes.controller
+  - tke.overlay._attributes
+  - tke.overlay._attributes.controller
 options:
   src:
     description: Where the ledger is, as a path on the controller or as C(etcd://host:2379,host:2379/prefix).

@@ -11,19 +11,19 @@ module: neighbor
 short_description: Manages permanent neighbour entries of a device in bulk
 version_added: 1.0.0
 description:
-  - Keeps the permanent neighbour entries of one device, from the VTEP address of a peer to its MAC.
-  - IPv4 and IPv6 are alike.
-  - All entries of a task go to the kernel in one batch, so thousands cost little more than one.
-  - What ARP or neighbour discovery has found belongs to the kernel; it is returned as RV(foreign) and never removed.
+  - Manages the permanent neighbour entries of one device, from the VTEP address of a peer to its MAC.
+  - IPv4 and IPv6 are supported.
+  - All entries of a task are passed to the kernel in one batch, so thousands cost little more than one.
+  - Entries of ARP and neighbour discovery are foreign; they are returned as RV(foreign) and never removed.
 author:
   - tke.overlay contributors (@tke-overlay)
 extends_documentation_fragment:
-  - tke.overlay.attributes
-  - tke.overlay.attributes.host
-  - tke.overlay.bulk
+  - tke.overlay._attributes
+  - tke.overlay._attributes.host
+  - tke.overlay._bulk
 options:
   device:
-    description: The device that the peers are behind.
+    description: The device through which the peers are reached.
     type: str
     required: true
   entries:
@@ -45,7 +45,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Exactly these peers
+- name: Set the neighbour entries of exactly two peers
   tke.overlay.neighbor:
     device: tke0
     purge: true
@@ -56,25 +56,25 @@ EXAMPLES = r"""
 
 RETURN = r"""
 added:
-  description: The entries that were not there.
+  description: The entries that were added.
   returned: success
   type: list
   elements: str
   sample: ["10.244.1.0 lladdr 0a:58:0a:f4:01:00"]
 changed_entries:
-  description: The entries that were otherwise, before and after.
+  description: The entries that differed, before and after.
   returned: success
   type: list
   elements: str
   sample: ["10.244.2.0 lladdr 0a:58:0a:f4:07:00 -> lladdr 0a:58:0a:f4:02:00"]
 removed:
-  description: The entries that were there and should not be.
+  description: The entries that were removed.
   returned: success
   type: list
   elements: str
   sample: []
 foreign:
-  description: Entries on the device that belong to somebody else. They are left alone.
+  description: Foreign entries on the device. They are not changed.
   returned: success
   type: list
   elements: str
@@ -91,7 +91,7 @@ ENTRY = {
 
 
 def main() -> None:
-    """Entry point."""
+    """Run the module."""
     run_bulk_module(ENTRY, neighbor_jobs)
 
 

@@ -27,9 +27,9 @@ description:
 author:
   - tke.overlay contributors (@tke-overlay)
 extends_documentation_fragment:
-  - tke.overlay.attributes
-  - tke.overlay.attributes.host
-  - tke.overlay.document
+  - tke.overlay._attributes
+  - tke.overlay._attributes.host
+  - tke.overlay._document
 attributes:
   action:
     description: Has an action plugin, which confirms a change over a new connection to the host.

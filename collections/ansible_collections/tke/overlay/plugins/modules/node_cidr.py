@@ -18,9 +18,9 @@ description:
 author:
   - tke.overlay contributors (@tke-overlay)
 extends_documentation_fragment:
-  - tke.overlay.attributes
-  - tke.overlay.attributes.controller
-  - tke.overlay.cluster
+  - tke.overlay._attributes
+  - tke.overlay._attributes.controller
+  - tke.overlay._cluster
 options:
   nodes:
     description:

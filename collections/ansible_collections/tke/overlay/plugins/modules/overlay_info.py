@@ -19,9 +19,9 @@ description:
 author:
   - tke.overlay contributors (@tke-overlay)
 extends_documentation_fragment:
-  - tke.overlay.attributes
-  - tke.overlay.attributes.host
-  - tke.overlay.document
+  - tke.overlay._attributes
+  - tke.overlay._attributes.host
+  - tke.overlay._document
 options:
   vips:
     description: Addresses of which those are returned that this host holds now.

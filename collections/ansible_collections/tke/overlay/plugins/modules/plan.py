@@ -21,9 +21,9 @@ description:
 author:
   - tke.overlay contributors (@tke-overlay)
 extends_documentation_fragment:
-  - tke.overlay.attributes
-  - tke.overlay.attributes.controller
-  - tke.overlay.cluster
+  - tke.overlay._attributes
+  - tke.overlay._attributes.controller
+  - tke.overlay._cluster
 options:
   group:
     description: The inventory group of all nodes. Each must also be in exactly one of the groups C(cloud) and C(idc).

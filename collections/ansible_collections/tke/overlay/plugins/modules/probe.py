@@ -23,9 +23,9 @@ description:
 author:
   - tke.overlay contributors (@tke-overlay)
 extends_documentation_fragment:
-  - tke.overlay.attributes
-  - tke.overlay.attributes.host
-  - tke.overlay.document
+  - tke.overlay._attributes
+  - tke.overlay._attributes.host
+  - tke.overlay._document
 options:
   peers:
     description: Whom to ask, instead of the nodes of a plan.

@@ -20,9 +20,9 @@ description:
 author:
   - tke.overlay contributors (@tke-overlay)
 extends_documentation_fragment:
-  - tke.overlay.attributes
-  - tke.overlay.attributes.controller
-  - tke.overlay.cluster
+  - tke.overlay._attributes
+  - tke.overlay._attributes.controller
+  - tke.overlay._cluster
 options:
   saved:
     description: By name of the host, what M(tke.overlay.saved_state) returned; nothing for hosts not reached.

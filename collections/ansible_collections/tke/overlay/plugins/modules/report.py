@@ -23,8 +23,8 @@ description:
 author:
   - tke.overlay contributors (@tke-overlay)
 extends_documentation_fragment:
-  - tke.overlay.attributes
-  - tke.overlay.attributes.controller
+  - tke.overlay._attributes
+  - tke.overlay._attributes.controller
 options:
   ledger:
     description: Where the ledger is kept, as a path on the controller or as C(etcd://host:2379,host:2379/prefix).

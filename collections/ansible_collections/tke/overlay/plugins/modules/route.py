@@ -11,16 +11,16 @@ module: route
 short_description: Manages routes to the node CIDRs of peers in bulk
 version_added: 1.0.0
 description:
-  - Keeps routes of the main table that carry our protocol number, 84. IPv4 and IPv6 alike.
-  - All entries of a task go to the kernel in one batch, so thousands cost little more than one.
-  - Routes of any other protocol belong to somebody else. Those on the device are returned as RV(foreign); one that is
-    elsewhere and takes the place of a wanted route is an error. Neither is ever removed.
+  - Manages routes of the main table with the protocol number 84, for IPv4 and IPv6.
+  - All entries of a task are passed to the kernel in one batch, so thousands cost little more than one.
+  - Routes of any other protocol are foreign. Those on the device are returned as RV(foreign); one on another device
+    with the destination of a given route is an error. Neither is ever removed.
 author:
   - tke.overlay contributors (@tke-overlay)
 extends_documentation_fragment:
-  - tke.overlay.attributes
-  - tke.overlay.attributes.host
-  - tke.overlay.bulk
+  - tke.overlay._attributes
+  - tke.overlay._attributes.host
+  - tke.overlay._bulk
 options:
   device:
     description: The device that the routes lead to.
@@ -38,15 +38,15 @@ options:
         required: true
       via:
         description:
-          - The next hop, for instance the VTEP address of the peer. It need not be in a connected network.
+          - The next hop, for instance the VTEP address of the peer. It does not need to be in a connected network.
           - Required unless the route is a blackhole.
         type: str
       metric:
-        description: The metric. A route is known by destination and metric.
+        description: The metric. Destination and metric identify a route.
         type: int
         default: 0
       type:
-        description: Whether the route leads somewhere (V(unicast)) or drops what it takes (V(blackhole)).
+        description: Whether the route forwards packets (V(unicast)) or drops them (V(blackhole)).
         type: str
         choices: [unicast, blackhole]
         default: unicast
@@ -55,7 +55,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Exactly these node CIDRs, and the own one closed
+- name: Set the routes to two node CIDRs, and drop packets to unused addresses of the own one
   tke.overlay.route:
     device: tke0
     purge: true
@@ -67,25 +67,25 @@ EXAMPLES = r"""
 
 RETURN = r"""
 added:
-  description: The entries that were not there.
+  description: The entries that were added.
   returned: success
   type: list
   elements: str
   sample: ["10.244.1.0/24 via 10.244.1.0 dev tke0 onlink"]
 changed_entries:
-  description: The entries that were otherwise, before and after.
+  description: The entries that differed, before and after.
   returned: success
   type: list
   elements: str
   sample: ["10.244.2.0/24 via 10.244.7.0 dev tke0 onlink -> via 10.244.2.0 dev tke0 onlink"]
 removed:
-  description: The entries that were there and should not be.
+  description: The entries that were removed.
   returned: success
   type: list
   elements: str
   sample: []
 foreign:
-  description: Entries on the device that belong to somebody else. They are left alone.
+  description: Foreign entries on the device. They are not changed.
   returned: success
   type: list
   elements: str
@@ -104,7 +104,7 @@ ENTRY = {
 
 
 def main() -> None:
-    """Entry point."""
+    """Run the module."""
     run_bulk_module(ENTRY, route_jobs)
 
 

@@ -8,19 +8,21 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: saved_state
-short_description: Tells what a host has saved of itself and of the fleet
+short_description: Returns the saved state of a host and its copy of the fleet
 version_added: 1.0.0
 description:
-  - Reads what M(tke.overlay.node) has left below C(/etc/tke-overlay), from which M(tke.overlay.rebuild_ledger) makes a
-    ledger that was lost. It changes nothing.
+  - Reads the files that M(tke.overlay.node) saved below C(/etc/tke-overlay). M(tke.overlay.rebuild_ledger) rebuilds a
+    lost ledger from them. The module changes nothing.
 author:
   - tke.overlay contributors (@tke-overlay)
 extends_documentation_fragment:
-  - tke.overlay.attributes
-  - tke.overlay.attributes.host
+  - tke.overlay._attributes
+  - tke.overlay._attributes.host
 options:
   fleet:
-    description: Return the whole fleet, too. Of many hosts that name one C(view), one is enough to ask.
+    description:
+      - Also return the fleet, which is all nodes of the plan. Hosts with the same C(view) have the same fleet, so it is
+        sufficient to read it from one of them.
     type: bool
     default: false
 seealso:
@@ -28,14 +30,14 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: What each host knows
+- name: Read the saved state of each host
   tke.overlay.saved_state:
   register: overlay_saved
 """
 
 RETURN = r"""
 saved:
-  description: What the host says; empty where it is no node of an overlay.
+  description: The saved state; empty on a host that is not a node of an overlay.
   returned: success
   type: dict
   contains:
@@ -47,9 +49,9 @@ saved:
     container_cidr: {description: The container CIDRs., returned: a node, type: list, elements: str}
     service_cidr: {description: The Service range., returned: a node, type: str}
     mtu: {description: The MTU of the overlay., returned: a node, type: int}
-    api: {description: "The VIP of the API servers, if the host knows one.", returned: a node, type: str}
-    view: {description: The name of what the host knows of all nodes., returned: a node, type: str}
-    fleet: {description: "All nodes, a line each; empty without O(fleet).", returned: a node, type: str}
+    api: {description: "The VIP of the API servers; empty without an API endpoint.", returned: a node, type: str}
+    view: {description: The checksum of the fleet, for comparing hosts., returned: a node, type: str}
+    fleet: {description: "All nodes, one per line; empty without O(fleet).", returned: a node, type: str}
   sample:
     node: idc1
     cluster: demo
@@ -72,7 +74,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._module import Result,
 
 
 def main() -> None:
-    """Entry point."""
+    """Run the module."""
 
     def work(module: AnsibleModule, _run: Run) -> Result:
         saved = read_saved()

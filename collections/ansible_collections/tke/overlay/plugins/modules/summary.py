@@ -19,7 +19,7 @@ description:
 author:
   - tke.overlay contributors (@tke-overlay)
 extends_documentation_fragment:
-  - tke.overlay.attributes
+  - tke.overlay._attributes
 attributes:
   action:
     description: Has an action plugin, by which it runs in the controller's own process.

@@ -12,21 +12,21 @@ short_description: Manages one VXLAN link
 version_added: 1.0.0
 description:
   - Creates, changes and removes one VXLAN link with its MAC, MTU, outer source address and addresses.
-  - Only attributes that are given are compared and changed. Learning is always off, as peers are configured.
-  - Everything that the kernel can change in place is changed in place. A new VNI or port needs a new device,
-    which starts with empty tables; the result says so in RV(recreated).
+  - Only given attributes are compared and changed. Learning is always off, because all peers are configured.
+  - Attributes are changed in place where the kernel supports it. A new VNI or port requires a new device,
+    which starts with empty tables; the module reports this in RV(recreated).
 author:
   - tke.overlay contributors (@tke-overlay)
 extends_documentation_fragment:
-  - tke.overlay.attributes
-  - tke.overlay.attributes.host
+  - tke.overlay._attributes
+  - tke.overlay._attributes.host
 options:
   name:
     description: The name of the link.
     type: str
     required: true
   state:
-    description: Whether the link is there. Only a VXLAN link is ever removed.
+    description: Whether the link exists. The module removes VXLAN links only.
     type: str
     choices: [present, absent]
     default: present
@@ -34,25 +34,25 @@ options:
     description: The VXLAN network identifier, 1 to 16777215. Required with O(state=present).
     type: int
   port:
-    description: The UDP port of the tunnel, on all hosts alike.
+    description: The UDP port of the tunnel, the same on all hosts.
     type: int
     default: 8472
   local:
     description:
-      - The outer source address, which must be on a link of this host. Required with O(state=present).
-      - It is never left to the kernel, whose choice is wrong on hosts with several addresses.
+      - The outer source address, which must be an address of this host. Required with O(state=present).
+      - It is required because the choice of the kernel is wrong on hosts with several addresses.
     type: str
   dev:
-    description: The link to send from. By default routing decides for each packet.
+    description: The underlay link. By default, routing selects it for each packet.
     type: str
   mac:
-    description: The MAC of the link. Given at creation, so that udev does not set one of its own.
+    description: The MAC of the link. It is set at creation, so that udev does not set another one.
     type: str
   mtu:
     description: The MTU of the link, in bytes.
     type: int
   addresses:
-    description: The addresses of the link, with prefix, and no others (IPv6 link-local ones apart).
+    description: The addresses of the link, with prefix. All others are removed, except IPv6 link-local addresses.
     type: list
     elements: str
 seealso:
@@ -60,7 +60,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: One VXLAN link
+- name: Create a VXLAN link
   tke.overlay.vxlan:
     name: tke0
     vni: 1
@@ -69,7 +69,7 @@ EXAMPLES = r"""
     mtu: 1400
     addresses: [10.244.3.0/32]
 
-- name: No such link
+- name: Remove a VXLAN link
   tke.overlay.vxlan:
     name: tke0
     state: absent
@@ -77,20 +77,20 @@ EXAMPLES = r"""
 
 RETURN = r"""
 before:
-  description: The attributes that differed, as they were. Empty when the link was not there.
+  description: The attributes that differed, before the change. Empty when the link did not exist.
   returned: success
   type: dict
   sample: {mtu: "1450"}
 after:
-  description: The same attributes as they are now. Empty when the link was removed.
+  description: The same attributes after the change. Empty when the link was removed.
   returned: success
   type: dict
   sample: {mtu: "1400"}
 recreated:
-  description: Why the device had to be made anew, and with it lost its table entries.
-  returned: when the link was there and was made anew
+  description: Why the device had to be created again, which removed its table entries.
+  returned: when an existing link was created again
   type: str
-  sample: vni 1 -> 2 cannot be changed on a living device
+  sample: vni 1 -> 2 cannot be changed in place
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -118,16 +118,16 @@ ARGUMENTS = {
 }
 
 
-WORDS = FieldLabels(name="name", vni="vni", port="port", local="local", mtu="set mtu to {overlay} or less")
-"""Errors name the options of this module, not the variables of the inventory."""
+LABELS = FieldLabels(name="name", vni="vni", port="port", local="local", mtu="set mtu to {overlay} or less")
+"""Errors name the options of this module instead of the variables of the inventory."""
 
 
 def work(module: AnsibleModule, run: Run) -> Result:
-    """One link, and what was different about it."""
+    """Create, change or remove the link; return the difference."""
     params = module.params
     if params["state"] == "present":
         spec = LinkSpec(**{name: params[name] for name in LinkSpec._fields})
-        change = converge_link(spec, run, module.check_mode, WORDS)
+        change = converge_link(spec, run, module.check_mode, LABELS)
     else:
         change = remove_link(params["name"], run, module.check_mode)
     result = {"changed": bool(change), "before": change.before, "after": change.after}
@@ -138,7 +138,7 @@ def work(module: AnsibleModule, run: Run) -> Result:
 
 
 def main() -> None:
-    """Entry point."""
+    """Run the module."""
     run_module(ARGUMENTS, work, required_if=[("state", "present", ("vni", "local"))])
 
 

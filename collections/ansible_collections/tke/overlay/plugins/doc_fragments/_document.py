@@ -1,13 +1,13 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The plan's document, as the modules on a host take it."""
+"""The node document, as the modules on a host take it."""
 
 from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """Fragment tke.overlay.document."""
+    """Fragment tke.overlay._document."""
 
     DOCUMENTATION = r"""
 options:
@@ -56,7 +56,7 @@ options:
         type: str
         required: true
       fleet:
-        description: All nodes, a line each, with name, node CIDR and underlay address.
+        description: All nodes, one per line, with name, node CIDR and underlay address.
         type: str
         required: true
 """
