@@ -536,7 +536,7 @@ def test_a_device_that_cannot_be_made_anew_is_made_again_as_it_was(run):
             return 1, "", "RTNETLINK answers: nonsense\nCommand failed -:2"
         return run(command, text)
 
-    with pytest.raises(KernelError, match=r"nonsense .*; the device of before was made again, without its entries"):
+    with pytest.raises(KernelError, match=r"nonsense .*; the former device was created again, without its entries"):
         link.converge_link(spec._replace(vni=6), refusing, check=False)
     assert kernel(run) == before
 

@@ -202,7 +202,7 @@ def refused(run, wanted=None, error=ValidationError):
 
 def test_a_device_of_another_kind_is_named(run):
     ip(run, "link add tke0 type bridge")
-    assert "tke0 (overlay_device) is there already, and it is no VXLAN link but bridge" in refused(run)
+    assert "tke0 (overlay_device) already exists and is not a VXLAN link but bridge" in refused(run)
 
 
 def test_another_vxlan_link_with_our_vni_and_port_is_named(run):
@@ -221,7 +221,7 @@ def test_a_program_on_our_port_is_named(run):
 def test_an_underlay_address_that_the_host_does_not_have_is_named(run):
     wrong = fleet_text([Peer("me", "10.244.0.0/24", "10.0.1.99")])
     message = refused(run, document(fleet=wrong))
-    assert "10.0.1.99 (overlay_underlay_ip) is on no link of this host, which has 10.0.1.11" in message
+    assert "10.0.1.99 (overlay_underlay_ip) is not an address of this host, which has 10.0.1.11" in message
 
 
 @pytest.mark.parametrize(

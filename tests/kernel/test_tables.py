@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""What the modules vxlan, fdb, neighbor and route promise, on real kernel tables, for both IP versions."""
+"""The modules vxlan, fdb, neighbor and route, on real kernel tables, for both IP versions."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import pytest
 
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.entries import (
+    BulkOptions,
     converge,
-    fdb_jobs,
-    neighbor_jobs,
-    route_jobs,
+    fdb_tasks,
+    neighbor_tasks,
+    route_tasks,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import (
     VARIABLES,
@@ -44,8 +45,8 @@ ROUTES = [
     {"dst": "2001:db8:1::/64", "via": "2001:db8::1"},
     {"dst": "2001:db8:2::/64", "type": "blackhole", "metric": 4096},
 ]
-# With what purge leaves of them: blackholes have no device by which they would be known as this task's.
-KINDS = [(fdb_jobs, FDB, 1), (neighbor_jobs, NEIGHBORS, 1), (route_jobs, ROUTES, 3)]
+# The number is that of the entries that purge leaves: blackhole routes have no device, so purge keeps them.
+KINDS = [(fdb_tasks, FDB, 1), (neighbor_tasks, NEIGHBORS, 1), (route_tasks, ROUTES, 3)]
 
 
 @pytest.fixture
@@ -54,14 +55,18 @@ def tke0(run):
     return run
 
 
+def apply_entries(tasks, run, state="present", purge=False, check=False):
+    return converge(tasks, BulkOptions("tke0", state, purge), run, check)
+
+
 def counts(deltas):
     return tuple(sum(len(part) for part in parts) for parts in zip(*(delta[:3] for delta in deltas), strict=True))
 
 
-@pytest.mark.parametrize(("jobs", "entries", "left"), KINDS)
-def test_entries_come_stay_and_go(tke0, jobs, entries, left):
+@pytest.mark.parametrize(("tasks_of", "entries", "left"), KINDS)
+def test_entries_are_added_kept_and_removed(tke0, tasks_of, entries, left):
     def run_with(some, state="present", purge=False, check=False):
-        return counts(converge(jobs("tke0", some), "tke0", tke0, state, purge, check))
+        return counts(apply_entries(tasks_of("tke0", some), tke0, state, purge, check))
 
     assert run_with(entries, check=True) == (len(entries), 0, 0)
     assert run_with(entries) == (len(entries), 0, 0)
@@ -75,49 +80,53 @@ def test_entries_come_stay_and_go(tke0, jobs, entries, left):
 
 
 @pytest.mark.parametrize(
-    ("jobs", "before", "after"),
+    ("tasks_of", "before", "after"),
     [
-        (fdb_jobs, FDB[:1], [{**FDB[0], "dst": "10.0.1.99"}]),
-        (neighbor_jobs, NEIGHBORS[1:], [{**NEIGHBORS[1], "mac": "0a:58:0a:f4:07:00"}]),
-        (route_jobs, ROUTES[:1], [{**ROUTES[0], "via": "10.244.9.0"}]),
-        (route_jobs, ROUTES[2:3], [{**ROUTES[2], "via": "2001:db8::9"}]),
+        (fdb_tasks, FDB[:1], [{**FDB[0], "dst": "10.0.1.99"}]),
+        (neighbor_tasks, NEIGHBORS[1:], [{**NEIGHBORS[1], "mac": "0a:58:0a:f4:07:00"}]),
+        (route_tasks, ROUTES[:1], [{**ROUTES[0], "via": "10.244.9.0"}]),
+        (route_tasks, ROUTES[2:3], [{**ROUTES[2], "via": "2001:db8::9"}]),
     ],
 )
-def test_a_changed_entry_is_changed_and_not_doubled(tke0, jobs, before, after):
-    converge(jobs("tke0", before), "tke0", tke0, "present", False, False)
-    assert counts(converge(jobs("tke0", after), "tke0", tke0, "present", True, False)) == (0, 1, 0)
-    assert counts(converge(jobs("tke0", after), "tke0", tke0, "present", True, False)) == (0, 0, 0)
+def test_a_changed_entry_replaces_the_former_one(tke0, tasks_of, before, after):
+    apply_entries(tasks_of("tke0", before), tke0)
+    assert counts(apply_entries(tasks_of("tke0", after), tke0, purge=True)) == (0, 1, 0)
+    assert counts(apply_entries(tasks_of("tke0", after), tke0, purge=True)) == (0, 0, 0)
 
 
-@pytest.mark.parametrize(("jobs", "entries", "_left"), KINDS)
-def test_check_mode_works_before_the_device_is_there(run, jobs, entries, _left):
-    assert counts(converge(jobs("tke0", entries), "tke0", run, "present", False, True)) == (len(entries), 0, 0)
-    assert counts(converge(jobs("tke0", entries), "tke0", run, "absent", False, True)) == (0, 0, 0)
+@pytest.mark.parametrize(("tasks_of", "entries", "_left"), KINDS)
+def test_check_mode_works_without_the_device(run, tasks_of, entries, _left):
+    assert counts(apply_entries(tasks_of("tke0", entries), run, check=True)) == (len(entries), 0, 0)
+    assert counts(apply_entries(tasks_of("tke0", entries), run, state="absent", check=True)) == (0, 0, 0)
 
 
 @pytest.mark.parametrize(
-    ("jobs", "entries", "words"),
+    ("tasks_of", "entries", "words"),
     [
         (
-            fdb_jobs,
+            fdb_tasks,
             [{"mac": "nonsense", "dst": "x"}, {"mac": "0a:58:0a:f4:01:00", "dst": "host"}],
             ["entry 1", "entry 2"],
         ),
-        (fdb_jobs, [FDB[0], {**FDB[0], "dst": "10.0.1.99"}], ["given twice", "10.0.1.12", "10.0.1.99"]),
-        (neighbor_jobs, [{"address": "10.244.1.0/24", "mac": "0a:58:0a:f4:01:00"}], ["10.244.1.0/24"]),
-        (route_jobs, [{"dst": "10.244.1.1/24", "via": "10.244.1.0"}], ["host bits"]),
-        (route_jobs, [{"dst": "10.244.1.0/24"}], ["needs 'via'"]),
-        (route_jobs, [{"dst": "10.244.1.0/24", "via": "2001:db8::1"}], ["gateway is IPv6 and the destination IPv4"]),
+        (fdb_tasks, [FDB[0], {**FDB[0], "dst": "10.0.1.99"}], ["given twice", "10.0.1.12", "10.0.1.99"]),
+        (neighbor_tasks, [{"address": "10.244.1.0/24", "mac": "0a:58:0a:f4:01:00"}], ["10.244.1.0/24"]),
+        (route_tasks, [{"dst": "10.244.1.1/24", "via": "10.244.1.0"}], ["host bits"]),
+        (route_tasks, [{"dst": "10.244.1.0/24"}], ["requires 'via'"]),
+        (
+            route_tasks,
+            [{"dst": "10.244.1.0/24", "via": "2001:db8::1"}],
+            ["gateway is IPv6, but the destination is IPv4"],
+        ),
     ],
 )
-def test_malformed_entries_are_named_all_at_once(jobs, entries, words):
+def test_invalid_entries_are_all_named_at_once(tasks_of, entries, words):
     with pytest.raises(ValidationError) as caught:
-        jobs("tke0", entries)
+        tasks_of("tke0", entries)
     for word in words:
         assert word in str(caught.value)
 
 
-ALIENS = [
+FOREIGN_ROUTES = [
     ("default via 10.0.1.1 dev eth0 proto static", {"dst": "0.0.0.0/0", "via": "10.244.1.0"}),
     ("10.9.9.9 via 10.0.1.1 dev eth0 proto static", {"dst": "10.9.9.9/32", "via": "10.244.1.0"}),
     ("10.9.9.0/24 via 10.0.1.1 dev eth0 proto static", {"dst": "10.9.9.0/24", "via": "10.244.1.0"}),
@@ -126,13 +135,13 @@ ALIENS = [
 ]
 
 
-@pytest.mark.parametrize(("line", "entry"), ALIENS)
+@pytest.mark.parametrize(("line", "entry"), FOREIGN_ROUTES)
 @pytest.mark.parametrize("check", [True, False])
-def test_a_route_of_somebody_else_is_never_replaced_however_it_is_written(tke0, line, entry, check):
+def test_a_foreign_route_is_never_replaced(tke0, line, entry, check):
     assert tke0(["ip", "route", "add", *line.split()])[0] == 0
     before = tke0(["ip", "route"]), tke0(["ip", "-6", "route"])
-    with pytest.raises(ValidationError, match="already there"):
-        converge(route_jobs("tke0", [entry]), "tke0", tke0, "present", False, check)
+    with pytest.raises(ValidationError, match="another program has created it"):
+        apply_entries(route_tasks("tke0", [entry]), tke0, check=check)
     assert (tke0(["ip", "route"]), tke0(["ip", "-6", "route"])) == before
 
 
@@ -146,46 +155,46 @@ def test_a_route_of_somebody_else_is_never_replaced_however_it_is_written(tke0, 
         {"dst": "::/0", "via": "2001:db8::1"},
     ],
 )
-def test_a_route_that_iproute2_writes_in_short_is_found_again(tke0, entry):
-    assert counts(converge(route_jobs("tke0", [entry]), "tke0", tke0, "present", False, False)) == (1, 0, 0)
-    assert counts(converge(route_jobs("tke0", [entry]), "tke0", tke0, "present", True, False)) == (0, 0, 0)
+def test_a_route_that_iproute2_prints_in_short_is_recognized(tke0, entry):
+    assert counts(apply_entries(route_tasks("tke0", [entry]), tke0)) == (1, 0, 0)
+    assert counts(apply_entries(route_tasks("tke0", [entry]), tke0, purge=True)) == (0, 0, 0)
 
 
-def test_routes_of_our_protocol_on_another_device_belong_to_another_task(tke0):
+def test_routes_of_the_protocol_on_another_device_are_kept(tke0):
     for line in ("10.8.0.0/24 dev eth0 proto 84", "blackhole 10.8.1.0/24 proto 84"):
         tke0(["ip", "route", "add", *line.split()])
     before = tke0(["ip", "route"])
-    assert counts(converge(route_jobs("tke0", []), "tke0", tke0, "present", True, False)) == (0, 0, 0)
+    assert counts(apply_entries(route_tasks("tke0", []), tke0, purge=True)) == (0, 0, 0)
     assert tke0(["ip", "route"]) == before
 
 
-def test_a_name_for_our_protocol_changes_nothing(tke0, tmp_path):
-    """An operator may have given 84 a name in rt_protos; then iproute2 prints the name."""
-    converge(route_jobs("tke0", ROUTES), "tke0", tke0, "present", False, False)
+def test_a_name_for_the_protocol_number_makes_no_difference(tke0, tmp_path):
+    """If rt_protos contains a name for 84, iproute2 prints the name."""
+    apply_entries(route_tasks("tke0", ROUTES), tke0)
 
     def named(command, text=None):
         code, out, errors = tke0(command, text)
         return code, out.replace('"protocol":"84"', '"protocol":"tke"'), errors
 
-    assert counts(converge(route_jobs("tke0", ROUTES), "tke0", named, "present", True, False)) == (0, 0, 0)
+    assert counts(apply_entries(route_tasks("tke0", ROUTES), named, purge=True)) == (0, 0, 0)
 
 
 @pytest.mark.parametrize("verb", ["prepend", "append"])
-def test_doubled_routes_of_ours_are_made_one(tke0, verb):
-    converge(route_jobs("tke0", ROUTES[:1]), "tke0", tke0, "present", False, False)
+def test_duplicate_managed_routes_are_removed(tke0, verb):
+    apply_entries(route_tasks("tke0", ROUTES[:1]), tke0)
     tke0(["ip", "route", verb, *["10.244.1.0/24", "via", "10.244.9.0", "dev", "tke0", "onlink", "proto", "84"]])
-    converge(route_jobs("tke0", ROUTES[:1]), "tke0", tke0, "present", True, False)
+    apply_entries(route_tasks("tke0", ROUTES[:1]), tke0, purge=True)
     assert [row["gateway"] for row in read_json(["ip", "-json", "route", "show", "proto", "84"], tke0)] == [
         "10.244.1.0"
     ]
-    assert counts(converge(route_jobs("tke0", ROUTES[:1]), "tke0", tke0, "present", True, False)) == (0, 0, 0)
+    assert counts(apply_entries(route_tasks("tke0", ROUTES[:1]), tke0, purge=True)) == (0, 0, 0)
 
 
-def test_a_route_of_somebody_else_that_comes_before_ours_is_named(tke0):
-    converge(route_jobs("tke0", ROUTES[:1]), "tke0", tke0, "present", False, False)
+def test_a_foreign_route_before_a_managed_one_is_named(tke0):
+    apply_entries(route_tasks("tke0", ROUTES[:1]), tke0)
     tke0(["ip", "route", "prepend", *["10.244.1.0/24", "via", "10.0.1.1", "dev", "eth0", "proto", "static"]])
     with pytest.raises(ValidationError, match=r"via 10\.0\.1\.1 dev eth0"):
-        converge(route_jobs("tke0", ROUTES[:1]), "tke0", tke0, "present", False, False)
+        apply_entries(route_tasks("tke0", ROUTES[:1]), tke0)
 
 
 @pytest.mark.parametrize(
@@ -197,17 +206,17 @@ def test_a_route_of_somebody_else_that_comes_before_ours_is_named(tke0):
         "add 0a:58:0a:f4:09:00 dst 10.0.1.50 port 4789 vni 7 via eth0 self permanent",
     ],
 )
-def test_fdb_entries_of_every_form_can_be_removed(tke0, line):
+def test_fdb_entries_of_every_form_are_removed(tke0, line):
     words = line.split()
     for last in ("50", "51"):
         tke0(["bridge", "fdb", words[0], words[1], "dev", "tke0", *" ".join(words[2:]).replace("50", last).split()])
     assert tke0(["bridge", "fdb", "show", "dev", "tke0"])[1]
-    converge(fdb_jobs("tke0", FDB), "tke0", tke0, "present", True, False)
+    apply_entries(fdb_tasks("tke0", FDB), tke0, purge=True)
     assert len(tke0(["bridge", "fdb", "show", "dev", "tke0"])[1].splitlines()) == len(FDB)
 
 
-def test_what_another_program_undoes_at_once_is_told(tke0):
-    """The read-back: a stand-in for a program that takes every new neighbour away again."""
+def test_a_change_that_another_program_undoes_is_an_error(tke0):
+    """The program is simulated: it removes every new neighbour entry."""
 
     def undone(command, text=None):
         result = tke0(command, text)
@@ -215,34 +224,38 @@ def test_what_another_program_undoes_at_once_is_told(tke0):
             tke0(["ip", "neigh", "flush", "dev", "tke0", "nud", "permanent"])
         return result
 
-    with pytest.raises(KernelError, match="does not hold what it was given"):
-        converge(neighbor_jobs("tke0", NEIGHBORS[:1]), "tke0", undone, "present", False, False)
+    with pytest.raises(KernelError, match="does not have the given entries"):
+        apply_entries(neighbor_tasks("tke0", NEIGHBORS[:1]), undone)
 
 
-def test_one_removal_that_fails_does_not_keep_the_others(tke0):
-    converge(neighbor_jobs("tke0", [*NEIGHBORS, *MORE]), "tke0", tke0, "present", False, False)
+def test_a_failed_removal_does_not_stop_the_others(tke0):
+    apply_entries(neighbor_tasks("tke0", [*NEIGHBORS, *MORE]), tke0)
 
     def vanishes(command, text=None):
         if "-force" in command:
             tke0(["ip", "neigh", "del", "10.244.1.0", "dev", "tke0"])
         return tke0(command, text)
 
-    converge(neighbor_jobs("tke0", []), "tke0", vanishes, "present", True, False)
+    apply_entries(neighbor_tasks("tke0", []), vanishes, purge=True)
     assert read_json(["ip", "-json", "neigh", "show", "dev", "tke0", "nud", "permanent"], tke0) == []
 
 
 MORE = [{"address": f"10.244.{number}.0", "mac": f"0a:58:0a:f4:{number:02x}:00"} for number in range(2, 6)]
 
 
-def test_routes_come_last_and_go_first(tke0):
-    """A packet must never meet a route whose neighbour or FDB entry is not there (yet, or any more)."""
+def test_routes_are_added_last_and_removed_first(tke0):
+    """A route must never point to a neighbour or FDB entry that does not exist."""
     order = []
 
     def noted(command, text=None):
         order.extend(line.split()[:2] for line in (text or "").splitlines())
         return tke0(command, text)
 
-    tables = [route_jobs("tke0", ROUTES[:1])[0], fdb_jobs("tke0", FDB[:1])[0], neighbor_jobs("tke0", NEIGHBORS[:1])[0]]
+    tables = [
+        route_tasks("tke0", ROUTES[:1])[0],
+        fdb_tasks("tke0", FDB[:1])[0],
+        neighbor_tasks("tke0", NEIGHBORS[:1])[0],
+    ]
     apply([(table, compare(table, table.read(tke0), wanted)) for table, wanted in tables], noted)
     assert order == [["neigh", "replace"], ["fdb", "replace"], ["route", "replace"]]
     order.clear()
@@ -250,23 +263,23 @@ def test_routes_come_last_and_go_first(tke0):
     assert order == [["route", "del"], ["fdb", "del"], ["neigh", "del"]]
 
 
-def test_a_listing_that_fails_is_no_empty_table(tke0):
+def test_a_failed_listing_is_an_error_and_not_an_empty_table(tke0):
     with pytest.raises(KernelError, match="no-such-device"):
         read_json(["ip", "-json", "neigh", "show", "dev", "no-such-device"], tke0)
 
 
-def test_an_old_iproute2_prints_an_empty_row_for_each_that_it_left_out():
+def test_empty_rows_of_an_old_iproute2_are_ignored():
     assert read_json(["ip"], lambda command, text: (0, '[{},{"dst":"10.244.1.0"},{}]', "")) == [{"dst": "10.244.1.0"}]
 
 
-def test_an_absent_entry_of_somebody_else_is_left(tke0):
+def test_a_foreign_entry_is_not_removed_by_state_absent(tke0):
     tke0(["ip", "route", "add", "10.244.1.0/24", "dev", "tke0", "proto", "static"])
-    (delta, _other) = converge(route_jobs("tke0", ROUTES[:1]), "tke0", tke0, "absent", False, False)
+    (delta, _other) = apply_entries(route_tasks("tke0", ROUTES[:1]), tke0, state="absent")
     assert not delta
     assert "proto static" in delta.foreign["10.244.1.0/24"]
 
 
-def test_a_link_over_ipv6_and_one_bound_to_its_parent(run):
+def test_a_link_over_ipv6_bound_to_its_underlay_link(run):
     run(["ip", "address", "add", "2001:db8::11/64", "dev", "eth0", "nodad"])
     spec = LinkSpec("six", 6, 8472, "2001:db8::11", dev="eth0", mtu=1430)
     assert converge_link(spec, run, check=False)
@@ -277,39 +290,39 @@ def test_a_link_over_ipv6_and_one_bound_to_its_parent(run):
 
 @pytest.fixture
 def narrow(run):
-    """A link with a lower MTU than the one with the underlay address."""
+    """A second link, with a lower MTU than the one with the underlay address."""
     run(["ip", "link", "set", "far", "mtu", "1400"])
     return run
 
 
-def test_what_the_kernel_refuses_is_told_in_its_words(narrow):
+def test_a_rejected_change_names_error_and_line(narrow):
     bound = LINK._replace(dev="far", mtu=1350)
     converge_link(bound, narrow, check=False)
     with pytest.raises(KernelError, match=r"Invalid argument \(at: ip link set tke0 mtu 1351\)"):
         converge_link(bound._replace(mtu=1351), narrow, check=False)
 
 
-def test_what_the_kernel_silently_changes_is_found_by_reading_back(narrow):
-    """At creation the kernel cuts the MTU to that of the parent less 50, without a word."""
-    with pytest.raises(KernelError, match=r"still is \{'mtu': '1350'\} and not \{'mtu': '1351'\}"):
+def test_an_mtu_that_the_kernel_reduces_is_an_error(narrow):
+    """At creation, the kernel silently reduces the MTU to that of the underlay link minus 50."""
+    with pytest.raises(KernelError, match=r"still has \{'mtu': '1350'\} instead of \{'mtu': '1351'\}"):
         converge_link(LINK._replace(dev="far", mtu=1351), narrow, check=False)
 
 
-def test_an_underlay_that_is_too_narrow_for_the_overlay_is_named(run):
+def test_a_too_small_underlay_mtu_is_named(run):
     run(["ip", "link", "set", "eth0", "mtu", "1400"])
-    with pytest.raises(ValidationError, match=r"eth0 .* has MTU 1400, and an overlay MTU of 1400 needs 1450"):
+    with pytest.raises(ValidationError, match=r"eth0 .* has MTU 1400, but an overlay MTU of 1400 requires 1450"):
         converge_link(LINK, run, check=True)
     assert converge_link(LINK._replace(mtu=1350), run, check=False)
 
 
-def test_another_ip_version_underneath_needs_a_new_device(tke0):
+def test_another_ip_version_of_the_underlay_recreates_the_link(tke0):
     tke0(["ip", "address", "add", "2001:db8::11/64", "dev", "eth0", "nodad"])
     change = converge_link(LINK._replace(local="2001:db8::11"), tke0, check=False)
     assert "another IP version" in change.recreated
     assert not converge_link(LINK._replace(local="2001:db8::11"), tke0, check=False)
 
 
-def test_a_link_of_ours_that_got_a_default_destination_is_made_anew(run):
+def test_a_default_destination_recreates_a_managed_link(run):
     line = "link add tke0 type vxlan id 1 dstport 8472 local 10.0.1.11 group 239.1.1.1 dev eth0"
     run(["ip", *line.split()])
     run(["ip", "link", "set", "tke0", "alias", "tke.overlay"])
@@ -317,7 +330,7 @@ def test_a_link_of_ours_that_got_a_default_destination_is_made_anew(run):
     assert run(["bridge", "fdb", "show", "dev", "tke0"])[1] == ""
 
 
-def test_a_vxlan_link_of_somebody_else_is_taken_over_only_where_it_can_stay(run):
+def test_a_foreign_vxlan_link_is_adopted_only_in_place(run):
     run(
         [
             "ip",
@@ -339,8 +352,8 @@ def test_a_vxlan_link_of_somebody_else_is_taken_over_only_where_it_can_stay(run)
     )
     adopted = converge_link(LINK._replace(name="flannel.1"), run, check=False)
     assert adopted.recreated is None
-    run(["ip", "link", "set", "flannel.1", "alias", "theirs"])
-    with pytest.raises(ValidationError, match="VNI 1 on port 8472 that this collection did not make"):
+    run(["ip", "link", "set", "flannel.1", "alias", "other"])
+    with pytest.raises(ValidationError, match="a foreign VXLAN link with VNI 1 on port 8472"):
         converge_link(LINK._replace(name="flannel.1", vni=2), run, check=False)
 
 
@@ -357,7 +370,7 @@ def test_the_former_device_of_the_overlay_is_named(tke0):
         (socket.AF_INET6, "::1", None, False),
     ],
 )
-def test_whoever_has_the_port_of_our_ip_version_is_named(run, family, address, connect, taken):
+def test_the_holder_of_the_port_is_named(run, family, address, connect, taken):
     with socket.socket(family, socket.SOCK_DGRAM) as holder:
         holder.bind((address, 8472))
         if connect:
@@ -369,65 +382,65 @@ def test_whoever_has_the_port_of_our_ip_version_is_named(run, family, address, c
             assert converge_link(LINK, run, check=False)
 
 
-def test_an_unasked_attribute_is_no_difference(run):
+def test_an_attribute_that_is_not_given_is_not_compared(run):
     converge_link(LINK, run, check=False)
     assert not converge_link(LinkSpec("tke0", 1, 8472, "10.0.1.11"), run, check=False)
 
 
-def test_errors_about_a_link_are_in_the_words_of_the_caller(run):
-    """The module vxlan has options of its own; its user may never have heard of an inventory variable of ours."""
+def test_errors_name_the_settings_of_the_caller(run):
+    """The module vxlan has its own options; its user does not necessarily use the inventory variables."""
     for line in ("link set eth0 mtu 1400", "link add tke0 type bridge", "link add other type vxlan id 1 dstport 8472"):
         run(["ip", *line.split()])
     problems = []
-    for words in (vxlan.LABELS, VARIABLES):
+    for labels in (vxlan.LABELS, VARIABLES):
         with pytest.raises(ValidationError) as caught:
-            converge_link(LINK, run, True, words)
+            converge_link(LINK, run, True, labels)
         problems.append(caught.value.problems)
     with pytest.raises(ValidationError) as caught:
         converge_link(LINK._replace(local="10.0.1.99"), run, True, vxlan.LABELS)
     options, variables = problems
     assert [text for text in [*options, *caught.value.problems] if "overlay_" in text] == []
     for option, variable, text in (
-        ("(name)", "(overlay_device)", "device tke0 {} is there already"),
-        ("set mtu to 1350 or less", "set overlay_underlay_mtu of this host to 1400", "needs 1450: {}"),
+        ("(name)", "(overlay_device)", "device tke0 {} already exists"),
+        ("set mtu to 1350 or less", "set overlay_underlay_mtu of this host to 1400", "requires 1450: {}"),
         ("(vni, port)", "(overlay_vni, overlay_port)", "VNI 1 on port 8472 {} belongs to"),
     ):
         assert any(text.format(option) in problem for problem in options)
         assert any(text.format(variable) in problem for problem in variables)
-    assert any("10.0.1.99 (local) is on no link" in problem for problem in caught.value.problems)
+    assert any("10.0.1.99 (local) is not an address of this host" in problem for problem in caught.value.problems)
 
 
-def test_a_malformed_link_names_all_that_is_wrong(run):
+def test_an_invalid_link_names_every_invalid_part(run):
     spec = LinkSpec("much-too-long-name", 0, 70000, "host", mac="0A:58", mtu=1, addresses=["10.0.0.1"])
     with pytest.raises(ValidationError) as caught:
         converge_link(spec, run, check=True)
     assert len(caught.value.problems) == 7
 
 
-def test_a_link_goes_and_only_a_vxlan_link(tke0):
+def test_only_a_vxlan_link_is_removed(tke0):
     assert remove_link("tke0", tke0, check=True)
     assert remove_link("tke0", tke0, check=False)
     assert not remove_link("tke0", tke0, check=False)
-    with pytest.raises(ValidationError, match="no VXLAN link"):
+    with pytest.raises(ValidationError, match="eth0 is not a VXLAN link"):
         remove_link("eth0", tke0, check=False)
 
 
-def test_a_batch_stops_at_the_line_the_kernel_refuses_and_names_it(tke0):
+def test_a_batch_stops_at_the_rejected_line_and_names_it(tke0):
     lines = ["neigh replace 10.244.1.0 lladdr 02:00:00:00:00:01 dev tke0", "neigh replace 10.244.2.0 dev nowhere"]
     with pytest.raises(KernelError, match=r'Cannot find device "nowhere" \(at: ip neigh replace 10\.244\.2\.0'):
         run_batch(["ip"], lines, tke0)
     assert len(read_json(["ip", "-json", "neigh", "show", "dev", "tke0"], tke0)) == 1
 
 
-def test_a_refused_neighbour_is_named_too(tke0):
-    """ip ends the whole batch at a refused neighbour, and does not say at which line."""
+def test_a_rejected_neighbour_is_named(tke0):
+    """ip ends the whole batch at a rejected neighbour, and does not print the number of the line."""
     lines = [f"neigh replace 10.244.{n}.0 lladdr 02:00:00:00:00:0{n} dev tke0 nud permanent" for n in (1, 2, 3)]
     lines[1] = "neigh change 10.244.2.0 lladdr 02:00:00:00:00:02 dev tke0 nud permanent"
     with pytest.raises(KernelError, match=r"No such file or directory \(at: ip neigh change 10\.244\.2\.0"):
         run_batch(["ip"], lines, tke0)
 
 
-def test_a_refused_neighbour_behind_a_link_that_was_made_is_named_too(run):
+def test_a_rejected_neighbour_after_a_new_link_is_named(run):
     lines = [
         "link add vx9 type vxlan id 9 dstport 4790 local 10.0.1.11",
         "neigh change 10.244.2.0 lladdr 02:00:00:00:00:02 dev vx9 nud permanent",
@@ -436,7 +449,7 @@ def test_a_refused_neighbour_behind_a_link_that_was_made_is_named_too(run):
         run_batch(["ip"], [*lines, "route replace blackhole 10.9.9.0/24"], run)
 
 
-def test_a_neighbour_that_was_refused_once_does_not_keep_what_stands_behind_it():
+def test_a_batch_continues_when_a_neighbour_succeeds_later():
     calls = []
 
     def once(command, text):
@@ -451,12 +464,12 @@ def test_a_neighbour_that_was_refused_once_does_not_keep_what_stands_behind_it()
 @pytest.mark.parametrize(
     ("errors", "words"), [("Command failed -:1", "exit code 2"), ("", "exit code 2"), ("Killed", "Killed")]
 )
-def test_a_batch_that_fails_without_a_word_is_a_failure_all_the_same(errors, words):
+def test_a_batch_that_fails_without_an_error_is_a_failure(errors, words):
     with pytest.raises(KernelError, match=rf"^{words} \(at: ip link add a\)"):
         run_batch(["ip"], ["link add a", "link set a up"], lambda *_: (2, "", errors))
 
 
-def test_shortage_that_ip_does_not_give_a_line_for_is_retried_too(monkeypatch):
+def test_a_shortage_without_a_line_number_is_retried(monkeypatch):
     calls = []
     monkeypatch.setattr("time.sleep", lambda seconds: None)
 
@@ -471,8 +484,8 @@ def test_shortage_that_ip_does_not_give_a_line_for_is_retried_too(monkeypatch):
 
 
 @pytest.mark.parametrize("words", ["No buffer space available", "Device or resource busy"])
-def test_shortage_is_retried_from_the_line_that_met_it(monkeypatch, words):
-    """The kernel cannot be made to run short on demand, so a stand-in for the program says it did."""
+def test_a_shortage_is_retried_from_the_failed_line(monkeypatch, words):
+    """A shortage of the kernel cannot be caused on demand, so the program is simulated."""
     calls, pauses = [], []
     monkeypatch.setattr("time.sleep", pauses.append)
 
@@ -488,7 +501,7 @@ def test_shortage_is_retried_from_the_line_that_met_it(monkeypatch, words):
 
 
 @pytest.mark.parametrize("words", ["File exists", "Invalid argument", "Operation not permitted"])
-def test_whatever_else_the_kernel_says_is_not_retried(monkeypatch, words):
+def test_other_errors_are_not_retried(monkeypatch, words):
     monkeypatch.setattr("time.sleep", pytest.fail)
     calls = []
 
@@ -501,7 +514,7 @@ def test_whatever_else_the_kernel_says_is_not_retried(monkeypatch, words):
     assert calls == ["one\ntwo\n"]
 
 
-def test_endless_shortage_fails_in_the_kernels_words_after_four_pauses(monkeypatch):
+def test_a_lasting_shortage_fails_after_four_pauses(monkeypatch):
     pauses = []
     monkeypatch.setattr("time.sleep", pauses.append)
     with pytest.raises(KernelError, match=r"Device or resource busy \(at: ip one\)"):
@@ -513,13 +526,13 @@ def test_endless_shortage_fails_in_the_kernels_words_after_four_pauses(monkeypat
     assert pauses == [0.05, 0.2, 0.8, 2.0]
 
 
-def test_the_diff_of_a_table_shows_each_entry_that_goes_and_each_that_comes():
-    """And nothing else: what is foreign stays, so it is in the result and in no diff."""
+def test_the_diff_of_a_table_has_every_changed_entry():
+    """Foreign entries stay, so they are in the result and not in the diff."""
     present = {
         "a": ActualEntry("same", managed=True),
         "c": ActualEntry("old", managed=True),
         "d": ActualEntry("gone", managed=True),
-        "e": ActualEntry("theirs", managed=False),
+        "e": ActualEntry("foreign", managed=False),
     }
     delta = compare(NeighborTable("tke0"), present, {"a": "same", "b": "new", "c": "newer"})
     assert (delta.before(), delta.after()) == ("c old\nd gone\n", "b new\nc newer\n")
@@ -527,14 +540,14 @@ def test_the_diff_of_a_table_shows_each_entry_that_goes_and_each_that_comes():
         "added": ["b new"],
         "changed": ["c old -> newer"],
         "removed": ["d gone"],
-        "foreign": ["e theirs"],
+        "foreign": ["e foreign"],
     }
     kept = compare(NeighborTable("tke0"), present, {"a": "same", "c": "old"}, purge=False)
-    assert (bool(kept), kept.before(), kept.foreign) == (False, "", {"e": "theirs"})
+    assert (bool(kept), kept.before(), kept.foreign) == (False, "", {"e": "foreign"})
 
 
 def test_a_new_link_has_no_link_local_address(tke0):
-    """Its multicast would find no FDB entry and only be counted as dropped. The default is switched on for this."""
+    """Its multicast packets would match no FDB entry and count as dropped. The kernel creates one by default."""
     with open("/proc/sys/net/ipv6/conf/default/addr_gen_mode", "w", encoding="ascii") as stream:
         stream.write("0")
     converge_link(LINK._replace(vni=2), tke0, check=False)
@@ -542,8 +555,8 @@ def test_a_new_link_has_no_link_local_address(tke0):
     assert [address["local"] for address in row["addr_info"]] == ["10.244.0.0"]
 
 
-def test_a_surplus_address_that_is_gone_by_itself_is_no_error(tke0):
-    """As when systemd-networkd, told to let go of the device, takes away what it had put there."""
+def test_a_surplus_address_that_disappears_is_not_an_error(tke0):
+    """systemd-networkd removes its own addresses when it releases a device; it is simulated."""
     tke0(["ip", "address", "add", "192.0.2.9/32", "dev", "tke0"])
 
     def vanished(command, text=None):
@@ -555,11 +568,11 @@ def test_a_surplus_address_that_is_gone_by_itself_is_no_error(tke0):
     assert not converge_link(LINK, tke0, check=False)
 
 
-def test_a_surplus_address_that_stays_is_told(tke0):
+def test_a_surplus_address_that_stays_is_an_error(tke0):
     tke0(["ip", "address", "add", "192.0.2.9/32", "dev", "tke0"])
 
     def stays(command, text=None):
         return (2, "", "no") if "del" in command else tke0(command, text)
 
-    with pytest.raises(KernelError, match=r"still is \{'addresses': '10\.244\.0\.0/32 192\.0\.2\.9/32'\}"):
+    with pytest.raises(KernelError, match=r"still has \{'addresses': '10\.244\.0\.0/32 192\.0\.2\.9/32'\}"):
         converge_link(LINK, stays, check=False)

@@ -152,7 +152,7 @@ def test_an_underlay_address_that_the_host_does_not_have_is_refused_before_anyth
     }
     done = play(CHANGED, *arguments(5, {"idc1": fleet}))
     assert done.changed() == set()
-    words = "underlay address 192.168.1.99 (overlay_underlay_ip) is on no link of this host, which has"
+    words = "underlay address 192.168.1.99 (overlay_underlay_ip) is not an address of this host, which has"
     assert words in message(done, "idc1")
     assert "192.168.1.11" in message(done, "idc1").partition(words)[2]
     assert states(NODES) == before
@@ -216,4 +216,4 @@ def test_an_operator_who_is_not_root_has_changes_confirmed_and_undone_as_well(op
     assert states(NODES) == before
     without = json.dumps({**operator, "ansible_become": False})
     done = play("tke.overlay.site", "--limit", "idc1", "-e", without)
-    assert "the kernel''s tables are for root only" in message(done, "idc1")
+    assert "only root can change the tables of the kernel" in message(done, "idc1")

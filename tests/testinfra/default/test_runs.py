@@ -130,7 +130,7 @@ BAD = [
     (["-e", "overlay_vni=many"], ["'many'", "vni"]),
     (["-e", "overlay_ledger=/nowhere/ledger.json"], ["/nowhere/ledger.json cannot be written", "create its directory"]),
     (["-e", "overlay_ledger=etcd://127.0.0.1:9/x"], ["127.0.0.1:9", "refused"]),
-    (["-e", "overlay_device=eth0"], ["eth0 (overlay_device) is there already, and it is no VXLAN link but veth"]),
+    (["-e", "overlay_device=eth0"], ["eth0 (overlay_device) already exists and is not a VXLAN link but veth"]),
 ]
 
 

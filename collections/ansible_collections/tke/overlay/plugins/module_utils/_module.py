@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 6: what the modules that run on a host share: running programs, failing, reporting."""
+"""What the modules that run on a host share: arguments, running programs, results and errors."""
 
 from __future__ import annotations
 
@@ -17,13 +17,18 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import NodeDocument
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import PROGRAM_PATH
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.entries import Entry, Job, converge
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.entries import (
+    BulkOptions,
+    Entry,
+    TableTask,
+    converge,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Diff, Run
 
 Result = t.Dict[str, t.Any]
 
 PROGRAMS = {"ip": "iproute2", "bridge": "iproute2", "ss": "iproute2", "nft": "nftables"}
-"""Program -> package. All modules ask for all of it: a host that can only do with one of them is no node."""
+"""Program -> package. Every module requires all of them, because a node needs all of them."""
 
 DOCUMENT = {
     "schema": {"type": "int", "required": True},
@@ -37,20 +42,20 @@ DOCUMENT = {
     "service_cidr": {"type": "str", "required": True},
     "fleet": {"type": "str", "required": True},
 }
-"""The argument ``document`` of the modules that work from the plan; it lacks only ``node``, the host's own name."""
+"""The argument ``document`` of the modules that apply the plan; it lacks only ``node``, the name of the host."""
 
 
 def document_of(params: t.Mapping[str, t.Any]) -> NodeDocument:
-    """The argument ``document`` of this host, whose own name is the argument ``name``."""
+    """Return the node document of this host, from the arguments ``document`` and ``name``."""
     return t.cast(NodeDocument, {**params["document"], "node": params["name"]})
 
 
 def run_module(argument_spec: dict[str, t.Any], work: t.Callable[[AnsibleModule, Run], Result], **rules: t.Any) -> None:
-    """The ``main`` of every module: arguments, the work, and its result or one clear error.
+    """Run the ``main`` of a module: parse the arguments, do the work, and return its result or one error.
 
     :param rules: further rules of ``AnsibleModule`` about the arguments, such as ``required_if``.
     """
-    # This process is short, and of the objects that 5,000 peers are none is garbage before its end.
+    # This process is short, and none of the objects of 5,000 peers becomes garbage before its end.
     gc.disable()
     module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True, **rules)
     try:
@@ -62,30 +67,31 @@ def run_module(argument_spec: dict[str, t.Any], work: t.Callable[[AnsibleModule,
 
 
 def _short(params: t.Mapping[str, t.Any]) -> Result:
-    """The arguments as the result shows them. Whole, 5,000 hosts would each send back the 190 KB of the fleet."""
+    """Return the arguments for the result without long texts: otherwise each of 5,000 hosts returns 190 KB of fleet."""
     short = {key: value for key, value in params.items() if key != "confirmation"}
     if params.get("document"):
-        short["document"] = {**params["document"], "fleet": "(left out)"}
+        short["document"] = {**params["document"], "fleet": "(omitted)"}
     if params.get("sites"):
-        short["sites"] = dict.fromkeys(params["sites"], "(left out)")
+        short["sites"] = dict.fromkeys(params["sites"], "(omitted)")
     return short
 
 
-def run_bulk_module(entry: dict[str, t.Any], jobs: t.Callable[[str, t.Sequence[Entry]], list[Job]]) -> None:
-    """The ``main`` of the modules that keep one kind of entry.
+def run_bulk_module(entry: dict[str, t.Any], tasks_of: t.Callable[[str, t.Sequence[Entry]], list[TableTask]]) -> None:
+    """Run the ``main`` of a module that manages one kind of entry.
 
     :param entry: the argument specification of one entry.
-    :param jobs: from device and entries to tables and what they should hold.
+    :param tasks_of: returns the tables and their desired entries, from device and entries.
     """
 
     def work(module: AnsibleModule, run: Run) -> Result:
         params = module.params
-        wanted = jobs(params["device"], params["entries"])
-        deltas = converge(wanted, params["device"], run, params["state"], params["purge"], module.check_mode)
+        tasks = tasks_of(params["device"], params["entries"])
+        options = BulkOptions(params["device"], params["state"], params["purge"])
+        deltas = converge(tasks, options, run, module.check_mode)
         lines = [delta.lines() for delta in deltas]
         diffs = [
-            Diff(f"{table.name} of {params['device']}", delta.before(), delta.after())
-            for (table, _wanted), delta in zip(wanted, deltas)
+            Diff(f"{task.table.name} of {params['device']}", delta.before(), delta.after())
+            for task, delta in zip(tasks, deltas)
             if delta
         ]
         return {
@@ -109,7 +115,7 @@ def run_bulk_module(entry: dict[str, t.Any], jobs: t.Callable[[str, t.Sequence[E
 
 
 def diff_of(module: AnsibleModule, diffs: t.Iterable[Diff]) -> Result:
-    """The ``diff`` of a result, where it was asked for."""
+    """Return the ``diff`` of a result, in diff mode."""
     if not module._diff:
         return {}
     headers = [
@@ -120,30 +126,30 @@ def diff_of(module: AnsibleModule, diffs: t.Iterable[Diff]) -> Result:
 
 
 class Runner:
-    """Runs programs as :data:`Run` says, by ``run_command`` of ``AnsibleModule``."""
+    """Runs programs with ``run_command`` of ``AnsibleModule``; a :data:`Run`."""
 
     def __init__(self, run_command: t.Callable[..., tuple[int, str, str]]) -> None:
         self._run_command = run_command
 
     def __call__(self, command: t.Sequence[str], text: str | None) -> tuple[int, str, str]:
-        """One program; with a name that there is no program of, the exit code of a shell.
+        """Run one program. The exit code for a program that does not exist is 127, as in a shell.
 
-        Its input is a file: a pipe breaks when a batch ends at its first failure, and ``run_command`` then forgets what
-        the program has said about it.
+        Its standard input is a file: a pipe breaks when a batch ends at its first failure, and ``run_command`` then
+        discards the errors of the program.
         """
         if not text:
             return self._run(command)
-        with _memory_file() as given:
-            given.write(text.encode("utf-8", "surrogateescape"))
-            given.flush()
-            shell = ["/bin/sh", "-c", f'exec "$@" <{_path_of(given)}', "sh"]
-            return self._run([*shell, *command], pass_fds=[given.fileno()])
+        with _memory_file() as stdin:
+            stdin.write(text.encode("utf-8", "surrogateescape"))
+            stdin.flush()
+            shell = ["/bin/sh", "-c", f'exec "$@" <{_path_of(stdin)}', "sh"]
+            return self._run([*shell, *command], pass_fds=[stdin.fileno()])
 
     def together(self, commands: t.Sequence[t.Sequence[str]]) -> list[tuple[int, str, str]]:
-        """Several listings at the same time.
+        """Run several listings at the same time.
 
-        One shell starts all, as each start by ``run_command`` is a fork of the whole module: a thread of its own for
-        each would cost as many. Their output is files in memory.
+        One shell starts all of them, because each ``run_command`` forks the whole module: threads would cost one fork
+        each. The output goes to files in memory.
         """
         with contextlib.ExitStack() as stack:
             files = [[stack.enter_context(_memory_file()) for _each in range(3)] for _command in commands]
@@ -154,7 +160,7 @@ class Runner:
             descriptors = [stream.fileno() for three in files for stream in three]
             self._run(["/bin/sh", "-c", " ".join([*jobs, "wait"])], pass_fds=descriptors)
             texts = [[_text_of(stream) for stream in three] for three in files]
-        return [(int(code or 127), printed, said) for printed, said, code in texts]
+        return [(int(code or 127), out, errors) for out, errors, code in texts]
 
     def _run(self, command: t.Sequence[str], **options: t.Any) -> tuple[int, str, str]:
         try:
@@ -171,13 +177,13 @@ class Runner:
 
 
 def runner(module: AnsibleModule) -> Run:
-    """How programs are run here, once it is certain that those that are needed are there.
+    """Return the function that runs programs on this host.
 
-    :raises ValidationError: one is missing, or this is not root.
+    :raises ValidationError: a required program is missing, or the module does not run as root.
     """
     if os.geteuid() != 0:
         raise ValidationError(
-            "the kernel's tables are for root only: set 'become: true', or ansible_become for the host"
+            "only root can change the tables of the kernel: set 'become: true', or ansible_become for the host"
         )
     missing = [name for name in PROGRAMS if shutil.which(name, path=PROGRAM_PATH) is None]
     if missing:
@@ -191,7 +197,7 @@ def _memory_file() -> t.BinaryIO:
 
 
 def _path_of(stream: t.BinaryIO) -> str:
-    return f"/proc/self/fd/{stream.fileno()}"  # dash knows no descriptor of two digits
+    return f"/proc/self/fd/{stream.fileno()}"  # dash does not support descriptors of two digits
 
 
 def _text_of(stream: t.BinaryIO) -> str:

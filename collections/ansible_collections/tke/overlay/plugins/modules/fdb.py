@@ -87,7 +87,7 @@ foreign:
   sample: ["0a:58:0a:f4:09:00 dst 10.0.1.19 dynamic"]
 """
 
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.entries import fdb_jobs
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.entries import fdb_tasks
 from ansible_collections.tke.overlay.plugins.module_utils._module import run_bulk_module
 
 ENTRY = {
@@ -98,7 +98,7 @@ ENTRY = {
 
 def main() -> None:
     """Run the module."""
-    run_bulk_module(ENTRY, fdb_jobs)
+    run_bulk_module(ENTRY, fdb_tasks)
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ foreign:
   sample: ["10.244.9.0 lladdr 0a:58:0a:f4:09:00 stale"]
 """
 
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.entries import neighbor_jobs
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.entries import neighbor_tasks
 from ansible_collections.tke.overlay.plugins.module_utils._module import run_bulk_module
 
 ENTRY = {
@@ -92,7 +92,7 @@ ENTRY = {
 
 def main() -> None:
     """Run the module."""
-    run_bulk_module(ENTRY, neighbor_jobs)
+    run_bulk_module(ENTRY, neighbor_tasks)
 
 
 if __name__ == "__main__":

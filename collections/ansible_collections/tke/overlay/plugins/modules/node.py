@@ -150,7 +150,7 @@ recreated:
   description: Why the device had to be made anew. Its table entries were put back in the same call.
   returned: when the link was there and was made anew
   type: str
-  sample: port 4789 -> 8472 cannot be changed on a living device
+  sample: port 4789 -> 8472 cannot be changed in place
 """
 
 import sys

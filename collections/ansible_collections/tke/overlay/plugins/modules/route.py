@@ -92,7 +92,7 @@ foreign:
   sample: ["10.9.0.0/16 dev tke0 proto static"]
 """
 
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.entries import route_jobs
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.entries import route_tasks
 from ansible_collections.tke.overlay.plugins.module_utils._module import run_bulk_module
 
 ENTRY = {
@@ -105,7 +105,7 @@ ENTRY = {
 
 def main() -> None:
     """Run the module."""
-    run_bulk_module(ENTRY, route_jobs)
+    run_bulk_module(ENTRY, route_tasks)
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ saved:
     service_cidr: {description: The Service range., returned: a node, type: str}
     mtu: {description: The MTU of the overlay., returned: a node, type: int}
     api: {description: "The VIP of the API servers; empty without an API endpoint.", returned: a node, type: str}
-    view: {description: The checksum of the fleet, for comparing hosts., returned: a node, type: str}
+    view: {description: "The checksum of the fleet, for comparing hosts.", returned: a node, type: str}
     fleet: {description: "All nodes, one per line; empty without O(fleet).", returned: a node, type: str}
   sample:
     node: idc1

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 5: one kind of entry in bulk, as the modules fdb, neighbor and route offer it.
+"""Entries of one kernel table in bulk, for the modules fdb, neighbor and route.
 
-Entries come as a user wrote them. All faults are found and named at once, before
-the kernel is asked for anything.
+The entries are those that a user wrote. All problems are found and reported at
+once, before anything in the kernel is read or changed.
 """
 
 from __future__ import annotations
@@ -35,43 +35,61 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables im
 VERSIONS = (4, 6)
 
 Entry = t.Mapping[str, t.Any]
-Job = t.Tuple[Table, Desired]
 Parsed = t.Tuple[int, str, str]
-"""IP version of the table the entry belongs to, key, specification."""
+"""IP version of the table to which an entry belongs, key, specification."""
 
-_MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}")  # also of a group, unlike that of a link
+_MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}")  # also that of a group, unlike the MAC of a link
 
 
-def fdb_jobs(device: str, entries: t.Sequence[Entry]) -> list[Job]:
-    """Entries ``{mac, dst}`` for the FDB of a device.
+class TableTask(t.NamedTuple):
+    """One table and its desired entries."""
 
-    :raises ValidationError: naming every malformed or contradicting entry.
+    table: Table
+    desired: Desired
+
+
+class BulkOptions(t.NamedTuple):
+    """How the entries of a task are applied.
+
+    With ``present``, the entries exist as given, and with ``purge``, no other managed
+    entry does. With ``absent``, no managed entry has their keys.
+    """
+
+    device: str
+    state: str = "present"
+    purge: bool = False
+
+
+def fdb_tasks(device: str, entries: t.Sequence[Entry]) -> list[TableTask]:
+    """Return the task for the FDB of a device, from entries ``{mac, dst}``.
+
+    :raises ValidationError: naming every invalid or contradictory entry.
     """
 
     def parse(entry: Entry) -> Parsed:
-        return (4, *fdb_entry(_mac(entry["mac"]), str(_address(entry["dst"]))))
+        return (4, *fdb_entry(_mac(entry["mac"]), str(ipaddress.ip_address(entry["dst"]))))
 
-    return [(FdbTable(device), _wanted("fdb", entries, parse)[4])]
+    return [TableTask(FdbTable(device), _desired("fdb", entries, parse)[4])]
 
 
-def neighbor_jobs(device: str, entries: t.Sequence[Entry]) -> list[Job]:
-    """Entries ``{address, mac}`` for the neighbour tables of a device.
+def neighbor_tasks(device: str, entries: t.Sequence[Entry]) -> list[TableTask]:
+    """Return the tasks for the neighbour tables of a device, from entries ``{address, mac}``.
 
-    :raises ValidationError: naming every malformed or contradicting entry.
+    :raises ValidationError: naming every invalid or contradictory entry.
     """
 
     def parse(entry: Entry) -> Parsed:
-        address = _address(entry["address"])
+        address = ipaddress.ip_address(entry["address"])
         return (address.version, *neighbor_entry(str(address), _mac(entry["mac"])))
 
-    wanted = _wanted("neighbor", entries, parse)
-    return [(NeighborTable(device, version), wanted[version]) for version in VERSIONS]
+    desired = _desired("neighbor", entries, parse)
+    return [TableTask(NeighborTable(device, version), desired[version]) for version in VERSIONS]
 
 
-def route_jobs(device: str, entries: t.Sequence[Entry]) -> list[Job]:
-    """Entries ``{dst, via, metric, type}`` for the main routing tables.
+def route_tasks(device: str, entries: t.Sequence[Entry]) -> list[TableTask]:
+    """Return the tasks for the main routing tables, from entries ``{dst, via, metric, type}``.
 
-    :raises ValidationError: naming every malformed or contradicting entry.
+    :raises ValidationError: naming every invalid or contradictory entry.
     """
 
     def parse(entry: Entry) -> Parsed:
@@ -79,55 +97,66 @@ def route_jobs(device: str, entries: t.Sequence[Entry]) -> list[Job]:
         if entry.get("type") == "blackhole":
             return (network.version, *blackhole_entry(str(network), entry.get("metric") or 0))
         if entry.get("via") is None:
-            raise ValueError("a unicast route needs 'via'")
-        gateway = _address(entry["via"])
+            raise ValueError("a unicast route requires 'via'")
+        gateway = ipaddress.ip_address(entry["via"])
         if gateway.version != network.version:
-            raise ValueError(f"the gateway is IPv{gateway.version} and the destination IPv{network.version}")
+            raise ValueError(f"the gateway is IPv{gateway.version}, but the destination is IPv{network.version}")
         return (network.version, *via_entry(str(network), str(gateway), device, entry.get("metric") or 0))
 
-    wanted = _wanted("route", entries, parse)
-    return [(RouteTable(device, version, claimed=set(wanted[version])), wanted[version]) for version in VERSIONS]
+    desired = _desired("route", entries, parse)
+    return [
+        TableTask(RouteTable(device, version, claimed=set(desired[version])), desired[version]) for version in VERSIONS
+    ]
 
 
-def converge(jobs: t.Sequence[Job], device: str, run: Run, state: str, purge: bool, check: bool) -> list[Delta]:
-    """Brings the tables to ``state`` of the entries; returns what that changed, or would.
+def converge(tasks: t.Sequence[TableTask], options: BulkOptions, run: Run, check: bool) -> list[Delta]:
+    """Apply the entries to their tables; with ``check``, only compare.
 
-    :param state: ``present``: the entries are there as given; ``absent``: no entry of ours has their keys.
-    :param purge: with ``present``, remove all other entries that are ours.
-    :raises ValidationError: an entry of somebody else is in the way; nothing was changed.
-    :raises KernelError: the kernel refused, or does not hold what it was given.
+    :returns: the changes, made or pending, one per table.
+    :raises ValidationError: a foreign entry conflicts with a given one; nothing was changed.
+    :raises KernelError: the kernel rejected an entry, or does not have it afterwards.
     """
-    deltas = _deltas(jobs, device, run, state, purge, check)
+    deltas = _deltas(tasks, options, run, check)
     if any(deltas) and not check:
-        apply([(table, delta) for (table, _wanted), delta in zip(jobs, deltas)], run)
-        left = [str(again.lines()) for again in _deltas(jobs, device, run, state, purge, check) if again]
+        apply([(task.table, delta) for task, delta in zip(tasks, deltas)], run)
+        left = [str(delta.lines()) for delta in _deltas(tasks, options, run, check) if delta]
         if left:
-            raise KernelError(f"after the change the kernel does not hold what it was given: {'; '.join(left)}")
+            raise KernelError(
+                f"after the change the kernel does not have the given entries, does another program manage "
+                f"{options.device}? {'; '.join(left)}"
+            )
     return deltas
 
 
-def _deltas(jobs: t.Sequence[Job], device: str, run: Run, state: str, purge: bool, check: bool) -> list[Delta]:
-    # In check mode the task before this one may only have said that it would create the device.
-    missing = check and find_link(device, read_links(run)) is None
+def _deltas(tasks: t.Sequence[TableTask], options: BulkOptions, run: Run, check: bool) -> list[Delta]:
+    # In check mode, the device can be missing because a previous task has not created it.
+    missing = check and find_link(options.device, read_links(run)) is None
     deltas = []
-    for table, wanted in jobs:
-        present = {} if missing and table.of_device else table.read(run)
-        deltas.append(compare(table, present, wanted, purge) if state == "present" else _absence(present, wanted))
+    for table, desired in tasks:
+        actual = {} if missing and table.of_device else table.read(run)
+        if options.state == "present":
+            deltas.append(compare(table, actual, desired, options.purge))
+        else:
+            deltas.append(_removal(actual, desired))
     return deltas
 
 
-def _absence(present: t.Mapping[str, ActualEntry], unwanted: Desired) -> Delta:
-    there = [key for key in unwanted if key in present]
+def _removal(actual: t.Mapping[str, ActualEntry], undesired: Desired) -> Delta:
+    found = [key for key in undesired if key in actual]
     return Delta(
         added={},
         changed={},
-        removed={key: present[key].spec for key in there if present[key].managed},
-        foreign={key: present[key].spec for key in there if not present[key].managed},
+        removed={key: actual[key].spec for key in found if actual[key].managed},
+        foreign={key: actual[key].spec for key in found if not actual[key].managed},
     )
 
 
-def _wanted(kind: str, entries: t.Sequence[Entry], parse: t.Callable[[Entry], Parsed]) -> dict[int, Desired]:
-    wanted: dict[int, Desired] = {version: {} for version in VERSIONS}
+def _desired(kind: str, entries: t.Sequence[Entry], parse: t.Callable[[Entry], Parsed]) -> dict[int, Desired]:
+    """Return the desired entries by IP version.
+
+    :raises ValidationError: naming every entry that ``parse`` rejects, and entries with one key that differ.
+    """
+    desired: dict[int, Desired] = {version: {} for version in VERSIONS}
     problems = []
     for number, entry in enumerate(entries, 1):
         try:
@@ -136,19 +165,15 @@ def _wanted(kind: str, entries: t.Sequence[Entry], parse: t.Callable[[Entry], Pa
             given = ", ".join(f"{name} {value!r}" for name, value in entry.items() if value is not None)
             problems.append(f"{kind} entry {number} ({given}): {error}")
             continue
-        other = wanted[version].setdefault(key, spec)
+        other = desired[version].setdefault(key, spec)
         if other != spec:
             problems.append(f"{kind} entry {number}: {key} is given twice, as {other} and as {spec}")
     if problems:
         raise ValidationError(*problems)
-    return wanted
+    return desired
 
 
-def _mac(given: str) -> str:
-    if not _MAC.fullmatch(given.lower()):
-        raise ValueError(f"{given!r} is not a MAC address such as 0a:58:0a:f4:03:00")
-    return given.lower()
-
-
-def _address(given: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    return ipaddress.ip_address(given)
+def _mac(text: str) -> str:
+    if not _MAC.fullmatch(text.lower()):
+        raise ValueError(f"{text!r} is not a MAC address such as 0a:58:0a:f4:03:00")
+    return text.lower()

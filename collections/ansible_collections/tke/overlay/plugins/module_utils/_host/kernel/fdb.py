@@ -1,61 +1,63 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 5: the FDB of a VXLAN device: MAC of a peer's VTEP -> underlay address."""
+"""The FDB of a VXLAN device: MAC of a peer's VTEP -> underlay address."""
 
 from __future__ import annotations
 
 import re
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import ActualEntry, Run, read_json
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import ActualEntry, Links, Run, read_json
 
 
 class FdbTable:
     """The forwarding entries of one VXLAN device.
 
-    Ours are the permanent ones. Learned and dynamic entries come and go by
-    themselves, static ones belong to somebody else: both are foreign.
+    Permanent entries are managed. Learned, dynamic and static entries are foreign:
+    the kernel or another program creates and removes them.
 
-    A unicast MAC has one destination, so it is the key. A group MAC (of which the
-    all-zero one is taken here: where to send what nothing else matches) can have
-    many, so its key has the destination too. So has an entry that points to a
-    next-hop group: ``replace`` leaves it as it is, and says nothing.
+    A unicast MAC has one destination, so the MAC is the key. A group MAC can have
+    several, so its key includes the destination; the all-zero MAC, the destination
+    of frames that match no other entry, counts as one. The key of an entry that
+    points to a next-hop group includes the group, because ``replace`` silently
+    leaves such an entry unchanged.
     """
 
     name = "fdb"
     of_device = True
+    in_link_batch = False  # it needs the program bridge
     program = ("bridge",)
 
     def __init__(self, device: str) -> None:
         self.device = device
 
-    def listings(self) -> list[t.Sequence[str]]:
-        """All entries of the device."""
+    def listings(self, others: bool = True) -> list[t.Sequence[str]]:
+        """Return the command that lists all entries of the device."""
         return [["bridge", "-json", "fdb", "show", "dev", self.device]]
 
-    def read(self, run: Run) -> dict[str, ActualEntry]:
-        """What is there, by MAC."""
+    def read(self, run: Run, others: bool = True, links: Links = None) -> dict[str, ActualEntry]:
+        """Return the actual entries, by MAC."""
         present = {}
         (listing,) = self.listings()
         for row in read_json(listing, run):
             if "dst" in row:
                 key, spec = fdb_entry(row["mac"], row["dst"])
-                spec += "".join(f" {shown} {row[name]}" for name, shown in _ODDITIES.items() if name in row)
+                spec += "".join(f" {word} {row[name]}" for name, word in _FOREIGN_FIELDS.items() if name in row)
             elif "nhid" in row:
                 key, spec = f"{row['mac']} nhid {row['nhid']}", f"nhid {row['nhid']}"
             else:
-                continue  # a multicast address the device listens to, not a forwarding entry
+                continue  # a multicast address to which the device listens, not a forwarding entry
             managed = row.get("state") == "permanent"
             present[key] = ActualEntry(spec if managed else f"{spec} {row.get('state') or 'dynamic'}", managed)
         return present
 
     def put(self, key: str, spec: str) -> str:
-        """``replace``: ``append`` on a unicast MAC that exists is silently ignored by the kernel."""
+        """Return a line with ``replace``; the kernel silently ignores ``append`` on an existing unicast MAC."""
         return f"fdb replace {key.split(maxsplit=1)[0]} dev {self.device} {spec} self permanent"
 
     def drop(self, key: str, spec: str) -> str:
-        """Removes the entry with this destination."""
+        """Return the line that removes the entry with this destination."""
         return f"fdb del {key.split(maxsplit=1)[0]} dev {self.device} {spec} self"
 
     def parse(self, line: str) -> tuple[str, str] | None:
@@ -74,12 +76,12 @@ _LINE = re.compile(
 """What :meth:`FdbTable.put` writes."""
 
 
-_ODDITIES = {"port": "port", "vni": "vni", "src_vni": "src_vni", "viaIf": "via"}
-"""What an entry of ours never has, as ``bridge -json`` calls it and as the command line does."""
+_FOREIGN_FIELDS = {"port": "port", "vni": "vni", "src_vni": "src_vni", "viaIf": "via"}
+"""What a managed entry never has: the name in ``bridge -json`` -> the word on the command line."""
 
 
 def fdb_entry(mac: str, dst: str) -> tuple[str, str]:
-    """Key and specification of an entry.
+    """Return key and specification of an entry.
 
     :param mac: lower case, with colons.
     :param dst: a numeric underlay address.

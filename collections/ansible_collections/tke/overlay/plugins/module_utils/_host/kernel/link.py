@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 5: one VXLAN link with its MAC, MTU, outer source and addresses."""
+"""One VXLAN link with its MAC, MTU, outer source address and addresses."""
 
 from __future__ import annotations
 
@@ -12,27 +12,32 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
     DEVICE_NAME,
     DEVICE_NAME_RULE,
     MAC,
+    address_problems,
     overhead_on,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
+from ansible_collections.tke.overlay.plugins.module_utils._errors import (
+    KernelError,
+    ValidationError,
+    range_problems,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run, read_json, run_batch
 
 IP = ("ip",)
 
 ALIAS = "tke.overlay"
-"""The mark of a link that this collection made or took over."""
+"""The alias of a link that this collection created or adopted: the mark of a managed link."""
 
 ALTERNATE_LINK = "tke-alt"
-"""A second link of the tunnel, during a change of its port: see :mod:`transition`."""
+"""A second link of the tunnel, during a change of its port: see :mod:`cutover`."""
 
 Row = t.Mapping[str, t.Any]
 """A link as ``ip -json -details address show`` lists it."""
 
 
 class LinkSpec(t.NamedTuple):
-    """A VXLAN link as it should be. What is ``None`` is not asked for, and so neither compared nor changed.
+    """The desired VXLAN link. An attribute that is ``None`` is neither compared nor changed.
 
-    ``addresses`` are those with a prefix (``10.244.3.0/32``) that the link has, and no others.
+    ``addresses`` are all addresses of the link, with prefix (``10.244.3.0/32``).
     """
 
     name: str
@@ -46,9 +51,10 @@ class LinkSpec(t.NamedTuple):
 
 
 class FieldLabels(t.NamedTuple):
-    """What errors call the settings of a link, so that a user finds them: here the variables of the inventory.
+    """The names of the settings of a link in errors, as the user wrote them; by default the inventory variables.
 
-    ``mtu`` says how to make the overlay fit: ``{underlay}`` is the MTU of the link below, ``{overlay}`` what is left.
+    ``mtu`` is the remedy for a too large MTU: ``{underlay}`` is the MTU of the link below, ``{overlay}`` the largest
+    MTU that the VXLAN link can have on it.
     """
 
     name: str = "overlay_device"
@@ -62,12 +68,12 @@ VARIABLES = FieldLabels()
 
 
 class LinkChange(t.NamedTuple):
-    """How a link becomes what it should be.
+    """The pending changes of a link.
 
-    ``before`` and ``after`` are its attributes, by name, where they differ;
-    ``lines`` is the batch; ``recreated`` says why the device must be made anew
-    (and with it lose every table entry), or is ``None``; ``back`` is the batch that
-    then makes the old one again, should the new one fail.
+    ``before`` and ``after`` are the attributes that differ, by name; ``lines`` is the
+    batch. ``recreated`` is the reason why the device must be created again, which
+    removes all its table entries, or ``None``; ``back`` is then the batch that creates
+    the old device again if the new one fails.
     """
 
     before: dict[str, str]
@@ -81,41 +87,41 @@ class LinkChange(t.NamedTuple):
 
     @property
     def made(self) -> bool:
-        """Whether there is a new device after it, which has no table entries."""
+        """Whether the change creates a device, which has no table entries."""
         return bool(self) and (self.recreated is not None or not self.before)
 
 
-def converge_link(spec: LinkSpec, run: Run, check: bool, words: FieldLabels = VARIABLES) -> LinkChange:
-    """Makes the link what it should be; with ``check`` only finds out what that would change.
+def converge_link(spec: LinkSpec, run: Run, check: bool, labels: FieldLabels = VARIABLES) -> LinkChange:
+    """Create or change the link; with ``check``, only return the pending changes.
 
-    :param words: what errors call the settings.
-    :raises ValidationError: the specification is malformed, or something else has its name, VNI or port.
-    :raises KernelError: the kernel refused, or does not hold what it was given.
+    :param labels: the names of the settings in errors.
+    :raises ValidationError: the specification is invalid, or its name, VNI or port is taken.
+    :raises KernelError: the kernel rejected the change, or does not have it afterwards.
     """
-    refuse_malformed(spec)
+    validate_link(spec)
     links = read_links(run)
-    refuse_conflicts(spec, links, run, words)
+    refuse_conflicts(spec, links, run, labels)
     change = compare_link(spec, links)
     if change and not check:
         apply_link(change, run)
         left = compare_link(spec, read_links(run))
         if left:
-            raise KernelError(f"link {spec.name} was changed, but still is {left.before} and not {left.after}")
+            raise KernelError(f"link {spec.name} was changed, but still has {left.before} instead of {left.after}")
     return change
 
 
 def remove_link(name: str, run: Run, check: bool) -> LinkChange:
-    """Removes a VXLAN link; nothing happens when there is none of this name.
+    """Remove a VXLAN link, if it exists; with ``check``, only return the pending change.
 
     :raises ValidationError: the link is of another kind.
-    :raises KernelError: the kernel refused.
+    :raises KernelError: the kernel rejected the removal.
     """
     row = find_link(name, read_links(run))
     if row is None:
         return LinkChange({}, {}, [])
     if kind_of(row) != "vxlan":
         raise ValidationError(
-            f"device {name} is no VXLAN link but {kind_of(row) or row.get('link_type')}, so it is not removed"
+            f"device {name} is not a VXLAN link but {kind_of(row) or row.get('link_type')}: it was not removed"
         )
     change = LinkChange(_found(row), {}, [f"link del {name}"])
     if not check:
@@ -123,49 +129,46 @@ def remove_link(name: str, run: Run, check: bool) -> LinkChange:
     return change
 
 
-def refuse_malformed(spec: LinkSpec) -> None:
-    """Makes sure that every part of a specification is well-formed.
+def validate_link(spec: LinkSpec) -> None:
+    """Make sure that every part of a specification is valid.
 
-    :raises ValidationError: naming each that is not.
+    :raises ValidationError: naming each invalid part.
     """
     problems = []
     if not DEVICE_NAME.fullmatch(spec.name):
-        problems.append(f"name {spec.name!r}: {DEVICE_NAME_RULE}")
-    for what, number, most in (("vni", spec.vni, (1 << 24) - 1), ("port", spec.port, 65535)):
-        if not 1 <= number <= most:
-            problems.append(f"{what} {number} does not lie between 1 and {most}")
+        problems.append(f"name {spec.name!r} is invalid: {DEVICE_NAME_RULE}")
+    problems += range_problems("vni", spec.vni, 1, (1 << 24) - 1)
+    problems += range_problems("port", spec.port, 1, 65535)
     if spec.mac is not None and not MAC.fullmatch(spec.mac):
-        problems.append(f"mac {spec.mac!r} is not a unicast address such as 0a:58:0a:f4:03:00, in lower case")
-    if spec.mtu is not None and not 68 <= spec.mtu <= 65535:
-        problems.append(f"mtu {spec.mtu} does not lie between 68 and 65535")
-    texts: list[tuple[str, str, t.Callable[[str], object]]] = [("local", spec.local, ipaddress.ip_address)]
-    texts += [("addresses", address, _interface) for address in spec.addresses or ()]
-    for what, text, parse in texts:
+        problems.append(f"mac {spec.mac!r} is not a unicast address in lower case, such as 0a:58:0a:f4:03:00")
+    if spec.mtu is not None:
+        problems += range_problems("mtu", spec.mtu, 68, 65535)
+    problems += address_problems("local", spec.local)
+    for text in spec.addresses or ():
         try:
-            if str(parse(text)) != text:
-                problems.append(f"{what} {text!r} should be written {parse(text)}")
+            if _interface(text) != text:
+                problems.append(f"addresses {text!r} must be written {_interface(text)}")
         except ValueError as error:
-            problems.append(f"{what} {text!r}: {error}")
+            problems.append(f"addresses {text!r} is invalid: {error}")
     if problems:
         raise ValidationError(*problems)
 
 
 def read_links(run: Run) -> list[Row]:
-    """All links with their details and addresses, in one reading."""
+    """Return all links with their details and addresses, from one listing."""
     return [*read_json(["ip", "-json", "-details", "address", "show"], run)]
 
 
 def find_link(name: str, links: t.Sequence[Row]) -> Row | None:
-    """The link of this name, or ``None``."""
+    """Return the link of this name, or ``None``."""
     return next((row for row in links if row.get("ifname") == name), None)
 
 
 def compare_link(spec: LinkSpec, links: t.Sequence[Row]) -> LinkChange:
-    """What to do so that the link is as ``spec`` says.
+    """Return the pending changes of the link.
 
-    Changeable in place are local, dev, MTU, MAC, learning and addresses. For VNI,
-    port, a default destination and the IP version the kernel leaves no choice but
-    a new device.
+    The kernel changes local, dev, MTU, MAC, learning and addresses in place. A
+    change of VNI, port, default destination or IP version requires a new device.
     """
     wanted = _wanted(spec)
     row = find_link(spec.name, links)
@@ -182,25 +185,25 @@ def compare_link(spec: LinkSpec, links: t.Sequence[Row]) -> LinkChange:
             before,
             after,
             [f"link del {spec.name}", *_creation(spec)],
-            recreated=f"{', '.join(fixed)} cannot be changed on a living device",
+            recreated=f"{', '.join(fixed)} cannot be changed in place",
             back=_creation(spec_of(row)),
         )
     return LinkChange(before, after, _changes_in_place(spec, before, row))
 
 
-def refuse_conflicts(spec: LinkSpec, links: t.Sequence[Row], run: Run, words: FieldLabels = VARIABLES) -> None:
-    """Makes sure that the name, the VNI and the port are free for the link, or its own.
+def refuse_conflicts(spec: LinkSpec, links: t.Sequence[Row], run: Run, labels: FieldLabels = VARIABLES) -> None:
+    """Make sure that name, VNI and port are free, or belong to the link itself.
 
-    The kernel would only say "File exists" or "Address already in use".
+    The errors of the kernel, "File exists" and "Address already in use", do not name the cause.
 
-    :param words: what errors call the settings.
-    :raises ValidationError: naming the holder of each.
+    :param labels: the names of the settings in errors.
+    :raises ValidationError: naming what has each of them.
     """
     row = find_link(spec.name, links)
     problems: list[str] = []
     if row is not None:
-        problems.extend(_problems_of_namesake(spec, row, words))
-    problems.extend(_problems_of_parent(spec, links, words))
+        problems.extend(_problems_of_namesake(spec, row, labels))
+    problems.extend(_problems_of_parent(spec, links, labels))
     others = [
         link for link in links if kind_of(link) == "vxlan" and link.get("ifname") not in (spec.name, ALTERNATE_LINK)
     ]
@@ -208,28 +211,30 @@ def refuse_conflicts(spec: LinkSpec, links: t.Sequence[Row], run: Run, words: Fi
         data = link["linkinfo"].get("info_data", {})
         if (data.get("id"), data.get("port")) == (spec.vni, spec.port):
             problems.append(
-                f"VNI {spec.vni} on port {spec.port} ({words.vni}, {words.port}) belongs to the VXLAN link "
-                f"{link['ifname']}: remove that, or choose another VNI or port"
+                f"VNI {spec.vni} on port {spec.port} ({labels.vni}, {labels.port}) belongs to the VXLAN link "
+                f"{link['ifname']}: remove that link, or choose another VNI or port"
             )
         elif spec.mac is not None and link.get("address") == spec.mac:
             problems.append(
                 f"the VXLAN link {link['ifname']} has the MAC {spec.mac} that belongs to {spec.name}: if it is the "
-                f"overlay's former device ({words.name}), remove it: ip link del {link['ifname']}"
+                f"former device of the overlay ({labels.name}), remove it: ip link del {link['ifname']}"
             )
     links_on_port = [link for link in links if _port(link) == spec.port and "UP" in link.get("flags", ())]
     if not links_on_port:
-        problems.extend(_problems_of_port(spec, run, words))
+        problems.extend(_problems_of_port(spec, run, labels))
     if problems:
         raise ValidationError(*problems)
 
 
 def apply_link(change: LinkChange, run: Run) -> None:
-    """Runs the batch of a change. Where a device cannot be made anew, the old one is made again, without entries.
+    """Run the batch of a change. If a new device cannot be created, create the old one again, without entries.
 
-    The old one cannot wait under another name until the new one is there: two of one VNI and port clash, up or down.
+    The old device cannot be kept under another name meanwhile: two devices with the same VNI and port conflict, even
+    if one of them is down.
 
-    :raises KernelError: with the kernel's words and the line they are about. A surplus address that cannot be removed
-        is left to the caller's read-back: a network manager that has just been told to let go takes its own away.
+    :raises KernelError: naming the error of the kernel and the line. A failed removal of a surplus address raises
+        nothing, because a network manager that has just released the device can remove its own address at the same
+        time; the caller finds a remaining address by reading the link back.
     """
     removals = [line for line in change.lines if line.startswith("address del ")]
     try:
@@ -241,19 +246,19 @@ def apply_link(change: LinkChange, run: Run) -> None:
         if find_link(name, read_links(run)) is not None:
             run_batch(IP, [f"link del {name}"], run)
         run_batch(IP, change.back, run)
-        raise KernelError(f"{error}; the device of before was made again, without its entries") from error
+        raise KernelError(f"{error}; the former device was created again, without its entries") from error
     for line in removals:
         run([*IP, *line.split()], None)
 
 
 def _interface(text: str) -> str:
     if "/" not in text:
-        raise ValueError("an address with prefix is needed, such as 10.244.3.0/32")
+        raise ValueError("it has no prefix length: write it as in 10.244.3.0/32")
     return str(ipaddress.ip_interface(text))
 
 
 def kind_of(row: Row | None) -> str | None:
-    """What ``ip link add ... type`` was given; ``None`` for no link, and one of no such kind."""
+    """Return the type of a link, as in ``ip link add ... type``; ``None`` without a link or a type."""
     kind: str | None = (row or {}).get("linkinfo", {}).get("info_kind")
     return kind
 
@@ -263,42 +268,44 @@ def _port(row: Row) -> int | None:
     return port if kind_of(row) == "vxlan" else None
 
 
-def _problems_of_namesake(spec: LinkSpec, row: Row, words: FieldLabels) -> t.Iterator[str]:
-    """A link of our name that is not ours, and could not become so without being made anew."""
+def _problems_of_namesake(spec: LinkSpec, row: Row, labels: FieldLabels) -> t.Iterator[str]:
+    """Report a foreign link of the same name that cannot be adopted in place."""
     if kind_of(row) != "vxlan":
         yield (
-            f"device {spec.name} ({words.name}) is there already, and it is no VXLAN link but "
+            f"device {spec.name} ({labels.name}) already exists and is not a VXLAN link but "
             f"{kind_of(row) or row.get('link_type', 'of unknown kind')}: remove it or choose another name"
         )
     elif row.get("ifalias") != ALIAS and compare_link(spec, [row]).recreated:
         found = _found(row)
         yield (
-            f"device {spec.name} ({words.name}) is there already, a VXLAN link of VNI {found['vni']} on port "
-            f"{found['port']} that this collection did not make: remove it or choose another name"
+            f"device {spec.name} ({labels.name}) already exists, a foreign VXLAN link with VNI {found['vni']} on port "
+            f"{found['port']}: remove it or choose another name"
         )
 
 
-def _problems_of_parent(spec: LinkSpec, links: t.Sequence[Row], words: FieldLabels) -> t.Iterator[str]:
+def _problems_of_parent(spec: LinkSpec, links: t.Sequence[Row], labels: FieldLabels) -> t.Iterator[str]:
     owned = {address["local"]: link for link in links for address in link.get("addr_info", [])}
     parent = owned.get(spec.local)
     overhead = overhead_on(spec.local)
     needed = (spec.mtu or 0) + overhead
     if parent is None:
         others = sorted(address for address in owned if not address.startswith(("127.", "::1", "fe80:")))
-        where = "is on no link of this host, which has"
-        yield f"underlay address {spec.local} ({words.local}) {where} {', '.join(others) or 'none'}"
+        yield (
+            f"underlay address {spec.local} ({labels.local}) is not an address of this host, which has "
+            f"{', '.join(others) or 'none'}: correct it, or add it to a link"
+        )
     elif spec.mtu is not None and parent["mtu"] < needed:
         yield (
-            f"link {parent['ifname']} with the underlay address {spec.local} has MTU {parent['mtu']}, and an overlay "
-            f"MTU of {spec.mtu} needs {needed}: "
-            f"{words.mtu.format(underlay=parent['mtu'], overlay=parent['mtu'] - overhead)}"
+            f"link {parent['ifname']} with the underlay address {spec.local} has MTU {parent['mtu']}, but an overlay "
+            f"MTU of {spec.mtu} requires {needed}: "
+            f"{labels.mtu.format(underlay=parent['mtu'], overlay=parent['mtu'] - overhead)}"
         )
     if spec.dev is not None and find_link(spec.dev, links) is None:
-        yield f"there is no link {spec.dev!r} to send from (dev)"
+        yield f"the underlay link {spec.dev!r} (dev) does not exist"
 
 
-def _problems_of_port(spec: LinkSpec, run: Run, words: FieldLabels) -> t.Iterator[str]:
-    """Who else has the UDP port: a program, or a tunnel of the kernel that is no VXLAN link."""
+def _problems_of_port(spec: LinkSpec, run: Run, labels: FieldLabels) -> t.Iterator[str]:
+    """Report what else has the UDP port: a program, or a tunnel of the kernel that is not a VXLAN link."""
     _code, out, _errors = run(["ss", "-Haunp", f"sport = :{spec.port}"], None)
     for line in out.splitlines():
         address = line.split()[3] if len(line.split()) > 3 else ""
@@ -308,8 +315,8 @@ def _problems_of_port(spec: LinkSpec, run: Run, words: FieldLabels) -> t.Iterato
         _mark, _found, users = line.partition("users:")
         holder = users.strip("() \n") if users else "another tunnel of the kernel"
         yield (
-            f"UDP port {spec.port} ({words.port}) is taken by {holder or 'another program'}: "
-            f"stop that, or choose another port"
+            f"UDP port {spec.port} ({labels.port}) is taken by {holder or 'another program'}: "
+            f"stop it, or choose another port"
         )
         return
 
@@ -318,7 +325,7 @@ _FIXED = ("vni", "port", "remote")
 
 
 def spec_of(row: Row) -> LinkSpec:
-    """The specification of a VXLAN link that is there. It has no default destination, as no link of ours has one."""
+    """Return the specification of an actual VXLAN link, without a default destination: a managed link has none."""
     found = _found(row)
     return LinkSpec(
         name=str(row["ifname"]),
@@ -333,7 +340,7 @@ def spec_of(row: Row) -> LinkSpec:
 
 
 def _wanted(spec: LinkSpec) -> dict[str, str]:
-    """The attributes that are asked for, as text."""
+    """Return the desired attributes, as text."""
     wanted = {"vni": str(spec.vni), "port": str(spec.port), "local": spec.local, "learning": "off", "state": "up"}
     wanted.update(alias=ALIAS, remote="none")
     if spec.dev is not None:
@@ -348,7 +355,7 @@ def _wanted(spec: LinkSpec) -> dict[str, str]:
 
 
 def _found(row: Row) -> dict[str, str]:
-    """The same attributes of a link that is there."""
+    """Return the same attributes of an actual link."""
     data = row["linkinfo"].get("info_data", {})
     return {
         "vni": str(data.get("id", "none")),
@@ -366,7 +373,7 @@ def _found(row: Row) -> dict[str, str]:
 
 
 def _addresses(row: Row) -> list[str]:
-    """Addresses with prefix, less the IPv6 link-local ones that the kernel makes."""
+    """Return the addresses with prefix, except the IPv6 link-local ones, which the kernel creates."""
     return sorted(
         f"{address['local']}/{address['prefixlen']}"
         for address in row.get("addr_info", [])
@@ -375,14 +382,17 @@ def _addresses(row: Row) -> list[str]:
 
 
 def _creation(spec: LinkSpec) -> list[str]:
-    """MAC and MTU come with the creation: udev sets a MAC of its own on a link made without (flannel #1155)."""
+    """Return the batch that creates the link.
+
+    It sets MAC and MTU at creation, because udev sets another MAC on a link without one (flannel #1155).
+    """
     mac = f" address {spec.mac}" if spec.mac is not None else ""
     mtu = f" mtu {spec.mtu}" if spec.mtu is not None else ""
     dev = f"dev {spec.dev} " if spec.dev is not None else ""
     tunnel = f"id {spec.vni} dstport {spec.port} local {spec.local}"
     return [
         f"link add {spec.name}{mac}{mtu} type vxlan {tunnel} {dev}nolearning",
-        # No IPv6 link-local address: its multicast would find no FDB entry and only count as dropped.
+        # No IPv6 link-local address: its multicast packets match no FDB entry and would only count as dropped.
         f"link set {spec.name} addrgenmode none",
         f"link set {spec.name} alias {ALIAS}",
         f"link set {spec.name} up",
@@ -414,5 +424,5 @@ def _changes_in_place(spec: LinkSpec, before: t.Mapping[str, str], row: Row) -> 
 
 
 def attributes_text(attributes: t.Mapping[str, str]) -> str:
-    """A line for each attribute, for a diff."""
+    """Return one line per attribute, for a diff."""
     return "".join(f"{key} {attributes[key]}\n" for key in sorted(attributes))

@@ -1,35 +1,36 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 5: the neighbour table of a device: VTEP address of a peer -> its MAC."""
+"""The neighbour table of a device: VTEP address of a peer -> MAC of its VTEP."""
 
 from __future__ import annotations
 
 import re
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import ActualEntry, Run, read_json
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import ActualEntry, Links, Run, read_json
 
 
 class NeighborTable:
     """The neighbour entries of one device and IP version (4 or 6).
 
-    Ours are the permanent ones; what ARP or neighbour discovery has found is foreign.
+    Permanent entries are managed; those of ARP and neighbour discovery are foreign.
     """
 
     name = "neighbor"
     of_device = True
+    in_link_batch = True
 
     def __init__(self, device: str, version: int = 4) -> None:
         self.device = device
         self.program = ("ip", f"-{version}")
 
-    def listings(self) -> list[t.Sequence[str]]:
-        """All entries of the device."""
+    def listings(self, others: bool = True) -> list[t.Sequence[str]]:
+        """Return the command that lists all entries of the device."""
         return [[*self.program, "-json", "neigh", "show", "dev", self.device]]
 
-    def read(self, run: Run) -> dict[str, ActualEntry]:
-        """What is there, by address."""
+    def read(self, run: Run, others: bool = True, links: Links = None) -> dict[str, ActualEntry]:
+        """Return the actual entries, by address."""
         present = {}
         (listing,) = self.listings()
         for row in read_json(listing, run):
@@ -42,11 +43,11 @@ class NeighborTable:
         return present
 
     def put(self, key: str, spec: str) -> str:
-        """Creates or changes the entry of this address."""
+        """Return the line that creates or changes the entry of this address."""
         return f"neigh replace {key} {spec} dev {self.device} nud permanent"
 
     def drop(self, key: str, spec: str) -> str:
-        """Removes the entry of this address."""
+        """Return the line that removes the entry of this address."""
         return f"neigh del {key} dev {self.device}"
 
     def parse(self, line: str) -> tuple[str, str] | None:
@@ -63,7 +64,7 @@ _LINE = re.compile(r"neigh replace (?P<key>\S+) (?P<spec>lladdr \S+) dev \S+ nud
 
 
 def neighbor_entry(address: str, mac: str) -> tuple[str, str]:
-    """Key and specification of an entry.
+    """Return key and specification of an entry.
 
     :param address: a numeric address, IPv6 in its short form.
     :param mac: lower case, with colons.

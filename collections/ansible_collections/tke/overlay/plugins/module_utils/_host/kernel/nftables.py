@@ -1,41 +1,43 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 5: the nftables table of a node: who may speak to whom, and under which address.
+"""The nftables table of a node: which packets it drops, and how it translates addresses.
 
-One table, ``inet tke_overlay``, is all there is of ours for good. It only drops, marks as
-untracked, translates and clamps; it never accepts on behalf of others, so what
-kube-proxy, Docker or firewalld drop stays dropped, and their tables are not
-even read.
+The collection keeps one permanent table, ``inet tke_overlay``. Its rules drop packets,
+exclude them from connection tracking, translate addresses and clamp the TCP
+segment size. They never accept a packet, so what kube-proxy, Docker or firewalld
+drop stays dropped; the tables of these programs are not even read.
 
 A *Pod address* below is any address of a container CIDR: VTEP, gateway, Pod or
-Service. *Inside* are the VXLAN device, the Pod bridge and ``lo``.
+Service. *Inside* links are the VXLAN device, the Pod bridge and ``lo``.
 
 ===========  ==========================================================================================
 chain        what it does
 ===========  ==========================================================================================
-prerouting   no conntrack entry for the tunnel's packets (one way each, they once filled half a table:
-             calico #8934); drops what comes from outside to a Pod address, or claims to come from one,
-             and what leaves the tunnel without a Pod address as its source. Before DNAT: a NodePort is
-             an address of the host here, so what reaches a Pod by way of a Service still does
-output       no conntrack entry for our own tunnel packets
-input        only peers may send to the tunnel's port. Not in prerouting: an answer to somebody whom
-             another program's masquerade gave that very source port is none of the tunnel (calico
-             #12244), and is on its way to a container here, not to this host
-forward      nobody may speak to a peer's tunnel through this host, whose masquerade would make him a
-             peer; no TCP segment is larger than the overlay carries
-postrouting  nothing for a Pod address leaves in clear while a route is missing
-nat          Pods leave the cluster as this host. Not what kube-proxy has marked, which does so itself;
-             and never from the tunnel's port: the answer would be taken for a tunnel packet
+prerouting   Creates no conntrack entries for tunnel packets: each flow goes one way only, and such
+             entries once filled half a table (calico #8934). Drops packets from outside to a Pod
+             address or from a Pod address, and packets out of the tunnel whose source is not a Pod
+             address. The chain runs before DNAT, where the destination of a NodePort packet is still
+             the host, so packets that reach a Pod through a Service pass.
+output       Creates no conntrack entries for the tunnel packets of this host.
+input        Drops packets to the tunnel's port unless a peer sent them. Not in prerouting: when the
+             masquerade of another program has used this port as the source port of a container, the
+             answer is no tunnel packet (calico #12244) and goes to the container, not to this host.
+forward      Drops packets to the tunnel's port of a peer: the masquerade of this host would make the
+             sender look like a peer. Clamps TCP segments to the MTU of the overlay.
+postrouting  Drops packets to a Pod address that leave unencapsulated because a route is missing.
+nat          Packets from Pods to outside the cluster get the address of this host; except those that
+             kube-proxy has marked, which it translates itself. They never get the tunnel's port as
+             source port, because the answers would be taken for tunnel packets.
 ===========  ==========================================================================================
 
-How the table is compared: nft prints rules in other words than it was given, and
-every version in its own. So with each load the text and nft's listing right
-after it are recorded below ``/run``. As long as the listing is still that, the
-table holds that text; else it holds what the listing says. Either way a rule or
-an element that was added, changed, removed or moved by hand is a difference, and
-without a record (another version of nft, somebody else's load) the worst that
-can happen is that the same rules are loaded once more.
+How the table is compared: nft prints rules in a different form than it reads them,
+and the form depends on its version. Therefore each load records the loaded text
+and the listing right after the load below ``/run``. As long as the listing is equal
+to the recorded one, the table holds the recorded text; otherwise it holds what the
+listing shows. Either way, a rule or an element that was added, changed, removed or
+moved by hand is a difference. Without a record (another version of nft, a load by
+another program), the worst case is that the same rules are loaded once more.
 """
 
 from __future__ import annotations
@@ -48,6 +50,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.files import RUN
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import (
     ActualEntry,
     Desired,
+    Links,
     Run,
     error_text,
 )
@@ -57,28 +60,28 @@ RECORD_TEXT = f"{RUN_DIRECTORY}/rules.nft"
 RECORD_LISTING = f"{RUN_DIRECTORY}/rules.listing"
 
 COUNTERS = ("not_a_peer", "to_pods", "from_pods", "inner_source", "forwarded_to_vtep", "unrouted")
-"""What was dropped, by the rule that dropped it."""
+"""The counters of dropped packets, one per kind of rule."""
 
 _LIST = ("nft", "-s", "list", "table", *TABLE.split())
 _LOAD = ("nft", "-f", "-")
 _KUBE_PROXY = "0x00004000"
 _FAMILY = {4: ("ip", "ipv4", 40), 6: ("ip6", "ipv6", 60)}
-"""IP version -> its word, its protocol's word, bytes of IP and TCP header."""
+"""IP version -> keyword of the header, name of the protocol, bytes of IP and TCP header."""
 
 
 class TransitionAllowances(t.NamedTuple):
-    """What else is let in while the fleet goes over from one plan to another."""
+    """What the rules allow besides while the fleet changes from one plan to another."""
 
-    peers: t.Sequence[str] = ()  # underlay addresses that peers had before
-    port: int | None = None  # the tunnel's other port, old or new
-    device: str = ""  # the link that hears it
+    peers: t.Sequence[str] = ()  # former underlay addresses of peers
+    port: int | None = None  # the other port of the tunnel, old or new
+    device: str = ""  # the link that receives on it
 
 
 NO_ALLOWANCES = TransitionAllowances()
 
 
 class RulesSpec(t.NamedTuple):
-    """From what the rules follow. ``peers`` are the underlay addresses of all other nodes."""
+    """What determines the rules. ``peers`` are the underlay addresses of all other nodes."""
 
     device: str
     bridge: str
@@ -91,32 +94,33 @@ class RulesSpec(t.NamedTuple):
 
     @property
     def ports(self) -> list[int]:
-        """The tunnel's port; during a change of it, the other one too."""
+        """The port of the tunnel; during a change of the port, both."""
         return sorted({self.port, *([] if self.also.port is None else [self.also.port])})
 
     @property
     def devices(self) -> list[str]:
-        """The links out of which the tunnel's packets come."""
+        """The links that deliver the packets of the tunnel."""
         return sorted({self.device, self.also.device} - {""})
 
 
 class RulesTable:
-    """Our nftables table. It is compared as the others are (:class:`tables.Readable`), and replaced as a whole."""
+    """The nftables table. It is compared like the others (:class:`tables.ReadableTable`), and replaced as a whole."""
 
     name = "rules"
     of_device = False
+    in_link_batch = False
 
     def __init__(self, spec: RulesSpec | str) -> None:
-        """Of what the rules follow from, or of their text as it was saved."""
+        """Take what determines the rules, or their saved text."""
         self.text = spec if isinstance(spec, str) else rules_text(spec)
         self.wanted = _items(self.text)
 
-    def listings(self) -> list[t.Sequence[str]]:
-        """The table, without the values of its counters."""
+    def listings(self, others: bool = True) -> list[t.Sequence[str]]:
+        """Return the command that lists the table, without the values of its counters."""
         return [_LIST]
 
-    def read(self, run: Run) -> dict[str, ActualEntry]:
-        """What is there: chains, their rules by number, sets and their elements, counters without their values."""
+    def read(self, run: Run, others: bool = True, links: Links = None) -> dict[str, ActualEntry]:
+        """Return chains, their rules by number, sets and their elements, and counters without their values."""
         code, listing, errors = run(_LIST, None)
         if code != 0:
             if "No such file or directory" in errors:
@@ -128,20 +132,20 @@ class RulesTable:
         return {key: ActualEntry(spec, managed=True) for key, spec in items.items()}
 
     def _lost(self, found: Desired) -> list[str]:
-        """What no version of nft words in another way: which chains, rules by number, and peers there are."""
+        """Return the missing chains, rules by number and peers: the keys that every version of nft prints alike."""
         return [key for key in self.wanted if key not in found and not self.wanted[key].startswith("of pods")]
 
     def replace(self, run: Run, there: bool = True) -> None:
-        """Makes the table what it should be, in one transaction: at no instant is a packet judged by half of the rules.
+        """Load the rules in one transaction, so that no packet ever meets half of them.
 
-        Where only elements of sets differ, only they are changed. A packet that is just being judged by a table that
-        goes looks its address up in sets that are empty by then, and is dropped: seldom, but that is what a fleet
-        that changes daily should not do to those who stay. What the counters say goes over to a new table.
+        If only elements of sets differ, only these are changed. The reason: a packet that traverses a table while it
+        is being replaced looks up its address in sets that are already empty, and is dropped. That is rare, but a daily
+        change of the fleet must not affect the nodes that stay. A new table takes over the values of the counters.
 
-        :param there: whether there may be an old table.
-        :raises KernelError: nft refused; the old table is as it was.
+        :param there: whether an old table can exist.
+        :raises KernelError: nft rejected the rules; the old table is unchanged.
         """
-        lines = self._elements_alone(run) if there else ""
+        lines = self._changed_elements(run) if there else ""
         load_table(TABLE, lines or _with_values(self.text, counter_values(run) if there else {}), run)
         code, listing, errors = run(_LIST, None)
         if code != 0:
@@ -149,13 +153,13 @@ class RulesTable:
         lost = self._lost(_items(listing))
         if lost:
             raise KernelError(
-                f"nft has taken the rules, and does not list {lost[0]}: does another program manage them?"
+                f"nft loaded table {TABLE} but does not list {lost[0]}: does another program manage this table?"
             )
         write_file(RECORD_TEXT, self.text, durable=False)
         write_file(RECORD_LISTING, listing, durable=False)
 
-    def _elements_alone(self, run: Run) -> str:
-        """The commands for the elements that differ; nothing if more differs, or it is not known what is there."""
+    def _changed_elements(self, run: Run) -> str:
+        """Return the commands that change elements of sets; empty if more differs, or the record does not apply."""
         record = read_files((RECORD_TEXT, RECORD_LISTING))
         code, listing, _errors = run(_LIST, None)
         if code != 0 or record.get(RECORD_LISTING) != listing:
@@ -207,27 +211,37 @@ def delete_table(table: str, run: Run) -> None:
 
 
 def rules_are_there(run: Run) -> bool:
-    """Whether there is a table of our name."""
+    """Whether the table exists."""
     return run(("nft", "-t", *_LIST[1:]), None)[0] == 0
 
 
 def listed_rules(run: Run) -> str:
-    """The table that is there as text for nft; without one, text that takes any away."""
+    """Return the current table as text that nft loads; without a table, text that deletes it."""
     code, listing, _errors = run(_LIST, None)
     return f"{deletion_of(TABLE)}{listing}" if code == 0 else deletion_of(TABLE)
 
 
 def rules_text(spec: RulesSpec) -> str:
-    """The table as nft takes it: idempotent, and replacing whatever stands in its place."""
+    """Return the table as text that nft loads: it replaces an existing table, and can be loaded again."""
     pods, peers = _by_version(spec.container_cidrs), _by_version({*spec.peers, *spec.also.peers})
-    # Without peers nobody may send to the port, whatever the IP version of the underlay will be.
+    # Without peers, the port must be closed for both IP versions that the underlay can have.
     peers = peers or {4: [], 6: []}
-    inside = ", ".join(f'"{name}"' for name in sorted({"lo", *spec.devices, spec.bridge}))
-    port, device = _any_of(spec.ports), _any_of([f'"{name}"' for name in spec.devices])
     blocks = [f"\tcounter {name} {{\n\t}}\n" for name in COUNTERS]
     blocks += [_set(f"pods{version}", version, cidrs, "\t\tflags interval\n") for version, cidrs in pods.items()]
     blocks += [_set(f"peers{version}", version, addresses) for version, addresses in peers.items()]
-    blocks += [
+    blocks += _chains(spec, list(pods), list(peers))
+    return f"{deletion_of(TABLE)}table {TABLE} {{\n" + "\n".join(blocks) + "}\n"
+
+
+def _chains(spec: RulesSpec, pods: t.Sequence[int], peers: t.Sequence[int]) -> list[str]:
+    """Return the chains.
+
+    :param pods: the IP versions of the container CIDRs.
+    :param peers: the IP versions of the underlay.
+    """
+    inside = ", ".join(f'"{name}"' for name in sorted({"lo", *spec.devices, spec.bridge}))
+    port, device = _any_of(spec.ports), _any_of([f'"{name}"' for name in spec.devices])
+    return [
         _chain(
             "prerouting",
             "type filter hook prerouting priority raw; policy accept;",
@@ -261,7 +275,6 @@ def rules_text(spec: RulesSpec) -> str:
         ),
         _chain("nat", "type nat hook postrouting priority srcnat; policy accept;", _masquerade(spec)),
     ]
-    return f"{deletion_of(TABLE)}table {TABLE} {{\n" + "\n".join(blocks) + "}\n"
 
 
 def _by_version(networks: t.Iterable[str]) -> dict[int, list[str]]:
@@ -283,7 +296,7 @@ def _chain(name: str, hook: str, *rules: t.Sequence[str]) -> str:
 
 
 def _any_of(values: t.Sequence[object]) -> str:
-    """One value as it is, several as a set."""
+    """Return one value as it is, several as an anonymous set."""
     return str(values[0]) if len(values) == 1 else f"{{ {', '.join(map(str, values))} }}"
 
 
@@ -297,14 +310,17 @@ def _guards(version: int, device: str, inside: str) -> list[str]:
 
 
 def _clamps(version: int, device: str, mtu: int) -> list[str]:
-    """Both ways, as Pods that were made under a larger MTU keep it; the kernel only ever lowers the value."""
+    """Clamp in both directions, because existing Pods keep a former, larger MTU. The kernel only lowers the value."""
     _ip, protocol, headers = _FAMILY[version]
     clamp = f"meta nfproto {protocol} tcp flags & (syn | rst) == syn tcp option maxseg size set {mtu - headers}"
-    return [f"{way} {device} {clamp}" for way in ("oifname", "iifname")]
+    return [f"{direction} {device} {clamp}" for direction in ("oifname", "iifname")]
 
 
 def _masquerade(spec: RulesSpec) -> list[str]:
-    """Below 1024 the kernel gives only ports below 1024; of the others, the largest part without the tunnel's port."""
+    """Translate source ports from 1024 into the largest range without the tunnel's port.
+
+    For source ports below 1024, the kernel selects ports below 1024 only.
+    """
     version = 6 if ":" in spec.node_cidr else 4
     ip = _FAMILY[version][0]
     borders = [1023, *(port for port in spec.ports if port > 1023), 65536]
@@ -318,7 +334,7 @@ def _masquerade(spec: RulesSpec) -> list[str]:
 
 
 def _items(text: str) -> Desired:
-    """A table's text, ours or nft's listing, by item. The number of a rule is part of its key: order matters."""
+    """Return the items of a table, from its text or listing. The key of a rule includes its number: order matters."""
     items: Desired = {}
     for kind, name, body in re.findall(r"^\t(\w+) (\S+) \{\n(.*?)^\t\}\n", text, re.MULTILINE | re.DOTALL):
         if kind == "set":
@@ -336,7 +352,7 @@ def _items(text: str) -> Desired:
 
 
 def counter_values(run: Run) -> dict[str, str]:
-    """What the counters of the table count now, as ``packets 3 bytes 180``."""
+    """Return the current values of the counters, as ``packets 3 bytes 180``."""
     _code, out, _errors = run(("nft", "list", "counters", "table", *TABLE.split()), None)
     return dict(re.findall(r"counter (\w+) \{\s*(packets \d+ bytes \d+)\s*\}", out))
 

@@ -1,11 +1,11 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 5: the Pod bridge, which must not keep the gateway of a node CIDR that the host has given back.
+"""The Pod bridge, which must not keep the gateway address of a former node CIDR of the host.
 
-CNI's bridge plugin gives the bridge its gateway address and refuses to start Pods
-while another one is there; and the connected route of the old node CIDR would keep
-this host from the node that has it now.
+CNI's bridge plugin gives the bridge its gateway address, and starts no Pods while
+the bridge has another one. Besides, the connected route of the former node CIDR
+would make the node that has it now unreachable from this host.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ import re
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import Row, read_links
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import ActualEntry, Run
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import ActualEntry, Links, Run
 
 
 class BridgeTable:
-    """The addresses of the Pod bridge inside the container CIDR, less the gateway of the host's own node CIDR."""
+    """The addresses of the Pod bridge in the container CIDR, except the gateway of the node CIDR of the host."""
 
     name = "bridge"
-    of_device = False  # the bridge comes with the first Pod
+    of_device = False  # the CNI plugin creates the bridge with the first Pod
+    in_link_batch = False  # nothing is ever added
     program = ("ip",)
 
     def __init__(self, bridge: str, container_cidr: t.Sequence[str], gateway: str) -> None:
@@ -30,16 +31,16 @@ class BridgeTable:
         self.container = [ipaddress.ip_network(cidr) for cidr in container_cidr]
         self.gateway = gateway
 
-    def listings(self) -> list[t.Sequence[str]]:
-        """None: whoever reads tables has read the links, with their addresses."""
+    def listings(self, others: bool = True) -> list[t.Sequence[str]]:
+        """Return no command: the caller of several tables passes the links to :meth:`read`."""
         return []
 
-    def read(self, run: Run) -> dict[str, ActualEntry]:
-        """What is left over, by address with prefix."""
-        return self.among(read_links(run))
+    def read(self, run: Run, others: bool = True, links: Links = None) -> dict[str, ActualEntry]:
+        """Return the leftover addresses, by address with prefix."""
+        return self.among(read_links(run) if links is None else links)
 
     def among(self, links: t.Iterable[Row]) -> dict[str, ActualEntry]:
-        """The same, of links that were read already."""
+        """Return the leftover addresses of links that were read before."""
         present = {}
         for row in links:
             for info in row.get("addr_info", []):
@@ -50,11 +51,11 @@ class BridgeTable:
         return present
 
     def put(self, key: str, spec: str) -> str:
-        """CNI's bridge plugin does this for the gateway; here only for the sake of the table's form."""
+        """Return the line that adds the address. A rollback uses it; a desired entry never does."""
         return f"address replace {key} {spec}"
 
     def drop(self, key: str, spec: str) -> str:
-        """Removes the address, and with it the connected route."""
+        """Return the line that removes the address, and with it the connected route."""
         return f"address del {key} {spec}"
 
     def parse(self, line: str) -> tuple[str, str] | None:

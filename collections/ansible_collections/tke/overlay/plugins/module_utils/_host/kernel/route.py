@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 5: routes of the main table: node CIDR of a peer -> its VTEP address."""
+"""Routes of the main table: node CIDR of a peer -> its VTEP address."""
 
 from __future__ import annotations
 
@@ -13,40 +13,41 @@ import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import ROUTE_PROTOCOL
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import ActualEntry, Run, read_json
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import ActualEntry, Links, Run, read_json
 
 BLACKHOLE = "blackhole"
 
 BLACKHOLE_METRIC = 4096
-"""Behind the connected route (metric 0) of the Pod bridge, which takes over as soon as there is a bridge."""
+"""Larger than that of the connected route of the Pod bridge (0), so that the latter wins once the bridge exists."""
 
 _DEFAULT_METRIC = {4: 0, 6: 1024}
-"""What the kernel gives a route of this IP version that asks for no metric."""
+"""IP version -> metric of a route that is created without one."""
 
 Row = t.Mapping[str, t.Any]
 """A route as ``ip -json route show`` lists it."""
 
 
 class RouteTable:
-    """The routes of one IP version (4 or 6) in the main table that are ours or in our way.
+    """The managed routes of one IP version (4 or 6) in the main table, and the foreign routes that conflict with them.
 
-    Ours are those of our protocol number on our device, and blackholes of it: such
-    a route has no device, so it must lie in ``within`` or be ``claimed``. A route
-    of our protocol on another device belongs to another task (the way to the load
-    balancer, a second overlay).
+    Routes of protocol 84 on the device are managed. So are blackhole routes of that
+    protocol; as these have no device, they must lie in ``within`` or be ``claimed``.
+    A route of protocol 84 on another device belongs to another task (the route to
+    the load balancer, a second overlay).
 
-    The kernel tells routes apart by destination, TOS and metric, and can still hold
-    several of them (``ip route prepend``): then the first one counts. The others
-    are listed under a key with a number, so that leftovers of ours go.
+    Destination, TOS and metric identify a route, but the kernel can hold several
+    with the same ones (``ip route prepend``): then the first one is used. The others
+    have a number in their key, so that managed leftovers are removed.
 
-    :param within: the container CIDRs. Only they are searched for routes of others,
-        as a host may have half a million of those; where there are none, all are read.
-    :param bridge: the Pod bridge, whose connected routes come and go with its addresses.
-    :param claimed: keys of blackholes that are ours; ``None``: all of our protocol.
+    :param within: the container CIDRs. Foreign routes are searched in them only, because
+        a host can have half a million routes; without any, all routes are read.
+    :param bridge: the Pod bridge, whose connected routes appear and disappear with its addresses.
+    :param claimed: keys of managed blackhole routes; ``None``: all of protocol 84.
     """
 
     name = "route"
     of_device = False
+    in_link_batch = True
 
     def __init__(
         self,
@@ -64,12 +65,12 @@ class RouteTable:
         self.program = ("ip", f"-{version}")
 
     def listings(self, others: bool = True) -> list[t.Sequence[str]]:
-        """First our own routes, then those among which others could be.
+        """Return the command that lists the routes of protocol 84, then those that can list foreign routes.
 
-        :param others: also what is there of others. Whoever reads back what he has put needs it no more.
+        :param others: also list the foreign routes. Not needed for reading back a change.
         """
         show = [*self.program, "-json", "route", "show", "table", "main"]
-        # Asked for by number: /etc/iproute2/rt_protos may have given ours a name.
+        # By number: /etc/iproute2/rt_protos can contain a name for it.
         managed = [*show, "proto", str(ROUTE_PROTOCOL)]
         if not others:
             return [managed]
@@ -77,11 +78,8 @@ class RouteTable:
             [managed, *([*show, "root", str(network)] for network in self.within)] if self.within else [managed, show]
         )
 
-    def read(self, run: Run, others: bool = True) -> dict[str, ActualEntry]:
-        """What is there, by destination and metric.
-
-        :param others: see :meth:`listings`.
-        """
+    def read(self, run: Run, others: bool = True, links: Links = None) -> dict[str, ActualEntry]:
+        """Return the actual routes, by destination and metric."""
         managed, *further = [[(_identity(row), row) for row in read_json(each, run)] for each in self.listings(others)]
         rows = [each for listing in further for each in listing] if others else managed
         known = {identity for identity, _row in managed}
@@ -91,9 +89,9 @@ class RouteTable:
         for identity, row in [*rows, *(each for each in managed if each[0] not in listed)]:
             if row.get("dev") == self.bridge and row.get("protocol") == "kernel" and self.bridge is not None:
                 continue
-            found = self._present(row, identity in known)
+            found = self._actual(row, identity in known)
             if not (found.managed or identity in listed):
-                continue  # of our protocol, and another task's
+                continue  # a route of protocol 84 that belongs to another task
             key = self._key(row)
             seen[key] += 1
             present[key if seen[key] == 1 else f"{key} #{seen[key]}"] = found
@@ -103,12 +101,12 @@ class RouteTable:
         key = route_key(full_prefix(row["dst"], self.version), row.get("metric", 0))
         return f"{key} tos {row['tos']}" if "tos" in row else key
 
-    def _present(self, row: Row, protocol_is_ours: bool) -> ActualEntry:
-        spec, here = _spec_of(row), row.get("dev") == self.device
-        managed = protocol_is_ours and (here or (row.get("type") == BLACKHOLE and self._has_blackhole(row)))
-        return ActualEntry(spec if managed else f"{spec} proto {row.get('protocol', 'boot')}", managed, here)
+    def _actual(self, row: Row, has_protocol: bool) -> ActualEntry:
+        spec, on_device = _spec_of(row), row.get("dev") == self.device
+        managed = has_protocol and (on_device or (row.get("type") == BLACKHOLE and self._manages_blackhole(row)))
+        return ActualEntry(spec if managed else f"{spec} proto {row.get('protocol', 'boot')}", managed, on_device)
 
-    def _has_blackhole(self, row: Row) -> bool:
+    def _manages_blackhole(self, row: Row) -> bool:
         if self.claimed is None and not self.within:
             return True
         network = ipaddress.ip_network(full_prefix(row["dst"], self.version))
@@ -116,11 +114,11 @@ class RouteTable:
         return inside or self._key(row) in (self.claimed or ())
 
     def put(self, key: str, spec: str) -> str:
-        """Creates or changes the route to this destination with this metric."""
+        """Return the line that creates or changes the route to this destination with this metric."""
         return _line("replace", key, spec)
 
     def drop(self, key: str, spec: str) -> str:
-        """Removes this very route, and none that only shares its destination."""
+        """Return the line that removes this route, but no other one to the same destination."""
         return _line("del", key.partition(" #")[0], spec)
 
     def parse(self, line: str) -> tuple[str, str] | None:
@@ -140,30 +138,30 @@ _LINE = re.compile(
 
 
 def refuse_foreign_routes(present: t.Mapping[str, ActualEntry]) -> None:
-    """Makes sure that nobody else has a route inside the container CIDR: it would take packets that are for Pods.
+    """Make sure that no foreign route lies in the container CIDR: it would divert packets that are sent to Pods.
 
     :param present: what :meth:`RouteTable.read` found ``within`` the container CIDRs.
-    :raises ValidationError: naming each.
+    :raises ValidationError: naming each foreign route.
     """
-    strangers = [
-        f"route {key} {found.spec} lies in the container CIDR (overlay_container_cidr) and is not ours: "
+    foreign = [
+        f"the foreign route {key} {found.spec} lies in the container CIDR (overlay_container_cidr): "
         f"remove it, or choose another container CIDR"
         for key, found in present.items()
-        if not found.managed and not found.here
+        if not found.managed and not found.on_device
     ]
-    if strangers:
-        raise ValidationError(*strangers)
+    if foreign:
+        raise ValidationError(*foreign)
 
 
 def full_prefix(destination: str, version: int) -> str:
-    """A destination as a network: iproute2 writes ``default``, and leaves out the prefix of a single address."""
+    """Return a destination as a network: iproute2 prints ``default``, and no prefix length for a single address."""
     if destination == "default":
         return "0.0.0.0/0" if version == 4 else "::/0"
     return destination if "/" in destination else f"{destination}/{32 if version == 4 else 128}"
 
 
 def route_key(destination: str, metric: int) -> str:
-    """How the kernel tells routes apart: destination network, and metric where it is not the default.
+    """Return what identifies a route: the destination network, and the metric unless it is the default.
 
     :param destination: a network with prefix, in its short form.
     """
@@ -172,35 +170,35 @@ def route_key(destination: str, metric: int) -> str:
 
 
 def via_entry(destination: str, gateway: str, device: str, metric: int = 0) -> tuple[str, str]:
-    """Key and specification of a route by way of a VTEP address that no connected network has."""
+    """Return key and specification of a route through a VTEP address, which is in no connected network."""
     return route_key(destination, metric), f"via {gateway} dev {device} onlink"
 
 
 def blackhole_entry(destination: str, metric: int = BLACKHOLE_METRIC) -> tuple[str, str]:
-    """Key and specification of a route that drops: for addresses of the own node CIDR that no Pod has."""
+    """Return key and specification of a route that drops packets to unused addresses of the own node CIDR."""
     return route_key(destination, metric), BLACKHOLE
 
 
 def _identity(row: Row) -> str:
-    """A route of one reading among those of another; its protocol apart, which can be shown by number or by name."""
-    return repr([item for item in row.items() if item[0] != "protocol"])  # in the order of iproute2; json is slower
+    """Return a text that identifies a route in two listings. It excludes the protocol, a number or a name."""
+    return repr([item for item in row.items() if item[0] != "protocol"])  # the order is stable, and json is slower
 
 
 def _spec_of(row: Row) -> str:
     if row.get("type") == BLACKHOLE:
         return BLACKHOLE
     words = [str(row["type"])] if row.get("type", "unicast") != "unicast" else []
-    words += [f"{shown} {row[name]}" for name, shown in _SHOWN.items() if name in row]
+    words += [f"{word} {row[name]}" for name, word in _WORDS.items() if name in row]
     words += [f"{name} {json.dumps(row[name])}" for name in ("nexthops", "metrics") if name in row]
     words += ["onlink"] if "onlink" in row.get("flags", ()) else []
     return " ".join(words)
 
 
-_SHOWN = {"gateway": "via", "dev": "dev", "prefsrc": "src"}
+_WORDS = {"gateway": "via", "dev": "dev", "prefsrc": "src"}
 
 
 def _line(verb: str, key: str, spec: str) -> str:
     blackhole = spec == BLACKHOLE
-    # What iproute2 only prints cannot be given back to it; destination, metric and protocol are enough for a removal.
-    way = "" if blackhole or "{" in spec else f" {spec}"
-    return f"route {verb} {f'{BLACKHOLE} ' if blackhole else ''}{key}{way} proto {ROUTE_PROTOCOL}"
+    # iproute2 prints JSON that it does not read; destination, metric and protocol are sufficient for a removal.
+    rest = "" if blackhole or "{" in spec else f" {spec}"
+    return f"route {verb} {f'{BLACKHOLE} ' if blackhole else ''}{key}{rest} proto {ROUTE_PROTOCOL}"

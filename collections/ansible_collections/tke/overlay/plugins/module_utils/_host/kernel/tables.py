@@ -1,25 +1,25 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 5: one kernel table against what it should hold.
+"""Kernel tables: the actual entries, the desired entries, and the pending changes between them.
 
-What a packet to a Pod on another node meets, and so why each peer needs exactly
+A packet to a Pod on another node passes three tables, so each peer needs exactly
 three kernel objects:
 
-1. the *route* for the peer's node CIDR says: by way of the peer's VTEP address, on
-   our VXLAN device (``onlink``: the VTEP is in no connected network);
-2. the *neighbour* entry of that VTEP address says which MAC the inner Ethernet
-   header gets; permanent, because nobody answers ARP across the tunnel;
-3. the *FDB* entry of that MAC says to which underlay address the VXLAN device
+1. the *route* to the peer's node CIDR sends the packet to the peer's VTEP address
+   through the VXLAN device (``onlink``, because the VTEP is in no connected network);
+2. the *neighbour* entry of that VTEP address gives the MAC for the inner Ethernet
+   header; it is permanent, because ARP does not cross the tunnel;
+3. the *FDB* entry of that MAC gives the underlay address to which the VXLAN device
    sends the outer packet.
 
-With the route missing, the packet leaves by the default route, in clear; with
-one of the other two missing, it is dropped. Hence the order: the route comes
-last and goes first.
+Without the route, the packet leaves through the default route, unencapsulated;
+without one of the other two, the kernel drops it. Therefore a route is added
+after the other two entries and removed before them.
 
-All tables are alike to :func:`compare`: a mapping from a key to a specification,
-both in the words of iproute2, so that what is compared, shown to the user and
-handed to ``ip -batch`` or ``bridge -batch`` is one and the same text.
+:func:`compare` treats all tables alike: a table is a mapping from a key to a
+specification, both in the syntax of iproute2. So the text that is compared is also
+the text that a user sees in a diff and that ``ip -batch`` or ``bridge -batch`` takes.
 """
 
 from __future__ import annotations
@@ -31,17 +31,21 @@ import typing as t
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
 
 Run = t.Callable[[t.Sequence[str], t.Optional[str]], t.Tuple[int, str, str]]
-"""Runs a program with a text on its standard input; returns exit code, output and errors."""
+"""Runs a program with a text on its standard input; returns exit code, standard output and standard error."""
 
 Together = t.Callable[[t.Sequence[t.Sequence[str]]], t.List[t.Tuple[int, str, str]]]
-"""Runs several programs at the same time; returns the same for each."""
+"""Runs several programs at the same time; returns the same three values for each."""
 
 Desired = t.Dict[str, str]
-"""Key -> specification of every entry that a table should have."""
+"""Key -> specification of every entry that a table must have."""
+
+
+Links = t.Optional[t.Sequence[t.Mapping[str, t.Any]]]
+"""All links of the host with their addresses, if they were read before."""
 
 
 class Diff(t.NamedTuple):
-    """One object before and after, as text."""
+    """One object before and after a change, as text."""
 
     name: str
     before: str
@@ -49,38 +53,46 @@ class Diff(t.NamedTuple):
 
 
 class ActualEntry(t.NamedTuple):
-    """An entry that is there. Only ``ours`` is ever removed; ``here`` is false for what is not on our device."""
+    """An entry that the kernel has."""
 
     spec: str
-    managed: bool
-    here: bool = True
+    managed: bool  # by this collection: only these are removed
+    on_device: bool = True  # on the VXLAN device of the overlay
 
 
 class ReadableTable(t.Protocol):
-    """One kernel table, as far as it concerns one device: enough to :func:`compare` it."""
+    """The part of one kernel table that concerns one device, for :func:`compare`."""
 
     name: str
-    of_device: bool  # whether its entries go with the device, and it cannot be read without
+    of_device: bool  # its entries are removed with the device, and it cannot be read without the device
+    in_link_batch: bool  # its entries can follow the creation of the device in one ``ip -batch``
 
-    def listings(self) -> list[t.Sequence[str]]:
-        """The commands by which :meth:`read` lists, for :func:`listed_together`."""
+    def listings(self, others: bool = True) -> list[t.Sequence[str]]:
+        """Return the commands that :meth:`read` runs, for :func:`listed_together`.
 
-    def read(self, run: Run) -> dict[str, ActualEntry]:
-        """What is there, by key."""
+        :param others: see :meth:`read`.
+        """
+
+    def read(self, run: Run, others: bool = True, links: Links = None) -> dict[str, ActualEntry]:
+        """Return the actual entries, by key.
+
+        :param others: also read the routes among which foreign ones can be. Not needed for reading back a change.
+        :param links: saves reading the links again.
+        """
 
 
 class Table(ReadableTable, t.Protocol):
-    """One that is written entry by entry, as :func:`apply` does. (The rules are not: they are replaced as a whole.)"""
+    """A table that :func:`apply` changes entry by entry. (The nftables table is replaced as a whole.)"""
 
     @property
     def program(self) -> t.Sequence[str]:
-        """The command whose ``-batch`` takes the lines of put and drop."""
+        """The command whose ``-batch`` takes the lines of :meth:`put` and :meth:`drop`."""
 
     def put(self, key: str, spec: str) -> str:
-        """The batch line that creates or changes an entry; harmless when it is there already."""
+        """Return the batch line that creates or changes an entry; it has no effect on an equal entry."""
 
     def drop(self, key: str, spec: str) -> str:
-        """The batch line that removes an entry."""
+        """Return the batch line that removes an entry."""
 
     def parse(self, line: str) -> tuple[str, str] | None:
         """Return key and specification of the entry that a line of :meth:`put` creates: the inverse of it.
@@ -90,7 +102,7 @@ class Table(ReadableTable, t.Protocol):
 
 
 class Delta(t.NamedTuple):
-    """What separates a table from what it should hold, and what was met there that is not ours."""
+    """The pending changes of a table, and the foreign entries on the device."""
 
     added: Desired
     changed: dict[str, tuple[str, str]]  # key -> specification before and after
@@ -101,7 +113,7 @@ class Delta(t.NamedTuple):
         return bool(self.added or self.changed or self.removed)
 
     def lines(self) -> dict[str, list[str]]:
-        """For the result of a module: what is added, changed and removed, an entry a line."""
+        """Return the entries as one line each, for the result of a module."""
         return {
             "added": [f"{key} {spec}" for key, spec in self.added.items()],
             "changed": [f"{key} {old} -> {new}" for key, (old, new) in self.changed.items()],
@@ -110,36 +122,39 @@ class Delta(t.NamedTuple):
         }
 
     def before(self) -> str:
-        """The entries that will not be there any more as they are, for a diff."""
+        """Return the removed entries and the old ones of the changed entries, for a diff."""
         old = {**self.removed, **{key: pair[0] for key, pair in self.changed.items()}}
         return "".join(f"{key} {old[key]}\n" for key in sorted(old))
 
     def after(self) -> str:
-        """The entries that take their place, for a diff."""
+        """Return the added entries and the new ones of the changed entries, for a diff."""
         new = {**self.added, **{key: pair[1] for key, pair in self.changed.items()}}
         return "".join(f"{key} {new[key]}\n" for key in sorted(new))
 
 
-def compare(table: ReadableTable, present: t.Mapping[str, ActualEntry], wanted: Desired, purge: bool = True) -> Delta:
-    """What to add, change and remove.
+def compare(table: ReadableTable, actual: t.Mapping[str, ActualEntry], desired: Desired, purge: bool = True) -> Delta:
+    """Return the pending changes of a table.
 
-    :param purge: remove entries that are ours and not wanted.
-    :raises ValidationError: a wanted entry's place is taken by one that is neither ours nor on our device.
+    :param purge: remove managed entries that are not desired.
+    :raises ValidationError: a foreign entry on another device has the key of a desired entry.
     """
     delta = Delta({}, {}, {}, {})
     taken = []
-    for key, spec in wanted.items():
-        found = present.get(key)
+    for key, spec in desired.items():
+        found = actual.get(key)
         if found is None:
             delta.added[key] = spec
-        elif not (found.managed or found.here):
-            taken.append(f"{table.name} {key} is wanted and already there: {found.spec}; it is not ours, so remove it")
+        elif not (found.managed or found.on_device):
+            taken.append(
+                f"{table.name} {key} is required, but another program has created it as {found.spec}: "
+                f"remove it, and run the playbook again"
+            )
         elif found.spec != spec:
             delta.changed[key] = (found.spec, spec)
     if taken:
         raise ValidationError(*taken)
-    for key, found in present.items():
-        if key in wanted or not (found.managed or found.here):
+    for key, found in actual.items():
+        if key in desired or not (found.managed or found.on_device):
             continue
         if not found.managed:
             delta.foreign[key] = found.spec
@@ -149,41 +164,41 @@ def compare(table: ReadableTable, present: t.Mapping[str, ActualEntry], wanted: 
 
 
 def apply(changes: t.Sequence[tuple[Table, Delta]], run: Run) -> None:
-    """Makes the changes in few batches: first all removals in the order given, then all additions in reverse.
+    """Apply pending changes in few batches: first all removals in the given order, then all additions in reverse.
 
-    Give routes first, so that none ever points to a neighbour or FDB entry that
-    is gone already or not there yet.
+    Pass routes first, so that a route never points to a neighbour or FDB entry
+    that does not exist.
 
-    :raises KernelError: an entry could not be put. A removal that fails is left to
-        the caller's read-back, so that one failure does not keep the others.
+    :raises KernelError: the kernel rejected an entry. A failed removal raises nothing, so that the other entries
+        are removed all the same; the caller finds it by reading the table back.
     """
     drops = [(table.program, table.drop(key, spec)) for table, delta in changes for key, spec in delta.removed.items()]
     for program, lines in _grouped(drops):
         code, _out, _errors = run([*program, "-force", "-batch", "-"], _batch(lines))
-        if code != 0:  # "ip neigh" ends the whole batch at its first failure, -force or not: so one by one
+        if code != 0:  # "ip neigh" ends the batch at its first failure, even with -force: run the lines one by one
             for line in lines:
                 run([*program, *line.split()], None)
     puts = []
     for table, delta in reversed(changes):
-        news = {**delta.added, **{key: new for key, (_old, new) in delta.changed.items()}}
-        puts += [(table.program, table.put(key, spec)) for key, spec in news.items()]
+        updates = {**delta.added, **{key: new for key, (_old, new) in delta.changed.items()}}
+        puts += [(table.program, table.put(key, spec)) for key, spec in updates.items()]
     for program, lines in _grouped(puts):
         run_batch(program, lines, run)
 
 
 def error_text(code: int, errors: str) -> str:
-    """What a program that failed says against it, for the end of a sentence."""
+    """Return the errors of a failed program, or its exit code, for the end of a message."""
     return errors.strip() or f"exit code {code}"
 
 
 def run_batch(program: t.Sequence[str], lines: t.Sequence[str], run: Run) -> None:
-    """Runs the lines in one process, stopping at the first that fails.
+    """Run the lines in one process, up to the first that fails.
 
-    Shortage (ENOBUFS under load, flannel #958; EBUSY) passes by itself: the batch
-    goes on from the line that met it, after a pause.
+    A temporary shortage (ENOBUFS under load, flannel #958; EBUSY) is retried: after a pause,
+    the batch continues with the line that failed.
 
-    :param lines: harmless to run twice, as the lines of :meth:`Table.put` are.
-    :raises KernelError: with the kernel's words and the line they are about.
+    :param lines: can run twice without harm, as the lines of :meth:`Table.put` can.
+    :raises KernelError: naming the error of the kernel and the line.
     """
     pauses = [0.05, 0.2, 0.8, 2.0]  # seconds
     while lines:
@@ -200,10 +215,11 @@ def run_batch(program: t.Sequence[str], lines: t.Sequence[str], run: Run) -> Non
 
 
 def _failure(program: t.Sequence[str], lines: t.Sequence[str], code: int, errors: str, run: Run) -> tuple[int, str]:
-    """Which line of a batch failed, counted from 0, and the words about it; without words, from where to go on.
+    """Return the number of the failed line of a batch, counted from 0, and its error.
 
-    Only ``ip neigh`` leaves a batch without saying at which line: then its lines are run one by one. Those of links,
-    which may stand before them, cannot be run twice.
+    Only ``ip neigh`` ends a batch without the number of the line: then its lines run one by one. Lines about
+    links, which can precede them, must not run twice. If all succeed this time, the error is empty and the number is
+    that of the line with which to continue.
     """
     words, _mark, number = errors.strip().rpartition("Command failed -:")
     if number.isdigit():
@@ -222,9 +238,9 @@ def _batch(lines: t.Iterable[str]) -> str:
 
 
 def read_json(command: t.Sequence[str], run: Run) -> list[dict[str, t.Any]]:
-    """What a ``-json`` command of iproute2 lists.
+    """Run a ``-json`` command of iproute2 and return its rows.
 
-    :raises KernelError: it failed, or printed something else.
+    :raises KernelError: the command failed, or printed no JSON.
     """
     code, out, errors = run(command, None)
     if code != 0:
@@ -232,30 +248,30 @@ def read_json(command: t.Sequence[str], run: Run) -> list[dict[str, t.Any]]:
     try:
         rows = json.loads(out or "[]")
     except ValueError as error:
-        needed = "iproute2 5.0 or later is needed, and 5.5 where there are multipath routes"
-        raise KernelError(f"{' '.join(command)} printed no JSON ({error}); {needed}") from error
+        needed = "install iproute2 5.0 or later, or 5.5 or later on hosts with multipath routes"
+        raise KernelError(f"{' '.join(command)} printed no JSON ({error}): {needed}") from error
     return [row for row in rows if row]  # iproute2 5.x prints {} for each row that a filter left out
 
 
 def listed_together(commands: t.Sequence[t.Sequence[str]], run: Run) -> Run:
-    """Runs these listings at the same time, as most of a listing is waiting for the kernel, and in one go.
+    """Run listings at the same time, because a listing mostly waits for the kernel.
 
-    :param run: whose ``together`` can do so, if it has one; else nothing is run yet.
-    :returns: what answers each of the commands once, and runs all others.
+    :param run: if it has the attribute ``together``, that runs the listings; otherwise nothing runs yet.
+    :returns: a function that returns the result of each of these commands once, and runs all others.
     """
     together: Together | None = getattr(run, "together", None)
     if together is None:
         return run
-    said = dict(zip(map(tuple, commands), together(commands)))
+    results = dict(zip(map(tuple, commands), together(commands)))
 
-    def answered(command: t.Sequence[str], text: str | None) -> tuple[int, str, str]:
-        return said.pop(tuple(command), None) or run(command, text)
+    def run_or_recall(command: t.Sequence[str], text: str | None) -> tuple[int, str, str]:
+        return results.pop(tuple(command), None) or run(command, text)
 
-    return answered
+    return run_or_recall
 
 
 def _grouped(lines: t.Iterable[tuple[t.Sequence[str], str]]) -> t.Iterator[tuple[t.Sequence[str], list[str]]]:
-    """Neighbouring lines of one program together, in the order given."""
+    """Group adjacent lines of one program, in the given order."""
     group: list[str] = []
     current: t.Sequence[str] = ()
     for program, line in lines:
