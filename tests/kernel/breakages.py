@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""One host of a small fleet, and every way to break it: what Ansible, and what the timer alone must mend."""
+"""A host of a small fleet, and changes by hand that both Ansible and the restore script must correct."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PEERS = [Peer("me", "10.244.0.0/24", "10.0.1.11")] + [
 
 
 def document(peers: Sequence[Peer] = PEERS, **changes: Any) -> Any:
-    """What the module gets for the host ``me``."""
+    """Return the node document of the host ``me``."""
     base = {
         "schema": 1,
         "cluster": "demo",
@@ -37,7 +37,7 @@ def document(peers: Sequence[Peer] = PEERS, **changes: Any) -> Any:
 
 
 def everything(run: Run) -> dict[str, list[str]]:
-    """All that the kernel lists, tables of others included; what counts up by itself left out."""
+    """Return everything that the kernel lists, by command, foreign objects included, without what changes by itself."""
     commands = [
         ["ip", "-json", "-details", "address", "show"],
         ["ip", "-json", "route", "show", "table", "all"],
@@ -58,16 +58,16 @@ def everything(run: Run) -> dict[str, list[str]]:
 
 
 def elements_apart(row: Any) -> list[Any]:
-    """A set of nftables as a row for itself and one for each of its elements."""
+    """Return a set of nftables as one row for itself and one for each of its elements."""
     content = row.get("set", {}).get("elem", [])
     return [{**row, "set": {**row["set"], "elem": []}}, *content] if content else [row]
 
 
 def lasting(row: Any) -> Any:
-    """A row without what changes by itself: a bridge's timers, handles, and the carrier state, which settles later."""
+    """Return a row without what changes by itself: timers of a bridge, handles, counters and the carrier state."""
     if isinstance(row, dict):
-        passing = ("operstate", "handle", "packets", "bytes")
-        return {k: lasting(value) for k, value in row.items() if k not in passing and not k.endswith("_timer")}
+        changing = ("operstate", "handle", "packets", "bytes")
+        return {k: lasting(value) for k, value in row.items() if k not in changing and not k.endswith("_timer")}
     return row
 
 
@@ -134,11 +134,11 @@ OF_SYSCTLS = ["sysctl net/ipv4/ip_forward 0", "sysctl net/ipv4/conf/tke0/rp_filt
 
 BREAKAGES = [*OF_LINK, *OF_TABLES, *OF_RULES, *OF_SYSCTLS]
 COMBINABLE = [line for line in BREAKAGES if not line.endswith("alias other")]
-"""With any other of them: a link that would have to be made anew and does not carry our mark is left to a human."""
+"""The breakages that can be combined: a link without the alias that must be created again is not corrected."""
 
 
 def broken(run: Run, breakage: str) -> None:
-    """Breaks the host in one way. Some need what another before them has taken away; then nothing happens."""
+    """Apply one breakage. It has no effect if a previous one has removed what it changes."""
     for line in breakage.split(" && "):
         program, *words = line.split()
         if program == "sysctl":

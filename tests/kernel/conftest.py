@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""Floor 5 against the real kernel: every test gets a network namespace of its own, and is inside it."""
+"""Tests against the real kernel: every test runs in its own network namespace."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _call(name, *arguments):
 
 @pytest.fixture
 def run():
-    """Runs programs in a fresh namespace with an underlay link ``eth0`` (10.0.1.11/24); gone after the test."""
+    """Run programs in a new namespace with an underlay link ``eth0`` (10.0.1.11/24), removed after the test."""
     home = os.open("/proc/self/ns/net", os.O_RDONLY)
     _call("unshare", CLONE_NEWNET)
 
@@ -35,7 +35,7 @@ def run():
         return done.returncode, done.stdout, done.stderr
 
     try:
-        # No link-local addresses: their duplicate detection would change the listings while a test compares them.
+        # No link-local addresses: duplicate address detection would change the listings while a test compares them.
         with open("/proc/sys/net/ipv6/conf/default/addr_gen_mode", "w", encoding="ascii") as stream:
             stream.write("1")
         for line in (
@@ -47,7 +47,7 @@ def run():
         ):
             code, _out, errors = run_here(["ip", *line.split()])
             assert code == 0, errors
-        # The kernel settles the carrier state later, and flags of addresses and routes with it.
+        # The kernel sets the carrier state later, and with it the flags of addresses and routes.
         while '"operstate":"UP"' not in run_here(["ip", "-json", "link", "show", "eth0"])[1]:
             pass
         yield run_here
@@ -58,11 +58,11 @@ def run():
 
 @pytest.fixture
 def world(run, tmp_path, monkeypatch):
-    """A host as the module leaves it, with its Pod and a neighbour."""
+    """A configured host with its Pod and a neighbour."""
     monkeypatch.setattr(files, "ROOT", str(tmp_path))
-    made = World(run)
+    created = World(run)
     try:
         node.converge(document(), run, check=False)
-        yield made
+        yield created
     finally:
-        made.close()
+        created.close()

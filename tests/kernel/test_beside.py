@@ -13,7 +13,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node import conv
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import foreign_firewalls as forward
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.foreign_firewalls import blocking_firewalls
 from breakages import PEERS, document
-from theirs import DOCKER, FIREWALLD, FIREWALLD_AS_INSTALLED, KUBE_IPTABLES, KUBE_NFTABLES
+from foreign_rules import DOCKER, FIREWALLD, FIREWALLD_AS_INSTALLED, KUBE_IPTABLES, KUBE_NFTABLES
 from world import BURST, HOST, NEIGHBOUR, PEER, POD, burst, counted, frame, silent, vxlan
 
 

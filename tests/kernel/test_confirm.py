@@ -273,7 +273,7 @@ def test_should_the_transient_timer_be_lost_that_of_the_saved_state_stands_in(ru
     (host / PENDING.lstrip("/") / "deadline").write_text("0\n")
     assert script(host, "restore")[0] == 0
     assert kernel(run) == before
-    assert record(host)[1:] == ["whole", "nobody confirmed it, and its timer was lost"]
+    assert record(host)[1:] == ["whole", "it was not confirmed, and its timer was lost"]
 
 
 def test_the_timer_is_set_before_the_first_change_and_without_it_nothing_changes(run, host):

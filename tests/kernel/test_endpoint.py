@@ -112,7 +112,7 @@ def test_a_route_that_is_lost_is_put_back_and_said_so(run, host):
     assert script(host) == SILENT
     for line in ("route del 10.0.2.0/24", "route replace 10.0.2.0/24 via 10.0.1.2 dev eth0 proto 84"):
         broken(run, f"ip {line}")
-        assert script(host) == (0, "tke-overlay: put back: route 10.0.2.0/24: it was missing\n", "")
+        assert script(host) == (0, "tke-overlay: restored: route 10.0.2.0/24: missing\n", "")
         assert script(host) == SILENT
         assert present(WISH, run, check=True).diffs == []
 
@@ -137,7 +137,7 @@ def test_the_way_of_somebody_else_is_never_replaced(run, host):
     broken(run, "ip route replace 10.0.2.0/24 via 10.0.1.7 dev eth0 proto static")
     code, told, complaints = script(host)
     assert (code, told) == (1, "")
-    assert "a route that is not ours stands in the place of: route replace 10.0.2.0/24" in complaints
+    assert "a foreign route has the destination of: route replace 10.0.2.0/24" in complaints
     assert "10.0.1.7 dev eth0 proto static" in routes(run)
 
 
@@ -148,7 +148,7 @@ def test_another_subnet_or_no_route_takes_the_old_one_away(run, host):
     assert routes(run) == ""
     assert script(host) == SILENT
     broken(run, "ip route del 10.0.3.7")
-    assert "route 10.0.3.7: it was missing" in script(host)[1]
+    assert "route 10.0.3.7: missing" in script(host)[1]
     present(WISH._replace(subnet=None, gateway=None), run, check=False)
     assert "10.0.3.7" not in run(["ip", "route"])[1]
     assert not (host / "etc/tke-overlay/endpoint.batch").exists()

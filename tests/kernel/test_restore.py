@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""It stays: what the unit's script mends alone, what it says, and what it leaves alone."""
+"""The restore script: what it corrects, what it reports, and what it does not change."""
 
 from __future__ import annotations
 
@@ -17,22 +17,21 @@ from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelE
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import converge as node
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import reset
-from ansible_collections.tke.overlay.plugins.module_utils._host.state import drop_ins, lock, paths
+from ansible_collections.tke.overlay.plugins.module_utils._host.state import lock
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import STATE
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import HostFacts
 from breakages import BREAKAGES, COMBINABLE, OF_LINK, PEERS, broken, document, everything
 
 
 @pytest.fixture
 def host(run, tmp_path, monkeypatch):
-    """A host as the module leaves it, with a directory of its own for its files."""
+    """A configured host, with its own directory for its files."""
     monkeypatch.setattr(files, "ROOT", str(tmp_path))
     node.converge(document(), run, check=False)
     return tmp_path
 
 
 def script(host, **environment):
-    """A run of the timer: exit code, what it told, what it complained of."""
+    """Run the script as the timer does; return exit code, reported changes and errors."""
     done = subprocess.run(
         ["sh", f"{host}{STATE}/restore"],
         env={**os.environ, "TKE_OVERLAY_RUN": f"{host}/run/tke-overlay", **environment},
@@ -46,7 +45,7 @@ def script(host, **environment):
 SILENT = (0, "", "")
 
 
-def test_when_all_is_whole_it_is_silent_and_changes_nothing(run, host):
+def test_without_differences_it_prints_and_changes_nothing(run, host):
     before = everything(run)
     assert script(host) == SILENT
     assert everything(run) == before
@@ -54,24 +53,24 @@ def test_when_all_is_whole_it_is_silent_and_changes_nothing(run, host):
 
 
 @pytest.mark.parametrize("line", BREAKAGES)
-def test_whatever_is_broken_it_mends_alone_and_says_so_in_one_line(run, host, line):
-    whole = everything(run)
+def test_every_breakage_is_corrected_and_reported_in_one_line(run, host, line):
+    intact = everything(run)
     broken(run, line)
-    assert everything(run) != whole or "sysctl" in line
-    code, told, complaints = script(host)
-    assert (code, complaints) == (0, "")
-    assert told.startswith("tke-overlay: put back: ")
-    assert told.count("\n") == 1
+    assert everything(run) != intact or "sysctl" in line
+    code, reported, errors = script(host)
+    assert (code, errors) == (0, "")
+    assert reported.startswith("tke-overlay: restored: ")
+    assert reported.count("\n") == 1
     assert script(host) == SILENT
-    mended = everything(run)
-    for command, rows in whole.items():
-        assert mended[command] == rows or "link del" in line or "remote" in line, "but for the number of a new device"
+    restored = everything(run)
+    for command, rows in intact.items():
+        assert restored[command] == rows or "link del" in line or "remote" in line, "except the number of a new device"
     assert not node.converge(document(), run, check=True).changed
 
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from(COMBINABLE), min_size=2, max_size=6))
-def test_broken_in_many_ways_it_is_whole_after_one_run(run, host, lines):
+def test_combined_breakages_are_corrected_in_one_run(run, host, lines):
     for line in lines:
         broken(run, line)
     assert script(host)[::2] == (0, "")
@@ -79,52 +78,52 @@ def test_broken_in_many_ways_it_is_whole_after_one_run(run, host, lines):
     assert not node.converge(document(), run, check=True).changed
 
 
-def test_what_it_says_names_few_and_counts_many(run, host):
+def test_few_entries_are_named_and_many_are_counted(run, host):
     broken(run, "ip route del 10.244.1.0/24")
     broken(run, "ip route del blackhole 10.244.0.0/24 metric 4096")
     broken(run, "ip neigh flush dev tke0 nud permanent")
-    told = "route 10.244.1.0/24: missing; route blackhole 10.244.0.0/24: missing; neighbor: 5 missing"
-    assert script(host) == (0, f"tke-overlay: put back: {told}\n", "")
+    reported = "route 10.244.1.0/24: missing; route blackhole 10.244.0.0/24: missing; neighbor: 5 missing"
+    assert script(host) == (0, f"tke-overlay: restored: {reported}\n", "")
 
 
-def test_in_the_journal_it_has_a_level(run, host):
+def test_messages_in_the_journal_have_a_level(run, host):
     broken(run, "ip link set tke0 mtu 1300")
-    expected = (0, "<5>tke-overlay: put back: device tke0: it had not mtu 1450\n", "")
+    expected = (0, "<5>tke-overlay: restored: device tke0: missing mtu 1450\n", "")
     assert script(host, JOURNAL_STREAM="8:1") == expected
 
 
-def test_after_a_boot_it_makes_all_anew_before_the_underlay_address_is_there(run, host):
-    """DHCP may be late: link, entries and routes need not wait for it."""
-    whole = everything(run)
+def test_after_a_boot_it_does_not_wait_for_the_underlay_address(run, host):
+    """Link, entries and routes do not need the address, which DHCP can provide late."""
+    intact = everything(run)
     for line in ("link del tke0", "route flush proto 84", "address del 10.0.1.11/24 dev eth0"):
         run(["ip", *line.split()])
     run(["nft", "flush", "ruleset"])
     shutil.rmtree(host / "run")
-    code, told, complaints = script(host)
-    assert (code, complaints) == (0, "")
-    assert "rules: missing; device tke0: it was missing" in told
+    code, reported, errors = script(host)
+    assert (code, errors) == (0, "")
+    assert "rules: missing; device tke0: missing" in reported
     run(["ip", "address", "add", "10.0.1.11/24", "dev", "eth0"])
-    mended = everything(run)
-    for command, rows in whole.items():
-        assert mended[command] == rows or "address" in command or "route" in command
+    restored = everything(run)
+    for command, rows in intact.items():
+        assert restored[command] == rows or "address" in command or "route" in command
     assert script(host) == SILENT
     assert not node.converge(document(), run, check=True).changed
 
 
 @pytest.mark.parametrize("change", [{"vni": 7}, {"port": 4789}])
-def test_a_device_of_ours_with_another_vni_or_port_is_made_anew(run, host, change):
-    whole = everything(run)
+def test_a_managed_device_with_another_vni_or_port_is_recreated(run, host, change):
+    intact = everything(run)
     run(["ip", "link", "del", "tke0"])
     vni, port = change.get("vni", 1), change.get("port", 8472)
     run(["ip", *f"link add tke0 type vxlan id {vni} dstport {port} local 10.0.1.11 nolearning".split()])
-    code, _told, complaints = script(host)
+    code, _reported, errors = script(host)
     assert code == 1
-    assert "tke0 is a VXLAN link that somebody else has made" in complaints
+    assert "tke0 is a VXLAN link that another program has created" in errors
     run(["ip", "link", "set", "tke0", "alias", "tke.overlay"])
-    code, told, complaints = script(host)
-    assert (code, complaints) == (0, "")
-    assert "it had not" in told
-    assert everything(run)["bridge -json fdb show"] == whole["bridge -json fdb show"]
+    code, reported, errors = script(host)
+    assert (code, errors) == (0, "")
+    assert "device tke0: missing " in reported
+    assert everything(run)["bridge -json fdb show"] == intact["bridge -json fdb show"]
     assert not node.converge(document(), run, check=True).changed
 
 
@@ -135,12 +134,12 @@ FOREIGN = [
     "ip route add 10.98.0.0/16 via 10.0.1.1 dev eth0 proto 84",
     "ip route add blackhole 10.97.0.0/16 proto 84",
     "ip link add other type vxlan id 99 dstport 4789 local 10.0.1.11 nolearning",
-    "nft add table ip theirs",
+    "nft add table ip other",
     "ip rule add from 10.9.0.0/16 lookup 100",
 ]
 
 
-def test_what_is_not_ours_it_never_touches(run, host):
+def test_foreign_objects_are_not_changed(run, host):
     for line in FOREIGN:
         assert run(line.split())[0] == 0, line
     before = everything(run)
@@ -152,41 +151,41 @@ def test_what_is_not_ours_it_never_touches(run, host):
     assert everything(run) == before
 
 
-def test_a_route_of_somebody_else_in_our_place_stays_and_is_complained_of(run, host):
+def test_a_conflicting_foreign_route_is_kept_and_reported(run, host):
     run(["ip", "route", "del", "10.244.1.0/24"])
     run(["ip", *["route", "add", "10.244.1.0/24", "via", "10.0.1.1", "dev", "eth0", "proto", "static"]])
     run(["ip", "route", "del", "10.244.2.0/24"])
-    code, told, complaints = script(host)
+    code, reported, errors = script(host)
     assert code == 1
-    assert "10.244.2.0/24: missing" in told
-    assert "10.244.1.0/24" not in told
-    assert "not ours stands in the place of: route replace 10.244.1.0/24" in complaints
+    assert "10.244.2.0/24: missing" in reported
+    assert "10.244.1.0/24" not in reported
+    assert "a foreign route has the destination of: route replace 10.244.1.0/24" in errors
     assert "via 10.0.1.1 dev eth0" in run(["ip", "route", "show", "10.244.1.0/24"])[1]
 
 
-def test_a_device_of_another_kind_stays_and_is_complained_of(run, host):
+def test_a_device_of_another_kind_is_kept_and_reported(run, host):
     run(["ip", "link", "del", "tke0"])
     run(["ip", "link", "add", "tke0", "type", "bridge"])
-    code, _told, complaints = script(host)
+    code, _reported, errors = script(host)
     assert code == 1
-    assert "tke0 is no VXLAN link" in complaints
+    assert "tke0 is not a VXLAN link" in errors
     assert "bridge" in run(["ip", "-d", "link", "show", "tke0"])[1]
 
 
-def test_what_the_kernel_refuses_is_told_in_its_words_and_the_rest_is_mended(run, host):
+def test_a_rejected_entry_is_reported_and_others_are_restored(run, host):
     batch = host / STATE.lstrip("/") / "route.batch"
     wrong = "route replace 10.244.200.0/24 via 224.0.0.1 dev tke0 onlink proto 84\n"
     batch.write_text("".join(sorted([wrong, *batch.read_text().splitlines(keepends=True)])))
     broken(run, "ip route del 10.244.5.0/24")
-    code, told, complaints = script(host)
+    code, reported, errors = script(host)
     assert code == 1
-    assert "invalid gateway" in complaints
-    assert "10.244.5.0/24" in told
+    assert "invalid gateway" in errors
+    assert "10.244.5.0/24" in reported
     assert "10.244.5.0/24" in run(["ip", "route"])[1]
 
 
-def test_it_waits_while_ansible_is_at_work_and_ansible_while_it_is(run, host, monkeypatch):
-    whole = everything(run)
+def test_script_and_module_wait_for_each_other(run, host, monkeypatch):
+    intact = everything(run)
     broken(run, "ip route del 10.244.1.0/24")
     with lock.locked():
         waiting = subprocess.Popen(
@@ -195,85 +194,28 @@ def test_it_waits_while_ansible_is_at_work_and_ansible_while_it_is(run, host, mo
         with pytest.raises(subprocess.TimeoutExpired):
             waiting.wait(0.3)
     assert waiting.wait(10) == 0
-    assert everything(run) == whole
+    assert everything(run) == intact
     monkeypatch.setattr(lock, "LOCK_SECONDS", 0)
     with open(host / "run/tke-overlay/lock", "rb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(KernelError, match=r"tke-overlay\.service stuck"):
             node.converge(document(PEERS[:2]), run, check=False)
-    assert everything(run) == whole
+    assert everything(run) == intact
 
 
-def test_the_saved_state_is_lines_that_the_tools_take_any_number_of_times(run, host):
-    whole = everything(run)
+def test_the_saved_batches_can_run_again(run, host):
+    intact = everything(run)
     state = host / STATE.lstrip("/")
     for program, name in (("ip", "neighbor"), ("bridge", "fdb"), ("ip", "route")):
         assert run([program, "-batch", str(state / f"{name}.batch")])[0] == 0
     assert run(["nft", "-f", str(state / "rules.nft")])[0] == 0
-    assert everything(run) == whole
+    assert everything(run) == intact
     summary = (state / "summary").read_text()
     for words in ("cluster: demo", "node_cidr: 10.244.0.0/24", "peers: 5", "underlay: 10.0.1.11, UDP port 8472, VNI 1"):
         assert words in summary
 
 
-def systemd(**units):
-    return HostFacts(True, {"tke-overlay.service": "", "tke-overlay.timer": "", **units}, False, (6, 1))
-
-
-@pytest.mark.parametrize(
-    ("units", "there", "absent"),
-    [
-        ({}, set(), {paths.NETWORK_FILE, paths.NETWORKD_FILE, paths.NETWORK_MANAGER_FILE}),
-        (
-            {paths.NETWORKD: "enabled"},
-            {paths.NETWORK_FILE, paths.NETWORKD_FILE},
-            {paths.NETWORK_MANAGER_FILE},
-        ),
-        (
-            {paths.NETWORK_MANAGER: "enabled active"},
-            {paths.NETWORK_MANAGER_FILE},
-            {paths.NETWORK_FILE, paths.NETWORKD_FILE},
-        ),
-    ],
-)
-def test_only_managers_that_are_there_get_a_drop_in(units, there, absent):
-    texts = drop_ins.drop_ins("tke0", "tke-br0", {"net.ipv4.ip_forward": "1"}, systemd(**units))
-    assert {name for name in there if texts[name]} == there
-    assert {name for name in absent if not texts[name]} == absent
-    assert all("tke0" in texts[name] for name in there - {paths.NETWORKD_FILE})
-    link = "[Match]\nOriginalName=tke0\n\n[Link]\nMACAddressPolicy=none\n"
-    assert texts[paths.LINK_FILE].endswith(link), "udev is on every host"
-    if paths.NETWORK_MANAGER_FILE in there:
-        managed = "interface-name:tke0;interface-name:tke-br0\n"
-        lines = texts[paths.NETWORK_MANAGER_FILE].splitlines(keepends=True)
-        assert {f"unmanaged-devices+={managed}", f"match-device={managed}", "managed=0\n"} <= set(lines)
-
-
-@pytest.mark.parametrize(
-    ("kernel", "found", "room", "cure"),
-    [
-        ((4, 18), {1: "128", 2: "512", 3: "1024"}, {1: "5461", 2: "10922", 3: "16384"}, True),
-        ((4, 18), {1: "128", 2: "512", 3: "99999"}, {1: "5461", 2: "10922", 3: "99999"}, True),
-        ((4, 18), {}, {}, True),
-        ((5, 4), {1: "128", 2: "512", 3: "1024"}, {}, True),
-        ((5, 8), {}, {}, False),
-        ((6, 1), {}, {}, False),
-    ],
-)
-def test_old_kernels_get_room_for_neighbours_and_the_checksum_cure(kernel, found, room, cure):
-    host = HostFacts(True, {}, False, kernel)
-
-    def values(keys):
-        return {key: found[int(key[-1])] for key in keys if int(key[-1]) in found}
-
-    sysctls = drop_ins.wanted_sysctls("tke0", 5_000, host, values)
-    keys = {f"net.ipv4.neigh.default.gc_thresh{number}": value for number, value in room.items()}
-    assert {key: value for key, value in sysctls.items() if "gc_thresh" in key} == keys
-    link = drop_ins.drop_ins("tke0", "tke-br0", sysctls, host)[paths.LINK_FILE]
-    assert ("TransmitChecksumOffload=no" in link) is cure
-
-
-def test_taken_out_nothing_of_ours_is_left_and_all_else_is_as_before(run, tmp_path, monkeypatch):
+def test_reset_removes_everything_managed_and_nothing_else(run, tmp_path, monkeypatch):
     monkeypatch.setattr(files, "ROOT", str(tmp_path))
     run(["ip", "link", "add", "br0", "type", "bridge"])
     for line in FOREIGN[3:]:
@@ -292,7 +234,7 @@ def test_taken_out_nothing_of_ours_is_left_and_all_else_is_as_before(run, tmp_pa
     assert not node.converge(document(), run, check=False).changed
 
 
-def test_a_pod_bridge_with_pods_stays_and_is_told(run, host):
+def test_reset_keeps_a_pod_bridge_with_pods_and_warns(run, host):
     for line in ("add tke-br0 type bridge", "add veth1 type veth peer name veth2", "set veth1 master tke-br0"):
         run(["ip", "link", *line.split()])
     remains = reset.remove("other", "other", run, check=False)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""The nftables table: what of it is noticed when it is changed, and what real packets meet."""
+"""The nftables table: which changes are detected, and which real packets it drops."""
 
 from __future__ import annotations
 
@@ -36,22 +36,22 @@ def spec(**changes):
 
 
 def difference(run):
-    """What the table lacks and has too much."""
+    """Return the pending changes of the table."""
     table = RulesTable(spec())
     return compare(table, table.read(run), table.wanted)
 
 
 class TestComparison:
-    """Exact, however nft words what it was given."""
+    """The comparison is exact, although nft prints rules in another form than it reads them."""
 
-    def test_the_table_as_loaded_is_no_difference(self, run):
+    def test_the_loaded_table_does_not_differ(self, run):
         table = RulesTable(spec())
         assert len(difference(run).added) == len(table.wanted)
         table.replace(run)
         assert not difference(run)
 
     @pytest.mark.parametrize("line", OF_RULES)
-    def test_whatever_is_changed_by_hand_is_one(self, run, line):
+    def test_a_manual_change_is_a_difference(self, run, line):
         RulesTable(spec()).replace(run)
         broken(run, line)
         assert difference(run)
@@ -68,7 +68,7 @@ class TestComparison:
             ("forward", "oifname", 'oifname "tke0" tcp flags syn tcp option maxseg size set 9000'),
         ],
     )
-    def test_a_rule_that_is_missing_or_another_is_one(self, run, chain, words, instead):
+    def test_a_missing_or_changed_rule_is_a_difference(self, run, chain, words, instead):
         RulesTable(spec()).replace(run)
         _code, out, _errors = run(["nft", "-a", "list", "chain", "inet", "tke_overlay", chain])
         handle = next(line.rpartition(" ")[2] for line in out.splitlines() if words in line)
@@ -77,7 +77,7 @@ class TestComparison:
         assert run(["nft", "-f", "-"], text) == (0, "", "")
         assert difference(run)
 
-    def test_rules_in_another_order_are_one(self, run):
+    def test_another_order_of_rules_is_a_difference(self, run):
         RulesTable(spec()).replace(run)
         _code, out, _errors = run(["nft", "-a", "list", "chain", "inet", "tke_overlay", "nat"])
         line = next(line for line in out.splitlines() if "return" in line)
@@ -86,19 +86,19 @@ class TestComparison:
         assert run(["nft", "-f", "-"], text) == (0, "", "")
         assert difference(run)
 
-    def test_another_wording_is_none_as_long_as_the_record_is_there_and_one_load_without(self, run, root):
-        """A stand-in for another version of nft, which words rules in its own way."""
+    def test_another_version_of_nft_needs_one_load_at_most(self, run, root):
+        """The other version is simulated: it prints rules in another form."""
 
-        def other(command, text=None):
+        def other_version(command, text=None):
             code, out, errors = run(command, text)
             return code, out.replace("priority raw", "priority -300").replace('iifname "tke0"', "iifname tke0"), errors
 
-        RulesTable(spec()).replace(other)
-        assert not difference(other)
+        RulesTable(spec()).replace(other_version)
+        assert not difference(other_version)
         (root / "run/tke-overlay/rules.listing").unlink()
-        assert difference(other)
-        RulesTable(spec()).replace(other)
-        assert not difference(other)
+        assert difference(other_version)
+        RulesTable(spec()).replace(other_version)
+        assert not difference(other_version)
 
     def test_a_new_peer_is_one_line_of_the_difference(self, run):
         RulesTable(spec()).replace(run)
@@ -106,7 +106,7 @@ class TestComparison:
         delta = compare(table, table.read(run), table.wanted)
         assert (delta.added, delta.changed, delta.removed) == ({"element 10.0.1.106": "of peers4"}, {}, {})
 
-    def test_what_was_counted_is_carried_over(self, run):
+    def test_a_new_table_takes_over_the_counters(self, run):
         RulesTable(spec()).replace(run)
         text = rules_text(spec()).replace("counter unrouted {\n", "counter unrouted {\n packets 7 bytes 700\n")
         assert run(["nft", "-f", "-"], text)[0] == 0
@@ -126,17 +126,17 @@ class TestComparison:
             {"port": 40000},
         ],
     )
-    def test_every_plan_loads_and_is_found_again(self, run, changes):
+    def test_the_table_of_every_plan_loads_and_is_recognized(self, run, changes):
         table = RulesTable(spec(**changes))
         table.replace(run)
         assert not compare(table, table.read(run), table.wanted)
 
     @pytest.mark.parametrize(("port", "ports"), [(8472, "8473-65535"), (60000, "1024-59999"), (1023, "1024-65535")])
-    def test_the_tunnels_port_is_in_no_range_of_source_ports(self, port, ports):
+    def test_source_ports_exclude_the_port_of_the_tunnel(self, port, ports):
         assert re.findall(r"masquerade to :(\S+)", rules_text(spec(port=port))) == [ports]
 
     @pytest.mark.parametrize(("family", "here"), [(socket.AF_INET, HOST), (socket.AF_INET6, "::1")])
-    def test_a_node_without_peers_hears_nobody_on_the_port(self, run, family, here):
+    def test_a_node_without_peers_drops_all_tunnel_packets(self, run, family, here):
         RulesTable(spec(peers=[])).replace(run)
         with socket.socket(family, socket.SOCK_DGRAM) as receiver, socket.socket(family, socket.SOCK_DGRAM) as sender:
             receiver.bind((here, 8472))
@@ -149,8 +149,8 @@ class TestComparison:
         assert run(["nft", "list", "tables"])[1] == ""
 
 
-class TestPodsAndTheRest:
-    def test_a_pod_leaves_the_cluster_as_its_host(self, world):
+class TestTranslation:
+    def test_a_pod_leaves_the_cluster_with_the_address_of_its_host(self, world):
         with world.socket("neighbour", NEIGHBOUR, 53) as server, world.socket("pod", POD) as pod:
             pod.sendto(b"question", (NEIGHBOUR, 53))
             _data, source = server.recvfrom(100)
@@ -158,7 +158,7 @@ class TestPodsAndTheRest:
             server.sendto(b"answer", source)
             assert pod.recv(100) == b"answer"
 
-    def test_never_from_the_port_of_the_tunnel(self, world):
+    def test_a_pod_never_gets_the_port_of_the_tunnel(self, world):
         with world.socket("neighbour", NEIGHBOUR, 53) as server, world.socket("pod", POD, 8472) as pod:
             pod.sendto(b"question", (NEIGHBOUR, 53))
             _data, source = server.recvfrom(100)
@@ -166,8 +166,8 @@ class TestPodsAndTheRest:
             server.sendto(b"answer", source)
             assert pod.recv(100) == b"answer"
 
-    def test_not_where_kube_proxy_masquerades_itself(self, world):
-        """A stand-in for its last chain, after ours: to see that ours let the packet pass, it takes another address."""
+    def test_packets_with_the_mark_of_kube_proxy_are_not_translated(self, world):
+        """Its last chain is simulated; it selects another address than the collection would."""
         world.run(["ip", "address", "add", "10.0.1.12/24", "dev", "eth0"])
         text = (
             "table ip kube {\n chain early { type filter hook forward priority 0; udp dport 53 meta mark set 0x4000;}\n"
@@ -178,8 +178,8 @@ class TestPodsAndTheRest:
             pod.sendto(b"question", (NEIGHBOUR, 53))
             assert server.recvfrom(100)[1][0] == "10.0.1.12"
 
-    def test_who_comes_by_way_of_a_service_reaches_the_pod(self, world):
-        """A NodePort from outside, and a Service address from a Pod."""
+    def test_packets_through_a_service_reach_the_pod(self, world):
+        """From outside through a NodePort, and from a Pod through a Service address."""
         text = (
             "table ip kube {\n chain services { type nat hook prerouting priority dstnat;\n"
             f" ip daddr {HOST} udp dport 30053 dnat to {POD}:53\n"
@@ -195,11 +195,11 @@ class TestPodsAndTheRest:
         with world.socket("neighbour", NEIGHBOUR, 53) as server, world.socket("pod", POD) as client:
             client.sendto(b"question", ("10.244.255.10", 53))
             _data, source = server.recvfrom(100)
-            assert source[0] == HOST, "a Service with an endpoint outside: the Pod leaves the cluster"
+            assert source[0] == HOST, "the endpoint is outside, so the packet leaves the cluster"
             server.sendto(b"answer", source)
             assert client.recvfrom(100) == (b"answer", ("10.244.255.10", 53))
 
-    def test_without_its_route_a_packet_for_a_pod_does_not_leave_in_clear(self, world):
+    def test_without_a_route_packets_to_a_pod_are_dropped(self, world):
         world.run(["ip", "route", "del", "10.244.1.0/24"])
         world.ip("neighbour", "address add 10.244.1.7/32 dev lo")
         with world.socket("neighbour", "10.244.1.7", 53) as receiver, world.socket("pod", POD) as pod:
@@ -207,8 +207,8 @@ class TestPodsAndTheRest:
             assert silent(receiver)
         assert counted(world.run)["unrouted"] == BURST
 
-    def test_no_tcp_segment_is_larger_than_the_overlay_carries(self, world):
-        """To a peer with a larger MTU, from a Pod that was made under a larger MTU."""
+    def test_tcp_segments_fit_the_overlay(self, world):
+        """The peer has a larger MTU, and the Pod was created with a larger MTU."""
         node.converge(document(mtu=1300), world.run, check=False)
         world.ip(
             "neighbour",
@@ -234,11 +234,11 @@ class TestPodsAndTheRest:
                 assert pod.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG) <= 1260
 
 
-class TestAttacks:
-    """From a neighbour in the same underlay: nothing is delivered, and the counters show every packet."""
+class TestForgedPackets:
+    """Packets from a neighbour in the same underlay are not delivered, and the counters count every packet."""
 
     @pytest.mark.parametrize("target", [POD, "10.244.0.0", "10.244.0.1", "10.244.1.7", "10.244.255.10"])
-    def test_a_plain_packet_to_any_pod_address_goes_nowhere(self, world, target):
+    def test_a_plain_packet_to_a_pod_address_is_dropped(self, world, target):
         where = {POD: "pod", "10.244.0.0": "host", "10.244.0.1": "host"}.get(target)
         with contextlib.ExitStack() as stack:
             receiver = stack.enter_context(world.socket(where, target, 53)) if where else None
@@ -247,38 +247,38 @@ class TestAttacks:
             assert receiver is None or silent(receiver)
         assert counted(world.run)["to_pods"] == BURST
 
-    def test_a_plain_packet_that_claims_to_come_from_a_pod_goes_nowhere(self, world):
+    def test_a_plain_packet_from_a_pod_address_is_dropped(self, world):
         world.ip("neighbour", "address add 10.244.1.7/32 dev lo")
         with world.socket("neighbour", "10.244.1.7") as attacker, world.socket("host", HOST, 53) as receiver:
             burst(attacker, (HOST, 53))
             assert silent(receiver)
         assert counted(world.run)["from_pods"] == BURST
 
-    def test_a_tunnel_packet_from_somebody_who_is_no_peer_goes_nowhere(self, world):
+    def test_a_tunnel_packet_from_another_host_is_dropped(self, world):
         packet = vxlan(1, frame("10.244.1.7", POD))
         with world.socket("pod", POD, 53) as receiver:
             with world.socket("neighbour", PEER) as peer:
                 peer.sendto(packet, (HOST, 8472))
-                assert receiver.recv(100) == b"evil", "the same packet from a peer arrives, so it is a right one"
+                assert receiver.recv(100) == b"evil", "the same packet from a peer arrives, so it is valid"
             with world.socket("neighbour", NEIGHBOUR) as attacker:
                 burst(attacker, (HOST, 8472), packet)
             assert silent(receiver)
         assert counted(world.run)["not_a_peer"] == BURST
 
-    def test_a_packet_from_a_peer_without_a_pod_address_inside_goes_nowhere(self, world):
+    def test_a_tunnel_packet_without_a_pod_address_is_dropped(self, world):
         with world.socket("pod", POD, 53) as receiver, world.socket("neighbour", PEER) as peer:
             burst(peer, (HOST, 8472), vxlan(1, frame("192.0.2.7", POD)))
             assert silent(receiver)
         assert counted(world.run)["inner_source"] == BURST
 
-    def test_a_pod_cannot_speak_to_a_peers_tunnel_under_its_hosts_address(self, world):
+    def test_a_pod_cannot_send_tunnel_packets_to_a_peer(self, world):
         with world.socket("neighbour", PEER, 8472) as receiver, world.socket("pod", POD) as pod:
             burst(pod, (PEER, 8472), vxlan(1, frame("10.244.1.7", POD)))
             assert silent(receiver)
         assert counted(world.run)["forwarded_to_vtep"] == BURST
 
-    def test_without_the_table_all_of_this_would_arrive(self, world):
-        """Otherwise the tests above would prove nothing."""
+    def test_without_the_table_these_packets_arrive(self, world):
+        """The tests above depend on this."""
         world.run(["nft", "delete", "table", "inet", "tke_overlay"])
         with world.socket("pod", POD, 53) as receiver, world.socket("neighbour", NEIGHBOUR) as attacker:
             attacker.sendto(b"plain", (POD, 53))
@@ -287,7 +287,7 @@ class TestAttacks:
             assert receiver.recv(100) == b"evil"
 
 
-def test_the_tunnels_packets_make_no_conntrack_entries(world):
+def test_tunnel_packets_create_no_conntrack_entries(world):
     count = "/proc/sys/net/netfilter/nf_conntrack_count"
 
     def entries():
@@ -300,12 +300,12 @@ def test_the_tunnels_packets_make_no_conntrack_entries(world):
             with world.socket("neighbour", PEER, 20_000 + port) as sender:
                 sender.sendto(vxlan(9, b"\0" * 60), (HOST, 8472))
         peer.sendto(vxlan(1, frame("10.244.1.7", "10.244.0.0")), (HOST, 8472))
-        assert far_end.recv(200), "the answer (port unreachable), by the tunnel"
-    # The inner flow has one; without notrack each outer one would.
+        assert far_end.recv(200), "the answer (port unreachable), through the tunnel"
+    # The inner flow has one entry; without notrack, each outer flow would have one.
     assert entries() - before <= 1
 
 
-def test_every_rule_that_drops_is_counted_by_name():
+def test_every_rule_that_drops_has_a_counter():
     text = rules_text(spec())
     drops = [line for line in text.splitlines() if line.endswith(" drop")]
     assert {re.search(r'counter name "(\w+)"', line)[1] for line in drops} == set(COUNTERS)

@@ -26,7 +26,7 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class World:
-    """The host with its Pod and its neighbour. Sockets are made inside a namespace and used from without."""
+    """The host with its Pod and its neighbour. Sockets are created in a namespace and used outside of it."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -76,7 +76,7 @@ class World:
 
     @contextlib.contextmanager
     def inside(self, where: str) -> Iterator[None]:
-        """This thread in the namespace of another."""
+        """Move this thread to a namespace, and back."""
         if where == "host":
             yield
             return
@@ -88,17 +88,17 @@ class World:
                 assert LIBC.setns(self.home, CLONE_NEWNET) == 0
 
     def socket(self, where: str, address: str, port: int = 0, kind: int = socket.SOCK_DGRAM) -> socket.socket:
-        """A socket of somewhere that is used from here."""
+        """Return a bound socket of a namespace."""
         with self.inside(where):
-            made = socket.socket(socket.AF_INET, kind)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.settimeout(5)
+            created = socket.socket(socket.AF_INET, kind)
+        created.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        created.settimeout(5)
         with self.inside(where):
-            made.bind((address, port))
-        return made
+            created.bind((address, port))
+        return created
 
     def close(self) -> None:
-        """Ends the namespaces."""
+        """Remove the namespaces."""
         for process in self.processes.values():
             process.kill()
             process.wait()
@@ -106,23 +106,23 @@ class World:
 
 
 def silent(receiver: socket.socket) -> bool:
-    """Nothing has come; what is sent before on the same machine has been taken by then, as no queue is in between."""
+    """Whether no packet arrives. Packets of the same machine arrive at once, because no queue is in between."""
     return not select.select([receiver], [], [], 0.05)[0]
 
 
 def burst(sender: socket.socket, target: tuple[str, int], payload: bytes = b"x") -> None:
-    """So many packets and no more."""
+    """Send exactly ``BURST`` packets."""
     for _number in range(BURST):
         sender.sendto(payload, target)
 
 
 def vxlan(vni: int, inner: bytes) -> bytes:
-    """A tunnel packet, without its outer headers."""
+    """Return a tunnel packet, without its outer headers."""
     return b"\x08\0\0\0" + (vni << 8).to_bytes(4, "big") + inner
 
 
 def frame(source: str, target: str) -> bytes:
-    """An inner packet to our VTEP's MAC: UDP to port 53 of a Pod."""
+    """Return an inner packet to the MAC of the host's VTEP: UDP to port 53 of a Pod."""
     macs = bytes.fromhex((vtep_mac(PEERS[0].node_cidr) + vtep_mac(PEERS[1].node_cidr)).replace(":", ""))
     udp = (1000).to_bytes(2, "big") + (53).to_bytes(2, "big") + (12).to_bytes(2, "big") + b"\0\0" + b"evil"
     head = b"\x45\0" + (20 + len(udp)).to_bytes(2, "big") + b"\0\0\0\0\x40\x11"
@@ -134,7 +134,7 @@ def frame(source: str, target: str) -> bytes:
 
 
 def counted(run: Run) -> dict[str, int]:
-    """Counter -> packets."""
+    """Return the packets of each counter."""
     _code, out, _errors = run(["nft", "-j", "list", "counters", "table", "inet", "tke_overlay"])
     rows = [row["counter"] for row in json.loads(out)["nftables"] if "counter" in row]
     return {row["name"]: row["packets"] for row in rows}

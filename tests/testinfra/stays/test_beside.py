@@ -168,7 +168,7 @@ def test_firewalld_is_told_of_and_once_it_knows_us_its_reloads_do_no_harm():
 def test_what_flushes_all_rules_takes_ours_too_and_the_timer_brings_them_back():
     on(NODE, "systemctl restart nftables")
     assert "tke_overlay" not in on(NODE, "nft list tables")
-    assert "put back: rules: missing" in on(NODE, "sh /etc/tke-overlay/restore")
+    assert "restored: rules: missing" in on(NODE, "sh /etc/tke-overlay/restore")
     assert reached()
     on(NODE, "systemctl stop nftables; sh /etc/tke-overlay/restore")
 

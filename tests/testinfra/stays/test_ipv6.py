@@ -38,7 +38,7 @@ def everywhere(script):
 
 
 def restored(name):
-    """What a run of the timer's script says that it has put back."""
+    """Run the restore script, and return what it reports."""
     return on(name, "sh /etc/tke-overlay/restore")
 
 
@@ -104,13 +104,13 @@ def test_only_peers_may_send_to_the_tunnel():
 
 
 BREAKAGES = {
-    "ip link del tke0": "device tke0: it was missing",
-    "ip link set tke0 type vxlan local fd00:192:168:1::99": "it had not local fd00:192:168:1::11",
-    "ip link set tke0 type vxlan remote fd00::77": "it had a default destination",
+    "ip link del tke0": "device tke0: missing",
+    "ip link set tke0 type vxlan local fd00:192:168:1::99": "missing local fd00:192:168:1::11",
+    "ip link set tke0 type vxlan remote fd00::77": "surplus default destination",
     "bridge fdb del 0a:58:0a:f4:00:00 dev tke0 self": "fdb 0a:58:0a:f4:00:00: missing",
     "bridge fdb replace 0a:58:0a:f4:00:00 dev tke0 dst fd00::66 self permanent": "fdb 0a:58:0a:f4:00:00: surplus",
     "nft delete element inet tke_overlay peers6 '{ fd00:10:0:1::11 }'": "rules: changed",
-    "ip address add fd00:44::1/128 dev tke0": "it had fd00:44::1/128",
+    "ip address add fd00:44::1/128 dev tke0": "surplus fd00:44::1/128",
 }
 
 

@@ -68,7 +68,7 @@ def test_the_timer_alone_mends_and_says_so_once_and_else_it_is_silent():
     for name in NODES:
         lines = told(name)[spoken[name] :]
         assert len(lines) == 1, lines
-        assert lines[0].startswith("tke-overlay: put back: ")
+        assert lines[0].startswith("tke-overlay: restored: ")
     runs = "systemctl show -p ExecMainStartTimestampMonotonic --value tke-overlay.service"
     seen = {on("idc1", runs)}
     deadline = time.monotonic() + 3 * PERIOD + 5
@@ -94,7 +94,7 @@ def test_after_a_true_reboot_every_pod_answers_again_without_ansible():
         booted(name)
         assert all(pair["small"] and pair["full"] for pair in matrix())
         (line,) = told(name)
-        assert "rules: missing; device tke0: it was missing" in line
+        assert "rules: missing; device tke0: missing" in line
         managed = {line for line in kernel(before[name]) if "tke0" in line or "tke_overlay" in line}
         assert managed - kernel(state(name)) == set()
     assert site().changed() == set()

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 5: the files and sysctls of a host: those that are ours, and files of others of which a part is ours."""
+"""Reading and writing the files and sysctls of a host: managed files, and managed parts of foreign files."""
 
 from __future__ import annotations
 
@@ -20,26 +20,27 @@ Texts = t.Dict[str, str]
 """Name (a path, or a sysctl's key) -> content."""
 
 FileSpecs = t.Mapping[str, t.Optional[str]]
-"""Path -> content; ``None``: there must be no such file."""
+"""Path -> desired content; ``None``: the file must not exist."""
 
 Content = t.TypeVar("Content", str, t.Optional[str])
 
-PROC_SYS = "/proc/sys"  # a test puts another
+PROC_SYS = "/proc/sys"
+"""The directory of the sysctls; a test sets another one."""
 
 RUN_DIRECTORY = "/run/tke-overlay"
-"""What need not outlive a boot."""
+"""The directory of files that need not survive a boot."""
 
 PROGRAM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 """The value of ``PATH`` for every program that runs on a host."""
 
 ROOT = ""
-"""Put before every path of a file; a test gives each of its hosts a directory."""
+"""The prefix of every path; a test sets a directory for each of its hosts."""
 
 
 def read_files(paths: t.Iterable[str]) -> Texts:
-    """The content of those files that are there.
+    """Return the content of the existing files, by path.
 
-    :raises KernelError: a path cannot be read, or is no text file.
+    :raises KernelError: a file cannot be read, or is not a text file.
     """
     texts = {}
     for path in paths:
@@ -54,10 +55,10 @@ def read_files(paths: t.Iterable[str]) -> Texts:
 
 
 def write_file(path: str, text: str, durable: bool = True) -> None:
-    """Writes a file as a whole or not at all; readable by everybody, directories made where missing.
+    """Write a file atomically, with mode 0644; create missing directories.
 
-    :param durable: wait until it would survive a loss of power.
-    :raises KernelError: it cannot be written; what was there is intact.
+    :param durable: wait until the file would survive a loss of power.
+    :raises KernelError: the file cannot be written; a former version is intact.
     """
     directory = os.path.dirname(ROOT + path)
     try:
@@ -80,31 +81,33 @@ def write_file(path: str, text: str, durable: bool = True) -> None:
 
 
 def read_foreign(path: str) -> str:
-    """A file of somebody else to the last byte; what is not UTF-8 survives :func:`rewrite_foreign`.
+    """Return the exact content of a foreign file. Bytes that are not UTF-8 survive :func:`rewrite_foreign`.
 
-    :raises OSError: it cannot be read.
+    :raises OSError: the file cannot be read.
     """
     with open(ROOT + path, "rb") as stream:
         return stream.read().decode("utf-8", "surrogateescape")
 
 
 def rewrite_foreign(path: str, before: str, after: str, backup: bool = False) -> str:
-    """Changes a file of somebody else as a whole or not at all; mode, owner and extended attributes stay.
+    """Change a foreign file atomically, and keep its mode, owner and extended attributes.
 
-    A link is followed. What is mounted (as /etc/hosts in a container) cannot be replaced: it is written in place.
+    Symbolic links are followed. A mounted file (such as /etc/hosts in a container) cannot be replaced, so it is
+    written in place.
 
-    :param before: what was read of it.
-    :returns: the name of the copy, if one was asked for.
-    :raises KernelError: it is otherwise by now, or cannot be written.
+    :param before: the content that was read from the file.
+    :param backup: keep a copy of the file.
+    :returns: the path of the copy, empty without one.
+    :raises KernelError: the file has changed since it was read, or cannot be written.
     """
     real = os.path.realpath(ROOT + path)
     try:
         if read_foreign(path) != before:
-            raise KernelError(f"{path} was changed by somebody else just now: run this again")
-        kept = f"{real}.{time.strftime('%Y-%m-%d@%H:%M:%S')}~" if backup else ""
+            raise KernelError(f"another program has just changed {path}: run the playbook again")
+        copy = f"{real}.{time.strftime('%Y-%m-%d@%H:%M:%S')}~" if backup else ""
         content = after.encode("utf-8", "surrogateescape")
-        if kept:
-            _write_like(real, kept, before.encode("utf-8", "surrogateescape"))
+        if copy:
+            _write_like(real, copy, before.encode("utf-8", "surrogateescape"))
         beside = os.path.join(os.path.dirname(real), f".{os.path.basename(real)}.{os.getpid()}")
         try:
             _write_like(real, beside, content)
@@ -117,11 +120,11 @@ def rewrite_foreign(path: str, before: str, after: str, backup: bool = False) ->
             _write_in_place(real, content)
     except OSError as error:
         raise KernelError(f"{path} cannot be changed: {error}") from error
-    return kept[len(ROOT) :]
+    return copy[len(ROOT) :]
 
 
 def _write_like(model: str, path: str, content: bytes) -> None:
-    """A new file; nobody may read it who may not read the model, at no time."""
+    """Write a new file with the access rights of another one. At no time is it readable for more users than that."""
     status = os.stat(model)
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as stream:
         os.fchown(stream.fileno(), status.st_uid, status.st_gid)
@@ -142,9 +145,9 @@ def _write_in_place(path: str, content: bytes) -> None:
 
 
 def remove_file(path: str) -> None:
-    """Removes a file, if it is there.
+    """Remove a file, if it exists.
 
-    :raises KernelError: it cannot be removed.
+    :raises KernelError: the file cannot be removed.
     """
     try:
         os.unlink(ROOT + path)
@@ -155,9 +158,9 @@ def remove_file(path: str) -> None:
 
 
 def put_file(path: str, text: str | None) -> None:
-    """Makes a file what is wished.
+    """Write a file, or remove it if the text is ``None``.
 
-    :raises KernelError: it cannot be written or removed.
+    :raises KernelError: the file cannot be written or removed.
     """
     if text is None:
         remove_file(path)
@@ -166,7 +169,7 @@ def put_file(path: str, text: str | None) -> None:
 
 
 def read_sysctls(keys: t.Iterable[str]) -> Texts:
-    """The values of those sysctls that this kernel (and network namespace) has."""
+    """Return the values of the sysctls that this kernel and network namespace has."""
     values = {}
     for key in keys:
         with contextlib.suppress(OSError), open(os.path.join(PROC_SYS, sysctl_path(key)), encoding="ascii") as stream:
@@ -175,9 +178,9 @@ def read_sysctls(keys: t.Iterable[str]) -> Texts:
 
 
 def write_sysctl(key: str, value: str) -> None:
-    """Sets one sysctl until the next boot.
+    """Set a sysctl until the next boot.
 
-    :raises KernelError: the kernel has none of this name, or refuses the value.
+    :raises KernelError: the sysctl does not exist, or the kernel rejects the value.
     """
     try:
         with open(os.path.join(PROC_SYS, sysctl_path(key)), "w", encoding="ascii") as stream:
@@ -187,10 +190,10 @@ def write_sysctl(key: str, value: str) -> None:
 
 
 def differing(found: Texts, wanted: t.Mapping[str, Content]) -> dict[str, Content]:
-    """What of ``wanted`` is missing or otherwise, or there and should not be."""
+    """Return the entries of ``wanted`` that are missing or differ; ``None`` differs from any content."""
     return {name: text for name, text in wanted.items() if found.get(name) != text}
 
 
 def sysctl_path(key: str) -> str:
-    """A sysctl's place below /proc/sys. A key with slashes is one already: the name of a device can have dots."""
+    """Return the path of a sysctl below /proc/sys. A key with slashes is a path: a device name can contain dots."""
     return key if "/" in key else key.replace(".", "/")

@@ -1,10 +1,11 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files that keep network managers off the overlay's devices, and the sysctls that Pods need."""
+"""Drop-in files that keep network managers from changing the devices of the overlay, and the sysctls of a node."""
 
 from __future__ import annotations
 
+import string
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import Texts
@@ -19,57 +20,51 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths impo
     SYSCTL_FILE,
     WRITTEN_BY,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.programs import (
+    NETWORKD_CONF,
+    NETWORKMANAGER_CONF,
+    TKE_OVERLAY_LINK,
+    TKE_OVERLAY_NETWORK,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import HostFacts, systemctl
 
 
 def drop_ins(device: str, bridge: str, sysctls: Texts, host: HostFacts) -> dict[str, str | None]:
-    """Files that keep others off our device, by path; ``None`` for those of managers that are not here.
+    """Return the drop-ins by path, ``None`` for those of network managers that the host does not have.
 
-    They have to be there before the device is.
+    They must exist before the device does.
     """
-    # Up to 5.7, a full checksum by the VXLAN device goes wrong behind NAT with random-fully, and TCP stalls for 63 s.
-    cure = "TransmitChecksumOffload=no\n" if host.kernel < (5, 8) else ""
+
+    def text(template: str) -> str:
+        return string.Template(template).substitute(device=device, bridge=bridge)
+
+    networkd, network_manager = host.units.get(NETWORKD), host.units.get(NETWORK_MANAGER)
+    # Up to kernel 5.7, the VXLAN device computes wrong full checksums behind NAT with random-fully, and TCP stalls for
+    # 63 s.
+    offload = "TransmitChecksumOffload=no\n" if host.kernel < (5, 8) else ""
     return {
         SYSCTL_FILE: WRITTEN_BY + "".join(f"{key} = {value}\n" for key, value in sysctls.items()),
-        LINK_FILE: (
-            f"{WRITTEN_BY}# systemd 242 and later would give the device a MAC of its own (flannel #1155).\n"
-            f"[Match]\nOriginalName={device}\n\n[Link]\nMACAddressPolicy=none\n{cure}"
-        ),
-        NETWORK_FILE: (
-            f"{WRITTEN_BY}[Match]\nName={device} {bridge}\n\n[Link]\nUnmanaged=yes\n"
-            if host.units.get(NETWORKD)
-            else None
-        ),
-        NETWORKD_FILE: (
-            f"{WRITTEN_BY}# systemd-networkd would remove all routes and rules it did not make itself.\n"
-            "[Network]\nManageForeignRoutes=no\nManageForeignRoutingPolicyRules=no\n"
-            if host.units.get(NETWORKD)
-            else None
-        ),
-        NETWORK_MANAGER_FILE: (
-            f"{WRITTEN_BY}# [device] alone would not let go of a device that is there already, and without it\n"
-            "# another file that sets unmanaged-devices anew would undo this one.\n"
-            f"[keyfile]\nunmanaged-devices+=interface-name:{device};interface-name:{bridge}\n\n"
-            f"[device-tke-overlay]\nmatch-device=interface-name:{device};interface-name:{bridge}\nmanaged=0\n"
-            if host.units.get(NETWORK_MANAGER)
-            else None
-        ),
+        LINK_FILE: text(TKE_OVERLAY_LINK) + offload,
+        NETWORK_FILE: text(TKE_OVERLAY_NETWORK) if networkd else None,
+        NETWORKD_FILE: text(NETWORKD_CONF) if networkd else None,
+        NETWORK_MANAGER_FILE: text(NETWORKMANAGER_CONF) if network_manager else None,
     }
 
 
 def wanted_sysctls(device: str, peers: int, host: HostFacts, found: t.Callable[[t.Iterable[str]], Texts]) -> Texts:
-    """Forwarding; loose reverse-path filtering; on old kernels, room for the neighbours.
+    """Return the desired sysctls: forwarding, loose reverse-path filtering, and larger neighbour tables on old kernels.
 
+    :param peers: the number of peers.
     :param found: reads sysctls.
     """
     sysctls = {
         "net.ipv4.ip_forward": "1",
-        # Strict as some distributions have it, a Pod that answers by another way than it was asked is not heard.
-        # systemd 245 and later sets it anew for every device that appears: hence the late file, and the script.
+        # With the strict filter of some distributions, an answer on another path than the request is dropped.
+        # systemd 245 and later sets the sysctl for every new device: hence a file late in order, and the script.
         f"net/ipv4/conf/{device}/rp_filter": "2",
     }
     if host.kernel < (5, 0):
-        # Permanent neighbours count until 5.0; only ever raised, and absent in a network namespace.
+        # Before 5.0, permanent neighbours count. The limits are only raised; a network namespace does not have them.
         room = 1024
         while room < 2 * peers:
             room *= 2
@@ -79,23 +74,26 @@ def wanted_sysctls(device: str, peers: int, host: HostFacts, found: t.Callable[[
 
 
 def reload_managers(written: t.Iterable[str], host: HostFacts, run: Run) -> None:
-    """Lets network managers that are at work read their drop-ins, before there is a device to manage.
+    """Make active network managers read their drop-ins, before the device exists.
 
-    Neither drops a connection for that. What networkd.conf.d says is read when networkd starts, which is also
-    when it would remove foreign routes.
+    No connection is interrupted by that. networkd reads networkd.conf.d only at its start, which is also when it
+    would remove foreign routes.
+
+    :param written: the paths of the files that were written or removed.
+    :raises KernelError: NetworkManager failed to reload.
     """
     names = set(written)
     if NETWORK_FILE in names and "active" in host.units.get(NETWORKD, ""):
-        run(("networkctl", "reload"), None)  # not before systemd 244
+        run(("networkctl", "reload"), None)  # systemd before 244 does not support it
     if NETWORK_MANAGER_FILE in names and "active" in host.units.get(NETWORK_MANAGER, ""):
         systemctl(run, "reload", NETWORK_MANAGER)
 
 
 def reload_commands(written: t.Iterable[str], host: HostFacts) -> t.Iterator[t.Sequence[str]]:
-    """What has managers read a drop-in again once it is in ``/etc`` and no longer below ``/run``.
+    """Return the commands that make managers read drop-ins again after these were moved from ``/run`` to ``/etc``.
 
-    NetworkManager reads all files below ``/run`` before any in ``/etc``, whatever their names: until then, one
-    in ``/etc`` that sets unmanaged-devices anew has undone ours. networkd goes by the names alone.
+    NetworkManager reads all files below ``/run`` before those in ``/etc``, whatever their names: until the move, a
+    file in ``/etc`` that sets unmanaged-devices replaces the setting of the drop-in. networkd sorts by name only.
     """
     if NETWORK_MANAGER_FILE in set(written) and "active" in host.units.get(NETWORK_MANAGER, ""):
         yield ("systemctl", "reload", NETWORK_MANAGER)

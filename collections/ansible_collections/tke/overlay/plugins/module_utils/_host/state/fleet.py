@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 5: what a host's own saved state says of it and of the fleet, for when the ledger is lost."""
+"""The record of a host and of the fleet in its saved state, from which a lost ledger is rebuilt."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_stat
 
 
 class SavedRecord(t.TypedDict):
-    """What one host says. ``view`` names what it knows of all nodes: hosts with one view have the same fleet."""
+    """The record of one host. ``view`` is a checksum of its fleet: hosts with the same view have the same fleet."""
 
     node: str
     cluster: str
@@ -30,15 +30,15 @@ class SavedRecord(t.TypedDict):
     container_cidr: list[str]
     service_cidr: str
     mtu: int
-    api: str  # the address of the load balancer's VIP for the API servers, if the host knows one
+    api: str  # the VIP of the API servers, empty without an API endpoint
     view: str
     fleet: str
 
 
 def read_saved() -> SavedRecord | None:
-    """The saved state, or ``None`` where the host was never a node of an overlay, or was taken out.
+    """Return the record, or ``None`` on a host that is not a node of an overlay.
 
-    :raises ValidationError: there is one, and it is not whole.
+    :raises ValidationError: the saved state is incomplete.
     """
     texts = read_files([SUMMARY, FLEET_FILE, ENDPOINT_NOTE])
     if not {SUMMARY, FLEET_FILE} & texts.keys():
@@ -61,5 +61,5 @@ def read_saved() -> SavedRecord | None:
         )
     except (KeyError, ValueError) as error:
         raise ValidationError(
-            f"the saved state {STATE} of this host is not whole ({error}): run tke.overlay.site on it"
+            f"the saved state {STATE} of this host is incomplete ({error}): run tke.overlay.site on it"
         ) from error

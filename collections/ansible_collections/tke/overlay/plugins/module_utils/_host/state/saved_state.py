@@ -1,20 +1,20 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The saved state: what was last applied, as text below ``/etc/tke-overlay``.
+"""The saved state: the last applied plan, as text below ``/etc/tke-overlay``.
 
-The saved state is the applied state: the very lines that ``ip -batch``,
-``bridge -batch`` and ``nft -f`` took, together with ``restore.sh``, which compares
-them with the kernel's listings and hands back to the tools the lines that are
-missing. A unit runs the script at boot, a timer every 30 seconds.
+It contains exactly the lines that ``ip -batch``, ``bridge -batch`` and ``nft -f``
+applied, and ``restore.sh``, which compares them with the listings of the kernel and
+applies the missing lines again. A unit runs the script at boot, a timer every 30
+seconds.
 
 The script adds what is missing, corrects what differs, and removes managed
 entries that are not in the files (permanent entries on the VXLAN device, routes
 of protocol 84, addresses of that device, anything in the nftables table). It
-touches nothing else and never changes the plan: a changed plan comes from
-Ansible only and is saved last. If a run dies half-way, the timer keeps the host
-at the previous plan. Files (this state, units, drop-ins, the CNI configuration)
-are restored by Ansible only.
+changes nothing else and never changes the plan: only Ansible applies another plan,
+and saves it last. If a run ends half-way, the timer keeps the host at the previous
+plan. Only Ansible restores files (this state, units, drop-ins, the CNI
+configuration).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.programs i
 
 
 class SavedState(t.NamedTuple):
-    """What is saved, apart from how each file looks."""
+    """The content of the saved state, independent of the format of its files."""
 
     link: LinkSpec
     bridge: str
@@ -47,11 +47,11 @@ class SavedState(t.NamedTuple):
     rules: str
     sysctls: Texts
     summary: t.Mapping[str, object]
-    fleet: str  # with the names of all nodes: not for the script, but for whoever has lost the ledger
+    fleet: str  # with the names of all nodes, to rebuild a lost ledger; the script does not read it
 
 
 def state_files(state: SavedState) -> Texts:
-    """The saved state, by path."""
+    """Return the files of the saved state, by path."""
     link, header = state.link, WRITTEN_BY
     address = " ".join(link.addresses or ())
     settings = {
@@ -105,21 +105,21 @@ def batch_file(table: Table) -> str:
 
 
 def line_diff(before: str, after: str) -> tuple[str, str]:
-    """Two texts without the lines they share, for a diff that does not show 5,000 peers because of one."""
+    """Return two texts without their common lines, for a diff that shows one changed peer and not 5,000."""
     old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
     shared = set(old) & set(new)
     return "".join(line for line in old if line not in shared), "".join(line for line in new if line not in shared)
 
 
 def saved_summary() -> dict[str, str]:
-    """What :func:`state_files` has saved in ``summary``; nothing if there is no such file."""
+    """Return the content of ``summary``, empty without such a file."""
     text = files.read_files([SUMMARY]).get(SUMMARY, "")
     pairs = [line.partition(": ") for line in text.splitlines() if not line.startswith("#")]
     return {key: value for key, mark, value in pairs if mark}
 
 
 def saved_settings() -> dict[str, str]:
-    """What :func:`state_files` has saved in ``settings``; nothing if there is no such file."""
+    """Return the content of ``settings``, empty without such a file."""
     text = files.read_files([SETTINGS]).get(SETTINGS, "")
     pairs = [word.partition("=") for word in shlex.split(text, comments=True)]
     return {key: value for key, _mark, value in pairs}

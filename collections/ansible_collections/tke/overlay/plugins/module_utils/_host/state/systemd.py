@@ -1,12 +1,13 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The units on a node: their files, their state, and the commands that change it."""
+"""The systemd units of a node: their files, their state, and the commands that change it."""
 
 from __future__ import annotations
 
 import os
 import re
+import string
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
@@ -20,28 +21,31 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths impo
     STATE,
     TIMER,
     UNIT_FILES,
-    WRITTEN_BY,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.programs import (
+    TKE_OVERLAY_SERVICE,
+    TKE_OVERLAY_TIMER,
 )
 
 
 class HostFacts(t.NamedTuple):
-    """What of a host decides how it is looked after."""
+    """The properties of a host that determine its units, drop-ins and sysctls."""
 
     systemd: bool
     units: Texts  # unit -> "enabled", "active" or both
-    loaded: bool  # whether systemd has read a file of our units
+    loaded: bool  # whether systemd has loaded a file of the units of this collection
     kernel: tuple[int, int]
 
 
 class UnitState(t.NamedTuple):
-    """A unit of systemd: "enabled", "active", both or neither; and whether systemd has read a file of it."""
+    """The state of a unit, as in :attr:`HostFacts.units`, and whether systemd has loaded a file of it."""
 
     state: str
     loaded: bool
 
 
 def read_host(run: Run) -> HostFacts:
-    """Who runs this host, and which of the network managers are at work on it."""
+    """Return whether the host runs systemd, the state of its units and network managers, and its kernel version."""
     release = re.match(r"(\d+)\.(\d+)", os.uname().release)
     kernel = (int(release[1]), int(release[2])) if release else (5, 0)
     if not os.path.isdir(f"{files.ROOT}/run/systemd/system"):
@@ -52,9 +56,9 @@ def read_host(run: Run) -> HostFacts:
 
 
 def unit_states(names: t.Sequence[str], run: Run) -> dict[str, UnitState]:
-    """What systemd says of these units.
+    """Return the state of these units.
 
-    :raises KernelError: it says nothing.
+    :raises KernelError: systemctl failed.
     """
     code, out, errors = run(("systemctl", "show", "-p", "Id,LoadState,UnitFileState,ActiveState", *names), None)
     if code != 0:
@@ -69,35 +73,41 @@ def unit_states(names: t.Sequence[str], run: Run) -> dict[str, UnitState]:
 
 
 def wanted_units(host: HostFacts) -> Texts:
-    """How our units should be. The service is not active between two runs."""
+    """Return the desired state of the units. The service is not active between two runs."""
     return {SERVICE: "enabled", TIMER: "enabled active"} if host.systemd else {}
 
 
 def unit_files(interval: int, host: HostFacts) -> Texts:
-    """The units, by path."""
+    """Return the texts of the units, by path.
+
+    :param interval: seconds between two runs of the timer.
+    """
     if not host.systemd:
         return {}
-    return {
-        path: WRITTEN_BY + text
-        for path, text in zip(UNIT_FILES, (_SERVICE_TEXT, _TIMER_TEXT.format(interval=interval)))
-    }
+    texts = (
+        string.Template(TKE_OVERLAY_SERVICE).substitute(state=STATE),
+        string.Template(TKE_OVERLAY_TIMER).substitute(service=SERVICE, interval=interval),
+    )
+    return dict(zip(UNIT_FILES, texts))
 
 
 def apply_units(written: t.Iterable[str], host: HostFacts, run: Run) -> None:
-    """Makes the units what their files say, after ``written`` (paths) were written or removed.
+    """Load, enable and restart the units as needed after files were written or removed.
 
-    :raises KernelError: systemd refused.
+    :param written: the paths of these files.
+    :raises KernelError: systemctl failed.
     """
-    for _systemctl_itself, *words in unit_commands(written, host):
+    for _program, *words in unit_commands(written, host):
         systemctl(run, *words)
 
 
 def unit_commands(written: t.Iterable[str], host: HostFacts) -> t.Iterator[t.Sequence[str]]:
-    """The commands by which :func:`apply_units` does that."""
+    """Return the commands that :func:`apply_units` runs."""
     new = not set(written).isdisjoint(UNIT_FILES)
     wrong = differing_units(host)
     if wrong:
-        # What is enabled counts at the next boot; without the reload that comes with it, this is eight times as fast.
+        # Enabling takes effect at the next boot, so the reload that is part of it is not needed; it takes 8 times as
+        # long.
         yield ("systemctl", "--quiet", "--no-reload", "enable", SERVICE, TIMER)
     if new and host.loaded:
         yield ("systemctl", "daemon-reload")
@@ -106,24 +116,24 @@ def unit_commands(written: t.Iterable[str], host: HostFacts) -> t.Iterator[t.Seq
 
 
 def differing_units(host: HostFacts) -> Texts:
-    """Those of our units that are not as they should be."""
+    """Return the desired state of the units whose state differs."""
     return files.differing(host.units, wanted_units(host))
 
 
 def stop_units(host: HostFacts, run: Run) -> None:
-    """Stops and disables what is there of our units."""
-    there = managed_units(host)
-    if there:
-        systemctl(run, "--quiet", "disable", "--now", *there)
+    """Stop and disable the units that are enabled or active."""
+    names = managed_units(host)
+    if names:
+        systemctl(run, "--quiet", "disable", "--now", *names)
 
 
 def managed_units(host: HostFacts) -> list[str]:
-    """Those of our units that are enabled or active."""
+    """Return the units of this collection that are enabled or active, in the order in which to stop them."""
     return [name for name in (TIMER, SERVICE) if host.units.get(name)]
 
 
 def reload_units(run: Run) -> None:
-    """After the files of the units were removed."""
+    """Make systemd forget units whose files were removed."""
     systemctl(run, "daemon-reload")
 
 
@@ -135,37 +145,3 @@ def systemctl(run: Run, *words: str) -> None:
     code, _out, errors = run(("systemctl", *words), None)
     if code != 0:
         raise KernelError(f"systemctl {' '.join(words)}: {error_text(code, errors)}")
-
-
-# After those who flush all rules when they start, before those who start Pods. It need not wait for an address from
-# DHCP: the kernel takes link, routes and entries without, and they work from the moment the address is there.
-# LogLevelMax keeps systemd from noting every start and end of a run that had nothing to do.
-_SERVICE_TEXT = f"""\
-[Unit]
-Description=Put back what is missing of the overlay network
-After=network.target nftables.service iptables.service firewalld.service systemd-sysctl.service
-Before=kubelet.service
-ConditionPathExists={STATE}/restore
-
-[Service]
-Type=oneshot
-ExecStart=/bin/sh {STATE}/restore
-LogLevelMax=notice
-
-[Install]
-WantedBy=multi-user.target
-"""
-
-_TIMER_TEXT = f"""\
-[Unit]
-Description=Look now and then whether the overlay network is whole
-
-[Timer]
-Unit={SERVICE}
-OnActiveSec={{interval}}s
-OnUnitInactiveSec={{interval}}s
-AccuracySec=1s
-
-[Install]
-WantedBy=timers.target
-"""

@@ -14,7 +14,7 @@ import pytest
 UTILS = pathlib.Path(__file__).parents[4] / "plugins" / "module_utils"
 PREFIX = "ansible_collections.tke.overlay.plugins.module_utils."
 
-# Lowest first. An entry is a package, or a module that stands beside the packages.
+# Lowest first. An entry is a package, or a module beside the packages.
 SHARED = ["_errors", "_addressing", "_locking"]
 CONTROLLER_SIDE = ["_cluster.ipam", "_cluster.ledger", "_cluster.planning", "_cluster.diagnosis", "_cluster.report"]
 HOST_SIDE = [
@@ -38,7 +38,7 @@ THIRD_PARTY = {
 
 
 def modules():
-    """Name -> file of every module of module_utils, without ``__init__``."""
+    """Return the files of all modules of module_utils by module name, without ``__init__``."""
     names = {}
     for path in sorted(UTILS.rglob("*.py")):
         if path.name != "__init__.py":
@@ -47,7 +47,7 @@ def modules():
 
 
 def layer_of(name):
-    """The entry of the columns to which a module belongs."""
+    """Return the layer of a module: its package, or the module itself if it is beside the packages."""
     parts = name.split(".")
     return ".".join(parts[:2]) if parts[0] in ("_cluster", "_host") else parts[0]
 
@@ -64,13 +64,13 @@ def imports(path):
 
 
 def is_below(imported, name):
-    """Whether some column has the layer of ``imported`` below that of ``name``, or both are of one layer."""
+    """Whether both modules are in one layer, or ``imported`` is in a lower layer of the same column."""
     layers = layer_of(imported), layer_of(name)
     return any(set(layers) <= set(column) and column.index(layers[0]) <= column.index(layers[1]) for column in COLUMNS)
 
 
 def violation(name, imported):
-    """What is wrong with this import, or None."""
+    """Return why an import is not allowed, or ``None``."""
     if imported.startswith(PREFIX):
         return None if is_below(imported[len(PREFIX) :], name) else f"{name} imports {imported} from above"
     top = imported.partition(".")[0]
@@ -78,9 +78,23 @@ def violation(name, imported):
     return None if top in sys.stdlib_module_names or top in allowed else f"{name} imports {imported}"
 
 
-def test_every_module_belongs_to_a_layer():
+def without_layer(names):
+    """Return the modules that belong to no layer, such as one directly below ``_cluster`` or ``_host``."""
     layers = {layer for column in COLUMNS for layer in column}
-    assert {layer_of(name) for name in modules()} == layers
+    return sorted(name for name in names if layer_of(name) not in layers)
+
+
+def test_every_module_belongs_to_a_layer():
+    assert without_layer(modules()) == []
+
+
+def test_every_layer_has_a_module():
+    assert {layer for column in COLUMNS for layer in column} - {layer_of(name) for name in modules()} == set()
+
+
+@pytest.mark.parametrize("name", ["_host.util", "_cluster.common", "_host.new.module", "_cluster.new.module", "_util"])
+def test_a_module_outside_the_packages_belongs_to_no_layer(name):
+    assert without_layer([name, "_host.files", "_host.kernel.fdb"]) == [name]
 
 
 @pytest.mark.parametrize("name", modules())
@@ -100,5 +114,5 @@ def test_imports_only_point_downward(name):
         ("_cluster.planning.plan", "ansible.module_utils.basic"),
     ],
 )
-def test_an_upward_import_is_a_violation(name, imported):
+def test_an_upward_or_third_party_import_is_a_violation(name, imported):
     assert violation(name, imported)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How modules run programs, and what they ask of a host first."""
+"""How modules run programs, and what they require of a host."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._module import Runner
 
 @pytest.fixture
 def run():
-    """By ``run_command`` itself; of a module it needs no more than this."""
+    """A runner with the real ``run_command``, which needs only these attributes of a module."""
     module = types.SimpleNamespace(
         _debug=False, _clean=None, _shell=None, run_command_environ_update={}, no_log_values=()
     )
@@ -26,37 +26,37 @@ def run():
 
 
 @pytest.mark.parametrize("text", ["a line\n", "route \udcff \u00e4\n", 30_000 * "neighbour\n"])
-def test_what_a_program_is_given_comes_back_to_the_last_byte(run, text):
+def test_a_program_gets_its_input_unchanged(run, text):
     assert run(["cat"], text) == (0, text, "")
 
 
-def test_a_program_that_ends_before_it_has_read_all_is_heard_all_the_same(run):
-    said = run(["sh", "-c", "read -r line; echo refused $line >&2; exit 1"], "first\n" + 300_000 * "a line\n")
-    assert said == (1, "", "refused first\n")
+def test_errors_of_a_program_that_ends_early_are_kept(run):
+    result = run(["sh", "-c", "read -r line; echo refused $line >&2; exit 1"], "first\n" + 300_000 * "a line\n")
+    assert result == (1, "", "refused first\n")
 
 
-def test_exit_code_and_errors_are_told_apart_from_the_output(run):
+def test_output_errors_and_exit_code_are_separate(run):
     assert run(["sh", "-c", "echo out; echo err >&2; exit 3"], None) == (3, "out\n", "err\n")
 
 
-def test_nothing_in_an_argument_is_expanded(run):
+def test_arguments_are_not_expanded(run):
     assert run(["printf", "%s %s", "$HOME", "~"], None) == (0, "$HOME ~", "")
 
 
-def test_a_program_that_is_not_there_is_an_exit_code_and_its_name(run):
+def test_a_missing_program_is_exit_code_127(run):
     assert run(["no-such-program", "-x"], None) == (127, "", "no-such-program: No such file or directory")
     code, _out, errors = run(["no-such-program", "-x"], "a line\n")
     assert (code, "no-such-program: not found" in errors) == (127, True)
 
 
-def test_programs_speak_english_and_come_from_the_directories_of_the_system(run, monkeypatch):
+def test_programs_run_with_a_fixed_locale_and_path(run, monkeypatch):
     monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
     monkeypatch.setenv("PATH", "/nowhere")
     assert run(["sh", "-c", "echo $LC_ALL $PATH"], None)[1] == "C /usr/sbin:/usr/bin:/sbin:/bin\n"
 
 
-def test_several_are_run_at_the_same_time_and_told_apart(run, tmp_path):
-    """Each waits for a file that the other makes, for ten seconds at the most."""
+def test_several_programs_run_at_the_same_time(run, tmp_path):
+    """Each program waits up to ten seconds for a file that the other one creates."""
     wait = """
         touch "$1.$2"
         left=1000
@@ -81,7 +81,7 @@ def test_several_are_run_at_the_same_time_and_told_apart(run, tmp_path):
         (("ip", "ss", "nft"), "bridge", "iproute2"),
     ],
 )
-def test_what_a_host_lacks_is_named_with_its_package(monkeypatch, tmp_path, there, missing, packages):
+def test_missing_programs_are_named_with_their_packages(monkeypatch, tmp_path, there, missing, packages):
     for name in there:
         (tmp_path / name).touch(0o755)
     monkeypatch.setattr(_module, "PROGRAM_PATH", str(tmp_path))
@@ -90,7 +90,7 @@ def test_what_a_host_lacks_is_named_with_its_package(monkeypatch, tmp_path, ther
         _module.runner(None)
 
 
-def test_without_being_root_it_says_what_to_set(monkeypatch):
+def test_a_module_without_root_names_the_setting(monkeypatch):
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     with pytest.raises(ValidationError, match="become: true"):
         _module.runner(None)

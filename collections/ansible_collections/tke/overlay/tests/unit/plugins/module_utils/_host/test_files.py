@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The files of a host: each whole or not at all, and an error that names the path."""
+"""The files and sysctls of a host: atomic writes, and errors that name the path."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def root(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_what_is_written_is_read_and_what_is_not_there_is_left_out(root):
+def test_written_files_are_read_and_missing_ones_omitted(root):
     files.write_file("/etc/tke-overlay/summary", "one\n", durable=False)
     files.write_file("/etc/tke-overlay/summary", "two\n")
     there = files.read_files(["/etc/tke-overlay/summary", "/etc/nothing", "/etc/tke-overlay/summary/below"])
@@ -29,22 +29,22 @@ def test_what_is_written_is_read_and_what_is_not_there_is_left_out(root):
 
 
 @pytest.mark.parametrize("spoil", [lambda path: path.write_bytes(b"\xff"), lambda path: path.mkdir()])
-def test_what_is_no_text_file_is_named(root, spoil):
+def test_a_path_that_is_not_a_text_file_is_named(root, spoil):
     spoil(root / "odd")
     with pytest.raises(KernelError, match=r"^/odd cannot be read: "):
         files.read_files(["/odd"])
 
 
-def test_a_file_that_cannot_be_written_is_named_and_nothing_is_left_beside(root):
+def test_a_failed_write_names_the_file_and_leaves_no_other(root):
     (root / "taken").mkdir()
-    (root / "taken/by").write_text("somebody")
-    for path in ("/taken/by/whom", "/taken"):
+    (root / "taken/by").write_text("text")
+    for path in ("/taken/by/name", "/taken"):
         with pytest.raises(KernelError, match=f"^{path} cannot be written: "):
             files.write_file(path, "text")
     assert sorted(path.name for path in root.rglob("*")) == ["by", "taken"]
 
 
-def test_a_write_that_ends_half_way_leaves_what_was_there(root, monkeypatch):
+def test_an_interrupted_write_keeps_the_former_content(root, monkeypatch):
     files.write_file("/file", "old")
 
     def full(_descriptor):
@@ -57,7 +57,7 @@ def test_a_write_that_ends_half_way_leaves_what_was_there(root, monkeypatch):
     assert os.listdir(root) == ["file"]
 
 
-def test_removing_is_for_files_that_are_there(root):
+def test_removing_a_missing_file_does_nothing(root):
     files.write_file("/file", "text")
     files.remove_file("/file")
     files.remove_file("/file")
@@ -67,7 +67,7 @@ def test_removing_is_for_files_that_are_there(root):
         files.remove_file("/directory")
 
 
-def test_a_sysctl_that_the_kernel_lacks_is_left_out_of_a_reading_and_named_in_a_writing(tmp_path, monkeypatch):
+def test_a_missing_sysctl_is_not_read_and_is_an_error_to_write(tmp_path, monkeypatch):
     (tmp_path / "net/ipv4").mkdir(parents=True)
     (tmp_path / "net/ipv4/ip_forward").write_text("0\n")
     monkeypatch.setattr(files, "PROC_SYS", str(tmp_path))

@@ -124,6 +124,6 @@ def test_a_mounted_file_is_written_in_place(path, monkeypatch):
 
 
 def test_what_somebody_else_has_changed_meanwhile_is_left_alone(path):
-    with pytest.raises(KernelError, match="was changed by somebody else just now: run this again"):
+    with pytest.raises(KernelError, match="another program has just changed"):
         rewrite_foreign(path, "as it was", "as it should be")
     assert pathlib.Path(path).read_bytes() == b"caf\xe9\n"

@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 5 as data: what real ip and bridge of several versions have listed in, what the tables make of it out.
+"""Recorded listings of several versions of ip and bridge, and the entries and batches that follow from them.
 
-The recordings are made by tests/tools/record_iproute2.py, where it also says which objects were there.
+tests/tools/record_iproute2.py makes the recordings, and defines the objects that existed.
 """
 
 from __future__ import annotations
@@ -27,58 +27,58 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables im
 DATA = pathlib.Path(__file__).parent / "data"
 VERSIONS = sorted(path.stem.partition("-")[2] for path in DATA.glob("iproute2-*.txt"))
 NEXTHOPS = [version for version in VERSIONS if version != "5.0"]
-"""Those that know next-hop groups, and print multipath routes as JSON."""
+"""The versions that support next-hop groups, and print multipath routes as JSON."""
 
 WITHIN = {4: ["10.244.0.0/16"], 6: ["2001:db8::/32"]}
 
 
 def recorded(version):
-    """A program that answers what was answered then, and nothing else; it takes every batch."""
+    """Return a run that returns the recorded output of each command, and accepts every batch."""
     blocks = (DATA / f"iproute2-{version}.txt").read_text(encoding="utf-8").split("\n$ ")[1:]
-    answers = dict(block.strip().partition("\n")[::2] for block in blocks)
-    return lambda command, text: (0, "" if "-batch" in command else answers[" ".join(command)], "")
+    outputs = dict(block.strip().partition("\n")[::2] for block in blocks)
+    return lambda command, text: (0, "" if "-batch" in command else outputs[" ".join(command)], "")
 
 
-OURS, THEIRS = (True, True), (False, True)  # both on our device
+MANAGED, FOREIGN = (True, True), (False, True)  # both on the device
 BLACKHOLE, ELSEWHERE = (True, False), (False, False)
 
 READ = {
     "fdb": (
         FdbTable("tke0"),
         {
-            "00:00:00:00:00:00 10.0.1.50": ("dst 10.0.1.50", *OURS),
-            "00:00:00:00:00:00 10.0.1.51": ("dst 10.0.1.51", *OURS),
-            "0a:58:0a:f4:01:00": ("dst 10.0.1.12", *OURS),
-            "0a:58:0a:f4:02:00": ("dst 10.0.1.13 static", *THEIRS),
-            "0a:58:0a:f4:03:00": ("dst 10.0.1.14 dynamic", *THEIRS),
-            "0a:58:0a:f4:04:00": ("dst 10.0.1.15 port 4789 vni 7 via eth0", *OURS),
+            "00:00:00:00:00:00 10.0.1.50": ("dst 10.0.1.50", *MANAGED),
+            "00:00:00:00:00:00 10.0.1.51": ("dst 10.0.1.51", *MANAGED),
+            "0a:58:0a:f4:01:00": ("dst 10.0.1.12", *MANAGED),
+            "0a:58:0a:f4:02:00": ("dst 10.0.1.13 static", *FOREIGN),
+            "0a:58:0a:f4:03:00": ("dst 10.0.1.14 dynamic", *FOREIGN),
+            "0a:58:0a:f4:04:00": ("dst 10.0.1.15 port 4789 vni 7 via eth0", *MANAGED),
         },
     ),
-    "fdb over IPv6": (FdbTable("tke6"), {"0a:58:0a:f4:01:00": ("dst 2001:db8::12", *OURS)}),
+    "fdb over IPv6": (FdbTable("tke6"), {"0a:58:0a:f4:01:00": ("dst 2001:db8::12", *MANAGED)}),
     "neighbor": (
         NeighborTable("tke0"),
         {
-            "10.244.1.0": ("lladdr 0a:58:0a:f4:01:00", *OURS),
-            "10.244.2.0": ("lladdr 0a:58:0a:f4:02:00 stale", *THEIRS),
-            "10.244.3.0": ("lladdr unknown failed", *THEIRS),
+            "10.244.1.0": ("lladdr 0a:58:0a:f4:01:00", *MANAGED),
+            "10.244.2.0": ("lladdr 0a:58:0a:f4:02:00 stale", *FOREIGN),
+            "10.244.3.0": ("lladdr unknown failed", *FOREIGN),
         },
     ),
     "neighbor of IPv6": (
         NeighborTable("tke0", 6),
         {
-            "2001:db8:1::1": ("lladdr 0a:58:0a:f4:01:00", *OURS),
-            "2001:db8:2::1": ("lladdr 0a:58:0a:f4:02:00 stale", *THEIRS),
+            "2001:db8:1::1": ("lladdr 0a:58:0a:f4:01:00", *MANAGED),
+            "2001:db8:2::1": ("lladdr 0a:58:0a:f4:02:00 stale", *FOREIGN),
         },
     ),
-    "bridge": (BridgeTable("tke-br0", WITHIN[4], "10.244.0.1"), {"10.244.9.1/24": ("dev tke-br0", *OURS)}),
+    "bridge": (BridgeTable("tke-br0", WITHIN[4], "10.244.0.1"), {"10.244.9.1/24": ("dev tke-br0", *MANAGED)}),
     "route": (
         RouteTable("tke0", within=WITHIN[4], bridge="tke-br0"),
         {
             "10.244.0.0/24 metric 4096": ("blackhole", *BLACKHOLE),
-            "10.244.1.0/24": ("via 10.244.1.0 dev tke0 onlink", *OURS),
-            "10.244.2.0/24": ("via 10.244.9.0 dev tke0 onlink", *OURS),
-            "10.244.2.0/24 #2": ("via 10.244.2.0 dev tke0 onlink", *OURS),
-            "10.244.3.0/24 metric 7": ("dev tke0 proto static", *THEIRS),
+            "10.244.1.0/24": ("via 10.244.1.0 dev tke0 onlink", *MANAGED),
+            "10.244.2.0/24": ("via 10.244.9.0 dev tke0 onlink", *MANAGED),
+            "10.244.2.0/24 #2": ("via 10.244.2.0 dev tke0 onlink", *MANAGED),
+            "10.244.3.0/24 metric 7": ("dev tke0 proto static", *FOREIGN),
             "10.244.4.4/32 tos 0x10": ("via 10.0.1.1 dev eth0 proto static", *ELSEWHERE),
             "10.244.7.0/24": ("unreachable proto boot", *ELSEWHERE),
         },
@@ -87,13 +87,13 @@ READ = {
         RouteTable("tke0", 6, within=WITHIN[6]),
         {
             "2001:db8::/64 metric 256": ("dev eth0 proto kernel", *ELSEWHERE),
-            "2001:db8:1::/64": ("via 2001:db8:1::1 dev tke0 onlink", *OURS),
+            "2001:db8:1::/64": ("via 2001:db8:1::1 dev tke0 onlink", *MANAGED),
             "2001:db8:2::2/128 metric 7": ("via 2001:db8::1 dev eth0 proto static", *ELSEWHERE),
             "2001:db8:3::/64 metric 4096": ("blackhole", *BLACKHOLE),
         },
     ),
 }
-WORDED_OTHERWISE = "10.244.6.0/24"  # a route with metrics: only shown, and by 5.0 in other words
+PRINTED_DIFFERENTLY = "10.244.6.0/24"  # a route with metrics, which 5.0 prints in another form
 
 
 @pytest.mark.parametrize("table", READ)
@@ -103,11 +103,11 @@ def test_a_recorded_listing_is_read(version, table):
     found = {key: tuple(entry) for key, entry in reader.read(recorded(version)).items()}
     groups = {key for key in found if "nhid" in key}
     assert groups == ({"0a:58:0a:f4:05:00 nhid 11"} if table == "fdb" and version in NEXTHOPS else set())
-    assert {key: entry for key, entry in found.items() if key not in groups and key != WORDED_OTHERWISE} == expected
+    assert {key: entry for key, entry in found.items() if key not in groups and key != PRINTED_DIFFERENTLY} == expected
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_all_routes_of_a_host_are_read_where_no_container_cidr_is_known(version):
+def test_without_container_cidrs_all_routes_are_read(version):
     table = RouteTable("tke0", bridge="tke-br0", claimed=["10.9.0.0/24"])
     if version not in NEXTHOPS:
         with pytest.raises(KernelError, match=r"printed no JSON .* 5\.5 or later on hosts with multipath routes"):
@@ -117,7 +117,7 @@ def test_all_routes_of_a_host_are_read_where_no_container_cidr_is_known(version)
     assert found["0.0.0.0/0"] == ("via 10.0.1.1 dev eth0 proto boot", *ELSEWHERE)
     assert found["10.7.0.0/16"].spec.startswith('nexthops [{"gateway": "10.0.1.1", "dev": "eth0", "weight": 1')
     assert found["10.9.0.0/24"] == ("blackhole", *BLACKHOLE)
-    assert "10.8.0.0/24" in found, "a route of our protocol on another device: it is in the way of others"
+    assert "10.8.0.0/24" in found, "a route of protocol 84 on another device: it can conflict with others"
     assert RouteTable("tke0", 6).read(recorded(version))["::/0"][0] == "via 2001:db8::1 dev eth0 proto boot"
 
 
@@ -182,7 +182,7 @@ BATCHES = {
 
 @pytest.mark.parametrize("table", BATCHES)
 @pytest.mark.parametrize("version", VERSIONS)
-def test_what_is_wanted_becomes_a_batch(version, table):
+def test_pending_changes_become_a_batch(version, table):
     writer, wanted, expected = BATCHES[table]
     answer, batches = recorded(version), []
 
@@ -231,7 +231,7 @@ LINK6 = LinkSpec("tke6", 6, 8472, "2001:db8::11", mtu=1380)
     ],
 )
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_link_becomes_what_it_should_be(version, spec, expected, recreated):
+def test_a_recorded_link_is_compared_with_a_spec(version, spec, expected, recreated):
     change = compare_link(spec, read_links(recorded(version)))
     assert expected in (None, change.lines)
     assert (change.recreated or "").startswith(recreated or "")

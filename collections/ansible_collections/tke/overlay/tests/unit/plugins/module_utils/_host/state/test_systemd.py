@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host's own systemd and network managers are told, and what is said where they refuse."""
+"""Units, drop-ins, lock and saved record of a host: the commands that run, and their errors."""
 
 from __future__ import annotations
 
@@ -9,22 +9,17 @@ import os
 
 import pytest
 
-from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
+from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
-from ansible_collections.tke.overlay.plugins.module_utils._host.state import lock, systemd
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins import reload_commands, reload_managers
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.fleet import read_saved
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.lock import locked
+from ansible_collections.tke.overlay.plugins.module_utils._host.state import systemd
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
-    FLEET_FILE,
-    NETWORK_FILE,
     NETWORK_MANAGER,
-    NETWORK_MANAGER_FILE,
     NETWORKD,
     SERVICE,
     STATE,
     TIMER,
     UNIT_FILES,
+    WRITTEN_BY,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import (
     HostFacts,
@@ -34,27 +29,28 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd im
     reload_units,
     stop_units,
     unit_commands,
+    unit_files,
 )
 
-WHOLE = {SERVICE: "enabled", TIMER: "enabled active"}
+COMPLETE = {SERVICE: "enabled", TIMER: "enabled active"}
 ENABLE = f"systemctl --quiet --no-reload enable {SERVICE} {TIMER}"
 RELOAD = "systemctl daemon-reload"
 RESTART = f"systemctl restart {TIMER}"
 
 
-class Told:
-    """Notes what it is told, and refuses what it should."""
+class Recorder:
+    """A run that records the commands, and returns the same result for each."""
 
     def __init__(self, code=0, out="", errors=""):
-        self.answer, self.lines = (code, out, errors), []
+        self.result, self.lines = (code, out, errors), []
 
     def __call__(self, command, text):
         self.lines.append(" ".join(command))
-        return self.answer
+        return self.result
 
 
 def host(units=None, loaded=True, systemd=True):
-    return HostFacts(systemd, dict(WHOLE if units is None else units), loaded, (6, 1))
+    return HostFacts(systemd, dict(COMPLETE if units is None else units), loaded, (6, 1))
 
 
 @pytest.fixture(autouse=True)
@@ -68,9 +64,9 @@ def block(name, *states, load="loaded"):
     return "\n".join([f"Id={name}", f"LoadState={load}", *(f"{key}={value}" for key, value in pairs)])
 
 
-def test_what_systemd_says_of_units_is_read_as_far_as_it_counts(root):
-    assert read_host(Told(1)) == HostFacts(False, {}, False, read_host(Told()).kernel), (
-        "nobody is asked without systemd"
+def test_unit_states_are_read_from_systemctl(root):
+    assert read_host(Recorder(1)) == HostFacts(False, {}, False, read_host(Recorder()).kernel), (
+        "without systemd, no command runs"
     )
     (root / "run/systemd/system").mkdir(parents=True)
     blocks = [
@@ -79,110 +75,65 @@ def test_what_systemd_says_of_units_is_read_as_far_as_it_counts(root):
         block(NETWORKD, "disabled", "active"),
         block(NETWORK_MANAGER, load="not-found"),
     ]
-    found = read_host(Told(0, "\n\n".join(blocks)))
+    found = read_host(Recorder(0, "\n\n".join(blocks)))
     assert found.units == {SERVICE: "enabled", TIMER: "enabled active", NETWORKD: "active", NETWORK_MANAGER: ""}
     assert (found.systemd, found.loaded) == (True, True)
     absent = [block(name, load="not-found") for name in (SERVICE, TIMER)]
-    assert not read_host(Told(0, "\n\n".join([*absent, block(NETWORKD, "enabled", "active")]))).loaded
-    for words, said in (("no bus\n", "no bus"), ("", "exit code 1")):
-        with pytest.raises(KernelError, match=f"^systemctl show: {said}$"):
-            read_host(Told(1, "", words))
+    assert not read_host(Recorder(0, "\n\n".join([*absent, block(NETWORKD, "enabled", "active")]))).loaded
+    for errors, text in (("no bus\n", "no bus"), ("", "exit code 1")):
+        with pytest.raises(KernelError, match=f"^systemctl show: {text}$"):
+            read_host(Recorder(1, "", errors))
 
 
 @pytest.mark.parametrize("release", ["6.1.0-18-amd64", "4.19.0"])
-def test_the_version_of_the_kernel_is_two_numbers(release, monkeypatch):
+def test_the_kernel_version_is_two_numbers(release, monkeypatch):
     monkeypatch.setattr(systemd.os, "uname", lambda: os.uname_result(("Linux", "a", release, "", "")))
-    assert read_host(Told()).kernel == tuple(map(int, release.split(".")[:2]))
+    assert read_host(Recorder()).kernel == tuple(map(int, release.split(".")[:2]))
 
 
-def test_a_kernel_that_does_not_say_its_version_is_one_that_needs_no_cure(monkeypatch):
+def test_an_unknown_kernel_version_needs_no_workarounds(monkeypatch):
     monkeypatch.setattr(systemd.os, "uname", lambda: os.uname_result(("Linux", "a", "custom", "", "")))
-    assert read_host(Told()).kernel == (5, 0)
+    assert read_host(Recorder()).kernel == (5, 0)
 
 
 @pytest.mark.parametrize(
     ("written", "units", "loaded", "commands"),
     [
-        ([], WHOLE, True, []),
-        (["/etc/hosts"], WHOLE, True, []),
-        (UNIT_FILES[:1], WHOLE, True, [RELOAD, RESTART]),
-        (UNIT_FILES, {}, False, [ENABLE, RESTART]),  # systemd reads what it has never seen without being told
+        ([], COMPLETE, True, []),
+        (["/etc/hosts"], COMPLETE, True, []),
+        (UNIT_FILES[:1], COMPLETE, True, [RELOAD, RESTART]),
+        (UNIT_FILES, {}, False, [ENABLE, RESTART]),  # systemd loads new units without daemon-reload
         ([], {SERVICE: "enabled", TIMER: "enabled"}, True, [ENABLE, RESTART]),
         ([], {SERVICE: "", TIMER: "enabled active"}, True, [ENABLE]),
     ],
 )
-def test_units_are_told_no_more_than_they_need(written, units, loaded, commands):
-    told = Told()
-    apply_units(written, host(units, loaded), told)
-    assert told.lines == commands
+def test_only_necessary_unit_commands_run(written, units, loaded, commands):
+    run = Recorder()
+    apply_units(written, host(units, loaded), run)
+    assert run.lines == commands
     assert [" ".join(words) for words in unit_commands(written, host(units, loaded))] == commands
 
 
-def test_without_systemd_no_unit_is_missed():
+def test_unit_files_run_the_restore_script_at_the_interval():
+    service, timer = (unit_files(30, host())[path] for path in UNIT_FILES)
+    assert f"ExecStart=/bin/sh {STATE}/restore\n" in service
+    assert {f"Unit={SERVICE}", "OnActiveSec=30s", "OnUnitInactiveSec=30s"} <= set(timer.splitlines())
+    for text in (service, timer):
+        assert text.startswith(WRITTEN_BY)
+        assert "$" not in text
+    assert unit_files(30, host(systemd=False)) == {}
+
+
+def test_without_systemd_no_unit_command_runs():
     assert list(unit_commands([], host({}, systemd=False))) == []
 
 
-@pytest.mark.parametrize(
-    ("written", "units", "commands", "again"),
-    [
-        ([NETWORK_FILE], {NETWORKD: "enabled active"}, ["networkctl reload"], []),
-        ([NETWORK_FILE], {NETWORKD: "enabled"}, [], []),
-        (
-            [NETWORK_MANAGER_FILE],
-            {NETWORK_MANAGER: "active"},
-            [f"systemctl reload {NETWORK_MANAGER}"],
-            [f"systemctl reload {NETWORK_MANAGER}"],
-        ),
-        ([NETWORK_MANAGER_FILE], {}, [], []),
-        (["/etc/hosts"], {NETWORKD: "active", NETWORK_MANAGER: "active"}, [], []),
-    ],
-)
-def test_a_manager_that_is_at_work_reads_its_drop_in(written, units, commands, again):
-    told = Told()
-    reload_managers(written, host(units), told)
-    assert told.lines == commands
-    assert [" ".join(words) for words in reload_commands(written, host(units))] == again
-
-
-def test_an_old_networkctl_that_cannot_reload_is_no_error_and_a_manager_that_will_not_is_one():
-    reload_managers([NETWORK_FILE], host({NETWORKD: "active"}), Told(1, "", "Unknown command verb reload."))
-    with pytest.raises(KernelError, match=f"^systemctl reload {NETWORK_MANAGER}: no bus$"):
-        reload_managers([NETWORK_MANAGER_FILE], host({NETWORK_MANAGER: "active"}), Told(1, "", "no bus\n"))
-
-
-def test_what_is_there_of_our_units_is_stopped_and_forgotten():
-    told = Told()
-    stop_units(host({SERVICE: "enabled", NETWORKD: "active"}), told)
-    stop_units(host({}), told)
-    reload_units(told)
-    assert told.lines == [f"systemctl --quiet disable --now {SERVICE}", RELOAD]
-    assert managed_units(host()) == [TIMER, SERVICE], "the timer first: it would start the service again"
+def test_enabled_and_active_units_are_stopped():
+    run = Recorder()
+    stop_units(host({SERVICE: "enabled", NETWORKD: "active"}), run)
+    stop_units(host({}), run)
+    reload_units(run)
+    assert run.lines == [f"systemctl --quiet disable --now {SERVICE}", RELOAD]
+    assert managed_units(host()) == [TIMER, SERVICE], "the timer first, because it starts the service"
     with pytest.raises(KernelError, match=r"^systemctl daemon-reload: exit code 4$"):
-        reload_units(Told(4))
-
-
-def test_whoever_holds_the_lock_for_too_long_is_an_error_that_names_it(monkeypatch):
-    monkeypatch.setattr(lock, "LOCK_SECONDS", 0.05)
-    with locked(), pytest.raises(
-        KernelError, match=r"has held .* for 0\.05 s: is tke-overlay\S*\.service stuck\?"
-    ), locked():
-        pass
-    with locked():
-        pass
-
-
-def test_a_lock_that_cannot_be_opened_is_an_error_that_names_it(root):
-    (root / "run").write_text("not a directory")
-    with pytest.raises(KernelError, match="cannot be opened"), locked():
-        pass
-
-
-def test_a_host_that_never_was_a_node_has_saved_nothing_and_one_with_half_a_state_says_so(root):
-    assert read_saved() is None
-    path = root / FLEET_FILE[1:]
-    path.parent.mkdir(parents=True)
-    path.write_text("a 10.244.0.0/24 10.0.1.1\n")
-    with pytest.raises(
-        ValidationError, match=rf"the saved state {STATE} of this host is not whole \('node'\): run tke.overlay"
-    ):
-        read_saved()
+        reload_units(Recorder(4))

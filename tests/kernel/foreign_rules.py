@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""The rules of others, in the words in which they load them themselves.
+"""The rules of other programs, in the form in which these programs load them.
 
-kube-proxy has one Service ``default/echo``: UDP port 53 of 10.244.255.10 and NodePort 30053 to the Pod 10.244.0.2, and
-one ``default/far`` with an endpoint outside the cluster, 10.0.1.21. Its text is what kube-proxy 1.29 hands to
-``iptables-restore --noflush`` (chains named after the Service instead of its hash, and with the jumps and the
-KUBE-FIREWALL of kubelet, which it makes one by one), and what 1.31 hands to nft in nftables mode. Docker's is what
-``iptables-save`` says after dockerd 20.10 has started on a host that did not forward before; firewalld's is the part of
-its table that judges packets, of firewalld 1.3 with the zone that the collection's warning asks for.
+kube-proxy has the Service ``default/echo``, UDP port 53 of 10.244.255.10 and NodePort 30053 to the Pod 10.244.0.2, and
+the Service ``default/far`` with an endpoint outside the cluster, 10.0.1.21. Its text is what kube-proxy 1.29 passes to
+``iptables-restore --noflush`` (the chains have the name of the Service instead of its hash; the jumps and KUBE-FIREWALL
+of kubelet, which are created one by one, are included), and what 1.31 passes to nft in nftables mode. That of Docker is
+the output of ``iptables-save`` after dockerd 20.10 started on a host that did not forward before. That of firewalld 1.3
+is the part of its table that filters packets, with the zone that the warning of the collection recommends.
 """
 
 from __future__ import annotations
