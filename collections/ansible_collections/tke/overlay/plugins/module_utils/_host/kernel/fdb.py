@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import ActualEntry, Links, Run, read_json
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import ActualEntry, Run, read_json
 
 
 class FdbTable:
@@ -26,19 +26,18 @@ class FdbTable:
 
     name = "fdb"
     of_device = True
-    in_link_batch = False  # it needs the program bridge
     program = ("bridge",)
 
     def __init__(self, device: str) -> None:
         self.device = device
 
-    def listings(self, others: bool = True) -> list[t.Sequence[str]]:
+    def listings(self) -> list[t.Sequence[str]]:
         """Return the command that lists all entries of the device."""
         return [["bridge", "-json", "fdb", "show", "dev", self.device]]
 
-    def read(self, run: Run, others: bool = True, links: Links = None) -> dict[str, ActualEntry]:
+    def read(self, run: Run) -> dict[str, ActualEntry]:
         """Return the actual entries, by MAC."""
-        present = {}
+        actual = {}
         (listing,) = self.listings()
         for row in read_json(listing, run):
             if "dst" in row:
@@ -49,8 +48,8 @@ class FdbTable:
             else:
                 continue  # a multicast address to which the device listens, not a forwarding entry
             managed = row.get("state") == "permanent"
-            present[key] = ActualEntry(spec if managed else f"{spec} {row.get('state') or 'dynamic'}", managed)
-        return present
+            actual[key] = ActualEntry(spec if managed else f"{spec} {row.get('state') or 'dynamic'}", managed)
+        return actual
 
     def put(self, key: str, spec: str) -> str:
         """Return a line with ``replace``; the kernel silently ignores ``append`` on an existing unicast MAC."""
@@ -77,7 +76,7 @@ _LINE = re.compile(
 
 
 _FOREIGN_FIELDS = {"port": "port", "vni": "vni", "src_vni": "src_vni", "viaIf": "via"}
-"""What a managed entry never has: the name in ``bridge -json`` -> the word on the command line."""
+"""Fields that this collection never sets: the name in ``bridge -json`` -> the word on the command line."""
 
 
 def fdb_entry(mac: str, dst: str) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import ActualEntry, Links, Run, read_json
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import ActualEntry, Run, read_json
 
 
 class NeighborTable:
@@ -19,28 +19,27 @@ class NeighborTable:
 
     name = "neighbor"
     of_device = True
-    in_link_batch = True
 
     def __init__(self, device: str, version: int = 4) -> None:
         self.device = device
         self.program = ("ip", f"-{version}")
 
-    def listings(self, others: bool = True) -> list[t.Sequence[str]]:
+    def listings(self) -> list[t.Sequence[str]]:
         """Return the command that lists all entries of the device."""
         return [[*self.program, "-json", "neigh", "show", "dev", self.device]]
 
-    def read(self, run: Run, others: bool = True, links: Links = None) -> dict[str, ActualEntry]:
+    def read(self, run: Run) -> dict[str, ActualEntry]:
         """Return the actual entries, by address."""
-        present = {}
+        actual = {}
         (listing,) = self.listings()
         for row in read_json(listing, run):
             states = row.get("state", [])
             key, spec = neighbor_entry(row["dst"], row.get("lladdr", "unknown"))
             if "PERMANENT" in states:
-                present[key] = ActualEntry(spec, managed=True)
+                actual[key] = ActualEntry(spec, managed=True)
             else:
-                present[key] = ActualEntry(f"{spec} {' '.join(states).lower()}", managed=False)
-        return present
+                actual[key] = ActualEntry(f"{spec} {' '.join(states).lower()}", managed=False)
+        return actual
 
     def put(self, key: str, spec: str) -> str:
         """Return the line that creates or changes the entry of this address."""

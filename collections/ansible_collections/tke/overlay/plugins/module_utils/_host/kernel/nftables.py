@@ -50,7 +50,6 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.files import RUN
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import (
     ActualEntry,
     Desired,
-    Links,
     Run,
     error_text,
 )
@@ -108,18 +107,17 @@ class RulesTable:
 
     name = "rules"
     of_device = False
-    in_link_batch = False
 
     def __init__(self, spec: RulesSpec | str) -> None:
         """Take what determines the rules, or their saved text."""
         self.text = spec if isinstance(spec, str) else rules_text(spec)
         self.wanted = _items(self.text)
 
-    def listings(self, others: bool = True) -> list[t.Sequence[str]]:
+    def listings(self) -> list[t.Sequence[str]]:
         """Return the command that lists the table, without the values of its counters."""
         return [_LIST]
 
-    def read(self, run: Run, others: bool = True, links: Links = None) -> dict[str, ActualEntry]:
+    def read(self, run: Run) -> dict[str, ActualEntry]:
         """Return chains, their rules by number, sets and their elements, and counters without their values."""
         code, listing, errors = run(_LIST, None)
         if code != 0:

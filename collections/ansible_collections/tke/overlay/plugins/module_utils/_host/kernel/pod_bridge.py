@@ -15,7 +15,7 @@ import re
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import Row, read_links
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import ActualEntry, Links, Run
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import ActualEntry, Run
 
 
 class BridgeTable:
@@ -23,7 +23,6 @@ class BridgeTable:
 
     name = "bridge"
     of_device = False  # the CNI plugin creates the bridge with the first Pod
-    in_link_batch = False  # nothing is ever added
     program = ("ip",)
 
     def __init__(self, bridge: str, container_cidr: t.Sequence[str], gateway: str) -> None:
@@ -31,24 +30,24 @@ class BridgeTable:
         self.container = [ipaddress.ip_network(cidr) for cidr in container_cidr]
         self.gateway = gateway
 
-    def listings(self, others: bool = True) -> list[t.Sequence[str]]:
-        """Return no command: the caller of several tables passes the links to :meth:`read`."""
+    def listings(self) -> list[t.Sequence[str]]:
+        """Return no command: a caller that reads several tables has the links already, for :meth:`among`."""
         return []
 
-    def read(self, run: Run, others: bool = True, links: Links = None) -> dict[str, ActualEntry]:
+    def read(self, run: Run) -> dict[str, ActualEntry]:
         """Return the leftover addresses, by address with prefix."""
-        return self.among(read_links(run) if links is None else links)
+        return self.among(read_links(run))
 
     def among(self, links: t.Iterable[Row]) -> dict[str, ActualEntry]:
         """Return the leftover addresses of links that were read before."""
-        present = {}
+        actual = {}
         for row in links:
             for info in row.get("addr_info", []):
                 address = ipaddress.ip_address(info["local"])
                 inside = any(address in network for network in self.container)
                 if row.get("ifname") == self.bridge and inside and str(address) != self.gateway:
-                    present[f"{address}/{info['prefixlen']}"] = ActualEntry(f"dev {self.bridge}", managed=True)
-        return present
+                    actual[f"{address}/{info['prefixlen']}"] = ActualEntry(f"dev {self.bridge}", managed=True)
+        return actual
 
     def put(self, key: str, spec: str) -> str:
         """Return the line that adds the address. A rollback uses it; a desired entry never does."""

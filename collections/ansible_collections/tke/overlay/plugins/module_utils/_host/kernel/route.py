@@ -13,7 +13,7 @@ import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import ROUTE_PROTOCOL
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import ActualEntry, Links, Run, read_json
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import ActualEntry, Run, read_json
 
 BLACKHOLE = "blackhole"
 
@@ -47,7 +47,6 @@ class RouteTable:
 
     name = "route"
     of_device = False
-    in_link_batch = True
 
     def __init__(
         self,
@@ -78,13 +77,16 @@ class RouteTable:
             [managed, *([*show, "root", str(network)] for network in self.within)] if self.within else [managed, show]
         )
 
-    def read(self, run: Run, others: bool = True, links: Links = None) -> dict[str, ActualEntry]:
-        """Return the actual routes, by destination and metric."""
+    def read(self, run: Run, others: bool = True) -> dict[str, ActualEntry]:
+        """Return the actual routes, by destination and metric.
+
+        :param others: see :meth:`listings`.
+        """
         managed, *further = [[(_identity(row), row) for row in read_json(each, run)] for each in self.listings(others)]
         rows = [each for listing in further for each in listing] if others else managed
         known = {identity for identity, _row in managed}
         listed = {identity for identity, _row in rows}
-        present: dict[str, ActualEntry] = {}
+        actual: dict[str, ActualEntry] = {}
         seen: t.Counter[str] = collections.Counter()
         for identity, row in [*rows, *(each for each in managed if each[0] not in listed)]:
             if row.get("dev") == self.bridge and row.get("protocol") == "kernel" and self.bridge is not None:
@@ -94,8 +96,8 @@ class RouteTable:
                 continue  # a route of protocol 84 that belongs to another task
             key = self._key(row)
             seen[key] += 1
-            present[key if seen[key] == 1 else f"{key} #{seen[key]}"] = found
-        return present
+            actual[key if seen[key] == 1 else f"{key} #{seen[key]}"] = found
+        return actual
 
     def _key(self, row: Row) -> str:
         key = route_key(full_prefix(row["dst"], self.version), row.get("metric", 0))
@@ -137,16 +139,16 @@ _LINE = re.compile(
 """What :meth:`RouteTable.put` writes."""
 
 
-def refuse_foreign_routes(present: t.Mapping[str, ActualEntry]) -> None:
+def refuse_foreign_routes(actual: t.Mapping[str, ActualEntry]) -> None:
     """Make sure that no foreign route lies in the container CIDR: it would divert packets that are sent to Pods.
 
-    :param present: what :meth:`RouteTable.read` found ``within`` the container CIDRs.
+    :param actual: what :meth:`RouteTable.read` found ``within`` the container CIDRs.
     :raises ValidationError: naming each foreign route.
     """
     foreign = [
         f"the foreign route {key} {found.spec} lies in the container CIDR (overlay_container_cidr): "
         f"remove it, or choose another container CIDR"
-        for key, found in present.items()
+        for key, found in actual.items()
         if not found.managed and not found.on_device
     ]
     if foreign:

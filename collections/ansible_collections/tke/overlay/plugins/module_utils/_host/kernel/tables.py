@@ -40,10 +40,6 @@ Desired = t.Dict[str, str]
 """Key -> specification of every entry that a table must have."""
 
 
-Links = t.Optional[t.Sequence[t.Mapping[str, t.Any]]]
-"""All links of the host with their addresses, if they were read before."""
-
-
 class Diff(t.NamedTuple):
     """One object before and after a change, as text."""
 
@@ -65,20 +61,12 @@ class ReadableTable(t.Protocol):
 
     name: str
     of_device: bool  # its entries are removed with the device, and it cannot be read without the device
-    in_link_batch: bool  # its entries can follow the creation of the device in one ``ip -batch``
 
-    def listings(self, others: bool = True) -> list[t.Sequence[str]]:
-        """Return the commands that :meth:`read` runs, for :func:`listed_together`.
+    def listings(self) -> list[t.Sequence[str]]:
+        """Return the commands that :meth:`read` runs, for :func:`listed_together`."""
 
-        :param others: see :meth:`read`.
-        """
-
-    def read(self, run: Run, others: bool = True, links: Links = None) -> dict[str, ActualEntry]:
-        """Return the actual entries, by key.
-
-        :param others: also read the routes among which foreign ones can be. Not needed for reading back a change.
-        :param links: saves reading the links again.
-        """
+    def read(self, run: Run) -> dict[str, ActualEntry]:
+        """Return the actual entries, by key."""
 
 
 class Table(ReadableTable, t.Protocol):
