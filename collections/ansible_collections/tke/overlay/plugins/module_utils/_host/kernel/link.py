@@ -401,25 +401,21 @@ def _creation(spec: LinkSpec) -> list[str]:
 
 
 def _changes_in_place(spec: LinkSpec, before: t.Mapping[str, str], row: Row) -> list[str]:
-    lines = []
-    if "alias" in before:
-        lines.append(f"link set {spec.name} alias {ALIAS}")
-    if "dev" in before:
-        lines.append(f"link set {spec.name} type vxlan dev {spec.dev}")
-    if "local" in before:
-        lines.append(f"link set {spec.name} type vxlan local {spec.local}")
-    if "learning" in before:
-        lines.append(f"link set {spec.name} type vxlan nolearning")
-    if "mac" in before:
-        lines.append(f"link set {spec.name} address {spec.mac}")
-    if "mtu" in before:
-        lines.append(f"link set {spec.name} mtu {spec.mtu}")
-    if "state" in before:
-        lines.append(f"link set {spec.name} up")
+    """Return the batch that changes the attributes in ``before``, in an order that the kernel accepts."""
+    settings = {
+        "alias": f"alias {ALIAS}",
+        "dev": f"type vxlan dev {spec.dev}",
+        "local": f"type vxlan local {spec.local}",
+        "learning": "type vxlan nolearning",
+        "mac": f"address {spec.mac}",
+        "mtu": f"mtu {spec.mtu}",
+        "state": "up",
+    }
+    lines = [f"link set {spec.name} {setting}" for name, setting in settings.items() if name in before]
     if "addresses" in before:
-        present, wanted = set(_addresses(row)), set(spec.addresses or ())
-        lines += [f"address replace {address} dev {spec.name}" for address in sorted(wanted - present)]
-        lines += [f"address del {address} dev {spec.name}" for address in sorted(present - wanted)]
+        actual, desired = set(_addresses(row)), set(spec.addresses or ())
+        lines += [f"address replace {address} dev {spec.name}" for address in sorted(desired - actual)]
+        lines += [f"address del {address} dev {spec.name}" for address in sorted(actual - desired)]
     return lines
 
 

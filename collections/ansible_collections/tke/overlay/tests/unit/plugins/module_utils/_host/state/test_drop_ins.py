@@ -19,17 +19,6 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths impo
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import HostFacts
 
 
-class Recorder:
-    """A run that records the commands, and returns the same result for each."""
-
-    def __init__(self, code=0, out="", errors=""):
-        self.result, self.lines = (code, out, errors), []
-
-    def __call__(self, command, text):
-        self.lines.append(" ".join(command))
-        return self.result
-
-
 def host(units):
     return HostFacts(True, dict(units), True, (6, 1))
 
@@ -49,17 +38,17 @@ def host(units):
         (["/etc/hosts"], {NETWORKD: "active", NETWORK_MANAGER: "active"}, [], []),
     ],
 )
-def test_an_active_manager_reloads_its_drop_in(written, units, commands, again):
-    run = Recorder()
+def test_an_active_manager_reloads_its_drop_in(recorder, written, units, commands, again):
+    run = recorder()
     reload_managers(written, host(units), run)
     assert run.lines == commands
     assert [" ".join(words) for words in reload_commands(written, host(units))] == again
 
 
-def test_a_failed_reload_is_an_error_of_network_manager_only():
-    reload_managers([NETWORK_FILE], host({NETWORKD: "active"}), Recorder(1, "", "Unknown command verb reload."))
+def test_a_failed_reload_is_an_error_of_network_manager_only(recorder):
+    reload_managers([NETWORK_FILE], host({NETWORKD: "active"}), recorder(1, "", "Unknown command verb reload."))
     with pytest.raises(KernelError, match=f"^systemctl reload {NETWORK_MANAGER}: no bus$"):
-        reload_managers([NETWORK_MANAGER_FILE], host({NETWORK_MANAGER: "active"}), Recorder(1, "", "no bus\n"))
+        reload_managers([NETWORK_MANAGER_FILE], host({NETWORK_MANAGER: "active"}), recorder(1, "", "no bus\n"))
 
 
 def systemd(**units):

@@ -8,15 +8,8 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
-from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.fleet import read_saved
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import FLEET_FILE, STATE
-
-
-@pytest.fixture(autouse=True)
-def root(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "ROOT", str(tmp_path))
-    return tmp_path
 
 
 def test_an_incomplete_saved_state_is_an_error(root):

@@ -14,12 +14,6 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.lock impor
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import CONFIRMED, LOCK, STATE
 
 
-@pytest.fixture(autouse=True)
-def root(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "ROOT", str(tmp_path))
-    return tmp_path
-
-
 def test_a_lock_held_for_too_long_is_an_error(monkeypatch):
     monkeypatch.setattr(lock, "LOCK_SECONDS", 0.05)
     with locked(), pytest.raises(

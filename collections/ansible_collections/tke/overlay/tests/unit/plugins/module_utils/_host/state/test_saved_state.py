@@ -47,12 +47,6 @@ STATE = SavedState(
 )
 
 
-@pytest.fixture(autouse=True)
-def root(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "ROOT", str(tmp_path))
-    return tmp_path
-
-
 @pytest.fixture
 def saved():
     for path, text in state_files(STATE).items():

@@ -10,7 +10,6 @@ import os
 import pytest
 
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
-from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.state import systemd
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
     NETWORK_MANAGER,
@@ -38,25 +37,8 @@ RELOAD = "systemctl daemon-reload"
 RESTART = f"systemctl restart {TIMER}"
 
 
-class Recorder:
-    """A run that records the commands, and returns the same result for each."""
-
-    def __init__(self, code=0, out="", errors=""):
-        self.result, self.lines = (code, out, errors), []
-
-    def __call__(self, command, text):
-        self.lines.append(" ".join(command))
-        return self.result
-
-
 def host(units=None, loaded=True, systemd=True):
     return HostFacts(systemd, dict(COMPLETE if units is None else units), loaded, (6, 1))
-
-
-@pytest.fixture(autouse=True)
-def root(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "ROOT", str(tmp_path))
-    return tmp_path
 
 
 def block(name, *states, load="loaded"):
@@ -64,8 +46,8 @@ def block(name, *states, load="loaded"):
     return "\n".join([f"Id={name}", f"LoadState={load}", *(f"{key}={value}" for key, value in pairs)])
 
 
-def test_unit_states_are_read_from_systemctl(root):
-    assert read_host(Recorder(1)) == HostFacts(False, {}, False, read_host(Recorder()).kernel), (
+def test_unit_states_are_read_from_systemctl(recorder, root):
+    assert read_host(recorder(1)) == HostFacts(False, {}, False, read_host(recorder()).kernel), (
         "without systemd, no command runs"
     )
     (root / "run/systemd/system").mkdir(parents=True)
@@ -75,25 +57,25 @@ def test_unit_states_are_read_from_systemctl(root):
         block(NETWORKD, "disabled", "active"),
         block(NETWORK_MANAGER, load="not-found"),
     ]
-    found = read_host(Recorder(0, "\n\n".join(blocks)))
+    found = read_host(recorder(0, "\n\n".join(blocks)))
     assert found.units == {SERVICE: "enabled", TIMER: "enabled active", NETWORKD: "active", NETWORK_MANAGER: ""}
     assert (found.systemd, found.loaded) == (True, True)
     absent = [block(name, load="not-found") for name in (SERVICE, TIMER)]
-    assert not read_host(Recorder(0, "\n\n".join([*absent, block(NETWORKD, "enabled", "active")]))).loaded
+    assert not read_host(recorder(0, "\n\n".join([*absent, block(NETWORKD, "enabled", "active")]))).loaded
     for errors, text in (("no bus\n", "no bus"), ("", "exit code 1")):
         with pytest.raises(KernelError, match=f"^systemctl show: {text}$"):
-            read_host(Recorder(1, "", errors))
+            read_host(recorder(1, "", errors))
 
 
 @pytest.mark.parametrize("release", ["6.1.0-18-amd64", "4.19.0"])
-def test_the_kernel_version_is_two_numbers(release, monkeypatch):
+def test_the_kernel_version_is_two_numbers(recorder, release, monkeypatch):
     monkeypatch.setattr(systemd.os, "uname", lambda: os.uname_result(("Linux", "a", release, "", "")))
-    assert read_host(Recorder()).kernel == tuple(map(int, release.split(".")[:2]))
+    assert read_host(recorder()).kernel == tuple(map(int, release.split(".")[:2]))
 
 
-def test_an_unknown_kernel_version_needs_no_workarounds(monkeypatch):
+def test_an_unknown_kernel_version_needs_no_workarounds(recorder, monkeypatch):
     monkeypatch.setattr(systemd.os, "uname", lambda: os.uname_result(("Linux", "a", "custom", "", "")))
-    assert read_host(Recorder()).kernel == (5, 0)
+    assert read_host(recorder()).kernel == (5, 0)
 
 
 @pytest.mark.parametrize(
@@ -107,8 +89,8 @@ def test_an_unknown_kernel_version_needs_no_workarounds(monkeypatch):
         ([], {SERVICE: "", TIMER: "enabled active"}, True, [ENABLE]),
     ],
 )
-def test_only_necessary_unit_commands_run(written, units, loaded, commands):
-    run = Recorder()
+def test_only_necessary_unit_commands_run(recorder, written, units, loaded, commands):
+    run = recorder()
     apply_units(written, host(units, loaded), run)
     assert run.lines == commands
     assert [" ".join(words) for words in unit_commands(written, host(units, loaded))] == commands
@@ -128,12 +110,12 @@ def test_without_systemd_no_unit_command_runs():
     assert list(unit_commands([], host({}, systemd=False))) == []
 
 
-def test_enabled_and_active_units_are_stopped():
-    run = Recorder()
+def test_enabled_and_active_units_are_stopped(recorder):
+    run = recorder()
     stop_units(host({SERVICE: "enabled", NETWORKD: "active"}), run)
     stop_units(host({}), run)
     reload_units(run)
     assert run.lines == [f"systemctl --quiet disable --now {SERVICE}", RELOAD]
     assert managed_units(host()) == [TIMER, SERVICE], "the timer first, because it starts the service"
     with pytest.raises(KernelError, match=r"^systemctl daemon-reload: exit code 4$"):
-        reload_units(Recorder(4))
+        reload_units(recorder(4))
