@@ -22,9 +22,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link impo
     converge_link,
     remove_link,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.neighbor import NeighborTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import (
-    ActualEntry,
     apply,
     compare,
     read_json,
@@ -98,32 +96,6 @@ def test_a_changed_entry_replaces_the_former_one(tke0, tasks_of, before, after):
 def test_check_mode_works_without_the_device(run, tasks_of, entries, _left):
     assert counts(apply_entries(tasks_of("tke0", entries), run, check=True)) == (len(entries), 0, 0)
     assert counts(apply_entries(tasks_of("tke0", entries), run, state="absent", check=True)) == (0, 0, 0)
-
-
-@pytest.mark.parametrize(
-    ("tasks_of", "entries", "words"),
-    [
-        (
-            fdb_tasks,
-            [{"mac": "nonsense", "dst": "x"}, {"mac": "0a:58:0a:f4:01:00", "dst": "host"}],
-            ["entry 1", "entry 2"],
-        ),
-        (fdb_tasks, [FDB[0], {**FDB[0], "dst": "10.0.1.99"}], ["given twice", "10.0.1.12", "10.0.1.99"]),
-        (neighbor_tasks, [{"address": "10.244.1.0/24", "mac": "0a:58:0a:f4:01:00"}], ["10.244.1.0/24"]),
-        (route_tasks, [{"dst": "10.244.1.1/24", "via": "10.244.1.0"}], ["host bits"]),
-        (route_tasks, [{"dst": "10.244.1.0/24"}], ["requires 'via'"]),
-        (
-            route_tasks,
-            [{"dst": "10.244.1.0/24", "via": "2001:db8::1"}],
-            ["gateway is IPv6, but the destination is IPv4"],
-        ),
-    ],
-)
-def test_invalid_entries_are_all_named_at_once(tasks_of, entries, words):
-    with pytest.raises(ValidationError) as caught:
-        tasks_of("tke0", entries)
-    for word in words:
-        assert word in str(caught.value)
 
 
 FOREIGN_ROUTES = [
@@ -266,10 +238,6 @@ def test_routes_are_added_last_and_removed_first(tke0):
 def test_a_failed_listing_is_an_error_and_not_an_empty_table(tke0):
     with pytest.raises(KernelError, match="no-such-device"):
         read_json(["ip", "-json", "neigh", "show", "dev", "no-such-device"], tke0)
-
-
-def test_empty_rows_of_an_old_iproute2_are_ignored():
-    assert read_json(["ip"], lambda command, text: (0, '[{},{"dst":"10.244.1.0"},{}]', "")) == [{"dst": "10.244.1.0"}]
 
 
 def test_a_foreign_entry_is_not_removed_by_state_absent(tke0):
@@ -447,103 +415,6 @@ def test_a_rejected_neighbour_after_a_new_link_is_named(run):
     ]
     with pytest.raises(KernelError, match=r"No such file or directory \(at: ip neigh change 10\.244\.2\.0"):
         run_batch(["ip"], [*lines, "route replace blackhole 10.9.9.0/24"], run)
-
-
-def test_a_batch_continues_when_a_neighbour_succeeds_later():
-    calls = []
-
-    def once(command, text):
-        calls.append((command[1], (text or "").splitlines()))
-        return (2, "", "RTNETLINK answers: whatever\n") if len(calls) == 1 else (0, "", "")
-
-    lines = ["link add a", "neigh replace b", "neigh replace c", "route replace d", "route replace e"]
-    run_batch(["ip"], lines, once)
-    assert calls == [("-batch", lines), ("neigh", []), ("neigh", []), ("-batch", lines[3:])]
-
-
-@pytest.mark.parametrize(
-    ("errors", "words"), [("Command failed -:1", "exit code 2"), ("", "exit code 2"), ("Killed", "Killed")]
-)
-def test_a_batch_that_fails_without_an_error_is_a_failure(errors, words):
-    with pytest.raises(KernelError, match=rf"^{words} \(at: ip link add a\)"):
-        run_batch(["ip"], ["link add a", "link set a up"], lambda *_: (2, "", errors))
-
-
-def test_a_shortage_without_a_line_number_is_retried(monkeypatch):
-    calls = []
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
-
-    def short(command, text):
-        calls.append((command[1], (text or "").splitlines()))
-        fails = (command[1] == "-batch" and len(calls) == 1) or command[1] == "two"
-        return (2, "", "RTNETLINK answers: No buffer space available\n") if fails else (0, "", "")
-
-    run_batch(["ip"], ["one", "two", "three"], short)
-    assert [name for name, _lines in calls] == ["-batch", "one", "two", "-batch"]
-    assert calls[-1][1] == ["two", "three"]
-
-
-@pytest.mark.parametrize("words", ["No buffer space available", "Device or resource busy"])
-def test_a_shortage_is_retried_from_the_failed_line(monkeypatch, words):
-    """A shortage of the kernel cannot be caused on demand, so the program is simulated."""
-    calls, pauses = [], []
-    monkeypatch.setattr("time.sleep", pauses.append)
-
-    def short_once(command, text):
-        calls.append(text.splitlines())
-        if len(calls) == 1:
-            return 1, "", f"RTNETLINK answers: {words}\nCommand failed -:2\n"
-        return 0, "", ""
-
-    run_batch(["ip"], ["one", "two", "three"], short_once)
-    assert calls == [["one", "two", "three"], ["two", "three"]]
-    assert pauses == [0.05]
-
-
-@pytest.mark.parametrize("words", ["File exists", "Invalid argument", "Operation not permitted"])
-def test_other_errors_are_not_retried(monkeypatch, words):
-    monkeypatch.setattr("time.sleep", pytest.fail)
-    calls = []
-
-    def refused(command, text):
-        calls.append(text)
-        return 2, "", f"RTNETLINK answers: {words}\nCommand failed -:1\n"
-
-    with pytest.raises(KernelError, match=rf"{words} \(at: ip one\)"):
-        run_batch(["ip"], ["one", "two"], refused)
-    assert calls == ["one\ntwo\n"]
-
-
-def test_a_lasting_shortage_fails_after_four_pauses(monkeypatch):
-    pauses = []
-    monkeypatch.setattr("time.sleep", pauses.append)
-    with pytest.raises(KernelError, match=r"Device or resource busy \(at: ip one\)"):
-        run_batch(
-            ["ip"],
-            ["one"],
-            lambda command, text: (2, "", "RTNETLINK answers: Device or resource busy\nCommand failed -:1"),
-        )
-    assert pauses == [0.05, 0.2, 0.8, 2.0]
-
-
-def test_the_diff_of_a_table_has_every_changed_entry():
-    """Foreign entries stay, so they are in the result and not in the diff."""
-    present = {
-        "a": ActualEntry("same", managed=True),
-        "c": ActualEntry("old", managed=True),
-        "d": ActualEntry("gone", managed=True),
-        "e": ActualEntry("foreign", managed=False),
-    }
-    delta = compare(NeighborTable("tke0"), present, {"a": "same", "b": "new", "c": "newer"})
-    assert (delta.before(), delta.after()) == ("c old\nd gone\n", "b new\nc newer\n")
-    assert delta.lines() == {
-        "added": ["b new"],
-        "changed": ["c old -> newer"],
-        "removed": ["d gone"],
-        "foreign": ["e foreign"],
-    }
-    kept = compare(NeighborTable("tke0"), present, {"a": "same", "c": "old"}, purge=False)
-    assert (bool(kept), kept.before(), kept.foreign) == (False, "", {"e": "foreign"})
 
 
 def test_a_new_link_has_no_link_local_address(tke0):
