@@ -123,7 +123,7 @@ def remove_link(name: str, run: Run, check: bool) -> LinkChange:
         raise ValidationError(
             f"device {name} is not a VXLAN link but {kind_of(row) or row.get('link_type')}: it was not removed"
         )
-    change = LinkChange(_found(row), {}, [f"link del {name}"])
+    change = LinkChange(_actual(row), {}, [f"link del {name}"])
     if not check:
         apply_link(change, run)
     return change
@@ -170,13 +170,13 @@ def compare_link(spec: LinkSpec, links: t.Sequence[Row]) -> LinkChange:
     The kernel changes local, dev, MTU, MAC, learning and addresses in place. A
     change of VNI, port, default destination or IP version requires a new device.
     """
-    wanted = _wanted(spec)
+    desired = _desired(spec)
     row = find_link(spec.name, links)
     if row is None:
-        return LinkChange({}, wanted, _creation(spec))
-    found = {key: value for key, value in _found(row).items() if key in wanted}
-    before = {key: found[key] for key in wanted if found[key] != wanted[key]}
-    after = {key: wanted[key] for key in before}
+        return LinkChange({}, desired, _creation(spec))
+    found = {key: value for key, value in _actual(row).items() if key in desired}
+    before = {key: found[key] for key in desired if found[key] != desired[key]}
+    after = {key: desired[key] for key in before}
     fixed = [f"{key} {before[key]} -> {after[key]}" for key in _FIXED if key in before]
     if (":" in found["local"] and ":" not in spec.local) or (":" not in found["local"] and ":" in spec.local):
         fixed.append(f"local {found['local']} -> {spec.local} (another IP version)")
@@ -276,7 +276,7 @@ def _problems_of_namesake(spec: LinkSpec, row: Row, labels: FieldLabels) -> t.It
             f"{kind_of(row) or row.get('link_type', 'of unknown kind')}: remove it or choose another name"
         )
     elif row.get("ifalias") != ALIAS and compare_link(spec, [row]).recreated:
-        found = _found(row)
+        found = _actual(row)
         yield (
             f"device {spec.name} ({labels.name}) already exists, a foreign VXLAN link with VNI {found['vni']} on port "
             f"{found['port']}: remove it or choose another name"
@@ -326,7 +326,7 @@ _FIXED = ("vni", "port", "remote")
 
 def spec_of(row: Row) -> LinkSpec:
     """Return the specification of an actual VXLAN link, without a default destination: a managed link has none."""
-    found = _found(row)
+    found = _actual(row)
     return LinkSpec(
         name=str(row["ifname"]),
         vni=int(found["vni"]),
@@ -339,22 +339,22 @@ def spec_of(row: Row) -> LinkSpec:
     )
 
 
-def _wanted(spec: LinkSpec) -> dict[str, str]:
+def _desired(spec: LinkSpec) -> dict[str, str]:
     """Return the desired attributes, as text."""
-    wanted = {"vni": str(spec.vni), "port": str(spec.port), "local": spec.local, "learning": "off", "state": "up"}
-    wanted.update(alias=ALIAS, remote="none")
+    desired = {"vni": str(spec.vni), "port": str(spec.port), "local": spec.local, "learning": "off", "state": "up"}
+    desired.update(alias=ALIAS, remote="none")
     if spec.dev is not None:
-        wanted["dev"] = spec.dev
+        desired["dev"] = spec.dev
     if spec.mac is not None:
-        wanted["mac"] = spec.mac
+        desired["mac"] = spec.mac
     if spec.mtu is not None:
-        wanted["mtu"] = str(spec.mtu)
+        desired["mtu"] = str(spec.mtu)
     if spec.addresses is not None:
-        wanted["addresses"] = " ".join(sorted(spec.addresses))
-    return wanted
+        desired["addresses"] = " ".join(sorted(spec.addresses))
+    return desired
 
 
-def _found(row: Row) -> dict[str, str]:
+def _actual(row: Row) -> dict[str, str]:
     """Return the same attributes of an actual link."""
     data = row["linkinfo"].get("info_data", {})
     return {
