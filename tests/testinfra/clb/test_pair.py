@@ -17,7 +17,7 @@ from stories import INVENTORY, LAB, LAB_STATE, MIRROR, NODES, QUICKLY, joined, l
 testinfra_hosts = ["local://"]
 
 CA = ("-e", f"overlay_api_ca={LAB_STATE / 'api-ca.crt'}")
-UNITS = [f"tke-overlay-{name}.service" for name in ("haproxy", "clb-watch", "keepalived")]
+UNITS = [f"tke-overlay-{name}.service" for name in ("haproxy", "clb-health-agent", "keepalived")]
 API = "https://api.lab.internal:6443"
 
 
@@ -31,7 +31,7 @@ def pair_play(*arguments, **more):
 
 
 def counts(host):
-    """How many servers the proxy of a host has behind each VIP, as it tells its watch."""
+    """How many servers the proxy of a host has behind each VIP, as it reports to its health agent."""
     text = on(host, "curl -s --unix-socket /run/tke-overlay-clb/health.sock http://proxy/")
     return dict(word.split("=") for word in text.split())
 

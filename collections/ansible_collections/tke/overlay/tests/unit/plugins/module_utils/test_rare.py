@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import errno
 import json
-import socket
-import time
 
 import pytest
 
@@ -18,13 +16,6 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.kubecon
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.route import find_route
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.yaml_spans import Scalar, Unreadable, read
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.fdb import FdbTable
-from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer import health_agent as clb_watch
-from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.health_agent import (
-    ALONE,
-    FAULT,
-    FINE,
-    told,
-)
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import status as info
 from ansible_collections.tke.overlay.plugins.module_utils._host.probe.icmp import Echo
 from ansible_collections.tke.overlay.plugins.module_utils._host.probe.run import (
@@ -294,72 +285,3 @@ def test_nothing_and_an_item_of_nothing_are_read():
     assert isinstance(document["c"], Scalar)
     assert not document["c"].whole
     assert read('a: "b\\\n  c"\n')["a"].value == "bc"
-
-
-# --- the watch of the load balancer ---
-
-
-class Ended(Exception):
-    """Of the endless loop."""
-
-
-class Clock:
-    """Time that goes on only where somebody sleeps, and ends."""
-
-    def __init__(self, end):
-        self.now, self.end = 1000.0, 1000.0 + end
-
-    def monotonic(self):
-        return self.now
-
-    def sleep(self, seconds):
-        self.now += seconds
-        if self.now > self.end:
-            raise Ended
-
-
-class NoPings:
-    """Nobody is missed."""
-
-    def cut_off(self, targets, now):
-        return False
-
-
-def test_the_watch_says_that_it_lives_and_tells_keepalived_what_it_sees(tmp_path, monkeypatch):
-    clock, words = Clock(20), []
-    answer = {"config": "abc", "reach": "", "apiserver": "1", "services": "0"}
-    monkeypatch.setattr(clb_watch, "_asked", lambda path: answer if clock.now > 1001 else {})
-    monkeypatch.setattr(clb_watch, "time", clock)
-    monkeypatch.setattr(clb_watch, "Pings", NoPings)
-    monkeypatch.setattr(clb_watch, "_notify", lambda word: words.append((word, told(str(tmp_path), ["services"]))))
-    with pytest.raises(Ended):
-        clb_watch.main(["/socket", str(tmp_path), "apiserver", "services"])
-    assert words[0] == (b"READY=1", {"services": FAULT})
-    assert {word for word, _values in words[1:]} == {b"WATCHDOG=1"}
-    assert told(str(tmp_path), ["apiserver", "services"]) == {"apiserver": FINE, "services": ALONE}
-
-
-def test_systemd_hears_it(tmp_path, monkeypatch):
-    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
-        systemd.bind(str(tmp_path / "notify"))
-        clb_watch._notify(b"READY=1")
-        assert systemd.recv(100) == b"READY=1"
-
-
-def test_a_proxy_that_nobody_is_and_a_systemd_that_nobody_is_are_no_errors(tmp_path, monkeypatch):
-    assert clb_watch._asked(str(tmp_path / "nobody")) == {}
-    monkeypatch.setenv("NOTIFY_SOCKET", "@tke-overlay-nobody")
-    clb_watch._notify(b"READY=1")
-    monkeypatch.delenv("NOTIFY_SOCKET")
-    clb_watch._notify(b"READY=1")
-
-
-def test_who_may_not_ping_never_misses_anybody(monkeypatch):
-    def denied(*_arguments):
-        raise PermissionError
-
-    monkeypatch.setattr(clb_watch.socket, "socket", denied)
-    pings = clb_watch.Pings()
-    assert not pings.cut_off(["127.0.0.1"], time.monotonic())
-    pings.close()
