@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 
 import pytest
@@ -17,13 +16,6 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.route i
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.yaml_spans import Scalar, Unreadable, read
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.fdb import FdbTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import status as info
-from ansible_collections.tke.overlay.plugins.module_utils._host.probe.icmp import Echo
-from ansible_collections.tke.overlay.plugins.module_utils._host.probe.run import (
-    LEAST_SIZE,
-    ProbeTask,
-    _hole,
-    given_task,
-)
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import SERVICE, STATE, TIMER
 
 
@@ -123,95 +115,6 @@ def test_the_plan_of_a_host_is_the_one_that_its_summary_names(root):
     path.mkdir(parents=True)
     (path / "summary").write_text("# a comment\nplan: 0123456789ab\n")
     assert info.applied_plan() == "0123456789ab"
-
-
-# --- whom a host asks ---
-
-
-def test_a_task_that_no_packet_can_do_is_refused_with_all_its_reasons():
-    peers = {"b": "10.244.1.0", "c": "nowhere", "d": "10.244.01.0"}
-    with pytest.raises(
-        ValidationError, match=r"^this host is no node of the overlay, so there is no address to ask from"
-    ):
-        given_task(peers, {}).checked()
-    with pytest.raises(ValidationError) as caught:
-        given_task(peers, {"address": "10.244.0.300/32", "mtu": "70000"}).checked()
-    assert caught.value.problems == [
-        "source '10.244.0.300' is no IPv4 address",
-        "address of c 'nowhere' is no IPv4 address",
-        "address of d '10.244.01.0' is no IPv4 address",
-        f"size 70000 does not lie between {LEAST_SIZE + 1} and 65535",
-    ]
-
-
-@pytest.mark.parametrize(("mtu", "size"), [("1400", 1400), ("", 1450), ("a lot", 1450)])
-def test_a_full_packet_is_as_large_as_the_host_was_told(mtu, size):
-    task = given_task({"b": "10.244.1.0"}, {"address": "10.244.0.0/32", "mtu": mtu})
-    assert task.checked() == ProbeTask("10.244.0.0", {"b": "10.244.1.0"}, size)
-
-
-@pytest.mark.parametrize("size", [LEAST_SIZE + 1, 65535])
-def test_the_limits_of_a_size_belong_to_it(size):
-    assert ProbeTask("10.244.0.0", {}, size).checked().size == size
-
-
-def test_a_black_hole_that_was_not_measured_says_so():
-    found = _hole("b", "10.244.1.0", None, ProbeTask("10.244.0.0", {}, 1450), None)
-    assert found.text.endswith("1450 do not; the largest size that passes was not looked for")
-
-
-class Wire:
-    """A raw socket: what is sent to it fails as a test wants, and what it hears was put there."""
-
-    def __init__(self, code=0, heard=()):
-        self.code, self.heard = code, list(heard)
-
-    def sendto(self, packet, address):
-        if self.code:
-            raise OSError(self.code, "said the kernel")
-
-    def recvfrom(self, size):
-        if not self.heard:
-            raise BlockingIOError
-        return self.heard.pop(0), ("127.0.0.2", 0)
-
-    def close(self):
-        pass
-
-
-def wired(echo, **wire):
-    echo._socket.close()
-    echo._socket = Wire(**wire)
-
-
-@pytest.mark.parametrize(("code", "reason"), [(errno.ENOBUFS, ""), (errno.EXFULL, "said the kernel")])
-def test_a_full_queue_is_a_lost_packet_and_anything_else_is_told(code, reason):
-    with Echo("127.0.0.1") as echo:
-        wired(echo, code=code)
-        echo._send(("127.0.0.2", 100))
-        assert echo.errors == ({("127.0.0.2", 100): reason} if reason else {})
-        wired(echo)
-        echo._send(("127.0.0.2", 100))
-        assert echo.errors == {}, "what went out at last is no error"
-
-
-def test_packets_that_answer_nothing_of_ours_are_passed_over():
-    head = b"\x45" + bytes(19)
-    with Echo("127.0.0.1") as echo:
-        whole = head + b"\x00" + bytes(7) + echo._token
-        heard = [
-            head,  # too short
-            b"\x45" + bytes(19) + b"\x08" + bytes(30),  # a question, not an answer
-            head + b"\x00" + bytes(7) + b"\xff" * 12,  # another program's
-            whole + b"\x00\x00\x00\x09",  # a number that was never sent
-        ]
-        wired(echo, heard=heard)
-        assert [echo._receive() for _packet in range(len(heard) + 1)] == [None] * 5
-        wired(echo)
-        echo._send(("127.0.0.1", 100))
-        wired(echo, heard=[whole + bytes(4)])
-        assert echo._receive() is None, "127.0.0.2 answers for 127.0.0.1"
-        assert not echo.answers
 
 
 # --- kubeconfigs ---
