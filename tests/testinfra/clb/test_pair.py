@@ -71,16 +71,16 @@ def idle_client():
     address = ledger()["vips"]["apiserver"]
     program = f"""
 import socket, ssl, sys
-def ask(link):
+def request(link):
     link.sendall(b"GET /readyz HTTP/1.1\\r\\nHost: api\\r\\n\\r\\n")
     return link.recv(4096)
 while True:
     link = ssl._create_unverified_context().wrap_socket(socket.create_connection(("{address}", 6443)))
-    if b"api1" in ask(link):
+    if b"api1" in request(link):
         break
 print("open", flush=True)
 sys.stdin.read()
-print(ask(link))
+print(request(link))
 """
     with subprocess.Popen(
         [LAB, "exec", "idc1", "--", "python3", "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -208,13 +208,21 @@ def _read(path: str) -> str:
         return ""
 
 
-def notify_systemd(message: bytes) -> None:
-    """Send a message of ``sd_notify``. systemd restarts the agent when the watchdog messages stop."""
+def notify_systemd(message: bytes) -> bool:
+    """Send a message of ``sd_notify``; return whether it was sent.
+
+    systemd restarts the agent when the watchdog messages stop. Without systemd, there is no socket to send to.
+    """
     path = os.environ.get("NOTIFY_SOCKET", "")
-    if path:
-        address = "\0" + path[1:] if path.startswith("@") else path
-        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as connection:
+    if not path:
+        return False
+    address = "\0" + path[1:] if path.startswith("@") else path
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as connection:
             connection.sendto(message, address)
+    except OSError:
+        return False
+    return True
 
 
 def main(arguments: t.Sequence[str]) -> None:
