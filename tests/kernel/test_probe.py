@@ -112,7 +112,7 @@ def test_reports_a_missing_peer_as_silent():
 def test_a_lost_packet_does_not_make_a_peer_silent(run, peer):
     dropping(run, peer, "icmp type echo-request numgen inc mod 2 0")
     assert kinds(probe()) == {}
-    assert set(kinds(probe(attempts=1)).values()) <= {"silent", "mtu"}
+    assert kinds(probe(attempts=1)) != {}, "every second packet is lost, so one attempt does not reach three peers"
 
 
 @pytest.mark.parametrize("largest", [64, 65, 1299, 1300, 1449])

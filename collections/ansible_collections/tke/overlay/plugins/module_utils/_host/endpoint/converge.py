@@ -37,7 +37,10 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.cleanup
     remove,
     rewrite,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.kubeconfig import parse, shown
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.kubeconfig import (
+    parse_kubeconfig,
+    redacted_url,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.route import BATCH_FILE, ApiRoute, find_route
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.x509 import require_ca
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Diff, Run
@@ -253,7 +256,7 @@ def _collect(problems: list[str], work: t.Callable[[], _Value]) -> _Value | None
 
 
 def _read_kubeconfig(path: str, spec: EndpointSpec) -> tuple[FileEdit, list[TlsClient]]:
-    """Return the edit of a kubeconfig, and a client for each chosen cluster, with the credentials of its user."""
+    """Return the edit of a kubeconfig, and a client for each selected cluster, with the credentials of its user."""
     try:
         text = files.read_foreign(path)
         text.encode("utf-8")
@@ -262,8 +265,8 @@ def _read_kubeconfig(path: str, spec: EndpointSpec) -> tuple[FileEdit, list[TlsC
     except UnicodeEncodeError:
         # Not chained: the error holds a part of the file.
         raise ValidationError(f"kubeconfig {path} is not encoded in UTF-8") from None
-    config = parse(path, text)
-    chosen = config.chosen(spec.clusters)
+    config = parse_kubeconfig(path, text)
+    selected = config.select(spec.clusters)
     clients = [
         TlsClient(
             f"cluster {cluster.name} of {path}",
@@ -271,17 +274,19 @@ def _read_kubeconfig(path: str, spec: EndpointSpec) -> tuple[FileEdit, list[TlsC
             cluster.tls_name or spec.api_name,
             cluster.credentials,
         )
-        for cluster in chosen
+        for cluster in selected
     ]
     for client in clients:
         if client.authority is not None:
             require_ca(client.authority, client.origin)
             tls_context(client)
     before, after = (
-        "".join(f"server of cluster {cluster.name}: {url or shown(cluster.server.value)}\n" for cluster in chosen)
+        "".join(
+            f"server of cluster {cluster.name}: {url or redacted_url(cluster.server.value)}\n" for cluster in selected
+        )
         for url in ("", spec.url)
     )
-    return FileEdit(path, text, config.with_server(chosen, spec.url), Diff(path, before, after)), clients
+    return FileEdit(path, text, config.with_server(selected, spec.url), Diff(path, before, after)), clients
 
 
 def _clients_of_spec(spec: EndpointSpec) -> list[TlsClient]:

@@ -21,7 +21,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.yaml_sp
     Node,
     Scalar,
     UnsupportedYamlError,
-    read,
+    parse_yaml,
 )
 
 
@@ -56,7 +56,7 @@ class Kubeconfig(t.NamedTuple):
     text: str
     clusters: list[KubeconfigCluster]
 
-    def chosen(self, names: t.Collection[str]) -> list[KubeconfigCluster]:
+    def select(self, names: t.Collection[str]) -> list[KubeconfigCluster]:
         """Return the clusters of these names; without names, the only cluster.
 
         :raises ValidationError: the file has none of these clusters, or several while no name is given.
@@ -66,10 +66,10 @@ class Kubeconfig(t.NamedTuple):
             raise ValidationError(
                 f"{self.path} has {len(self.clusters)} clusters ({present}): list those to change in clusters"
             )
-        chosen = [cluster for cluster in self.clusters if not names or cluster.name in names]
-        if not chosen:
+        selected = [cluster for cluster in self.clusters if not names or cluster.name in names]
+        if not selected:
             raise ValidationError(f"{self.path} has no cluster {' or '.join(names)}: it has {present}")
-        return chosen
+        return selected
 
     def with_server(self, clusters: t.Sequence[KubeconfigCluster], url: str) -> str:
         """Return the text with another server for these clusters; quotes stay as they are."""
@@ -81,14 +81,14 @@ class Kubeconfig(t.NamedTuple):
         return text
 
 
-def parse(path: str, text: str) -> Kubeconfig:
+def parse_kubeconfig(path: str, text: str) -> Kubeconfig:
     """Parse a kubeconfig, and read the files that it names.
 
     :param path: the absolute path of the kubeconfig.
     :raises ValidationError: it uses unsupported YAML, or lacks what a client needs.
     """
     try:
-        document = read(text)
+        document = parse_yaml(text)
     except UnsupportedYamlError as error:
         raise ValidationError(
             f"{path}: {error}; the file cannot be changed safely: rewrite it with 'kubectl config view --raw'"
@@ -98,15 +98,15 @@ def parse(path: str, text: str) -> Kubeconfig:
     reader = _Reader(path, document)
     clusters = [reader.cluster(entry) for entry in reader.entries("clusters")]
     names = [cluster.name for cluster in clusters]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValidationError(f"{path} has several clusters with the name {', '.join(twice)}")
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValidationError(f"{path} has several clusters with the name {', '.join(repeated)}")
     if not clusters:
         raise ValidationError(f"{path} has no clusters")
     return Kubeconfig(path, text, clusters)
 
 
-def shown(url: str) -> str:
+def redacted_url(url: str) -> str:
     """Return a server's URL without user name, password and query, so that it may be shown."""
     try:
         parts = urllib.parse.urlsplit(url)

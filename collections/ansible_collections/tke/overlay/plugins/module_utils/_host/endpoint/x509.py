@@ -26,28 +26,30 @@ _TIMES = {0x17: "%y%m%d%H%M%SZ", 0x18: "%Y%m%d%H%M%SZ"}
 
 
 class Certificate(t.NamedTuple):
-    """The fields that an error message shows. ``begins`` and ``ends`` limit its validity."""
+    """The fields that an error message shows. ``not_before`` and ``not_after`` limit its validity."""
 
     subject: str
     issuer: str
     names: list[str]
-    begins: str
-    ends: str
+    not_before: str
+    not_after: str
 
     def __str__(self) -> str:
         names = ", ".join(self.names) or "no name"
-        return f"subject {self.subject}, for {names}, by {self.issuer}, valid from {self.begins} to {self.ends}"
+        return (
+            f"subject {self.subject}, for {names}, by {self.issuer}, valid from {self.not_before} to {self.not_after}"
+        )
 
 
 def describe(der: bytes) -> str:
-    """Return a certificate as text; a text that it cannot be read, if so."""
+    """Return the fields of a certificate as text, or that the certificate cannot be read."""
     try:
-        return str(read(der))
+        return str(parse_certificate(der))
     except (IndexError, ValueError):
         return "a certificate that cannot be read"
 
 
-def read(der: bytes) -> Certificate:
+def parse_certificate(der: bytes) -> Certificate:
     """Parse a certificate.
 
     :raises ValueError: the text is not a certificate.
@@ -56,9 +58,9 @@ def read(der: bytes) -> Certificate:
     if fields[0][0] == _VERSION:
         fields = fields[1:]
     _serial, _algorithm, issuer, validity, subject = (content for _tag, content in fields[:5])
-    begins, ends = (_moment(tag, content) for tag, content in _parts(validity))
+    not_before, not_after = (_timestamp(tag, content) for tag, content in _parts(validity))
     extensions = [content for tag, content in fields[5:] if tag == _EXTENSIONS]
-    return Certificate(_name(subject), _name(issuer), _alt_names(extensions), begins, ends)
+    return Certificate(_name(subject), _name(issuer), _alt_names(extensions), not_before, not_after)
 
 
 def require_ca(pem: str, origin: str) -> None:
@@ -111,9 +113,9 @@ def _name(der: bytes) -> str:
     return ", ".join(words) or "(no name)"
 
 
-def _moment(tag: int, content: bytes) -> str:
-    moment = time.strptime(content.decode("ascii"), _TIMES[tag])
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", moment)
+def _timestamp(tag: int, content: bytes) -> str:
+    timestamp = time.strptime(content.decode("ascii"), _TIMES[tag])
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", timestamp)
 
 
 def _alt_names(extensions: t.Sequence[bytes]) -> list[str]:

@@ -61,7 +61,7 @@ _FLOW_PLAIN = re.compile(
 )
 
 
-def read(text: str) -> Node:
+def parse_yaml(text: str) -> Node:
     """Parse a document.
 
     :raises UnsupportedYamlError: the text is not in the supported subset of YAML.

@@ -18,7 +18,10 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
-from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.kubeconfig import parse, shown
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.kubeconfig import (
+    parse_kubeconfig,
+    redacted_url,
+)
 
 NEW = "https://api.lab.internal:6443"
 SECRET = base64.b64encode(b"-----BEGIN PRIVATE KEY-----\nverysecret\n-----END PRIVATE KEY-----").decode()
@@ -61,8 +64,8 @@ users:
 
 
 def changed(text, names=("kubernetes",)):
-    config = parse("/k", text)
-    return config.with_server(config.chosen(names), NEW)
+    config = parse_kubeconfig("/k", text)
+    return config.with_server(config.select(names), NEW)
 
 
 def loaded(text):
@@ -94,7 +97,7 @@ def test_changes_only_the_server():
 
 
 def test_reads_what_a_client_needs():
-    kubernetes, other = parse("/k", TEXT).clusters
+    kubernetes, other = parse_kubeconfig("/k", TEXT).clusters
     assert (kubernetes.authority, kubernetes.credentials.certificate) == ("a CA", b"certificate")
     assert b"verysecret" in kubernetes.credentials.key
     assert "verysecret" not in repr(kubernetes)
@@ -238,11 +241,11 @@ def test_an_error_names_file_line_and_cause(case):
 
 
 def test_shows_a_server_without_a_password():
-    assert shown("https://me:pass@10.0.0.1:6443/x?token=1") == "https://10.0.0.1:6443/x"
+    assert redacted_url("https://me:pass@10.0.0.1:6443/x?token=1") == "https://10.0.0.1:6443/x"
 
 
 def test_shows_no_server_that_is_not_a_url():
-    assert shown("https://[::1") == "(not a URL)"
+    assert redacted_url("https://[::1") == "(not a URL)"
 
 
 CONFIG = "kind: Config\nclusters:\n- name: a\n  cluster: {server: 'https://10.0.0.1:6443'}\n"
@@ -250,7 +253,7 @@ CONFIG = "kind: Config\nclusters:\n- name: a\n  cluster: {server: 'https://10.0.
 
 @pytest.mark.parametrize("empty", ["", " null", " ~", " []"])
 def test_an_empty_list_is_the_same_as_none(empty):
-    (cluster,) = parse("/k", f"{CONFIG}contexts:{empty}\nusers:{empty}\n").clusters
+    (cluster,) = parse_kubeconfig("/k", f"{CONFIG}contexts:{empty}\nusers:{empty}\n").clusters
     assert cluster.credentials is None
 
 
@@ -267,7 +270,7 @@ def test_an_empty_list_is_the_same_as_none(empty):
 )
 def test_rejects_a_document_of_another_shape(text, words):
     with pytest.raises(ValidationError) as caught:
-        parse("/k", text)
+        parse_kubeconfig("/k", text)
     assert words in str(caught.value)
 
 
@@ -275,9 +278,9 @@ def test_reads_a_named_file_relative_to_the_kubeconfig(tmp_path):
     text = CONFIG.replace("}", ", certificate-authority: pki/ca.crt}")
     path = f"{tmp_path}/k"
     with pytest.raises(ValidationError) as caught:
-        parse(path, text)
+        parse_kubeconfig(path, text)
     for words in (path, "certificate-authority of cluster a", f"{tmp_path}/pki/ca.crt cannot be read", "No such file"):
         assert words in str(caught.value)
     (tmp_path / "pki").mkdir()
     (tmp_path / "pki/ca.crt").write_text("PEM")
-    assert parse(path, text).clusters[0].authority == "PEM"
+    assert parse_kubeconfig(path, text).clusters[0].authority == "PEM"

@@ -10,7 +10,7 @@ import pytest
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.yaml_spans import (
     Scalar,
     UnsupportedYamlError,
-    read,
+    parse_yaml,
 )
 
 
@@ -19,7 +19,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.yaml_sp
 )
 def test_rejects_unsupported_syntax_with_its_line(text):
     with pytest.raises(UnsupportedYamlError, match=r"^line [123]: "):
-        read(text)
+        parse_yaml(text)
 
 
 @pytest.mark.parametrize(
@@ -38,25 +38,25 @@ def test_rejects_unsupported_syntax_with_its_line(text):
 )
 def test_an_error_names_line_and_cause(text, words):
     with pytest.raises(UnsupportedYamlError) as caught:
-        read(text)
+        parse_yaml(text)
     assert str(caught.value).startswith(words)
 
 
 def test_returns_the_position_of_each_value():
     text = "a:\n- 'x y'\n- b: [1, {c: d}]  # e\n"
-    document = read(text)
+    document = parse_yaml(text)
     values = [document["a"][0], document["a"][1]["b"][0], document["a"][1]["b"][1]["c"]]
     assert all(isinstance(value, Scalar) for value in values)
     assert [text[value.start : value.end] for value in values] == ["'x y'", "1", "d"]
 
 
 def test_reads_an_empty_document_and_empty_values():
-    assert read("# only a comment\n") == {}
-    document = read("a:\n-\n- b\nc: |\n  text\n\n")
+    assert parse_yaml("# only a comment\n") == {}
+    document = parse_yaml("a:\n-\n- b\nc: |\n  text\n\n")
     assert [node.value for node in document["a"]] == ["", "b"]
     assert isinstance(document["c"], Scalar)
     assert not document["c"].single_line
 
 
 def test_joins_the_lines_of_a_quoted_value():
-    assert read('a: "b\\\n  c"\n')["a"].value == "bc"
+    assert parse_yaml('a: "b\\\n  c"\n')["a"].value == "bc"

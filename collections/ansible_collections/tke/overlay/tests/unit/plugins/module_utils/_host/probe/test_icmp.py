@@ -56,7 +56,7 @@ def reply_to(packet):
         (errno.EMSGSIZE, "larger than the MTU"),
     ],
 )
-def test_a_full_queue_is_no_send_error(code, reason):
+def test_records_send_errors_except_a_full_queue(code, reason):
     codes = [code, None]
 
     def send(packet, address):
