@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
-
 DOCUMENTATION = r"""
 ---
 module: api_endpoint
@@ -187,6 +185,7 @@ backups:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import with_port
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.check import EndpointCheckError
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.converge import (
     EndpointSpec,

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
-
 DOCUMENTATION = r"""
 ---
 module: probe
@@ -169,6 +167,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.status import applied_plan, is_current
 from ansible_collections.tke.overlay.plugins.module_utils._host.probe.echo_responder import keep_responding
