@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""The pair as clients and operators see it: what it lets through, what it refuses, and changes that nobody notices."""
+"""Tests of the pair as clients and operators see it: what it accepts and rejects, and changes without interruption."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from stories import INVENTORY, LAB, LAB_STATE, MIRROR, NODES, QUICKLY, joined, l
 testinfra_hosts = ["local://"]
 
 CA = ("-e", f"overlay_api_ca={LAB_STATE / 'api-ca.crt'}")
-UNITS = [f"tke-overlay-{name}.service" for name in ("haproxy", "clb-watch", "keepalived")]
+UNITS = [f"tke-overlay-{name}.service" for name in ("haproxy", "clb-health-agent", "keepalived")]
 API = "https://api.lab.internal:6443"
 
 
@@ -26,18 +26,18 @@ def on(name, script):
 
 
 def pair_play(*arguments, **more):
-    """The site playbook for the pair alone."""
+    """Run the site playbook for the pair alone."""
     return play("tke.overlay.site", "--limit", "clb", *CA, *arguments, **more)
 
 
 def counts(host):
-    """How many servers the proxy of a host has behind each VIP, as it tells its watch."""
+    """Return what the proxy of a host reports to its health agent, such as the number of servers behind each VIP."""
     text = on(host, "curl -s --unix-socket /run/tke-overlay-clb/health.sock http://proxy/")
     return dict(word.split("=") for word in text.split())
 
 
 def await_counts(number, seconds):
-    """Until both proxies have so many API servers; returns how long that took."""
+    """Wait until both proxies have this number of API servers; return how long that took in seconds."""
     start = time.monotonic()
     while {counts(host)["apiserver"] for host in PAIR} != {str(number)}:
         assert time.monotonic() - start < seconds, [counts(host) for host in PAIR]
@@ -46,7 +46,7 @@ def await_counts(number, seconds):
 
 
 def curl(name, port, *words, vip="services", ca="services-ca.crt"):
-    """What a client in the data centre gets; certificate and name are checked."""
+    """Return what a client in the data centre receives; it verifies certificate and name."""
     text = (LAB_STATE / ca).read_text()
     command = ("curl", "-sS", "--max-time", "5", "--cacert", "/dev/stdin")
     where = f"{name}:{port}:{ledger()['vips'][vip]}"
@@ -60,27 +60,27 @@ def curl(name, port, *words, vip="services", ca="services-ca.crt"):
 
 
 def processes():
-    """Main process and start of every service of the pair, and the newest worker: a restart or a reload changes it."""
+    """Return main process and start of every service, and the newest worker; a restart or a reload changes them."""
     script = f"systemctl show -p MainPID,ActiveEnterTimestampMonotonic,NRestarts {' '.join(UNITS)}; pgrep -xn haproxy"
     return {host: on(host, script) for host in PAIR}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def silent():
-    """A connection to api1, of a client that says nothing while everything else here goes on, and then asks."""
+def idle_client():
+    """A connection to api1 that is idle during all tests of this module and then sends a request."""
     address = ledger()["vips"]["apiserver"]
     program = f"""
 import socket, ssl, sys
-def ask(link):
+def request(link):
     link.sendall(b"GET /readyz HTTP/1.1\\r\\nHost: api\\r\\n\\r\\n")
     return link.recv(4096)
 while True:
     link = ssl._create_unverified_context().wrap_socket(socket.create_connection(("{address}", 6443)))
-    if b"api1" in ask(link):
+    if b"api1" in request(link):
         break
 print("open", flush=True)
 sys.stdin.read()
-print(ask(link))
+print(request(link))
 """
     with subprocess.Popen(
         [LAB, "exec", "idc1", "--", "python3", "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -90,24 +90,24 @@ print(ask(link))
         client.stdin.close()
 
 
-def test_each_vip_is_at_home_on_its_host_and_nowhere_else():
+def test_each_vip_is_on_its_preferred_host_only():
     with Holders(ledger()["vips"]) as holders:
         holders.await_home(20)
 
 
-def test_clients_reach_the_api_servers_and_the_services_by_name_and_nothing_else():
+def test_clients_reach_api_servers_and_named_services_only():
     done = curl("api.lab.internal", 6443, vip="apiserver", ca="api-ca.crt")
     assert done.stdout == "ok", done.stderr
     for name in ("registry.lab.internal", "objects.lab.internal"):
         done = curl(name, 443)
         assert done.stdout.startswith(f"{name} on cloud"), done.stderr
-    for refused in ("unlisted.lab.internal", "10.0.2.3"):
-        done = curl(refused, 443)
-        assert done.returncode == 35, "the TLS handshake found nobody"
+    for rejected in ("unlisted.lab.internal", "10.0.2.3"):
+        done = curl(rejected, 443)
+        assert done.returncode == 35, "the proxy rejected the TLS handshake"
     assert done.stdout == ""
 
 
-def test_operators_see_what_goes_on_and_only_on_the_underlay_address():
+def test_metrics_are_on_the_underlay_address_only():
     for host, address in (("clb1", "10.0.2.11"), ("clb2", "10.0.2.12")):
         text = on("api1", f"curl -sS http://{address}:8405/metrics")
         assert re.search(r'haproxy_server_status\{proxy="apiserver",server="api2",state="UP"\} 1\n', text)
@@ -117,7 +117,7 @@ def test_operators_see_what_goes_on_and_only_on_the_underlay_address():
 
 
 @pytest.mark.parametrize("signal", ["KILL", "STOP"])
-def test_an_api_server_that_fails_is_out_within_three_seconds_and_taken_back(signal):
+def test_a_failed_api_server_is_down_within_three_seconds(signal):
     await_counts(2, 10)
     on("api2", f"systemctl kill --signal={signal} nginx.service")
     try:
@@ -129,7 +129,7 @@ def test_an_api_server_that_fails_is_out_within_three_seconds_and_taken_back(sig
     await_counts(2, 5)
 
 
-def test_an_api_server_with_a_certificate_of_somebody_else_is_none():
+def test_an_api_server_with_a_foreign_certificate_is_down():
     on("api2", "cp -a /etc/lab-apiserver/server.pem /root/server.pem")
     own = "openssl req -x509 -newkey rsa:2048 -noenc -subj /CN=x -keyout /root/k -out /root/c 2>/dev/null"
     on("api2", f"{own} && cat /root/c /root/k >/etc/lab-apiserver/server.pem && systemctl reload nginx")
@@ -157,7 +157,7 @@ for number in range(20):
 """
 
 
-def test_nobody_but_the_other_host_can_take_a_vip():
+def test_only_the_peer_can_take_a_vip():
     def dropped():
         rows = json.loads(on("clb1", "nft -j list counters table inet tke_overlay_clb"))["nftables"]
         return sum(row["counter"]["packets"] for row in rows if "counter" in row)
@@ -166,13 +166,13 @@ def test_nobody_but_the_other_host_can_take_a_vip():
     with Holders(ledger()["vips"]) as holders:
         start = time.time()
         lab("exec", "api1", "--", "python3", "-c", ADVERT)
-        time.sleep(0.5)  # three adverts of a master are enough for a change
+        time.sleep(0.5)  # three adverts are enough for a new master
         assert holders.longest(start, time.time(), lambda held: "apiserver" not in held["clb1"]) == 0
     assert dropped() == before + 20
 
 
 def without(tmp_path, word):
-    """The inventory of the lab without a line."""
+    """Return the inventory of the lab without the lines that contain a word."""
     lines = INVENTORY.read_text().splitlines(keepends=True)
     part = tmp_path / "hosts.yml"
     part.write_text("".join(line for line in lines if word not in line))
@@ -180,14 +180,14 @@ def without(tmp_path, word):
     return part
 
 
-def test_a_removed_api_server_is_gone_everywhere_and_no_client_notices(tmp_path):
+def test_clients_do_not_notice_a_removed_api_server(tmp_path):
     few, before = without(tmp_path, "api2:"), processes()
     forecast = pair_play("--check", "--diff", inventories=(few,))
     assert processes() == before
     with load(ledger()["vips"]["apiserver"]) as result:
         done = pair_play("--diff", inventories=(few,))
         assert done.changed() == set(PAIR), done.text
-        assert sorted(done.text.splitlines()) == sorted(forecast.text.splitlines())  # hosts end in any order
+        assert sorted(done.text.splitlines()) == sorted(forecast.text.splitlines())  # hosts finish in any order
         for host in PAIR:
             assert "api2" not in on(host, "cat /etc/tke-overlay/clb/*")
             assert "10.0.1.22" not in on(host, "cat /etc/tke-overlay/clb/*")
@@ -200,10 +200,10 @@ def test_a_removed_api_server_is_gone_everywhere_and_no_client_notices(tmp_path)
     masters = re.compile(r"MainPID=.*|ActiveEnter.*")
     assert {host: masters.findall(text) for host, text in processes().items()} == {
         host: masters.findall(text) for host, text in before.items()
-    }, "reloaded, not restarted"
+    }, "the units were reloaded, not restarted"
 
 
-def test_a_second_run_changes_nothing_and_reloads_nothing():
+def test_a_second_run_changes_and_reloads_nothing():
     before = processes()
     done = pair_play("--diff")
     assert done.code == 0, done.text
@@ -211,8 +211,8 @@ def test_a_second_run_changes_nothing_and_reloads_nothing():
     assert processes() == before
 
 
-def test_a_listener_of_ones_own_and_its_end():
-    """Something else listens there, so that a connection says who has answered."""
+def test_adds_and_removes_a_listener():
+    """The listener leads to another server, so that an answer shows which one sent it."""
     listener = {"name": "other", "vip": "apiserver", "port": 9443, "backends": ["10.0.1.11:8443"]}
     done = pair_play("-e", json.dumps({"overlay_clb_listeners": [listener]}))
     assert done.changed() == set(PAIR), done.text
@@ -221,7 +221,7 @@ def test_a_listener_of_ones_own_and_its_end():
     assert curl("registry.lab.internal", 9443, vip="apiserver").returncode == 7
 
 
-def test_what_cannot_be_is_said_at_once_and_changes_nothing():
+def test_reports_all_invalid_variables_and_changes_nothing():
     before, record = processes(), ledger()
     files = {host: on(host, "sha256sum /etc/tke-overlay/clb/*") for host in PAIR}
     bad = {
@@ -253,15 +253,15 @@ def test_what_cannot_be_is_said_at_once_and_changes_nothing():
     assert {host: on(host, "sha256sum /etc/tke-overlay/clb/*") for host in PAIR} == files
 
 
-def test_half_a_pair_is_refused_before_anything_is_changed(tmp_path):
+def test_rejects_a_single_host_before_any_change(tmp_path):
     done = play("tke.overlay.site", *CA, inventories=(without(tmp_path, "clb2:"),))
     assert done.code != 0
     assert "group clb has 1 hosts (clb1), and the pair needs exactly two" in joined(done.text)
     assert done.changed() == set()
 
 
-def test_a_run_that_died_half_way_is_finished_by_the_next():
-    """The file is new, and the process has the old one: the proxy itself says so."""
+def test_finishes_a_run_that_was_interrupted():
+    """The file is new, but the process runs the old configuration, as the proxy reports."""
     on(
         "clb1",
         "sed -i 's/config=[0-9a-f]*/config=old/' /etc/tke-overlay/clb/haproxy.cfg && "
@@ -276,19 +276,19 @@ def test_a_run_that_died_half_way_is_finished_by_the_next():
     assert on("clb1", "cmp /root/loaded /run/tke-overlay-clb/loaded") == ""
 
 
-def test_a_run_for_a_node_touches_nothing_of_the_pair():
+def test_a_run_for_a_node_does_not_touch_the_pair():
     before = processes()
     done = play("tke.overlay.site", "--limit", "idc1", *CA)
     assert set(done.recap()) == {"idc1"}
     assert processes() == before
 
 
-def test_a_connection_that_was_silent_all_the_time_still_works(silent):
-    silent.stdin.close()
-    assert "200 OK" in silent.stdout.read()
+def test_an_idle_connection_still_works(idle_client):
+    idle_client.stdin.close()
+    assert "200 OK" in idle_client.stdout.read()
 
 
-def test_a_proxy_is_installed_where_the_index_of_packages_was_never_fetched():
+def test_installs_the_proxy_without_a_package_index():
     run_script(MIRROR, "clb1", "haproxy")
     on("clb1", "systemctl stop tke-overlay-haproxy; dpkg --remove --force-depends haproxy; ! command -v haproxy")
     try:
@@ -300,8 +300,8 @@ def test_a_proxy_is_installed_where_the_index_of_packages_was_never_fetched():
         on("clb1", "rm -r /var/local/mirror /etc/apt/sources.list.d/mirror.list")
 
 
-def test_a_pair_that_is_down_keeps_no_node_from_its_place():
-    """Ansible ends a run with a play that has lost all its hosts; and the nodes' endpoint fails on all of them."""
+def test_a_pair_that_is_down_does_not_block_the_nodes():
+    """Ansible ends a run after a play that has lost all its hosts, and the endpoint fails on all nodes."""
     lab("exec", "idc1", "--", "ip", "link", "del", "tke0")
     lab("cut", *PAIR)
     try:
@@ -312,10 +312,10 @@ def test_a_pair_that_is_down_keeps_no_node_from_its_place():
     assert done.changed() == {"idc1"}
     text = joined(done.text)
     assert "4 hosts: 1 changed, 3 as they should be" in text
-    # Some hear from the router that nobody is there, others nothing at all, as its question for the VIP is old or new.
+    # Some nodes get an error from the router and others a timeout, depending on the state of its ARP entry for the VIP.
     node = r"(?:cloud|idc)\d"
-    told = re.findall(rf"({node}(?:, {node})*): api\.lab\.internal \(\S+\) does not answer", text)
-    assert sorted(", ".join(told).split(", ")) == sorted(NODES), "each node once, with all that say the same"
+    reported = re.findall(rf"({node}(?:, {node})*): api\.lab\.internal \(\S+\) does not answer", text)
+    assert sorted(", ".join(reported).split(", ")) == sorted(NODES), "each node once, grouped by error"
     recap = done.recap()
     assert {host for host, counts in recap.items() if counts["failed"]} == {"cloud1", *PAIR}
     assert not any(counts["unreachable"] for counts in recap.values())

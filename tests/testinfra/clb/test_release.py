@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""The end of the pair, and a new beginning."""
+"""Tests of the removal of the pair."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from stories import LAB_STATE, joined, lab, ledger, play
 testinfra_hosts = ["local://"]
 
 
-def test_without_a_yes_nothing_happens():
+def test_requires_a_confirmation():
     done = play("tke.overlay.clb_release")
     assert done.code != 0
     assert "overlay_clb_release_confirmed=true" in done.text
     assert ledger()["vips"]
 
 
-def test_everything_of_ours_goes_and_the_addresses_are_free():
+def test_removes_the_pair_and_frees_its_vips():
     confirmed = ("-e", "overlay_clb_release_confirmed=true")
     distribution = {host: lab("exec", host, "--", "sha256sum", "/etc/haproxy/haproxy.cfg") for host in PAIR}
     held = ledger()["vips"]
@@ -29,7 +29,7 @@ def test_everything_of_ours_goes_and_the_addresses_are_free():
         done = play("tke.overlay.clb_release", "--diff", *confirmed)
         assert done.code == 0, joined(done.text)
         assert holders.now() == {host: frozenset() for host in PAIR}
-    assert sorted(done.text.splitlines()) == sorted(forecast.text.splitlines())  # hosts end in any order
+    assert sorted(done.text.splitlines()) == sorted(forecast.text.splitlines())  # hosts finish in any order
     assert ledger()["vips"] == {}
     for host in PAIR:
         left = lab(
@@ -42,7 +42,7 @@ def test_everything_of_ours_goes_and_the_addresses_are_free():
 
 
 @pytest.fixture(scope="module", autouse=True)
-def afterwards():
-    """The lab as the other tests expect it."""
+def restore_pair():
+    """Configure the pair again, as the other tests expect it."""
     yield
     play("tke.overlay.site", "--limit", "clb", "-e", f"overlay_api_ca={LAB_STATE / 'api-ca.crt'}")

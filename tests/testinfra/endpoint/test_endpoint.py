@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""A host of the data centre and its API server: with real clients, with all that can fail, and after a reboot."""
+"""Tests of a host of the data centre and its API server: real clients, every failing stage, and a reboot."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def on(name, script):
 
 
 def tried(name, script):
-    """Exit code and all output of a script that may fail."""
+    """Return the exit code and all output of a script that may fail."""
     done = subprocess.run(
         [LAB, "exec", name, "--", "sh", "-c", f"exec 2>&1; {script}"], capture_output=True, text=True, check=False
     )
@@ -42,7 +42,7 @@ def kubectl(name, *words):
 
 
 @pytest.mark.parametrize("name", ["idc1", "cloud1"])
-def test_a_real_kubectl_gets_ready_and_an_object_through_the_vip(name):
+def test_kubectl_reaches_the_api_server_through_the_vip(name):
     assert "server: https://api.lab.internal:6443  # as it joined\n" in on(name, f"cat {KUBECONFIG}")
     assert on(name, f"stat -c '%a %U' {KUBECONFIG}") == "600 root\n"
     assert kubectl(name, "get --raw /readyz") == (0, "ok")
@@ -51,13 +51,13 @@ def test_a_real_kubectl_gets_ready_and_an_object_through_the_vip(name):
     assert on(name, "cat /etc/tke-overlay/api-endpoint") == f"{API}:6443\n"
 
 
-def test_the_data_centre_reaches_no_api_server_but_through_it():
+def test_the_data_centre_reaches_api_servers_only_by_the_vip():
     code, text = kubectl("idc1", "--server https://10.0.1.21:6443 --request-timeout 1 get --raw /readyz")
     assert code != 0
     assert "ok" not in text
 
 
-def test_two_services_answer_by_name_and_an_unknown_one_is_refused():
+def test_services_answer_by_name_and_others_are_rejected():
     on("idc1", f"cat > /tmp/services-ca.crt <<'END'\n{(LAB_STATE / 'services-ca.crt').read_text()}END")
     curl = "curl -sS -m 5 --cacert /tmp/services-ca.crt"
     for name in ("registry", "objects"):
@@ -67,7 +67,7 @@ def test_two_services_answer_by_name_and_an_unknown_one_is_refused():
     assert code == 35, text
 
 
-# --- everything that can fail ---------------------------------------------------------------------
+# --- every failing stage --------------------------------------------------------------------------
 
 NOW = datetime.datetime.now(datetime.UTC)
 SERVER = """
@@ -84,7 +84,7 @@ server.serve_forever()
 
 
 def pem(name, ends):
-    """Key and certificate of the lab's CA, with another name or another end."""
+    """Return a key and a certificate of the lab's CA with this name and this end, as PEM."""
     authority = x509.load_pem_x509_certificate((LAB_STATE / "api-ca.crt").read_bytes())
     signing = serialization.load_pem_private_key((LAB_STATE / "api-ca.key").read_bytes(), None)
     key = ec.generate_private_key(ec.SECP256R1())
@@ -101,7 +101,7 @@ def pem(name, ends):
 
 @pytest.fixture(scope="class")
 def answers(tmp_path_factory):
-    """What the module says of one endpoint for each stage; some on clb1, which the data centre may reach."""
+    """Return the result of the module for endpoints that fail, some on clb1, which the data centre reaches."""
     servers = {
         "expired": (7441, pem("api.lab.internal", NOW - datetime.timedelta(days=1))),
         "unready": (7442, pem("api.lab.internal", NOW + datetime.timedelta(days=1))),
@@ -139,20 +139,23 @@ def answers(tmp_path_factory):
 
 STAGES = {
     "no name": ("name", "none.lab.internal does not resolve ("),
-    "another address": ("name", "api.lab.internal resolves to 10.0.2.11, and should to"),
-    "no route": ("route", "the kernel has no way to 203.0.113.9: "),
-    "closed": ("tcp", "tcp: Connection refused: nobody listens there"),
-    "dropped": ("tcp", "tcp: no answer within 5 s: a firewall drops it, or nobody has this address"),
+    "another address": ("name", "api.lab.internal resolves to 10.0.2.11, expected"),
+    "no route": ("route", "the kernel has no route to 203.0.113.9: "),
+    "closed": ("tcp", "tcp: Connection refused: no program listens there"),
+    "dropped": ("tcp", "tcp: no answer within 5 s: a firewall drops the packets, or no host has this address"),
     "another name": ("tls", "Hostname mismatch, certificate is not valid for 'other.lab.internal'"),
     "another CA": ("tls", "by CN=lab-ca"),
-    "expired": ("tls", "certificate has expired, judged by ca; it showed subject (no name), for api.lab.internal"),
+    "expired": (
+        "tls",
+        "certificate has expired, verified with ca; the server presented subject (no name), for api.lab.internal",
+    ),
     "unready": ("http", "GET /readyz: 500 Internal Server Error"),
 }
 
 
 class TestStages:
     @pytest.mark.parametrize("case", STAGES)
-    def test_the_stage_that_fails_is_named_with_what_was_seen(self, answers, case):
+    def test_names_the_failing_stage_and_what_it_saw(self, answers, case):
         stage, words = STAGES[case]
         answer = answers[case]
         assert words in answer["msg"], answer["msg"]
@@ -163,7 +166,7 @@ class TestStages:
         assert all(f"{each}: {seen}" in answer["msg"] for each, seen in answer["stages"].items())
 
 
-def test_all_api_servers_dead_is_what_the_nodes_say():
+def test_verify_reports_that_all_api_servers_are_down():
     for name in ("api1", "api2"):
         on(name, "systemctl stop nginx")
     try:
@@ -177,13 +180,13 @@ def test_all_api_servers_dead_is_what_the_nodes_say():
     assert done.code != 0
     words = f"cloud1, cloud2, idc1, idc2: api.lab.internal ({API}:6443) does not answer. "
     assert words in joined(done.text)
-    assert "no living server behind it" in joined(done.text) or "nobody listens there" in joined(done.text)
+    assert "all servers behind it are down" in joined(done.text) or "no program listens there" in joined(done.text)
     deadline = time.monotonic() + 20
     while kubectl("idc1", "get --raw /readyz")[0] != 0:
         assert time.monotonic() < deadline
 
 
-def test_verify_says_in_a_line_that_all_reach_all():
+def test_verify_summarises_a_healthy_endpoint_in_a_line():
     done = play("tke.overlay.verify", *VARIABLES)
     assert done.code == 0, done.text
     assert "load balancer: 4 nodes reach the API server and every service by it" in joined(done.text)
@@ -194,15 +197,15 @@ def test_verify_says_in_a_line_that_all_reach_all():
 
 
 def secrets():
-    """Pieces of what nobody may see: of the user's key as it stands in the kubeconfig, and in clear."""
+    """Return pieces of the user's key that no output may show: as in the kubeconfig, and in clear."""
     key = (LAB_STATE / "api-user.key").read_text()
     encoded = base64.b64encode(key.encode()).decode()
     return [line for line in key.splitlines()[1:-1] if line] + [encoded[at : at + 24] for at in range(40, 200, 24)]
 
 
-def test_a_run_mends_what_is_otherwise_and_shows_no_secret_and_the_next_changes_nothing():
+def test_a_run_fixes_drift_and_shows_no_secret():
     text = on("idc1", f"cat {KUBECONFIG}")
-    assert any(piece in text for piece in secrets()), "what must not be seen is there"
+    assert any(piece in text for piece in secrets()), "the file holds the secret"
     on("idc1", f"sed -i 's,https://api.lab.internal:6443,https://me:verysecret@10.9.9.9:1,' {KUBECONFIG}")
     on("idc1", "sed -i '/api.lab.internal/d' /etc/hosts; ip route del 10.0.2.0/24")
     done = site(*VARIABLES, "--limit", "idc1", "--diff", "-vvv", "-e", "overlay_kubeconfig_backup=true")
@@ -215,7 +218,7 @@ def test_a_run_mends_what_is_otherwise_and_shows_no_secret_and_the_next_changes_
     assert site(*VARIABLES).changed() == set()
 
 
-def test_a_rebooted_host_has_name_route_and_kubectl_without_ansible():
+def test_a_rebooted_host_reaches_the_api_server():
     lab("reboot", "idc1")
     deadline = time.monotonic() + 30
     while kubectl("idc1", "get --raw /readyz") != (0, "ok"):
@@ -224,7 +227,7 @@ def test_a_rebooted_host_has_name_route_and_kubectl_without_ansible():
     assert site(*VARIABLES, "--limit", "idc1").changed() == set()
 
 
-def test_a_host_that_leaves_takes_names_and_route_and_note_with_it():
+def test_reset_removes_names_route_and_the_noted_endpoint():
     done = play("tke.overlay.reset", "--limit", "idc1", "-e", "overlay_reset_confirmed=true", "--diff")
     assert done.code == 0, done.text
     assert f"-/etc/hosts: {API} api.lab.internal" in done.text

@@ -5,25 +5,23 @@
 
 from __future__ import annotations
 
-from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
-
 DOCUMENTATION = r"""
 ---
 module: api_endpoint
-short_description: Lets a host reach the API server through the private load balancer, and makes sure that it does
+short_description: Configures how a host reaches the API server through the load balancer, and checks it
 version_added: 1.0.0
 description:
-  - Gives names their addresses in a marked block of C(/etc/hosts), keeps a route to the load balancer's subnet where
-    the site needs one, and points the clusters of given kubeconfigs to the API server's name.
-  - Then waits until the API server really answers - the name resolves, there is a route, TCP connects, the
-    certificate is of the CA and for the name, and C(/readyz) answers. Otherwise it fails, and says which of them did
-    not and what it saw.
-  - Kubeconfigs are changed last, after the endpoint has answered. A run that fails has changed none.
-  - Of a kubeconfig only the servers change; every other byte, mode and owner stay. It is read without a YAML library.
-    What cannot be read for certain (anchors, tags, several documents) is an error that names the line. JSON is read,
-    too.
-  - No key and no token is ever shown. The client certificate of a kubeconfig is used to ask C(/readyz).
-  - The API server may answer 401 or 403 to somebody who has not the right to know whether it is ready. It is there
+  - Assigns addresses to names in a marked block of C(/etc/hosts), adds a route to the subnet of the load balancer where
+    the site needs one, and sets the API server's name as the server of clusters in given kubeconfigs.
+  - Then waits until the API server answers - the name resolves, a route exists, TCP connects, the certificate is signed
+    by the CA and valid for the name, and C(/readyz) answers. If it does not, the module fails and reports which stage
+    failed and what it saw there.
+  - Kubeconfigs are changed last, after the endpoint has answered. A run that fails has changed no kubeconfig.
+  - In a kubeconfig, only the servers change; every other byte, the mode and the owner stay. The module reads it without
+    a YAML library. Unsupported syntax (anchors, tags, several documents) is an error that names the line. JSON is
+    supported.
+  - Keys and tokens are never shown. The client certificate of a kubeconfig is used for the request to C(/readyz).
+  - An API server answers 401 or 403 to a client that has no permission to read whether it is ready. It is reachable
     then, so this is a warning. With a client certificate, 401 is an error.
 author:
   - tke.overlay contributors (@tke-overlay)
@@ -33,18 +31,19 @@ extends_documentation_fragment:
 options:
   state:
     description:
-      - With V(present) the host is made so, and the endpoint is waited for. In check mode it is not asked.
-      - With V(verified) nothing is changed. The API server and each of O(services) are asked, and whatever is not as
-        V(present) would make it is an error.
-      - With V(absent) the block, the route and the note are taken away. Kubeconfigs stay as they are, because only
-        their owner knows another server for them; point them elsewhere first.
+      - With V(present), the module configures the host and waits for the endpoint. In check mode it does not check the
+        endpoint.
+      - With V(verified), the module changes nothing. It checks the API server and each of O(services). Everything that
+        V(present) would change is an error.
+      - With V(absent), the block, the route and the noted endpoint are removed. Kubeconfigs stay as they are, because
+        only their owner knows which server they should have instead; change them first.
     type: str
     choices: [present, absent, verified]
     default: present
   names:
     description:
-      - Names and the address of each; the API server's and those of services. Required unless O(state=absent).
-      - A line of somebody else in O(hosts_file) that gives one of them another address is an error.
+      - A mapping of names to addresses, for the API server and for services. Required unless O(state=absent).
+      - A foreign line in O(hosts_file) that gives one of these names another address is an error.
     type: dict
     default: {}
   api:
@@ -52,7 +51,7 @@ options:
     type: dict
     suboptions:
       name:
-        description: Its name, one of O(names). Its certificate must be valid for it.
+        description: Its name, one of O(names). Its certificate must be valid for this name.
         type: str
         required: true
       port:
@@ -62,49 +61,50 @@ options:
   ca:
     description:
       - The CA of the API server's certificate, in PEM form.
-      - Not needed where a kubeconfig has one. If there are several, the endpoint must hold with each of them.
+      - Not required if a kubeconfig has a CA. With several CAs, the certificate of the endpoint must be valid with each
+        of them.
     type: str
   ca_file:
-    description: The same, as a file on the host.
+    description: The CA of the API server's certificate, as a file on the host.
     type: path
   route:
     description:
-      - A route to the load balancer's subnet. It has protocol number 84 and is put back at boot and when it goes
+      - A route to the subnet of the load balancer. It has protocol number 84. It is restored at boot and when it is
         missing.
-      - A route of somebody else to the same subnet is never touched. If it goes by the same gateway, it will do.
+      - A foreign route to the same subnet is never touched. If it has the same gateway, no route is added.
     type: dict
     suboptions:
       subnet:
-        description: The subnet, of IPv4.
+        description: The IPv4 subnet.
         type: str
         required: true
       via:
-        description: The gateway, in one of the host's own networks.
+        description: The gateway, in a network of the host.
         type: str
         required: true
   kubeconfigs:
-    description: Kubeconfigs on the host, by their full names.
+    description: Kubeconfigs on the host, as absolute paths.
     type: list
     elements: path
     default: []
   clusters:
     description:
-      - The clusters in O(kubeconfigs) that are pointed to the endpoint, by their names.
-      - Without it, a kubeconfig with several clusters is an error.
+      - The names of the clusters in O(kubeconfigs) whose server is changed.
+      - Without this option, a kubeconfig with several clusters is an error.
     type: list
     elements: str
     default: []
   backup:
-    description: Whether to keep a copy of a kubeconfig that is changed, beside it, with the same mode and owner.
+    description: Whether to keep a copy of a changed kubeconfig in the same directory, with the same mode and owner.
     type: bool
     default: false
   hosts_file:
-    description: The file of names. M(tke.overlay.node) with C(state=absent) knows C(/etc/hosts) only.
+    description: The file that holds the names. M(tke.overlay.node) with C(state=absent) cleans up C(/etc/hosts) only.
     type: path
     default: /etc/hosts
   services:
-    description: With O(state=verified), those of O(names) that must answer a TLS greeting by their name, whatever
-      their CA.
+    description: With O(state=verified), those of O(names) that must complete a TLS handshake under their name. Their CA
+      is not verified.
     type: list
     elements: str
     default: []
@@ -130,7 +130,7 @@ EXAMPLES = r"""
     kubeconfigs: [/etc/kubernetes/kubelet.conf]
     route: {subnet: 10.0.2.0/24, via: 192.168.1.254}
 
-- name: Look whether all that still holds
+- name: Check that the endpoint and a service answer
   tke.overlay.api_endpoint:
     state: verified
     names:
@@ -141,20 +141,20 @@ EXAMPLES = r"""
     services: [registry.demo.internal]
     timeout: 5
 
-- name: Take it away
+- name: Remove the configuration of the endpoint
   tke.overlay.api_endpoint:
     state: absent
 """
 
 RETURN = r"""
 endpoint:
-  description: The address and port of the API server. They are noted on the host in C(/etc/tke-overlay/api-endpoint).
+  description: The address and port of the API server. The host keeps them in C(/etc/tke-overlay/api-endpoint).
   returned: unless state is absent
   type: str
   sample: 10.0.2.2:6443
 stages:
-  description: What was seen at each stage, up to the one that failed.
-  returned: when the endpoint was asked
+  description: What the check saw at each stage, up to the one that failed.
+  returned: when the endpoint was checked
   type: dict
   sample:
     name: api.demo.internal is 10.0.2.2
@@ -170,12 +170,12 @@ failed_stage:
   type: str
   sample: tls
 services:
-  description: The same as RV(stages) for each service.
+  description: As RV(stages), for each service.
   returned: with O(state=verified)
   type: dict
   sample: {registry.demo.internal: {tcp: from 192.168.1.11}}
 backups:
-  description: The copies of kubeconfigs that were changed.
+  description: The copies of changed kubeconfigs.
   returned: success
   type: list
   elements: str
@@ -185,6 +185,7 @@ backups:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import with_port
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.check import EndpointCheckError
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.converge import (
     EndpointSpec,
@@ -218,8 +219,8 @@ ARGUMENTS = {
 }
 
 
-def wish_of(module: AnsibleModule) -> EndpointSpec:
-    """The arguments in the words of the engine."""
+def spec_of(module: AnsibleModule) -> EndpointSpec:
+    """Return the specification that the arguments describe."""
     params, route = module.params, module.params["route"] or {}
     authority, origin = params["ca"], "ca"
     if params["ca_file"]:
@@ -246,34 +247,34 @@ def wish_of(module: AnsibleModule) -> EndpointSpec:
     )  # fmt: skip
 
 
-def reach(module: AnsibleModule, run: Run) -> Result:
-    """One host, made so or looked at."""
-    wish = wish_of(module)
-    looks = module.params["state"] == "verified"
+def configure(module: AnsibleModule, run: Run) -> Result:
+    """Configure or verify one host."""
+    spec = spec_of(module)
+    verify_only = module.params["state"] == "verified"
     try:
-        outcome = verified(wish, run) if looks else present(wish, run, module.check_mode)
+        result = verified(spec, run) if verify_only else present(spec, run, module.check_mode)
     except EndpointCheckError as error:
         done = {"changed": bool(error.done), **diff_of(module, error.done)}
         module.fail_json(msg=str(error), failed_stage=error.stage, stages=error.evidence, **done)
-        raise  # it does not come back
-    for warning in outcome.warnings:
+        raise  # unreachable, fail_json does not return
+    for warning in result.warnings:
         module.warn(warning)
     return {
-        "changed": bool(outcome.diffs),
-        "endpoint": with_port(wish.names[wish.api_name], wish.port),
-        "backups": outcome.backups,
-        **({"stages": outcome.evidence} if outcome.evidence else {}),
-        **({"services": outcome.services} if looks else {}),
-        **diff_of(module, outcome.diffs),
+        "changed": bool(result.diffs),
+        "endpoint": with_port(spec.names[spec.api_name], spec.port),
+        "backups": result.backups,
+        **({"stages": result.evidence} if result.evidence else {}),
+        **({"services": result.services} if verify_only else {}),
+        **diff_of(module, result.diffs),
     }
 
 
 def main() -> None:
-    """Entry point."""
+    """Run the module."""
 
     def work(module: AnsibleModule, run: Run) -> Result:
         if module.params["state"] != "absent":
-            return reach(module, run)
+            return configure(module, run)
         diffs = absent(module.params["hosts_file"], run, module.check_mode)
         return {"changed": bool(diffs), "backups": [], **diff_of(module, diffs)}
 

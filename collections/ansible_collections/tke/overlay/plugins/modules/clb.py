@@ -5,23 +5,22 @@
 
 from __future__ import annotations
 
-from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
-
 DOCUMENTATION = r"""
 ---
 module: clb
-short_description: Makes one host one of the pair that is the private load balancer
+short_description: Configures a host as one of the pair that carries the private load balancer
 version_added: 1.0.0
 description:
-  - Gives the host an HAProxy and a keepalived of its own, in one call. Each of the two hosts is at home for one of the
-    two VIPs, and takes both when the other host cannot proxy.
-  - The VIP V(apiserver) leads to the API servers, the VIP V(services) by the name that a TLS client asks for (SNI) to
-    the services; who asks for another name, or for none, is refused.
-  - Configurations are below C(/etc/tke-overlay/clb) and run as the units C(tke-overlay-haproxy.service),
-    C(tke-overlay-keepalived.service) and C(tke-overlay-clb-watch.service). The distribution's C(haproxy.cfg) and
-    C(keepalived.conf), and whatever runs with them, are not touched.
-  - Every configuration is checked by its own program before anything is changed, and taken with a reload, which drops
-    no connection.
+  - Configures HAProxy and keepalived instances on the host that belong to this collection. Each of the two hosts is the
+    preferred host of one of the two VIPs and the standby host of the other. A host carries both VIPs while the other
+    host cannot proxy.
+  - The VIP V(apiserver) leads to the API servers. The VIP V(services) leads to the services, selected by the server
+    name that a TLS client sends (SNI). A connection with another name, or without one, is rejected.
+  - The configuration is below C(/etc/tke-overlay/clb). The units are C(tke-overlay-haproxy.service),
+    C(tke-overlay-keepalived.service) and C(tke-overlay-clb-health-agent.service). The C(haproxy.cfg) and
+    C(keepalived.conf) of the distribution, and instances that use them, are not touched.
+  - Each program validates its new configuration before anything is changed. It loads the configuration by a reload,
+    which drops no connection.
 author:
   - tke.overlay contributors (@tke-overlay)
 extends_documentation_fragment:
@@ -32,8 +31,9 @@ requirements:
 options:
   state:
     description:
-      - With V(present) the host is one of the pair. All options without a default are then required, O(ca) excepted.
-      - With V(absent) all that this module has made on it is removed. The packages stay.
+      - With V(present), the host is configured as one of the pair. All options without a default are required, except
+        O(ca).
+      - With V(absent), everything that this module installed is removed. The packages stay.
     type: str
     choices: [present, absent]
     default: present
@@ -42,7 +42,7 @@ options:
     type: str
   pair:
     description:
-      - The two hosts. The VIP V(apiserver) is at home on the first, the VIP V(services) on the second.
+      - The two hosts. The first is the preferred host of the VIP V(apiserver), the second of the VIP V(services).
     type: list
     elements: dict
     suboptions:
@@ -51,7 +51,7 @@ options:
         type: str
         required: true
       address:
-        description: The IPv4 address by which the other host reaches it. Over it they speak VRRP (IP protocol 112).
+        description: The IPv4 address by which the other host reaches it. The hosts use it for VRRP (IP protocol 112).
         type: str
         required: true
   vips:
@@ -59,50 +59,50 @@ options:
     type: dict
     suboptions:
       apiserver:
-        description: The address before the API servers.
+        description: The VIP of the API servers.
         type: str
         required: true
       services:
-        description: The address before the services.
+        description: The VIP of the services.
         type: str
         required: true
   subnet:
-    description: The subnet of the VIPs. They are put on the link that has an address of it.
+    description: The subnet of the VIPs. They are assigned to the link that has an address of this subnet.
     type: str
   apiservers:
-    description: The API servers, from names to C(address:port).
+    description: The API servers, a mapping of names to C(address:port).
     type: dict
   api_port:
     description: The port of the VIP V(apiserver).
     type: int
     default: 6443
   services:
-    description: What is reached by name, on port 443 of the VIP V(services).
+    description: The services on port 443 of the VIP V(services), selected by name.
     type: list
     elements: dict
     default: []
     suboptions:
       name:
-        description: The host name that clients ask for.
+        description: The host name that TLS clients send (SNI).
         type: str
         required: true
       backends:
-        description: Where it is, as C(host:port).
+        description: The servers, as C(host:port).
         type: list
         elements: str
         required: true
   listeners:
-    description: What is reached by a port of its own, without a look into it.
+    description: Services on a TCP port of their own. HAProxy does not inspect their connections.
     type: list
     elements: dict
     default: []
     suboptions:
       name:
-        description: A name of your choice.
+        description: A name of the listener, for the configuration and the metrics.
         type: str
         required: true
       vip:
-        description: Which of the VIPs it listens on.
+        description: The VIP on which HAProxy listens.
         type: str
         choices: [apiserver, services]
         default: services
@@ -111,15 +111,16 @@ options:
         type: int
         required: true
       backends:
-        description: Where it is, as C(host:port).
+        description: The servers, as C(host:port).
         type: list
         elements: str
         required: true
   ca:
     description:
-      - The certificate of the cluster's CA (PEM). The health check then accepts only API servers with a certificate of
-        it.
-      - Without it the health check speaks TLS, and looks at no certificate. Clients look at it themselves in any case.
+      - The certificate of the cluster's CA (PEM). With it, the health check accepts only API servers with a certificate
+        of this CA.
+      - Without it, the health check uses TLS without verifying the certificate. Clients verify it themselves in any
+        case.
     type: str
   metrics_port:
     description: The port of C(/metrics) for Prometheus, on the address of this host in O(pair).
@@ -128,7 +129,7 @@ options:
   vrid:
     description:
       - The VRRP router identifier of the VIP V(apiserver); that of the VIP V(services) is the next number.
-      - Choose another one if other routers of these two hosts have it.
+      - Choose another one if another VRRP router of these two hosts uses it.
     type: int
     default: 84
 seealso:
@@ -136,7 +137,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Make this host one of the pair
+- name: Configure this host as one of the pair
   tke.overlay.clb:
     name: "{{ inventory_hostname }}"
     pair:
@@ -154,21 +155,21 @@ EXAMPLES = r"""
       - {name: ntske, port: 4460, backends: ["10.0.1.33:4460"]}
   throttle: 1
 
-- name: Take it away again
+- name: Remove the load balancer from this host
   tke.overlay.clb:
     state: absent
 """
 
 RETURN = r"""
 changes:
-  description: The files that were changed, and what was done to which unit.
+  description: The files that were changed, and the actions on units.
   returned: success
   type: dict
   sample:
     files: [/etc/tke-overlay/clb/haproxy.cfg]
     units: [reload tke-overlay-haproxy.service]
 missing:
-  description: The programs that this host lacks. Outside of check mode, and with O(state=present), that is an error.
+  description: The programs that this host lacks. With O(state=present) outside of check mode, this is an error.
   returned: success
   type: list
   elements: str
@@ -177,18 +178,19 @@ missing:
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
-from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.config import (
-    VIPS,
-    PairHost,
-    PairSpec,
-    Proxied,
-)
 from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.converge import (
     PairResult,
     converge,
     missing_programs,
     remove,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.spec import (
+    VIPS,
+    PairHost,
+    PairSpec,
+    ProxiedService,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._module import Result, diff_of, run_module
 
@@ -229,24 +231,24 @@ ARGUMENTS = {
 
 
 def spec_of(params: Result) -> PairSpec:
-    """The specification among the arguments."""
+    """Return the specification that the arguments describe."""
     pair = [PairHost(**each) for each in params["pair"]]
     names = [host.name for host in pair]
     if len(set(names)) != 2 or len(pair) != 2 or params["name"] not in names:
         raise ValidationError(
-            f"pair names {', '.join(names) or 'nobody'}: it takes two hosts, one of them {params['name']}"
+            f"pair has the hosts {', '.join(names) or '(none)'}: give two hosts, one of them {params['name']} (name)"
         )
     number = names.index(params["name"])
     return PairSpec(
         own=pair[number],
         peer=pair[1 - number],
-        home=VIPS[number],
+        preferred_vip=VIPS[number],
         vips=params["vips"],
         subnet=params["subnet"],
         apiservers={str(name): str(server) for name, server in params["apiservers"].items()},
         api_port=params["api_port"],
-        services=[Proxied(**each) for each in params["services"]],
-        listeners=[Proxied(**each) for each in params["listeners"]],
+        services=[ProxiedService(**each) for each in params["services"]],
+        listeners=[ProxiedService(**each) for each in params["listeners"]],
         ca=params["ca"] or "",
         metrics_port=params["metrics_port"],
         vrid=params["vrid"],
@@ -254,26 +256,26 @@ def spec_of(params: Result) -> PairSpec:
 
 
 def main() -> None:
-    """Entry point."""
+    """Run the module."""
 
     def work(module: AnsibleModule, run: Run) -> Result:
         if module.params["state"] == "present":
-            outcome = converge(spec_of(module.params), run, module.check_mode)
+            result = converge(spec_of(module.params), run, module.check_mode)
         else:
-            outcome = remove(run, module.check_mode)
-        return result_of(module, outcome)
+            result = remove(run, module.check_mode)
+        return result_of(module, result)
 
     run_module(ARGUMENTS, work, required_if=[("state", "present", ("name", "pair", "vips", "subnet", "apiservers"))])
 
 
-def result_of(module: AnsibleModule, outcome: PairResult) -> Result:
-    """What the module returns."""
+def result_of(module: AnsibleModule, result: PairResult) -> Result:
+    """Return the result of the module."""
     changes = {
-        "files": [diff.name for diff in outcome.files],
-        "units": [f"{act.verb} {act.unit}" for act in outcome.acts],
+        "files": [diff.name for diff in result.files],
+        "units": [f"{action.verb} {action.unit}" for action in result.actions],
     }
     missing = missing_programs()
-    return {"changed": outcome.changed, "changes": changes, "missing": missing, **diff_of(module, outcome.diffs())}
+    return {"changed": result.changed, "changes": changes, "missing": missing, **diff_of(module, result.diffs())}
 
 
 if __name__ == "__main__":

@@ -5,21 +5,19 @@
 
 from __future__ import annotations
 
-from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
-
 DOCUMENTATION = r"""
 ---
 module: probe
-short_description: Asks many peers over the overlay at once, and says who did not answer
+short_description: Probes many peers over the overlay at once and reports those that do not answer
 version_added: 1.0.0
 description:
-  - Sends echo requests from the VTEP's address of this host to those of its peers - small ones, then full ones that
-    nobody may fragment - and, with O(tcp), makes a TCP connection to each.
-  - A peer that answers a small packet and not a full one is behind an MTU black hole; the largest size that passes is
-    looked for.
-  - At most 4,000 packets a second are sent, so 5,000 peers take about three seconds, and two more attempts for those
-    that stay silent.
-  - Nothing is changed, on no host. What O(answer) starts ends by itself.
+  - Sends ICMP echo requests from the VTEP's address of this host to those of its peers, first small packets, then
+    full-size packets that must not be fragmented. With O(tcp), it then makes a TCP connection to each peer.
+  - A peer that answers small packets but not full-size ones is behind an MTU black hole. The module then measures the
+    largest size that passes.
+  - It sends at most 4,000 packets a second, so 5,000 peers take about three seconds, plus two more attempts for silent
+    peers.
+  - The module changes nothing on any host. The echo responder that O(answer) starts ends by itself.
 author:
   - tke.overlay contributors (@tke-overlay)
 extends_documentation_fragment:
@@ -28,12 +26,12 @@ extends_documentation_fragment:
   - tke.overlay._document
 options:
   peers:
-    description: Whom to ask, instead of the nodes of a plan.
+    description: The peers to probe, instead of the nodes of a plan.
     type: list
     elements: dict
     suboptions:
       name:
-        description: What the peer is called in the result.
+        description: The name of the peer in the result.
         type: str
         required: true
       address:
@@ -42,53 +40,55 @@ options:
         required: true
   sites:
     description:
-      - With O(document), the nodes to choose from, by site, as M(tke.overlay.plan) returns them. A string has the names
-        of the nodes, with blanks between.
-      - Without it, all nodes of the plan.
+      - With O(document), the nodes to select peers from, by site, as M(tke.overlay.plan) returns them. A string holds
+        the names of the nodes, separated by blanks.
+      - By default all nodes of the plan.
     type: dict
     default: {}
   skip:
-    description: With O(document), nodes that are not asked.
+    description: With O(document), nodes that are not probed.
     type: list
     elements: str
     default: []
   sample:
     description:
-      - With O(document), how many peers to ask; V(0) for all.
-      - They are chosen so that every node is asked by as many as it asks, and every pair of O(sites) is covered, if all
-        hosts are given the same. For that a host may ask a few more.
+      - With O(document), the number of peers to probe; V(0) for all.
+      - If all hosts get the same options, every node is probed by as many nodes as it probes, and every pair of
+        O(sites) is covered. A host may probe a few more peers for that.
     type: int
     default: 0
   source:
     description:
-      - The address to ask from.
-      - By default the VTEP's address of the plan, or with O(peers) of what was last applied on this host.
+      - The address to probe from, and to listen on with O(answer).
+      - By default the VTEP's address, with O(document) that of the plan, otherwise the one that was last applied on the
+        host.
     type: str
   size:
     description:
-      - The size of a full packet in bytes, as an MTU counts it.
-      - By default the MTU of the plan, or with O(peers) of what was last applied on this host.
+      - The size of a full-size packet in bytes, as an MTU counts it.
+      - By default the MTU, with O(document) that of the plan, with O(peers) the one that was last applied on the host.
     type: int
   tcp:
     description:
-      - Whether to make a TCP connection, too, to each peer that answers full packets, and have it send back 64 KiB.
-      - Some underlays, and some network cards, spoil only TCP inside a tunnel.
-      - It needs a peer that answers, see O(answer). One that does not is no finding.
+      - Whether to make a TCP connection to each peer that answers full-size packets, and to compare an echo of 64 KiB.
+      - Some underlays and some network cards break only TCP inside a tunnel.
+      - The peer must run the echo responder, see O(answer). A peer that does not is not a finding.
     type: bool
     default: false
   answer:
     description:
-      - Answer for so many seconds to what O(tcp) of others asks, on TCP port 8471 of the VTEP's address.
-      - A process does so that the module leaves behind; it ends by itself. Another call only sets a new end, V(0) ends
-        it at once.
-      - Nothing is started in check mode.
+      - Run the echo responder for this number of seconds. It answers the probes of peers with O(tcp), on TCP port 8471
+        of the VTEP's address.
+      - The echo responder is a background process that ends by itself. A further call sets a new end; V(0) ends it at
+        once.
+      - In check mode, it is not started.
     type: int
   attempts:
-    description: How often to ask a peer before it is called silent.
+    description: The number of attempts before a peer counts as silent.
     type: int
     default: 3
   timeout:
-    description: Seconds to wait for answers after the last packet of each attempt.
+    description: Seconds to wait for replies after the last packet of each attempt.
     type: float
     default: 1.0
 seealso:
@@ -97,18 +97,18 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Answer what others ask over TCP, for a minute
+- name: Start the echo responder for a minute
   tke.overlay.probe:
     answer: 60
 
-- name: Ask all other nodes of the plan
+- name: Probe all other nodes of the plan
   tke.overlay.probe:
     name: "{{ inventory_hostname }}"
     document: "{{ plan_result.document }}"
     tcp: true
-  register: asked
+  register: probe_result
 
-- name: Ask two addresses
+- name: Probe two addresses
   tke.overlay.probe:
     peers:
       - {name: idc1, address: 10.244.2.0}
@@ -117,28 +117,28 @@ EXAMPLES = r"""
 
 RETURN = r"""
 asked:
-  description: How many peers were asked.
+  description: The number of peers that were probed.
   returned: success
   type: int
   sample: 3
 answered:
-  description: How many of them answered a small packet.
+  description: The number of peers that answered small packets.
   returned: success
   type: int
   sample: 2
 size:
-  description: The size of a full packet.
-  returned: when peers were asked
+  description: The size of a full-size packet.
+  returned: when peers were probed
   type: int
   sample: 1400
 rtt_ms:
-  description: The round trip in milliseconds, by peer; the faster of a small and of a full packet.
+  description: The round-trip time in milliseconds by peer, the faster one of a small and a full-size packet.
   returned: success
   type: dict
   sample: {cloud2: 0.21, idc1: 0.84}
 findings:
   description:
-    - What is wrong, an entry for each peer. C(kind) is V(silent), V(mtu) or V(tcp).
+    - The faults, one entry per peer with a fault. C(kind) is V(silent), V(mtu) or V(tcp).
     - With V(mtu), C(largest) is the largest size that passes.
   returned: success
   type: list
@@ -150,12 +150,14 @@ findings:
       text: idc2 (10.244.3.0) does not answer
       largest: null
 tcp:
-  description: Which peers sent back over TCP what they were sent, and at which nobody answers (O(answer)).
+  description:
+    - The results of O(tcp). C(echoed) has the peers that returned what was sent, C(refused) those where no echo
+      responder runs.
   returned: success
   type: dict
   sample: {echoed: [cloud2], refused: [idc1]}
 plan_current:
-  description: Whether this host has the plan of O(document). Where it has not, that may be why a peer is silent.
+  description: Whether this host has applied the plan of O(document). If not, a peer may be silent for that reason.
   returned: when O(document) is given
   type: bool
   sample: true
@@ -165,10 +167,16 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.status import applied_plan, is_current
-from ansible_collections.tke.overlay.plugins.module_utils._host.probe.run import ProbeTask, given_task, probe, task_of
-from ansible_collections.tke.overlay.plugins.module_utils._host.probe.tcp_echo import answer
+from ansible_collections.tke.overlay.plugins.module_utils._host.probe.echo_responder import keep_responding
+from ansible_collections.tke.overlay.plugins.module_utils._host.probe.run import (
+    ProbeTask,
+    probe,
+    task_for_document,
+    task_for_peers,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import saved_settings
 from ansible_collections.tke.overlay.plugins.module_utils._module import DOCUMENT, Result, document_of, run_module
 
@@ -195,55 +203,62 @@ LIMITS = {"attempts": (1, 10), "timeout": (0.01, 60), "answer": (0, 86_400), "sa
 
 
 def work(module: AnsibleModule, _run: Run) -> Result:
-    """Answers, asks, or both."""
-    given = module.params
+    """Run the echo responder, probe peers, or both."""
+    params = module.params
     problems = [
-        f"{option} {given[option]} does not lie between {least} and {most}"
+        f"{option} {params[option]} is not between {least} and {most}"
         for option, (least, most) in LIMITS.items()
-        if given[option] is not None and not least <= given[option] <= most
+        if params[option] is not None and not least <= params[option] <= most
     ]
     if problems:
         raise ValidationError(*problems)
     settings = saved_settings()
-    nothing: dict[str, t.Any] = {"asked": 0, "answered": 0, "rtt_ms": {}, "findings": []}
-    result = {"changed": False, **nothing, "tcp": {"echoed": [], "refused": []}}
-    if given["answer"] is not None and not module.check_mode:
-        source = given["source"] or settings.get("address", "").partition("/")[0]
+    if params["answer"] is not None and not module.check_mode:
+        source = params["source"] or settings.get("address", "").partition("/")[0]
         if not source:
             raise ValidationError(
-                "this host is no node of the overlay, so there is no address to answer on: set source"
+                "this host is no node of the overlay, so the echo responder has no address to listen on: set source"
             )
-        answer(source, given["answer"])
-    task = _task(given, settings)
+        keep_responding(source, params["answer"])
+    task = _task(params, settings)
     if task is None:
-        return result
-    outcome = probe(task, given["tcp"], given["timeout"], given["attempts"])
-    result.update(
-        asked=outcome.asked,
-        answered=len(outcome.rtt_ms),
-        size=task.size,
-        rtt_ms=outcome.rtt_ms,
-        findings=[finding._asdict() for finding in outcome.findings],
-        tcp={"echoed": outcome.echoed, "refused": outcome.refused},
-    )
-    if given["document"] is not None:
-        result["plan_current"] = is_current(applied_plan(), document_of(given))
+        return {
+            "changed": False,
+            "asked": 0,
+            "answered": 0,
+            "rtt_ms": {},
+            "findings": [],
+            "tcp": {"echoed": [], "refused": []},
+        }
+    outcome = probe(task, params["tcp"], params["timeout"], params["attempts"])
+    result: Result = {
+        "changed": False,
+        "asked": outcome.probed,
+        "answered": len(outcome.rtt_ms),
+        "size": task.size,
+        "rtt_ms": outcome.rtt_ms,
+        "findings": [finding._asdict() for finding in outcome.findings],
+        "tcp": {"echoed": outcome.echoed, "refused": outcome.refused},
+    }
+    if params["document"] is not None:
+        result["plan_current"] = is_current(applied_plan(), document_of(params))
     return result
 
 
-def _task(given: t.Mapping[str, t.Any], settings: t.Mapping[str, str]) -> ProbeTask | None:
-    if given["document"] is not None:
-        sites = {site: names.split() if isinstance(names, str) else names for site, names in given["sites"].items()}
-        task = task_of(document_of(given), sites, given["sample"], given["skip"])
-    elif given["peers"] is not None:
-        task = given_task({peer["name"]: peer["address"] for peer in given["peers"]}, settings)
+def _task(params: t.Mapping[str, t.Any], settings: t.Mapping[str, str]) -> ProbeTask | None:
+    """Return the peers to probe, or ``None`` if only the echo responder is to run."""
+    if params["document"] is not None:
+        sites = {site: names.split() if isinstance(names, str) else names for site, names in params["sites"].items()}
+        task = task_for_document(document_of(params), sites, params["sample"], params["skip"])
+    elif params["peers"] is not None:
+        task = task_for_peers({peer["name"]: peer["address"] for peer in params["peers"]}, settings)
     else:
         return None
-    return task._replace(source=given["source"] or task.source, size=given["size"] or task.size).checked()
+    return task._replace(source=params["source"] or task.source, size=params["size"] or task.size).validated()
 
 
 def main() -> None:
-    """Entry point."""
+    """Run the module."""
     run_module(
         ARGUMENTS,
         work,

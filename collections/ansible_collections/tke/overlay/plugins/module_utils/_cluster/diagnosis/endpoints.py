@@ -22,7 +22,7 @@ def judge(failures: t.Mapping[str, str], what: str = EVERYTHING) -> tuple[list[L
     hosts: dict[str, list[str]] = {}
     for host, failure in failures.items():
         # What was well before, and differs from host to host, is of interest to nobody here.
-        hosts.setdefault(failure.partition(" (what was well before: ")[0], []).append(host)
+        hosts.setdefault(failure.partition(" (stages that passed: ")[0], []).append(host)
     good = hosts.pop("", [])
     lines = [Line(f"{some(names)}: {failure}", BAD) for failure, names in sorted(hosts.items())]
     if not lines and good:

@@ -1,17 +1,18 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 5: whether an endpoint answers, asked step by step as a client meets it.
+"""Check whether an endpoint answers, stage by stage as a client meets it.
 
 =====  =============================================================================
-name   the host's own resolver gives the name this address, and no other
-route  the kernel has a way there
+name   the host's resolver returns this address for the name, and no other
+route  the kernel has a route to the address
 tcp    a connection is accepted
-tls    the certificate is of the CA that the client trusts, valid now, for this name
+tls    the certificate is signed by the CA that the client trusts, is valid now and
+       for this name
 http   ``/readyz`` answers
 =====  =============================================================================
 
-Whichever step is the first that fails is named, with what was seen there.
+The error names the first stage that fails, and what was seen there.
 """
 
 from __future__ import annotations
@@ -32,17 +33,22 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.x509 im
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Diff, Run, read_json
 
 STAGES = ("name", "route", "tcp", "tls", "http")
-STEP_SECONDS = 5.0
-"""The most that one step may take: what answers later does not work."""
+STAGE_SECONDS = 5.0
+"""How long one stage may take. An endpoint that answers later does not work."""
 
 PAUSE = 0.5
+"""Seconds between two attempts."""
 
 Evidence = t.Dict[str, str]
 """Stage -> what was seen."""
 
 
-class Client(t.NamedTuple):
-    """What a program that asks trusts and shows. Without a CA it looks at no certificate."""
+class TlsClient(t.NamedTuple):
+    """What a client trusts and presents. Without a CA it does not verify the certificate.
+
+    ``origin`` says where the CA comes from, for error messages. ``name`` is the name
+    for which the certificate must be valid.
+    """
 
     origin: str
     authority: str | None
@@ -50,43 +56,48 @@ class Client(t.NamedTuple):
     credentials: Credentials | None = None
 
 
-class EndpointQuestion(t.NamedTuple):
-    """One endpoint."""
+class EndpointTarget(t.NamedTuple):
+    """One endpoint, and the clients that must reach it. Without ``path`` the check ends after TLS."""
 
     name: str
     address: str
     port: int
-    clients: list[Client]
+    clients: list[TlsClient]
     path: str | None = "/readyz"
 
 
 class EndpointCheckError(KernelError):
-    """An endpoint does not answer: at which stage, and what was seen until then."""
+    """An endpoint does not answer. ``stage`` failed; ``evidence`` is what was seen up to and including it.
 
-    def __init__(self, question: EndpointQuestion, stage: str, words: str, evidence: Evidence) -> None:
+    ``done`` has the changes that were made on the way.
+    """
+
+    def __init__(self, target: EndpointTarget, stage: str, reason: str, evidence: Evidence) -> None:
         self.stage = stage
-        self.evidence = {**evidence, stage: words}
-        self.done: list[Diff] = []  # what was changed on the way
-        where = f"{question.name} ({with_port(question.address, question.port)})"
-        good = [f"{name}: {seen}" for name, seen in evidence.items()]
+        self.evidence = {**evidence, stage: reason}
+        self.done: list[Diff] = []
+        where = f"{target.name} ({with_port(target.address, target.port)})"
+        passed = [f"{name}: {seen}" for name, seen in evidence.items()]
         super().__init__(
-            f"{where} does not answer. {stage}: {words}"
-            + (f" (what was well before: {'; '.join(good)})" if good else "")
+            f"{where} does not answer. {stage}: {reason}"
+            + (f" (stages that passed: {'; '.join(passed)})" if passed else "")
         )
 
 
-class _Failure(Exception):
-    """A stage that failed."""
+class _StageError(Exception):
+    """A stage failed."""
 
-    def __init__(self, stage: str, words: str) -> None:
-        self.stage, self.words = stage, words
-        super().__init__(words)
+    def __init__(self, stage: str, reason: str) -> None:
+        self.stage, self.reason = stage, reason
+        super().__init__(reason)
 
 
-def context_of(client: Client) -> ssl.SSLContext:
-    """What a client trusts, and nothing that the system trusts beside it. As strict as Go, not as Python 3.13.
+def tls_context(client: TlsClient) -> ssl.SSLContext:
+    """Return a context that trusts only the client's CA, not those of the system. It is as strict as Go's TLS.
 
-    :raises ValidationError: its certificate and key do not fit.
+    Python 3.13 would be stricter by default.
+
+    :raises ValidationError: the client's certificate and key cannot be used.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.hostname_checks_common_name = False
@@ -97,18 +108,19 @@ def context_of(client: Client) -> ssl.SSLContext:
         context.load_verify_locations(cadata=client.authority)
     if client.credentials:
         try:
-            with _in_memory(client.credentials.certificate) as certificate, _in_memory(client.credentials.key) as key:
-                context.load_cert_chain(certificate, key, password=lambda: b"")  # without it, OpenSSL asks a terminal
+            with memory_file(client.credentials.certificate) as certificate, memory_file(client.credentials.key) as key:
+                # Without a password function, OpenSSL would prompt on a terminal.
+                context.load_cert_chain(certificate, key, password=lambda: b"")
         except (ssl.SSLError, OSError) as error:
             raise ValidationError(
-                f"{client.origin}: client certificate and key cannot be used, or do not fit"
+                f"{client.origin}: the client certificate and its key cannot be read, or do not belong together"
             ) from error
     return context
 
 
 @contextlib.contextmanager
-def _in_memory(content: bytes) -> t.Iterator[str]:
-    """A file that is on no disk: the TLS library takes keys from files only."""
+def memory_file(content: bytes) -> t.Iterator[str]:
+    """Return the path of a file that is on no disk: the TLS library reads keys only from files."""
     descriptor = os.memfd_create("tke-overlay", os.MFD_CLOEXEC)
     try:
         os.write(descriptor, content)
@@ -117,150 +129,156 @@ def _in_memory(content: bytes) -> t.Iterator[str]:
         os.close(descriptor)
 
 
-def wait(question: EndpointQuestion, run: Run, seconds: float, stages: t.Collection[str] = STAGES) -> Evidence:
-    """Asks until the endpoint answers.
+def wait_for_endpoint(target: EndpointTarget, run: Run, seconds: float, stages: t.Collection[str] = STAGES) -> Evidence:
+    """Check an endpoint until it answers.
 
-    :param stages: those to ask for.
-    :raises EndpointCheckError: it has not within this time; what the last attempt saw.
+    :param stages: the stages to check; ``tcp`` includes ``tls`` and ``http``.
+    :raises EndpointCheckError: it does not answer within this time; from the last attempt.
     """
     deadline = time.monotonic() + seconds
     while True:
         evidence: Evidence = {}
         try:
-            _ask(question, run, stages, evidence)
-        except _Failure as failure:
+            _check_stages(target, run, stages, evidence)
+        except _StageError as failure:
             if time.monotonic() + PAUSE > deadline:
-                raise EndpointCheckError(question, failure.stage, failure.words, evidence) from failure
+                raise EndpointCheckError(target, failure.stage, failure.reason, evidence) from failure
             time.sleep(PAUSE)
         else:
             return evidence
 
 
-def _ask(question: EndpointQuestion, run: Run, stages: t.Collection[str], evidence: Evidence) -> None:
+def _check_stages(target: EndpointTarget, run: Run, stages: t.Collection[str], evidence: Evidence) -> None:
     if "name" in stages:
-        evidence["name"] = _name(question)
+        evidence["name"] = _check_name(target)
     if "route" in stages:
-        evidence["route"] = _route(question.address, run)
+        evidence["route"] = _check_route(target.address, run)
     if "tcp" not in stages:
         return
-    for client in question.clients:
-        plain = _connect(question, evidence)
-        with contextlib.closing(plain), _handshake(plain, question, client) as tls:
+    for client in target.clients:
+        plain = _connect(target, evidence)
+        with contextlib.closing(plain), _handshake(plain, target, client) as tls:
             evidence["tls"] = f"{tls.version()}, {describe(tls.getpeercert(binary_form=True) or b'')}"
-            if question.path is not None:
-                evidence["http"] = _get(tls, question, client)
+            if target.path is not None:
+                evidence["http"] = _get(tls, target, client)
 
 
-def _name(question: EndpointQuestion) -> str:
+def _check_name(target: EndpointTarget) -> str:
+    remedy = "check /etc/hosts and the line 'hosts' of /etc/nsswitch.conf"
     try:
-        found = {row[4][0] for row in socket.getaddrinfo(question.name, None, type=socket.SOCK_STREAM)}
+        found = {row[4][0] for row in socket.getaddrinfo(target.name, None, type=socket.SOCK_STREAM)}
     except OSError as error:
-        words = f"{question.name} does not resolve ({error.strerror}), and should to {question.address}"
-        raise _Failure("name", f"{words}; see /etc/hosts and the line 'hosts' of /etc/nsswitch.conf") from error
-    if found != {question.address}:
-        words = f"{question.name} resolves to {', '.join(sorted(map(str, found)))}, and should to {question.address}"
-        raise _Failure("name", f"{words}; see /etc/hosts and the line 'hosts' of /etc/nsswitch.conf")
-    return f"{question.name} is {question.address}"
+        reason = f"{target.name} does not resolve ({error.strerror}), expected {target.address}: {remedy}"
+        raise _StageError("name", reason) from error
+    if found != {target.address}:
+        addresses = ", ".join(sorted(map(str, found)))
+        raise _StageError("name", f"{target.name} resolves to {addresses}, expected {target.address}: {remedy}")
+    return f"{target.name} is {target.address}"
 
 
-def _route(address: str, run: Run) -> str:
+def _check_route(address: str, run: Run) -> str:
     version = "-6" if ":" in address else "-4"
     try:
         (row,) = read_json(["ip", version, "-json", "route", "get", address], run)
     except KernelError as error:
-        raise _Failure("route", f"the kernel has no way to {address}: {' '.join(str(error).split())}") from error
+        reason = f"the kernel has no route to {address}: {' '.join(str(error).split())}"
+        raise _StageError("route", reason) from error
     words = [
         f"{word} {row[key]}" for key, word in (("gateway", "via"), ("dev", "dev"), ("prefsrc", "src")) if key in row
     ]
     if row.get("type", "unicast") not in ("unicast", "local"):
-        raise _Failure("route", f"the kernel's route to {address} is {row['type']}")
+        raise _StageError("route", f"the kernel's route to {address} is of type {row['type']}")
     return " ".join([address, *words])
 
 
-def _connect(question: EndpointQuestion, evidence: Evidence) -> socket.socket:
+def _connect(target: EndpointTarget, evidence: Evidence) -> socket.socket:
     try:
-        plain = socket.create_connection((question.address, question.port), STEP_SECONDS)
+        plain = socket.create_connection((target.address, target.port), STAGE_SECONDS)
     except socket.timeout as error:
-        words = f"no answer within {STEP_SECONDS:.0f} s: a firewall drops it, or nobody has this address"
-        raise _Failure("tcp", words) from error
+        reason = f"no answer within {STAGE_SECONDS:.0f} s: a firewall drops the packets, or no host has this address"
+        raise _StageError("tcp", reason) from error
     except OSError as error:
-        hint = ": nobody listens there" if isinstance(error, ConnectionRefusedError) else ""
-        raise _Failure("tcp", f"{error.strerror}{hint}") from error
+        hint = ": no program listens there" if isinstance(error, ConnectionRefusedError) else ""
+        raise _StageError("tcp", f"{error.strerror}{hint}") from error
     evidence["tcp"] = f"from {plain.getsockname()[0]}"
     return plain
 
 
 @contextlib.contextmanager
-def _greeted(plain: socket.socket, client: Client) -> t.Iterator[ssl.SSLSocket]:
-    # The greeting apart: to a connection that was reset meanwhile, wrap_socket would not greet, and say nothing.
-    context = context_of(client)
+def _tls_connection(plain: socket.socket, client: TlsClient) -> t.Iterator[ssl.SSLSocket]:
+    # The handshake is a step of its own: on a connection that was reset meanwhile, wrap_socket would skip it silently.
+    context = tls_context(client)
     with context.wrap_socket(plain, server_hostname=client.name, do_handshake_on_connect=False) as tls:
         tls.do_handshake()
         yield tls
 
 
 @contextlib.contextmanager
-def _handshake(plain: socket.socket, question: EndpointQuestion, client: Client) -> t.Iterator[ssl.SSLSocket]:
+def _handshake(plain: socket.socket, target: EndpointTarget, client: TlsClient) -> t.Iterator[ssl.SSLSocket]:
     with contextlib.ExitStack() as stack:
         try:
-            tls = stack.enter_context(_greeted(plain, client))
+            tls = stack.enter_context(_tls_connection(plain, client))
         except ssl.SSLCertVerificationError as error:
-            words = f"{error.verify_message}, judged by {client.origin}; it showed {_certificate(question, client)}"
-            raise _Failure("tls", words) from error
+            shown = _presented_certificate(target, client)
+            reason = f"{error.verify_message}, verified with {client.origin}; the server presented {shown}"
+            raise _StageError("tls", reason) from error
         except OSError as error:
-            raise _Failure("tls", _closed(error)) from error
+            raise _StageError("tls", _handshake_failure(error)) from error
         yield tls
 
 
-def _certificate(question: EndpointQuestion, client: Client) -> str:
-    """What the server shows to somebody who trusts nobody: the library keeps what it has refused to itself."""
-    stranger = client._replace(authority=None, credentials=None)
+def _presented_certificate(target: EndpointTarget, client: TlsClient) -> str:
+    """Describe the certificate that the server presents, on a new connection that does not verify it.
+
+    The TLS library does not return a certificate that it rejected.
+    """
+    unverified = client._replace(authority=None, credentials=None)
     try:
-        plain = socket.create_connection((question.address, question.port), STEP_SECONDS)
-        with contextlib.closing(plain), _greeted(plain, stranger) as tls:
+        plain = socket.create_connection((target.address, target.port), STAGE_SECONDS)
+        with contextlib.closing(plain), _tls_connection(plain, unverified) as tls:
             return describe(tls.getpeercert(binary_form=True) or b"")
     except OSError as error:
-        return f"nothing the next time ({error})"
+        return f"no certificate on a second connection ({error})"
 
 
-def _closed(error: OSError) -> str:
-    """What to say of a connection that ended before its time."""
+def _handshake_failure(error: OSError) -> str:
+    """Describe why a connection ended during the handshake."""
     if isinstance(error, socket.timeout):
-        return f"no answer within {STEP_SECONDS:.0f} s"
+        return f"no answer within {STAGE_SECONDS:.0f} s"
     ended = isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionError))
     if ended or error.errno == errno.ENOTCONN:
         return (
-            "the connection was accepted and closed before a certificate was shown: so does a load balancer that has "
-            "no living server behind it"
+            "the connection was accepted and closed before the server presented a certificate; a load balancer does so "
+            "if all servers behind it are down"
         )
     return str(getattr(error, "reason", None) or error.strerror or error)
 
 
-def _get(tls: ssl.SSLSocket, question: EndpointQuestion, client: Client) -> str:
-    connection = http.client.HTTPConnection(client.name, question.port, timeout=STEP_SECONDS)
+def _get(tls: ssl.SSLSocket, target: EndpointTarget, client: TlsClient) -> str:
+    connection = http.client.HTTPConnection(client.name, target.port, timeout=STAGE_SECONDS)
     connection.sock = tls
     try:
-        connection.request("GET", question.path or "/", headers={"User-Agent": "tke.overlay", "Connection": "close"})
+        connection.request("GET", target.path or "/", headers={"User-Agent": "tke.overlay", "Connection": "close"})
         with contextlib.closing(connection.getresponse()) as response:
             body = response.read(400).decode("utf-8", "replace")
-    except ssl.SSLError as error:  # with TLS 1.3 the server judges the client's certificate after the handshake
-        raise _Failure("tls", f"the server ended it: {error.reason}") from error
+    except ssl.SSLError as error:  # with TLS 1.3, the server verifies the client certificate after the handshake
+        raise _StageError("tls", f"the server ended the connection: {error.reason}") from error
     except (OSError, http.client.HTTPException) as error:
-        raise _Failure("http", f"no answer to GET {question.path}: {error!r}") from error
-    seen = f"GET {question.path}: {response.status} {response.reason}: {' '.join(body.split())[:200]}"
-    return judged(response.status, client.credentials is not None, client.origin, seen)
+        raise _StageError("http", f"no answer to GET {target.path}: {error!r}") from error
+    seen = f"GET {target.path}: {response.status} {response.reason}: {' '.join(body.split())[:200]}"
+    return _http_evidence(response.status, client, seen)
 
 
-def judged(status: int, known: bool, origin: str, seen: str) -> str:
-    """What an answer means. A server that wants to know who asks is there, although it does not say if it is ready.
+def _http_evidence(status: int, client: TlsClient, seen: str) -> str:
+    """Return the evidence of an HTTP answer.
 
-    :param known: whether the client has shown a certificate.
-    :raises _Failure: the endpoint does not work for this client.
+    A server that answers 401 or 403 is reachable; it does not report to this client whether it is ready.
     """
     if status == 200:
         return seen
-    if status == 401 and known:
-        raise _Failure("http", f"{seen}; the server does not know the client certificate of {origin}: has it expired?")
+    if status == 401 and client.credentials is not None:
+        reason = f"{seen}; the server does not accept the client certificate of {client.origin}: has it expired?"
+        raise _StageError("http", reason)
     if status in (401, 403):
-        return f"{seen}; so the server is there, and does not say whether it is ready"
-    raise _Failure("http", seen)
+        return f"{seen}; the server is reachable, but does not report to this client whether it is ready"
+    raise _StageError("http", seen)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 5: our block of lines in /etc/hosts, and nothing else of it."""
+"""The managed block of lines in /etc/hosts. All other lines stay unchanged."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
-BEGIN = "# BEGIN tke.overlay: changes between these two lines are lost with its next run"
+BEGIN = "# BEGIN tke.overlay: managed by Ansible, the next run overwrites changes up to the END line"
 END = "# END tke.overlay"
-_BEGIN_WORDS = "# BEGIN tke.overlay"
+_BEGIN_PREFIX = "# BEGIN tke.overlay"
 
 
-def block(names: t.Mapping[str, str]) -> str:
-    """The block that gives each name its address; empty for no names."""
+def render_block(names: t.Mapping[str, str]) -> str:
+    """Return the block that gives each name its address; empty without names."""
     if not names:
         return ""
     lines = [f"{address} {name}" for name, address in sorted(names.items(), key=lambda pair: (pair[1], pair[0]))]
@@ -23,51 +23,51 @@ def block(names: t.Mapping[str, str]) -> str:
 
 
 def with_block(path: str, text: str, names: t.Mapping[str, str]) -> str:
-    """The text with our block for these names in it, where the old one is, or at the end.
+    """Return the text with a block for these names, in the place of the present block or at the end.
 
-    :param path: for errors.
-    :raises ValidationError: the marks are damaged, or a line of somebody else gives a name another address.
+    :param path: for error messages.
+    :raises ValidationError: the marker lines are damaged, or a foreign line gives a name another address.
     """
     lines = text.splitlines(keepends=True)
-    begin, end = _place(path, lines)
-    others = [(number, line) for number, line in enumerate(lines, 1) if not begin < number <= end]
+    begin, end = _block_range(path, lines)
+    foreign = [(number, line) for number, line in enumerate(lines, 1) if not begin < number <= end]
     conflicts = [
-        f"{path}, line {number} gives {name} the address {address}, and it should have {names[name]}: "
+        f"{path}, line {number} gives {name} the address {address}, expected {names[name]}: "
         f"remove the name from that line"
-        for number, line in others
+        for number, line in foreign
         for address, name in _entries(line)
         if names.get(name, address) != address
     ]
     if conflicts:
         raise ValidationError(*conflicts)
     before, after = "".join(lines[:begin]), "".join(lines[end:])
-    wanted = block(names)
-    if wanted and before and not before.endswith("\n"):
+    block = render_block(names)
+    if block and before and not before.endswith("\n"):
         before += "\n"
-    return before + wanted + after
+    return before + block + after
 
 
-def our_lines(path: str, text: str) -> str:
-    """Our block as it is there.
+def find_block(path: str, text: str) -> str:
+    """Return the present block; empty without one.
 
-    :raises ValidationError: its marks are damaged.
+    :raises ValidationError: its marker lines are damaged.
     """
     lines = text.splitlines(keepends=True)
-    begin, end = _place(path, lines)
+    begin, end = _block_range(path, lines)
     return "".join(lines[begin:end])
 
 
-def _place(path: str, lines: t.Sequence[str]) -> tuple[int, int]:
-    """The lines of our block as a slice; an empty one at the end where there is none."""
-    begins = [number for number, line in enumerate(lines) if line.startswith(_BEGIN_WORDS)]
+def _block_range(path: str, lines: t.Sequence[str]) -> tuple[int, int]:
+    """Return start and end of the block as of a slice; an empty slice at the end without a block."""
+    begins = [number for number, line in enumerate(lines) if line.startswith(_BEGIN_PREFIX)]
     ends = [number for number, line in enumerate(lines) if line.rstrip() == END]
     if not begins and not ends:
         return len(lines), len(lines)
     if len(begins) != 1 or len(ends) != 1 or begins > ends:
         numbers = ", ".join(str(number + 1) for number in sorted(begins + ends))
         raise ValidationError(
-            f"{path} must have one line '{_BEGIN_WORDS}...' and after it one '{END}', and has them as line {numbers}: "
-            f"remove what is left of the block, and run again"
+            f"{path} has the markers of a managed block in line {numbers}, expected one '{_BEGIN_PREFIX}...' followed "
+            f"by one '{END}': remove what is left of the block and run the playbook again"
         )
     return begins[0], ends[0] + 1
 

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 5: a kubeconfig: which server its clusters have, and that changed with every other byte left as it is.
+"""Read a kubeconfig, and change the servers of its clusters without touching any other byte.
 
-A kubeconfig holds private keys and tokens. No text of it is ever shown but names of
-clusters and addresses of servers.
+A kubeconfig holds private keys and tokens. Messages show only names of clusters and
+users, and addresses of servers.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from ansible_collections.tke.overlay.plugins.module_utils._errors import Validat
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.yaml_spans import (
     Node,
     Scalar,
-    Unreadable,
-    read,
+    UnsupportedYamlError,
+    parse_yaml,
 )
 
 
 class Credentials(t.NamedTuple):
-    """A client's certificate and private key, as PEM. Never shown, not even by a traceback's ``repr``."""
+    """A client certificate and its private key, as PEM. They are never shown, not even by ``repr`` in a traceback."""
 
     certificate: bytes
     key: bytes
@@ -36,39 +36,43 @@ class Credentials(t.NamedTuple):
 
 
 class KubeconfigCluster(t.NamedTuple):
-    """An entry of ``clusters``."""
+    """An entry of ``clusters``.
+
+    ``authority`` is the CA as PEM. ``tls_name`` is the name for which the server's
+    certificate must be valid, if it is not the name of the server.
+    """
 
     name: str
     server: Scalar
-    authority: str | None  # PEM of the CA
-    tls_name: str | None  # for which the server's certificate must be valid, if not for the server's name
+    authority: str | None
+    tls_name: str | None
     credentials: Credentials | None
 
 
 class Kubeconfig(t.NamedTuple):
-    """One file."""
+    """A parsed kubeconfig."""
 
     path: str
     text: str
     clusters: list[KubeconfigCluster]
 
-    def chosen(self, names: t.Collection[str]) -> list[KubeconfigCluster]:
-        """The clusters of these names; without a name, the one that there is.
+    def select(self, names: t.Collection[str]) -> list[KubeconfigCluster]:
+        """Return the clusters of these names; without names, the only cluster.
 
-        :raises ValidationError: none of these names is there, or there are several and none is named.
+        :raises ValidationError: the file has none of these clusters, or several while no name is given.
         """
-        there = ", ".join(cluster.name for cluster in self.clusters)
+        present = ", ".join(cluster.name for cluster in self.clusters)
         if not names and len(self.clusters) > 1:
             raise ValidationError(
-                f"{self.path} has {len(self.clusters)} clusters ({there}): name those to change (clusters)"
+                f"{self.path} has {len(self.clusters)} clusters ({present}): list those to change in clusters"
             )
-        chosen = [cluster for cluster in self.clusters if not names or cluster.name in names]
-        if not chosen:
-            raise ValidationError(f"{self.path} has no cluster {' or '.join(names)}: it has {there}")
-        return chosen
+        selected = [cluster for cluster in self.clusters if not names or cluster.name in names]
+        if not selected:
+            raise ValidationError(f"{self.path} has no cluster {' or '.join(names)}: it has {present}")
+        return selected
 
     def with_server(self, clusters: t.Sequence[KubeconfigCluster], url: str) -> str:
-        """The text with another server for these clusters; the quotes stay as they are."""
+        """Return the text with another server for these clusters; quotes stay as they are."""
         text = self.text
         for cluster in sorted(clusters, key=lambda cluster: -cluster.server.start):
             start, end = cluster.server.start, cluster.server.end
@@ -77,42 +81,42 @@ class Kubeconfig(t.NamedTuple):
         return text
 
 
-def parse(path: str, text: str) -> Kubeconfig:
-    """Reads a kubeconfig; files that it names are read, too.
+def parse_kubeconfig(path: str, text: str) -> Kubeconfig:
+    """Parse a kubeconfig, and read the files that it names.
 
-    :param path: its full name.
-    :raises ValidationError: it cannot be read for certain, or lacks what a client needs.
+    :param path: the absolute path of the kubeconfig.
+    :raises ValidationError: it uses unsupported YAML, or lacks what a client needs.
     """
     try:
-        document = read(text)
-    except Unreadable as error:
+        document = parse_yaml(text)
+    except UnsupportedYamlError as error:
         raise ValidationError(
-            f"{path}: {error}; this cannot be changed safely: let 'kubectl config view --raw' write it anew"
+            f"{path}: {error}; the file cannot be changed safely: rewrite it with 'kubectl config view --raw'"
         ) from error
     if not isinstance(document, dict) or _text(document.get("kind", "")) != "Config":
-        raise ValidationError(f"{path} is no kubeconfig: it has not 'kind: Config'")
+        raise ValidationError(f"{path} is no kubeconfig: it lacks 'kind: Config'")
     reader = _Reader(path, document)
     clusters = [reader.cluster(entry) for entry in reader.entries("clusters")]
     names = [cluster.name for cluster in clusters]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValidationError(f"{path} has several clusters called {', '.join(twice)}")
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValidationError(f"{path} has several clusters with the name {', '.join(repeated)}")
     if not clusters:
         raise ValidationError(f"{path} has no clusters")
     return Kubeconfig(path, text, clusters)
 
 
-def shown(url: str) -> str:
-    """A server's URL as it may be shown: without a user's name and password, and without a query."""
+def redacted_url(url: str) -> str:
+    """Return a server's URL without user name, password and query, so that it may be shown."""
     try:
         parts = urllib.parse.urlsplit(url)
     except ValueError:
-        return "(no URL)"
+        return "(not a URL)"
     return urllib.parse.urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 class _Reader:
-    """Values of a document, by the words of its kind."""
+    """Reads the entries of a kubeconfig document."""
 
     def __init__(self, path: str, document: dict[str, t.Any]) -> None:
         self.path = path
@@ -123,7 +127,7 @@ class _Reader:
         if isinstance(found, Scalar) and found.value in ("", "null", "~"):
             return []
         if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
-            raise ValidationError(f"{self.path}: {kind} is no list of mappings")
+            raise ValidationError(f"{self.path}: {kind} is not a list of mappings")
         return found
 
     def cluster(self, entry: dict[str, t.Any]) -> KubeconfigCluster:
@@ -132,10 +136,10 @@ class _Reader:
         if not name:
             raise ValidationError(f"{self.path} has a cluster without a name")
         if not isinstance(body, dict) or not isinstance(server, Scalar) or not server.value:
-            raise ValidationError(f"{self.path}: cluster {name} has no server that could be replaced")
-        if not server.whole or not re.fullmatch(r"[a-z]+://\S+", server.value):
+            raise ValidationError(f"{self.path}: cluster {name} has no server to replace")
+        if not server.single_line or not re.fullmatch(r"[a-z]+://\S+", server.value):
             raise ValidationError(
-                f"{self.path}, line {server.line}: the server of cluster {name} is no URL on one line"
+                f"{self.path}, line {server.line}: the server of cluster {name} is not a URL on one line"
             )
         authority = self._data(body, "certificate-authority", f"cluster {name}")
         return KubeconfigCluster(
@@ -147,7 +151,7 @@ class _Reader:
         )
 
     def _credentials(self, cluster: str) -> Credentials | None:
-        """Of the current context's user if that is this cluster's; otherwise of the first context that is."""
+        """Return the credentials of a cluster's user: of the current context, or of the first with this cluster."""
         contexts = [(_text(entry.get("name", "")), entry.get("context")) for entry in self.entries("contexts")]
         current = _text(self.document.get("current-context", ""))
         contexts.sort(key=lambda pair: pair[0] != current)
@@ -166,7 +170,7 @@ class _Reader:
         return None
 
     def _data(self, body: dict[str, t.Any], key: str, what: str) -> bytes | None:
-        """What ``key``-data holds, or the file that ``key`` names."""
+        """Return the content of ``key``-data, or of the file that ``key`` names."""
         data, name = _text(body.get(f"{key}-data", "")), _text(body.get(key, ""))
         if data:
             try:

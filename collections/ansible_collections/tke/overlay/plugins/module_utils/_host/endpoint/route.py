@@ -1,12 +1,12 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 5: the way to the load balancer's subnet, where a site needs a route of its own for it.
+"""The route to the subnet of the load balancer, where a site needs one of its own.
 
-The route has our protocol number and is kept as a batch of one line, which the
-script of :mod:`restore` gives back to the kernel. That line is also how a later
-run knows which route was ours. It says ``onlink``, so that the script can put it
-at boot, before DHCP has given the address that the gateway is reached by.
+The route has the protocol number of this collection and is saved as a batch of one
+line, from which the restore script puts it back. A later run reads from that line
+which route is managed. The line has ``onlink``, so that the script can add the route
+at boot before DHCP has assigned the address by which the gateway is reached.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ BATCH_FILE = f"{STATE}/endpoint.batch"
 
 
 class ApiRoute(t.NamedTuple):
-    """What is there and what should be, as ``SUBNET via GATEWAY dev DEVICE onlink``; empty for no route of ours."""
+    """The present and the wanted route, as ``SUBNET via GATEWAY dev DEVICE onlink``; empty for no managed route."""
 
     present: str
     wanted: str
 
     def put(self, run: Run) -> None:
-        """Makes the change, if there is one.
+        """Make the change, if there is one.
 
-        :raises KernelError: the kernel refused.
+        :raises KernelError: the kernel rejects it.
         """
         if self.present == self.wanted:
             return
@@ -42,33 +42,33 @@ class ApiRoute(t.NamedTuple):
             run_batch(("ip", "-4"), [_line("replace", self.wanted)], run)
 
     def batch(self) -> str:
-        """What to keep; empty for nothing."""
+        """Return the text of the batch file; empty for no file."""
         return f"{_line('replace', self.wanted)}\n" if self.wanted else ""
 
 
 def find_route(saved: str, subnet: str | None, gateway: str | None, run: Run) -> ApiRoute:
-    """Compares.
+    """Compare the wanted route with the present one.
 
     :param saved: the batch of an earlier run.
-    :param subnet: where the route should lead; ``None``: no route of ours is wanted.
-    :raises ValidationError: it cannot be, or somebody else has a route to there by another way.
+    :param subnet: the destination of the route; ``None``: no managed route is wanted.
+    :raises ValidationError: the route is impossible, or a foreign route to the subnet has another gateway.
     """
     old = saved.split()[2:3]
-    managed = _ours(old[0], run) if old else []
+    managed = _managed(old[0], run) if old else []
     if subnet is None or gateway is None:
         return ApiRoute(managed[0] if managed else "", "")
     destination = _network(subnet)
-    managed = managed or _ours(destination, run)
+    managed = managed or _managed(destination, run)
     wanted = f"{destination} via {gateway} dev {_device_to(gateway, run)} onlink"
-    mine = _ours(destination, run)
-    others = [row for row in _routes(destination, [], run) if _text(row) not in mine]
-    for row in others:
+    managed_here = _managed(destination, run)
+    foreign = [row for row in _routes(destination, [], run) if _text(row) not in managed_here]
+    for row in foreign:
         if row.get("gateway") != gateway:
             raise ValidationError(
-                f"there is a route {_text(row)} that is not ours, and it should go via {gateway}: "
-                f"remove that route, or leave 'route' out and let it be"
+                f"the foreign route {_text(row)} conflicts with the wanted one via {gateway}: remove that route, or "
+                f"leave out the option 'route' to keep it"
             )
-    return ApiRoute(managed[0] if managed else "", "" if others else wanted)
+    return ApiRoute(managed[0] if managed else "", "" if foreign else wanted)
 
 
 def _network(subnet: str) -> str:
@@ -77,7 +77,7 @@ def _network(subnet: str) -> str:
     except ValueError as error:
         raise ValidationError(f"the subnet of the route: {error}") from error
     if network.version != 4:
-        raise ValidationError(f"the subnet of the route, {subnet}, is not of IPv4: such a route is not kept yet")
+        raise ValidationError(f"the subnet of the route, {subnet}, is not an IPv4 subnet; IPv6 is not supported here")
     return str(network if network.prefixlen < 32 else network.network_address)  # as iproute2 lists it
 
 
@@ -88,18 +88,18 @@ def _device_to(gateway: str, run: Run) -> str:
     except ValueError as error:
         raise ValidationError(f"the gateway of the route, {gateway}, is no IPv4 address") from error
     except KernelError as error:
-        raise ValidationError(f"the gateway of the route, {gateway}, cannot be reached: {error}") from error
+        raise ValidationError(f"the gateway of the route, {gateway}, is unreachable: {error}") from error
     if "gateway" in row or row.get("type", "unicast") != "unicast":
-        raise ValidationError(f"the gateway of the route, {gateway}, is in no network of this host")
+        raise ValidationError(f"the gateway of the route, {gateway}, is not in a network of this host")
     return str(row["dev"])
 
 
-def _ours(destination: str, run: Run) -> list[str]:
+def _managed(destination: str, run: Run) -> list[str]:
     return [_text(row) for row in _routes(destination, ["proto", str(ROUTE_PROTOCOL)], run)]
 
 
 def _routes(destination: str, condition: t.Sequence[str], run: Run) -> list[Row]:
-    """Those to this very subnet that ours would replace: what has a metric stays beside it."""
+    """Return the routes to exactly this subnet, except those with a metric: they coexist with the managed one."""
     show = ["ip", "-4", "-json", "route", "show", "table", "main", "exact", destination, *condition]
     return [row for row in read_json(show, run) if "metric" not in row]
 

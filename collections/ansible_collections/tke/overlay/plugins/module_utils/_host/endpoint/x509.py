@@ -1,11 +1,11 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 5: what a certificate says of itself, for an error about it.
+"""Read the fields of a certificate that an error message about it shows.
 
-Python shows a certificate only after it was verified, which is just when nobody
-asks. So the few fields that matter are read from its DER text here; whether it is
-to be trusted is left to the TLS library.
+Python decodes a certificate only after it was verified, and not one that was
+rejected. So this module reads the few relevant fields from the DER text. Whether a
+certificate is trusted is left to the TLS library.
 """
 
 from __future__ import annotations
@@ -26,56 +26,58 @@ _TIMES = {0x17: "%y%m%d%H%M%SZ", 0x18: "%Y%m%d%H%M%SZ"}
 
 
 class Certificate(t.NamedTuple):
-    """What matters of it."""
+    """The fields that an error message shows. ``not_before`` and ``not_after`` limit its validity."""
 
     subject: str
     issuer: str
     names: list[str]
-    begins: str
-    ends: str
+    not_before: str
+    not_after: str
 
     def __str__(self) -> str:
-        names = ", ".join(self.names) or "no name at all"
-        return f"subject {self.subject}, for {names}, by {self.issuer}, valid from {self.begins} to {self.ends}"
+        names = ", ".join(self.names) or "no name"
+        return (
+            f"subject {self.subject}, for {names}, by {self.issuer}, valid from {self.not_before} to {self.not_after}"
+        )
 
 
 def describe(der: bytes) -> str:
-    """A certificate in words, or that it cannot be read."""
+    """Return the fields of a certificate as text, or that the certificate cannot be read."""
     try:
-        return str(read(der))
+        return str(parse_certificate(der))
     except (IndexError, ValueError):
         return "a certificate that cannot be read"
 
 
-def read(der: bytes) -> Certificate:
-    """Reads a certificate.
+def parse_certificate(der: bytes) -> Certificate:
+    """Parse a certificate.
 
-    :raises ValueError: it is none.
+    :raises ValueError: the text is not a certificate.
     """
     fields = _parts(_parts(_parts(der)[0][1])[0][1])
     if fields[0][0] == _VERSION:
         fields = fields[1:]
     _serial, _algorithm, issuer, validity, subject = (content for _tag, content in fields[:5])
-    begins, ends = (_moment(tag, content) for tag, content in _parts(validity))
+    not_before, not_after = (_timestamp(tag, content) for tag, content in _parts(validity))
     extensions = [content for tag, content in fields[5:] if tag == _EXTENSIONS]
-    return Certificate(_name(subject), _name(issuer), _alt_names(extensions), begins, ends)
+    return Certificate(_name(subject), _name(issuer), _alt_names(extensions), not_before, not_after)
 
 
-def refuse_no_ca(pem: str, origin: str) -> None:
-    """Makes sure that a text holds certificates of CAs, of which one is valid now.
+def require_ca(pem: str, origin: str) -> None:
+    """Check that a text holds CA certificates, and that one of them is valid now.
 
-    :param origin: where it comes from, for the error.
-    :raises ValidationError: otherwise.
+    :param origin: where the text comes from, for the error message.
+    :raises ValidationError: it does not.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         context.load_verify_locations(cadata=pem)
     except (ssl.SSLError, ValueError) as error:
-        raise ValidationError(f"{origin} holds no certificate in PEM form that can be read") from error
+        raise ValidationError(f"{origin} holds no readable certificate in PEM form") from error
     found = [describe(ssl.PEM_cert_to_DER_cert(text)) for text in _pem_texts(pem)]
     authorities = t.cast("list[dict[str, str]]", context.get_ca_certs())
     if not authorities:
-        raise ValidationError(f"{origin} holds no certificate of a CA, but: {'; '.join(found)}")
+        raise ValidationError(f"{origin} holds no CA certificate, only: {'; '.join(found)}")
     if all(ssl.cert_time_to_seconds(each["notAfter"]) < time.time() for each in authorities):
         raise ValidationError(f"the CA of {origin} has expired: {'; '.join(found)}")
 
@@ -85,7 +87,7 @@ def _pem_texts(pem: str) -> list[str]:
 
 
 def _parts(der: bytes) -> list[tuple[int, bytes]]:
-    """The elements of a DER text, tag and content."""
+    """Return the elements of a DER text as pairs of tag and content."""
     parts, here = [], 0
     while here < len(der):
         tag, length = der[here], der[here + 1]
@@ -95,7 +97,7 @@ def _parts(der: bytes) -> list[tuple[int, bytes]]:
             length = int.from_bytes(der[here : here + size], "big")
             here += size
         if here + length > len(der):
-            raise ValueError("longer than its text")
+            raise ValueError("an element is longer than the text")
         parts.append((tag, der[here : here + length]))
         here += length
     return parts
@@ -111,9 +113,9 @@ def _name(der: bytes) -> str:
     return ", ".join(words) or "(no name)"
 
 
-def _moment(tag: int, content: bytes) -> str:
-    moment = time.strptime(content.decode("ascii"), _TIMES[tag])
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", moment)
+def _timestamp(tag: int, content: bytes) -> str:
+    timestamp = time.strptime(content.decode("ascii"), _TIMES[tag])
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", timestamp)
 
 
 def _alt_names(extensions: t.Sequence[bytes]) -> list[str]:

@@ -1,15 +1,15 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 5: a reader for the YAML and JSON of kubeconfigs, which knows where in the text each value stands.
+"""A parser for the YAML and JSON of kubeconfigs that returns the position of each value in the text.
 
-A host has no YAML library, and one that it had would write the whole file anew. So
-values are found here, and replaced where they stand. What is read is a part of
-YAML: mappings, sequences, scalars of every style, JSON; one document. What is not
-(anchors, aliases, tags, complex keys, tabs) is refused: whoever guesses at it may
-replace the wrong thing.
+A managed host may lack a YAML library, and a library would rewrite the whole file. So
+this parser finds values, and the caller replaces them in place. It supports a subset
+of YAML: one document of mappings, sequences, scalars of every style, and JSON. It
+rejects the rest (anchors, aliases, tags, complex keys, tabs), because a wrong guess
+could replace the wrong value.
 
-An error names a line and never shows it: kubeconfigs hold keys and tokens.
+An error names a line but never shows it: kubeconfigs hold keys and tokens.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import re
 import typing as t
 
 
-class Unreadable(Exception):
-    """The text has something at a line that this reader does not know."""
+class UnsupportedYamlError(Exception):
+    """The text has a syntax error, or YAML that this parser does not support."""
 
     def __init__(self, line: int, what: str) -> None:
         self.line = line
@@ -28,13 +28,16 @@ class Unreadable(Exception):
 
 
 class Scalar(t.NamedTuple):
-    """A value and where it stands: ``text[start:end]``, with its quotes. Nothing (``key:``) stands nowhere."""
+    """A value and its position ``text[start:end]``, which includes quotes. An empty value has an empty position.
+
+    ``single_line`` is whether it is on one line; only such a value can be replaced.
+    """
 
     value: str
     start: int
     end: int
     line: int
-    whole: bool = True  # whether it stands on one line, as what is replaced must
+    single_line: bool = True
 
 
 Node = t.Union[Scalar, t.Dict[str, t.Any], t.List[t.Any]]
@@ -44,34 +47,34 @@ _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]*")
 _DOUBLE = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _SINGLE = re.compile(r"'((?:[^']|'')*)'")
 _BLOCK_HEADER = re.compile(r"[|>][0-9+-]{0,2}[ ]*(?: #.*)?$")
-# Line breaks to some readers of YAML and not to others, a lone carriage return among them; and what YAML forbids.
-_STRANGE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff]|\r(?!\n)")
+# Characters that YAML forbids, and those that only some YAML parsers take for a line break, such as a lone CR.
+_FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff]|\r(?!\n)")
 _MARK = re.compile(r"^(?:---|\.\.\.)(?=\s|$)", re.MULTILINE | re.ASCII)
 _ESCAPES = dict(zip('0abtnvfre "/\\N_LP', '\0\a\b\t\n\v\f\r\x1b "/\\\x85\xa0\u2028\u2029'))
 _ESCAPE = r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|\r?\n[ ]*|.)"
 _FOLD = r"[ ]*(?:\r?\n[ ]*)+"
 _ESCAPE_OR_FOLD = re.compile(f"{_ESCAPE}|{_FOLD}", re.DOTALL)
 _FLOW_PLAIN = re.compile(
-    r"(?:[^\s,\[\]{}#&*!|>'\"%@`?:-]|-(?=[^\s,\[\]{}:#]))"  # how it may begin
+    r"(?:[^\s,\[\]{}#&*!|>'\"%@`?:-]|-(?=[^\s,\[\]{}:#]))"  # the first character
     r"(?:[^\s,\[\]{}:#]|:(?=[^\s,\[\]{}])|(?<=\S)#|[ \r\n]+(?=[^\s,\[\]{}:#]))*",
     re.ASCII,
 )
 
 
-def read(text: str) -> Node:
-    """The document.
+def parse_yaml(text: str) -> Node:
+    """Parse a document.
 
-    :raises Unreadable: it is not written in the part of YAML that is read here.
+    :raises UnsupportedYamlError: the text is not in the supported subset of YAML.
     """
-    strange = _STRANGE.search(text)
-    if strange:
-        line = text.count("\n", 0, strange.start()) + 1
-        raise Unreadable(line, f"the character U+{ord(strange.group()):04X} has no place in a kubeconfig")
-    return _Reader(text).document()
+    forbidden = _FORBIDDEN.search(text)
+    if forbidden:
+        line = text.count("\n", 0, forbidden.start()) + 1
+        raise UnsupportedYamlError(line, f"the character U+{ord(forbidden.group()):04X} is not allowed in a kubeconfig")
+    return _Parser(text).document()
 
 
-class _Reader:
-    """Where the reading stands is one offset, ``here``; rows and columns follow from it."""
+class _Parser:
+    """A recursive parser. Its position is one offset, ``here``, from which line and column follow."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -82,7 +85,7 @@ class _Reader:
         column = self._next()
         for mark in _MARK.finditer(self.text):
             if mark.start() != self.here or mark.group() != "---":
-                raise self._unreadable("more than one document", mark.start())
+                raise self._error("more than one document", mark.start())
         if _MARK.match(self._row()):
             self.here += 3
             if not re.match(r" +[{\[]", self._row()):
@@ -92,25 +95,25 @@ class _Reader:
             return {}
         node = self._inline(-1) if self.text[self.here] in "{[" else self._block(column)
         if self._next() is not None:
-            raise self._unreadable("the document should end here, or is indented otherwise than what stands before")
+            raise self._error("expected the end of the document, or another indentation")
         return node
 
-    # --- where we are ---
+    # --- position ---
 
-    def _unreadable(self, what: str, offset: int | None = None) -> Unreadable:
-        return Unreadable(bisect.bisect_right(self.starts, self.here if offset is None else offset), what)
+    def _error(self, what: str, offset: int | None = None) -> UnsupportedYamlError:
+        return UnsupportedYamlError(bisect.bisect_right(self.starts, self.here if offset is None else offset), what)
 
     def _number(self) -> int:
-        """Of this line, counted from 0."""
+        """Return the number of the current line, counted from 0."""
         return bisect.bisect_right(self.starts, self.here) - 1
 
     def _row(self) -> str:
-        """The rest of this line."""
+        """Return the rest of the current line."""
         end = self.text.find("\n", self.here)
         return self.text[self.here : None if end < 0 else end].rstrip("\r")
 
     def _next(self) -> int | None:
-        """Goes to the next thing that is no space, blank line or comment; returns its column, None at the end."""
+        """Skip blanks, empty lines and comments; return the column of what follows, or None at the end of the text."""
         while self.here < len(self.text):
             character = self.text[self.here]
             if character == "#" and (self.here == 0 or self.text[self.here - 1] in " \n"):
@@ -118,15 +121,15 @@ class _Reader:
             elif character in " \n\r":
                 self.here += 1
             elif character == "\t":
-                raise self._unreadable("a tab")
+                raise self._error("a tab is not allowed here")
             else:
                 return self.here - self.starts[self._number()]
         return None
 
     def _end_of_row(self) -> None:
-        """Nothing else may stand on this line."""
+        """Check that only a comment follows on this line."""
         if not re.match(r" *(?:$| #)", self._row()):
-            raise self._unreadable("something follows a value")
+            raise self._error("unexpected text after a value")
 
     # --- block style ---
 
@@ -135,13 +138,13 @@ class _Reader:
             return self._sequence(column)
         if self._key_end() is not None:
             return self._mapping(column)
-        raise self._unreadable("neither 'key: value' nor '- item'")
+        raise self._error("expected 'key: value' or '- item'")
 
     def _dash(self) -> bool:
         return re.match(r"-(?:[ \r]|$)", self._row()) is not None
 
     def _key_end(self) -> int | None:
-        """Where the colon of a key stands that begins here, if one does."""
+        """Return the position of the colon of a key that begins here, if one does."""
         row = self._row()
         match = (_DOUBLE if row[:1] == '"' else _SINGLE if row[:1] == "'" else _KEY).match(row)
         if not match:
@@ -152,12 +155,12 @@ class _Reader:
     def _key(self) -> str:
         if self.text[self.here] in "\"'":
             key = self._quoted()
-            if not key.whole:
-                raise self._unreadable("a key over several lines", key.start)
+            if not key.single_line:
+                raise self._error("a key spans several lines", key.start)
             return key.value
         match = _KEY.match(self.text, self.here)
         if not match:
-            raise self._unreadable("a key that this reader does not know")
+            raise self._error("unsupported key")
         self.here = match.end()
         return match.group()
 
@@ -166,10 +169,10 @@ class _Reader:
         while self._next() == column and not self._dash():
             colon = self._key_end()
             if colon is None:
-                raise self._unreadable("no 'key: value'")
+                raise self._error("expected 'key: value'")
             begin, key = self.here, self._key()
             if key in mapping:
-                raise self._unreadable("a key that stands here already", begin)
+                raise self._error("duplicate key", begin)
             self.here = colon + 1
             mapping[key] = self._value(column)
         self._not_deeper(column)
@@ -193,18 +196,18 @@ class _Reader:
     def _not_deeper(self, column: int) -> None:
         after = self._next()
         if after is not None and after > column:
-            raise self._unreadable("indented otherwise than what stands before")
+            raise self._error("inconsistent indentation")
 
     def _nothing(self) -> Scalar:
         return Scalar("", self.here, self.here, self._number() + 1)
 
     def _value(self, column: int) -> Node:
-        """What belongs to a key in this column, from behind its colon."""
+        """Parse the value of a key in this column, from the position after its colon."""
         row = self._number()
         inside = self._next()
         if inside is not None and self._number() == row:
             if self._dash():
-                raise self._unreadable("a sequence on the line of its key")
+                raise self._error("a sequence begins on the line of its key")
             return self._inline(column)
         if inside is None or inside < column or (inside == column and not self._dash()):
             return self._nothing()
@@ -218,7 +221,7 @@ class _Reader:
         return self._inline(column)
 
     def _inline(self, column: int) -> Node:
-        """A value that begins here; it goes on in lines that are indented deeper than ``column``."""
+        """Parse a value that begins here and continues in lines that are indented deeper than ``column``."""
         first = self.text[self.here]
         if first in "{[":
             node = self._flow()
@@ -234,7 +237,7 @@ class _Reader:
     def _literal(self, column: int) -> Scalar:
         start, line = self.here, self._number() + 1
         if not _BLOCK_HEADER.match(self._row()):
-            raise self._unreadable("a block of text whose first line this reader does not know")
+            raise self._error("unsupported header of a block scalar")
         self.here += len(self._row())
         begin = self.here
         number = self._number() + 1
@@ -245,7 +248,7 @@ class _Reader:
                 break
             self.here += len(row)
             number += 1
-        return Scalar(self.text[begin : self.here].strip(" \r\n"), start, self.here, line, whole=False)
+        return Scalar(self.text[begin : self.here].strip(" \r\n"), start, self.here, line, single_line=False)
 
     def _plain(self, column: int) -> Scalar:
         start, line = self.here, self._number() + 1
@@ -253,23 +256,23 @@ class _Reader:
         end = self.here
         while True:
             inside = self._next()
-            # A comment ends a plain value; this is refused, not guessed at.
+            # A comment ends a plain value. A continuation after it is rejected instead of guessed.
             if inside is None or inside <= column:
                 break
             if "#" in self.text[end : self.here]:
-                raise self._unreadable("a value that goes on behind a comment")
+                raise self._error("a value continues after a comment")
             value += re.sub(_FOLD, _fold, self.text[end : self.here]) + self._plain_row(first=False)
             end = self.here
-        return Scalar(value, start, end, line, whole="\n" not in self.text[start:end])
+        return Scalar(value, start, end, line, single_line="\n" not in self.text[start:end])
 
     def _plain_row(self, first: bool = True) -> str:
         row = re.split(r"(?<=[ ])#", self._row(), maxsplit=1)[0].rstrip(" ")
         if "\t" in row:
-            raise self._unreadable("a tab")
+            raise self._error("a tab is not allowed here")
         if first and (row[0] in "&*!%@`,]}#" or row[:2] in ("?", "? ")):
-            raise self._unreadable("an anchor, alias, tag or other thing that this reader does not know")
+            raise self._error("an anchor, alias, tag or other unsupported syntax")
         if re.search(r":(?: |$)", row):
-            raise self._unreadable("a colon inside a value")
+            raise self._error("a colon inside a value")
         self.here += len(row)
         return row
 
@@ -280,11 +283,11 @@ class _Reader:
         double = self.text[start] == '"'
         match = (_DOUBLE if double else _SINGLE).match(self.text, start)
         if not match:
-            raise self._unreadable("a quote that is not closed")
+            raise self._error("a quote is not closed")
         self.here = match.end()
         raw = match.group(1)
         inner = self._unescaped(raw, start) if double else re.sub(_FOLD, _fold, raw).replace("''", "'")
-        return Scalar(inner, start, self.here, line, whole="\n" not in raw)
+        return Scalar(inner, start, self.here, line, single_line="\n" not in raw)
 
     def _unescaped(self, raw: str, start: int) -> str:
         def character(match: re.Match[str]) -> str:
@@ -296,7 +299,7 @@ class _Reader:
             if len(escape) > 1 and int(escape[1:], 16) < 0x110000:
                 return chr(int(escape[1:], 16))
             if escape not in _ESCAPES:
-                raise self._unreadable("an escape that this reader does not know", start)
+                raise self._error("unsupported escape sequence", start)
             return _ESCAPES[escape]
 
         return _ESCAPE_OR_FOLD.sub(character, raw)
@@ -310,7 +313,7 @@ class _Reader:
         self.here += 1
         while True:
             if self._next() is None:
-                raise self._unreadable(f"{opening!r} is not closed", begin)
+                raise self._error(f"{opening!r} is not closed", begin)
             if self.text[self.here] == closing:
                 self.here += 1
                 return mapping if closing == "}" else items
@@ -319,7 +322,7 @@ class _Reader:
             else:
                 items.append(self._flow_value())
             if self._next() is None or self.text[self.here] not in f",{closing}":
-                raise self._unreadable(f"neither ',' nor {closing!r} where one should be")
+                raise self._error(f"expected ',' or {closing!r}")
             if self.text[self.here] == ",":
                 self.here += 1
 
@@ -327,10 +330,10 @@ class _Reader:
         begin, quoted = self.here, self.text[self.here] in "\"'"
         key = self._key()
         if key in mapping:
-            raise self._unreadable("a key that stands here already", begin)
+            raise self._error("duplicate key", begin)
         colon = re.compile(r" *:" if quoted else r" *:(?=[ \r\n])").match(self.text, self.here)
         if not colon:
-            raise self._unreadable("a key without ': '")
+            raise self._error("expected ': ' after a key")
         self.here = colon.end()
         self._next()
         mapping[key] = self._flow_value()
@@ -344,13 +347,13 @@ class _Reader:
         start, line = self.here, self._number() + 1
         match = _FLOW_PLAIN.match(self.text, start)
         if not match:
-            raise self._unreadable("a value that this reader does not know")
+            raise self._error("unsupported value")
         self.here = match.end()
         value = match.group()
-        return Scalar(re.sub(_FOLD, _fold, value), start, self.here, line, whole="\n" not in value)
+        return Scalar(re.sub(_FOLD, _fold, value), start, self.here, line, single_line="\n" not in value)
 
 
 def _fold(match: re.Match[str]) -> str:
-    """Lines of one value are joined by a space, or by as many line breaks as there are empty lines."""
+    """Join the lines of one value by a space, or by as many line breaks as there are empty lines."""
     breaks = match.group().count("\n")
     return " " if breaks == 1 else "\n" * (breaks - 1)

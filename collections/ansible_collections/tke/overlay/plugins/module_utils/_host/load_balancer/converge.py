@@ -1,18 +1,17 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 5: making one host one of the pair that carries the private load balancer.
+"""Configure one host of the pair that carries the private load balancer, or remove the load balancer from it.
 
-Read, compare, have every new configuration checked by its own program, write,
-reload what has to be, and read back: the proxy itself says which configuration
-it runs. A unit is restarted only where its file changed; a new configuration is
-taken with a reload, which drops no connection.
+The steps: read, compare, validate every new configuration with its own program,
+write, reload what has changed, and read back. The proxy itself reports which
+configuration it runs. A unit is restarted only if its file changed; a new
+configuration is loaded by a reload, which drops no connection.
 """
 
 from __future__ import annotations
 
 import contextlib
-import inspect
 import ipaddress
 import os
 import shutil
@@ -24,6 +23,7 @@ import typing as t
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import (
+    PROGRAM_PATH,
     FileSpecs,
     Texts,
     differing,
@@ -31,48 +31,47 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.files import (
     read_files,
     remove_file,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Diff, Run, error_text, read_json
-from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer import health_agent as clb_watch
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.nftables import delete_table
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Diff, Run, read_json
+from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer import health_agent, programs
 from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.config import (
-    AGENT_FILE,
-    AGENT_UNIT,
     CA_FILE,
     DIRECTORY,
     HAPROXY_FILE,
+    HAPROXY_UNIT,
+    HEALTH_AGENT_FILE,
+    HEALTH_AGENT_UNIT,
     HEALTH_SOCKET,
     KEEPALIVED_FILE,
-    LOADED,
-    PROXY_UNIT,
+    KEEPALIVED_UNIT,
+    LOADED_FILE,
     RULES_FILE,
     RUN_DIRECTORY,
     TABLE,
     UNITS,
-    VIPS,
-    VIPS_UNIT,
-    PairSpec,
-    VrrpPlace,
+    HostLinks,
+    config_id_in,
     haproxy_cfg,
     keepalived_conf,
-    problems_of,
     rules,
     units,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.spec import VIPS, PairSpec, problems_of
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import UNIT_DIRECTORY, WRITTEN_BY
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import unit_states
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import systemctl, unit_states
 
 PROGRAMS = ("haproxy", "keepalived")
-_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 FILES = (
-    *(CA_FILE, HAPROXY_FILE, KEEPALIVED_FILE, RULES_FILE, AGENT_FILE),
+    *(CA_FILE, HAPROXY_FILE, KEEPALIVED_FILE, RULES_FILE, HEALTH_AGENT_FILE),
     *(f"{UNIT_DIRECTORY}/{unit}" for unit in UNITS),
 )
 
 READY_SECONDS = 10
 
 
-class Act(t.NamedTuple):
-    """What has to be done to a unit, and why: ``reload``, ``restart`` (which also starts) or ``stop``."""
+class UnitAction(t.NamedTuple):
+    """What a unit needs: ``reload``, ``restart`` (which also starts it) or ``stop``; and its state before."""
 
     unit: str
     verb: str
@@ -83,85 +82,85 @@ _DONE = {"reload": "reloaded", "restart": "restarted", "stop": "stopped"}
 
 
 class PairResult(t.NamedTuple):
-    """What was changed, or would be."""
+    """The changes that were made, or that would be made in check mode."""
 
     files: list[Diff]
-    acts: list[Act]
+    actions: list[UnitAction]
 
     @property
     def changed(self) -> bool:
-        """Whether anything differed."""
-        return bool(self.files or self.acts)
+        """Whether there is any change."""
+        return bool(self.files or self.actions)
 
     def diffs(self) -> t.Iterator[Diff]:
-        """Files first, then units."""
+        """Return the differences, files first, then units."""
         yield from self.files
-        for act in self.acts:
-            yield Diff(f"unit {act.unit}", f"{act.before}\n", f"{_DONE[act.verb]}\n")
+        for action in self.actions:
+            yield Diff(f"unit {action.unit}", f"{action.before}\n", f"{_DONE[action.verb]}\n")
 
 
 def missing_programs() -> list[str]:
-    """What the distribution must bring and this host has not."""
-    return [name for name in PROGRAMS if shutil.which(name, path=_PATH) is None]
+    """Return the programs of the distribution that this host lacks."""
+    return [name for name in PROGRAMS if shutil.which(name, path=PROGRAM_PATH) is None]
 
 
 def converge(spec: PairSpec, run: Run, check: bool) -> PairResult:
-    """Makes this host what the specification says; with ``check`` only finds out what that would change.
+    """Bring this host into the state of the specification; with ``check`` only determine what would change.
 
-    :raises ValidationError: the specification is wrong or does not fit this host, or a program refuses its
+    :raises ValidationError: the specification is invalid or does not fit this host, or a program rejects its
         configuration; nothing was changed.
-    :raises KernelError: a service does not do what it should.
+    :raises KernelError: a command failed, or a service does not become ready.
     """
-    place = _insist(spec, run)
+    links = _find_links(spec, run)
     missing = missing_programs()
     if missing and not check:
         raise ValidationError(f"this host has no {' and no '.join(missing)}: install the packages of these names")
-    wanted = _wanted(spec, place)
-    wishes: FileSpecs = {CA_FILE: None, **wanted}
-    found = read_files(wishes)
-    changed = [Diff(name, found.get(name, ""), text or "") for name, text in differing(found, wishes).items()]
+    wanted = _wanted_files(spec, links)
+    specs: FileSpecs = {CA_FILE: None, **wanted}
+    found = read_files(specs)
+    changed = [Diff(name, found.get(name, ""), text or "") for name, text in differing(found, specs).items()]
     if changed and not missing:
-        _validate(spec, place, run)
-    outcome = PairResult(changed, _acts(wanted, changed, run))
-    if outcome.changed and not check:
-        _apply(wishes, outcome, run)
-        _verify(wanted, run)
-    return outcome
+        _validate(spec, links, run)
+    result = PairResult(changed, _needed_actions(wanted, changed, run))
+    if result.changed and not check:
+        _apply(specs, result, run)
+        _wait_until_ready(wanted, run)
+    return result
 
 
 def remove(run: Run, check: bool) -> PairResult:
-    """Takes all of that away again; the programs and whatever else they do on this host stay."""
+    """Remove everything that :func:`converge` installs; the programs and their other instances stay."""
     found = read_files(FILES)
     states = _states(run)
-    acts = [Act(unit, "stop", states[unit]) for unit in reversed(UNITS) if states[unit]]
-    outcome = PairResult([Diff(name, text, "") for name, text in found.items()], acts)
-    if outcome.changed and not check:
-        for act in acts:
-            _systemctl(run, "disable", "--now", act.unit)
-        # The first line, so that the second never fails.
-        code, _out, errors = run(("nft", "-f", "-"), f"table {TABLE}\ndelete table {TABLE}\n")
-        if code != 0:
-            raise KernelError(f"nft cannot delete table {TABLE}: {error_text(code, errors)}")
+    actions = [UnitAction(unit, "stop", states[unit]) for unit in reversed(UNITS) if states[unit]]
+    result = PairResult([Diff(name, text, "") for name, text in found.items()], actions)
+    if result.changed and not check:
+        for action in actions:
+            _systemctl(run, "disable", "--now", action.unit)
+        delete_table(TABLE, run)
         for name in found:
             remove_file(name)
-        with contextlib.suppress(OSError):  # not there, or somebody else's files are in it
+        with contextlib.suppress(OSError):  # missing, or it holds files of another program
             os.rmdir(files.ROOT + DIRECTORY)
         shutil.rmtree(files.ROOT + RUN_DIRECTORY, ignore_errors=True)
         _systemctl(run, "daemon-reload")
-    return outcome
+    return result
 
 
-# --- what must be ----------------------------------------------------------------------------
+# --- the wanted state ------------------------------------------------------------------------
 
 
-def _insist(spec: PairSpec, run: Run) -> VrrpPlace:
-    """The links of this host that the two need, or every reason why it cannot be one of the pair."""
+def _find_links(spec: PairSpec, run: Run) -> HostLinks:
+    """Return the links that VRRP and the VIPs use.
+
+    :raises ValidationError: every reason why this host cannot be a host of the pair.
+    """
     problems = list(problems_of(spec))
     if not os.path.isdir(f"{files.ROOT}/run/systemd/system"):
-        problems.append("this host does not run systemd, which has to keep the load balancer running")
-    links = _addresses(run)
-    own = [device for device, address, _length in links if address == spec.own.address]
-    listing = ", ".join(f"{device} {address}/{length}" for device, address, length in links) or "none"
+        problems.append("this host does not run systemd, which keeps the load balancer running")
+    addresses = _addresses(run)
+    own = [device for device, address, _length in addresses if address == spec.own.address]
+    listing = ", ".join(f"{device} {address}/{length}" for device, address, length in addresses) or "none"
     if not own:
         problems.append(
             f"host {spec.own.name} has its address {spec.own.address} on none of its links ({listing}): set "
@@ -169,7 +168,7 @@ def _insist(spec: PairSpec, run: Run) -> VrrpPlace:
         )
     vips = [
         device
-        for device, address, _length in links
+        for device, address, _length in addresses
         if _is_in(address, spec.subnet) and address not in spec.vips.values()
     ]
     if not vips:
@@ -183,11 +182,11 @@ def _insist(spec: PairSpec, run: Run) -> VrrpPlace:
         problems += [f"the VIP {name} {gateway} is the gateway of host {spec.own.name}" for name in names]
     if problems:
         raise ValidationError(*problems)
-    return VrrpPlace(own[0], vips[0], gateways)
+    return HostLinks(own[0], vips[0], gateways)
 
 
 def _addresses(run: Run) -> list[tuple[str, str, int]]:
-    """Device, address and prefix length of every IPv4 address here."""
+    """Return device, address and prefix length of every IPv4 address of this host."""
     rows = read_json(("ip", "-json", "-4", "address", "show"), run)
     return [
         (str(row["ifname"]), str(each["local"]), int(each["prefixlen"]))
@@ -206,28 +205,28 @@ def _is_in(address: str, subnet: str) -> bool:
     return ipaddress.IPv4Address(address) in ipaddress.IPv4Network(subnet, strict=False)
 
 
-def _wanted(spec: PairSpec, place: VrrpPlace) -> Texts:
-    """Every file with its text; without a CA there is no file of it."""
+def _wanted_files(spec: PairSpec, links: HostLinks) -> Texts:
+    """Return path -> text of every file; without a CA, its file is left out."""
     return {
         **({CA_FILE: f"{spec.ca.strip()}\n"} if spec.ca.strip() else {}),
-        HAPROXY_FILE: haproxy_cfg(spec, place),
-        KEEPALIVED_FILE: keepalived_conf(spec, place),
+        HAPROXY_FILE: haproxy_cfg(spec, links),
+        KEEPALIVED_FILE: keepalived_conf(spec, links),
         RULES_FILE: rules(spec),
-        AGENT_FILE: WRITTEN_BY + inspect.getsource(clb_watch),
-        **units(spec, place, sys.executable),
+        HEALTH_AGENT_FILE: WRITTEN_BY + programs.HEALTH_AGENT_PY,
+        **units(spec, links, sys.executable),
     }
 
 
-def _validate(spec: PairSpec, place: VrrpPlace, run: Run) -> None:
-    """Has each program look at its new configuration, somewhere else, before anything is replaced."""
-    with tempfile.TemporaryDirectory(prefix="tke-overlay-clb-") as beside:
+def _validate(spec: PairSpec, links: HostLinks, run: Run) -> None:
+    """Let each program check its new configuration in a temporary directory, before any file is replaced."""
+    with tempfile.TemporaryDirectory(prefix="tke-overlay-clb-") as directory:
         texts = {
             "api-ca.crt": spec.ca,
-            "haproxy.cfg": haproxy_cfg(spec, place, beside),
-            "keepalived.conf": keepalived_conf(spec, place),
+            "haproxy.cfg": haproxy_cfg(spec, links, directory),
+            "keepalived.conf": keepalived_conf(spec, links),
             "rules.nft": rules(spec),
         }
-        paths = {name: os.path.join(beside, name) for name in texts}
+        paths = {name: os.path.join(directory, name) for name in texts}
         for name, text in texts.items():
             with open(paths[name], "w", encoding="utf-8") as stream:
                 stream.write(text)
@@ -239,100 +238,98 @@ def _validate(spec: PairSpec, place: VrrpPlace, run: Run) -> None:
         ):
             code, out, errors = run(command, None)
             if code != 0:
-                said = " ".join((out + errors).replace(f"{beside}/", "").split())
-                problems.append(f"{command[0]} refuses its new configuration: {said}")
+                output = " ".join((out + errors).replace(f"{directory}/", "").split())
+                problems.append(f"{command[0]} rejects its new configuration: {output}")
     if problems:
         raise ValidationError(*problems)
 
 
-# --- what has to be done ---------------------------------------------------------------------
+# --- applying it -----------------------------------------------------------------------------
 
 
-def _acts(wanted: Texts, changed: t.Sequence[Diff], run: Run) -> list[Act]:
-    """What each unit needs, as it is and with the files that are about to change.
+def _needed_actions(wanted: Texts, changed: t.Sequence[Diff], run: Run) -> list[UnitAction]:
+    """Return what each unit needs, considering its state and the files that are about to change.
 
-    What runs is compared, not only what lies there: a run that died between the
-    two is finished by the next one.
+    This compares what runs, not only the files: the next run finishes one that was
+    interrupted between writing the files and reloading the units.
     """
     names, states = {diff.name for diff in changed}, _states(run)
-    acts = []
-    proxy_is_stale = CA_FILE in names or _running_config() != _config_of(wanted[HAPROXY_FILE])
-    vips_are_stale = read_files([LOADED]).get(LOADED) != wanted[RULES_FILE] + wanted[KEEPALIVED_FILE]
+    actions = []
+    haproxy_is_stale = CA_FILE in names or _running_config_id() != config_id_in(wanted[HAPROXY_FILE])
+    loaded = read_files([LOADED_FILE]).get(LOADED_FILE)
+    keepalived_is_stale = loaded != wanted[RULES_FILE] + wanted[KEEPALIVED_FILE]
     for unit, program, stale in (
-        (PROXY_UNIT, "", proxy_is_stale),
-        (AGENT_UNIT, AGENT_FILE, False),
-        (VIPS_UNIT, "", vips_are_stale),
+        (HAPROXY_UNIT, "", haproxy_is_stale),
+        (HEALTH_AGENT_UNIT, HEALTH_AGENT_FILE, False),
+        (KEEPALIVED_UNIT, "", keepalived_is_stale),
     ):
         if states[unit] != "enabled active" or not names.isdisjoint({f"{UNIT_DIRECTORY}/{unit}", program}):
-            acts.append(Act(unit, "restart", states[unit] or "missing"))
+            actions.append(UnitAction(unit, "restart", states[unit] or "missing"))
         elif stale:
-            acts.append(Act(unit, "reload", "with another configuration"))
-    return acts
+            actions.append(UnitAction(unit, "reload", "with another configuration"))
+    return actions
 
 
 def _states(run: Run) -> Texts:
-    """Unit -> "enabled active", or as much of it as is so."""
+    """Return unit -> "enabled active", or the part of it that holds."""
     return {unit: state.state for unit, state in unit_states(UNITS, run).items()}
 
 
-def _config_of(text: str) -> str:
-    """The name of a configuration, which its own health frontend tells."""
-    return text.rpartition('lf-string "config=')[2].partition(" ")[0]
-
-
-def _running_config() -> str:
+def _running_config_id() -> str:
     try:
-        return clb_watch.ask(files.ROOT + HEALTH_SOCKET).get("config", "")
+        return health_agent.fetch_health(files.ROOT + HEALTH_SOCKET).get("config", "")
     except OSError:
         return ""
 
 
-def _apply(wishes: FileSpecs, outcome: PairResult, run: Run) -> None:
-    for diff in outcome.files:
-        put_file(diff.name, wishes[diff.name])
-    if any(diff.name.startswith(UNIT_DIRECTORY) for diff in outcome.files):
+def _apply(specs: FileSpecs, result: PairResult, run: Run) -> None:
+    for diff in result.files:
+        put_file(diff.name, specs[diff.name])
+    if any(diff.name.startswith(UNIT_DIRECTORY) for diff in result.files):
         _systemctl(run, "daemon-reload")
-    for act in outcome.acts:
-        if act.verb == "restart":
-            _systemctl(run, "enable", "--quiet", act.unit)
-        _systemctl(run, act.verb, act.unit)
+    for action in result.actions:
+        if action.verb == "restart":
+            _systemctl(run, "enable", "--quiet", action.unit)
+        _systemctl(run, action.verb, action.unit)
 
 
 def _systemctl(run: Run, *words: str) -> None:
-    code, _out, errors = run(("systemctl", *words), None)
-    if code != 0:
-        raise KernelError(f"systemctl {' '.join(words)}: {errors.strip()}{_journal(run, words[-1])}")
+    try:
+        systemctl(run, *words)
+    except KernelError as error:
+        raise KernelError(f"{error}{_journal(run, words[-1])}") from error
 
 
-def _verify(wanted: Texts, run: Run) -> None:
-    """Waits until the proxy says that it runs the new configuration, all services run, and this host can have the VIPs.
+def _wait_until_ready(wanted: Texts, run: Run) -> None:
+    """Wait until the proxy reports the new configuration, all services run, and this host can take the VIPs.
 
-    Only then may the other host be changed: until then it is the only one.
+    Only then may the other host be changed: until then, it alone can carry the VIPs.
     """
     deadline = time.monotonic() + READY_SECONDS
     while True:
-        unfit, unit = _unfit(wanted, run)
-        if not unfit:
+        reason, unit = _not_ready(wanted, run)
+        if not reason:
             return
         if time.monotonic() > deadline:
-            raise KernelError(f"{unfit} after {READY_SECONDS} s{_journal(run, unit)}")
+            raise KernelError(f"{reason} after {READY_SECONDS} s{_journal(run, unit)}")
         time.sleep(0.1)
 
 
-def _unfit(wanted: Texts, run: Run) -> tuple[str, str]:
-    """Why this host could not have the VIPs now, and whose journal may know more."""
-    if _running_config() != _config_of(wanted[HAPROXY_FILE]):
-        return "HAProxy does not run its new configuration", PROXY_UNIT
+def _not_ready(wanted: Texts, run: Run) -> tuple[str, str]:
+    """Return why this host cannot take the VIPs now, and the unit whose journal may explain it; empty if it can."""
+    if _running_config_id() != config_id_in(wanted[HAPROXY_FILE]):
+        return "HAProxy does not run its new configuration", HAPROXY_UNIT
     for unit, state in _states(run).items():
         if unit in UNITS and state != "enabled active":
             return f"{unit} does not run", unit
-    if clb_watch.FAULT in clb_watch.told(files.ROOT + RUN_DIRECTORY, VIPS).values():
-        return f"{AGENT_UNIT} finds that HAProxy does not answer", AGENT_UNIT
+    weights = health_agent.read_weights(files.ROOT + RUN_DIRECTORY, VIPS)
+    if health_agent.FAULTY in weights.values():
+        return f"{HEALTH_AGENT_UNIT} reports that HAProxy does not answer", HEALTH_AGENT_UNIT
     return "", ""
 
 
 def _journal(run: Run, unit: str) -> str:
-    """The last words of a unit, for an error."""
+    """Return the end of a unit's journal, for an error message."""
     _code, out, _errors = run(("journalctl", "-q", "-o", "cat", "-n", "8", "--no-pager", "-u", unit), None)
-    said = "; ".join(line for line in out.splitlines() if line)
-    return f"; its last words: {said}" if said else ""
+    lines = "; ".join(line for line in out.splitlines() if line)
+    return f"; end of its journal: {lines}" if lines else ""

@@ -1,30 +1,32 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 5: whether this host can proxy, asked ten times a second and told to keepalived.
+"""The health agent of the load balancer: checks ten times a second whether this host can proxy; keepalived reads it.
 
-A program of its own on the two hosts of the pair: standard library only, Python 3.8.
-keepalived's own scripts run once a second at most, its process tracking sees a
-dead process and not one that hangs. So each VIP has a file that keepalived
-tracks, whose number is added to the VIP's priority on this host:
+A program of its own on the two hosts of the pair, ``health_agent.py SOCKET DIRECTORY
+VIP...``: standard library only, Python 3.8, no import from the collection.
+keepalived runs its own check scripts once a second at most, and its process tracking
+detects a dead process but not a hanging one. So the agent writes one file per VIP,
+which keepalived tracks; keepalived adds the number in it to the VIP's priority on
+this host:
 
 ====  =========================================================================
-0     HAProxy has answered, and somebody stands behind the VIP
--100  HAProxy has answered, but as it sees it nobody stands behind the VIP, or
-      this host reaches nobody at all: the other host takes it, unless it is no
-      better off
--254  HAProxy does not answer a request (it is dead, or hangs): *fault*, and the
-      VIP leaves this host at once
+0     HAProxy answers, and a server behind the VIP is up
+-100  HAProxy answers, but no server behind the VIP is up according to it, or
+      this host is cut off. The other host takes the VIP, unless it is in the
+      same state
+-254  HAProxy does not answer a request (it is dead or hangs). keepalived
+      enters the state *fault*, and the VIP leaves this host at once
 ====  =========================================================================
 
-What gets worse is told at once; what gets better only when it has stayed so for
-a while, so that a VIP does not come home to a proxy that has not looked at its
-servers yet.
+The agent publishes a lower weight at once, and a higher one only after it has held
+for a while. So a VIP does not return to a proxy that has not checked its servers yet.
 
-A host that is cut off keeps its VIPs, where nobody sees them. Were it still worth
-as much as before when the cut heals, it would have them back in that instant, and
-its proxy would take the last checks from before for dead servers. So API servers
-and gateway are pinged, too. Who never answered a ping counts for nothing.
+A host that is cut off keeps its VIPs, where no client sees them. With an unchanged
+weight it would take them back in the instant in which the partition heals, while its
+proxy still considers the servers dead from checks during the partition. Therefore the
+agent also pings API servers and gateways. A target that has never answered a ping
+does not count.
 """
 
 from __future__ import annotations
@@ -38,30 +40,32 @@ import sys
 import time
 import typing as t
 
-FINE, ALONE, FAULT = 0, -100, -254
+HEALTHY, DEGRADED, FAULTY = 0, -100, -254
 
 PAUSE = 0.1
-"""Seconds between an answer and the next question."""
+"""Seconds between the end of one check and the start of the next."""
 
-TICK, PATIENCE = 0.02, 20
-"""A proxy that does not answer for so many ticks (seconds each: 0.4 s, half of what a fail-over may take) hangs.
+TICK, MAX_TICKS = 0.02, 20
+"""A proxy that does not answer for this many ticks (seconds each: 0.4 s, half of what a failover may take) hangs.
 
-Ticks of this program and not of the clock: on a host without a free CPU both wait, and to be slow is not to hang.
+The agent counts ticks of its own instead of time: on a host without a free CPU, both programs wait, and a slow proxy
+is not a hanging one.
 """
 
-STEADY = 1.0
-"""Seconds that something must have been better before it is told."""
+RECOVERY_SECONDS = 1.0
+"""How long a weight must have been higher before the agent publishes it."""
 
-SILENCE = 0.5
-"""Seconds without an answer to any ping after which this host is cut off. A proxy notices that seconds later."""
+PING_SECONDS = 0.5
+"""How long no target has answered a ping when this host counts as cut off. HAProxy notices that seconds later."""
 
-Values = t.Dict[str, int]
+Weights = t.Dict[str, int]
+"""VIP -> number that keepalived adds to its priority."""
 
 
-def ask(path: str) -> dict[str, str]:
-    """What the proxy says of itself, from a real HTTP request through its event loop.
+def fetch_health(path: str) -> dict[str, str]:
+    """Return what HAProxy reports on its health socket, by a real HTTP request through its event loop.
 
-    :raises OSError: nobody listens, or nothing whole came within the time.
+    :raises OSError: HAProxy does not listen, or sent no complete answer in time.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.setblocking(False)
@@ -70,14 +74,14 @@ def ask(path: str) -> dict[str, str]:
         received = _read_all(connection)
     head, _blank, body = received.partition(b"\r\n\r\n")
     if b" 200 " not in head.partition(b"\r\n")[0]:
-        raise OSError("no good answer")
+        raise OSError("the status of the answer is not 200")
     return dict(word.partition("=")[::2] for word in body.decode("ascii", "replace").split())
 
 
 def _read_all(connection: socket.socket) -> bytes:
-    """Everything up to the end, within the patience."""
+    """Read until the end of the connection, for at most :data:`MAX_TICKS` idle ticks."""
     received, ticks = b"", 0
-    while ticks < PATIENCE:
+    while ticks < MAX_TICKS:
         if not select.select([connection], [], [], TICK)[0]:
             ticks += 1
             continue
@@ -88,104 +92,112 @@ def _read_all(connection: socket.socket) -> bytes:
     raise OSError("no answer in time")
 
 
-def judge(answer: t.Mapping[str, str], vips: t.Iterable[str], cut_off: bool) -> Values:
-    """What each VIP is worth on this host, after what the proxy said; nothing at all where it said nothing."""
-    if not answer:
-        return dict.fromkeys(vips, FAULT)
-    return {vip: ALONE if cut_off or _nobody(answer.get(vip, "")) else FINE for vip in vips}
+def weights_of(health: t.Mapping[str, str], vips: t.Iterable[str], cut_off: bool) -> Weights:
+    """Return the weight of each VIP.
+
+    :param health: what :func:`fetch_health` returned; empty if HAProxy did not answer.
+    """
+    if not health:
+        return dict.fromkeys(vips, FAULTY)
+    return {vip: DEGRADED if cut_off or _all_down(health.get(vip, "")) else HEALTHY for vip in vips}
 
 
-def _nobody(counts: str) -> bool:
-    """Whether all of the backends of a VIP, as in ``2+0+1``, are without a server. No backends at all is as asked."""
+def _all_down(counts: str) -> bool:
+    """Return whether no backend of a VIP has a server, from counts like ``2+0+1``. A VIP may have no backends."""
     numbers = counts.split("+") if counts else []
     return bool(numbers) and all(number == "0" for number in numbers)
 
 
-class Pings:
-    """Who has answered, and when. Without the right to ping, nobody ever does."""
+def open_ping_socket() -> socket.socket | None:
+    """Return a raw ICMP socket, or ``None`` without the permission for one."""
+    try:
+        connection = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+    except OSError:
+        return None
+    connection.setblocking(False)
+    return connection
 
-    def __init__(self) -> None:
-        self._heard: dict[str, float] = {}
+
+class PingMonitor:
+    """Pings targets and notes when each of them last answered. Without a socket, no target ever answers."""
+
+    def __init__(self, connection: socket.socket | None) -> None:
+        self.last_reply: dict[str, float] = {}
         self._identity = os.getpid() & 0xFFFF
-        self._socket: socket.socket | None = None
-        with contextlib.suppress(OSError):
-            self._socket = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
-            self._socket.setblocking(False)
+        self._socket = connection
 
-    def close(self) -> None:
-        """Ends it."""
-        if self._socket is not None:
-            self._socket.close()
-
-    def cut_off(self, targets: t.Sequence[str], now: float) -> bool:
-        """Whether all of those who once answered have been silent; then asks all of them again."""
-        self._listen(now)
+    def is_cut_off(self, targets: t.Sequence[str], now: float) -> bool:
+        """Return whether every target that ever answered is silent by now; then ping all of them again."""
+        self._receive(now)
         for target in targets:
             self._ping(target)
-        heard = [self._heard[target] for target in targets if target in self._heard]
-        return bool(heard) and now - max(heard) > SILENCE
+        replies = [self.last_reply[target] for target in targets if target in self.last_reply]
+        return bool(replies) and now - max(replies) > PING_SECONDS
 
     def _ping(self, target: str) -> None:
-        words = (8 << 8, self._identity, 0)  # type 8 (echo request), our identity, and a sequence number nobody needs
+        words = (8 << 8, self._identity, 0)  # type 8 (echo request), the identity, and an unused sequence number
         total = sum(words)
         checksum = ~(total + (total >> 16)) & 0xFFFF
         with contextlib.suppress(OSError):
             if self._socket is not None:
                 self._socket.sendto(struct.pack("!BBHHH", 8, 0, checksum, self._identity, 0), (target, 0))
 
-    def _listen(self, now: float) -> None:
+    def _receive(self, now: float) -> None:
         with contextlib.suppress(OSError):
             while self._socket is not None:
                 packet, (source, _port) = self._socket.recvfrom(2048)
                 start = (packet[0] & 0x0F) * 4
                 kind, _code, _checksum, identity, _number = struct.unpack_from("!BBHHH", packet, start)
                 if kind == 0 and identity == self._identity:
-                    self._heard[source] = now
+                    self.last_reply[source] = now
 
 
 class HealthAgent:
-    """What was told, and since when it could be told better."""
+    """The published weights, and since when each could be higher."""
 
-    def __init__(self, told: Values) -> None:
-        self.told = told
-        self._better: dict[str, tuple[int, float]] = {}
+    def __init__(self, published: Weights) -> None:
+        self.published = published
+        self._rising: dict[str, tuple[int, float]] = {}  # VIP -> lowest weight since, and since when
 
-    def step(self, seen: Values, now: float) -> Values:
-        """What is to be told after another look: worse at once, better after a while at the least of what was seen."""
-        for vip, value in seen.items():
-            present = self.told.get(vip, FAULT)
-            if value <= present:
-                self.told[vip] = value
-                self._better.pop(vip, None)
+    def update(self, measured: Weights, now: float) -> Weights:
+        """Return the weights to publish: a lower one at once, a higher one after :data:`RECOVERY_SECONDS`.
+
+        Of several higher weights measured in that time, the lowest is published.
+        """
+        for vip, weight in measured.items():
+            present = self.published.get(vip, FAULTY)
+            if weight <= present:
+                self.published[vip] = weight
+                self._rising.pop(vip, None)
                 continue
-            least, since = self._better.get(vip, (value, now))
-            self._better[vip] = (min(least, value), since)
-            if now - since >= STEADY:
-                self.told[vip] = min(least, value)
-                del self._better[vip]
-        return self.told
+            lowest, since = self._rising.get(vip, (weight, now))
+            self._rising[vip] = (min(lowest, weight), since)
+            if now - since >= RECOVERY_SECONDS:
+                self.published[vip] = min(lowest, weight)
+                del self._rising[vip]
+        return self.published
 
 
-def tell(directory: str, values: Values) -> None:
-    """Writes the files that differ; each as a whole, because a file that is just being written reads as 0."""
-    for vip, value in values.items():
+def write_weights(directory: str, weights: Weights) -> None:
+    """Write the files that differ. Each is replaced in one step, because keepalived reads an incomplete one as 0."""
+    for vip, weight in weights.items():
         path = os.path.join(directory, vip)
-        text = f"{value}\n"
+        text = f"{weight}\n"
         if _read(path) != text:
             with open(f"{path}.new", "w", encoding="ascii") as stream:
                 stream.write(text)
             os.rename(f"{path}.new", path)
 
 
-def told(directory: str, vips: t.Iterable[str]) -> Values:
-    """What the files say, so that a restart of this program changes nothing. What never was told is a fault."""
-    values = {}
+def read_weights(directory: str, vips: t.Iterable[str]) -> Weights:
+    """Return the published weights, so that a restart of the agent changes nothing; FAULTY where none is published."""
+    weights = {}
     for vip in vips:
         try:
-            values[vip] = int(_read(os.path.join(directory, vip)))
+            weights[vip] = int(_read(os.path.join(directory, vip)))
         except ValueError:
-            values[vip] = FAULT
-    return values
+            weights[vip] = FAULTY
+    return weights
 
 
 def _read(path: str) -> str:
@@ -196,36 +208,41 @@ def _read(path: str) -> str:
         return ""
 
 
-def _notify(word: bytes) -> None:
-    """Tells systemd that this program lives; otherwise it would be restarted."""
+def notify_systemd(message: bytes) -> bool:
+    """Send a message of ``sd_notify``; return whether it was sent.
+
+    systemd restarts the agent when the watchdog messages stop. Without systemd, there is no socket to send to.
+    """
     path = os.environ.get("NOTIFY_SOCKET", "")
-    if path:
-        address = "\0" + path[1:] if path.startswith("@") else path
-        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as connection:
-            connection.sendto(word, address)
-
-
-def _asked(path: str) -> dict[str, str]:
+    if not path:
+        return False
+    address = "\0" + path[1:] if path.startswith("@") else path
     try:
-        return ask(path)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as connection:
+            connection.sendto(message, address)
     except OSError:
-        return {}
+        return False
+    return True
 
 
 def main(arguments: t.Sequence[str]) -> None:
-    """``SOCKET DIRECTORY VIP...``, until it is ended."""
+    """Run the agent with the arguments ``SOCKET DIRECTORY VIP...`` until it is terminated."""
     path, directory, *vips = arguments
-    watch, pings = HealthAgent(told(directory, vips)), Pings()
+    agent, pings = HealthAgent(read_weights(directory, vips)), PingMonitor(open_ping_socket())
     targets: list[str] = []
-    tell(directory, watch.told)
-    _notify(b"READY=1")
+    write_weights(directory, agent.published)
+    notify_systemd(b"READY=1")
     while True:
-        answer = _asked(path)
-        if answer:
-            targets = [target for target in answer.get("reach", "").split(",") if target]
+        try:
+            health = fetch_health(path)
+        except OSError:
+            health = {}
+        if health:
+            targets = [target for target in health.get("reach", "").split(",") if target]
         now = time.monotonic()
-        tell(directory, watch.step(judge(answer, vips, pings.cut_off(targets, now)), now))
-        _notify(b"WATCHDOG=1")
+        measured = weights_of(health, vips, pings.is_cut_off(targets, now))
+        write_weights(directory, agent.update(measured, now))
+        notify_systemd(b"WATCHDOG=1")
         time.sleep(PAUSE)
 
 

@@ -1,50 +1,56 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 5: which peers this host reaches over the overlay, how large a packet may be, and whether TCP passes.
+"""Probe which peers this host reaches over the overlay, which packet size passes, and whether TCP passes.
 
-From VTEP to VTEP: route, neighbour, FDB entry, tunnel, firewalls, the underlay
-both ways, and the same at the peer, without any Pod. In this order, each only of
-those that passed the one before: small, full size, TCP.
+The probe goes from VTEP to VTEP, so it covers route, neighbour, FDB entry, tunnel,
+firewalls and the underlay in both directions, and the same at the peer, without any
+Pod. Its steps are small packets, full-size packets and TCP; each step probes only the
+peers that passed the one before.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
     OVERHEAD,
     NodeDocument,
+    is_ipv4_address,
     overhead_on,
     parse_fleet,
     vtep_address,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
-from ansible_collections.tke.overlay.plugins.module_utils._host.probe.icmp import LEAST_SIZE, Echo, Question
-from ansible_collections.tke.overlay.plugins.module_utils._host.probe.schedule import Sites, questions
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError, range_problems
+from ansible_collections.tke.overlay.plugins.module_utils._host.probe.icmp import (
+    MIN_SIZE,
+    EchoProber,
+    EchoRequest,
+    open_echo_socket,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._host.probe.schedule import Sites, peers_to_probe
 from ansible_collections.tke.overlay.plugins.module_utils._host.probe.tcp_echo import (
     BYTES,
     ECHOED,
     PORT,
     REFUSED,
-    converse,
+    probe_tcp,
 )
 
-MEASURED = 64
-"""Peers behind an MTU black hole whose largest size is looked for; of the others it is only said that it is one."""
+MAX_MEASURED = 64
+"""For so many peers behind an MTU black hole, the probe measures the largest size that passes."""
 
-RUNGS = 16
-"""Sizes tried at once in that search: three steps instead of the eleven of a bisection."""
+SIZES_PER_STEP = 16
+"""Sizes that one step of that measurement tries at once: three steps instead of the eleven of a bisection."""
 
 TCP_SECONDS = 5.0
-"""How long a connection may take: two lost packets in a row (1 s and 2 s) are no fault yet."""
+"""How long a connection may take. Two lost packets in a row (1 s and 2 s) are not a fault yet."""
 
 SILENT, MTU, TCP = "silent", "mtu", "tcp"
 
 
-class PeerResult(t.NamedTuple):
-    """What is wrong between this host and a peer. ``largest`` is the largest size that passes, if ``kind`` is MTU."""
+class PeerFinding(t.NamedTuple):
+    """A fault between this host and a peer. ``largest`` is the largest size that passes, if ``kind`` is MTU."""
 
     peer: str
     address: str
@@ -54,68 +60,65 @@ class PeerResult(t.NamedTuple):
 
 
 class ProbeResult(t.NamedTuple):
-    """What the peers had to say."""
+    """The result of a probe.
 
-    asked: int
+    ``probed`` is the number of peers; ``rtt_ms`` has those that answer small packets;
+    ``echoed`` and ``refused`` (no echo responder runs) are the results of TCP.
+    """
+
+    probed: int
     rtt_ms: dict[str, float]
-    findings: list[PeerResult]
+    findings: list[PeerFinding]
     echoed: list[str]
     refused: list[str]
 
 
 class ProbeTask(t.NamedTuple):
-    """Whom to ask from where, and how large a full packet is."""
+    """The address to probe from, the peers, and the size of a full packet."""
 
     source: str
     peers: t.Mapping[str, str]  # name -> VTEP address
     size: int
     overhead: int = OVERHEAD[4]
 
-    def checked(self) -> ProbeTask:
-        """The task itself.
+    def validated(self) -> ProbeTask:
+        """Return the task itself.
 
-        :raises ValidationError: naming what is no address, and a size that no packet can have.
+        :raises ValidationError: names every invalid address, and an impossible size.
         """
         if not self.source:
-            raise ValidationError("this host is no node of the overlay, so there is no address to ask from: set source")
+            raise ValidationError("this host is no node of the overlay, so it has no address to probe from: set source")
         problems = [
             f"{what} {text!r} is no IPv4 address"
             for what, text in [
                 ("source", self.source),
                 *((f"address of {name}", text) for name, text in self.peers.items()),
             ]
-            if not _is_address(text)
+            if not is_ipv4_address(text)
         ]
-        if not LEAST_SIZE < self.size <= 65535:
-            problems.append(f"size {self.size} does not lie between {LEAST_SIZE + 1} and 65535")
+        problems += range_problems("size", self.size, MIN_SIZE + 1, 65535)
         if problems:
             raise ValidationError(*problems)
         return self
 
 
-def _is_address(text: str) -> bool:
-    try:
-        return str(ipaddress.IPv4Address(text)) == text
-    except ValueError:
-        return False
+def task_for_peers(peers: t.Mapping[str, str], settings: t.Mapping[str, str]) -> ProbeTask:
+    """Return the task to probe given peers.
 
-
-def given_task(peers: t.Mapping[str, str], settings: t.Mapping[str, str]) -> ProbeTask:
-    """Whom somebody names, from where this host was last told to be.
-
-    :param settings: see :func:`restore.saved_settings`.
+    :param peers: name -> VTEP address.
+    :param settings: what was last applied on this host, see ``saved_settings``; the source and the size come from it.
     """
     mtu = settings.get("mtu", "")
     return ProbeTask(settings.get("address", "").partition("/")[0], peers, int(mtu) if mtu.isdigit() else 1450)
 
 
-def task_of(document: NodeDocument, sites: Sites, sample: int, skip: t.Collection[str] = ()) -> ProbeTask:
-    """What the plan has the host ``document["node"]`` ask.
+def task_for_document(document: NodeDocument, sites: Sites, sample: int, skip: t.Collection[str] = ()) -> ProbeTask:
+    """Return the task of the host ``document["node"]`` in a probe of the whole overlay.
 
-    :param sites: the nodes to choose from, by site; without any, all of the plan.
-    :param sample: how many to ask at the most, 0 for all.
-    :param skip: nodes that are asked by nobody.
-    :raises ValidationError: the plan knows no such node.
+    :param sites: the nodes to select peers from, by site; if empty, all nodes of the plan.
+    :param sample: how many peers to probe, 0 for all.
+    :param skip: nodes that no host probes.
+    :raises ValidationError: the host is not in the plan, or not in ``sites``.
     """
     fleet = parse_fleet(document["fleet"])
     name = document["node"]
@@ -126,119 +129,132 @@ def task_of(document: NodeDocument, sites: Sites, sample: int, skip: t.Collectio
         "": [each for each in fleet if each not in skip]
     }
     if not any(name in names for names in known.values()):
-        raise ValidationError(f"node {name} is not among those to choose from (sites)")
+        raise ValidationError(f"node {name} is not in sites, from which the peers are selected: add it there")
     return ProbeTask(
         source=vtep_address(fleet[name].node_cidr),
-        peers={each: vtep_address(fleet[each].node_cidr) for each in questions(known, sample)[name]},
+        peers={each: vtep_address(fleet[each].node_cidr) for each in peers_to_probe(known, sample)[name]},
         size=document["mtu"],
         overhead=overhead_on(fleet[name].underlay),
     )
 
 
 def probe(task: ProbeTask, tcp: bool, seconds: float = 1.0, attempts: int = 3) -> ProbeResult:
-    """Asks all peers at once.
+    """Probe all peers at once.
 
-    :param seconds: how long to wait for an answer, after the last question of an attempt.
+    :param seconds: how long to wait for replies after the last packet of an attempt.
     :raises ValidationError: the source address is not on this host.
     """
     try:
-        echo = Echo(task.source)
+        connection = open_echo_socket(task.source)
     except OSError as error:
         raise ValidationError(
             f"{task.source}, the VTEP's address, is not on this host ({error.strerror}): run tke.overlay.site"
         ) from error
-    with echo:
-        small = [(address, LEAST_SIZE) for address in task.peers.values()]
-        echo.ask(small, seconds, attempts)
-        echo.ask(
-            [(address, task.size) for address, size in small if (address, size) in echo.answers], seconds, attempts
-        )
-        silent, holes, whole = _sorted_out(task, echo)
-        findings = [_silent(name, address, echo.errors.get((address, LEAST_SIZE))) for name, address in silent]
-        largest = _largest(echo, [address for _name, address in holes[:MEASURED]], task.size, seconds)
-        findings += [_hole(name, address, largest.get(address), task, echo) for name, address in holes]
-        rtt_ms = {name: _rtt_ms(echo, address, task.size) for name, address in [*holes, *whole]}
-    spoken = converse(task.source, [address for _name, address in whole], TCP_SECONDS) if tcp else {}
+    with EchoProber(connection) as prober:
+        small = [(address, MIN_SIZE) for address in task.peers.values()]
+        prober.probe(small, seconds, attempts)
+        full = [(address, task.size) for address, size in small if (address, size) in prober.round_trips]
+        prober.probe(full, seconds, attempts)
+        groups = _group_peers(task, prober)
+        measured = [address for _name, address in groups.black_holes[:MAX_MEASURED]]
+        largest = _measure_largest(prober, measured, task.size, seconds)
+        findings = [_silent(name, address, prober) for name, address in groups.silent]
+        findings += [_black_hole(pair, largest.get(pair[1]), task, prober) for pair in groups.black_holes]
+        reached = [*groups.black_holes, *groups.healthy]
+        rtt_ms = {name: _rtt_ms(prober, address, task.size) for name, address in reached}
+    results = probe_tcp(task.source, [address for _name, address in groups.healthy], TCP_SECONDS) if tcp else {}
+    by_name = {name: results[address] for name, address in groups.healthy if address in results}
     findings += [
-        _mute(name, address, spoken[address])
-        for name, address in whole
-        if spoken.get(address) not in (None, ECHOED, REFUSED)
+        _tcp_failure(name, task.peers[name], result)
+        for name, result in by_name.items()
+        if result not in (ECHOED, REFUSED)
     ]
-    said = {word: [name for name, address in whole if spoken.get(address) == word] for word in (ECHOED, REFUSED)}
-    return ProbeResult(len(task.peers), rtt_ms, findings, said[ECHOED], said[REFUSED])
+    echoed, refused = ([name for name, result in by_name.items() if result == kind] for kind in (ECHOED, REFUSED))
+    return ProbeResult(len(task.peers), rtt_ms, findings, echoed, refused)
 
 
-def _rtt_ms(echo: Echo, address: str, size: int) -> float:
-    """The faster of both answers: what was slower had to wait for something else."""
-    small = echo.answers[address, LEAST_SIZE]
-    return round(1000 * min(small, echo.answers.get((address, size), small)), 2)
+def _rtt_ms(prober: EchoProber, address: str, size: int) -> float:
+    """Return the faster of both round trips: the slower one was delayed by other traffic."""
+    small = prober.round_trips[address, MIN_SIZE]
+    return round(1000 * min(small, prober.round_trips.get((address, size), small)), 2)
 
 
-Named = t.List[t.Tuple[str, str]]
+NamedAddress = t.Tuple[str, str]
+"""Name and VTEP address of a peer."""
 
 
-def _sorted_out(task: ProbeTask, echo: Echo) -> tuple[Named, Named, Named]:
-    """Those who said nothing, those who only answered a small packet, and those who answered both."""
-    silent, holes, whole = [], [], []
-    for pair in task.peers.items():
-        if (pair[1], LEAST_SIZE) not in echo.answers:
-            silent.append(pair)
-        elif (pair[1], task.size) not in echo.answers:
-            holes.append(pair)
+class _PeerGroups(t.NamedTuple):
+    """The peers that answer nothing, small packets only, and packets of both sizes."""
+
+    silent: list[NamedAddress]
+    black_holes: list[NamedAddress]
+    healthy: list[NamedAddress]
+
+
+def _group_peers(task: ProbeTask, prober: EchoProber) -> _PeerGroups:
+    groups = _PeerGroups([], [], [])
+    for name, address in task.peers.items():
+        if (address, MIN_SIZE) not in prober.round_trips:
+            groups.silent.append((name, address))
+        elif (address, task.size) not in prober.round_trips:
+            groups.black_holes.append((name, address))
         else:
-            whole.append(pair)
-    return silent, holes, whole
+            groups.healthy.append((name, address))
+    return groups
 
 
-def _largest(echo: Echo, addresses: t.Sequence[str], lost: int, seconds: float) -> dict[str, int]:
-    """The largest size that passes, where a small one does and that of ``lost`` does not."""
-    bounds = dict.fromkeys(addresses, (LEAST_SIZE, lost))
+def _measure_largest(prober: EchoProber, addresses: t.Sequence[str], lost: int, seconds: float) -> dict[str, int]:
+    """Return for each address the largest size that passes.
+
+    :param lost: a size that does not pass, while :data:`MIN_SIZE` does.
+    """
+    bounds = dict.fromkeys(addresses, (MIN_SIZE, lost))
     while True:
-        rungs: dict[str, list[Question]] = {
-            address: [(address, size) for size in _rungs(low, high)] for address, (low, high) in bounds.items()
+        tried: dict[str, list[EchoRequest]] = {
+            address: [(address, size) for size in _sizes_between(low, high)] for address, (low, high) in bounds.items()
         }
-        asked = [question for each in rungs.values() for question in each]
-        if not asked:
+        requests = [request for each in tried.values() for request in each]
+        if not requests:
             return {address: low for address, (low, _high) in bounds.items()}
-        # It is known by now how long an answer takes.
-        slowest = max(echo.answers[address, LEAST_SIZE] for address in addresses)
-        echo.ask(asked, min(seconds, max(0.2, 3 * slowest)), attempts=2)
+        # By now the prober knows how long a reply takes.
+        slowest = max(prober.round_trips[address, MIN_SIZE] for address in addresses)
+        prober.probe(requests, min(seconds, max(0.2, 3 * slowest)), attempts=2)
         for address, (low, high) in bounds.items():
-            passed = [size for _address, size in rungs[address] if (address, size) in echo.answers]
-            most = max([low, *passed])
-            bounds[address] = (most, min(size for size in [*_sizes(rungs[address]), high] if size > most))
+            sizes = [size for _address, size in tried[address]]
+            passed = max([low, *(size for size in sizes if (address, size) in prober.round_trips)])
+            bounds[address] = (passed, min(size for size in [*sizes, high] if size > passed))
 
 
-def _sizes(rungs: t.Sequence[Question]) -> list[int]:
-    return [size for _address, size in rungs]
+def _sizes_between(low: int, high: int) -> list[int]:
+    """Return sizes between two others, spread evenly."""
+    numbers = range(1, SIZES_PER_STEP + 1)
+    return sorted({low + (high - low) * number // (SIZES_PER_STEP + 1) for number in numbers} - {low, high})
 
 
-def _rungs(low: int, high: int) -> list[int]:
-    """Sizes between two others, spread evenly."""
-    return sorted({low + (high - low) * number // (RUNGS + 1) for number in range(1, RUNGS + 1)} - {low, high})
-
-
-def _silent(name: str, address: str, error: str | None) -> PeerResult:
+def _silent(name: str, address: str, prober: EchoProber) -> PeerFinding:
+    error = prober.send_errors.get((address, MIN_SIZE))
     if error is None:
-        return PeerResult(name, address, SILENT, f"{name} ({address}) does not answer")
-    return PeerResult(name, address, SILENT, f"this host cannot send to {name} ({address}): {error}")
+        return PeerFinding(name, address, SILENT, f"{name} ({address}) does not answer")
+    return PeerFinding(name, address, SILENT, f"this host cannot send to {name} ({address}): {error}")
 
 
-def _hole(name: str, address: str, largest: int | None, task: ProbeTask, echo: Echo) -> PeerResult:
-    what = f"an MTU black hole to {name} ({address}): {LEAST_SIZE} bytes pass, {task.size} do not"
+def _black_hole(peer: NamedAddress, largest: int | None, task: ProbeTask, prober: EchoProber) -> PeerFinding:
+    name, address = peer
+    text = f"an MTU black hole to {name} ({address}): {MIN_SIZE} bytes pass, {task.size} bytes do not"
     if largest is None:
-        return PeerResult(name, address, MTU, f"{what}; the largest size that passes was not looked for")
-    what += f", {largest} is the largest that does"
-    if (address, task.size) in echo.errors:
-        return PeerResult(
-            name, address, MTU, f"{what}: the device of this host is smaller than the plan has it", largest
+        return PeerFinding(name, address, MTU, f"{text}; the largest size that passes was not measured")
+    text += f"; {largest} bytes is the largest size that passes"
+    if (address, task.size) in prober.send_errors:
+        return PeerFinding(
+            name, address, MTU, f"{text}: the MTU of this host's device is smaller than in the plan", largest
         )
     underlay = largest + task.overhead
-    return PeerResult(name, address, MTU, f"{what}: set overlay_underlay_mtu of the site to {underlay}", largest)
+    return PeerFinding(name, address, MTU, f"{text}: set overlay_underlay_mtu of the site to {underlay}", largest)
 
 
-def _mute(name: str, address: str, words: str) -> PeerResult:
+def _tcp_failure(name: str, address: str, result: str) -> PeerFinding:
     text = (
-        f"TCP to {name} ({address}, port {PORT}, {BYTES // 1024} KiB there and back): {words}; echoes of full size pass"
+        f"TCP to {name} ({address}, port {PORT}, {BYTES // 1024} KiB in each direction): {result}; "
+        f"full-size echo requests pass"
     )
-    return PeerResult(name, address, TCP, text)
+    return PeerFinding(name, address, TCP, text)

@@ -1,12 +1,13 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 5: whom a host asks where everybody asking everybody would be too much.
+"""Select which host probes which peers where a probe of every pair would be too much.
 
-All hosts compute the same from the same names, so nobody has to hand out who asks
-whom. The nodes stand in a ring, those of each site spread evenly over it, and each
-asks the next ones: so each is asked by as many as it asks, and no two ask each
-other in vain. A pair of sites of which that met no two nodes gets one more question.
+All hosts compute the same schedule from the same names, so no coordinator is needed.
+The nodes form a ring in which the nodes of each site are spread evenly, and each node
+probes the next ones in the ring. So every node is probed by as many nodes as it
+probes, and no pair is probed twice. A pair of sites without any probe gets one extra
+probe in each direction.
 """
 
 from __future__ import annotations
@@ -18,43 +19,44 @@ Sites = t.Mapping[str, t.Sequence[str]]
 """Site -> its nodes."""
 
 
-def questions(sites: Sites, number: int) -> dict[str, list[str]]:
-    """Node -> the nodes it asks: all others, or with ``number`` so many, and seldom one for each further site.
+def peers_to_probe(sites: Sites, sample: int) -> dict[str, list[str]]:
+    """Return node -> the peers that it probes.
 
-    :param number: 0 for all others.
+    :param sample: how many peers each node probes, 0 for all. A node may get a few more, one per further site.
     """
     ring = _ring(sites)
-    if number <= 0 or number >= len(ring) - 1:
+    if sample <= 0 or sample >= len(ring) - 1:
         return {name: [other for other in ring if other != name] for name in ring}
     double = ring + ring
-    asks = {name: double[place + 1 : place + 1 + number] for place, name in enumerate(ring)}
-    _cover(asks, sites)
-    return asks
+    schedule = {name: double[index + 1 : index + 1 + sample] for index, name in enumerate(ring)}
+    _cover_site_pairs(schedule, sites)
+    return schedule
 
 
 def _ring(sites: Sites) -> list[str]:
-    places = [
+    positions = [
         ((rank + 0.5) / len(sites[site]), site, name)
         for site in sorted(sites)
         for rank, name in enumerate(sorted(sites[site]))
     ]
-    return [name for _place, _site, name in sorted(places)]
+    return [name for _position, _site, name in sorted(positions)]
 
 
-def _cover(asks: dict[str, list[str]], sites: Sites) -> None:
-    """One more question for each pair of sites, in each direction, of which no node asks one of the other."""
+def _cover_site_pairs(schedule: dict[str, list[str]], sites: Sites) -> None:
+    """Add one probe for each ordered pair of sites that no probe covers yet."""
     site_of = {name: site for site, names in sites.items() for name in names}
-    covered = {(site_of[name], site_of[other]) for name, others in asks.items() for other in others}
-    asked = collections.Counter(other for others in asks.values() for other in others)
-    for here in sorted(sites):
-        for there in sorted(sites):
-            if (here, there) in covered or not _can_ask(sites[here], sites[there], here == there):
+    covered = {(site_of[name], site_of[peer]) for name, peers in schedule.items() for peer in peers}
+    probed = collections.Counter(peer for peers in schedule.values() for peer in peers)
+    for source in sorted(sites):
+        for target in sorted(sites):
+            if (source, target) in covered or not _has_pair(sites[source], sites[target], source == target):
                 continue
-            asker = min(sorted(sites[here]), key=lambda name: len(asks[name]))
-            peer = min((name for name in sorted(sites[there]) if name != asker), key=lambda name: asked[name])
-            asks[asker].append(peer)
-            asked[peer] += 1
+            prober = min(sorted(sites[source]), key=lambda name: len(schedule[name]))
+            peer = min((name for name in sorted(sites[target]) if name != prober), key=lambda name: probed[name])
+            schedule[prober].append(peer)
+            probed[peer] += 1
 
 
-def _can_ask(here: t.Sequence[str], there: t.Sequence[str], same: bool) -> bool:
-    return bool(here and there) and not (same and len(here) < 2)
+def _has_pair(source: t.Sequence[str], target: t.Sequence[str], same: bool) -> bool:
+    """Return whether the two sites have two different nodes."""
+    return bool(source and target) and not (same and len(source) < 2)

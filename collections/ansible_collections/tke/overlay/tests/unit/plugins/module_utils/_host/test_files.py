@@ -5,7 +5,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import pathlib
+import re
+import stat
 
 import pytest
 
@@ -75,3 +79,51 @@ def test_a_missing_sysctl_is_not_read_and_is_an_error_to_write(tmp_path, monkeyp
     assert files.read_sysctls(["net.ipv4.ip_forward", "net.none.such"]) == {"net.ipv4.ip_forward": "1"}
     with pytest.raises(KernelError, match=r"^sysctl net\.none\.such cannot be set to 1: No such file"):
         files.write_sysctl("net.none.such", "1")
+
+
+@pytest.fixture
+def foreign_file(tmp_path):
+    file = tmp_path / "hosts"
+    file.write_bytes(b"caf\xe9\n")
+    file.chmod(0o640)
+    return str(file)
+
+
+def test_keeps_mode_owner_and_bytes_of_a_foreign_file(foreign_file):
+    os.chown(foreign_file, 12, 34)
+    before = os.stat(foreign_file)
+    kept = files.rewrite_foreign(
+        foreign_file, files.read_foreign(foreign_file), files.read_foreign(foreign_file) + "x", backup=True
+    )
+    after = os.stat(foreign_file)
+    assert pathlib.Path(foreign_file).read_bytes() == b"caf\xe9\nx"
+    assert pathlib.Path(kept).read_bytes() == b"caf\xe9\n"
+    for status in (after, os.stat(kept)):
+        assert (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid) == (0o640, 12, 34)
+    assert after.st_ino != before.st_ino, "the file is replaced, not rewritten in place"
+    assert len(os.listdir(os.path.dirname(foreign_file))) == 2
+
+
+def test_follows_a_link_to_a_foreign_file(foreign_file, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to("hosts")
+    files.rewrite_foreign(str(link), files.read_foreign(foreign_file), "new")
+    assert link.is_symlink()
+    assert files.read_foreign(foreign_file) == "new"
+
+
+def test_writes_a_mounted_file_in_place(foreign_file, monkeypatch):
+    def busy(_source, _target):
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    monkeypatch.setattr(files.os, "rename", busy)
+    before = os.stat(foreign_file).st_ino
+    files.rewrite_foreign(foreign_file, files.read_foreign(foreign_file), "a")
+    assert (files.read_foreign(foreign_file), os.stat(foreign_file).st_ino) == ("a", before)
+    assert os.listdir(os.path.dirname(foreign_file)) == ["hosts"]
+
+
+def test_keeps_a_foreign_file_that_changed_meanwhile(foreign_file):
+    with pytest.raises(KernelError, match=re.escape(foreign_file)):
+        files.rewrite_foreign(foreign_file, "another text", "new")
+    assert pathlib.Path(foreign_file).read_bytes() == b"caf\xe9\n"

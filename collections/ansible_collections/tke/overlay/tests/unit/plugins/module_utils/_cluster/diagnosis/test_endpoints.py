@@ -20,8 +20,8 @@ def test_one_line_if_all_is_well_and_none_if_nobody_was_asked():
 
 def test_what_several_hosts_have_in_common_is_said_once():
     failures = {
-        "a": "api (10.0.2.2:6443) does not answer. tcp: no (what was well before: route: dev eth0)",
-        "b": "api (10.0.2.2:6443) does not answer. tcp: no (what was well before: route: dev eth1)",
+        "a": "api (10.0.2.2:6443) does not answer. tcp: no (stages that passed: route: dev eth0)",
+        "b": "api (10.0.2.2:6443) does not answer. tcp: no (stages that passed: route: dev eth1)",
         "c": "not everything is as it was asked for",
         "d": "",
     }

@@ -1,8 +1,8 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Kubeconfigs: only the server changes, whatever else is there; PyYAML is the judge. What is not read for certain is
-refused, and no refusal shows a word of the file.
+"""Tests of kubeconfigs: only the server changes, compared by PyYAML. Unsupported syntax is rejected, and no error shows
+a part of the file.
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
-from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.kubeconfig import parse, shown
-from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.yaml_spans import Scalar, Unreadable, read
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.kubeconfig import (
+    parse_kubeconfig,
+    redacted_url,
+)
 
 NEW = "https://api.lab.internal:6443"
 SECRET = base64.b64encode(b"-----BEGIN PRIVATE KEY-----\nverysecret\n-----END PRIVATE KEY-----").decode()
 
 TEXT = f"""\
-# who we are
+# a comment
 apiVersion: v1
 kind: Config
 clusters:
@@ -62,13 +64,13 @@ users:
 
 
 def changed(text, names=("kubernetes",)):
-    config = parse("/k", text)
-    return config.with_server(config.chosen(names), NEW)
+    config = parse_kubeconfig("/k", text)
+    return config.with_server(config.select(names), NEW)
 
 
 def loaded(text):
-    """As a reader of YAML has it, all scalars as text."""
-    return yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506 makes nothing but text
+    """Return what PyYAML reads, with all scalars as text."""
+    return yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506 # creates only text
 
 
 def with_new_server(document, names):
@@ -79,7 +81,7 @@ def with_new_server(document, names):
     return document
 
 
-def test_only_the_server_changes():
+def test_changes_only_the_server():
     lines, after = TEXT.splitlines(), changed(TEXT).splitlines()
     different = [(old, new) for old, new in itertools.zip_longest(lines, after) if old != new]
     assert different == [
@@ -94,15 +96,15 @@ def test_only_the_server_changes():
     )
 
 
-def test_what_a_client_needs_is_read():
-    kubernetes, other = parse("/k", TEXT).clusters
+def test_reads_what_a_client_needs():
+    kubernetes, other = parse_kubeconfig("/k", TEXT).clusters
     assert (kubernetes.authority, kubernetes.credentials.certificate) == ("a CA", b"certificate")
     assert b"verysecret" in kubernetes.credentials.key
     assert "verysecret" not in repr(kubernetes)
     assert (other.authority, other.credentials) == (None, None)
 
 
-# --- any kubeconfig, as any writer would write it ------------------------------------------------
+# --- generated kubeconfigs in every style ---------------------------------------------------------
 
 WORDS = st.text(
     st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zl", "Zp")), max_size=12
@@ -156,14 +158,14 @@ STYLES = st.fixed_dictionaries(
 
 
 class Indented(yaml.SafeDumper):
-    """Writes sequences deeper than their key."""
+    """A dumper that indents sequences deeper than their key."""
 
     def increase_indent(self, flow=False, indentless=False):
         return super().increase_indent(flow, False)
 
 
 @given(kubeconfigs(), STYLES, st.sampled_from([yaml.SafeDumper, Indented]), st.data())
-def test_any_kubeconfig_keeps_everything_but_the_server(document, style, dumper, data):
+def test_changes_only_the_server_in_any_style(document, style, dumper, data):
     text = yaml.dump(document, Dumper=dumper, **style)
     names = [entry["name"] for entry in document["clusters"]]
     chosen = data.draw(st.lists(st.sampled_from(names), min_size=1, unique=True))
@@ -175,7 +177,7 @@ def test_any_kubeconfig_keeps_everything_but_the_server(document, style, dumper,
 
 
 @given(kubeconfigs())
-def test_json_is_always_read(document):
+def test_reads_any_json(document):
     for indent in (None, 2):
         text = json.dumps(document, indent=indent)
         names = [entry["name"] for entry in document["clusters"]]
@@ -191,14 +193,14 @@ PIECES = [*"'\"{}[],#\t\r\n\x85", "server: https://x",
     st.lists(st.tuples(st.integers(0, len(TEXT)), st.integers(0, 12), st.sampled_from(PIECES)), min_size=1, max_size=3)
 )
 @example([(TEXT.index("  name: kubernetes"), 0, "---\n")])
-def test_a_file_that_somebody_has_damaged_is_refused_or_changed_right(edits):
+def test_rejects_or_changes_correctly_a_damaged_file(edits):
     text = TEXT
     for place, length, piece in sorted(edits, reverse=True):
         text = text[:place] + piece + text[place + length :]
     try:
         after = changed(text)
-    except ValidationError as refusal:
-        if "verysecret" in str(refusal) or SECRET[:12] in str(refusal):
+    except ValidationError as error:
+        if "verysecret" in str(error) or SECRET[:12] in str(error):
             raise
         return
     try:
@@ -208,12 +210,12 @@ def test_a_file_that_somebody_has_damaged_is_refused_or_changed_right(edits):
     assert loaded(after) == with_new_server(before, ["kubernetes"])
 
 
-# --- what is refused ------------------------------------------------------------------------------
+# --- rejected kubeconfigs -------------------------------------------------------------------------
 
-REFUSED = {
-    "several clusters and none named": (TEXT, (), "/k has 2 clusters (kubernetes, other): name those to change"),
+REJECTED = {
+    "several clusters and none named": (TEXT, (), "(kubernetes, other): list those to change in clusters"),
     "a cluster that is not there": (TEXT, ("none",), "/k has no cluster none: it has kubernetes, other"),
-    "no kubeconfig": ("a: b\n", (), "/k is no kubeconfig: it has not 'kind: Config'"),
+    "no kubeconfig": ("a: b\n", (), "/k is no kubeconfig: it lacks 'kind: Config'"),
     "no cluster": ("kind: Config\nclusters: []\n", (), "/k has no clusters"),
     "no server": (TEXT.replace("server: https://10.0.0.1:6443", "x: y"), (), "cluster kubernetes has no server"),
     "an empty server": (TEXT.replace("https://10.0.0.1:6443", ""), (), "cluster kubernetes has no server"),
@@ -221,38 +223,64 @@ REFUSED = {
     "an anchor": (TEXT.replace("https://10.0.0.1", "&a https://10.0.0.1"), (), "/k: line 7: an anchor, alias, tag"),
     "a tab": (TEXT.replace("    server:", "\tserver:"), (), "/k: line 7: a tab"),
     "two documents": (TEXT + "---\n", (), "line 34: more than one document"),
-    "a key twice": (TEXT.replace("  name: kub", "  cluster: {}\n  name: kub"), (), "line 8: a key that stands"),
-    "a name twice": (TEXT.replace('"other"', "kubernetes"), (), "/k has several clusters called kubernetes"),
-    "a server over two lines": (TEXT.replace("6443  # the old one", "6443\n      x"), (), "is no URL on one line"),
-    "an open quote": (TEXT.replace("[--server, \"", "[--server, '"), (), "/k: line 28: a quote that is not closed"),
+    "a key twice": (TEXT.replace("  name: kub", "  cluster: {}\n  name: kub"), (), "line 8: duplicate key"),
+    "a name twice": (TEXT.replace('"other"', "kubernetes"), (), "/k has several clusters with the name kubernetes"),
+    "a server over two lines": (TEXT.replace("6443  # the old one", "6443\n      x"), (), "is not a URL on one line"),
+    "an open quote": (TEXT.replace("[--server, \"", "[--server, '"), (), "/k: line 28: a quote is not closed"),
     "data that a tag could be": (TEXT.replace(SECRET, "!x"), (), "/k: line 22: an anchor, alias, tag"),
     "a bad key": (TEXT.replace(SECRET, "abc"), (), "/k: client-key-data of user me is not base64"),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", REFUSED)
-def test_a_refusal_names_file_line_and_what_to_do(case):
-    text, names, words = REFUSED[case]
-    with pytest.raises(ValidationError, match=r"^/k") as refused:
+@pytest.mark.parametrize("case", REJECTED)
+def test_an_error_names_file_line_and_cause(case):
+    text, names, words = REJECTED[case]
+    with pytest.raises(ValidationError, match=r"^/k") as caught:
         changed(text, names)
-    assert words in str(refused.value)
+    assert words in str(caught.value)
 
 
-def test_a_server_is_shown_without_a_password():
-    assert shown("https://me:pass@10.0.0.1:6443/x?token=1") == "https://10.0.0.1:6443/x"
+def test_shows_a_server_without_a_password():
+    assert redacted_url("https://me:pass@10.0.0.1:6443/x?token=1") == "https://10.0.0.1:6443/x"
+
+
+def test_shows_no_server_that_is_not_a_url():
+    assert redacted_url("https://[::1") == "(not a URL)"
+
+
+CONFIG = "kind: Config\nclusters:\n- name: a\n  cluster: {server: 'https://10.0.0.1:6443'}\n"
+
+
+@pytest.mark.parametrize("empty", ["", " null", " ~", " []"])
+def test_an_empty_list_is_the_same_as_none(empty):
+    (cluster,) = parse_kubeconfig("/k", f"{CONFIG}contexts:{empty}\nusers:{empty}\n").clusters
+    assert cluster.credentials is None
 
 
 @pytest.mark.parametrize(
-    "text", ["a: &x 1", "? a", "a: b: c", "- a\nb: c", "a: {b: c", "a:\n   b: 1\n  c: 2", 'a: "\\q"']
+    ("text", "words"),
+    [
+        (f"{CONFIG}users: {{}}\n", "/k: users is not a list of mappings"),
+        (f"{CONFIG}contexts: [a]\n", "/k: contexts is not a list of mappings"),
+        (CONFIG.replace("name: a", "name:"), "/k has a cluster without a name"),
+        ("", "/k is no kubeconfig"),
+        ("- Config\n", "/k is no kubeconfig"),
+        (CONFIG.replace("Config", "[Config]"), "/k is no kubeconfig"),
+    ],
 )
-def test_what_this_reader_does_not_know_is_an_error(text):
-    with pytest.raises(Unreadable, match=r"^line [123]: "):
-        read(text)
+def test_rejects_a_document_of_another_shape(text, words):
+    with pytest.raises(ValidationError) as caught:
+        parse_kubeconfig("/k", text)
+    assert words in str(caught.value)
 
 
-def test_the_place_of_a_value_is_where_it_stands():
-    text = "a:\n- 'x y'\n- b: [1, {c: d}]  # e\n"
-    document = read(text)
-    places = [document["a"][0], document["a"][1]["b"][0], document["a"][1]["b"][1]["c"]]
-    assert all(isinstance(place, Scalar) for place in places)
-    assert [text[place.start : place.end] for place in places] == ["'x y'", "1", "d"]
+def test_reads_a_named_file_relative_to_the_kubeconfig(tmp_path):
+    text = CONFIG.replace("}", ", certificate-authority: pki/ca.crt}")
+    path = f"{tmp_path}/k"
+    with pytest.raises(ValidationError) as caught:
+        parse_kubeconfig(path, text)
+    for words in (path, "certificate-authority of cluster a", f"{tmp_path}/pki/ca.crt cannot be read", "No such file"):
+        assert words in str(caught.value)
+    (tmp_path / "pki").mkdir()
+    (tmp_path / "pki/ca.crt").write_text("PEM")
+    assert parse_kubeconfig(path, text).clusters[0].authority == "PEM"

@@ -1,10 +1,11 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The watch over the proxy: worse at once, better only when it lasts, and never a file that reads as something else."""
+"""Tests of the health agent: it publishes a lower weight at once, a higher one only if it lasts."""
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import socket
 import subprocess
@@ -16,76 +17,79 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer import health_agent as clb_watch
+from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer import health_agent
 from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.health_agent import (
-    ALONE,
-    FAULT,
-    FINE,
-    PATIENCE,
-    SILENCE,
-    STEADY,
+    DEGRADED,
+    FAULTY,
+    HEALTHY,
+    MAX_TICKS,
+    PING_SECONDS,
+    RECOVERY_SECONDS,
     TICK,
     HealthAgent,
-    Pings,
-    ask,
-    judge,
-    tell,
-    told,
+    PingMonitor,
+    fetch_health,
+    notify_systemd,
+    open_ping_socket,
+    read_weights,
+    weights_of,
+    write_weights,
 )
 
-VALUES = st.sampled_from([FINE, ALONE, FAULT])
+WEIGHTS = st.sampled_from([HEALTHY, DEGRADED, FAULTY])
 PAUSES = st.integers(4, 40).map(lambda number: number / 64)  # sums of these are exact
 
 
-@given(VALUES, st.lists(st.tuples(VALUES, PAUSES), max_size=30))
-def test_worse_is_told_at_once_and_better_only_after_it_has_lasted(first, looks):
-    watch, now, history = HealthAgent({"api": first}), 0.0, [(0.0, first)]
-    for seen, pause in looks:
+@given(WEIGHTS, st.lists(st.tuples(WEIGHTS, PAUSES), max_size=30))
+def test_lower_at_once_and_higher_only_if_it_lasts(first, checks):
+    agent, now, history = HealthAgent({"api": first}), 0.0, [(0.0, first)]
+    for measured, pause in checks:
         now += pause
-        before = watch.told["api"]
-        after = watch.step({"api": seen}, now)["api"]
-        history.append((now, seen))
-        assert after <= max(before, seen)
-        if seen <= before:
-            assert after == seen
+        before = agent.published["api"]
+        after = agent.update({"api": measured}, now)["api"]
+        history.append((now, measured))
+        assert after <= max(before, measured)
+        if measured <= before:
+            assert after == measured
         if after > before:
-            lately = [value for moment, value in history[1:] if moment >= now - STEADY]
-            assert min(lately) >= after, "nothing worse was seen for the whole time"
-            assert any(moment <= now - STEADY for moment, value in history[1:] if value >= after)
+            lately = [weight for moment, weight in history[1:] if moment >= now - RECOVERY_SECONDS]
+            assert min(lately) >= after, "nothing lower was measured in the whole time"
+            assert any(moment <= now - RECOVERY_SECONDS for moment, weight in history[1:] if weight >= after)
 
 
-def test_what_stays_better_is_told_in_the_end():
-    watch = HealthAgent({"api": FAULT})
-    assert [watch.step({"api": FINE}, now)["api"] for now in (0.0, STEADY / 2, STEADY)] == [FAULT, FAULT, FINE]
+def test_publishes_a_higher_weight_in_the_end():
+    agent = HealthAgent({"api": FAULTY})
+    published = [agent.update({"api": HEALTHY}, now)["api"] for now in (0.0, RECOVERY_SECONDS / 2, RECOVERY_SECONDS)]
+    assert published == [FAULTY, FAULTY, HEALTHY]
 
 
 @pytest.mark.parametrize(
-    ("answer", "cut_off", "values"),
+    ("health", "cut_off", "weights"),
     [
-        ({}, False, {"apiserver": FAULT, "services": FAULT}),
-        ({"apiserver": "2", "services": "1+0"}, False, {"apiserver": FINE, "services": FINE}),
-        ({"apiserver": "0", "services": "0+0"}, False, {"apiserver": ALONE, "services": ALONE}),
-        ({"apiserver": "2", "services": ""}, False, {"apiserver": FINE, "services": FINE}),
-        ({"apiserver": "2", "services": "1"}, True, {"apiserver": ALONE, "services": ALONE}),
+        ({}, False, {"apiserver": FAULTY, "services": FAULTY}),
+        ({"apiserver": "2", "services": "1+0"}, False, {"apiserver": HEALTHY, "services": HEALTHY}),
+        ({"apiserver": "0", "services": "0+0"}, False, {"apiserver": DEGRADED, "services": DEGRADED}),
+        ({"apiserver": "2", "services": ""}, False, {"apiserver": HEALTHY, "services": HEALTHY}),
+        ({"apiserver": "2", "services": "1"}, True, {"apiserver": DEGRADED, "services": DEGRADED}),
     ],
 )
-def test_what_a_vip_is_worth(answer, cut_off, values):
-    assert judge(answer, ["apiserver", "services"], cut_off) == values
+def test_weight_of_each_vip(health, cut_off, weights):
+    assert weights_of(health, ["apiserver", "services"], cut_off) == weights
 
 
-def test_files_are_kept_over_a_restart_and_what_never_was_told_is_a_fault(tmp_path):
+def test_keeps_weights_over_a_restart(tmp_path):
     directory = str(tmp_path)
-    assert told(directory, ["a", "b"]) == {"a": FAULT, "b": FAULT}
-    tell(directory, {"a": FINE, "b": ALONE})
-    assert told(directory, ["a", "b"]) == {"a": FINE, "b": ALONE}
+    assert read_weights(directory, ["a", "b"]) == {"a": FAULTY, "b": FAULTY}
+    write_weights(directory, {"a": HEALTHY, "b": DEGRADED})
+    assert read_weights(directory, ["a", "b"]) == {"a": HEALTHY, "b": DEGRADED}
     inode = (tmp_path / "a").stat().st_ino
-    tell(directory, {"a": FINE, "b": FAULT})
-    assert (tmp_path / "a").stat().st_ino == inode, "what is told already is not written again"
+    write_weights(directory, {"a": HEALTHY, "b": FAULTY})
+    assert (tmp_path / "a").stat().st_ino == inode, "an unchanged weight is not written again"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
 
 
 class Proxy:
-    """Somebody behind a socket who answers, or hangs."""
+    """A server on a Unix socket that answers, or hangs."""
 
     def __init__(self, path, answer, delay=0):
         self.delay = delay
@@ -105,7 +109,7 @@ class Proxy:
             with connection:
                 connection.recv(1000)
                 if self.answer is None:
-                    time.sleep(2 * PATIENCE * TICK)
+                    time.sleep(2 * MAX_TICKS * TICK)
                 else:
                     time.sleep(self.delay)
                     with contextlib.suppress(BrokenPipeError):
@@ -130,88 +134,158 @@ def proxy(tmp_path):
         each.close()
 
 
-def test_an_answer_is_read(proxy):
+def test_fetches_what_the_proxy_reports(proxy):
     text = b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nconfig=abc reach=10.0.0.1,10.0.0.2 apiserver=2"
-    assert ask(proxy(text)) == {"config": "abc", "reach": "10.0.0.1,10.0.0.2", "apiserver": "2"}
+    assert fetch_health(proxy(text)) == {"config": "abc", "reach": "10.0.0.1,10.0.0.2", "apiserver": "2"}
 
 
 @pytest.mark.parametrize("answer", [b"HTTP/1.1 503 Sorry\r\n\r\napiserver=2", b"", None])
-def test_anything_else_is_none_and_a_proxy_that_hangs_is_known_in_time(proxy, answer):
+def test_detects_an_error_and_a_hanging_proxy_in_time(proxy, answer):
     path, start = proxy(answer), time.monotonic()
-    with pytest.raises(OSError):  # noqa: PT011 # whatever it says
-        ask(path)
-    assert time.monotonic() - start < PATIENCE * TICK + 0.5
+    with pytest.raises(OSError, match=r"not 200|in time"):
+        fetch_health(path)
+    assert time.monotonic() - start < MAX_TICKS * TICK + 0.5
 
 
-def test_on_a_host_without_a_free_cpu_to_be_slow_is_not_to_hang(proxy, monkeypatch):
-    """Each tick of this program comes so late that the proxy has answered before too many of them have passed."""
-    waiting = clb_watch.select.select
+def test_a_slow_host_does_not_make_the_proxy_hang(proxy, monkeypatch):
+    """Each tick of the agent is so late that the proxy has answered before too many of them have passed."""
+    select = health_agent.select.select
 
     def late(readers, writers, others, seconds):
-        found = waiting(readers, writers, others, seconds)
+        found = select(readers, writers, others, seconds)
         time.sleep(5 * seconds)
         return found
 
     text = b"HTTP/1.1 200 OK\r\n\r\napiserver=2"
-    path = proxy(text, delay=1.5 * PATIENCE * TICK)
-    monkeypatch.setattr(clb_watch.select, "select", late)
-    assert ask(path) == {"apiserver": "2"}
+    path = proxy(text, delay=1.5 * MAX_TICKS * TICK)
+    monkeypatch.setattr(health_agent.select, "select", late)
+    assert fetch_health(path) == {"apiserver": "2"}
 
 
-def test_nobody_there_is_known_at_once(tmp_path):
-    with pytest.raises(OSError):  # noqa: PT011 # whatever it says
-        ask(str(tmp_path / "nothing"))
+def test_detects_a_missing_proxy_at_once(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        fetch_health(str(tmp_path / "nothing"))
 
 
-class OneAnswers:
-    """In place of a raw socket: of those who are pinged, one answers."""
+class PingSocket:
+    """A raw socket on which one address answers pings."""
 
-    def __init__(self, who):
-        self.who, self.waiting = who, []
+    def __init__(self, responder):
+        self.responder, self.waiting = responder, []
 
     def sendto(self, packet, address):
-        if address[0] == self.who:
+        if address[0] == self.responder:
             header = b"\x45" + bytes(19)
-            self.waiting.append((header + b"\0" + packet[1:], (self.who, 0)))
+            self.waiting.append((header + b"\0" + packet[1:], (self.responder, 0)))
 
     def recvfrom(self, _size):
         if not self.waiting:
             raise BlockingIOError
         return self.waiting.pop()
 
-    def close(self):
-        pass
 
-
-def test_only_who_once_answered_can_be_missed():
-    with contextlib.closing(Pings()) as pings:
-        pings._socket.close()
-        pings._socket = one = OneAnswers("10.0.0.1")
-        both = ["10.0.0.1", "10.0.0.2"]
-        assert not pings.cut_off(both, 0.0), "nobody has answered yet"
-        assert not pings.cut_off(both, 100.0), "one has just answered"
-        one.who, one.waiting = "", []
-        assert not pings.cut_off(both, 100.0 + SILENCE)
-        assert pings.cut_off(both, 100.1 + SILENCE)
-        assert not pings.cut_off(["10.0.0.2"], 200.0), "who never answered is not missed"
+def test_a_target_that_never_answered_does_not_count():
+    connection = PingSocket("10.0.0.1")
+    pings, both = PingMonitor(connection), ["10.0.0.1", "10.0.0.2"]
+    assert not pings.is_cut_off(both, 0.0), "no target has answered yet"
+    assert not pings.is_cut_off(both, 100.0), "one target has just answered"
+    connection.responder, connection.waiting = "", []
+    assert not pings.is_cut_off(both, 100.0 + PING_SECONDS)
+    assert pings.is_cut_off(both, 100.1 + PING_SECONDS)
+    assert not pings.is_cut_off(["10.0.0.2"], 200.0), "this target never answered"
 
 
 def test_the_kernel_answers_a_ping():
-    with contextlib.closing(Pings()) as pings:
+    with contextlib.closing(open_ping_socket()) as connection:
+        pings = PingMonitor(connection)
         deadline = time.monotonic() + 5
-        while "127.0.0.1" not in pings._heard:
+        while "127.0.0.1" not in pings.last_reply:
             assert time.monotonic() < deadline
-            pings.cut_off(["127.0.0.1"], time.monotonic())
+            pings.is_cut_off(["127.0.0.1"], time.monotonic())
             time.sleep(0.01)
 
 
-def test_it_runs_as_a_program_of_its_own(proxy, tmp_path):
+def test_without_a_ping_socket_a_host_is_never_cut_off(monkeypatch):
+    def denied(*_arguments):
+        raise PermissionError
+
+    monkeypatch.setattr(health_agent.socket, "socket", denied)
+    assert open_ping_socket() is None
+    pings = PingMonitor(None)
+    assert not pings.is_cut_off(["127.0.0.1"], 0.0)
+    assert not pings.is_cut_off(["127.0.0.1"], 100.0)
+
+
+class LoopEnded(Exception):
+    """Ends the endless loop of the agent."""
+
+
+class Clock:
+    """Stands in for the module ``time``; time passes only in ``sleep``, and ends after ``seconds``."""
+
+    def __init__(self, seconds):
+        self.now, self.end = 1000.0, 1000.0 + seconds
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+        if self.now > self.end:
+            raise LoopEnded
+
+
+def test_publishes_weights_and_feeds_the_watchdog(tmp_path, monkeypatch):
+    clock, messages = Clock(20), []
+
+    def health(_path):
+        if clock.now <= 1001:
+            raise ConnectionRefusedError
+        return {"config": "abc", "reach": "", "apiserver": "1", "services": "0"}
+
+    def notify(message):
+        messages.append((message, read_weights(str(tmp_path), ["services"])))
+
+    monkeypatch.setattr(health_agent, "fetch_health", health)
+    monkeypatch.setattr(health_agent, "time", clock)
+    monkeypatch.setattr(health_agent, "open_ping_socket", lambda: None)
+    monkeypatch.setattr(health_agent, "notify_systemd", notify)
+    with pytest.raises(LoopEnded):
+        health_agent.main(["/socket", str(tmp_path), "apiserver", "services"])
+    assert messages[0] == (b"READY=1", {"services": FAULTY})
+    assert {message for message, _weights in messages[1:]} == {b"WATCHDOG=1"}
+    assert read_weights(str(tmp_path), ["apiserver", "services"]) == {"apiserver": HEALTHY, "services": DEGRADED}
+
+
+def test_notifies_systemd(tmp_path, monkeypatch):
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        assert notify_systemd(b"READY=1")
+        assert systemd.recv(100) == b"READY=1"
+
+
+@pytest.mark.parametrize("address", ["@tke-overlay-missing", ""])
+def test_a_missing_systemd_is_no_error(monkeypatch, address):
+    monkeypatch.setenv("NOTIFY_SOCKET", address)
+    assert not notify_systemd(b"READY=1")
+
+
+def test_imports_only_the_standard_library():
+    with open(health_agent.__file__, encoding="utf-8") as stream:
+        tree = ast.parse(stream.read())
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert {name.partition(".")[0] for name in imported} <= sys.stdlib_module_names
+
+
+def test_runs_as_a_program(proxy, tmp_path):
     path = proxy(b"HTTP/1.1 200 OK\r\n\r\nconfig=abc reach= apiserver=0 services=1")
     with subprocess.Popen(
-        [sys.executable, "-I", clb_watch.__file__, path, str(tmp_path), "apiserver", "services"]
-    ) as it:
+        [sys.executable, "-I", health_agent.__file__, path, str(tmp_path), "apiserver", "services"]
+    ) as agent:
         deadline = time.monotonic() + 10
-        while told(str(tmp_path), ["apiserver", "services"]) != {"apiserver": ALONE, "services": FINE}:
+        while read_weights(str(tmp_path), ["apiserver", "services"]) != {"apiserver": DEGRADED, "services": HEALTHY}:
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        it.kill()
+        agent.kill()

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who asks whom where not everybody can ask everybody: coverage and balance, for any fleet."""
+"""Tests of the probe schedule: coverage and balance, for any set of sites."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.tke.overlay.plugins.module_utils._host.probe.schedule import questions
+from ansible_collections.tke.overlay.plugins.module_utils._host.probe.schedule import peers_to_probe
 
 SITES = st.dictionaries(
     st.sampled_from(["cloud", "idc", "idc-b", "lab", "z"]), st.integers(1, 40), min_size=1, max_size=5
@@ -19,45 +19,45 @@ SITES = st.dictionaries(
 
 
 def site_pairs(sites):
-    """All ordered pairs of sites of which two different nodes exist."""
-    return {(here, there) for here in sites for there in sites if here != there or len(sites[here]) > 1}
+    """Return all ordered pairs of sites that have two different nodes."""
+    return {(source, target) for source in sites for target in sites if source != target or len(sites[source]) > 1}
 
 
 @given(SITES, st.integers(1, 20))
-def test_every_node_asks_and_is_asked_about_as_often_and_every_pair_of_sites_meets(sites, number):
-    asks = questions(sites, number)
+def test_probes_are_balanced_and_cover_every_pair_of_sites(sites, sample):
+    schedule = peers_to_probe(sites, sample)
     names = {name for each in sites.values() for name in each}
-    assert set(asks) == names
-    most = min(number, len(names) - 1)
-    for name, others in asks.items():
-        assert name not in others
-        assert len(set(others)) == len(others)
-        assert most <= len(others) <= most + len(sites)
-    asked = collections.Counter(other for others in asks.values() for other in others)
+    assert set(schedule) == names
+    most = min(sample, len(names) - 1)
+    for name, peers in schedule.items():
+        assert name not in peers
+        assert len(set(peers)) == len(peers)
+        assert most <= len(peers) <= most + len(sites)
+    probed = collections.Counter(peer for peers in schedule.values() for peer in peers)
     for name in names:
-        assert most <= asked[name] <= most + len(sites)
+        assert most <= probed[name] <= most + len(sites)
     site_of = {name: site for site, each in sites.items() for name in each}
-    assert {(site_of[name], site_of[other]) for name, others in asks.items() for other in others} == site_pairs(sites)
+    covered = {(site_of[name], site_of[peer]) for name, peers in schedule.items() for peer in peers}
+    assert covered == site_pairs(sites)
 
 
 @given(SITES, st.integers(1, 20), st.randoms())
-def test_all_hosts_come_to_the_same_whatever_order_they_are_given(sites, number, random):
+def test_the_order_of_the_input_does_not_matter(sites, sample, random):
     mixed = list(sites.items())
     random.shuffle(mixed)
-    assert questions({site: random.sample(names, len(names)) for site, names in mixed}, number) == questions(
-        sites, number
-    )
+    shuffled = {site: random.sample(names, len(names)) for site, names in mixed}
+    assert peers_to_probe(shuffled, sample) == peers_to_probe(sites, sample)
 
 
-@pytest.mark.parametrize("number", [0, 3, 99])
-def test_all_others_are_asked_where_that_is_wanted_or_no_more_than_the_sample(number):
-    asks = questions({"cloud": ["a", "b"], "idc": ["c", "d"]}, number)
-    assert {name: sorted(others) for name, others in asks.items()} == {
+@pytest.mark.parametrize("sample", [0, 3, 99])
+def test_probes_all_peers_without_a_smaller_sample(sample):
+    schedule = peers_to_probe({"cloud": ["a", "b"], "idc": ["c", "d"]}, sample)
+    assert {name: sorted(peers) for name, peers in schedule.items()} == {
         name: sorted({"a", "b", "c", "d"} - {name}) for name in "abcd"
     }
 
 
-def test_two_nodes_do_not_ask_each_other_where_the_fleet_is_large():
-    asks = questions({"cloud": [f"c{number}" for number in range(50)]}, 4)
-    pairs = {frozenset((name, other)) for name, others in asks.items() for other in others}
+def test_no_pair_is_probed_twice_in_a_large_fleet():
+    schedule = peers_to_probe({"cloud": [f"c{number}" for number in range(50)]}, 4)
+    pairs = {frozenset((name, peer)) for name, peers in schedule.items() for peer in peers}
     assert len(pairs) == 50 * 4

@@ -1,0 +1,123 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The specification of one host of the load balancer pair, and its validation."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import is_ipv4_address
+
+API, SERVICES = "apiserver", "services"
+VIPS = (API, SERVICES)
+"""The names of the VIPs. The first prefers the first host of the pair, the second the second host."""
+
+SERVICES_PORT = 443
+
+_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*")
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
+
+
+class PairHost(t.NamedTuple):
+    """One host of the pair: its name, and the address by which the other host reaches it."""
+
+    name: str
+    address: str
+
+
+class ProxiedService(t.NamedTuple):
+    """A service behind a VIP, selected by its name (SNI) or, with ``port``, by a listener on a port of its own."""
+
+    name: str
+    backends: list[str]
+    vip: str = SERVICES
+    port: int = 0
+
+
+class PairSpec(t.NamedTuple):
+    """The wanted state of one host of the pair; :func:`problems_of` validates it.
+
+    ``own`` is this host and ``peer`` the other one. This host is the preferred host
+    of ``preferred_vip`` and the standby host of the other VIP. ``apiservers`` maps
+    names to ``address:port``. ``ca`` is PEM text; if it is empty, the health check of
+    the API servers does not verify their certificates.
+    """
+
+    own: PairHost
+    peer: PairHost
+    preferred_vip: str
+    vips: t.Mapping[str, str]
+    subnet: str
+    apiservers: t.Mapping[str, str]
+    api_port: int
+    services: t.Sequence[ProxiedService]
+    listeners: t.Sequence[ProxiedService]
+    ca: str
+    metrics_port: int
+    vrid: int
+
+
+def problems_of(spec: PairSpec) -> t.Iterator[str]:
+    """Return every problem of a specification, one sentence each."""
+    for host in (spec.own, spec.peer):
+        if not is_ipv4_address(host.address):
+            yield f"host {host.name} has the address {host.address!r}: set overlay_underlay_ip to an IPv4 address"
+    if not spec.apiservers:
+        yield "group apiserver has no hosts, so the VIP of the API servers would have no backend: add the API servers"
+    for name, server in spec.apiservers.items():
+        yield from _problems_of_server(f"API server {name}", server)
+    if not 1 <= spec.vrid <= 254:
+        yield f"overlay_clb_vrid is {spec.vrid}: set it between 1 and 254, because the next number is used, too"
+    yield from _problems_of_ports(spec)
+    yield from _problems_of_services(spec)
+
+
+def _problems_of_ports(spec: PairSpec) -> t.Iterator[str]:
+    used_by = {(API, spec.api_port): "overlay_api_port"}
+    if spec.services:
+        used_by[(SERVICES, SERVICES_PORT)] = "overlay_clb_services"
+    for variable, port in (("overlay_api_port", spec.api_port), ("overlay_clb_metrics_port", spec.metrics_port)):
+        if not 1 <= port <= 65535:
+            yield f"{variable} is {port}: set it to a TCP port between 1 and 65535"
+    for listener in spec.listeners:
+        where = f"overlay_clb_listeners: {listener.name!r}"
+        if not _LABEL.fullmatch(listener.name):
+            yield f"{where}: use only letters, digits, '_' and '-' in the name"
+        if listener.vip not in VIPS:
+            yield f"{where}: unknown VIP {listener.vip!r}; the VIPs are {' and '.join(VIPS)}"
+        if not 1 <= listener.port <= 65535:
+            yield f"{where}: port {listener.port} is not between 1 and 65535"
+        user = used_by.setdefault((listener.vip, listener.port), f"listener {listener.name!r}")
+        if user != f"listener {listener.name!r}":
+            yield f"{where}: port {listener.port} of the VIP {listener.vip} is already used by {user}"
+        yield from _problems_of_backends(where, listener.backends)
+
+
+def _problems_of_services(spec: PairSpec) -> t.Iterator[str]:
+    seen: set[str] = set()
+    for service in spec.services:
+        where = f"overlay_clb_services: {service.name!r}"
+        if not _NAME.fullmatch(service.name):
+            yield f"{where} is not a host name that a TLS client can send (SNI)"
+        if service.name.lower() in seen:
+            yield f"{where} is listed twice"
+        seen.add(service.name.lower())
+        yield from _problems_of_backends(where, service.backends)
+    names = [listener.name for listener in spec.listeners]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"overlay_clb_listeners: {name!r} is listed twice"
+
+
+def _problems_of_backends(where: str, backends: t.Sequence[str]) -> t.Iterator[str]:
+    if not backends:
+        yield f"{where} has no backends"
+    for backend in backends:
+        yield from _problems_of_server(where, backend)
+
+
+def _problems_of_server(where: str, server: str) -> t.Iterator[str]:
+    host, _colon, port = server.rpartition(":")
+    if not (is_ipv4_address(host) or _NAME.fullmatch(host)) or not port.isdigit() or not 1 <= int(port) <= 65535:
+        yield f"{where}: {server!r} is not host:port, where host is a name or an IPv4 address"

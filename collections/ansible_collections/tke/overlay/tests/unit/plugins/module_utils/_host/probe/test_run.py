@@ -1,0 +1,41 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tests of the validation of a probe task. tests/kernel tests the probe itself on real packets."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
+from ansible_collections.tke.overlay.plugins.module_utils._host.probe.icmp import MIN_SIZE
+from ansible_collections.tke.overlay.plugins.module_utils._host.probe.run import ProbeTask, task_for_peers
+
+
+def test_reports_all_invalid_addresses_and_the_size():
+    peers = {"b": "10.244.1.0", "c": "nowhere", "d": "10.244.01.0"}
+    with pytest.raises(ValidationError) as caught:
+        task_for_peers(peers, {"address": "10.244.0.300/32", "mtu": "70000"}).validated()
+    problems = caught.value.problems
+    assert len(problems) == 4
+    for problem, words in zip(
+        problems,
+        ("source '10.244.0.300'", "c 'nowhere'", "d '10.244.01.0'", f"size 70000 is not between {MIN_SIZE + 1}"),
+    ):
+        assert words in problem
+
+
+def test_a_host_without_an_address_needs_a_source():
+    with pytest.raises(ValidationError, match=r"no node of the overlay.*set source"):
+        task_for_peers({"b": "10.244.1.0"}, {}).validated()
+
+
+@pytest.mark.parametrize(("mtu", "size"), [("1400", 1400), ("", 1450), ("a lot", 1450)])
+def test_takes_the_size_from_the_applied_settings(mtu, size):
+    task = task_for_peers({"b": "10.244.1.0"}, {"address": "10.244.0.0/32", "mtu": mtu})
+    assert task.validated() == ProbeTask("10.244.0.0", {"b": "10.244.1.0"}, size)
+
+
+@pytest.mark.parametrize("size", [MIN_SIZE + 1, 65535])
+def test_accepts_the_smallest_and_the_largest_size(size):
+    assert ProbeTask("10.244.0.0", {}, size).validated().size == size
