@@ -1,11 +1,5 @@
-# Copyright: (c) 2026, tke.overlay contributors
-# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
-# SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 4: what the page's script does: theme, filter, order, and the node CIDR under the pointer or the arrow keys."""
-
-from __future__ import annotations
-
-SCRIPT = r"""
+// Theme, filter and order of the nodes, and the node CIDR under the pointer or the arrow keys. The script reads no data
+// except the page itself. page.py removes comments and indentation.
 "use strict";
 (() => {
   const root = document.documentElement, id = (name) => document.getElementById(name);
@@ -146,5 +140,3 @@ SCRIPT = r"""
     });
   }
 })();
-"""
-"""All of it. It holds no ``</script`` and reads no data but what stands in the page."""
