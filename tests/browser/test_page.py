@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""The page as a file: well-formed, closed to the outside, escaped, small, readable in both themes."""
+"""The page as a file: well-formed, self-contained, escaped, small, and how it reads."""
 
 from __future__ import annotations
 
 import html.parser
+import pathlib
 import re
 
 import pytest
@@ -19,7 +20,7 @@ VOID = ("meta", "link", "input", "br", "col")
 """Elements without an end tag."""
 
 PAGES = {
-    "whole": overlays.whole,
+    "healthy": overlays.healthy,
     "troubled": overlays.troubled,
     "limited": lambda: overlays.troubled("cloud1"),
     "alone": overlays.alone,
@@ -28,13 +29,13 @@ PAGES = {
 
 
 @pytest.fixture(scope="module", params=PAGES)
-def drawn(request):
-    picture = PAGES[request.param]()
-    return picture, page(picture, "data.json")
+def rendered(request):
+    report = PAGES[request.param]()
+    return report, page(report, "data.json")
 
 
 class Reader(html.parser.HTMLParser):
-    """Insists that elements are nested and closed, and that an id is there once."""
+    """Check that elements are nested and closed, and collect ids, addresses and texts."""
 
     def __init__(self):
         super().__init__(convert_charrefs=True)
@@ -69,16 +70,16 @@ def read(text):
     return reader
 
 
-def test_the_page_is_well_formed(drawn):
-    _picture, text = drawn
+def test_the_page_is_well_formed(rendered):
+    _report, text = rendered
     assert text.startswith("<!DOCTYPE html><html lang=")
     reader = read(text)
     assert len(reader.ids) == len(set(reader.ids))
     assert reader.names.count("h1") == reader.names.count("main") == reader.names.count("title") == 1
 
 
-def test_the_page_loads_nothing(drawn):
-    _picture, text = drawn
+def test_the_page_loads_nothing(rendered):
+    _report, text = rendered
     reader = read(text)
     assert set(reader.addresses) <= {"data:,", "./data.json", "#all-nodes"}
     assert not {"img", "iframe", "object", "embed", "base", "form"} & set(reader.names)
@@ -88,18 +89,18 @@ def test_the_page_loads_nothing(drawn):
     assert "default-src 'none'" in reader.policy
 
 
-def test_every_node_and_every_finding_is_there_without_a_script(drawn):
-    picture, text = drawn
+def test_the_html_has_every_node_and_every_finding(rendered):
+    report, text = rendered
     reader = read(text)
     words = set(reader.text)
-    assert {node["name"] for node in picture["nodes"]} <= words
-    assert {finding["text"] for finding in picture["findings"]} <= words
-    assert picture["verdict"]["text"] in words
+    assert {node["name"] for node in report["nodes"]} <= words
+    assert {finding["text"] for finding in report["findings"]} <= words
+    assert report["verdict"]["text"] in words
 
 
 def test_a_hostile_name_stays_text():
     text = page(overlays.troubled(), '"><script>x.json')
-    assert text.count("<script>") == 1, "the page's own"
+    assert text.count("<script>") == 1, "the script of the page"
     assert "<img" not in text
     assert overlays.HOSTILE in read(text).text
 
@@ -109,8 +110,44 @@ def test_any_text_stays_in_its_element_or_attribute(title, problem):
     report = overlays.alone()
     plain = read(page(report, "data.json"))
     report["title"] = title
-    report["looked"]["at"] = problem  # in an attribute, too
+    report["observed"]["at"] = problem  # in an attribute, too
     assert read(page(report, "data.json")).names == plain.names
+
+
+BREAKS = ("h1", "h2", "h3", "p", "li", "tr", "dt", "figcaption", "summary", "label", "footer", "title")
+"""Elements that start a new line in the golden file."""
+
+
+class Lines(Reader):
+    """The visible text of the page: one line for each block, with ``|`` between the cells of a table."""
+
+    def __init__(self):
+        super().__init__()
+        self.lines = [""]
+
+    def handle_starttag(self, name, attributes):
+        super().handle_starttag(name, attributes)
+        if name in BREAKS:
+            self.lines.append("# " if name in ("h1", "h2") else "")
+        elif name in ("td", "th") and self.lines[-1]:
+            self.lines[-1] += " | "
+        elif name in ("a", "button", "dd", "option", "small", "span", "svg"):
+            self.lines[-1] += " "
+
+    def handle_data(self, text):
+        if self.open and self.open[-1] not in ("style", "script"):
+            self.lines[-1] += text
+
+
+def test_the_page_reads_as_in_the_golden_file():
+    """To accept a change: ``python tests/browser/test_page.py > tests/browser/page_troubled.txt``."""
+    assert golden_text() == pathlib.Path(__file__).with_name("page_troubled.txt").read_text()
+
+
+def golden_text():
+    reader = Lines()
+    reader.feed(page(overlays.troubled(), "data.json"))
+    return "".join(f"{' '.join(line.split())}\n" for line in reader.lines if line.strip())
 
 
 def test_five_thousand_nodes_fit_into_two_megabytes():
@@ -127,3 +164,7 @@ def test_the_stylesheet_uses_the_colours_and_no_others():
 def test_the_script_cannot_end_its_element():
     assert "</" not in script()
     assert not re.search(r"^\s", script(), re.MULTILINE), "without indentation"
+
+
+if __name__ == "__main__":
+    print(golden_text(), end="")

@@ -34,14 +34,14 @@ STATE_LABELS = {
     "spare": "too small",
 }
 STATE_MEANINGS = {
-    "used": "a node has it",
-    "orphan": "a node has it that the inventory lacks",
-    "pending": "released; some host has yet to drop it",
-    "quarantined": "released; free once the cursor has gone round",
-    "free": "nobody has it",
-    "reserved": "kept back (overlay_reserved)",
+    "used": "assigned to a node",
+    "orphan": "assigned to a node that is not in the inventory",
+    "pending": "released; some hosts have not removed it yet",
+    "quarantined": "released; free after the cursor wraps around",
+    "free": "not assigned",
+    "reserved": "excluded by overlay_reserved",
     "service": "the Service range",
-    "spare": "less than a node CIDR",
+    "spare": "too few addresses for a node CIDR",
 }
 MARKS = {
     "orphan": ".3 .3h.4v.4h-.4z",
@@ -258,13 +258,13 @@ def _description(block: Block) -> str:
         if run["node_cidrs"]:
             node_cidrs[run["state"]] = node_cidrs.get(run["state"], 0) + run["node_cidrs"]
     parts = ", ".join(f"{number:,} {STATE_LABELS[state]}" for state, number in node_cidrs.items())
-    return f"Map of {block['cidr']}: {parts}. Arrow keys go from node CIDR to node CIDR."
+    return f"Map of {block['cidr']}: {parts}. Move between node CIDRs with the arrow keys."
 
 
 def run_rows(report: Report) -> list[RunRow]:
     """Return the first :data:`MOST_RUNS` runs of the map with the names of their nodes."""
     owners = {node["number"]: node["name"] for node in report["nodes"] if node["number"] is not None}
-    rows = []
+    rows: list[RunRow] = []
     for block in report["pool"]["blocks"]:
         number = block["first_number"]
         for run in block["runs"]:

@@ -33,7 +33,7 @@ TEMPLATES = os.path.join(os.path.dirname(__file__), "templates")
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 """The browser itself refuses to load anything."""
 
-VERDICT_SIGNS = {"whole": "✓", "warn": "!", "partial": "?", "bad": "✕", "unseen": "?"}
+VERDICT_SIGNS = {"healthy": "✓", "warn": "!", "partial": "?", "bad": "✕", "unobserved": "?"}
 SEVERITIES = {"bad": ("✕", "Broken"), "warn": ("!", "Attention"), "note": ("i", "Note")}
 
 COMMAND = re.compile(r"((?:ansible-playbook|ansible|systemctl) .+?(?=\. |$))")
@@ -71,7 +71,7 @@ def page(report: Report, data: str) -> str:
         legend=map_svg.legend(pool),
         maps=[map_svg.block_map(block, pool) for block in pool["blocks"]],
         run_rows=map_svg.run_rows(report),
-        run_limit=f"The first {map_svg.MOST_RUNS} of {runs:,}; all of them are in the JSON document."
+        run_limit=f"The first {map_svg.MOST_RUNS} of {runs:,}; the JSON document has all."
         if runs > map_svg.MOST_RUNS
         else "",
         pending_rows=tables.pending_rows(report),
@@ -87,17 +87,17 @@ def page(report: Report, data: str) -> str:
 
 
 def _figures(report: Report) -> list[Figure]:
-    capacity, reach, looked = report["pool"]["capacity"], report["reach"], report["looked"]
+    capacity, reach, observed = report["pool"]["capacity"], report["reach"], report["observed"]
     part = 100 * (1 - max(capacity["free"], 0) / capacity["max_nodes"]) if capacity["max_nodes"] else 100
-    left = looked["nodes"] - looked["reached"]
+    left = observed["nodes"] - observed["reached"]
     differing = sum(node["state"] == "differs" for node in report["nodes"])
     measured = f"median {milliseconds(reach['median_ms'])} ms, slowest {milliseconds(reach['worst_ms'])} ms"
     return [
         Figure(
-            name="Nodes seen",
-            value=f"{looked['reached']:,}",
-            of=f" of {looked['nodes']:,}",
-            note=f"{count(left, 'node')} not seen" if left else "all of them",
+            name="Nodes observed",
+            value=f"{observed['reached']:,}",
+            of=f" of {observed['nodes']:,}",
+            note=f"{count(left, 'node')} not observed" if left else "all nodes",
         ),
         Figure(
             name="Node CIDRs used",
@@ -106,14 +106,14 @@ def _figures(report: Report) -> list[Figure]:
             note=f"{capacity['free']:,} free, {capacity['usable_pods_per_node']:,} Pods each",
             part=f"{part:.2f}",
         ),
-        Figure("Peers answer", f"{reach['answered']:,}", f" of {reach['asked']:,}", measured)
+        Figure("Probes answered", f"{reach['answered']:,}", f" of {reach['asked']:,}", measured)
         if reach["asked"]
-        else Figure("Peers answer", NOTHING, "", "not measured"),
+        else Figure("Probes answered", NOTHING, "", "not measured"),
         Figure(
             name="Nodes that differ",
-            value=f"{differing:,}" if looked["reached"] else NOTHING,
+            value=f"{differing:,}" if observed["reached"] else NOTHING,
             of="",
-            note="from what was applied, or from the plan",
+            note="from their applied configuration or the plan",
         ),
     ]
 

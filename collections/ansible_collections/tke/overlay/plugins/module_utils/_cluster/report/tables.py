@@ -16,30 +16,30 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.format
     timestamp,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.model import Report, ReportNode
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.reachability import FailedPair, SiteCell
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.reachability import ProbedPair, SiteCell
 
 STATE_LABELS = {
     "ok": ("✓", "ok"),
     "differs": ("≠", "differs"),
     "loss": ("✕", "packets lost"),
-    "bare": ("✕", "not set up"),
+    "unconfigured": ("✕", "not configured"),
     "unreachable": ("✕", "unreachable"),
     "failed": ("✕", "failed"),
-    "unseen": ("·", "not looked at"),
+    "unobserved": ("·", "not observed"),
     "orphan": ("○", "orphan"),
     "missing": ("○", "no node CIDR"),
 }
 """Sign and label of the state of a node: colour is never the only difference."""
 
-STATE_CLASSES = {"ok": "", "unseen": "soft", "orphan": "t-warn", "missing": "t-warn", "differs": "t-warn"}
+STATE_CLASSES = {"ok": "", "unobserved": "soft", "orphan": "t-warn", "missing": "t-warn", "differs": "t-warn"}
 """CSS class of the state of a node; of every other state ``t-bad``."""
 
-PAIR_SIGNS = {"silent": ("✕", "no answer"), "mtu": ("▽", "full packets lost"), "tcp": ("◇", "TCP lost")}
+PAIR_SIGNS = {"silent": ("✕", "no answer"), "mtu": ("▽", "full-size packets lost"), "tcp": ("◇", "TCP lost")}
 """Sign and label of what ``probe`` reports about a pair."""
 
 FINDING_LABELS = {
     "silent": "no answer",
-    "mtu": "full packets",
+    "mtu": "full-size packets",
     "tcp": "TCP",
     "plan": "old plan",
     "underlay": "no underlay address",
@@ -156,7 +156,7 @@ def site_rows(report: Report) -> list[SiteRow]:
     return [
         SiteRow(
             name=site["name"] or "no site",
-            observed=f"{site['reached']:,} of {count(site['nodes'], 'node')} seen",
+            observed=f"{site['reached']:,} of {count(site['nodes'], 'node')} observed",
             findings=count(site["findings"], "node") + " with findings" if site["findings"] else "",
             cells=[_site_cell(cells.get((site["name"], name)), name) for name in names],
         )
@@ -196,7 +196,7 @@ def matrix(report: Report) -> Matrix | None:
     return Matrix(names, rows, dense=len(names) > MOST_WIDE)
 
 
-def _matrix_cell(source: str, peer: str, pair: FailedPair | None, span: tuple[float, float]) -> MatrixCell:
+def _matrix_cell(source: str, peer: str, pair: ProbedPair | None, span: tuple[float, float]) -> MatrixCell:
     if source == peer:
         return MatrixCell("", "self")
     if pair is None:
@@ -221,8 +221,8 @@ def vip_rows(report: Report) -> list[VipRow]:
     """Return the VIPs and the hosts that hold them."""
     rows = []
     for vip in report["vips"]:
-        holders = ", ".join(vip["holders"]) or ("nobody" if vip["seen"] else "not looked at")
-        bad = vip["seen"] and len(vip["holders"]) != 1
+        holders = ", ".join(vip["holders"]) or ("none" if vip["observed"] else "not observed")
+        bad = vip["observed"] and len(vip["holders"]) != 1
         rows.append(VipRow(vip["name"], vip["address"], f"✕ {holders}" if bad else holders, bad))
     return rows
 
@@ -283,8 +283,8 @@ def pending_rows(report: Report) -> list[PendingRow]:
 
 def _until(on: t.Sequence[str], quarantined: bool) -> str:
     """Return the conditions under which a released node CIDR becomes free."""
-    parts = [f"dropped by {', '.join(on[:8])}" + (f" and {len(on) - 8:,} more" if len(on) > 8 else "")] if on else []
-    return ", and ".join([*parts, "the cursor has gone round"] if quarantined else parts)
+    parts = [f"removed by {', '.join(on[:8])}" + (f" and {len(on) - 8:,} more" if len(on) > 8 else "")] if on else []
+    return ", and ".join([*parts, "the cursor has wrapped around"] if quarantined else parts)
 
 
 def event_rows(report: Report) -> list[EventRow]:

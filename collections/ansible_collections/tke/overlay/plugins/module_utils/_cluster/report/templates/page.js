@@ -5,7 +5,7 @@
   const root = document.documentElement, id = (name) => document.getElementById(name);
   root.classList.add("scripted");
 
-  // --- theme: as the system has it, until the button is pressed ---
+  // --- theme: that of the system, until the button is pressed ---
   const system = matchMedia("(prefers-color-scheme: dark)");
   id("theme").addEventListener("click", () => {
     const dark = (root.dataset.theme || (system.matches ? "dark" : "light")) === "dark";
@@ -56,15 +56,15 @@
     });
   });
 
-  // --- the map ---
-  const kinds = ["used", "orphan", "pending", "quarantined", "free", "reserved", "Services", "less than a node CIDR"];
+  // --- the map: the cell under the pointer, and movement by the arrow keys ---
+  const kinds = ["used", "orphan", "pending", "quarantined", "free", "reserved", "Services", "too small for a node CIDR"];
   let owners = null;
-  const owner = (node_cidr) => {
+  const owner = (number) => {
     if (!owners) {
       owners = new Map();
       for (const row of document.querySelectorAll("tr[data-n]")) owners.set(+row.dataset.n, row);
     }
-    return owners.get(node_cidr);
+    return owners.get(number);
   };
   const dotted = (address) => [24, 16, 8, 0].map((shift) => Math.floor(address / 2 ** shift) % 256).join(".");
   const about = (map, cell) => {
@@ -83,7 +83,7 @@
     const site = cells[2] === "\u2013" ? "" : ` (${cells[2]})`;
     return { text: `${name}: ${kinds[state]}, ${cells[0]}${site}, since ${cells[9]}; ${cells[1].slice(2)}`, row };
   };
-  const tip = id("tip"), said = id("seg");
+  const tip = id("tip"), text = id("node-cidr");
   for (const map of document.querySelectorAll("svg.map")) {
     const columns = +map.dataset.columns, high = map.viewBox.baseVal.height;
     const total = JSON.parse(map.dataset.cells).reduce((sum, run) => sum + run[1], 0);
@@ -115,7 +115,7 @@
     map.addEventListener("pointerleave", () => { tip.hidden = true; go(-1); });
     const open = (cell) => {
       const found = cell < 0 ? null : about(map, cell);
-      said.textContent = found ? found.text : "";
+      text.textContent = found ? found.text : "";
       return found;
     };
     map.addEventListener("click", (event) => {

@@ -87,7 +87,7 @@ def test_a_block_has_cells_gaps_signs_and_the_cursor():
     assert [path.classes for path in made.paths] == ["s m-used", "s m-free", "s m-service", "grid", "x", "ring"]
     assert made.paths[0].d == "M0 0.5h2"
     assert made.paths[-1].d == "M2 0h1v1h-1z"
-    assert made.description == "Map of 10.244.0.0/20: 2 used, 13 free. Arrow keys go from node CIDR to node CIDR."
+    assert made.description == "Map of 10.244.0.0/20: 2 used, 13 free. Move between node CIDRs with the arrow keys."
     assert [(label.address, label.top) for label in made.labels] == [("10.244.0.0", "25"), ("10.244.8.0", "75")]
 
 

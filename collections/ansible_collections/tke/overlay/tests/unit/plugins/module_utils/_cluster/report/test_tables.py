@@ -61,7 +61,7 @@ def test_a_state_that_needs_attention_has_a_colour(state, classes):
 
 def test_notes_name_what_the_state_does_not_show():
     row = node_row({**NODE, "drift": ["a", "b"], "findings": ["drift", "plan", "mtu"]})
-    assert row.notes == "2 differences, old plan, full packets"
+    assert row.notes == "2 differences, old plan, full-size packets"
 
 
 def pair(ms, *kinds):
@@ -84,7 +84,7 @@ def test_the_matrix_has_a_cell_for_each_pair():
         ("1.0", "q0", "a → b: 1.0 ms"),
         ("✕", "t-bad", "a → c: no answer"),
     ]
-    assert second[2] == ("▽ 3.0", "t-bad", "b → c: full packets lost")
+    assert second[2] == ("▽ 3.0", "t-bad", "b → c: full-size packets lost")
     assert third[0] == ("·", "soft", "")
 
 
@@ -128,26 +128,26 @@ def test_a_site_counts_what_is_lost():
 
 
 @pytest.mark.parametrize(
-    ("holders", "seen", "text", "bad"),
+    ("holders", "observed", "text", "bad"),
     [
         (["clb1"], True, "clb1", False),
         (["clb1", "clb2"], True, "✕ clb1, clb2", True),
-        ([], True, "✕ nobody", True),
-        ([], False, "not looked at", False),
+        ([], True, "✕ none", True),
+        ([], False, "not observed", False),
     ],
 )
-def test_a_vip_is_bad_unless_exactly_one_host_holds_it(holders, seen, text, bad):
-    (row,) = vip_rows({"vips": [{"name": "services", "address": "10.0.2.3", "holders": holders, "seen": seen}]})
+def test_a_vip_is_bad_unless_exactly_one_host_holds_it(holders, observed, text, bad):
+    (row,) = vip_rows({"vips": [{"name": "services", "address": "10.0.2.3", "holders": holders, "observed": observed}]})
     assert row == ("services", "10.0.2.3", text, bad)
 
 
 @pytest.mark.parametrize(
     ("on", "quarantined", "until"),
     [
-        (["a", "b"], False, "dropped by a, b"),
-        ([], True, "the cursor has gone round"),
-        (["a"], True, "dropped by a, and the cursor has gone round"),
-        (list("abcdefghij"), False, "dropped by a, b, c, d, e, f, g, h and 2 more"),
+        (["a", "b"], False, "removed by a, b"),
+        ([], True, "the cursor has wrapped around"),
+        (["a"], True, "removed by a, and the cursor has wrapped around"),
+        (list("abcdefghij"), False, "removed by a, b, c, d, e, f, g, h and 2 more"),
     ],
 )
 def test_a_released_node_cidr_shows_when_it_is_free(on, quarantined, until):
@@ -157,6 +157,6 @@ def test_a_released_node_cidr_shows_when_it_is_free(on, quarantined, until):
 
 
 def test_a_change_without_a_time_shows_that():
-    event = {"when": None, "what": "grew", "node": None, "text": "container CIDR 10.9.0.0/24 was appended"}
+    event = {"when": None, "what": "grew", "node": None, "text": "container CIDR extended by 10.9.0.0/24"}
     (row,) = event_rows({"history": [event]})
-    assert row == ("time not recorded", "cluster", "grew: container CIDR 10.9.0.0/24 was appended")
+    assert row == ("time not recorded", "cluster", "grew: container CIDR extended by 10.9.0.0/24")
