@@ -48,11 +48,11 @@ class Chromium:
         os.close(from_browser)
         self._number, self._buffer, self._session, self._scripted = 0, b"", "", True
         self.events: list[dict[str, Any]] = []
-        (target,) = [each for each in self.ask("Target.getTargets")["targetInfos"] if each["type"] == "page"]
-        self._session = self.ask("Target.attachToTarget", targetId=target["targetId"], flatten=True)["sessionId"]
+        (target,) = [each for each in self.send("Target.getTargets")["targetInfos"] if each["type"] == "page"]
+        self._session = self.send("Target.attachToTarget", targetId=target["targetId"], flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
-            self.ask(f"{domain}.enable")
-        self.ask("Performance.enable", timeDomain="threadTicks")
+            self.send(f"{domain}.enable")
+        self.send("Performance.enable", timeDomain="threadTicks")
 
     def __enter__(self) -> Chromium:
         return self
@@ -74,7 +74,7 @@ class Chromium:
         """Load a file and return the seconds until it is parsed, laid out and painted."""
         self.events.clear()
         begin = time.monotonic()
-        self.ask("Page.navigate", url=path.as_uri())
+        self.send("Page.navigate", url=path.as_uri())
         self._until(lambda: any(event.get("method") == "Page.loadEventFired" for event in self.events))
         if self._scripted:
             self.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
@@ -82,22 +82,22 @@ class Chromium:
 
     def show_as(self, width: int, theme: str = "light", height: int = 900) -> None:
         """Set the size of the screen, in pixels, and the theme of the system."""
-        self.ask(
+        self.send(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
-        self.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": theme}])
+        self.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": theme}])
 
     def without_script(self, without: bool) -> None:
         """Disable or enable scripts, from the next page on."""
         self._scripted = not without
-        self.ask("Emulation.setScriptExecutionDisabled", value=without)
+        self.send("Emulation.setScriptExecutionDisabled", value=without)
 
     def evaluate(self, expression: str) -> Any:
         """Return the value of a JavaScript expression.
 
         :raises AssertionError: the expression throws an exception.
         """
-        done = self.ask("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        done = self.send("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         if "exceptionDetails" in done:
             raise AssertionError(done["exceptionDetails"])
         return done["result"].get("value")
@@ -105,28 +105,28 @@ class Chromium:
     def key(self, name: str) -> None:
         """Press and release a key."""
         for kind in ("rawKeyDown", "keyUp"):
-            self.ask("Input.dispatchKeyEvent", type=kind, key=name, code=name, windowsVirtualKeyCode=KEYS.get(name, 0))
+            self.send("Input.dispatchKeyEvent", type=kind, key=name, code=name, windowsVirtualKeyCode=KEYS.get(name, 0))
 
     def point(self, x: float, y: float, click: bool = False) -> None:
         """Move the mouse to a point of the window, and click there if wanted."""
-        self.ask("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+        self.send("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
         if click:
             for kind in ("mousePressed", "mouseReleased"):
-                self.ask("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+                self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
     def work(self) -> float:
         """Return the processor time of the page so far, in seconds: parsing, script, style, layout, painting."""
-        metrics = {metric["name"]: metric["value"] for metric in self.ask("Performance.getMetrics")["metrics"]}
+        metrics = {metric["name"]: metric["value"] for metric in self.send("Performance.getMetrics")["metrics"]}
         return float(metrics["TaskDuration"])
 
     def screenshot(self) -> bytes:
         """Return the complete page as PNG."""
-        answer = self.ask("Page.captureScreenshot", format="png", captureBeyondViewport=True)
+        answer = self.send("Page.captureScreenshot", format="png", captureBeyondViewport=True)
         return base64.b64decode(answer["data"])
 
     def pdf(self) -> bytes:
         """Return the page as it is printed."""
-        answer = self.ask("Page.printToPDF", printBackground=True, preferCSSPageSize=True)
+        answer = self.send("Page.printToPDF", printBackground=True, preferCSSPageSize=True)
         return base64.b64decode(answer["data"])
 
     def console(self) -> list[str]:
@@ -141,7 +141,7 @@ class Chromium:
 
     # --- the protocol ---
 
-    def ask(self, method: str, **params: Any) -> dict[str, Any]:
+    def send(self, method: str, **params: Any) -> dict[str, Any]:
         """Send one command and return its result.
 
         :raises AssertionError: the browser returns an error.

@@ -198,11 +198,11 @@ def test_the_page_prints_in_the_light_theme(browser, files):
     browser.open(files["troubled"])
     pdf = browser.pdf()
     assert pdf.startswith(b"%PDF-")
-    browser.ask(
+    browser.send(
         "Emulation.setEmulatedMedia", media="print", features=[{"name": "prefers-color-scheme", "value": "dark"}]
     )
     try:
         assert browser.evaluate(GROUND) == "rgb(250, 250, 249)"
         assert browser.evaluate("document.querySelector('.tools').checkVisibility()") is False
     finally:
-        browser.ask("Emulation.setEmulatedMedia", media="")
+        browser.send("Emulation.setEmulatedMedia", media="")

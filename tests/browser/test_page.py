@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import html
 import html.parser
 import pathlib
 import re
@@ -106,11 +107,11 @@ def test_a_hostile_name_stays_text():
 
 
 @given(st.text(), st.text())
-def test_any_text_stays_in_its_element_or_attribute(title, problem):
+def test_any_text_stays_in_its_element_or_attribute(title, time):
     report = overlays.alone()
     plain = read(page(report, "data.json"))
     report["title"] = title
-    report["observed"]["at"] = problem  # in an attribute, too
+    report["observed"]["at"] = time  # also in an attribute
     assert read(page(report, "data.json")).names == plain.names
 
 
@@ -140,7 +141,7 @@ class Lines(Reader):
 
 
 def test_the_page_reads_as_in_the_golden_file():
-    """To accept a change: ``python tests/browser/test_page.py > tests/browser/page_troubled.txt``."""
+    """To accept a change, run this file with PYTHONPATH=collections and save its output as page_troubled.txt."""
     assert golden_text() == pathlib.Path(__file__).with_name("page_troubled.txt").read_text()
 
 
@@ -148,6 +149,24 @@ def golden_text():
     reader = Lines()
     reader.feed(page(overlays.troubled(), "data.json"))
     return "".join(f"{' '.join(line.split())}\n" for line in reader.lines if line.strip())
+
+
+def test_commands_of_a_remedy_are_marked_up():
+    report = overlays.alone()
+    remedies = [
+        "Put it back, or release it: ansible-playbook tke.overlay.release -e overlay_release=a",
+        "Check the hosts.",
+    ]
+    remedies.append("Check them: ansible a,b -m ping. The others keep them: systemctl status 'tke-overlay-*'")
+    report["findings"] = [
+        {"severity": "bad", "kind": "any", "hosts": [], "text": "", "remedy": remedy} for remedy in remedies
+    ]
+    marked = re.findall(r"<code>(<span>.*?)</code>", page(report, "data.json"))
+    assert [html.unescape(re.sub(r"</?span>", "", command)) for command in marked] == [
+        "ansible-playbook tke.overlay.release -e overlay_release=a",
+        "ansible a,b -m ping",
+        "systemctl status 'tke-overlay-*'",
+    ]
 
 
 def test_five_thousand_nodes_fit_into_two_megabytes():

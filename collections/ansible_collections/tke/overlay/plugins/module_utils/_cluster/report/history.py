@@ -74,7 +74,7 @@ def _changes(older: Ledger, newer: Ledger, version: str) -> t.Iterator[Event]:
         yield event("released", f"node CIDR {was.node_cidr}", name, when)
     for node_cidr, waiting in older.pending.items():
         if waiting.on and not (node_cidr in newer.pending and newer.pending[node_cidr].on):
-            yield event("dropped", f"all hosts have removed node CIDR {node_cidr}", waiting.node)
+            yield event("removed", f"all hosts have removed node CIDR {node_cidr}", waiting.node)
     yield from _changes_of_cluster(older, newer, event)
 
 

@@ -87,6 +87,7 @@ def page(report: Report, data: str) -> str:
 
 
 def _figures(report: Report) -> list[Figure]:
+    """Return how many nodes, node CIDRs and probes there are, and how many nodes differ."""
     capacity, reach, observed = report["pool"]["capacity"], report["reach"], report["observed"]
     part = 100 * (1 - max(capacity["free"], 0) / capacity["max_nodes"]) if capacity["max_nodes"] else 100
     left = observed["nodes"] - observed["reached"]
@@ -132,15 +133,19 @@ def script() -> str:
 
 @functools.lru_cache(maxsize=None)
 def _environment() -> jinja2.Environment:
+    """Return the environment of all templates, which compiles each of them once."""
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_template), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters.update(timestamp=timestamp, count=count, commands=COMMAND.split)
+    environment.filters.update(timestamp=timestamp, counted=count, commands=COMMAND.split)
     return environment
 
 
 def _template(name: str) -> str:
-    """Return a template without its line breaks: beside a tag or an expression one is nothing, in a text a blank."""
+    """Return a template without line breaks and indentation.
+
+    A line break next to a tag or an expression is removed; within a text it becomes a blank.
+    """
     text = re.sub(r"(?<=[>}])\s*\n\s*|\s*\n\s*(?=[<{])", "", _read(name).strip())
     return re.sub(r"\s*\n\s*", " ", text)
 

@@ -50,8 +50,8 @@ def test_every_kind_of_change():
         event(NOW, "joined", "f", "node CIDR 10.244.12.0/24, pinned", "now"),
         event(NOW, "released", "e", "node CIDR 10.244.4.0/24", "now"),
         event(NOW, "joined", "d", "node CIDR 10.244.3.0/24", "now"),
-        event(None, "dropped", "y", "all hosts have removed node CIDR 10.244.8.0/24", "now"),
-        event(None, "dropped", "x", "all hosts have removed node CIDR 10.244.9.0/24", "now"),
+        event(None, "removed", "y", "all hosts have removed node CIDR 10.244.8.0/24", "now"),
+        event(None, "removed", "x", "all hosts have removed node CIDR 10.244.9.0/24", "now"),
         event(None, "released", "d", "node CIDR 10.244.3.0/24", "now"),
         event(None, "pinned", "c", "node CIDR 10.244.2.0/24", "now"),
         event(None, "moved", "b", "underlay MTU 1500 → unknown", "now"),
@@ -72,7 +72,7 @@ def test_changes_of_a_node_and_of_pending_node_cidrs():
     newer.forget(["a"])
     changes = [(event["what"], event["node"], event["text"]) for event in history(newer, "1", [("0", older)], 4)]
     assert changes == [
-        ("dropped", "c", "all hosts have removed node CIDR 10.0.2.0/24"),
+        ("removed", "c", "all hosts have removed node CIDR 10.0.2.0/24"),
         ("moved", "a", "underlay address 10.0.1.1 \u2192 10.0.1.9"),
         ("moved", "a", "underlay MTU 1500 \u2192 1450"),
         ("pinned", "a", "node CIDR 10.0.0.0/24"),

@@ -176,8 +176,8 @@ def test_reserved_ranges_are_on_the_map():
 
 
 def test_a_node_in_a_reserved_range_is_a_node_on_the_map():
-    counts = report_of(ledger_of("a", "b"), [host("a"), host("b")], reserved=["10.244.1.0/24", "10.244.4.0/24"])["pool"]
-    assert (counts["counts"]["used"], counts["counts"]["reserved"], counts["capacity"]["max_nodes"]) == (2, 1, 14)
+    pool = report_of(ledger_of("a", "b"), [host("a"), host("b")], reserved=["10.244.1.0/24", "10.244.4.0/24"])["pool"]
+    assert (pool["counts"]["used"], pool["counts"]["reserved"], pool["capacity"]["max_nodes"]) == (2, 1, 14)
 
 
 def test_a_node_with_all_its_values():
@@ -249,7 +249,7 @@ def test_a_plan_is_current_only_where_one_was_given():
 
 
 @pytest.mark.parametrize(
-    ("what", "state"),
+    ("observed", "state"),
     [
         (host("idc1", {"cloud1": 1}), "ok"),
         (host("idc1", {"cloud1": 1}, drift=["a"]), "differs"),
@@ -261,8 +261,8 @@ def test_a_plan_is_current_only_where_one_was_given():
         (ProbedHost("idc1", "idc", selected=True, unreachable=True, failures=["a"]), "unreachable"),
     ],
 )
-def test_the_state_of_a_node_is_its_most_severe_one(what, state):
-    hosts = [host("cloud1", {"idc1": 1}), what]
+def test_the_state_of_a_node_is_its_most_severe_one(observed, state):
+    hosts = [host("cloud1", {"idc1": 1}), observed]
     assert report_of(TWO, hosts)["nodes"][1]["state"] == state
 
 
@@ -274,9 +274,8 @@ def test_sites_outside_the_given_order_come_last():
         ProbedHost("cloud2", "cloud"),
         host("edge1"),
     ]
-    assert report_of(
-        ledger_of("idc1", "idc2", "cloud1", "cloud2", "edge1", "old"), hosts, sites=("idc", "cloud", "none")
-    )["sites"] == [
+    ledger = ledger_of("idc1", "idc2", "cloud1", "cloud2", "edge1", "old")
+    assert report_of(ledger, hosts, sites=("idc", "cloud", "none"))["sites"] == [
         {"name": "idc", "nodes": 2, "reached": 2, "findings": 1, "median_ms": 4.0},
         {"name": "cloud", "nodes": 2, "reached": 1, "findings": 0, "median_ms": None},
         {"name": "edge", "nodes": 1, "reached": 1, "findings": 0, "median_ms": None},
@@ -298,7 +297,7 @@ def test_the_report_records_what_the_run_observed():
         "probed": 1,
     }
     assert (report["title"], report["cluster"], report["schema"]) == ("Overlay of demo", "demo", 1)
-    assert report_of(TWO, [], title="Mine")["title"] == "Mine"
+    assert report_of(TWO, [], title="Production")["title"] == "Production"
 
 
 def test_an_orphan_is_not_counted_in_any_site():
@@ -372,7 +371,7 @@ def test_the_summary_has_one_line_for_each_entry():
 
 
 def digest_changes(change):
-    """Whether a report has another name when this is done to its ledger and hosts."""
+    """Whether this change of the ledger and the hosts changes the digest."""
     ledger, hosts = ledger_of("cloud1", "idc1"), healthy("cloud1", "idc1")
     before = report_of(ledger, hosts)["digest"]
     assert len(before) == 12

@@ -26,14 +26,16 @@ from ansible_collections.tke.overlay.tests.unit.plugins.module_utils._cluster.re
 
 
 @st.composite
-def ledgers(draw_):
+def ledgers(choose):
     """Any state of a pool of one or two CIDRs: nodes, released node CIDRs, reserved ranges, any cursor."""
-    pods, services = draw_(st.sampled_from([16, 64, 256])), draw_(st.sampled_from([32, 128, 512]))
-    cidrs = ["10.1.0.0/22", "10.9.0.0/23"][: draw_(st.integers(1, 2))]
-    reserved = draw_(st.lists(st.sampled_from(["10.1.0.0/26", "10.1.1.0/24", "10.1.0.64/28"]), max_size=2, unique=True))
+    pods, services = choose(st.sampled_from([16, 64, 256])), choose(st.sampled_from([32, 128, 512]))
+    cidrs = ["10.1.0.0/22", "10.9.0.0/23"][: choose(st.integers(1, 2))]
+    reserved = choose(
+        st.lists(st.sampled_from(["10.1.0.0/26", "10.1.1.0/24", "10.1.0.64/28"]), max_size=2, unique=True)
+    )
     pool = Pool(cidrs, pods, services, reserved)
-    ledger = Ledger("any", pool, cursor=draw_(st.integers(0, pool.size - 1)))
-    fates = draw_(st.lists(st.sampled_from(["node", "pending", "quarantined", ""]), max_size=pool.size))
+    ledger = Ledger("any", pool, cursor=choose(st.integers(0, pool.size - 1)))
+    fates = choose(st.lists(st.sampled_from(["node", "pending", "quarantined", ""]), max_size=pool.size))
     for number, fate in enumerate(fates):
         node_cidr = pool.node_cidr(number)
         if fate == "node" and number not in pool.reserved:
@@ -46,27 +48,27 @@ def ledgers(draw_):
 @given(ledgers(), st.sets(st.integers(0, 63)))
 def test_the_map_covers_each_address_once_and_matches_capacity(ledger, orphans):
     names = {f"n{number}" for number in orphans} & ledger.nodes.keys()
-    report = pool_map(ledger, names)
-    for block in report["blocks"]:
+    made = pool_map(ledger, names)
+    for block in made["blocks"]:
         network = ipaddress.IPv4Network(block["cidr"])
         at = int(network.network_address)
         for run in block["runs"]:
             assert int(ipaddress.IPv4Address(run["first"])) == at
             assert run["addresses"] > 0
-            assert run["node_cidrs"] in (0, run["addresses"] // report["node_cidr_size"])
+            assert run["node_cidrs"] in (0, run["addresses"] // made["node_cidr_size"])
             at += run["addresses"]
         assert at == int(network.broadcast_address) + 1
         assert sum(run["node_cidrs"] for run in block["runs"]) == block["node_cidrs"]
-    in_runs = dict.fromkeys(report["counts"], 0)
-    for run in (run for block in report["blocks"] for run in block["runs"] if run["node_cidrs"]):
+    in_runs = dict.fromkeys(made["counts"], 0)
+    for run in (run for block in made["blocks"] for run in block["runs"] if run["node_cidrs"]):
         in_runs[run["state"]] += run["node_cidrs"]
-    counts, capacity = report["counts"], ledger.capacity()
+    counts, capacity = made["counts"], ledger.capacity()
     assert counts == in_runs
     assert counts["used"] + counts["orphan"] == capacity["used"]
     assert counts["free"] + counts["quarantined"] == capacity["free"]
     assert sum(counts.values()) - counts["reserved"] == capacity["max_nodes"]
     assert counts["orphan"] == len(names)
-    service = [run for block in report["blocks"] for run in block["runs"] if run["state"] == "service"]
+    service = [run for block in made["blocks"] for run in block["runs"] if run["state"] == "service"]
     assert [run["addresses"] for run in service] == [ledger.pool.services]
     assert service[0]["first"] == ledger.pool.service_cidr.partition("/")[0]
 
@@ -142,10 +144,12 @@ def test_too_few_addresses_for_a_node_cidr_are_spare():
 
 
 def days_ago(days):
+    """The time this number of days before :data:`NOW`."""
     return (datetime.datetime(2026, 6, 30) - datetime.timedelta(days=days)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def grown(*ages, cidr="10.244.0.0/20"):
+    """A ledger whose nodes joined these numbers of days ago."""
     ledger = ledger_of(*(f"n{number}" for number in range(len(ages))), cidr=cidr)
     for name, age in zip(ledger.nodes, ages, strict=True):
         ledger.nodes[name] = ledger.nodes[name]._replace(since=days_ago(age))
@@ -255,8 +259,11 @@ def test_as_many_released_as_joined_is_no_growth():
 
 
 def test_a_date_in_another_format_counts_as_old():
-    ledger = ledger_of("a", since="yesterday")
-    assert forecast(ledger, [], NOW)["days_left"] is None
+    ledger = ledger_of("a")
+    ledger.nodes["a"] = ledger.nodes["a"]._replace(since="yesterday")
+    made = forecast(ledger, [], NOW)
+    assert made["days_left"] is None
+    assert "in the last 90 days 0 nodes joined" in made["basis"]
 
 
 def test_the_window_does_not_end_with_the_year():

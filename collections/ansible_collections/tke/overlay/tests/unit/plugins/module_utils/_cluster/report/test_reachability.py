@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who reaches whom: from the probe results of each host to pairs, nodes and sites."""
+"""The probe results of each host by pair, by node and by site."""
 
 from __future__ import annotations
 
