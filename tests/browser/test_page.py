@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import html
 import html.parser
+import json
 import pathlib
 import re
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 import overlays
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.colors import COLORS
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.map_svg import STATE_LABELS
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.page import page, script, stylesheet
 
 VOID = ("meta", "link", "input", "br", "col")
@@ -178,6 +180,11 @@ def test_five_thousand_nodes_fit_into_two_megabytes():
 def test_the_stylesheet_uses_the_colours_and_no_others():
     assert set(re.findall(r"var\(--([a-z]+)\)", stylesheet())) <= {*COLORS, "tone"}
     assert "</" not in stylesheet()
+
+
+def test_the_script_has_the_labels_of_the_map():
+    labels = re.search(r"const labels = (\[.*?\]);", script())[1]
+    assert json.loads(labels) == list(STATE_LABELS.values())
 
 
 def test_the_script_cannot_end_its_element():

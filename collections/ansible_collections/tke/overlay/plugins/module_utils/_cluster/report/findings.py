@@ -97,8 +97,11 @@ def findings(situation: Situation) -> list[Finding]:
         *_hosts_not_observed(situation),
         *_unreachable_peers(situation),
         *_vips(situation),
-        *_differences(situation),
-        *_ledger_and_inventory(situation),
+        *_drift(situation),
+        *_unconfigured(situation),
+        *_old_plans(situation),
+        *_orphans(situation),
+        *_missing(situation),
         *_underlay_addresses(situation.ledger),
         *_pending(situation.ledger),
         *_pool(situation.ledger),
@@ -214,7 +217,7 @@ def _vips(situation: Situation) -> t.Iterator[Finding]:
             )
 
 
-def _differences(situation: Situation) -> t.Iterator[Finding]:
+def _drift(situation: Situation) -> t.Iterator[Finding]:
     drifted = [host for host in situation.hosts if host.overlay and host.overlay.get("drift")]
     if drifted:
         names = [host.name for host in drifted]
@@ -227,30 +230,32 @@ def _differences(situation: Situation) -> t.Iterator[Finding]:
             text=f"{some(names)} {verb} from {its} applied configuration. {some(lines, 4)}.",
             remedy=f"The restore timer of each host corrects it. To correct it now: {SITE}{_limit(names)}",
         )
-    unconfigured = [
-        host.name for host in situation.nodes if is_unconfigured(host) and host.name not in situation.missing
-    ]
-    if unconfigured:
+
+
+def _unconfigured(situation: Situation) -> t.Iterator[Finding]:
+    nodes, missing = situation.nodes, situation.missing
+    names = [host.name for host in nodes if is_unconfigured(host) and host.name not in missing]
+    if names:
+        on = f"the overlay is not configured on {them(names)}"
         yield Finding(
             severity="bad",
             kind="unconfigured",
-            hosts=unconfigured,
-            text=f"{some(unconfigured)} {_have(unconfigured)} a node CIDR, but the overlay is not configured on "
-            f"{them(unconfigured)}.",
-            remedy=f"{SITE}{_limit(unconfigured)}",
+            hosts=names,
+            text=f"{some(names)} {_have(names)} a node CIDR, but {on}.",
+            remedy=f"{SITE}{_limit(names)}",
         )
-    old = [
-        host.name
-        for host in situation.nodes
-        if host.overlay and not is_unconfigured(host) and has_old_plan(host.overlay)
-    ]
-    if old:
+
+
+def _old_plans(situation: Situation) -> t.Iterator[Finding]:
+    configured = [host for host in situation.nodes if host.overlay and not is_unconfigured(host)]
+    names = [host.name for host in configured if has_old_plan(host.overlay or {})]
+    if names:
         yield Finding(
             severity="warn",
             kind="plan",
-            hosts=old,
-            text=f"{some(old)} {_have(old)} not applied the current plan.",
-            remedy=f"{SITE}{_limit(old)}",
+            hosts=names,
+            text=f"{some(names)} {_have(names)} not applied the current plan.",
+            remedy=f"{SITE}{_limit(names)}",
         )
 
 
@@ -262,9 +267,8 @@ def _limit(names: t.Sequence[str]) -> str:
     return f" --limit {','.join(names)}" if len(names) <= MOST_IN_LIMIT else ""
 
 
-def _ledger_and_inventory(situation: Situation) -> t.Iterator[Finding]:
-    """Yield the differences between ledger and inventory."""
-    orphans, missing = situation.orphans, sorted(situation.missing)
+def _orphans(situation: Situation) -> t.Iterator[Finding]:
+    orphans = situation.orphans
     if orphans:
         are, peers = ("is", "the peer") if len(orphans) == 1 else ("are", "these peers")
         it = them(orphans)
@@ -276,6 +280,10 @@ def _ledger_and_inventory(situation: Situation) -> t.Iterator[Finding]:
             f"Removing a node from the inventory does not release it: the other nodes keep {peers}.",
             remedy=f"Put {it} back into the inventory, or release {it}: {RELEASE}{','.join(orphans[:MOST_IN_COMMAND])}",
         )
+
+
+def _missing(situation: Situation) -> t.Iterator[Finding]:
+    missing = sorted(situation.missing)
     if missing:
         yield Finding(
             severity="warn",

@@ -46,8 +46,6 @@ LEAST_JOINS = 3
 FARTHEST = 100 * 365
 """Days: the forecast gives no date beyond that."""
 
-NO_GROWTH = "No growth: the pool does not fill up."
-
 
 class MapRun(t.TypedDict):
     """Neighbouring addresses of one state. ``node_cidrs`` is 0 for ``service`` and ``spare``."""
@@ -185,37 +183,51 @@ def forecast(ledger: Ledger, previous: t.Sequence[Ledger], now: str) -> Forecast
     :param now: UTC, ISO 8601.
     """
     today, free = _day(now), ledger.capacity()["free"]
+    estimate = _estimate(ledger, previous, today)
+    days = estimate.days_left
+    return Forecast(
+        free=free,
+        per_day=estimate.per_day,
+        days_left=days,
+        exhausted_on=None if days is None else (today + datetime.timedelta(days=days)).isoformat(),
+        basis=estimate.basis,
+        text=estimate.text,
+    )
+
+
+class _Estimate(t.NamedTuple):
+    text: str
+    basis: str
+    per_day: float | None = None
+    days_left: int | None = None
+
+
+def _estimate(ledger: Ledger, previous: t.Sequence[Ledger], today: datetime.date) -> _Estimate:
+    """Return the estimate, or the reason why there is none."""
+    free = ledger.capacity()["free"]
     joined = sorted(_day(held.since) for held in ledger.nodes.values())
-
-    def answer(text: str, basis: str, per_day: float | None = None, days: int | None = None) -> Forecast:
-        date = None if days is None else (today + datetime.timedelta(days=days)).isoformat()
-        return Forecast(free=free, per_day=per_day, days_left=days, exhausted_on=date, basis=basis, text=text)
-
     if not free:
-        return answer("The pool is full.", "no node CIDR is free")
+        return _Estimate("The pool is full.", "no node CIDR is free")
     if not joined:
-        return answer("No estimate.", "there are no nodes")
+        return _Estimate("No estimate.", "there are no nodes")
     span = (today - joined[0]).days
     if span < LEAST_SPAN:
-        return answer(
-            "No estimate.", f"the first node joined {count(span, 'day')} ago; an estimate needs {LEAST_SPAN} days"
-        )
+        ago = count(span, "day")
+        return _Estimate("No estimate.", f"the first node joined {ago} ago; an estimate needs {LEAST_SPAN} days")
     days = min(span, WINDOW)
     begin = today - datetime.timedelta(days=days)
     came = sum(day > begin for day in joined)
     gone = _gone(ledger, previous, begin)
     basis = _basis(days, came, gone, len(previous))
-    if came == gone == 0:
-        return answer(NO_GROWTH, basis)
-    if came < LEAST_JOINS:
-        return answer("No estimate.", f"{basis}; an estimate needs {LEAST_JOINS} nodes")
+    if came < LEAST_JOINS and (came or gone):
+        return _Estimate("No estimate.", f"{basis}; an estimate needs {LEAST_JOINS} nodes")
     if came <= gone:
-        return answer(NO_GROWTH, basis)
+        return _Estimate("No growth: the pool does not fill up.", basis)
     per_day = (came - gone) / days
     left = int(free / per_day)
     if left > FARTHEST:
-        return answer("The pool lasts more than 100 years at this rate.", basis, per_day)
-    return answer(f"The pool is full in about {_duration(left)} at this rate.", basis, per_day, left)
+        return _Estimate("The pool lasts more than 100 years at this rate.", basis, per_day)
+    return _Estimate(f"The pool is full in about {_duration(left)} at this rate.", basis, per_day, left)
 
 
 def _basis(days: int, came: int, gone: int, versions: int) -> str:

@@ -30,6 +30,7 @@
   id("filter").addEventListener("input", show);
   id("state").addEventListener("change", show);
 
+  // The value by which a cell is ordered: a column has numbers, addresses or texts (data-t: n, a, t).
   const number = (text) => { const found = parseFloat(text.replace(/,/g, "")); return isNaN(found) ? -1 : found; };
   const address = (text) => {
     const parts = text.match(/^(\d+)\.(\d+)\.(\d+)\.(\d+)/);
@@ -57,8 +58,8 @@
   });
 
   // --- the map: the cell under the pointer, and movement by the arrow keys ---
-  const kinds = ["used", "orphan", "pending", "quarantined", "free", "reserved", "Services", "too small for a node CIDR"];
-  let owners = null;
+  const labels = ["used", "orphan", "pending", "quarantined", "free", "reserved", "Services", "too small"];
+  let owners = null; // rows of nodes and of released node CIDRs, by the number of the node CIDR
   const owner = (number) => {
     if (!owners) {
       owners = new Map();
@@ -67,6 +68,7 @@
     return owners.get(number);
   };
   const dotted = (address) => [24, 16, 8, 0].map((shift) => Math.floor(address / 2 ** shift) % 256).join(".");
+  // The text about a cell, and the row of its node or of its release.
   const about = (map, cell) => {
     const data = map.dataset;
     if (!map.cells) map.cells = JSON.parse(data.cells);
@@ -75,13 +77,13 @@
     const first = address(data.address) + cell * +data.size;
     const name = `${dotted(first)}/${32 - Math.log2(+data.size)}`;
     const row = state < 4 ? owner(+data.first + cell) : null;
-    if (!row) return { text: `${name}: ${kinds[state]}`, row: null };
+    if (!row) return { text: `${name}: ${labels[state]}`, row: null };
     const cells = [...row.cells].map((each) => (each.firstChild ? each.firstChild.textContent : ""));
     if (row.closest("#pending")) {
-      return { text: `${name}: ${kinds[state]}, released by ${cells[1]}; free when ${cells[3]}`, row };
+      return { text: `${name}: ${labels[state]}, released by ${cells[1]}; free when ${cells[3]}`, row };
     }
     const site = cells[2] === "\u2013" ? "" : ` (${cells[2]})`;
-    return { text: `${name}: ${kinds[state]}, ${cells[0]}${site}, since ${cells[9]}; ${cells[1].slice(2)}`, row };
+    return { text: `${name}: ${labels[state]}, ${cells[0]}${site}, since ${cells[9]}; ${cells[1].slice(2)}`, row };
   };
   const tip = id("tip"), text = id("node-cidr");
   for (const map of document.querySelectorAll("svg.map")) {
