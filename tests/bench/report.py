@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""What a section of the bench gives back, and how that is printed."""
+"""The result of one section of the bench, and how it is printed."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ HEADER = ("measure", "value", "limit", "verdict")
 
 
 class BenchError(Exception):
-    """Something could not be measured, or what was measured did not do its work; says what."""
+    """A measurement failed, or the measured program did not work. The message names the cause."""
 
 
 class Measure(NamedTuple):
-    """One figure. Without a limit it is there to be read beside the others."""
+    """One measured value. Without a limit it is informative only."""
 
     name: str
     value: float
@@ -26,12 +26,12 @@ class Measure(NamedTuple):
 
     @property
     def missed(self) -> bool:
-        """Whether the figure is on the wrong side of its limit."""
+        """Whether the value misses its limit."""
         too_little = self.at_least is not None and self.value < self.at_least
         return too_little or (self.at_most is not None and self.value > self.at_most)
 
     def cells(self) -> tuple[str, str, str, str]:
-        """The row of the table."""
+        """Return the row of the table."""
         limit = self.at_least if self.at_least is not None else self.at_most
         if limit is None:
             return self.name, self._figure(self.value), "", ""
@@ -43,14 +43,14 @@ class Measure(NamedTuple):
 
 
 class Section(NamedTuple):
-    """All figures of one section, and how they were taken, a line each."""
+    """All values of one section, and one line for each note about how they were measured."""
 
     measures: list[Measure]
     notes: list[str]
 
 
 def table(measures: Iterable[Measure]) -> str:
-    """Columns as wide as their widest cell; figures to the right."""
+    """Return a table whose columns are as wide as their widest cell, with the values aligned to the right."""
     rows = [HEADER, *(measure.cells() for measure in measures)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
     lines = []

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""A headless Chromium, spoken to over the pipes of its DevTools protocol: nothing but the standard library."""
+"""A headless Chromium, driven over the pipes of its DevTools protocol with the standard library alone."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-PATIENCE = 20.0
-"""Seconds for an answer."""
+TIMEOUT = 20.0
+"""Seconds until an answer must arrive."""
 
 FLAGS = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-pipe"),
@@ -26,7 +26,10 @@ FLAGS = (
 
 
 class Chromium:
-    """One browser with one page. ``profile`` is an empty directory for its files."""
+    """One browser with one page.
+
+    :param profile: an empty directory for the files of the browser.
+    """
 
     def __init__(self, profile: pathlib.Path) -> None:
         to_browser, self._write = os.pipe()
@@ -45,11 +48,11 @@ class Chromium:
         os.close(from_browser)
         self._number, self._buffer, self._session, self._scripted = 0, b"", "", True
         self.events: list[dict[str, Any]] = []
-        (target,) = [each for each in self.ask("Target.getTargets")["targetInfos"] if each["type"] == "page"]
-        self._session = self.ask("Target.attachToTarget", targetId=target["targetId"], flatten=True)["sessionId"]
+        (target,) = [each for each in self.send("Target.getTargets")["targetInfos"] if each["type"] == "page"]
+        self._session = self.send("Target.attachToTarget", targetId=target["targetId"], flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
-            self.ask(f"{domain}.enable")
-        self.ask("Performance.enable", timeDomain="threadTicks")
+            self.send(f"{domain}.enable")
+        self.send("Performance.enable", timeDomain="threadTicks")
 
     def __enter__(self) -> Chromium:
         return self
@@ -57,7 +60,7 @@ class Chromium:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        os.close(self._write)  # without commands to come, it ends
+        os.close(self._write)  # the browser ends when its command pipe is closed
         try:
             self._process.wait(10)
         except subprocess.TimeoutExpired:
@@ -65,78 +68,84 @@ class Chromium:
             self._process.wait()
         os.close(self._read)
 
-    # --- what a test does ---
+    # --- actions of a test ---
 
     def open(self, path: pathlib.Path) -> float:
-        """Loads a file; returns the seconds until it was parsed, laid out and drawn."""
+        """Load a file and return the seconds until it is parsed, laid out and painted."""
         self.events.clear()
         begin = time.monotonic()
-        self.ask("Page.navigate", url=path.as_uri())
+        self.send("Page.navigate", url=path.as_uri())
         self._until(lambda: any(event.get("method") == "Page.loadEventFired" for event in self.events))
         if self._scripted:
             self.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
         return time.monotonic() - begin
 
     def show_as(self, width: int, theme: str = "light", height: int = 900) -> None:
-        """A screen of that width, of a system with that theme."""
-        self.ask(
+        """Set the size of the screen, in pixels, and the theme of the system."""
+        self.send(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
-        self.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": theme}])
+        self.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": theme}])
 
     def without_script(self, without: bool) -> None:
-        """From the next page on."""
+        """Disable or enable scripts, from the next page on."""
         self._scripted = not without
-        self.ask("Emulation.setScriptExecutionDisabled", value=without)
+        self.send("Emulation.setScriptExecutionDisabled", value=without)
 
     def evaluate(self, expression: str) -> Any:
-        """The value of an expression of JavaScript; what it throws fails the test."""
-        done = self.ask("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        """Return the value of a JavaScript expression.
+
+        :raises AssertionError: the expression throws an exception.
+        """
+        done = self.send("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         if "exceptionDetails" in done:
             raise AssertionError(done["exceptionDetails"])
         return done["result"].get("value")
 
     def key(self, name: str) -> None:
-        """Presses and lets go of a key."""
+        """Press and release a key."""
         for kind in ("rawKeyDown", "keyUp"):
-            self.ask("Input.dispatchKeyEvent", type=kind, key=name, code=name, windowsVirtualKeyCode=KEYS.get(name, 0))
+            self.send("Input.dispatchKeyEvent", type=kind, key=name, code=name, windowsVirtualKeyCode=KEYS.get(name, 0))
 
     def point(self, x: float, y: float, click: bool = False) -> None:
-        """Moves the mouse there."""
-        self.ask("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+        """Move the mouse to a point of the window, and click there if wanted."""
+        self.send("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
         if click:
             for kind in ("mousePressed", "mouseReleased"):
-                self.ask("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+                self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
     def work(self) -> float:
-        """Seconds of processor time that the page has cost so far: parsing, script, style, layout, painting."""
-        metrics = {metric["name"]: metric["value"] for metric in self.ask("Performance.getMetrics")["metrics"]}
+        """Return the processor time of the page so far, in seconds: parsing, script, style, layout, painting."""
+        metrics = {metric["name"]: metric["value"] for metric in self.send("Performance.getMetrics")["metrics"]}
         return float(metrics["TaskDuration"])
 
-    def picture(self) -> bytes:
-        """The whole page as PNG."""
-        answer = self.ask("Page.captureScreenshot", format="png", captureBeyondViewport=True)
+    def screenshot(self) -> bytes:
+        """Return the complete page as PNG."""
+        answer = self.send("Page.captureScreenshot", format="png", captureBeyondViewport=True)
         return base64.b64decode(answer["data"])
 
     def pdf(self) -> bytes:
-        """The page as it is printed."""
-        answer = self.ask("Page.printToPDF", printBackground=True, preferCSSPageSize=True)
+        """Return the page as it is printed."""
+        answer = self.send("Page.printToPDF", printBackground=True, preferCSSPageSize=True)
         return base64.b64decode(answer["data"])
 
-    def complaints(self) -> list[str]:
-        """What the console shows since the page was opened: errors, warnings, refused loads."""
+    def console(self) -> list[str]:
+        """Return the console messages since the page was opened: errors, warnings, rejected loads."""
         wanted = ("Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded")
         return [json.dumps(event) for event in self.events if event.get("method") in wanted]
 
     def loads(self) -> list[str]:
-        """Every address that was asked for since the page was opened."""
+        """Return every URL requested since the page was opened."""
         sent = [event for event in self.events if event.get("method") == "Network.requestWillBeSent"]
         return [event["params"]["request"]["url"] for event in sent]
 
     # --- the protocol ---
 
-    def ask(self, method: str, **params: Any) -> dict[str, Any]:
-        """The answer to one command."""
+    def send(self, method: str, **params: Any) -> dict[str, Any]:
+        """Send one command and return its result.
+
+        :raises AssertionError: the browser returns an error.
+        """
         self._number += 1
         number = self._number
         message = {"id": number, "method": method, "params": params}
@@ -158,15 +167,15 @@ class Chromium:
         result: dict[str, Any] = answer[0]["result"]
         return result
 
-    def _until(self, come: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while not come():
+    def _until(self, done: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + TIMEOUT
+        while not done():
             ready, _, _ = select.select([self._read], [], [], max(0, deadline - time.monotonic()))
             if not ready:
-                raise TimeoutError(f"the browser did not answer for {PATIENCE:g} s")
+                raise TimeoutError(f"the browser did not answer within {TIMEOUT:g} s")
             part = os.read(self._read, 1 << 20)
             if not part:
-                raise EOFError(f"the browser ended with {self._process.wait()}")
+                raise EOFError(f"the browser ended with exit status {self._process.wait()}")
             *messages, self._buffer = (self._buffer + part).split(b"\0")
             self.events += [json.loads(message) for message in messages]
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""Overlays to be drawn: as they may come from a ledger, an inventory and the hosts' own words."""
+"""Reports for the tests of the page, built from ledgers, inventories and module results as they may occur."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.docume
     parse,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.model import (
-    PlanRecord,
+    LedgerVersions,
     Report,
     ReportOptions,
     build,
@@ -30,13 +30,13 @@ HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(2)>'
 
 
 def when(days_before: int) -> str:
-    """A time so many days before :data:`AT`."""
+    """Return the time this number of days before :data:`AT`."""
     then = datetime.datetime(2026, 6, 30, 8, 15, 30) - datetime.timedelta(days=days_before)
     return then.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def healthy(drift: tuple[str, ...] = (), current: bool = True, vips: tuple[str, ...] = ()) -> dict[str, Any]:
-    """What ``overlay_info`` says of a host."""
+def overlay_info(drift: tuple[str, ...] = (), current: bool = True, vips: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return the result of ``overlay_info`` on a host without problems."""
     return {
         "mtu": 1400,
         "plan": {
@@ -57,8 +57,8 @@ def healthy(drift: tuple[str, ...] = (), current: bool = True, vips: tuple[str, 
     }
 
 
-def answers(rtt: dict[str, float], *findings: tuple[str, str]) -> dict[str, Any]:
-    """What ``probe`` says: times, and (peer, kind) of what it found."""
+def probe_result(rtt: dict[str, float], *findings: tuple[str, str]) -> dict[str, Any]:
+    """Return the result of ``probe``: times in milliseconds, and findings as (peer, kind)."""
     silent = {peer for peer, kind in findings if kind == "silent"}
     return {
         "asked": len(rtt.keys() | silent),
@@ -68,8 +68,8 @@ def answers(rtt: dict[str, float], *findings: tuple[str, str]) -> dict[str, Any]
     }
 
 
-def whole() -> Report:
-    """The lab: four nodes of two sites, all well."""
+def healthy() -> Report:
+    """Return the report of the lab: four nodes in two sites, without problems."""
     names = ["cloud1", "cloud2", "idc1", "idc2"]
     ledger = Ledger("lab", Pool(["10.244.0.0/16"], 256, 256), cursor=4)
     ledger.vips = {"apiserver": "10.0.2.2", "services": "10.0.2.3"}
@@ -81,25 +81,25 @@ def whole() -> Report:
         ProbedHost(
             name,
             name.rstrip("12"),
-            asked=True,
-            overlay=healthy(),
-            probe=answers({other: ms for (one, other), ms in times.items() if one == name}),
+            selected=True,
+            overlay=overlay_info(),
+            probe=probe_result({other: ms for (one, other), ms in times.items() if one == name}),
         )
         for name in names
     ]
     hosts += [
-        ProbedHost("clb1", node=False, asked=True, overlay=healthy(vips=("10.0.2.2",))),
-        ProbedHost("clb2", node=False, asked=True, overlay=healthy(vips=("10.0.2.3",))),
+        ProbedHost("clb1", node=False, selected=True, overlay=overlay_info(vips=("10.0.2.2",))),
+        ProbedHost("clb2", node=False, selected=True, overlay=overlay_info(vips=("10.0.2.3",))),
     ]
     return build(
-        PlanRecord(ledger, "/srv/overlay/overlay-ledger.json"),
+        LedgerVersions(ledger, "/srv/overlay/overlay-ledger.json"),
         hosts,
         ReportOptions(AT, ["inventories/lab/hosts.yml"], sites=SITES),
     )
 
 
 def troubled(limit: str | None = None) -> Report:
-    """Eleven nodes of three sites, with one of every kind of trouble, and names that no page expects."""
+    """Return a report of eleven nodes in three sites with every kind of problem, and with unusual names."""
     chance = random.Random(7)
     names = [
         *(f"cloud{n}" for n in range(1, 6)),
@@ -124,22 +124,26 @@ def troubled(limit: str | None = None) -> Report:
     hosts = [_troubled_host(name, site_of, names, chance, limit) for name in names]
     hosts += [
         ProbedHost(
-            "new1", "idc", asked=limit is None, overlay=None, failures=["this host has no nft: install nftables"]
+            "new1", "idc", selected=limit is None, overlay=None, failures=["this host has no nft: install nftables"]
         ),
-        ProbedHost("clb1", node=False, asked=True, overlay=healthy(vips=("10.0.2.2",))),
-        ProbedHost("clb2", node=False, asked=True, overlay=healthy(vips=("10.0.2.2",))),
+        ProbedHost("clb1", node=False, selected=True, overlay=overlay_info(vips=("10.0.2.2",))),
+        ProbedHost("clb2", node=False, selected=True, overlay=overlay_info(vips=("10.0.2.2",))),
     ]
-    record = PlanRecord(ledger, "etcd://10.0.0.5:2379,10.0.0.6:2379/production", [("ledger.000000001523", before)])
-    look = ReportOptions(AT, ["inventories/production"], limit, ("cloud", "idc", "edge"), ["10.244.24.0/22"], events=12)
-    return build(record, hosts, look)
+    versions = LedgerVersions(
+        ledger, "etcd://10.0.0.5:2379,10.0.0.6:2379/production", [("ledger.000000001523", before)]
+    )
+    options = ReportOptions(
+        AT, ["inventories/production"], limit, ("cloud", "idc", "edge"), ["10.244.24.0/22"], events=12
+    )
+    return build(versions, hosts, options)
 
 
 def _troubled_host(
     name: str, site_of: dict[str, str], names: list[str], chance: random.Random, limit: str | None
 ) -> ProbedHost:
-    asked = limit is None or name == limit
-    if not asked or name == "idc2":
-        return ProbedHost(name, site_of[name], asked=asked, unreachable=asked)
+    selected = limit is None or name == limit
+    if not selected or name == "idc2":
+        return ProbedHost(name, site_of[name], selected=selected, unreachable=selected)
     found = [("idc2", "silent")]
     if site_of[name] == "cloud":
         found += [("edge-gateway.branch-7.example", "mtu")]
@@ -152,13 +156,17 @@ def _troubled_host(
     }
     drift = ("route 10.244.3.0/24 is missing", "rules: counter of masquerade is missing") if name == "cloud3" else ()
     return ProbedHost(
-        name, site_of[name], asked=True, overlay=healthy(drift, current=name != "idc1"), probe=answers(rtt, *found)
+        name,
+        site_of[name],
+        selected=True,
+        overlay=overlay_info(drift, current=name != "idc1"),
+        probe=probe_result(rtt, *found),
     )
 
 
 @functools.cache
 def large() -> Report:
-    """5,000 nodes, scattered over a pool of 65,535 node CIDRs, that asked eight peers each; some trouble."""
+    """Return a report of 5,000 nodes, scattered over 65,535 node CIDRs, that probed eight peers each; some fail."""
     chance = random.Random(11)
     ledger = Ledger("large", Pool(["10.0.0.0/8"], 256, 256))
     names = [f"{SITES[number % 2]}-node-{number:05}" for number in range(5000)]
@@ -179,22 +187,22 @@ def large() -> Report:
             ProbedHost(
                 name,
                 SITES[at % 2],
-                asked=True,
+                selected=True,
                 unreachable=dead,
-                overlay=None if dead else healthy(("route is missing",) if at % 500 == 3 else ()),
-                probe=None if dead else answers(rtt, *found),
+                overlay=None if dead else overlay_info(("route is missing",) if at % 500 == 3 else ()),
+                probe=None if dead else probe_result(rtt, *found),
             )
         )
     return build(
-        PlanRecord(ledger, "/srv/overlay-ledger.json"), hosts, ReportOptions(AT, ["/srv/hosts.yml"], sites=SITES)
+        LedgerVersions(ledger, "/srv/overlay-ledger.json"), hosts, ReportOptions(AT, ["/srv/hosts.yml"], sites=SITES)
     )
 
 
 def alone() -> Report:
-    """The ledger and nothing else: nobody was asked."""
+    """Return a report of the ledger alone: no host was observed."""
     ledger = Ledger("demo", Pool(["10.99.0.0/24"], 64, 32))
     return build(
-        PlanRecord(ledger, "/srv/overlay-ledger.json"),
+        LedgerVersions(ledger, "/srv/overlay-ledger.json"),
         [ProbedHost("a", "cloud"), ProbedHost("b", "idc")],
         ReportOptions(AT, sites=SITES),
     )

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""The page as a file: well-formed, closed to the outside, escaped, small, readable in both themes."""
+"""The page as a file: well-formed, self-contained, escaped, small, and how it reads."""
 
 from __future__ import annotations
 
+import html
 import html.parser
+import json
+import pathlib
 import re
 
 import pytest
@@ -12,21 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import overlays
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.page import page
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.page_html import (
-    VOID,
-    Html,
-    escaped,
-    join,
-    tag,
-)
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.page_map import _cells, _strokes, columns_of
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.page_script import SCRIPT
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.page_style import DARK, LIGHT, READABLE, STYLE
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.page_tables import NOTHING, _drops
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.colors import COLORS
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.map_svg import STATE_LABELS
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.page import page, script, stylesheet
+
+VOID = ("meta", "link", "input", "br", "col")
+"""Elements without an end tag."""
 
 PAGES = {
-    "whole": overlays.whole,
+    "healthy": overlays.healthy,
     "troubled": overlays.troubled,
     "limited": lambda: overlays.troubled("cloud1"),
     "alone": overlays.alone,
@@ -35,13 +32,13 @@ PAGES = {
 
 
 @pytest.fixture(scope="module", params=PAGES)
-def drawn(request):
-    picture = PAGES[request.param]()
-    return picture, page(picture, "data.json")
+def rendered(request):
+    report = PAGES[request.param]()
+    return report, page(report, "data.json")
 
 
 class Reader(html.parser.HTMLParser):
-    """Insists that elements are nested and closed, and that an id is there once."""
+    """Check that elements are nested and closed, and collect ids, addresses and texts."""
 
     def __init__(self):
         super().__init__(convert_charrefs=True)
@@ -76,50 +73,102 @@ def read(text):
     return reader
 
 
-def test_the_page_is_well_formed(drawn):
-    _picture, text = drawn
-    assert text.startswith("<!DOCTYPE html>\n<html lang=")
+def test_the_page_is_well_formed(rendered):
+    _report, text = rendered
+    assert text.startswith("<!DOCTYPE html><html lang=")
     reader = read(text)
     assert len(reader.ids) == len(set(reader.ids))
     assert reader.names.count("h1") == reader.names.count("main") == reader.names.count("title") == 1
 
 
-def test_the_page_loads_nothing(drawn):
-    _picture, text = drawn
+def test_the_page_loads_nothing(rendered):
+    _report, text = rendered
     reader = read(text)
     assert set(reader.addresses) <= {"data:,", "./data.json", "#all-nodes"}
     assert not {"img", "iframe", "object", "embed", "base", "form"} & set(reader.names)
-    code = STYLE + SCRIPT
+    code = stylesheet() + script()
     for word in ("http:", "https:", "url(", "@import", "fetch(", "XMLHttpRequest", "WebSocket", "import(", "innerHTML"):
         assert word not in code, word
     assert "default-src 'none'" in reader.policy
 
 
-def test_every_node_and_every_finding_is_there_without_a_script(drawn):
-    picture, text = drawn
+def test_the_html_has_every_node_and_every_finding(rendered):
+    report, text = rendered
     reader = read(text)
     words = set(reader.text)
-    assert {node["name"] for node in picture["nodes"]} <= words
-    assert {finding["text"] for finding in picture["findings"]} <= words
-    assert picture["verdict"]["text"] in words
+    assert {node["name"] for node in report["nodes"]} <= words
+    assert {finding["text"] for finding in report["findings"]} <= words
+    assert report["verdict"]["text"] in words
 
 
 def test_a_hostile_name_stays_text():
     text = page(overlays.troubled(), '"><script>x.json')
-    assert text.count("<script>") == 1, "the page's own"
+    assert text.count("<script>") == 1, "the script of the page"
     assert "<img" not in text
     assert overlays.HOSTILE in read(text).text
 
 
 @given(st.text(), st.text())
-def test_whatever_the_text_it_cannot_leave_its_element_or_attribute(inside, attribute):
-    reader = Reader()
-    reader.feed(tag("p", inside, title=attribute))
-    reader.close()
-    assert reader.names == ["p"]
-    assert reader.open == []
-    assert join(escaped(inside)) == escaped(inside), "never escaped twice"
-    assert isinstance(escaped(inside), Html)
+def test_any_text_stays_in_its_element_or_attribute(title, time):
+    report = overlays.alone()
+    plain = read(page(report, "data.json"))
+    report["title"] = title
+    report["observed"]["at"] = time  # also in an attribute
+    assert read(page(report, "data.json")).names == plain.names
+
+
+BREAKS = ("h1", "h2", "h3", "p", "li", "tr", "dt", "figcaption", "summary", "label", "footer", "title")
+"""Elements that start a new line in the golden file."""
+
+
+class Lines(Reader):
+    """The visible text of the page: one line for each block, with ``|`` between the cells of a table."""
+
+    def __init__(self):
+        super().__init__()
+        self.lines = [""]
+
+    def handle_starttag(self, name, attributes):
+        super().handle_starttag(name, attributes)
+        if name in BREAKS:
+            self.lines.append("# " if name in ("h1", "h2") else "")
+        elif name in ("td", "th") and self.lines[-1]:
+            self.lines[-1] += " | "
+        elif name in ("a", "button", "dd", "option", "small", "span", "svg"):
+            self.lines[-1] += " "
+
+    def handle_data(self, text):
+        if self.open and self.open[-1] not in ("style", "script"):
+            self.lines[-1] += text
+
+
+def test_the_page_reads_as_in_the_golden_file():
+    """To accept a change, run this file with PYTHONPATH=collections and save its output as page_troubled.txt."""
+    assert golden_text() == pathlib.Path(__file__).with_name("page_troubled.txt").read_text()
+
+
+def golden_text():
+    reader = Lines()
+    reader.feed(page(overlays.troubled(), "data.json"))
+    return "".join(f"{' '.join(line.split())}\n" for line in reader.lines if line.strip())
+
+
+def test_commands_of_a_remedy_are_marked_up():
+    report = overlays.alone()
+    remedies = [
+        "Put it back, or release it: ansible-playbook tke.overlay.release -e overlay_release=a",
+        "Check the hosts.",
+    ]
+    remedies.append("Check them: ansible a,b -m ping. The others keep them: systemctl status 'tke-overlay-*'")
+    report["findings"] = [
+        {"severity": "bad", "kind": "any", "hosts": [], "text": "", "remedy": remedy} for remedy in remedies
+    ]
+    marked = re.findall(r"<code>(<span>.*?)</code>", page(report, "data.json"))
+    assert [html.unescape(re.sub(r"</?span>", "", command)) for command in marked] == [
+        "ansible-playbook tke.overlay.release -e overlay_release=a",
+        "ansible a,b -m ping",
+        "systemctl status 'tke-overlay-*'",
+    ]
 
 
 def test_five_thousand_nodes_fit_into_two_megabytes():
@@ -128,67 +177,20 @@ def test_five_thousand_nodes_fit_into_two_megabytes():
     assert size < 2_000_000
 
 
-# --- looks ---
+def test_the_stylesheet_uses_the_colours_and_no_others():
+    assert set(re.findall(r"var\(--([a-z]+)\)", stylesheet())) <= {*COLORS, "tone"}
+    assert "</" not in stylesheet()
 
 
-def luminance(color):
-    parts = [int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+def test_the_script_has_the_labels_of_the_map():
+    labels = re.search(r"const labels = (\[.*?\]);", script())[1]
+    assert json.loads(labels) == list(STATE_LABELS.values())
 
 
-@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
-@pytest.mark.parametrize(("ink", "ground"), READABLE)
-def test_text_has_the_contrast_that_wcag_asks_for(theme, ink, ground):
-    bright, dim = sorted((luminance(theme[ink]), luminance(theme[ground])), reverse=True)
-    assert (bright + 0.05) / (dim + 0.05) >= 4.5
+def test_the_script_cannot_end_its_element():
+    assert "</" not in script()
+    assert not re.search(r"^\s", script(), re.MULTILINE), "without indentation"
 
 
-def test_both_themes_know_the_same_colours_and_the_rules_use_no_other():
-    assert LIGHT.keys() == DARK.keys()
-    assert set(re.findall(r"var\(--([a-z]+)\)", STYLE)) <= {*LIGHT, "tone"}
-
-
-# --- the drawing of the map ---
-
-
-@given(st.lists(st.tuples(st.sampled_from(["used", "free", "pending"]), st.integers(1, 40)), min_size=1, max_size=12))
-def test_the_strokes_draw_each_cell_exactly_once(cells):
-    total = sum(length for _state, length in cells)
-    columns = columns_of(total)
-    painted = {}
-    for state in {state for state, _length in cells}:
-        for cell in painted_by(_strokes(cells, state, columns), columns):
-            assert cell not in painted
-            painted[cell] = state
-    wanted = [state for state, length in cells for _each in range(length)]
-    assert [painted.get(cell) for cell in range(total)] == wanted
-    assert len(painted) == total
-
-
-def painted_by(path, columns):
-    """The cells that a pen touches which follows a path as the browser does."""
-    x = y = 0
-    for kind, words in re.findall(r"([Mmh])([^Mmh]*)", path):
-        numbers = [float(word) for word in words.split()]
-        if kind == "M":
-            x, y = int(numbers[0]), int(numbers[1])
-        elif kind == "m":
-            x += int(numbers[0])
-        else:
-            yield from (y * columns + each for each in range(x, x + int(numbers[0])))
-            x += int(numbers[0])
-            assert x <= columns
-
-
-def test_a_cell_that_is_partly_services_is_drawn_as_services():
-    block = overlays.alone()["pool"]["blocks"][0]
-    assert [run["state"] for run in block["runs"]] == ["free", "spare", "service"]
-    assert _cells(block, 64) == [("free", 3), ("service", 1)]
-
-
-def test_drops_are_those_of_the_device_and_of_the_rules_as_in_status():
-    node = dict(overlays.whole()["nodes"][0])
-    node["counters"] = {"rx_dropped": 1, "tx_dropped": 20, "rx_errors": 300, "rule_unrouted": 4000, "rx_packets": 9}
-    assert _drops(node) == "4,021"
-    assert _drops({**node, "counters": None}) == NOTHING
+if __name__ == "__main__":
+    print(golden_text(), end="")

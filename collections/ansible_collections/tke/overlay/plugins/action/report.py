@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Action of the module report; its documentation stands in plugins/modules/report.py."""
+"""The action plugin of the module report, which is documented in plugins/modules/report.py."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import Store, open_store
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import SITES
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.model import (
-    PlanRecord,
+    LedgerVersions,
     ReportOptions,
     build,
     data_text,
@@ -27,7 +27,7 @@ from ansible_collections.tke.overlay.plugins.plugin_utils._report_files import R
 
 
 class ActionModule(LedgerAction):
-    """Draws the overlay into two files on the controller."""
+    """Writes the report to two files on the controller."""
 
     options: t.ClassVar[dict[str, t.Any]] = {
         "ledger": {"type": "str", "required": True},
@@ -45,11 +45,11 @@ class ActionModule(LedgerAction):
     }
 
     def work(self, given: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
-        """Reads the ledger and what the hosts said, draws, and writes."""
+        """Build the report from the ledger and the registered results, and write it."""
         store = open_store(given["ledger"])
         files = ReportFiles(given["dest"], store.where)
         sites = given["sites"] or _children(given["group"], task_vars)
-        look = ReportOptions(
+        options = ReportOptions(
             at=now(),
             inventory=[str(source) for source in task_vars.get("ansible_inventory_sources") or ()],
             limit=task_vars.get("ansible_limit"),
@@ -59,42 +59,42 @@ class ActionModule(LedgerAction):
             events=given["history"],
             problem=given["problem"],
         )
-        picture = build(_record(store, given["cluster"]), _hosts(given, sites, task_vars), look)
-        before = files.picture()
-        changed = before is None or before["picture"] != picture["picture"]
+        report = build(_versions(store, given["cluster"]), _hosts(given, sites, task_vars), options)
+        before = files.current()
+        changed = before is None or before["digest"] != report["digest"]
         if not self._task.check_mode:
-            files.write(page(picture, files.data_name), data_text(picture))
+            files.write(page(report, files.data_name), data_text(report))
         result = {
             "changed": changed,
             "dest": files.page,
             "data": files.data,
-            "picture": picture["picture"],
-            "verdict": dict(picture["verdict"]),
-            "findings": [dict(finding) for finding in picture["findings"]],
+            "digest": report["digest"],
+            "verdict": dict(report["verdict"]),
+            "findings": [dict(finding) for finding in report["findings"]],
         }
         if self._task.diff and changed:
             result["diff"] = {
                 "before_header": files.page,
                 "after_header": files.page,
                 "before": "" if before is None else summary(before),
-                "after": summary(picture),
+                "after": summary(report),
             }
         return result
 
 
-def _record(store: Store, cluster: str | None) -> PlanRecord:
+def _versions(store: Store, cluster: str | None) -> LedgerVersions:
     ledger = ledgers.parse(good_text(store, cluster), store.where, cluster)
     previous = []
     for version in store.previous():
         try:
             previous.append((os.path.basename(version.name), ledgers.parse(version.text, version.name, cluster)))
-        except ValidationError:  # torn, or from before the ledger was moved here: it tells nothing
+        except ValidationError:  # incomplete, or of another cluster: the report leaves this version out
             continue
-    return PlanRecord(ledger, store.where, previous)
+    return LedgerVersions(ledger, store.where, previous)
 
 
 def _children(group: str, task_vars: Variables) -> list[str]:
-    """The groups right below the group: its sites. Ansible tells plugins only who is in which group, not this."""
+    """Return the child groups of a group: the sites. Only the inventory object has them, not the task variables."""
     inventory = getattr(task_vars["hostvars"], "_inventory", None)
     found = getattr(inventory, "groups", {}).get(group)
     return [child.name for child in found.child_groups] if found and found.child_groups else list(SITES)
@@ -104,21 +104,25 @@ def _hosts(given: Variables, sites: t.Sequence[str], task_vars: Variables) -> li
     groups, hostvars = task_vars["groups"], task_vars["hostvars"]
     nodes = groups.get(given["group"], [])
     if not nodes:
-        raise ValidationError(f"inventory group {given['group']!r} has no hosts, so there is nothing to draw")
+        raise ValidationError(
+            f"inventory group {given['group']!r} has no hosts: add the nodes to it, or set the option group"
+        )
     members = {site: set(groups.get(site, [])) for site in sites}
-    asked = set(task_vars.get("ansible_play_hosts_all", []))
+    selected = set(task_vars.get("ansible_play_hosts_all", []))
     hosts = []
     for name in dict.fromkeys([*nodes, *groups.get(given["clb_group"], [])]):
-        results = [hostvars[name].get(given[which]) or {} for which in ("info", "probe")] if name in asked else [{}, {}]
+        results = (
+            [hostvars[name].get(given[which]) or {} for which in ("info", "probe")] if name in selected else [{}, {}]
+        )
         info, probe = results
         hosts.append(
             ProbedHost(
                 name=name,
                 site=next((site for site in sites if name in members[site]), ""),
                 node=name in nodes,
-                asked=name in asked,
+                selected=name in selected,
                 unreachable=any(result.get("unreachable") for result in results),
-                failures=list(dict.fromkeys(filter(None, [_said(info, "overlay"), _said(probe, "findings")]))),
+                failures=list(dict.fromkeys(filter(None, [_failure(info, "overlay"), _failure(probe, "findings")]))),
                 overlay=info.get("overlay"),
                 probe=probe if "findings" in probe and probe.get("asked") else None,
             )
@@ -126,6 +130,6 @@ def _hosts(given: Variables, sites: t.Sequence[str], task_vars: Variables) -> li
     return hosts
 
 
-def _said(result: Variables, key: str) -> str:
-    """The last line of a failure, as the others are where Python was."""
+def _failure(result: Variables, key: str) -> str:
+    """Return the last line of a failure; the lines before it may be a traceback."""
     return failure_of(result, key).rpartition("\n")[2][:500]

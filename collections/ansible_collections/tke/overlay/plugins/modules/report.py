@@ -8,18 +8,18 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: report
-short_description: Draws the whole overlay as one HTML page, with the same as data beside it
+short_description: Write a report of the overlay as an HTML page and a JSON document
 version_added: 1.0.0
 description:
-  - Draws the ledger, the inventory, and what M(tke.overlay.overlay_info) and M(tke.overlay.probe) found on the hosts,
-    into one HTML file that loads nothing, and into a JSON document beside it. It runs on the controller and contacts no
+  - Writes the ledger, the inventory, and the results of M(tke.overlay.overlay_info) and M(tke.overlay.probe) to one
+    HTML file that loads nothing, and to a JSON document beside it. The module runs on the controller and contacts no
     host.
-  - Whatever was not gathered is shown as not looked at. The ledger and the inventory alone are enough for a page.
-  - The page is for people, the document for programs. The document has a C(schema), which is raised when a key changes
-    its meaning or goes away.
-  - Both files are written anew by every run, as they say when it was looked and what was measured. The task is changed
-    only if something else than times and measurements differs from the files that were there.
-  - Only files that an earlier report wrote are overwritten.
+  - Hosts without results are shown as not observed. The ledger and the inventory are enough for a report.
+  - The page is for people, the document for programs. The document has a C(schema), which is incremented when a key
+    changes its meaning or is removed.
+  - Every run writes both files, because they contain the time of the run and its measurements. The task reports a
+    change only if the new report differs from the existing files in more than times and measurements.
+  - Only files of an earlier report are overwritten.
 author:
   - tke.overlay contributors (@tke-overlay)
 extends_documentation_fragment:
@@ -27,16 +27,19 @@ extends_documentation_fragment:
   - tke.overlay._attributes.controller
 options:
   ledger:
-    description: Where the ledger is kept, as a path on the controller or as C(etcd://host:2379,host:2379/prefix).
+    description: Where the ledger is stored, as a path on the controller or as C(etcd://host:2379,host:2379/prefix).
     type: str
     required: true
   cluster:
-    description: The identity of the cluster. A ledger of another cluster is refused. Without it, any is drawn.
+    description:
+      - The identity of the cluster. A ledger of another cluster is an error. Without this option, the module accepts
+        any ledger.
     type: str
   dest:
     description:
-      - The page, a file on the controller that ends in C(.html). The document goes beside it and ends in C(.json).
-      - Not into an inventory that is a directory, as Ansible takes every file in it for an inventory.
+      - The page, a file on the controller that ends in C(.html). The document is written beside it, with the ending
+        C(.json).
+      - Do not use an inventory directory, because Ansible reads every file in it as an inventory.
     type: path
     required: true
   info:
@@ -48,24 +51,24 @@ options:
     type: str
     default: overlay_report_probe
   problem:
-    description: Why no plan could be made, if so. It becomes a finding.
+    description: The error that prevented the plan, if any. The report shows it as a finding.
     type: str
   group:
     description: The inventory group of all nodes.
     type: str
     default: overlay_nodes
   clb_group:
-    description: The inventory group of the hosts that carry the private load balancer.
+    description: The inventory group of the hosts that run the private load balancer.
     type: str
     default: clb
   sites:
     description:
-      - The inventory groups that are the sites, in the order in which they are shown.
-      - The default is the groups right below O(group).
+      - The inventory groups that are the sites, in the order of the report.
+      - The default is the child groups of O(group).
     type: list
     elements: str
   reserved:
-    description: Parts of the container CIDR from which no node CIDR is given to anybody, as for M(tke.overlay.plan).
+    description: Parts of the container CIDR from which no node CIDR is allocated, as for M(tke.overlay.plan).
     type: list
     elements: str
     default: []
@@ -83,23 +86,23 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Look at this host
+- name: Read the state of this host
   tke.overlay.overlay_info:
   register: overlay_report_info
   ignore_unreachable: true
 
-- name: Draw
+- name: Build the report
   tke.overlay.report:
     ledger: "{{ overlay_ledger }}"
     cluster: "{{ overlay_cluster }}"
     dest: /srv/www/overlay.html
   run_once: true
 
-- name: Draw the ledger and the inventory only
+- name: Build a report of the ledger and the inventory only
   tke.overlay.report:
     ledger: etcd://192.0.2.11:2379/demo
     dest: ~/overlay.html
-    title: Production, as it was recorded
+    title: Production, according to the ledger
   run_once: true
 """
 
@@ -114,25 +117,25 @@ data:
   returned: success
   type: str
   sample: /srv/www/overlay.json
-picture:
-  description: A name for what is shown, times and measurements aside. Pictures of one name show the same.
+digest:
+  description: A hash of the report without times and measurements. Reports with the same digest have the same content.
   returned: success
   type: str
   sample: 3b1f0c9d2a77
 verdict:
   description:
-    - The answer at a glance. C(state) is V(whole), V(warn) (whole, but something wants attention), V(partial) (nothing
-      is broken as far as was looked), V(bad), or V(unseen) (nobody was asked).
+    - The result in one sentence. C(state) is V(healthy), V(warn) (healthy with warnings), V(partial) (the observed part
+      is healthy), V(bad), or V(unobserved) (no node was observed).
   returned: success
   type: dict
   sample:
-    state: whole
-    text: The network is whole.
-    detail: 4 of 4 nodes were seen; 12 of 12 questions to peers were answered.
+    state: healthy
+    text: The network is healthy.
+    detail: 4 of 4 nodes observed; 12 of 12 probes answered.
 findings:
   description:
-    - What is wrong and what to do, the worst first. C(severity) is V(bad), V(warn) or V(note); C(kind) is a word for
-      programs; C(hosts) are all that it concerns.
+    - The problems and their remedies, the most severe first. C(severity) is V(bad), V(warn) or V(note); C(kind) is a
+      keyword for programs; C(hosts) lists all affected hosts.
   returned: success
   type: list
   elements: dict
@@ -140,6 +143,9 @@ findings:
     - severity: warn
       kind: orphan
       hosts: [idc9]
-      text: "idc9 has a node CIDR, and the inventory lacks it. Absence is not release: the others keep the peer."
-      remedy: "Put it back into the inventory, or: ansible-playbook tke.overlay.release -e overlay_release=idc9"
+      text: >-
+        idc9 has a node CIDR, but is not in the inventory. Removing a node from the inventory does not release it: the
+        other nodes keep the peer.
+      remedy: >-
+        Put it back into the inventory, or release it: ansible-playbook tke.overlay.release -e overlay_release=idc9
 """

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 4: what is wrong with the overlay, and what to do about it. Pure.
+"""The findings of the report: each problem of the overlay once, with its hosts and its remedy.
 
-At 5,000 nodes one fault shows on thousands of hosts. So each kind of fault is
-one finding that counts and names the first hosts; ``hosts`` has all of them.
+With 5,000 nodes one fault can show on thousands of hosts. A finding counts
+them and names the first ones; its ``hosts`` lists all.
 """
 
 from __future__ import annotations
@@ -19,11 +19,25 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.docume
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.reachability import ProbedHost, answers_of
 
 NEARLY_FULL = 0.1
-"""The part of the pool that should be free."""
+"""The pool is nearly full if this part of it, or less, is free."""
+
+MOST_IN_LIMIT = 8
+"""Hosts that a remedy names after ``--limit``; with more hosts it has no limit."""
+
+MOST_IN_COMMAND = 3
+"""Hosts that any other command of a remedy names."""
+
+SITE = "ansible-playbook tke.overlay.site"
+RELEASE = "ansible-playbook tke.overlay.release -e overlay_release="
+REPORT = "ansible-playbook tke.overlay.report"
 
 
 class Finding(t.TypedDict):
-    """``severity``: ``bad`` (Pods do not reach each other, or soon will not), ``warn`` (to be put right), ``note``."""
+    """One problem.
+
+    ``severity``: ``bad`` (Pods do not reach each other, or will not soon),
+    ``warn`` (needs attention) or ``note``. ``kind``: a keyword for programs.
+    """
 
     severity: str
     kind: str
@@ -33,11 +47,15 @@ class Finding(t.TypedDict):
 
 
 class Situation:
-    """All that findings come from: the hosts of the inventory, what they told, and what the run was limited to."""
+    """The input of all findings.
+
+    :param hosts: the hosts of the inventory with what the run observed.
+    :param limit: the ``--limit`` of the run.
+    """
 
     def __init__(self, ledger: Ledger, hosts: t.Sequence[ProbedHost], limit: str | None) -> None:
         self.ledger, self.hosts, self.limit = ledger, hosts, limit
-        # A node without a node CIDR cannot answer, and that is said of it already.
+        # Without the pairs of nodes that have no node CIDR: they cannot answer, and another finding reports them.
         self.evidence = Evidence(_fleet(self.nodes), {host.name: answers_of(host, ledger.nodes) for host in self.nodes})
 
     @property
@@ -52,75 +70,79 @@ class Situation:
 
     @property
     def orphans(self) -> list[str]:
-        """The nodes of the ledger that the inventory lacks."""
+        """The nodes of the ledger that are not in the inventory."""
         return sorted(self.ledger.nodes.keys() - {host.name for host in self.nodes})
 
 
 def _fleet(nodes: t.Sequence[ProbedHost]) -> Fleet:
-    """What most nodes say of the tunnel: the report has no plan where none can be made."""
-    told = [host.overlay or {} for host in nodes]
+    """Return the tunnel's settings that most nodes report, because there may be no plan to take them from."""
+    overlays = [host.overlay or {} for host in nodes]
     return Fleet(
         sites={host.name: host.site or "no site" for host in nodes},
-        size=_of_most(overlay.get("mtu") for overlay in told),
-        port=_of_most(overlay.get("port") for overlay in told),
-        overhead=overhead_on(str(_of_most(overlay.get("underlay") for overlay in told))),
-        device=_of_most((overlay.get("vtep") or {}).get("device") for overlay in told) or "tke0",
+        size=_most_common(overlay.get("mtu") for overlay in overlays),
+        port=_most_common(overlay.get("port") for overlay in overlays),
+        overhead=overhead_on(str(_most_common(overlay.get("underlay") for overlay in overlays))),
+        device=_most_common((overlay.get("vtep") or {}).get("device") for overlay in overlays) or "tke0",
     )
 
 
-def _of_most(values: t.Iterable[t.Any]) -> t.Any:
+def _most_common(values: t.Iterable[t.Any]) -> t.Any:
     counted = collections.Counter(value for value in values if value is not None)
     return max(counted, key=lambda value: counted[value], default=None)
 
 
 def findings(situation: Situation) -> list[Finding]:
-    """Everything that is to be said."""
+    """Return all findings, grouped by kind."""
     return [
-        *_hosts_not_seen(situation),
-        *_unanswered(situation),
+        *_hosts_not_observed(situation),
+        *_unreachable_peers(situation),
         *_vips(situation),
-        *_differences(situation),
-        *_record(situation),
-        *_incomplete(situation.ledger),
-        *_room(situation.ledger),
+        *_drift(situation),
+        *_unconfigured(situation),
+        *_old_plans(situation),
+        *_orphans(situation),
+        *_missing(situation),
+        *_underlay_addresses(situation.ledger),
+        *_pending(situation.ledger),
+        *_pool(situation.ledger),
         *_left_out(situation),
     ]
 
 
 def by_severity(found: t.Iterable[Finding]) -> list[Finding]:
-    """The worst first."""
+    """Return the findings with the most severe first; equal ones keep their order."""
     rank = {"bad": 0, "warn": 1, "note": 2}
     return sorted(found, key=lambda finding: rank[finding["severity"]])
 
 
 def vip_holders(address: str, hosts: t.Sequence[ProbedHost]) -> list[str]:
-    """The hosts that say they hold this VIP."""
+    """Return the hosts that report this VIP on one of their devices."""
     return [host.name for host in hosts if host.overlay and address in (host.overlay.get("vips") or [])]
 
 
 def has_old_plan(overlay: t.Mapping[str, t.Any]) -> bool:
-    """Whether a host has applied another plan than the present one; not where the present one was not given."""
+    """Return whether a host has applied another plan than the current one; false where no plan was given."""
     plan = overlay.get("plan") or {}
     return bool(plan.get("wanted")) and plan.get("current") is False
 
 
-def is_bare(host: ProbedHost) -> bool:
-    """Whether a host was seen and has nothing of the overlay."""
+def is_unconfigured(host: ProbedHost) -> bool:
+    """Return whether a host was observed and the overlay is not configured on it."""
     return host.overlay is not None and "node" in host.overlay and host.overlay["node"] is None
 
 
 # --- each kind ---
 
 
-def _hosts_not_seen(situation: Situation) -> t.Iterator[Finding]:
-    unreached, dead = [host for host in situation.hosts if host.unreachable], situation.evidence.dead()
-    for hosts, also in (
-        ([host for host in unreached if host.name in dead], ", and no node gets an answer from {} either"),
-        ([host for host in unreached if host.node and host.name not in dead], ""),
-        ([host for host in unreached if not host.node], ""),
+def _hosts_not_observed(situation: Situation) -> t.Iterator[Finding]:
+    unreachable, dead = [host for host in situation.hosts if host.unreachable], situation.evidence.dead()
+    for hosts, silent in (
+        ([host for host in unreachable if host.name in dead], True),
+        ([host for host in unreachable if host.node and host.name not in dead], False),
+        ([host for host in unreachable if not host.node], False),
     ):
         if hosts:
-            yield _unreachable(hosts, also)
+            yield _unreachable(hosts, silent)
     failed: dict[str, list[str]] = collections.defaultdict(list)
     for host in situation.hosts:
         for message in host.failures:
@@ -130,32 +152,32 @@ def _hosts_not_seen(situation: Situation) -> t.Iterator[Finding]:
             severity="bad",
             kind="failed",
             hosts=names,
-            text=f"{some(names)} could not be looked at: {message}",
-            remedy=f"Do what the message says, then: ansible-playbook tke.overlay.report --limit {names[0]}",
+            text=f"Reading the state of {some(names)} failed: {message}",
+            remedy=f"Fix the error in the message, then run: {REPORT} --limit {names[0]}",
         )
 
 
-def _unreachable(hosts: t.Sequence[ProbedHost], also: str) -> Finding:
+def _unreachable(hosts: t.Sequence[ProbedHost], silent: bool) -> Finding:
+    """Return the finding of hosts that Ansible does not reach.
+
+    :param silent: the peers do not reach them either.
+    """
     names = [host.name for host in hosts]
-    it = them(names)
-    machines = "the machine runs" if len(names) == 1 else "the machines run"
-    remedy = f"Look whether {machines} and SSH gets there: ansible {','.join(names[:3])} -m ping"
+    first, one = ",".join(names[:MOST_IN_COMMAND]), len(names) == 1
+    also = f", and no node gets an answer from {them(names)} either" if silent else ""
+    runs = "host runs and accepts" if one else "hosts run and accept"
+    remedy = f"Check that the {runs} SSH connections: ansible {first} -m ping"
     if hosts[0].node:
-        peers = "a peer" if len(names) == 1 else "peers"
         remedy += (
-            f". The others keep {it} as {peers}. "
-            f"Gone for good? ansible-playbook tke.overlay.release -e overlay_release={','.join(names[:3])}"
+            f". The other nodes keep {them(names)} as {'a peer' if one else 'peers'}. "
+            f"To release {'a host that does' if one else 'hosts that do'} not come back: {RELEASE}{first}"
         )
-    text = f"Ansible could not reach {some(names)}{also.format(it)}."
+    text = f"Ansible cannot reach {some(names)}{also}."
     return Finding(severity="bad", kind="unreachable", hosts=names, text=text, remedy=remedy)
 
 
-def _have(names: t.Sized) -> str:
-    return "has" if len(names) == 1 else "have"
-
-
-def _unanswered(situation: Situation) -> t.Iterator[Finding]:
-    """Who does not reach whom, in the words of the playbook verify."""
+def _unreachable_peers(situation: Situation) -> t.Iterator[Finding]:
+    """Yield the root causes that the playbook verify prints too."""
     for cause in causes(situation.evidence):
         yield Finding(
             severity="bad",
@@ -167,13 +189,14 @@ def _unanswered(situation: Situation) -> t.Iterator[Finding]:
 
 
 def _sentences(texts: t.Sequence[str]) -> str:
-    """One after the other; behind the last there is no full stop, as a command may stand there."""
+    """Join sentences. The last has no full stop, as it may end with a command."""
     return ". ".join(text[0].upper() + text[1:] for text in texts)
 
 
 def _vips(situation: Situation) -> t.Iterator[Finding]:
-    seen = any(host.overlay is not None and not host.node for host in situation.hosts)
-    whole = not any(host.unreachable or not host.asked for host in situation.hosts if not host.node)
+    carriers = [host for host in situation.hosts if not host.node]
+    observed = any(host.overlay is not None for host in carriers)
+    all_observed = not any(host.unreachable or not host.selected for host in carriers)
     for name, address in sorted(situation.ledger.vips.items()):
         holders = vip_holders(address, situation.hosts)
         if len(holders) > 1:
@@ -181,131 +204,149 @@ def _vips(situation: Situation) -> t.Iterator[Finding]:
                 severity="bad",
                 kind="vip",
                 hosts=holders,
-                text=f"The VIP {address} ({name}) is held by {some(holders)} at the same time.",
-                remedy="VRRP does not pass between them: protocol 112 must, by unicast.",
+                text=f"{some(holders)} hold the VIP {address} ({name}) at the same time.",
+                remedy="Permit VRRP between these hosts: IP protocol 112, unicast.",
             )
-        elif not holders and seen:
+        elif not holders and observed:
             yield Finding(
-                severity="bad" if whole else "warn",
+                severity="bad" if all_observed else "warn",
                 kind="vip",
                 hosts=[],
-                text=f"The VIP {address} ({name}) is held by none of the hosts that were looked at.",
-                remedy="Look at the hosts of group clb: systemctl status 'tke-overlay-*'",
+                text=f"None of the observed hosts holds the VIP {address} ({name}).",
+                remedy="Check the hosts of group clb: systemctl status 'tke-overlay-*'",
             )
 
 
-def _differences(situation: Situation) -> t.Iterator[Finding]:
+def _drift(situation: Situation) -> t.Iterator[Finding]:
     drifted = [host for host in situation.hosts if host.overlay and host.overlay.get("drift")]
     if drifted:
         names = [host.name for host in drifted]
         lines = [f"{host.name}: {line}" for host in drifted for line in (host.overlay or {})["drift"]]
+        verb, its = ("differs", "its") if len(names) == 1 else ("differ", "their")
         yield Finding(
             severity="warn",
             kind="drift",
             hosts=names,
-            text=f"{some(names)} differ{'s' if len(names) == 1 else ''} from what was applied. {some(lines, 4)}.",
-            remedy=f"The host's own timer puts it back; at once: ansible-playbook tke.overlay.site{_limit(names)}",
+            text=f"{some(names)} {verb} from {its} applied configuration. {some(lines, 4)}.",
+            remedy=f"The restore timer of each host corrects it. To correct it now: {SITE}{_limit(names)}",
         )
-    bare = [host.name for host in situation.nodes if is_bare(host) and host.name not in situation.missing]
-    if bare:
+
+
+def _unconfigured(situation: Situation) -> t.Iterator[Finding]:
+    nodes, missing = situation.nodes, situation.missing
+    names = [host.name for host in nodes if is_unconfigured(host) and host.name not in missing]
+    if names:
+        on = f"the overlay is not configured on {them(names)}"
         yield Finding(
             severity="bad",
-            kind="bare",
-            hosts=bare,
-            text=f"{some(bare)} {_have(bare)} a node CIDR and nothing of the overlay.",
-            remedy=f"ansible-playbook tke.overlay.site{_limit(bare)}",
+            kind="unconfigured",
+            hosts=names,
+            text=f"{some(names)} {_have(names)} a node CIDR, but {on}.",
+            remedy=f"{SITE}{_limit(names)}",
         )
-    old = [host.name for host in situation.nodes if host.overlay and not is_bare(host) and has_old_plan(host.overlay)]
-    if old:
+
+
+def _old_plans(situation: Situation) -> t.Iterator[Finding]:
+    configured = [host for host in situation.nodes if host.overlay and not is_unconfigured(host)]
+    names = [host.name for host in configured if has_old_plan(host.overlay or {})]
+    if names:
         yield Finding(
             severity="warn",
             kind="plan",
-            hosts=old,
-            text=f"{some(old)} {_have(old)} not applied the present plan.",
-            remedy=f"ansible-playbook tke.overlay.site{_limit(old)}",
+            hosts=names,
+            text=f"{some(names)} {_have(names)} not applied the current plan.",
+            remedy=f"{SITE}{_limit(names)}",
         )
 
 
+def _have(names: t.Sized) -> str:
+    return "has" if len(names) == 1 else "have"
+
+
 def _limit(names: t.Sequence[str]) -> str:
-    return f" --limit {','.join(names)}" if len(names) <= 8 else ""
+    return f" --limit {','.join(names)}" if len(names) <= MOST_IN_LIMIT else ""
 
 
-def _record(situation: Situation) -> t.Iterator[Finding]:
-    """Where ledger and inventory do not say the same."""
-    orphans, missing = situation.orphans, sorted(situation.missing)
+def _orphans(situation: Situation) -> t.Iterator[Finding]:
+    orphans = situation.orphans
     if orphans:
-        peers = "the peer" if len(orphans) == 1 else "these peers"
+        are, peers = ("is", "the peer") if len(orphans) == 1 else ("are", "these peers")
+        it = them(orphans)
         yield Finding(
             severity="warn",
             kind="orphan",
             hosts=orphans,
-            text=f"{some(orphans)} {_have(orphans)} a node CIDR, and the inventory lacks {them(orphans)}. "
-            f"Absence is not release: the others keep {peers}.",
-            remedy=f"Put {them(orphans)} back into the inventory, or: ansible-playbook tke.overlay.release "
-            f"-e overlay_release={','.join(orphans[:3])}",
+            text=f"{some(orphans)} {_have(orphans)} a node CIDR, but {are} not in the inventory. "
+            f"Removing a node from the inventory does not release it: the other nodes keep {peers}.",
+            remedy=f"Put {it} back into the inventory, or release {it}: {RELEASE}{','.join(orphans[:MOST_IN_COMMAND])}",
         )
+
+
+def _missing(situation: Situation) -> t.Iterator[Finding]:
+    missing = sorted(situation.missing)
     if missing:
         yield Finding(
             severity="warn",
             kind="missing",
             hosts=missing,
             text=f"{some(missing)} {_have(missing)} no node CIDR yet.",
-            remedy="ansible-playbook tke.overlay.site",
+            remedy=SITE,
         )
 
 
-def _incomplete(ledger: Ledger) -> t.Iterator[Finding]:
-    """What the ledger does not know, and what it waits for."""
+def _underlay_addresses(ledger: Ledger) -> t.Iterator[Finding]:
     unknown = sorted(name for name, held in ledger.nodes.items() if not held.underlay)
     if unknown:
-        whose = "its" if len(unknown) == 1 else "their"
+        their = "its" if len(unknown) == 1 else "their"
         yield Finding(
             severity="warn",
             kind="underlay",
             hosts=unknown,
-            text=f"No underlay address is known of {some(unknown)}, so no other node reaches {whose} Pods.",
-            remedy=f"Put {them(unknown)} into the inventory, then: ansible-playbook tke.overlay.site",
+            text=f"The ledger has no underlay address of {some(unknown)}, so no other node reaches {their} Pods.",
+            remedy=f"Put {them(unknown)} into the inventory, then run: {SITE}",
         )
+
+
+def _pending(ledger: Ledger) -> t.Iterator[Finding]:
     released = ledger.awaited()
     hosts = sorted({host for pending in released.values() for host in pending.on})
     if hosts:
-        wait = "waits" if len(released) == 1 else "wait"
+        is_pending = "is pending" if len(released) == 1 else "are pending"
+        removed, reaches = ("removes", "this host") if len(hosts) == 1 else ("remove", "these hosts")
+        it = them(released)
         yield Finding(
             severity="note",
             kind="pending",
             hosts=hosts,
-            text=f"{count(len(released), 'released node CIDR')} {wait} for {some(hosts)} to drop {them(released)}.",
-            remedy=f"The next run that reaches {them(hosts)} frees {them(released)}: ansible-playbook tke.overlay.site",
+            text=f"{count(len(released), 'released node CIDR')} {is_pending} until {some(hosts)} {removed} {it}.",
+            remedy=f"The next run that reaches {reaches} frees {it}: {SITE}",
         )
 
 
-def _room(ledger: Ledger) -> t.Iterator[Finding]:
+def _pool(ledger: Ledger) -> t.Iterator[Finding]:
     capacity = ledger.capacity()
-    if capacity["free"] > capacity["max_nodes"] * NEARLY_FULL:
+    free, size = capacity["free"], capacity["max_nodes"]
+    if free > size * NEARLY_FULL:
         return
-    full = capacity["free"] <= 0
     yield Finding(
         severity="warn",
         kind="pool",
         hosts=[],
-        text="No node CIDR is free: a further node cannot join."
-        if full
-        else f"{capacity['free']} of {capacity['max_nodes']} node CIDRs are free.",
-        remedy="Append a CIDR to overlay_container_cidr, or release nodes that are gone.",
+        text="No node CIDR is free: no further node can join."
+        if free <= 0
+        else f"The pool is nearly full: {free} of {size} node CIDRs {'is' if free == 1 else 'are'} free.",
+        remedy="Append a CIDR to overlay_container_cidr, or release nodes that no longer exist.",
     )
 
 
 def _left_out(situation: Situation) -> t.Iterator[Finding]:
-    asked = [host for host in situation.nodes if host.asked]
-    left = [host.name for host in situation.nodes if not host.asked]
-    if left and asked:
-        because = (
-            f"the run was limited to {situation.limit}" if situation.limit else f"the run did not include {them(left)}"
-        )
+    left = [host.name for host in situation.nodes if not host.selected]
+    if left and len(left) < len(situation.nodes):
+        reason = f"was limited to {situation.limit}" if situation.limit else f"did not include {them(left)}"
         yield Finding(
             severity="note",
             kind="limit",
             hosts=left,
-            text=f"Not looked at: {some(left)}; {because}.",
-            remedy="For the whole picture, run it without a limit: ansible-playbook tke.overlay.report",
+            text=f"{some(left)} {'was' if len(left) == 1 else 'were'} not observed: the run {reason}.",
+            remedy=f"For a complete report, run without a limit: {REPORT}",
         )

@@ -1,11 +1,11 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 4: the picture of the whole overlay as data: ledger, inventory, and what the hosts said. Pure.
+"""The report as data: the ledger, the inventory and what was observed on the hosts.
 
-:class:`Report` is the document that stands beside the page, and all that the
-page shows. A release that changes the meaning of a key, or takes one away,
-raises :data:`SCHEMA`; new keys may come at any time.
+:class:`Report` is the JSON document beside the page; the page shows nothing
+else. A release that changes the meaning of a key, or removes one, increments
+:data:`SCHEMA`. New keys may be added at any time.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import json
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.root_cause import KINDS
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.text import count
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.pool import Pool
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.findings import (
@@ -24,7 +25,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.findin
     by_severity,
     findings,
     has_old_plan,
-    is_bare,
+    is_unconfigured,
     vip_holders,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.history import Event, history
@@ -35,9 +36,9 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.pool_m
     pool_map,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.reachability import (
-    FailedPair,
     NodeReach,
     ProbedHost,
+    ProbedPair,
     Reach,
     node_reach,
     pairs_of,
@@ -48,8 +49,8 @@ from ansible_collections.tke.overlay.plugins.module_utils._errors import Validat
 SCHEMA = 1
 
 
-class PlanRecord(t.NamedTuple):
-    """The ledger, where it is kept, and the versions before it (name and ledger), newest first."""
+class LedgerVersions(t.NamedTuple):
+    """The ledger, where it is stored, and its previous versions (name and ledger), newest first."""
 
     ledger: Ledger
     where: str
@@ -57,7 +58,11 @@ class PlanRecord(t.NamedTuple):
 
 
 class ReportOptions(t.NamedTuple):
-    """The run that looked: when (UTC, ISO 8601), at what, and how to show it. ``problem``: why there is no plan."""
+    """What the report needs to know about its run.
+
+    ``at``: the time in UTC, ISO 8601. ``events``: the number of changes to show.
+    ``problem``: why there is no plan.
+    """
 
     at: str
     inventory: t.Sequence[str] = ()
@@ -70,20 +75,24 @@ class ReportOptions(t.NamedTuple):
 
 
 class Observed(t.TypedDict):
-    """When it was looked, and how much of it was seen (numbers of nodes)."""
+    """When and where the run observed the hosts, and how many nodes it selected, reached and let probe."""
 
     at: str
     inventory: list[str]
     limit: str | None
     ledger: str
     nodes: int
-    asked: int
+    selected: int
     reached: int
     probed: int
 
 
 class ReportVerdict(t.TypedDict):
-    """The answer at a glance. ``state``: ``whole``, ``warn`` (whole, but), ``partial``, ``bad`` or ``unseen``."""
+    """The result in one sentence.
+
+    ``state``: ``healthy``, ``warn`` (healthy with warnings), ``partial`` (no
+    problem in the observed part), ``bad`` or ``unobserved``.
+    """
 
     state: str
     text: str
@@ -101,17 +110,17 @@ class Site(t.TypedDict):
 
 
 class ReportNode(t.TypedDict):
-    """One node. ``seen``: it was looked at. ``state`` is the first of these that applies:
+    """One node. ``observed``: its state was read. ``state`` is the first of these that applies:
 
-    ``orphan`` (in the ledger only), ``missing`` (without a node CIDR), ``unreachable`` (by Ansible), ``failed`` (a
-    module failed there), ``bare`` (nothing of the overlay is on it), ``loss`` (packets from or to it are lost),
-    ``unseen`` (not looked at), ``differs`` (not as applied, or not as planned), ``ok``.
+    ``orphan`` (only in the ledger), ``missing`` (without a node CIDR), ``unreachable`` (by Ansible), ``failed`` (a
+    module failed there), ``unconfigured`` (without the overlay), ``loss`` (packets from or to it are lost),
+    ``unobserved`` (not selected by the run), ``differs`` (from its applied configuration or the plan), ``ok``.
     """
 
     name: str
     site: str
     state: str
-    seen: bool
+    observed: bool
     node_cidr: str | None
     number: int | None
     underlay: str | None
@@ -129,8 +138,8 @@ class ReportNode(t.TypedDict):
     reach: NodeReach | None
 
 
-class Waiting(t.TypedDict):
-    """A released node CIDR that may not be handed out yet."""
+class PendingNodeCidr(t.TypedDict):
+    """A released node CIDR that is not free yet. ``on``: the hosts that have not removed it."""
 
     node_cidr: str
     number: int
@@ -141,67 +150,68 @@ class Waiting(t.TypedDict):
 
 
 class Vip(t.TypedDict):
-    """A VIP of the ledger; ``seen`` says whether a host that could hold it was looked at."""
+    """A VIP of the ledger. ``observed``: the run read the state of a host that could hold it."""
 
     name: str
     address: str
     holders: list[str]
-    seen: bool
+    observed: bool
 
 
 class Report(t.TypedDict):
-    """The document. ``picture`` names its content without times and measurements."""
+    """The document. ``digest``: a hash of its content without times and measurements."""
 
     schema: int
-    picture: str
+    digest: str
     title: str
     cluster: str
-    looked: Observed
+    observed: Observed
     verdict: ReportVerdict
     findings: list[Finding]
     pool: PoolMap
     forecast: Forecast
     sites: list[Site]
     nodes: list[ReportNode]
-    pending: list[Waiting]
+    pending: list[PendingNodeCidr]
     vips: list[Vip]
     reach: Reach
     history: list[Event]
 
 
-def build(record: PlanRecord, hosts: t.Sequence[ProbedHost], look: ReportOptions) -> Report:
-    """The picture.
+def build(versions: LedgerVersions, hosts: t.Sequence[ProbedHost], options: ReportOptions) -> Report:
+    """Return the report.
 
-    :param hosts: all hosts of the inventory that belong to the overlay, asked or not, in the inventory's order.
+    :param hosts: all hosts of the inventory that belong to the overlay, also those that the run did not select, in
+        the inventory's order.
     """
-    ledger = record.ledger
-    notes = [*_no_plan(look.problem), *_keep_back(ledger, look.reserved)]
-    # A node without a node CIDR cannot answer, and that is said of it already.
-    asked = {host.name: [pair for pair in pairs_of(host) if pair["peer"] in ledger.nodes] for host in hosts}
-    situation = Situation(ledger, hosts, look.limit)
+    ledger = versions.ledger
+    notes = [*_no_plan(options.problem), *_reserve(ledger, options.reserved)]
+    # Without the peers that have no node CIDR: they cannot answer, and a finding reports them.
+    probed = {host.name: [pair for pair in pairs_of(host) if pair["peer"] in ledger.nodes] for host in hosts}
+    situation = Situation(ledger, hosts, options.limit)
     found = by_severity([*findings(situation), *notes])
-    nodes = _nodes(situation, asked, found)
-    looked = _looked(record, situation, look)
-    reaching = reach(hosts, asked, look.sites)
-    picture = Report(
+    nodes = _nodes(situation, probed, found)
+    observed = _observed(versions, situation, options)
+    reachability = reach(hosts, probed, options.sites)
+    report = Report(
         schema=SCHEMA,
-        picture="",
-        title=look.title or f"Overlay of {ledger.cluster}",
+        digest="",
+        title=options.title or f"Overlay of {ledger.cluster}",
         cluster=ledger.cluster,
-        looked=looked,
-        verdict=_verdict(found, looked, reaching),
+        observed=observed,
+        verdict=_verdict(found, observed, reachability),
         findings=found,
         pool=pool_map(ledger, situation.orphans),
-        forecast=forecast(ledger, [version for _name, version in record.previous], look.at),
-        sites=_sites(nodes, look.sites, reaching),
+        forecast=forecast(ledger, [version for _name, version in versions.previous], options.at),
+        sites=_sites(nodes, options.sites, reachability),
         nodes=nodes,
         pending=_pending(ledger),
         vips=_vips(situation),
-        reach=reaching,
-        history=history(ledger, record.where, record.previous, look.events),
+        reach=reachability,
+        history=history(ledger, versions.where, versions.previous, options.events),
     )
-    picture["picture"] = _identity(picture)
-    return picture
+    report["digest"] = _digest(report)
+    return report
 
 
 def _no_plan(problem: str | None) -> t.Iterator[Finding]:
@@ -210,76 +220,76 @@ def _no_plan(problem: str | None) -> t.Iterator[Finding]:
             severity="bad",
             kind="conflict",
             hosts=[],
-            text=f"No plan can be made: {problem}",
-            remedy="Resolve it, then: ansible-playbook tke.overlay.site",
+            text=f"There is no plan: {problem}",
+            remedy="Fix the errors, then run: ansible-playbook tke.overlay.site",
         )
 
 
-def _keep_back(ledger: Ledger, reserved: t.Sequence[str]) -> t.Iterator[Finding]:
-    """Tells the pool of what is reserved, which the ledger does not know."""
-    mine = ledger.pool
+def _reserve(ledger: Ledger, reserved: t.Sequence[str]) -> t.Iterator[Finding]:
+    """Add the reserved ranges to the pool, because the ledger does not record them."""
+    recorded = ledger.pool
     try:
-        pool = Pool(mine.cidrs, mine.node_cidr_size, mine.services, reserved)
-    except ValidationError as refusal:
+        pool = Pool(recorded.cidrs, recorded.node_cidr_size, recorded.services, reserved)
+    except ValidationError as error:
         yield Finding(
             severity="warn",
             kind="reserved",
             hosts=[],
-            text=f"The map lacks what is reserved (overlay_reserved): {refusal}.",
-            remedy="ansible-playbook tke.overlay.preflight says what is wrong with the settings.",
+            text=f"The map does not show the reserved ranges (overlay_reserved): {error}.",
+            remedy="Check the settings: ansible-playbook tke.overlay.preflight",
         )
         return
-    for held in ledger.nodes.values():  # preflight refuses this; on the map the node counts
+    for held in ledger.nodes.values():  # preflight rejects a node in a reserved range; the map shows the node
         pool.reserved.pop(pool.number(held.node_cidr), None)
     ledger.pool = pool
 
 
-def _looked(record: PlanRecord, situation: Situation, look: ReportOptions) -> Observed:
+def _observed(versions: LedgerVersions, situation: Situation, options: ReportOptions) -> Observed:
     nodes = situation.nodes
     return Observed(
-        at=look.at,
-        inventory=list(look.inventory),
-        limit=look.limit,
-        ledger=record.where,
+        at=options.at,
+        inventory=list(options.inventory),
+        limit=options.limit,
+        ledger=versions.where,
         nodes=len(nodes),
-        asked=sum(host.asked for host in nodes),
+        selected=sum(host.selected for host in nodes),
         reached=sum(host.overlay is not None for host in nodes),
         probed=sum(host.probe is not None for host in nodes),
     )
 
 
-def _verdict(found: t.Sequence[Finding], looked: Observed, reaching: Reach) -> ReportVerdict:
-    severe = [sum(finding["severity"] == severity for finding in found) for severity in ("bad", "warn")]
-    bad, warn = severe
-    seen = f"{looked['reached']:,} of {looked['nodes']:,} nodes were seen"
-    if reaching["asked"]:
-        seen += f"; {reaching['answered']:,} of {reaching['asked']:,} questions to peers were answered"
-    else:
-        seen += "; whether they reach each other was not measured"
+def _verdict(found: t.Sequence[Finding], observed: Observed, reachability: Reach) -> ReportVerdict:
+    bad, warn = (sum(finding["severity"] == severity for finding in found) for severity in ("bad", "warn"))
+    complete = observed["reached"] == observed["nodes"] and bool(reachability["asked"])
+    but = f", but {count(warn, 'finding')} {'needs' if warn == 1 else 'need'} attention" if warn else ""
     if bad:
-        things = f"{bad} thing{'s' if bad != 1 else ''}"
-        return ReportVerdict(state="bad", text=f"The network is not whole: {things} to put right.", detail=f"{seen}.")
-    if not looked["reached"]:
-        return ReportVerdict(
-            state="unseen", text="Nobody was asked: this is what the ledger says, and no more.", detail=f"{seen}."
-        )
-    more = f", and {warn} thing{'s want' if warn != 1 else ' wants'} attention" if warn else ""
-    if looked["reached"] < looked["nodes"] or not reaching["asked"]:
-        return ReportVerdict(state="partial", text=f"Nothing is broken as far as was looked{more}.", detail=f"{seen}.")
-    if warn:
-        return ReportVerdict(state="warn", text=f"The network is whole{more}.", detail=f"{seen}.")
-    return ReportVerdict(state="whole", text="The network is whole.", detail=f"{seen}.")
+        state, text = "bad", f"The network is not healthy: {count(bad, 'problem')} to fix."
+    elif not observed["reached"]:
+        state, text = "unobserved", "No node was observed: the report shows only the ledger and the inventory."
+    elif not complete:
+        state, text = "partial", f"The observed part of the network is healthy{but}."
+    else:
+        state, text = ("warn" if warn else "healthy"), f"The network is healthy{but}."
+    return ReportVerdict(state=state, text=text, detail=_detail(observed, reachability))
+
+
+def _detail(observed: Observed, reachability: Reach) -> str:
+    """Return how much the verdict is based on."""
+    nodes = f"{observed['reached']:,} of {count(observed['nodes'], 'node')} observed"
+    if not reachability["asked"]:
+        return f"{nodes}; reachability not measured."
+    return f"{nodes}; {reachability['answered']:,} of {count(reachability['asked'], 'probe')} answered."
 
 
 def _nodes(
-    situation: Situation, asked: t.Mapping[str, list[FailedPair]], found: t.Sequence[Finding]
+    situation: Situation, probed: t.Mapping[str, list[ProbedPair]], found: t.Sequence[Finding]
 ) -> list[ReportNode]:
-    """All nodes of inventory and ledger, by site in the order of the inventory, the orphans last."""
-    told: dict[str, list[str]] = {}
+    """Return the nodes in the order of the inventory, then the orphans."""
+    kinds: dict[str, list[str]] = {}
     for finding in found:
         if finding["severity"] != "note":
             for name in finding["hosts"]:
-                told.setdefault(name, []).append(finding["kind"])
+                kinds.setdefault(name, []).append(finding["kind"])
     hosts = [*situation.nodes, *(ProbedHost(name) for name in situation.orphans)]
     orphans = set(situation.orphans)
     return [
@@ -287,14 +297,14 @@ def _nodes(
             host,
             situation.ledger,
             host.name in orphans,
-            told.get(host.name, []),
-            node_reach(host, asked.get(host.name, [])),
+            kinds.get(host.name, []),
+            node_reach(host, probed.get(host.name, [])),
         )
         for host in hosts
     ]
 
 
-def _node(host: ProbedHost, ledger: Ledger, orphan: bool, told: list[str], reaching: NodeReach | None) -> ReportNode:
+def _node(host: ProbedHost, ledger: Ledger, orphan: bool, kinds: list[str], reached: NodeReach | None) -> ReportNode:
     held, overlay = ledger.nodes.get(host.name), host.overlay or {}
     plan = overlay.get("plan") or {}
     counters = dict(overlay.get("counters") or {})
@@ -302,8 +312,8 @@ def _node(host: ProbedHost, ledger: Ledger, orphan: bool, told: list[str], reach
     return ReportNode(
         name=host.name,
         site=host.site,
-        state=_state(host, orphan, held is None, told),
-        seen=host.overlay is not None,
+        state=_state(host, orphan, held is None, kinds),
+        observed=host.overlay is not None,
         node_cidr=None if held is None else held.node_cidr,
         number=None if held is None else ledger.pool.number(held.node_cidr),
         underlay=None if held is None else held.underlay,
@@ -315,99 +325,99 @@ def _node(host: ProbedHost, ledger: Ledger, orphan: bool, told: list[str], reach
         current=plan.get("current") if plan.get("wanted") else None,
         drift=[str(line) for line in overlay.get("drift") or []],
         failures=list(host.failures),
-        findings=told,
+        findings=kinds,
         counters={key: value for key, value in counters.items() if isinstance(value, int)} or None,
         timer=overlay.get("timer"),
-        reach=reaching,
+        reach=reached,
     )
 
 
-def _state(host: ProbedHost, orphan: bool, missing: bool, told: t.Sequence[str]) -> str:
+def _state(host: ProbedHost, orphan: bool, missing: bool, kinds: t.Sequence[str]) -> str:
     overlay = host.overlay or {}
-    for state, so in (
+    for state, applies in (
         ("orphan", orphan),
         ("missing", missing),
         ("unreachable", host.unreachable),
         ("failed", bool(host.failures)),
-        ("bare", is_bare(host)),
-        ("loss", not set(KINDS).isdisjoint(told)),
-        ("unseen", host.overlay is None),
+        ("unconfigured", is_unconfigured(host)),
+        ("loss", not set(KINDS).isdisjoint(kinds)),
+        ("unobserved", host.overlay is None),
         ("differs", bool(overlay.get("drift")) or has_old_plan(overlay)),
     ):
-        if so:
+        if applies:
             return state
     return "ok"
 
 
-def _sites(nodes: t.Sequence[ReportNode], order: t.Sequence[str], reaching: Reach) -> list[Site]:
+def _sites(nodes: t.Sequence[ReportNode], order: t.Sequence[str], reachability: Reach) -> list[Site]:
+    """Return the sites that have nodes: those of ``order`` first."""
     names = [*order, *sorted({node["site"] for node in nodes} - set(order))]
-    within = {cell["source"]: cell["median_ms"] for cell in reaching["sites"] if cell["source"] == cell["target"]}
+    within = {cell["source"]: cell["median_ms"] for cell in reachability["sites"] if cell["source"] == cell["target"]}
     sites = []
     for name in names:
-        mine = [node for node in nodes if node["site"] == name and node["state"] != "orphan"]
-        if not mine:
+        members = [node for node in nodes if node["site"] == name and node["state"] != "orphan"]
+        if not members:
             continue
         sites.append(
             Site(
                 name=name,
-                nodes=len(mine),
-                reached=sum(node["seen"] for node in mine),
-                findings=sum(bool(node["findings"]) for node in mine),
+                nodes=len(members),
+                reached=sum(node["observed"] for node in members),
+                findings=sum(bool(node["findings"]) for node in members),
                 median_ms=within.get(name),
             )
         )
     return sites
 
 
-def _pending(ledger: Ledger) -> list[Waiting]:
+def _pending(ledger: Ledger) -> list[PendingNodeCidr]:
     rows = [
-        Waiting(
+        PendingNodeCidr(
             node_cidr=node_cidr,
             number=ledger.pool.number(node_cidr),
-            node=waiting.node,
-            since=waiting.since,
-            on=list(waiting.on),
-            quarantined=waiting.quarantined,
+            node=pending.node,
+            since=pending.since,
+            on=list(pending.on),
+            quarantined=pending.quarantined,
         )
-        for node_cidr, waiting in ledger.pending.items()
+        for node_cidr, pending in ledger.pending.items()
     ]
     return sorted(rows, key=lambda row: row["number"])
 
 
 def _vips(situation: Situation) -> list[Vip]:
-    seen = any(host.overlay is not None and not host.node for host in situation.hosts)
+    observed = any(host.overlay is not None and not host.node for host in situation.hosts)
     return [
-        Vip(name=name, address=address, holders=vip_holders(address, situation.hosts), seen=seen)
+        Vip(name=name, address=address, holders=vip_holders(address, situation.hosts), observed=observed)
         for name, address in sorted(situation.ledger.vips.items(), key=lambda item: int(ipaddress.ip_address(item[1])))
     ]
 
 
-def _identity(picture: Report) -> str:
-    """A name for what the picture shows, without what differs in every run: times of looking, and measurements."""
+def _digest(report: Report) -> str:
+    """Return a hash of the report without what differs in every run: the time, measurements and counters."""
     nodes = [
-        {**node, "counters": None, "timer": None, "reach": _answers(node["reach"])}  # both run on by themselves
-        for node in picture["nodes"]
+        {**node, "counters": None, "timer": None, "reach": _without_times(node["reach"])} for node in report["nodes"]
     ]
     measured = {"median_ms", "worst_ms", "worst"}
-    sites = [{key: value for key, value in cell.items() if key not in measured} for cell in picture["reach"]["sites"]]
+    sites = [{key: value for key, value in cell.items() if key not in measured} for cell in report["reach"]["sites"]]
     content = {
-        **picture,
-        "picture": None,
-        "looked": {**picture["looked"], "at": None},
+        **report,
+        "digest": None,
+        "observed": {**report["observed"], "at": None},
         "forecast": None,
         "nodes": nodes,
-        "sites": [{**site, "median_ms": None} for site in picture["sites"]],
+        "sites": [{**site, "median_ms": None} for site in report["sites"]],
         "reach": sites,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _answers(reach_of_node: NodeReach | None) -> t.Any:
-    return reach_of_node and [reach_of_node["asked"], reach_of_node["answered"]]
+def _without_times(reached: NodeReach | None) -> t.Any:
+    return reached and [reached["asked"], reached["answered"]]
 
 
 def is_report(document: t.Any) -> bool:
-    """Whether this is a document of :func:`build`, of this schema."""
+    """Return whether this is a document of :func:`build` with this schema."""
     return (
         isinstance(document, dict)
         and document.get("schema") == SCHEMA
@@ -415,10 +425,10 @@ def is_report(document: t.Any) -> bool:
     )
 
 
-def data_text(picture: Report) -> str:
-    """The document as a file: what is long has a line for each entry."""
+def data_text(report: Report) -> str:
+    """Return the JSON document. Lists have one line for each entry."""
     parts = []
-    for key, value in picture.items():
+    for key, value in report.items():
         if isinstance(value, list) and value:
             lines = ",\n".join(f"  {json.dumps(each)}" for each in value)
             parts.append(f" {json.dumps(key)}: [\n{lines}\n ]")
@@ -427,18 +437,18 @@ def data_text(picture: Report) -> str:
     return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
-def summary(picture: Report) -> str:
-    """For a diff: what matters to an operator, an entry a line, without times and measurements."""
-    capacity = picture["pool"]["capacity"]
+def summary(report: Report) -> str:
+    """Return the report for a diff: one line for each entry, without times and measurements."""
+    capacity = report["pool"]["capacity"]
     lines = [
-        picture["verdict"]["text"],
-        picture["verdict"]["detail"],
+        report["verdict"]["text"],
+        report["verdict"]["detail"],
         f"node CIDRs: {capacity['used']} of {capacity['max_nodes']} used, {capacity['free']} free",
-        *(f"{finding['severity']}: {finding['text']}" for finding in picture["findings"]),
-        *(f"VIP {vip['name']} {vip['address']}: {', '.join(vip['holders']) or 'nobody'}" for vip in picture["vips"]),
+        *(f"{finding['severity']}: {finding['text']}" for finding in report["findings"]),
+        *(f"VIP {vip['name']} {vip['address']}: {', '.join(vip['holders']) or 'none'}" for vip in report["vips"]),
         *(
             f"node {node['name']} {node['node_cidr'] or '-'} {node['site'] or '-'} {node['state']}"
-            for node in picture["nodes"]
+            for node in report["nodes"]
         ),
     ]
     return "".join(f"{line}\n" for line in lines)

@@ -1,214 +1,155 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 4: the picture as one HTML file that loads nothing. Pure.
+"""The report as one HTML file that loads nothing, rendered from the files in ``templates/``.
 
-It can be read without its script, which only filters, sorts, and names the
-node CIDR under the pointer.
+The page is complete without its script, which only filters, sorts, and names
+the node CIDR under the pointer. Jinja2 escapes every text.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import os
 import re
+import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.text import count
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.report import page_tables as tables
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.findings import Finding
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.model import Report
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.page_html import (
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.report import map_svg, tables
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.colors import COLORS
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.formats import (
     NOTHING,
-    Html,
-    join,
     milliseconds,
-    moment,
-    tag,
+    timestamp,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.page_map import map_of
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.page_script import SCRIPT
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.page_style import STYLE
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.model import Report
+
+with contextlib.suppress(ImportError):  # ansible-test imports all module_utils without it; ansible-core requires it
+    import jinja2
+
+TEMPLATES = os.path.join(os.path.dirname(__file__), "templates")
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
-"""The browser itself refuses to load anything from anywhere."""
+"""The browser itself refuses to load anything."""
 
-VERDICTS = {"whole": "✓", "warn": "!", "partial": "?", "bad": "✕", "unseen": "?"}
+VERDICT_SIGNS = {"healthy": "✓", "warn": "!", "partial": "?", "bad": "✕", "unobserved": "?"}
 SEVERITIES = {"bad": ("✕", "Broken"), "warn": ("!", "Attention"), "note": ("i", "Note")}
 
-COMMAND = re.compile(r"(?:ansible-playbook|ansible|systemctl) .+?(?=\. |$)")
-"""A command within a remedy: to the end of the sentence."""
+COMMAND = re.compile(r"((?:ansible-playbook|ansible|systemctl) .+?(?=\. |$))")
+"""A command in a remedy: up to the end of the sentence."""
 
 
-def page(picture: Report, data: str) -> str:
-    """The file.
+class Figure(t.NamedTuple):
+    """One of the large numbers below the verdict. ``part``: width of the meter in per cent, or empty."""
+
+    name: str
+    value: str
+    of: str
+    note: str
+    part: str = ""
+
+
+def page(report: Report, data: str) -> str:
+    """Return the HTML file.
 
     :param data: the name of the JSON document beside it.
     """
-    sections = [
-        _section("findings", "What to do", _findings(picture)),
-        _section("map", "Container CIDR", join(map_of(picture), _forecast(picture))),
-        _section("released", "Released node CIDRs", tables.pending(picture)),
-        _section("sites", "Sites", tables.sites(picture)),
-        _section("vips", "Virtual addresses", tables.vips(picture)),
-        _section("reach", "Node to node, round trip in ms", tables.matrix(picture)),
-        _section("changes", "Last changes", tables.history(picture)),
-        _section("all-nodes", f"Nodes ({len(picture['nodes']):,})", tables.nodes(picture)),
-    ]
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
-        tag("meta", name_="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name_="color-scheme", content="light dark"),
-        tag("meta", name_="tke-overlay-picture", content=picture["picture"]),
-        tag("title", picture["title"]),
-        tag("link", rel="icon", href="data:,"),
-        tag("style", Html(STYLE)),
-    )
-    body = tag(
-        "body",
-        tag("a", "To the nodes", href="#all-nodes", class_="skip"),
-        _header(picture),
-        tag("main", *sections),
-        _footer(picture, data),
-        tag("div", "", id="tip", hidden=True),
-        tag("script", Html(SCRIPT)),
-    )
-    return f"<!DOCTYPE html>\n{tag('html', head, body, lang='en')}\n"
-
-
-def _section(name: str, title: str, content: Html | None) -> Html | None:
-    """A section, unless there is nothing to show."""
-    return None if content is None else tag("section", tag("h2", title), content, id=name)
-
-
-def _header(picture: Report) -> Html:
-    verdict, looked = picture["verdict"], picture["looked"]
-    limit = f"limited to {looked['limit']}" if looked["limit"] else "the whole inventory"
-    when = tag("time", moment(looked["at"]), datetime=looked["at"])
-    return tag(
-        "header",
-        tag(
-            "div",
-            tag("h1", picture["title"]),
-            tag("button", "Theme", id="theme", type="button", class_="js"),
-            class_="bar",
-        ),
-        tag(
-            "div",
-            tag("span", VERDICTS[verdict["state"]], class_="sign", aria_hidden="true"),
-            tag("div", tag("p", verdict["text"], class_="answer"), tag("p", verdict["detail"], class_="soft")),
-            class_=f"verdict v-{verdict['state']}",
-        ),
-        _figures(picture),
-        tag(
-            "p",
-            "Looked at ",
-            when,
-            f" · {limit} · inventory ",
-            tag("code", ", ".join(looked["inventory"]) or "unknown"),
-            " · ledger ",
-            tag("code", looked["ledger"]),
-            class_="soft seen",
-        ),
+    pool = report["pool"]
+    template = _environment().get_template("page.html.j2")
+    runs = sum(len(block["runs"]) for block in pool["blocks"])
+    return template.render(
+        report=report,
+        data=data,
+        policy=POLICY,
+        colors=COLORS,
+        style=stylesheet(),
+        script=script(),
+        verdict_sign=VERDICT_SIGNS[report["verdict"]["state"]],
+        figures=_figures(report),
+        severities=SEVERITIES,
+        legend=map_svg.legend(pool),
+        maps=[map_svg.block_map(block, pool) for block in pool["blocks"]],
+        run_rows=map_svg.run_rows(report),
+        run_limit=f"The first {map_svg.MOST_RUNS} of {runs:,}; the JSON document has all."
+        if runs > map_svg.MOST_RUNS
+        else "",
+        pending_rows=tables.pending_rows(report),
+        site_rows=tables.site_rows(report),
+        vip_rows=tables.vip_rows(report),
+        matrix=tables.matrix(report),
+        pair_signs=tables.PAIR_SIGNS.values(),
+        event_rows=tables.event_rows(report),
+        columns=tables.COLUMNS,
+        state_options=tables.state_options(report),
+        node_rows=map(tables.node_row, report["nodes"]),
     )
 
 
-def _figures(picture: Report) -> Html:
-    capacity, reach, looked = picture["pool"]["capacity"], picture["reach"], picture["looked"]
+def _figures(report: Report) -> list[Figure]:
+    """Return how many nodes, node CIDRs and probes there are, and how many nodes differ."""
+    capacity, reach, observed = report["pool"]["capacity"], report["reach"], report["observed"]
     part = 100 * (1 - max(capacity["free"], 0) / capacity["max_nodes"]) if capacity["max_nodes"] else 100
-    meter = tag("span", tag("span", "", style=f"width:{part:.2f}%"), class_="meter", aria_hidden="true")
+    left = observed["nodes"] - observed["reached"]
+    differing = sum(node["state"] == "differs" for node in report["nodes"])
     measured = f"median {milliseconds(reach['median_ms'])} ms, slowest {milliseconds(reach['worst_ms'])} ms"
-    differing = sum(node["state"] == "differs" for node in picture["nodes"])
-    fit = f"{capacity['usable_pods_per_node']:,} Pods each"
-    return tag(
-        "dl",
-        _figure(
-            "Nodes seen",
-            f"{looked['reached']:,}",
-            f"of {looked['nodes']:,}",
-            _left(looked["nodes"] - looked["reached"]),
+    return [
+        Figure(
+            name="Nodes observed",
+            value=f"{observed['reached']:,}",
+            of=f" of {observed['nodes']:,}",
+            note=f"{count(left, 'node')} not observed" if left else "all nodes",
         ),
-        _figure(
-            "Node CIDRs used",
-            f"{capacity['used']:,}",
-            f"of {capacity['max_nodes']:,}",
-            f"{capacity['free']:,} free, {fit}",
-            meter,
+        Figure(
+            name="Node CIDRs used",
+            value=f"{capacity['used']:,}",
+            of=f" of {capacity['max_nodes']:,}",
+            note=f"{capacity['free']:,} free, {capacity['usable_pods_per_node']:,} Pods each",
+            part=f"{part:.2f}",
         ),
-        _figure("Peers answer", f"{reach['answered']:,}", f"of {reach['asked']:,}", measured)
+        Figure("Probes answered", f"{reach['answered']:,}", f" of {reach['asked']:,}", measured)
         if reach["asked"]
-        else _figure("Peers answer", NOTHING, "", "not measured"),
-        _figure(
-            "Nodes that differ",
-            f"{differing:,}" if looked["reached"] else NOTHING,
-            "",
-            "from what was applied, or from the plan",
+        else Figure("Probes answered", NOTHING, "", "not measured"),
+        Figure(
+            name="Nodes that differ",
+            value=f"{differing:,}" if observed["reached"] else NOTHING,
+            of="",
+            note="from their applied configuration or the plan",
         ),
-        class_="figures",
+    ]
+
+
+def stylesheet() -> str:
+    """Return ``page.css`` without comments and the white space that has no meaning."""
+    text = re.sub(r"/\*.*?\*/", "", _read("page.css"), flags=re.DOTALL)
+    text = re.sub(r"\s+", " ", text).replace(": ", ":")
+    return re.sub(r" ?([{};,>]) ?", r"\1", text).replace(";}", "}").strip()
+
+
+def script() -> str:
+    """Return ``page.js`` without indentation and the lines that are comments."""
+    return re.sub(r"^\s*(?://.*)?\n?", "", _read("page.js"), flags=re.MULTILINE)
+
+
+@functools.lru_cache(maxsize=None)
+def _environment() -> jinja2.Environment:
+    """Return the environment of all templates, which compiles each of them once."""
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_template), autoescape=True, undefined=jinja2.StrictUndefined
     )
+    environment.filters.update(timestamp=timestamp, counted=count, commands=COMMAND.split)
+    return environment
 
 
-def _left(number: int) -> str:
-    return f"{count(number, 'node')} not seen" if number else "all of them"
+def _template(name: str) -> str:
+    """Return a template without line breaks and indentation.
+
+    A line break next to a tag or an expression is removed; within a text it becomes a blank.
+    """
+    text = re.sub(r"(?<=[>}])\s*\n\s*|\s*\n\s*(?=[<{])", "", _read(name).strip())
+    return re.sub(r"\s*\n\s*", " ", text)
 
 
-def _figure(name: str, value: str, of: str, below: str, meter: Html | None = None) -> Html:
-    return tag(
-        "div",
-        tag("dt", name),
-        tag("dd", tag("b", value), f" {of}" if of else None, meter, tag("small", below)),
-    )
-
-
-def _findings(picture: Report) -> Html:
-    if not picture["findings"]:
-        return tag("p", "Nothing.", class_="soft")
-    return tag("ul", *(_finding(finding) for finding in picture["findings"]), class_="findings")
-
-
-def _finding(finding: Finding) -> Html:
-    sign, word = SEVERITIES[finding["severity"]]
-    return tag(
-        "li",
-        tag("span", tag("span", sign, aria_hidden="true"), f" {word}", class_=f"severity t-{finding['severity']}"),
-        tag("div", tag("p", finding["text"]), tag("p", _with_commands(finding["remedy"]), class_="remedy")),
-    )
-
-
-def _with_commands(remedy: str) -> Html:
-    parts: list[str] = []
-    at = 0
-    for match in COMMAND.finditer(remedy):
-        parts += [remedy[at : match.start()], _command(match[0])]
-        at = match.end()
-    return join(*parts, remedy[at:])
-
-
-def _command(text: str) -> Html:
-    """A line to copy, that breaks between its words only."""
-    return tag("code", Html(" ".join(tag("span", word) for word in text.split(" "))))
-
-
-def _forecast(picture: Report) -> Html:
-    forecast = picture["forecast"]
-    date = f" Around {forecast['exhausted_on']}." if forecast["exhausted_on"] else ""
-    return tag(
-        "div",
-        tag("h3", "How long it lasts"),
-        tag("p", tag("b", forecast["text"]), date),
-        tag("p", f"{count(forecast['free'], 'node CIDR')} free. Basis: {forecast['basis']}.", class_="soft"),
-        class_="forecast",
-    )
-
-
-def _footer(picture: Report, data: str) -> Html:
-    return tag(
-        "footer",
-        "The same as data: ",
-        tag("a", data, href=f"./{data}"),
-        f" (schema {picture['schema']}). Picture ",
-        tag("code", picture["picture"]),
-        " of cluster ",
-        tag("b", picture["cluster"]),
-        ". All times are UTC.",
-        class_="soft",
-    )
+def _read(name: str) -> str:
+    with open(os.path.join(TEMPLATES, name), encoding="utf-8") as file:
+        return file.read()

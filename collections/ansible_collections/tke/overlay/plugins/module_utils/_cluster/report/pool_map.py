@@ -1,23 +1,23 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 4: the container CIDR as a map, and how long it will last. Pure.
+"""The map of the container CIDR, and the forecast of when it is full.
 
-Every address of the container CIDR lies in exactly one run of the map, and the
+Every address of the container CIDR is in exactly one run of the map, and the
 node CIDRs of the runs add up to the capacity of the ledger:
 
-============  ============================================  ======================
-state         what the addresses are                        counted in capacity as
-============  ============================================  ======================
-``used``      the node CIDR of a node                         used
-``orphan``    the same, but the inventory lacks the node    used
-``pending``   released, and some host has yet to drop it    (neither)
-``quarantined``   released; free once the cursor went round     free
-``free``      nobody's                                      free
-``reserved``  kept back (``overlay_reserved``)              (neither)
-``service``   the Service range                             (no node CIDRs)
-``spare``     too few addresses for a node CIDR               (no node CIDRs)
-============  ============================================  ======================
+===============  =========================================  ======================
+state            meaning of the addresses                   counted in capacity as
+===============  =========================================  ======================
+``used``         the node CIDR of a node                    used
+``orphan``       the same, of a node not in the inventory   used
+``pending``      released; a host has not removed it yet    (neither)
+``quarantined``  released; free after the cursor wraps      free
+``free``         not assigned                               free
+``reserved``     excluded by ``overlay_reserved``           (neither)
+``service``      the Service range                          (no node CIDRs)
+``spare``        too few addresses for a node CIDR          (no node CIDRs)
+===============  =========================================  ======================
 """
 
 from __future__ import annotations
@@ -27,25 +27,28 @@ import ipaddress
 import itertools
 import typing as t
 
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.text import count
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.pool import Capacity
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Assignment, Ledger
 
 STATES = ("used", "orphan", "pending", "quarantined", "free", "reserved", "service", "spare")
-"""What an address of the container CIDR can be."""
+"""The states of an address of the container CIDR."""
 
 WINDOW = 90
-"""Days of the past that a forecast looks at: what was before says little of the growth now."""
+"""Days before now that the forecast uses: older dates say little about the current growth."""
 
 LEAST_SPAN = 14
+"""Days since the first node joined: with fewer there is no estimate."""
+
 LEAST_JOINS = 3
-"""Days, and nodes that came after the first day: with less there is no straight line to be drawn."""
+"""Nodes that joined after the first day: with fewer there is no estimate."""
 
 FARTHEST = 100 * 365
-"""Days: beyond that a date would be a joke."""
+"""Days: the forecast gives no date beyond that."""
 
 
 class MapRun(t.TypedDict):
-    """Neighbouring addresses of one state. ``node_cidrs`` is 0 where they are none (Services, spare)."""
+    """Neighbouring addresses of one state. ``node_cidrs`` is 0 for ``service`` and ``spare``."""
 
     first: str
     addresses: int
@@ -54,7 +57,7 @@ class MapRun(t.TypedDict):
 
 
 class Block(t.TypedDict):
-    """One CIDR of the container CIDR: ``first_number`` is the number of its first node CIDR."""
+    """One CIDR of the container CIDR. ``first_number``: the number of its first node CIDR."""
 
     cidr: str
     first_number: int
@@ -63,14 +66,14 @@ class Block(t.TypedDict):
 
 
 class Cursor(t.TypedDict):
-    """Where the search for the next node CIDR begins, and which one it will be (``None``: none is free)."""
+    """Where the search for the next node CIDR starts, and its result (``None``: none is free)."""
 
     node_cidr: str
     next: str | None
 
 
 class PoolMap(t.TypedDict):
-    """The pool. ``counts`` are node CIDRs by state."""
+    """The pool. ``counts``: node CIDRs by state."""
 
     cidrs: list[str]
     service_cidr: str
@@ -82,9 +85,9 @@ class PoolMap(t.TypedDict):
 
 
 class Forecast(t.TypedDict):
-    """When the pool will be used up: a straight line, and what it is drawn through.
+    """When the pool is full if it grows as before, and the data behind the estimate.
 
-    ``per_day`` and ``days_left`` are ``None`` where there is no basis for an estimate or no growth.
+    ``per_day``, ``days_left`` and ``exhausted_on`` are ``None`` where there is no estimate or no growth.
     """
 
     free: int
@@ -96,20 +99,20 @@ class Forecast(t.TypedDict):
 
 
 def pool_map(ledger: Ledger, orphans: t.Collection[str]) -> PoolMap:
-    """The map of the ledger's pool.
+    """Return the map of the ledger's pool.
 
-    :param orphans: nodes of the ledger that the inventory lacks.
+    :param orphans: nodes of the ledger that are not in the inventory.
     """
     pool = ledger.pool
     marks = _marks(ledger, orphans)
     blocks, before = [], 0
-    for position, (cidr, (first, count)) in enumerate(zip(pool.cidrs, pool.ranges)):
-        runs = list(_node_cidr_runs(marks[before : before + count], first, pool.node_cidr_size))
-        spare = ipaddress.IPv4Network(cidr).num_addresses - count * pool.node_cidr_size
+    for position, (cidr, (first, amount)) in enumerate(zip(pool.cidrs, pool.ranges)):
+        runs = list(_node_cidr_runs(marks[before : before + amount], first, pool.node_cidr_size))
+        spare = ipaddress.IPv4Network(cidr).num_addresses - amount * pool.node_cidr_size
         services = pool.services if position == 0 else 0
-        runs += _tail(first + count * pool.node_cidr_size, spare - services, services)
-        blocks.append(Block(cidr=cidr, first_number=before, node_cidrs=count, runs=runs))
-        before += count
+        runs += _tail(first + amount * pool.node_cidr_size, spare - services, services)
+        blocks.append(Block(cidr=cidr, first_number=before, node_cidrs=amount, runs=runs))
+        before += amount
     counts = {state: marks.count(number) for number, state in enumerate(STATES[:6])}
     return PoolMap(
         cidrs=pool.cidrs,
@@ -123,7 +126,7 @@ def pool_map(ledger: Ledger, orphans: t.Collection[str]) -> PoolMap:
 
 
 def _marks(ledger: Ledger, orphans: t.Collection[str]) -> bytes:
-    """The state of every node CIDR, as its place in :data:`STATES`, by number."""
+    """Return the state of every node CIDR, as its index in :data:`STATES`, by number."""
     pool = ledger.pool
     marks = bytearray([STATES.index("free")]) * pool.size
     for node_cidr, waiting in ledger.pending.items():
@@ -143,7 +146,7 @@ def _node_cidr_runs(marks: bytes, first: int, size: int) -> t.Iterator[MapRun]:
 
 
 def _tail(first: int, spare: int, services: int) -> list[MapRun]:
-    """What lies behind the last node CIDR."""
+    """Return the runs after the last node CIDR."""
     runs = [
         MapRun(first=dotted(first), addresses=spare, node_cidrs=0, state="spare"),
         MapRun(first=dotted(first + spare), addresses=services, node_cidrs=0, state="service"),
@@ -152,7 +155,7 @@ def _tail(first: int, spare: int, services: int) -> list[MapRun]:
 
 
 def _next(ledger: Ledger, marks: bytes) -> str | None:
-    """The node CIDR that the next node gets: once the cursor goes round, what rested is free too."""
+    """Return the node CIDR of the next node. After the cursor wraps around, quarantined node CIDRs are free too."""
     cursor, pool = ledger.cursor, ledger.pool
     free, quarantined = bytes([STATES.index("free")]), bytes([STATES.index("quarantined")])
     number = marks.find(free, cursor)
@@ -162,77 +165,98 @@ def _next(ledger: Ledger, marks: bytes) -> str | None:
 
 
 def dotted(address: int) -> str:
-    """A number as an address."""
+    """Return a number as an IPv4 address."""
     return str(ipaddress.IPv4Address(address))
 
 
-# --- how long it will last ---
+# --- the forecast ---
 
 
 def forecast(ledger: Ledger, previous: t.Sequence[Ledger], now: str) -> Forecast:
-    """When the pool will be used up, from the dates at which the present nodes came.
+    """Return when the pool is full, from the dates at which the current nodes joined.
 
-    The ledger does not remember a node that came and went between the versions
-    that are kept, so the line goes through the nodes that stayed, less those
-    that the previous versions show and the present one lacks.
+    The estimate is linear. The ledger does not record a node that joined and was
+    released between two kept versions, so the growth is the number of nodes that
+    stayed, less the nodes that only previous versions have.
 
     :param previous: the ledger's previous versions, in any order.
     :param now: UTC, ISO 8601.
     """
     today, free = _day(now), ledger.capacity()["free"]
+    estimate = _estimate(ledger, previous, today)
+    days = estimate.days_left
+    return Forecast(
+        free=free,
+        per_day=estimate.per_day,
+        days_left=days,
+        exhausted_on=None if days is None else (today + datetime.timedelta(days=days)).isoformat(),
+        basis=estimate.basis,
+        text=estimate.text,
+    )
+
+
+class _Estimate(t.NamedTuple):
+    text: str
+    basis: str
+    per_day: float | None = None
+    days_left: int | None = None
+
+
+def _estimate(ledger: Ledger, previous: t.Sequence[Ledger], today: datetime.date) -> _Estimate:
+    """Return the estimate, or the reason why there is none."""
+    free = ledger.capacity()["free"]
     joined = sorted(_day(held.since) for held in ledger.nodes.values())
-
-    def answer(text: str, basis: str, per_day: float | None = None, days: int | None = None) -> Forecast:
-        date = None if days is None else (today + datetime.timedelta(days=days)).isoformat()
-        return Forecast(free=free, per_day=per_day, days_left=days, exhausted_on=date, basis=basis, text=text)
-
     if not free:
-        return answer("The pool is used up.", "no node CIDR is free")
+        return _Estimate("The pool is full.", "no node CIDR is free")
     if not joined:
-        return answer("No estimate.", "there are no nodes yet")
+        return _Estimate("No estimate.", "there are no nodes")
     span = (today - joined[0]).days
     if span < LEAST_SPAN:
-        age = f"{span} day{'s' if span != 1 else ''} old"
-        return answer("No estimate.", f"the record is {age}, and a trend needs {LEAST_SPAN} days")
+        ago = count(span, "day")
+        return _Estimate("No estimate.", f"the first node joined {ago} ago; an estimate needs {LEAST_SPAN} days")
     days = min(span, WINDOW)
     begin = today - datetime.timedelta(days=days)
     came = sum(day > begin for day in joined)
     gone = _gone(ledger, previous, begin)
-    basis = (
-        f"in the last {days} days {came:,} node{'s' if came != 1 else ''} came and stayed (those of the first day are "
-        f"not counted), and of the nodes before, {gone:,} {'were' if gone != 1 else 'was'} released as far as previous "
-        f"versions of the ledger show ({len(previous)} could be read)"
-    )
-    if came == gone == 0:
-        return answer("No end in sight: no growth.", basis)
-    if came < LEAST_JOINS:
-        return answer("No estimate.", f"{basis}; a trend needs {LEAST_JOINS} nodes")
+    basis = _basis(days, came, gone, len(previous))
+    if came < LEAST_JOINS and (came or gone):
+        return _Estimate("No estimate.", f"{basis}; an estimate needs {LEAST_JOINS} nodes")
     if came <= gone:
-        return answer("No end in sight: no growth.", basis)
+        return _Estimate("No growth: the pool does not fill up.", basis)
     per_day = (came - gone) / days
     left = int(free / per_day)
     if left > FARTHEST:
-        return answer("No end in sight: more than a hundred years.", basis, per_day)
-    return answer(f"Full in about {_in_words(left)}, if it goes on like this.", basis, per_day, left)
+        return _Estimate("The pool lasts more than 100 years at this rate.", basis, per_day)
+    return _Estimate(f"The pool is full in about {_duration(left)} at this rate.", basis, per_day, left)
+
+
+def _basis(days: int, came: int, gone: int, versions: int) -> str:
+    """Return the data behind the estimate, as the page shows it."""
+    return (
+        f"in the last {days} days {count(came, 'node')} joined and stayed (nodes of the first day are not counted); "
+        f"{count(gone, 'earlier node')} {'was' if gone == 1 else 'were'} released according to previous versions of "
+        f"the ledger ({versions} read)"
+    )
 
 
 def _gone(ledger: Ledger, previous: t.Iterable[Ledger], begin: datetime.date) -> int:
-    """How many nodes that were there at ``begin`` have been released since, as far as one can see."""
+    """Return how many nodes that had joined by ``begin`` were released since, according to previous versions."""
     were: dict[str, Assignment] = {}
     for version in previous:
         were.update({name: held for name, held in version.nodes.items() if _day(held.since) <= begin})
     return sum(name not in ledger.nodes or ledger.nodes[name].since != held.since for name, held in were.items())
 
 
-def _in_words(days: int) -> str:
+def _duration(days: int) -> str:
+    """Return a number of days in the largest unit of which there are at least two."""
     for unit, length in (("year", 365), ("month", 30), ("week", 7)):
         if days >= 2 * length:
             return f"{round(days / length)} {unit}s"
-    return f"{days} day{'s' if days != 1 else ''}"
+    return count(days, "day")
 
 
 def _day(time: str) -> datetime.date:
     try:
         return datetime.date(int(time[:4]), int(time[5:7]), int(time[8:10]))
-    except ValueError:  # a ledger may hold any text here; it then counts as old
+    except ValueError:  # any other text in the ledger counts as an old date
         return datetime.date.min

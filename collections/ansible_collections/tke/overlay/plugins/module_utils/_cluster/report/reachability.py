@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 4: what a run found out about each host, and who reaches whom. Pure.
+"""The probe results of all hosts: which nodes reach which, by pair, by node and by site.
 
-Nothing here trusts the shape of a host's answer more than it must: a module of
-another release may have written it.
+The results may come from a module of another release, so unknown and missing
+keys are accepted.
 """
 
 from __future__ import annotations
@@ -15,31 +15,31 @@ import typing as t
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.root_cause import KINDS, Answers
 
 MATRIX_LIMIT = 64
-"""Up to so many nodes there is a matrix of nodes; above, of sites only."""
+"""Up to this number of nodes the report has a matrix of nodes; above it, of sites only."""
 
 
 class ProbedHost(t.NamedTuple):
-    """A host of the inventory, and what this run found out about it.
+    """A host of the inventory and what this run observed on it.
 
-    ``asked`` is false where ``--limit`` left it out. ``overlay`` and ``probe`` are
-    the results of ``overlay_info`` and ``probe``, or ``None`` where there are none;
-    ``unreachable`` and ``failures`` say why.
+    ``selected`` is false where ``--limit`` excludes the host. ``overlay`` and
+    ``probe`` are the results of ``overlay_info`` and ``probe``, or ``None`` where
+    there are none; ``unreachable`` and ``failures`` then hold the reason.
     """
 
     name: str
     site: str = ""
     node: bool = True
-    asked: bool = False
+    selected: bool = False
     unreachable: bool = False
     failures: t.Sequence[str] = ()
     overlay: t.Mapping[str, t.Any] | None = None
     probe: t.Mapping[str, t.Any] | None = None
 
 
-class FailedPair(t.TypedDict):
-    """One node asks another. ``largest``: the bytes that pass, where full packets do not."""
+class ProbedPair(t.TypedDict):
+    """One node probes another. ``largest``: the bytes that pass, where full-size packets do not."""
 
-    asker: str
+    source: str
     peer: str
     ms: float | None
     kinds: list[str]
@@ -47,7 +47,7 @@ class FailedPair(t.TypedDict):
 
 
 class SiteCell(t.TypedDict):
-    """All pairs from a site to a site. ``worst`` is the slowest pair."""
+    """All pairs from one site to another, or within one site. ``worst`` is the slowest pair: source and peer."""
 
     source: str
     target: str
@@ -62,19 +62,22 @@ class SiteCell(t.TypedDict):
 
 
 class Reach(t.TypedDict):
-    """Who reaches whom. ``matrix`` is by asker and peer, and ``None`` above :data:`MATRIX_LIMIT` nodes."""
+    """All probe results. ``sources``: how many nodes probed their peers.
 
-    askers: int
+    ``matrix`` is by source and peer, and ``None`` above :data:`MATRIX_LIMIT` nodes.
+    """
+
+    sources: int
     asked: int
     answered: int
     median_ms: float | None
     worst_ms: float | None
     sites: list[SiteCell]
-    matrix: dict[str, dict[str, FailedPair]] | None
+    matrix: dict[str, dict[str, ProbedPair]] | None
 
 
 class NodeReach(t.TypedDict):
-    """What one node got as answers from its peers."""
+    """The probe results of one node."""
 
     asked: int
     answered: int
@@ -82,28 +85,28 @@ class NodeReach(t.TypedDict):
     worst_ms: float | None
 
 
-def pairs_of(host: ProbedHost) -> list[FailedPair]:
-    """Everybody this host asked and named, by the name of the peer."""
+def pairs_of(host: ProbedHost) -> list[ProbedPair]:
+    """Return the pairs that this host probed, by the name of the peer."""
     if host.probe is None:
         return []
-    pairs: dict[str, FailedPair] = {}
+    pairs: dict[str, ProbedPair] = {}
 
-    def pair(peer: str) -> FailedPair:
-        return pairs.setdefault(peer, FailedPair(asker=host.name, peer=peer, ms=None, kinds=[], largest=None))
+    def pair(peer: str) -> ProbedPair:
+        return pairs.setdefault(peer, ProbedPair(source=host.name, peer=peer, ms=None, kinds=[], largest=None))
 
     for peer, ms in dict(host.probe.get("rtt_ms") or {}).items():
         pair(str(peer))["ms"] = round(float(ms), 3)
     for finding in host.probe.get("findings") or []:
-        told, kind = pair(str(finding.get("peer"))), str(finding.get("kind"))
-        if kind not in told["kinds"]:
-            told["kinds"].append(kind)
+        probed, kind = pair(str(finding.get("peer"))), str(finding.get("kind"))
+        if kind not in probed["kinds"]:
+            probed["kinds"].append(kind)
         if kind == "mtu":
-            told["largest"] = finding.get("largest")
+            probed["largest"] = finding.get("largest")
     return [pairs[peer] for peer in sorted(pairs)]
 
 
 def answers_of(host: ProbedHost, nodes: t.Container[str]) -> Answers:
-    """What a host said of these nodes, as far as it is understood."""
+    """Return what a host reports about these nodes, in the form that the search for root causes needs."""
     probe = host.probe or {}
     return Answers(
         reached=not host.unreachable,
@@ -116,8 +119,8 @@ def answers_of(host: ProbedHost, nodes: t.Container[str]) -> Answers:
     )
 
 
-def node_reach(host: ProbedHost, pairs: t.Sequence[FailedPair]) -> NodeReach | None:
-    """What one node found, or ``None`` where it did not ask."""
+def node_reach(host: ProbedHost, pairs: t.Sequence[ProbedPair]) -> NodeReach | None:
+    """Return the probe results of one node, or ``None`` where it did not probe."""
     if host.probe is None:
         return None
     times = [pair["ms"] for pair in pairs if pair["ms"] is not None]
@@ -129,16 +132,16 @@ def node_reach(host: ProbedHost, pairs: t.Sequence[FailedPair]) -> NodeReach | N
     )
 
 
-def reach(hosts: t.Sequence[ProbedHost], asked: t.Mapping[str, list[FailedPair]], sites: t.Sequence[str]) -> Reach:
-    """Who reaches whom, by sites, and by nodes where they are few.
+def reach(hosts: t.Sequence[ProbedHost], probed: t.Mapping[str, list[ProbedPair]], sites: t.Sequence[str]) -> Reach:
+    """Return the probe results by site, and where there are few nodes by node.
 
-    :param asked: what :func:`pairs_of` says of each host.
-    :param sites: in the order in which they are to be shown.
+    :param probed: the result of :func:`pairs_of` for each host.
+    :param sites: in the order of the report; other sites come last.
     """
     nodes = [host for host in hosts if host.node]
     site_of = {host.name: host.site for host in nodes}
-    found = [(host, asked[host.name]) for host in nodes if host.probe is not None]
-    by_sites: dict[tuple[str, str], list[FailedPair]] = {}
+    found = [(host, probed[host.name]) for host in nodes if host.probe is not None]
+    by_sites: dict[tuple[str, str], list[ProbedPair]] = {}
     for host, pairs in found:
         for pair in pairs:
             by_sites.setdefault((host.site, site_of.get(pair["peer"], "")), []).append(pair)
@@ -147,7 +150,7 @@ def reach(hosts: t.Sequence[ProbedHost], asked: t.Mapping[str, list[FailedPair]]
     reaches = [node_reach(host, pairs) for host, pairs in found]
     times = [pair["ms"] for _host, pairs in found for pair in pairs if pair["ms"] is not None]
     return Reach(
-        askers=len(found),
+        sources=len(found),
         asked=sum(each["asked"] for each in reaches if each),
         answered=sum(each["answered"] for each in reaches if each),
         median_ms=_median(times),
@@ -159,8 +162,8 @@ def reach(hosts: t.Sequence[ProbedHost], asked: t.Mapping[str, list[FailedPair]]
     )
 
 
-def _site_cell(source: str, target: str, pairs: t.Sequence[FailedPair]) -> SiteCell:
-    timed = [(pair["ms"], pair["asker"], pair["peer"]) for pair in pairs if pair["ms"] is not None]
+def _site_cell(source: str, target: str, pairs: t.Sequence[ProbedPair]) -> SiteCell:
+    timed = [(pair["ms"], pair["source"], pair["peer"]) for pair in pairs if pair["ms"] is not None]
     slowest = max(timed, default=None)
     counts = {kind: sum(kind in pair["kinds"] for pair in pairs) for kind in KINDS}
     return SiteCell(
@@ -171,7 +174,7 @@ def _site_cell(source: str, target: str, pairs: t.Sequence[FailedPair]) -> SiteC
         silent=counts["silent"],
         mtu=counts["mtu"],
         tcp=counts["tcp"],
-        median_ms=_median([ms for ms, _asker, _peer in timed]),
+        median_ms=_median([ms for ms, _source, _peer in timed]),
         worst_ms=None if slowest is None else slowest[0],
         worst=None if slowest is None else [slowest[1], slowest[2]],
     )

@@ -1,11 +1,13 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The action report: whose files it overwrites, when it reports a change, and what it makes of registered results."""
+"""The action report: which files it overwrites, when it reports a change, and how it reads registered results."""
 
 from __future__ import annotations
 
+import json
 import os
+import pathlib
 import types
 
 import pytest
@@ -21,8 +23,8 @@ OVERLAY = {"node": "a", "plan": {"applied": "x", "wanted": "x", "current": True}
 
 
 @pytest.fixture
-def place(tmp_path):
-    """A ledger with nodes a and b, and where its report goes."""
+def directory(tmp_path):
+    """Return a directory with a ledger of the nodes a and b; the report is written there too."""
     ledger = Ledger("demo", Pool(["10.244.0.0/20"], 256, 256))
     for number, name in enumerate("ab"):
         ledger.nodes[name] = Assignment(
@@ -33,7 +35,7 @@ def place(tmp_path):
 
 
 def variables(**results):
-    """What Ansible knows: nodes a (cloud) and b (idc), and what was registered of each."""
+    """Return the task variables: nodes a (cloud) and b (idc), and the results that were registered for each."""
     return {
         "groups": {"overlay_nodes": ["a", "b"], "cloud": ["a"], "idc": ["b"], "clb": ["c"]},
         "hostvars": {name: results.get(name, {}) for name in "abc"},
@@ -42,58 +44,58 @@ def variables(**results):
     }
 
 
-def run(place, task_vars, check=False, diff=False, **given):
+def run(directory, task_vars, check=False, diff=False, **given):
     action = report.ActionModule.__new__(report.ActionModule)
     action._task = types.SimpleNamespace(check_mode=check, diff=diff)
     defaults = {name: option.get("default") for name, option in action.options.items()}
-    ledger, dest = str(place / "ledger.json"), str(place / "page.html")
+    ledger, dest = str(directory / "ledger.json"), str(directory / "page.html")
     return action.work({**defaults, "ledger": ledger, "dest": dest, **given}, task_vars)
 
 
-def answered(name, other):
+def registered(name, peer):
     return {
         "overlay_report_info": {"overlay": {**OVERLAY, "node": name}},
-        "overlay_report_probe": {"asked": 1, "answered": 1, "rtt_ms": {other: 0.5}, "findings": []},
+        "overlay_report_probe": {"asked": 1, "answered": 1, "rtt_ms": {peer: 0.5}, "findings": []},
     }
 
 
-WHOLE = {"a": answered("a", "b"), "b": answered("b", "a")}
+HEALTHY = {"a": registered("a", "b"), "b": registered("b", "a")}
 
 
-def test_a_report_is_changed_when_what_it_shows_is(place):
-    first = run(place, variables(**WHOLE))
+def test_only_new_content_is_a_change(directory):
+    first = run(directory, variables(**HEALTHY))
     assert first["changed"]
-    assert first["verdict"]["state"] == "whole"
-    assert not run(place, variables(**WHOLE))["changed"]
+    assert first["verdict"]["state"] == "healthy"
+    assert not run(directory, variables(**HEALTHY))["changed"]
     slower = {
-        **WHOLE,
-        "a": {**WHOLE["a"], "overlay_report_probe": {**WHOLE["a"]["overlay_report_probe"], "rtt_ms": {"b": 9}}},
+        **HEALTHY,
+        "a": {**HEALTHY["a"], "overlay_report_probe": {**HEALTHY["a"]["overlay_report_probe"], "rtt_ms": {"b": 9}}},
     }
-    again = run(place, variables(**slower))
+    again = run(directory, variables(**slower))
     assert not again["changed"]
-    assert "9.0 ms" in (place / "page.html").read_text(), "measurements are written all the same"
-    assert run(place, variables(a=WHOLE["a"]))["changed"]
+    assert "9.0 ms" in (directory / "page.html").read_text(), "measurements are written nevertheless"
+    assert run(directory, variables(a=HEALTHY["a"]))["changed"]
 
 
 @pytest.mark.parametrize("name", ["page.html", "page.json"])
-def test_a_file_that_is_missing_or_cut_is_a_change(place, name):
-    run(place, variables(**WHOLE))
-    (place / name).unlink()
-    assert run(place, variables(**WHOLE))["changed"]
-    assert not run(place, variables(**WHOLE))["changed"]
+def test_a_missing_file_is_a_change(directory, name):
+    run(directory, variables(**HEALTHY))
+    (directory / name).unlink()
+    assert run(directory, variables(**HEALTHY))["changed"]
+    assert not run(directory, variables(**HEALTHY))["changed"]
 
 
-def test_check_mode_writes_nothing_and_its_diff_is_that_of_the_real_run(place):
-    forecast = run(place, variables(**WHOLE), check=True, diff=True)
-    assert sorted(path.name for path in place.iterdir()) == ["ledger.json"]
-    deed = run(place, variables(**WHOLE), diff=True)
-    assert forecast["changed"]
-    assert forecast["diff"] == deed["diff"]
-    assert "The network is whole" in deed["diff"]["after"]
-    assert "diff" not in run(place, variables(**WHOLE), diff=True)
+def test_check_mode_shows_the_diff_and_writes_nothing(directory):
+    checked = run(directory, variables(**HEALTHY), check=True, diff=True)
+    assert sorted(path.name for path in directory.iterdir()) == ["ledger.json"]
+    real = run(directory, variables(**HEALTHY), diff=True)
+    assert checked["changed"]
+    assert checked["diff"] == real["diff"]
+    assert "The network is healthy" in real["diff"]["after"]
+    assert "diff" not in run(directory, variables(**HEALTHY), diff=True)
 
 
-def test_what_happened_to_each_host_is_understood(place):
+def test_failed_and_unreachable_hosts_become_findings(directory):
     results = {
         "a": {"overlay_report_info": {"failed": True, "msg": "this host has no nft: install nftables"}},
         "b": {
@@ -102,85 +104,91 @@ def test_what_happened_to_each_host_is_understood(place):
         },
         "c": {"overlay_report_info": {"skipped": True}},
     }
-    made = run(place, variables(**results))
-    assert [(finding["kind"], finding["hosts"]) for finding in made["findings"]] == [
+    result = run(directory, variables(**results))
+    assert [(finding["kind"], finding["hosts"]) for finding in result["findings"]] == [
         ("unreachable", ["b"]),
         ("failed", ["a"]),
     ]
-    assert "install nftables" in made["findings"][1]["text"]
+    assert "install nftables" in result["findings"][1]["text"]
 
 
-def test_the_ledger_alone_makes_a_report(place):
-    assert run(place, variables())["verdict"]["state"] == "unseen"
+def test_the_ledger_alone_is_enough_for_a_report(directory):
+    assert run(directory, variables())["verdict"]["state"] == "unobserved"
 
 
-def test_sites_are_the_groups_right_below_the_group(place):
+def sites_of(result):
+    return [site["name"] for site in json.loads(pathlib.Path(result["data"]).read_text())["sites"]]
+
+
+def test_sites_are_the_child_groups_of_the_group(directory):
     children = [types.SimpleNamespace(name="north"), types.SimpleNamespace(name="south")]
     group = types.SimpleNamespace(child_groups=children)
 
     class Hosts(dict):
         _inventory = types.SimpleNamespace(groups={"overlay_nodes": group})
 
-    task_vars = {**variables(**WHOLE), "hostvars": Hosts({name: {} for name in "abc"})}
-    assert report._children("overlay_nodes", task_vars) == ["north", "south"]
-    assert report._children("overlay_nodes", variables()) == ["cloud", "idc"]
+    task_vars = variables(**HEALTHY)
+    task_vars["groups"].update(north=["b"], south=["a"])
+    assert sites_of(run(directory, task_vars)) == ["cloud", "idc"], "without the inventory object"
+    task_vars["hostvars"] = Hosts(task_vars["hostvars"])
+    assert sites_of(run(directory, task_vars)) == ["north", "south"]
 
 
-# --- whose files ---
+# --- the files ---
 
 
 @pytest.mark.parametrize(
     ("dest", "words"),
     [
-        ("page.txt", ["ends in .html"]),
-        ("nowhere/page.html", ["no directory", "nowhere"]),
+        ("page.txt", ["must end in .html"]),
+        ("nowhere/page.html", ["does not exist", "nowhere"]),
         ("ledger.html", ["is the ledger"]),
-        ("nowhere/page.json", ["ends in .html", "no directory"]),
+        ("nowhere/page.json", ["must end in .html", "does not exist"]),
     ],
 )
-def test_a_bad_place_is_one_clear_error(place, dest, words):
+def test_an_invalid_dest_names_every_problem(directory, dest, words):
     with pytest.raises(ValidationError) as caught:
-        run(place, variables(**WHOLE), dest=str(place / dest))
+        run(directory, variables(**HEALTHY), dest=str(directory / dest))
     for word in words:
         assert word in str(caught.value)
-    assert sorted(path.name for path in place.iterdir()) == ["ledger.json"]
+    assert sorted(path.name for path in directory.iterdir()) == ["ledger.json"]
 
 
 @pytest.mark.parametrize(
-    ("name", "text"), [("page.html", "<html>mine</html>"), ("page.json", '{"mine": 1}'), ("page.json", "")]
+    ("name", "text"), [("page.html", "<html>another page</html>"), ("page.json", '{"another": 1}'), ("page.json", "")]
 )
-def test_a_file_of_somebody_else_is_never_overwritten(place, name, text):
-    (place / name).write_text(text)
-    with pytest.raises(ValidationError, match="is there and is no"):
-        run(place, variables(**WHOLE))
-    assert (place / name).read_text() == text
-    assert len(list(place.iterdir())) == 2
+def test_a_foreign_file_is_not_overwritten(directory, name, text):
+    (directory / name).write_text(text)
+    with pytest.raises(ValidationError, match="exists and is not"):
+        run(directory, variables(**HEALTHY))
+    assert (directory / name).read_text() == text
+    assert len(list(directory.iterdir())) == 2
 
 
-def test_no_ledger_is_told(place):
-    (place / "ledger.json").unlink()
+def test_a_missing_ledger_is_an_error(directory):
+    (directory / "ledger.json").unlink()
     with pytest.raises(ValidationError, match=r"there is no ledger at .* yet"):
-        run(place, variables(**WHOLE))
+        run(directory, variables(**HEALTHY))
 
 
-def test_files_keep_their_mode_and_no_litter_is_left(place):
-    run(place, variables(**WHOLE))
-    (place / "page.html").chmod(0o640)
-    run(place, variables(a=WHOLE["a"]))
-    assert (place / "page.html").stat().st_mode & 0o777 == 0o640
-    assert sorted(path.name for path in place.iterdir()) == ["ledger.json", "page.html", "page.json"]
+def test_files_keep_their_mode_and_no_temporary_file_remains(directory):
+    run(directory, variables(**HEALTHY))
+    (directory / "page.html").chmod(0o640)
+    run(directory, variables(a=HEALTHY["a"]))
+    assert (directory / "page.html").stat().st_mode & 0o777 == 0o640
+    assert sorted(path.name for path in directory.iterdir()) == ["ledger.json", "page.html", "page.json"]
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_no_litter(place, monkeypatch):
-    made = run(place, variables(**WHOLE))
-    before = (place / "page.json").read_text()
-    files = ReportFiles(made["dest"], str(place / "ledger.json"))
+def test_a_failed_write_keeps_the_old_file(directory, monkeypatch):
+    result = run(directory, variables(**HEALTHY))
+    before = (directory / "page.json").read_text()
+    files = ReportFiles(result["dest"], str(directory / "ledger.json"))
 
     def full(*_paths):
         raise OSError(28, os.strerror(28))
 
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(ValidationError, match="No space left on device"):
-        files.write("page", data_text(files.picture()))
-    assert (place / "page.json").read_text() == before
-    assert len(list(place.iterdir())) == 3
+        files.write("page", data_text(files.current()))
+    assert (directory / "page.json").read_text() == before
+    assert len(list(directory.iterdir())) == 3

@@ -33,6 +33,7 @@ COLUMNS = [[*SHARED, *CONTROLLER_SIDE, *SURFACE], [*SHARED, *HOST_SIDE, *SURFACE
 THIRD_PARTY = {
     "_cluster.planning.validate": {"netaddr"},
     "_cluster.ledger.etcd_client": {"etcd3gw", "urllib3"},
+    "_cluster.report.page": {"jinja2"},
     "_module": {"ansible"},
 }
 

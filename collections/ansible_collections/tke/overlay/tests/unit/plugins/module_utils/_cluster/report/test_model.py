@@ -1,436 +1,409 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The picture as data: the map covers everything once, numbers add up, each fault is named once and with a remedy."""
+"""The report as data: nodes, sites and verdict, and the digest that names its content."""
 
 from __future__ import annotations
 
-import copy
-import datetime
-import ipaddress
 import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.pool import Pool
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import (
-    Assignment,
-    Ledger,
-    Pending,
-    Request,
-    parse,
-)
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.history import history
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Assignment, Pending
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.model import (
-    PlanRecord,
+    LedgerVersions,
     ReportOptions,
     build,
     data_text,
     is_report,
     summary,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.pool_map import forecast, pool_map
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.reachability import MATRIX_LIMIT, ProbedHost
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.pool_map import forecast
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.reachability import ProbedHost
+from ansible_collections.tke.overlay.tests.unit.plugins.module_utils._cluster.report.examples import (
+    NOW,
+    OLD_PLAN,
+    SITES,
+    THEN,
+    VIPS,
+    healthy,
+    host,
+    kinds,
+    ledger_of,
+    load_balancer,
+    report_of,
+)
 
-NOW = "2026-06-30T12:00:00Z"
-SITES = ("cloud", "idc")
-PLAN = {"applied": "a", "wanted": "a", "current": True}
-
-
-def ledger_of(*names, cidr="10.244.0.0/20", since=NOW):
-    ledger = Ledger("demo", Pool([cidr], 256, 256))
-    for number, name in enumerate(names):
-        ledger.nodes[name] = Assignment(ledger.pool.node_cidr(number), f"10.0.0.{number + 1}", 1500, since, False)
-    ledger.cursor = len(names) % ledger.pool.size
-    return ledger
-
-
-def seen(name, rtt=(), findings=(), **overlay):
-    """A host that was looked at, that asked the peers of ``rtt``, and those of ``findings`` (peer, kind) in vain."""
-    asked = {*dict(rtt), *(peer for peer, _kind in findings)}
-    silent = {peer for peer, kind in findings if kind == "silent"}
-    return ProbedHost(
-        name,
-        "idc" if name.startswith("idc") else "cloud",
-        asked=True,
-        overlay={"node": name, "plan": PLAN, "drift": [], "vips": [], "mtu": 1400, "port": 8472, **overlay},
-        probe={
-            "asked": len(asked),
-            "answered": len(asked - silent),
-            "rtt_ms": dict(rtt),
-            "findings": [{"peer": peer, "address": "", "kind": kind, "text": kind} for peer, kind in findings],
-        },
-    )
+THREE = ("cloud1", "cloud2", "idc1")
+TWO = ledger_of("cloud1", "idc1")
 
 
-def fleet(*names):
-    """Hosts that all reach each other."""
-    return [seen(name, {other: 0.5 for other in names if other != name}) for name in names]
+MEASURED = "2 of 2 nodes observed; 2 of 2 probes answered."
+NOT_MEASURED = "reachability not measured."
+
+# The state, before a colon; then what was observed, the text and the detail of the verdict.
+VERDICTS = {
+    "healthy": (healthy("cloud1", "idc1"), "The network is healthy.", MEASURED),
+    "warn": (
+        [host("cloud1", {"idc1": 1}, plan=OLD_PLAN), host("idc1", {"cloud1": 1})],
+        "The network is healthy, but 1 finding needs attention.",
+        MEASURED,
+    ),
+    "warn: two findings": (
+        [host("cloud1", {"idc1": 1}, plan=OLD_PLAN, drift=["a"]), host("idc1", {"cloud1": 1})],
+        "The network is healthy, but 2 findings need attention.",
+        MEASURED,
+    ),
+    "partial: one node not selected": (
+        [host("cloud1", {"idc1": 1}), ProbedHost("idc1", "idc")],
+        "The observed part of the network is healthy.",
+        "1 of 2 nodes observed; 1 of 1 probe answered.",
+    ),
+    "partial: no node probed": (
+        [host("cloud1", plan=OLD_PLAN), host("idc1")],
+        "The observed part of the network is healthy, but 1 finding needs attention.",
+        f"2 of 2 nodes observed; {NOT_MEASURED}",
+    ),
+    "unobserved": (
+        [ProbedHost("cloud1", "cloud"), ProbedHost("idc1", "idc")],
+        "No node was observed: the report shows only the ledger and the inventory.",
+        f"0 of 2 nodes observed; {NOT_MEASURED}",
+    ),
+    "bad": (
+        [host("cloud1", None, ["idc1"]), host("idc1", {"cloud1": 1})],
+        "The network is not healthy: 1 problem to fix.",
+        "2 of 2 nodes observed; 1 of 2 probes answered.",
+    ),
+    "bad: two problems": (
+        [host("cloud1", None, ["idc1"]), host("idc1", node=None)],
+        "The network is not healthy: 2 problems to fix.",
+        "2 of 2 nodes observed; 0 of 1 probe answered.",
+    ),
+}
 
 
-def drawn(ledger, hosts, **look):
-    return build(PlanRecord(ledger, "/ledger"), hosts, ReportOptions(**{"at": NOW, "sites": SITES, **look}))
+@pytest.mark.parametrize("case", VERDICTS)
+def test_the_verdict_follows_from_findings_and_coverage(case):
+    hosts, text, detail = VERDICTS[case]
+    state = case.partition(":")[0]
+    assert report_of(TWO, hosts)["verdict"] == {"state": state, "text": text, "detail": detail}
 
 
-def kinds(picture):
-    return [finding["kind"] for finding in picture["findings"]]
+def test_a_healthy_network_has_no_findings():
+    report = report_of(ledger_of("cloud1", "idc1"), healthy("cloud1", "idc1"))
+    assert report["findings"] == []
+    assert report["verdict"]["state"] == "healthy"
+    assert {node["state"] for node in report["nodes"]} == {"ok"}
 
 
-# --- the map ---
-
-
-@st.composite
-def ledgers(draw_):
-    """Any state of a pool of one or two CIDRs: nodes, released node CIDRs, reserved ranges, a cursor somewhere."""
-    pods, services = draw_(st.sampled_from([16, 64, 256])), draw_(st.sampled_from([32, 128, 512]))
-    cidrs = ["10.1.0.0/22", "10.9.0.0/23"][: draw_(st.integers(1, 2))]
-    reserved = draw_(st.lists(st.sampled_from(["10.1.0.0/26", "10.1.1.0/24", "10.1.0.64/28"]), max_size=2, unique=True))
-    pool = Pool(cidrs, pods, services, reserved)
-    ledger = Ledger("any", pool, cursor=draw_(st.integers(0, pool.size - 1)))
-    fates = draw_(st.lists(st.sampled_from(["node", "pending", "quarantined", ""]), max_size=pool.size))
-    for number, fate in enumerate(fates):
-        node_cidr = pool.node_cidr(number)
-        if fate == "node" and number not in pool.reserved:
-            ledger.nodes[f"n{number}"] = Assignment(node_cidr, None, None, NOW, False)
-        elif fate in ("pending", "quarantined"):
-            ledger.pending[node_cidr] = Pending("gone", NOW, ["n0"] if fate == "pending" else [], fate == "quarantined")
-    return ledger
-
-
-@given(ledgers(), st.sets(st.integers(0, 63)))
-def test_the_map_covers_the_container_cidr_exactly_once_and_adds_up_to_the_capacity(ledger, orphans):
-    names = {f"n{number}" for number in orphans} & ledger.nodes.keys()
-    picture = pool_map(ledger, names)
-    for block in picture["blocks"]:
-        network = ipaddress.IPv4Network(block["cidr"])
-        at = int(network.network_address)
-        for run in block["runs"]:
-            assert int(ipaddress.IPv4Address(run["first"])) == at
-            assert run["addresses"] > 0
-            assert run["node_cidrs"] in (0, run["addresses"] // picture["node_cidr_size"])
-            at += run["addresses"]
-        assert at == int(network.broadcast_address) + 1
-        assert sum(run["node_cidrs"] for run in block["runs"]) == block["node_cidrs"]
-    in_runs = dict.fromkeys(picture["counts"], 0)
-    for run in (run for block in picture["blocks"] for run in block["runs"] if run["node_cidrs"]):
-        in_runs[run["state"]] += run["node_cidrs"]
-    counts, capacity = picture["counts"], ledger.capacity()
-    assert counts == in_runs
-    assert counts["used"] + counts["orphan"] == capacity["used"]
-    assert counts["free"] + counts["quarantined"] == capacity["free"]
-    assert sum(counts.values()) - counts["reserved"] == capacity["max_nodes"]
-    assert counts["orphan"] == len(names)
-    service = [run for block in picture["blocks"] for run in block["runs"] if run["state"] == "service"]
-    assert [run["addresses"] for run in service] == [ledger.pool.services]
-    assert service[0]["first"] == ledger.pool.service_cidr.partition("/")[0]
-
-
-@given(ledgers())
-def test_the_next_node_cidr_of_the_map_is_the_one_that_the_ledger_hands_out(ledger):
-    foretold = pool_map(ledger, ())["cursor"]["next"]
-    allocator = ledger._allocator()
-    if foretold is None:
-        assert ledger.capacity()["free"] == 0
-    else:
-        assert ledger.pool.node_cidr(allocator.take()) == foretold
-
-
-# --- how long it lasts ---
-
-
-def days_ago(days):
-    return (datetime.datetime(2026, 6, 30) - datetime.timedelta(days=days)).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def grown(*ages, cidr="10.244.0.0/20"):
-    ledger = ledger_of(*(f"n{number}" for number in range(len(ages))), cidr=cidr)
-    for name, age in zip(ledger.nodes, ages, strict=True):
-        ledger.nodes[name] = ledger.nodes[name]._replace(since=days_ago(age))
-    return ledger
+def test_a_dead_host_is_one_finding():
+    hosts = [
+        host("cloud1", {"cloud2": 0.1}, ["idc1"]),
+        host("cloud2", {"cloud1": 0.1}, ["idc1"]),
+        ProbedHost("idc1", "idc", selected=True, unreachable=True),
+    ]
+    report = report_of(ledger_of("cloud1", "cloud2", "idc1"), hosts)
+    assert kinds(report) == ["unreachable"]
+    assert "no node gets an answer" in report["findings"][0]["text"]
+    assert report["verdict"]["state"] == "bad"
+    assert [node["state"] for node in report["nodes"]] == ["ok", "ok", "unreachable"]
 
 
 @pytest.mark.parametrize(
-    ("ages", "words"),
+    ("observed", "wanted", "state"),
     [
-        ([], "there are no nodes yet"),
-        ([3, 2, 1], "the record is 3 days old"),
-        ([40, 10, 5], "2 nodes came and stayed"),
-        (["?"] * 15, "no node CIDR is free"),
+        (host("idc1", {"cloud1": 1}, drift=["route: missing 10.244.3.0/24"]), "drift", "differs"),
+        (host("idc1", {"cloud1": 1}, plan=OLD_PLAN), "plan", "differs"),
+        (host("idc1", {"cloud1": 1}, node=None), "unconfigured", "unconfigured"),
+        (host("idc1", {"cloud1": 1})._replace(overlay=None, failures=["no nft"]), "failed", "failed"),
     ],
 )
-def test_without_a_basis_there_is_no_estimate_but_the_reason(ages, words):
-    ledger = grown(*(1 if age == "?" else age for age in ages))
-    made = forecast(ledger, [], NOW)
-    assert made["exhausted_on"] is None
-    assert made["per_day"] is None
-    assert words in made["basis"]
+def test_a_problem_of_one_host_is_a_finding_and_its_state(observed, wanted, state):
+    report = report_of(ledger_of("cloud1", "idc1"), [host("cloud1", {"idc1": 1}), observed])
+    assert kinds(report) == [wanted]
+    assert report["findings"][0]["hosts"] == ["idc1"]
+    assert report["nodes"][1]["state"] == state
 
 
-def test_the_estimate_is_a_straight_line_through_the_nodes_that_came_after_the_first_day():
-    made = forecast(grown(30, 30, 30, 20, 10, 5), [], NOW)  # 3 in 30 days; 9 of 15 are free
-    assert made["per_day"] == pytest.approx(0.1)
-    assert (made["days_left"], made["exhausted_on"]) == (90, "2026-09-28")
-
-
-def test_only_the_last_days_count_for_a_trend():
-    made = forecast(grown(400, 390, 380, 370, 30, 20, 10), [], NOW)
-    assert made["per_day"] == pytest.approx(3 / 90)
-
-
-def test_what_previous_versions_show_as_released_counts_against_the_growth():
-    now = grown(60, 20, 15, 10, 5)
-    before = copy.deepcopy(now)
-    before.nodes["old"] = Assignment(now.pool.node_cidr(9), None, None, days_ago(80), False)
-    before.nodes["young"] = Assignment(now.pool.node_cidr(8), None, None, days_ago(15), False)
-    assert forecast(now, [], NOW)["per_day"] == pytest.approx(4 / 60)
-    assert forecast(now, [before, before], NOW)["per_day"] == pytest.approx(3 / 60), "one old node, counted once"
-
-
-def test_no_growth_has_no_end():
-    made = forecast(grown(60, 60), [], NOW)
-    assert (made["days_left"], made["text"]) == (None, "No end in sight: no growth.")
-
-
-def test_a_time_that_is_none_does_not_stop_a_forecast():
-    ledger = ledger_of("a", since="yesterday")
-    assert forecast(ledger, [], NOW)["days_left"] is None
-
-
-# --- findings ---
-
-
-def test_a_whole_network_has_nothing_to_say():
-    picture = drawn(ledger_of("cloud1", "idc1"), fleet("cloud1", "idc1"))
-    assert picture["findings"] == []
-    assert picture["verdict"]["state"] == "whole"
-    assert {node["state"] for node in picture["nodes"]} == {"ok"}
-
-
-def test_a_dead_host_is_one_finding_whoever_tells_of_it():
-    hosts = [
-        seen("cloud1", {"cloud2": 0.1}, [("idc1", "silent")]),
-        seen("cloud2", {"cloud1": 0.1}, [("idc1", "silent")]),
-        ProbedHost("idc1", "idc", asked=True, unreachable=True),
-    ]
-    picture = drawn(ledger_of("cloud1", "cloud2", "idc1"), hosts)
-    assert kinds(picture) == ["unreachable"]
-    assert "no node gets an answer" in picture["findings"][0]["text"]
-    assert picture["verdict"]["state"] == "bad"
-    assert [node["state"] for node in picture["nodes"]] == ["ok", "ok", "unreachable"]
-
-
-def test_a_host_that_only_some_reach_is_told_pair_by_pair_though_ansible_does_not_reach_it():
-    hosts = [
-        seen("cloud1", {"cloud2": 0.1}, [("idc1", "silent")]),
-        seen("cloud2", {"cloud1": 0.1, "idc1": 0.4}),
-        ProbedHost("idc1", "idc", asked=True, unreachable=True),
-    ]
-    picture = drawn(ledger_of("cloud1", "cloud2", "idc1"), hosts)
-    assert kinds(picture) == ["unreachable", "silent"]
-    assert "no node gets an answer" not in picture["findings"][0]["text"]
-    assert picture["findings"][1]["text"] == "Silent: cloud1 -> idc1."
-
-
-PAIRS = [
-    ([("idc1", "silent")], "silent", "Silent: idc1 with cloud1, cloud2: 2 of 4 pairs."),
-    ([("idc1", "mtu")], "mtu", "MTU black hole: cloud1 -> idc1: 1400 bytes are lost, "),
-    ([("idc1", "tcp")], "tcp", "TCP does not pass: cloud1 -> idc1, "),
-    ([("idc1", "silent"), ("cloud2", "silent")], "silent", "Silent: cloud1 with cloud2, idc1: 2 of 4 pairs."),
-]
-
-
-@pytest.mark.parametrize(("found", "wanted", "words"), PAIRS)
-def test_what_a_probe_finds_is_told_with_a_remedy(found, wanted, words):
-    others = {"cloud2": 0.1, "idc1": 0.2}
-    lost = {peer for peer, kind in found if kind == "silent"}
-    hosts = [
-        seen("cloud1", {peer: ms for peer, ms in others.items() if peer not in lost}, found),
-        seen("cloud2", {"cloud1": 0.1}, [("idc1", "silent")] if found == PAIRS[0][0] else []),
-        seen("idc1", {"cloud1": 0.1, "cloud2": 0.2}),
-    ]
-    picture = drawn(ledger_of("cloud1", "cloud2", "idc1"), hosts)
-    assert kinds(picture) == [wanted]
-    assert picture["findings"][0]["text"].startswith(words)
-    assert picture["findings"][0]["remedy"]
-    concerned = picture["findings"][0]["hosts"]
-    assert [node["name"] for node in picture["nodes"] if node["state"] == "loss"] == concerned
-
-
-def test_the_largest_packet_that_passes_is_told():
-    host = seen("cloud1", {"idc1": 0.1})
-    host.probe["findings"].append({"peer": "idc1", "kind": "mtu", "largest": 1350})
-    picture = drawn(ledger_of("cloud1", "idc1"), [host, seen("idc1", {"cloud1": 0.1})])
-    assert "1350 bytes is the largest that passes" in picture["findings"][0]["text"]
-    assert picture["findings"][0]["remedy"].startswith("Set overlay_underlay_mtu to 1400 of cloud1 or idc1 and run ")
-
-
-@pytest.mark.parametrize(
-    ("host", "wanted", "state"),
-    [
-        (seen("idc1", {"cloud1": 1}, drift=["route: missing 10.244.3.0/24"]), "drift", "differs"),
-        (seen("idc1", {"cloud1": 1}, plan={"applied": "a", "wanted": "b", "current": False}), "plan", "differs"),
-        (seen("idc1", {"cloud1": 1}, node=None), "bare", "bare"),
-        (seen("idc1", {"cloud1": 1})._replace(overlay=None, failures=["no nft"]), "failed", "failed"),
-    ],
-)
-def test_what_is_otherwise_on_a_host_is_told(host, wanted, state):
-    picture = drawn(ledger_of("cloud1", "idc1"), [seen("cloud1", {"idc1": 1}), host])
-    assert kinds(picture) == [wanted]
-    assert picture["findings"][0]["hosts"] == ["idc1"]
-    assert picture["nodes"][1]["state"] == state
-
-
-def test_a_plan_that_nobody_gave_is_not_called_old():
-    overlay = {"plan": {"applied": "a", "wanted": None, "current": None}}
-    hosts = [seen("cloud1", {"idc1": 1}, **overlay), seen("idc1", {"cloud1": 1}, **overlay)]
-    picture = drawn(ledger_of("cloud1", "idc1"), hosts)
-    assert picture["findings"] == []
-
-
-def test_where_ledger_and_inventory_differ_both_sides_are_named():
-    picture = drawn(ledger_of("cloud1", "idc9"), [seen("cloud1"), ProbedHost("idc1", "idc", asked=True)])
-    assert kinds(picture) == ["orphan", "missing"]
-    assert [(node["name"], node["state"]) for node in picture["nodes"]] == [
+def test_orphans_come_after_the_nodes_of_the_inventory():
+    report = report_of(ledger_of("cloud1", "idc9"), [host("cloud1"), ProbedHost("idc1", "idc", selected=True)])
+    assert kinds(report) == ["orphan", "missing"]
+    assert [(node["name"], node["state"]) for node in report["nodes"]] == [
         ("cloud1", "ok"),
         ("idc1", "missing"),
         ("idc9", "orphan"),
     ]
 
 
-def test_a_node_that_has_no_node_cidr_yet_is_not_called_silent():
-    hosts = [seen("cloud1", {}, [("idc1", "silent")]), ProbedHost("idc1", "idc", asked=True)]
-    assert kinds(drawn(ledger_of("cloud1"), hosts)) == ["missing"]
-
-
-def test_node_cidrs_that_wait_and_a_pool_that_is_nearly_full_are_told():
+def test_a_warning_comes_before_a_note():
     ledger = ledger_of(*(f"cloud{n}" for n in range(14)))
     ledger.pending[ledger.pool.node_cidr(14)] = Pending("idc7", NOW, ["cloud3"], True)
-    picture = drawn(ledger, fleet(*ledger.nodes))
-    assert kinds(picture) == ["pool", "pending"]
-    assert picture["findings"][1]["hosts"] == ["cloud3"]
+    report = report_of(ledger, healthy(*ledger.nodes))
+    assert kinds(report) == ["pool", "pending"]
+    assert report["findings"][1]["hosts"] == ["cloud3"]
 
 
-def clb(name, *vips):
-    return ProbedHost(name, node=False, asked=True, overlay={"vips": list(vips)})
+def test_the_ledger_alone_is_enough_for_a_report():
+    report = report_of(ledger_of("cloud1", "idc1"), [ProbedHost("cloud1", "cloud"), ProbedHost("idc1", "idc")])
+    assert report["verdict"]["state"] == "unobserved"
+    assert report["pool"]["capacity"]["used"] == 2
+    assert report["reach"]["sites"] == []
+
+
+def test_a_limited_run_is_partial():
+    hosts = [host("cloud1", {"idc1": 1}), ProbedHost("idc1", "idc")]
+    report = report_of(ledger_of("cloud1", "idc1"), hosts, limit="cloud1")
+    assert report["verdict"]["state"] == "partial"
+    assert kinds(report) == ["limit"]
+    assert "limited to cloud1" in report["findings"][0]["text"]
+    assert report["observed"]["limit"] == "cloud1"
+
+
+def test_without_a_plan_the_rest_is_reported():
+    report = report_of(ledger_of("cloud1"), [host("cloud1")], problem="the VPC overlaps")
+    assert kinds(report) == ["conflict"]
+    assert "the VPC overlaps" in report["findings"][0]["text"]
+
+
+def test_reserved_ranges_are_on_the_map():
+    report = report_of(ledger_of("cloud1"), [host("cloud1")], reserved=["10.244.8.0/23"])
+    assert report["pool"]["counts"]["reserved"] == 2
+    assert report["pool"]["capacity"]["max_nodes"] == 13
+    report = report_of(ledger_of("cloud1"), [host("cloud1")], reserved=["10.9.0.0/24"])
+    assert kinds(report) == ["reserved"]
+
+
+def test_a_node_in_a_reserved_range_is_a_node_on_the_map():
+    pool = report_of(ledger_of("a", "b"), [host("a"), host("b")], reserved=["10.244.1.0/24", "10.244.4.0/24"])["pool"]
+    assert (pool["counts"]["used"], pool["counts"]["reserved"], pool["capacity"]["max_nodes"]) == (2, 1, 14)
+
+
+def test_a_node_with_all_its_values():
+    ledger = ledger_of("idc1")
+    ledger.nodes["idc1"] = Assignment("10.244.3.0/24", "192.168.1.11", 9000, THEN, True)
+    overlay = {
+        "plan": {"applied": "p1", "wanted": "p2", "current": False},
+        "drift": ["link: mtu is 1400, not 1450"],
+        "counters": {"rx_packets": 7, "tx_dropped": 0, "rules": {"unrouted": 3}, "note": "no number"},
+        "timer": "stopped",
+        "mtu": 8950,
+    }
+    (node,) = report_of(ledger, [host("idc1", {"cloud9": 2}, **overlay)])["nodes"]
+    assert node == {
+        "name": "idc1",
+        "site": "idc",
+        "state": "differs",
+        "observed": True,
+        "node_cidr": "10.244.3.0/24",
+        "number": 3,
+        "underlay": "192.168.1.11",
+        "underlay_mtu": 9000,
+        "since": THEN,
+        "pinned": True,
+        "mtu": 8950,
+        "plan": "p1",
+        "current": False,
+        "drift": ["link: mtu is 1400, not 1450"],
+        "failures": [],
+        "findings": ["drift", "plan"],
+        "counters": {"rx_packets": 7, "tx_dropped": 0, "rule_unrouted": 3},
+        "timer": "stopped",
+        "reach": {"asked": 1, "answered": 1, "median_ms": None, "worst_ms": None},
+    }
+
+
+def test_a_node_without_any_values():
+    report = report_of(ledger_of("idc9"), [ProbedHost("idc1", "idc", selected=True, failures=["no nft"])])
+    missing, orphan = report["nodes"]
+    nothing = {
+        **dict.fromkeys(["node_cidr", "number", "underlay", "underlay_mtu", "since"]),
+        **dict.fromkeys(["mtu", "plan", "current", "counters", "timer", "reach"]),
+    }
+    assert missing == {
+        **nothing,
+        "name": "idc1",
+        "site": "idc",
+        "state": "missing",
+        "observed": False,
+        "pinned": False,
+        "drift": [],
+        "failures": ["no nft"],
+        "findings": ["failed", "missing"],
+    }
+    assert (orphan["name"], orphan["site"], orphan["state"], orphan["node_cidr"]) == (
+        "idc9",
+        "",
+        "orphan",
+        "10.244.0.0/24",
+    )
+    assert (orphan["number"], orphan["findings"], orphan["observed"]) == (0, ["orphan"], False)
+
+
+def test_a_plan_is_current_only_where_one_was_given():
+    unknown = {"applied": "p1", "wanted": None, "current": True}
+    first, second = report_of(TWO, [host("cloud1", {"idc1": 1}, plan=unknown), host("idc1", {"cloud1": 1})])["nodes"]
+    assert (first["plan"], first["current"]) == ("p1", None)
+    assert (second["plan"], second["current"]) == ("a", True)
 
 
 @pytest.mark.parametrize(
-    ("pair", "wanted", "holders"),
+    ("observed", "state"),
     [
-        ([clb("clb1", "10.0.2.2"), clb("clb2")], [], ["clb1"]),
-        ([clb("clb1", "10.0.2.2"), clb("clb2", "10.0.2.2")], ["vip"], ["clb1", "clb2"]),
-        ([clb("clb1"), clb("clb2")], ["vip"], []),
-        ([ProbedHost("clb1", node=False), ProbedHost("clb2", node=False)], [], []),
+        (host("idc1", {"cloud1": 1}), "ok"),
+        (host("idc1", {"cloud1": 1}, drift=["a"]), "differs"),
+        (host("idc1", {"cloud1": 1}, plan=OLD_PLAN), "differs"),
+        (ProbedHost("idc1", "idc"), "unobserved"),
+        (host("idc1", None, ["cloud1"], drift=["a"]), "loss"),
+        (host("idc1", node=None, drift=["a"]), "unconfigured"),
+        (ProbedHost("idc1", "idc", selected=True, failures=["a"]), "failed"),
+        (ProbedHost("idc1", "idc", selected=True, unreachable=True, failures=["a"]), "unreachable"),
     ],
 )
-def test_a_vip_is_held_by_one(pair, wanted, holders):
-    ledger = ledger_of("cloud1", "idc1")
-    ledger.vips = {"apiserver": "10.0.2.2"}
-    picture = drawn(ledger, [*fleet("cloud1", "idc1"), *pair])
-    assert kinds(picture) == wanted
-    assert picture["vips"][0]["holders"] == holders
+def test_the_state_of_a_node_is_its_most_severe_one(observed, state):
+    hosts = [host("cloud1", {"idc1": 1}), observed]
+    assert report_of(TWO, hosts)["nodes"][1]["state"] == state
 
 
-# --- how much was seen ---
-
-
-def test_the_ledger_alone_is_a_picture():
-    picture = drawn(ledger_of("cloud1", "idc1"), [ProbedHost("cloud1", "cloud"), ProbedHost("idc1", "idc")])
-    assert picture["verdict"]["state"] == "unseen"
-    assert picture["pool"]["capacity"]["used"] == 2
-    assert picture["reach"]["sites"] == []
-
-
-def test_a_limited_run_says_so_and_does_not_claim_that_all_is_whole():
-    hosts = [seen("cloud1", {"idc1": 1}), ProbedHost("idc1", "idc")]
-    picture = drawn(ledger_of("cloud1", "idc1"), hosts, limit="cloud1")
-    assert picture["verdict"]["state"] == "partial"
-    assert kinds(picture) == ["limit"]
-    assert "limited to cloud1" in picture["findings"][0]["text"]
-    assert picture["looked"]["limit"] == "cloud1"
-
-
-def test_no_plan_is_told_and_the_rest_is_drawn():
-    picture = drawn(ledger_of("cloud1"), [seen("cloud1")], problem="the VPC overlaps")
-    assert kinds(picture) == ["conflict"]
-    assert "the VPC overlaps" in picture["findings"][0]["text"]
-
-
-def test_reserved_ranges_are_on_the_map_and_one_that_does_not_fit_is_told():
-    picture = drawn(ledger_of("cloud1"), [seen("cloud1")], reserved=["10.244.8.0/23"])
-    assert picture["pool"]["counts"]["reserved"] == 2
-    assert picture["pool"]["capacity"]["max_nodes"] == 13
-    picture = drawn(ledger_of("cloud1"), [seen("cloud1")], reserved=["10.9.0.0/24"])
-    assert kinds(picture) == ["reserved"]
-
-
-def test_reach_is_by_sites_and_by_nodes_only_where_they_are_few():
-    names = [f"{site}{number}" for site in SITES for number in range(2)]
-    picture = drawn(ledger_of(*names), fleet(*names))
-    assert [(cell["source"], cell["target"], cell["pairs"]) for cell in picture["reach"]["sites"]] == [
-        ("cloud", "cloud", 2),
-        ("cloud", "idc", 4),
-        ("idc", "cloud", 4),
-        ("idc", "idc", 2),
+def test_sites_outside_the_given_order_come_last():
+    hosts = [
+        host("idc1", {"idc2": 3.0, "cloud1": 9}),
+        host("idc2", {"idc1": 5.0}, plan=OLD_PLAN),
+        host("cloud1"),
+        ProbedHost("cloud2", "cloud"),
+        host("edge1"),
     ]
-    assert picture["reach"]["matrix"]["cloud0"]["idc1"]["ms"] == 0.5
-    many = [f"cloud{number}" for number in range(MATRIX_LIMIT + 1)]
-    assert drawn(ledger_of(*many, cidr="10.244.0.0/16"), [seen(name) for name in many])["reach"]["matrix"] is None
-
-
-def test_a_pair_that_is_slow_is_found():
-    hosts = [seen("cloud1", {"idc1": 80.0, "idc2": 2.0}), seen("idc1", {"cloud1": 1.0}), seen("idc2", {"cloud1": 3.0})]
-    (cell,) = [
-        cell
-        for cell in drawn(ledger_of("cloud1", "idc1", "idc2"), hosts)["reach"]["sites"]
-        if (cell["source"], cell["target"]) == ("cloud", "idc")
+    ledger = ledger_of("idc1", "idc2", "cloud1", "cloud2", "edge1", "old")
+    assert report_of(ledger, hosts, sites=("idc", "cloud", "none"))["sites"] == [
+        {"name": "idc", "nodes": 2, "reached": 2, "findings": 1, "median_ms": 4.0},
+        {"name": "cloud", "nodes": 2, "reached": 1, "findings": 0, "median_ms": None},
+        {"name": "edge", "nodes": 1, "reached": 1, "findings": 0, "median_ms": None},
     ]
-    assert (cell["median_ms"], cell["worst_ms"], cell["worst"]) == (41.0, 80.0, ["cloud1", "idc1"])
 
 
-# --- history ---
+def test_the_report_records_what_the_run_observed():
+    hosts = [host("cloud1", {"idc1": 1}), host("cloud2"), ProbedHost("idc1", "idc", selected=True, unreachable=True)]
+    given = {"inventory": ["/srv/hosts.yml"], "limit": "cloud,idc1", "title": None}
+    report = report_of(ledger_of(*THREE, "idc2"), [*hosts, ProbedHost("idc2", "idc"), load_balancer("clb1")], **given)
+    assert report["observed"] == {
+        "at": NOW,
+        "inventory": ["/srv/hosts.yml"],
+        "limit": "cloud,idc1",
+        "ledger": "/srv/ledger.json",
+        "nodes": 4,
+        "selected": 3,
+        "reached": 2,
+        "probed": 1,
+    }
+    assert (report["title"], report["cluster"], report["schema"]) == ("Overlay of demo", "demo", 1)
+    assert report_of(TWO, [], title="Production")["title"] == "Production"
 
 
-def test_what_versions_show_comes_newest_first_then_what_dates_tell():
-    first = ledger_of("cloud1", "idc1", since="2026-01-01T00:00:00Z")
-    second = parse(first.text(), "", None)
-    second.nodes["idc1"] = second.nodes["idc1"]._replace(underlay="10.0.0.99")
-    third = parse(second.text(), "", None)
-    third.release(["idc1"], ["cloud1"], "2026-03-03T00:00:00Z")
-    third.assign([Request("cloud1"), Request("idc3")], "2026-04-04T00:00:00Z")
-    events = history(third, "present", [("v2", second), ("v1", first)], 10)
-    assert [(event["what"], event["node"], event["version"]) for event in events] == [
-        ("joined", "idc3", "present"),
-        ("released", "idc1", "present"),
-        ("moved", "idc1", "v2"),
-        ("joined", "idc1", None),
-        ("joined", "cloud1", None),
+def test_an_orphan_is_not_counted_in_any_site():
+    hosts = [host("a")._replace(site=""), host("b")._replace(site="")]
+    (site,) = report_of(ledger_of("a", "b", "old"), hosts)["sites"]
+    assert (site["name"], site["nodes"]) == ("", 2)
+    assert report_of(ledger_of("cloud1", "old"), [host("cloud1")])["sites"][0]["name"] == "cloud"
+    assert len(report_of(ledger_of("cloud1", "old"), [host("cloud1")])["sites"]) == 1
+
+
+def test_forecast_and_history_are_part_of_the_report():
+    older = ledger_of("a")
+    versions = LedgerVersions(ledger_of("a", "b"), "/srv/ledger.json", [("v1", older)])
+    report = build(versions, [host("a"), host("b")], ReportOptions(NOW, sites=SITES, events=1))
+    assert report["forecast"] == forecast(versions.ledger, [older], NOW)
+    assert report["history"] == [
+        {"when": THEN, "what": "joined", "node": "b", "text": "node CIDR 10.244.1.0/24", "version": "/srv/ledger.json"}
     ]
-    assert [event["when"] for event in events[:3]] == ["2026-04-04T00:00:00Z", "2026-03-03T00:00:00Z", None]
-    assert history(third, "present", [("v2", second), ("v1", first)], 2) == events[:2]
 
 
-def test_a_pool_that_grew_and_a_vip_are_changes_of_the_cluster():
-    before = ledger_of("cloud1")
-    after = parse(before.text(), "", None)
-    after.pool = Pool(["10.244.0.0/20", "10.250.0.0/20"], 256, 256)
-    after.vips = {"apiserver": "10.0.2.2"}
-    texts = [event["text"] for event in history(after, "present", [("v1", before)], 2)]
-    assert sorted(texts) == ["VIP apiserver: none → 10.0.2.2", "container CIDR 10.250.0.0/20 was appended"]
+def test_pending_node_cidrs_are_in_their_order():
+    ledger = ledger_of(
+        "cloud1",
+        pending={
+            "10.244.9.0/24": Pending("far", THEN, [], True),
+            "10.244.7.0/24": Pending("gone", NOW, ["cloud1"], False),
+        },
+    )
+    assert report_of(ledger, [host("cloud1")])["pending"] == [
+        {
+            "node_cidr": "10.244.7.0/24",
+            "number": 7,
+            "node": "gone",
+            "since": NOW,
+            "on": ["cloud1"],
+            "quarantined": False,
+        },
+        {"node_cidr": "10.244.9.0/24", "number": 9, "node": "far", "since": THEN, "on": [], "quarantined": True},
+    ]
 
 
-# --- the document ---
+def test_vips_are_in_the_order_of_their_addresses():
+    ledger = ledger_of("cloud1", vips={"apiserver": "10.0.2.30", "services": "10.0.2.4"})
+    hosts = [host("cloud1"), load_balancer("clb1", "10.0.2.30"), load_balancer("clb2", "10.0.2.4")]
+    assert report_of(ledger, hosts)["vips"] == [
+        {"name": "services", "address": "10.0.2.4", "holders": ["clb2"], "observed": True},
+        {"name": "apiserver", "address": "10.0.2.30", "holders": ["clb1"], "observed": True},
+    ]
+    alone = report_of(ledger, [host("cloud1"), load_balancer("clb1", overlay=None)])["vips"]
+    assert [(vip["holders"], vip["observed"]) for vip in alone] == [([], False), ([], False)]
 
 
-def test_the_document_is_plain_data_and_known_again():
-    picture = drawn(ledger_of("cloud1", "idc1"), fleet("cloud1", "idc1"))
-    assert json.loads(data_text(picture)) == picture
-    assert is_report(json.loads(data_text(picture)))
-    assert not is_report({"schema": 1})
-    assert not is_report({**picture, "schema": 2})
-    assert not is_report([])
+def test_the_summary_has_one_line_for_each_entry():
+    ledger = ledger_of("cloud1", "idc1", vips=VIPS)
+    hosts = [host("cloud1", {"idc1": 1}, plan=OLD_PLAN), host("idc1", {"cloud1": 1}), load_balancer("clb1", "10.0.2.2")]
+    assert summary(report_of(ledger, [*hosts, load_balancer("clb2", "10.0.2.2"), ProbedHost("new")])).splitlines() == [
+        "The network is not healthy: 2 problems to fix.",
+        "2 of 3 nodes observed; 2 of 2 probes answered.",
+        "node CIDRs: 2 of 15 used, 13 free",
+        "bad: clb1, clb2 hold the VIP 10.0.2.2 (apiserver) at the same time.",
+        "bad: None of the observed hosts holds the VIP 10.0.2.3 (services).",
+        "warn: cloud1 has not applied the current plan.",
+        "warn: new has no node CIDR yet.",
+        "note: new was not observed: the run did not include it.",
+        "VIP apiserver 10.0.2.2: clb1, clb2",
+        "VIP services 10.0.2.3: none",
+        "node cloud1 10.244.0.0/24 cloud differs",
+        "node idc1 10.244.1.0/24 idc ok",
+        "node new - - missing",
+    ]
+
+
+def digest_changes(change):
+    """Whether this change of the ledger and the hosts changes the digest."""
+    ledger, hosts = ledger_of("cloud1", "idc1"), healthy("cloud1", "idc1")
+    before = report_of(ledger, hosts)["digest"]
+    assert len(before) == 12
+    change(ledger, hosts)
+    return report_of(ledger, hosts)["digest"] != before
+
+
+def test_content_changes_the_digest_and_times_do_not():
+    def underlay(ledger, _hosts):
+        ledger.nodes["idc1"] = ledger.nodes["idc1"]._replace(underlay="10.9.9.9")
+
+    def asked(_ledger, hosts):
+        hosts[0] = host("cloud1", {"idc1": 0.5})._replace(probe={**hosts[0].probe, "asked": 7, "answered": 7})
+
+    def another_pair(_ledger, hosts):
+        hosts[0] = hosts[0]._replace(probe={**hosts[0].probe, "rtt_ms": {}})
+
+    def slower(_ledger, hosts):
+        hosts[0] = host("cloud1", {"idc1": 70.0})
+
+    def slowest(_ledger, hosts):
+        hosts[:] = [hosts[0], host("idc1", {"cloud1": 90.0})]
+
+    assert [digest_changes(change) for change in (underlay, asked, another_pair)] == [True, True, True]
+    assert [digest_changes(change) for change in (slower, slowest)] == [False, False]
+
+
+def test_measurements_of_sites_do_not_change_the_digest():
+    names = ("cloud1", "cloud2", "cloud3")
+    one = [host(name, {other: 1.0 for other in names if other != name}) for name in names]
+    two = [host("cloud1", {"cloud2": 9.0, "cloud3": 8.0}), host("cloud2", {"cloud1": 7.0, "cloud3": 6.0}), one[2]]
+    assert report_of(ledger_of(*names), one)["digest"] == report_of(ledger_of(*names), two)["digest"]
 
 
 @pytest.mark.parametrize(
@@ -441,28 +414,37 @@ def test_the_document_is_plain_data_and_known_again():
         ({"title": "Another"}, False),
     ],
 )
-def test_a_picture_is_named_by_what_it_shows_not_by_when(change, same):
-    one = drawn(ledger_of("cloud1", "idc1"), fleet("cloud1", "idc1"))
-    other = drawn(ledger_of("cloud1", "idc1"), fleet("cloud1", "idc1"), **change)
-    assert (one["picture"] == other["picture"]) is same
+def test_the_time_of_the_run_does_not_change_the_digest(change, same):
+    one = report_of(ledger_of("cloud1", "idc1"), healthy("cloud1", "idc1"))
+    other = report_of(ledger_of("cloud1", "idc1"), healthy("cloud1", "idc1"), **change)
+    assert (one["digest"] == other["digest"]) is same
 
 
-def test_measurements_and_counters_make_no_other_picture_but_a_lost_answer_does():
-    one = drawn(ledger_of("cloud1", "idc1"), fleet("cloud1", "idc1"))
+def test_a_lost_answer_changes_the_digest_and_counters_do_not():
+    one = report_of(ledger_of("cloud1", "idc1"), healthy("cloud1", "idc1"))
     slower = [
-        seen(name, {other: 7.5}, counters={"rx_packets": 5, "rules": {"not_a_peer": 2}}, timer="active, 3 s ago")
+        host(name, {other: 7.5}, counters={"rx_packets": 5, "rules": {"not_a_peer": 2}}, timer="active, 3 s ago")
         for name, other in (("cloud1", "idc1"), ("idc1", "cloud1"))
     ]
-    other = drawn(ledger_of("cloud1", "idc1"), slower)
+    other = report_of(ledger_of("cloud1", "idc1"), slower)
     assert other["nodes"][0]["counters"] == {"rx_packets": 5, "rule_not_a_peer": 2}
-    assert other["picture"] == one["picture"]
+    assert other["digest"] == one["digest"]
     assert summary(other) == summary(one)
-    lost = drawn(ledger_of("cloud1", "idc1"), [seen("cloud1", {}, [("idc1", "silent")]), seen("idc1", {"cloud1": 1})])
-    assert lost["picture"] != one["picture"]
+    lost = report_of(ledger_of("cloud1", "idc1"), [host("cloud1", {}, ["idc1"]), host("idc1", {"cloud1": 1})])
+    assert lost["digest"] != one["digest"]
+
+
+def test_the_document_is_json_and_is_recognized():
+    report = report_of(ledger_of("cloud1", "idc1"), healthy("cloud1", "idc1"))
+    assert json.loads(data_text(report)) == report
+    assert is_report(json.loads(data_text(report)))
+    assert not is_report({"schema": 1})
+    assert not is_report({**report, "schema": 2})
+    assert not is_report([])
 
 
 @given(st.text(min_size=1, max_size=20), st.text(max_size=20), st.lists(st.text(max_size=9), max_size=3))
-def test_any_text_of_a_host_is_drawn_as_data(name, site, drift):
-    host = ProbedHost(name, site, asked=True, overlay={"node": name, "drift": drift})
+def test_any_text_of_a_host_is_data(name, site, drift):
+    host = ProbedHost(name, site, selected=True, overlay={"node": name, "drift": drift})
     ledger = ledger_of(name)
-    assert json.loads(data_text(drawn(ledger, [host])))["nodes"][0]["drift"] == drift
+    assert json.loads(data_text(report_of(ledger, [host])))["nodes"][0]["drift"] == drift

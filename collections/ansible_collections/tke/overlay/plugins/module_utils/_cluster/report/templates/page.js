@@ -1,17 +1,11 @@
-# Copyright: (c) 2026, tke.overlay contributors
-# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
-# SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 4: what the page's script does: theme, filter, order, and the node CIDR under the pointer or the arrow keys."""
-
-from __future__ import annotations
-
-SCRIPT = r"""
+// Theme, filter and order of the nodes, and the node CIDR under the pointer or the arrow keys. The script reads no data
+// except the page itself. page.py removes comments and indentation.
 "use strict";
 (() => {
   const root = document.documentElement, id = (name) => document.getElementById(name);
   root.classList.add("scripted");
 
-  // --- theme: as the system has it, until the button is pressed ---
+  // --- theme: that of the system, until the button is pressed ---
   const system = matchMedia("(prefers-color-scheme: dark)");
   id("theme").addEventListener("click", () => {
     const dark = (root.dataset.theme || (system.matches ? "dark" : "light")) === "dark";
@@ -36,6 +30,7 @@ SCRIPT = r"""
   id("filter").addEventListener("input", show);
   id("state").addEventListener("change", show);
 
+  // The value by which a cell is ordered: a column has numbers, addresses or texts (data-t: n, a, t).
   const number = (text) => { const found = parseFloat(text.replace(/,/g, "")); return isNaN(found) ? -1 : found; };
   const address = (text) => {
     const parts = text.match(/^(\d+)\.(\d+)\.(\d+)\.(\d+)/);
@@ -62,17 +57,18 @@ SCRIPT = r"""
     });
   });
 
-  // --- the map ---
-  const kinds = ["used", "orphan", "pending", "quarantined", "free", "reserved", "Services", "less than a node CIDR"];
-  let owners = null;
-  const owner = (node_cidr) => {
+  // --- the map: the cell under the pointer, and movement by the arrow keys ---
+  const labels = ["used", "orphan", "pending", "quarantined", "free", "reserved", "Services", "too small"];
+  let owners = null; // rows of nodes and of released node CIDRs, by the number of the node CIDR
+  const owner = (number) => {
     if (!owners) {
       owners = new Map();
       for (const row of document.querySelectorAll("tr[data-n]")) owners.set(+row.dataset.n, row);
     }
-    return owners.get(node_cidr);
+    return owners.get(number);
   };
   const dotted = (address) => [24, 16, 8, 0].map((shift) => Math.floor(address / 2 ** shift) % 256).join(".");
+  // The text about a cell, and the row of its node or of its release.
   const about = (map, cell) => {
     const data = map.dataset;
     if (!map.cells) map.cells = JSON.parse(data.cells);
@@ -81,15 +77,15 @@ SCRIPT = r"""
     const first = address(data.address) + cell * +data.size;
     const name = `${dotted(first)}/${32 - Math.log2(+data.size)}`;
     const row = state < 4 ? owner(+data.first + cell) : null;
-    if (!row) return { text: `${name}: ${kinds[state]}`, row: null };
+    if (!row) return { text: `${name}: ${labels[state]}`, row: null };
     const cells = [...row.cells].map((each) => (each.firstChild ? each.firstChild.textContent : ""));
     if (row.closest("#pending")) {
-      return { text: `${name}: ${kinds[state]}, released by ${cells[1]}; free when ${cells[3]}`, row };
+      return { text: `${name}: ${labels[state]}, released by ${cells[1]}; free when ${cells[3]}`, row };
     }
     const site = cells[2] === "\u2013" ? "" : ` (${cells[2]})`;
-    return { text: `${name}: ${kinds[state]}, ${cells[0]}${site}, since ${cells[9]}; ${cells[1].slice(2)}`, row };
+    return { text: `${name}: ${labels[state]}, ${cells[0]}${site}, since ${cells[9]}; ${cells[1].slice(2)}`, row };
   };
-  const tip = id("tip"), said = id("seg");
+  const tip = id("tip"), text = id("node-cidr");
   for (const map of document.querySelectorAll("svg.map")) {
     const columns = +map.dataset.columns, high = map.viewBox.baseVal.height;
     const total = JSON.parse(map.dataset.cells).reduce((sum, run) => sum + run[1], 0);
@@ -121,7 +117,7 @@ SCRIPT = r"""
     map.addEventListener("pointerleave", () => { tip.hidden = true; go(-1); });
     const open = (cell) => {
       const found = cell < 0 ? null : about(map, cell);
-      said.textContent = found ? found.text : "";
+      text.textContent = found ? found.text : "";
       return found;
     };
     map.addEventListener("click", (event) => {
@@ -146,5 +142,3 @@ SCRIPT = r"""
     });
   }
 })();
-"""
-"""All of it. It holds no ``</script`` and reads no data but what stands in the page."""
