@@ -186,7 +186,7 @@ def test_all_api_servers_dead_is_what_the_nodes_say():
 def test_verify_says_in_a_line_that_all_reach_all():
     done = play("tke.overlay.verify", *VARIABLES)
     assert done.code == 0, done.text
-    assert "load balancer: 4 nodes reach the API server and every service by it" in joined(done.text)
+    assert "API endpoint: 4 nodes reach the API server and every service through the load balancer" in joined(done.text)
     assert done.changed() == set()
 
 

@@ -12,16 +12,18 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.tex
 def test_one_line_if_all_is_well_and_none_if_nobody_was_asked():
     lines, whole = judge({"a": "", "b": ""})
     assert whole
-    assert lines == [Line("load balancer: 2 nodes reach the API server and every service by it", GOOD)]
+    assert lines == [
+        Line("API endpoint: 2 nodes reach the API server and every service through the load balancer", GOOD)
+    ]
     (line,), _whole = judge({"a": ""}, API_SERVER)
-    assert line.text == "load balancer: 1 node reaches the API server by it"
+    assert line.text == "API endpoint: 1 node reaches the API server through the load balancer"
     assert judge({}) == ([], True)
 
 
 def test_what_several_hosts_have_in_common_is_said_once():
     failures = {
-        "a": "api (10.0.2.2:6443) does not answer. tcp: no (what was well before: route: dev eth0)",
-        "b": "api (10.0.2.2:6443) does not answer. tcp: no (what was well before: route: dev eth1)",
+        "a": "api (10.0.2.2:6443) does not answer. tcp: no (stages that passed: route: dev eth0)",
+        "b": "api (10.0.2.2:6443) does not answer. tcp: no (stages that passed: route: dev eth1)",
         "c": "not everything is as it was asked for",
         "d": "",
     }
