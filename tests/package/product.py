@@ -22,6 +22,7 @@ PREFIX = "tke.overlay."
 MODULES = sorted(path.stem for path in (COLLECTION / "plugins/modules").glob("*.py"))
 ACTIONS = sorted(path.stem for path in (COLLECTION / "plugins/action").glob("*.py"))
 LOOKUPS = sorted(path.stem for path in (COLLECTION / "plugins/lookup").glob("*.py"))
+FILTERS = sorted(path.stem for path in (COLLECTION / "plugins/filter").glob("*.py"))
 ROLES = sorted(path.name for path in (COLLECTION / "roles").iterdir())
 PLAYBOOKS = sorted(path.stem for path in (COLLECTION / "playbooks").glob("*.yml"))
 GUIDES = sorted((COLLECTION / "docs").glob("*.md"))

@@ -17,6 +17,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.pool imp
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger
 from product import (
     COLLECTION,
+    FILTERS,
     GUIDES,
     LOOKUPS,
     MODULES,
@@ -32,7 +33,8 @@ from product import (
 )
 
 KNOWN_TO_A_SPEC = ("type", "elements", "required", "choices", "default", "aliases", "no_log")
-SOURCES = [("modules", name) for name in MODULES] + [("lookup", name) for name in LOOKUPS]
+SOURCES = [("modules", name) for name in MODULES]
+SOURCES += [("lookup", name) for name in LOOKUPS] + [("filter", name) for name in FILTERS]
 VARIABLES = {name for role in ROLES for name in documented(role)}
 GROUPS = {"all", "overlay_nodes", "cloud", "idc", "clb", "apiserver"}
 """The groups of an inventory that the product knows."""
@@ -189,7 +191,7 @@ def test_what_a_page_tells_to_run_is_there(page):
     problems += [
         f"make {name}" for name in re.findall(r"(?:^ {4}|`)make ([a-z-]+)", text, re.MULTILINE) if name not in TARGETS
     ]
-    known = {*MODULES, *LOOKUPS, *PLAYBOOKS, *ROLES, "controller", "host", "overlay"}
+    known = {*MODULES, *LOOKUPS, *FILTERS, *PLAYBOOKS, *ROLES, "controller", "host", "overlay"}
     problems += [f"tke.overlay.{name}" for name in re.findall(r"`tke\.overlay\.(\w+)`", text) if name not in known]
     assert not problems
 

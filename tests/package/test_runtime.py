@@ -12,7 +12,18 @@ import sys
 
 import yaml
 
-from product import ACTIONS, COLLECTION, LOOKUPS, MODULES, PLAYBOOKS, PREFIX, ROLES, ROOT
+from product import (
+    ACTIONS,
+    COLLECTION,
+    FILTERS,
+    LOOKUPS,
+    MODULES,
+    PLAYBOOKS,
+    PREFIX,
+    ROLES,
+    ROOT,
+    constant,
+)
 
 RUNTIME = yaml.safe_load((COLLECTION / "meta/runtime.yml").read_text())
 GALAXY = yaml.safe_load((COLLECTION / "galaxy.yml").read_text())
@@ -149,7 +160,7 @@ def test_the_first_page_has_a_row_for_everything():
     text = (COLLECTION / "README.md").read_text()
     names = [*MODULES, *PLAYBOOKS, *ROLES]
     assert [name for name in names if f"| `{PREFIX}{name}` |" not in text] == [], "README.md of the collection"
-    assert set(re.findall(rf"`{PREFIX}(\w+)`", text)) <= {*names, *LOOKUPS}
+    assert set(re.findall(rf"`{PREFIX}(\w+)`", text)) <= {*names, *LOOKUPS, *FILTERS}
 
 
 def test_every_module_has_an_integration_target():
@@ -182,3 +193,18 @@ def test_no_sanity_test_is_told_to_look_away():
     cores = set(re.findall(r'^    "(2\.\d+)": \(', (ROOT / "tests/tools/matrix.py").read_text(), re.MULTILINE))
     files = {path.name: path.read_text() for path in (COLLECTION / "tests/sanity").iterdir()}
     assert files == {f"ignore-{core}.txt": "" for core in cores}
+
+
+def test_playbooks_and_roles_contain_no_jinja_programs():
+    """What is computed over many hosts is an action or a filter, which has unit tests."""
+    paths = [*(COLLECTION / "playbooks").rglob("*.yml"), *(COLLECTION / "roles").rglob("*.yml")]
+    found = [path.name for path in paths if re.search(r"{%-?\s*(for|set)\b", path.read_text())]
+    assert paths
+    assert found == []
+
+
+def test_every_filter_is_documented_under_its_name():
+    for name in FILTERS:
+        documentation = yaml.safe_load(constant(COLLECTION / f"plugins/filter/{name}.py", "DOCUMENTATION"))
+        assert documentation["name"] == name
+        assert f'return {{"{name}": ' in (COLLECTION / f"plugins/filter/{name}.py").read_text()

@@ -189,7 +189,7 @@ def test_verify_reports_that_all_api_servers_are_down():
 def test_verify_summarises_a_healthy_endpoint_in_a_line():
     done = play("tke.overlay.verify", *VARIABLES)
     assert done.code == 0, done.text
-    assert "load balancer: 4 nodes reach the API server and every service by it" in joined(done.text)
+    assert "API endpoint: 4 nodes reach the API server and every service through the load balancer" in joined(done.text)
     assert done.changed() == set()
 
 

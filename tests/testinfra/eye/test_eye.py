@@ -64,7 +64,7 @@ class TestWhole:
         assert done.code == 0, done.text
         (line,) = said(done)
         assert re.fullmatch(
-            r"whole: 12 of 12 pairs, small, full \(1400 bytes\) and TCP; "
+            r"healthy: 12 of 12 pairs reachable \(small, full-size of 1400 bytes and TCP\); "
             r"worst round trip \d+\.\d ms (cloud|idc)\d -> (cloud|idc)\d",
             line,
         )
@@ -73,19 +73,19 @@ class TestWhole:
     def test_in_check_mode_nobody_answers_and_that_is_said(self):
         done = verify("--check")
         assert done.code == 0, done.text
-        assert said(done)[0].startswith("whole: 12 of 12 pairs, small, full (1400 bytes); ")
-        assert "without TCP: in check mode nobody is told to answer" in said(done)
+        assert said(done)[0].startswith("healthy: 12 of 12 pairs reachable (small and full-size of 1400 bytes); ")
+        assert "TCP not tested: check mode starts no echo responder" in said(done)
 
     def test_a_limited_run_asks_all_and_says_what_it_covers(self):
         done = verify("--limit", "idc1", "-e", "overlay_verify_answer=5")
         assert done.code == 0, done.text
-        assert said(done)[0].startswith("whole: 3 of 3 pairs asked (12 there are), ")
+        assert said(done)[0].startswith("healthy: 3 of 3 probed pairs out of 12 reachable")
         assert said(done)[1].startswith("a part of all pairs: 1 of 4 nodes asked, 3 were asked")
 
     def test_a_sample_asks_fewer(self):
         done = verify("-e", "overlay_verify_all=3", "-e", "overlay_verify_sample=1")
         assert done.code == 0, done.text
-        asked = int(re.match(r"whole: (\d+) of", said(done)[0])[1])
+        asked = int(re.match(r"healthy: (\d+) of", said(done)[0])[1])
         assert 4 <= asked < 12
         assert "; 4 of 4 pairs of sites" in said(done)[1]
 
@@ -105,7 +105,7 @@ class TestWhole:
             ["HOST", "SITE", "CHANGED"],
             *([name, name[:-1], "nothing"] for name in NODES),
         ]
-        assert "4 hosts: 0 changed, 4 as they should be" in lines
+        assert "4 hosts: 0 changed, 4 unchanged" in lines
         done = play("tke.overlay.preflight")
         assert done.code == 0, done.text
         assert said(done)[1].split() == ["cloud1", "cloud", "keeps", "10.244.0.0/24"]
@@ -118,7 +118,7 @@ def test_a_dead_host_is_named_once_in_verify_and_has_its_line_in_status():
         assert done.code != 0
         lines = said(done)
         assert lines[1:] == [
-            "  dead: idc2: unreachable for Ansible, and silent to all 3 nodes that asked it",
+            "  down: idc2: unreachable for Ansible and for all 3 nodes that probed it",
             lines[-1],
         ]
         assert lines[-1].startswith("next: look at idc2 itself")
@@ -136,7 +136,8 @@ def test_an_mtu_black_hole_between_the_sites_is_named_with_the_largest_size():
     assert done.code != 0
     lines = said(done)
     assert lines[1] == (
-        "  MTU black hole: cloud and idc: 1400 bytes are lost, 1300 bytes is the largest that passes (8 of 8 pairs)"
+        "  MTU black hole: cloud and idc: packets of 1400 bytes are lost; "
+        "the largest size that passes is 1300 bytes (8 of 8 pairs)"
     )
     assert lines[2].startswith("next: set overlay_underlay_mtu to 1350 for site idc")
     assert len(lines) == 3
@@ -146,7 +147,7 @@ def test_a_firewall_between_the_sites_is_one_line():
     with hole(ROUTER, "udp dport 8472"):
         done = verify("--check")
     assert done.code != 0
-    assert said(done)[1] == "  silent: cloud and idc: all 8 of 8 pairs"
+    assert said(done)[1] == "  no answer: cloud and idc: 8 of 8 pairs"
     assert said(done)[-1].startswith("next: open UDP port 8472 both ways between cloud and idc")
 
 
@@ -154,14 +155,14 @@ def test_what_loses_tcp_alone_is_named():
     with hole("idc1", 'iifname "tke0" ip protocol tcp ip length > 200'):
         done = verify()
     assert done.code != 0
-    assert said(done)[1].startswith("  TCP does not pass: idc1 with cloud1, cloud2, idc2, echoes of the same size do: ")
+    assert said(done)[1].startswith("  TCP fails: idc1 with cloud1, cloud2, idc2; ICMP echoes of the same size pass: ")
 
 
 def test_a_host_that_is_cut_off_from_the_overlay_alone_is_the_culprit():
     with hole("cloud1", "udp dport 8472"):
         done = verify("--check")
     assert done.code != 0
-    assert said(done)[1] == "  cut off: cloud1: alive for Ansible, and silent in all 6 of 6 pairs"
+    assert said(done)[1] == "  cut off: cloud1: reachable for Ansible, no answer for 6 of 6 pairs"
 
 
 def test_drift_is_in_words_and_a_run_of_site_counts_what_it_mends():
@@ -170,7 +171,7 @@ def test_drift_is_in_words_and_a_run_of_site_counts_what_it_mends():
     (row,) = [line.split() for line in lines if line.startswith("idc1 ")]
     assert row[3:5] == ["ok", "1"]
     assert "idc1: route: missing 10.244.0.0/24 via 10.244.0.0 dev tke0 onlink" in lines
-    assert any("--limit idc1 mends all" in line for line in lines)
+    assert any("--limit idc1 repairs all of it" in line for line in lines)
     assert ["idc1", "idc", "route", "1"] in [line.split() for line in said(site())]
 
 
@@ -185,24 +186,24 @@ def test_an_old_plan_a_node_without_a_node_cidr_and_an_orphan_are_three_things(t
     inventory = [tmp_path / "hosts.yml"]
     words = [line.split() for line in said(play("tke.overlay.status", "--limit", "cloud1,idc1", inventories=inventory))]
     assert [row[3] for row in words[1:3]] == ["old", "old"]
-    assert any("in the ledger, and not in the inventory: idc2 10.244.3.0/24" in " ".join(row) for row in words)
+    assert any("in the ledger but not in the inventory: idc2 10.244.3.0/24" in " ".join(row) for row in words)
     done = play("tke.overlay.verify", "--limit", "cloud1,idc1", inventories=inventory)
     assert done.code != 0
     lines = said(done)
     assert "  no node CIDR yet: idc3" in lines
-    assert "  not the current plan: cloud1, idc1" in lines
-    assert "not asked, as the inventory lacks them: idc2" in lines
+    assert "  outdated plan: cloud1, idc1" in lines
+    assert "not probed, because they are in the ledger but not in the inventory: idc2" in lines
     assert LEDGER.read_bytes() == before
 
 
 def test_when_the_host_that_would_print_it_is_dead_the_end_is_printed_all_the_same():
     lab("cut", "cloud1")
     try:
-        assert any(line.startswith("  dead: cloud1: ") for line in said(verify("--check", *QUICK)))
+        assert any(line.startswith("  down: cloud1: ") for line in said(verify("--check", *QUICK)))
         done = play("tke.overlay.site", *QUICK)
         assert done.code != 0
         assert ["cloud1", "cloud", "unreachable"] in [line.split() for line in said(done)]
-        assert "4 hosts: 0 changed, 3 as they should be, 1 not done" in said(done)
+        assert "4 hosts: 0 changed, 3 unchanged, 1 not done" in said(done)
     finally:
         lab("heal", "cloud1")
 

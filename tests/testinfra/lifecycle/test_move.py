@@ -44,7 +44,7 @@ def test_a_node_moves_to_the_other_site_and_keeps_its_name_and_node_cidr(story, 
         for command in commands:
             done = play(*command, inventories=(without_cloud2, there))
             assert done.code == 0, done.text
-    assert "whole: 12 of 12 pairs" in done.text
+    assert "healthy: 12 of 12 pairs" in done.text
     assert ledger()["nodes"]["cloud2"] | {"since": ""} == {
         "node_cidr": node_cidr, "underlay": "192.168.1.32", "underlay_mtu": 1450, "since": "", "pinned": False
     }  # fmt: skip

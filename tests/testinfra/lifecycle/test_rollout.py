@@ -46,29 +46,29 @@ def test_the_next_site_is_not_touched_until_the_first_is_whole(story):
             assert done.code != 0
             assert done.changed() - {"cloud1"} == changed - {"cloud1"}, "cloud1 stands for the ledger, too"
             assert (
-                "MTU black hole: cloud and idc: 1350 bytes are lost, 1330 bytes is the largest that passes"
-                in joined(done.text)
+                "MTU black hole: cloud and idc: packets of 1350 bytes are lost; "
+                "the largest size that passes is 1330 bytes" in joined(done.text)
             )
-            assert "stopped: 2 hosts not touched: idc1, idc2" in told(done)
+            assert "stopped: 2 hosts not changed: idc1, idc2" in told(done)
             assert "next: set overlay_underlay_mtu to 1380 for site idc" in joined(done.text)
-            assert "then the same command again: it goes on where this one has stopped" in told(done)
+            assert "then run the same command again; it continues with the remaining hosts" in told(done)
     after = states(NODES)
     assert {name for name in NODES if after[name] != before[name]} == {"cloud1", "cloud2"}
     assert mtu_of("cloud1") == 1350
     done = run([*cloud_first, *LESS])
-    assert "cloud1, cloud2: 0 of 2 changed; not touched yet: idc1, idc2" in told(done)
+    assert "cloud1, cloud2: 0 of 2 changed; remaining: idc1, idc2" in told(done)
     assert "idc1, idc2: 2 of 2 changed" in told(done)
     assert [mtu_of(name) for name in NODES] == [1350] * 4
     back = run(idc_first)
-    assert "idc1, idc2: 2 of 2 changed; not touched yet: cloud1, cloud2" in told(back)
-    assert "4 hosts: 0 changed, 4 as they should be" in told(back), "the site playbook, at the end of it"
+    assert "idc1, idc2: 2 of 2 changed; remaining: cloud1, cloud2" in told(back)
+    assert "4 hosts: 0 changed, 4 unchanged" in told(back), "the site playbook, at the end of it"
 
 
 @pytest.mark.usefixtures("unchanged")
 def test_check_mode_and_a_wrong_name_change_nothing():
     done = play("tke.overlay.rollout", "--check", "--limit", "idc1", *LESS)
     assert done.code == 0, done.text
-    assert "the same without --check does it" in joined(done.text)
+    assert "run the same command without --check to apply this" in joined(done.text)
     done = play("tke.overlay.rollout", "-e", "overlay_rollout_first=idc1,icd2")
     assert done.code != 0
     assert "these are none: icd2" in joined(done.text)

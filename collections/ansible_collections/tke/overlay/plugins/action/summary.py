@@ -12,26 +12,30 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import overhead_on, parse_fleet
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis import endpoints, rollout
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis import host_tables as overview
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis import root_cause as causes
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis import verify as verdict
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis import (
+    endpoints,
+    host_tables,
+    rollout,
+    verify,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.root_cause import Answers, Fleet
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.text import BAD, GOOD, Line, steps
 from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import failure_of
 
 COLORS = {GOOD: constants.COLOR_OK, BAD: constants.COLOR_ERROR}
 
-NOT_WHOLE = {
-    "verify": "The overlay is not whole; what is wrong, and what to do, stands above.",
-    "rollout": "The roll-out has stopped; what is wrong, and what to do, stands above.",
-    "site": "Not every node reaches the load balancer; what was seen stands above. tke.overlay.status shows its VIPs.",
-}
+UNHEALTHY = "The overlay is unhealthy; see the failed pairs and the next steps above."
+STOPPED = "The roll-out has stopped; see the errors and the next steps above."
+ENDPOINT_FAILED = (
+    "Not every node reaches the API server and the services through the load balancer; see the errors above. "
+    "tke.overlay.status shows which host holds the VIPs."
+)
 
 display = Display()
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typed
-    """Prints the end of a playbook, from what the tasks before it have registered. No host is contacted."""
+    """Print the last screen of a playbook from the results that its tasks have registered. It contacts no host."""
 
     TRANSFERS_FILES = False
     _requires_connection = False
@@ -48,74 +52,79 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
     }
 
     def run(self, tmp: None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        """Judges, prints, and fails where the playbook has found that something is wrong."""
+        """Evaluate the results, print the screen, and fail if the playbook has found a fault."""
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         _validation, given = self.validate_argument_spec(argument_spec=self.options)
-        lines, whole = self._lines(given, task_vars or {})
+        lines, fault = self._lines(given, task_vars or {})
         result["changed"] = False
-        if not whole:
-            result.update(failed=True, msg=NOT_WHOLE[given["of"]])
-        shown = _show(lines)
-        if whole or not shown:  # of a failed task the whole result is printed: not twice
+        if fault:
+            result.update(failed=True, msg=fault)
+        printed = _print(lines)
+        if not (fault and printed):  # Ansible prints the complete result of a failed task: do not print the lines twice
             result["lines"] = [line.text for line in lines]
         return result
 
-    def _lines(self, given: dict[str, t.Any], task_vars: dict[str, t.Any]) -> tuple[list[Line], bool]:
+    def _lines(self, given: dict[str, t.Any], task_vars: dict[str, t.Any]) -> tuple[list[Line], str]:
+        """Return the lines of the screen and the message of the failure; an empty one if all is well."""
         plan, hosts = given["plan"], _Results(task_vars, given["hosts"])
         sites = {name: site for site, names in plan["sites"].items() for name in names.split()}
-        planned = overview.PlannedCluster(plan["assignments"], plan["fresh"], plan["orphans"], plan["forecast"])
+        planned = host_tables.PlannedCluster(plan["assignments"], plan["fresh"], plan["orphans"], plan["forecast"])
         if given["of"] == "preflight":
-            return overview.preflight(sites, planned), True
+            return host_tables.preflight(sites, planned), ""
         results = hosts.of(given["results"])
         if given["of"] == "site":
-            seen = {host: _seen(sites[host], each, "changes") for host, each in results.items() if host in sites}
-            reach, reached = _reach(hosts.of(given["endpoint"]), endpoints.API_SERVER)
-            return overview.site(seen, planned, self._task.check_mode, reach), reached
+            seen = {host: _status(sites[host], each, "changes") for host, each in results.items() if host in sites}
+            endpoint, reached = _endpoint(hosts.of(given["endpoint"]), endpoints.API_SERVER)
+            screen = host_tables.site(seen, planned, self._task.check_mode, endpoint)
+            return screen, "" if reached else ENDPOINT_FAILED
         if given["of"] == "status":
-            seen = {host: _seen(sites.get(host, ""), each, "overlay") for host, each in results.items()}
-            # Hosts that are no nodes are there for their VIPs only, and were not asked where there are none.
-            shown = {host: each for host, each in seen.items() if host in sites or each.result or each.failure}
-            return overview.status(shown, planned), True
-        first = hosts.of(given["answering"])
+            seen = {host: _status(sites.get(host, ""), each, "overlay") for host, each in results.items()}
+            # A host that is no node is listed for its VIPs only, and was not read where there are none.
+            listed = {host: each for host, each in seen.items() if host in sites or each.result or each.failure}
+            return host_tables.status(listed, planned), ""
+        responders = hosts.of(given["answering"])
         if given["of"] == "rollout":
             batch = _batch(hosts.of(given["converged"]), task_vars["ansible_play_batch"])
-            # Others were told to answer long ago: they may have ended, and that is no fault.
-            fleet = _fleet(plan, sites, {host: first[host] for host in batch.changed})._replace(fresh=[], orphans=[])
-            judged = rollout.after(batch, fleet, {host: _answers(results[host], check=False) for host in batch.changed})
-            return [*judged.lines, *steps(judged.todo)], judged.whole
-        fleet = _fleet(plan, sites, first)
-        # A host that could not be told to answer was not even asked to ask.
+            # The echo responders of earlier batches may have ended by now, which is no fault.
+            fleet = _fleet(plan, sites, {host: responders[host] for host in batch.changed})
+            fleet = fleet._replace(fresh=[], orphans=[])
+            verdict = rollout.after(
+                batch, fleet, {host: _answers(results[host], check=False) for host in batch.changed}
+            )
+            return [*verdict.lines, *steps(verdict.steps)], "" if verdict.healthy else STOPPED
+        # A host on which the echo responder could not start did not probe either.
         answers = {
-            host: _answers(first[host] if each.get("skipped") else each, self._task.check_mode)
+            host: _answers(responders[host] if each.get("skipped") else each, self._task.check_mode)
             for host, each in results.items()
         }
-        judged = verdict.judge(fleet, answers)
-        reach, reached = _reach(hosts.of(given["endpoint"]), endpoints.EVERYTHING)
-        return [*reach, *judged.lines, *steps(judged.todo)], judged.whole and reached
+        verdict = verify.judge(_fleet(plan, sites, responders), answers)
+        endpoint, reached = _endpoint(hosts.of(given["endpoint"]), endpoints.EVERYTHING)
+        fault = UNHEALTHY if not verdict.healthy else "" if reached else ENDPOINT_FAILED
+        return [*endpoint, *verdict.lines, *steps(verdict.steps)], fault
 
 
 class _Results:
-    """What tasks of all hosts of the play have registered."""
+    """The results that tasks have registered on the hosts of the play."""
 
     def __init__(self, task_vars: dict[str, t.Any], hosts: list[str] | None = None) -> None:
         self.hosts: list[str] = task_vars.get("ansible_play_hosts_all", []) if hosts is None else hosts
         self.hostvars = task_vars["hostvars"]
 
     def of(self, name: str | None) -> dict[str, t.Mapping[str, t.Any]]:
-        """Host -> result; of a host without one an empty one."""
+        """Return host -> result; empty for a host without one."""
         return {host: self.hostvars[host].get(name) or {} for host in self.hosts}
 
 
-def _reach(results: t.Mapping[str, t.Mapping[str, t.Any]], what: str) -> tuple[list[Line], bool]:
-    """How hosts reach the load balancer. Whom Ansible does not reach is named already; check mode may ask nobody."""
-    told = {host: (failure_of(each, "backups"), "stages" in each) for host, each in results.items()}
-    return endpoints.judge({host: failure for host, (failure, asked) in told.items() if failure or asked}, what)
+def _endpoint(results: t.Mapping[str, t.Mapping[str, t.Any]], what: str) -> tuple[list[Line], bool]:
+    """Return the lines about the API endpoint. A host that Ansible does not reach has a line of its own already."""
+    checks = {host: (failure_of(each, "backups"), "stages" in each) for host, each in results.items()}
+    return endpoints.judge({host: failure for host, (failure, checked) in checks.items() if failure or checked}, what)
 
 
-def _fleet(plan: t.Mapping[str, t.Any], sites: t.Mapping[str, str], answering: t.Mapping[str, t.Any]) -> causes.Fleet:
-    """Who there is, and who was to answer by TCP."""
+def _fleet(plan: t.Mapping[str, t.Any], sites: t.Mapping[str, str], answering: t.Mapping[str, t.Any]) -> Fleet:
+    """Return the nodes, and those with an echo responder."""
     document = plan["document"]
-    return causes.Fleet(
+    return Fleet(
         sites=sites,
         size=document["mtu"],
         port=document["port"],
@@ -129,7 +138,7 @@ def _fleet(plan: t.Mapping[str, t.Any], sites: t.Mapping[str, str], answering: t
 
 
 def _batch(converged: t.Mapping[str, t.Mapping[str, t.Any]], here: t.Sequence[str]) -> rollout.Batch:
-    """A roll-out as it stands; an earlier batch with a failed host would have ended it."""
+    """Return the state of a roll-out; a failed host in an earlier batch would have ended it."""
     return rollout.Batch(
         changed={host: bool(converged[host]["changed"]) for host in here},
         failed={host: failure_of(each, "changes") for host, each in converged.items() if failure_of(each, "changes")},
@@ -137,16 +146,16 @@ def _batch(converged: t.Mapping[str, t.Mapping[str, t.Any]], here: t.Sequence[st
     )
 
 
-def _seen(site: str, result: t.Mapping[str, t.Any], key: str) -> overview.HostStatus:
+def _status(site: str, result: t.Mapping[str, t.Any], key: str) -> host_tables.HostStatus:
     good = result if key in result else None
-    return overview.HostStatus(site, good, failure_of(result, key), not result.get("unreachable"))
+    return host_tables.HostStatus(site, good, failure_of(result, key), not result.get("unreachable"))
 
 
-def _answers(result: t.Mapping[str, t.Any], check: bool) -> causes.Answers:
+def _answers(result: t.Mapping[str, t.Any], check: bool) -> Answers:
     reached, failure = not result.get("unreachable"), failure_of(result, "findings")
     if "findings" not in result:
-        return causes.Answers(reached, failure if reached else "")
-    return causes.Answers(
+        return Answers(reached, failure if reached else "")
+    return Answers(
         reached=True,
         rtt_ms=result["rtt_ms"],
         findings=result["findings"],
@@ -156,10 +165,10 @@ def _answers(result: t.Mapping[str, t.Any], check: bool) -> causes.Answers:
     )
 
 
-def _show(lines: t.Sequence[Line]) -> bool:
-    """As they are, on the terminal: what a callback makes of a result is not made for tables.
+def _print(lines: t.Sequence[Line]) -> bool:
+    """Print the lines to the terminal, because callbacks do not keep the layout of a table.
 
-    Not for one that prints JSON: who reads that finds the lines in the result.
+    :returns: false with a callback that prints JSON, whose readers find the lines in the result.
     """
     if "json" in str(constants.config.get_config_value("DEFAULT_STDOUT_CALLBACK")):
         return False

@@ -53,7 +53,7 @@ EXAMPLES = r"""
     ledger: "{{ inventory_dir }}/overlay-ledger.json"
     cluster: demo
     container_cidr: 10.244.0.0/16
-    saved: "{{ overlay_accounts }}"
+    saved: "{{ overlay_records }}"
     fleets: "{{ overlay_fleets }}"
   run_once: true
 """

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import typing as t
 
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import with_port
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import SITES, InventoryNode
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
@@ -87,11 +88,15 @@ def inventory_nodes(group: str, task_vars: Variables) -> list[InventoryNode]:
 
 def _of_node(name: str, variables: Variables) -> dict[str, t.Any]:
     values = {field: variables.get(variable) for field, variable in HOST_VARIABLES.items()}
-    if values["underlay_ip"] is None:
-        values["underlay_ip"] = variables.get("ansible_host", name)
+    values["underlay_ip"] = _underlay_address(name, variables)
     if values["underlay_mtu"] is None:
         values["underlay_mtu"] = DEFAULT_UNDERLAY_MTU
     return values
+
+
+def _underlay_address(name: str, variables: Variables) -> t.Any:
+    given = variables.get(HOST_VARIABLES["underlay_ip"])
+    return variables.get("ansible_host", name) if given is None else given
 
 
 def failure_of(result: Variables, key: str) -> str:
@@ -99,3 +104,39 @@ def failure_of(result: Variables, key: str) -> str:
     if not result or key in result or result.get("unreachable") or result.get("skipped"):
         return ""
     return str(result.get("msg") or result.get("module_stderr") or "the module failed and said nothing").strip()
+
+
+def registered(hosts: t.Iterable[str], hostvars: Variables, name: str, key: str) -> dict[str, t.Any]:
+    """Return, by host, one key of a registered result; hosts without it, or with an empty value, are left out."""
+    values = {host: _result(host, hostvars, name).get(key) for host in hosts}
+    return {host: value for host, value in values.items() if value}
+
+
+def succeeded(hosts: t.Iterable[str], hostvars: Variables, name: str) -> list[str]:
+    """Return the hosts on which the registered task ran and succeeded."""
+    against = ("failed", "skipped", "unreachable")
+    return [
+        host
+        for host in hosts
+        if (result := _result(host, hostvars, name)) and not any(result.get(word) for word in against)
+    ]
+
+
+def failed(hosts: t.Iterable[str], hostvars: Variables, name: str) -> list[str]:
+    """Return the hosts that were reached and on which the registered task failed."""
+    results = {host: _result(host, hostvars, name) for host in hosts}
+    return [host for host, result in results.items() if result.get("failed") and not result.get("unreachable")]
+
+
+def _result(host: str, hostvars: Variables, name: str) -> Variables:
+    result: Variables = hostvars[host].get(name) or {}
+    return result
+
+
+def underlay_addresses(hosts: t.Iterable[str], hostvars: Variables, port: int | str | None = None) -> dict[str, str]:
+    """Return, by host, its underlay address as the planner takes it.
+
+    :param port: appended to each address, with an IPv6 address in brackets.
+    """
+    found = {host: str(_underlay_address(host, hostvars[host])) for host in hosts}
+    return found if port is None else {host: with_port(address, int(port)) for host, address in found.items()}

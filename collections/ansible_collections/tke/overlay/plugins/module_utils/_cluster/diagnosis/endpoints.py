@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 4: what all nodes together say of the way to the API server and the services."""
+"""The result of the endpoint checks of all nodes: which nodes reach the API server and the services."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ API_SERVER = "the API server"
 
 
 def judge(failures: t.Mapping[str, str], what: str = EVERYTHING) -> tuple[list[Line], bool]:
-    """The lines to print, and whether all reach all; nothing where nobody was asked.
+    """Return the lines to print and whether every checked node passed; no line where no node was checked.
 
-    :param failures: host -> what the module has said against its endpoint; empty where it is well.
-    :param what: was asked for.
+    :param failures: host -> the error of its endpoint check; empty where the check passed.
+    :param what: the checked targets.
     """
     hosts: dict[str, list[str]] = {}
     for host, failure in failures.items():
-        # What was well before, and differs from host to host, is of interest to nobody here.
+        # The stages that passed before the failed one differ from host to host and do not matter here.
         hosts.setdefault(failure.partition(" (stages that passed: ")[0], []).append(host)
     good = hosts.pop("", [])
     lines = [Line(f"{some(names)}: {failure}", BAD) for failure, names in sorted(hosts.items())]
     if not lines and good:
         nodes = count(len(good), "node reaches", "nodes reach")
-        lines = [Line(f"load balancer: {nodes} {what} by it", GOOD)]
+        lines = [Line(f"API endpoint: {nodes} {what} through the load balancer", GOOD)]
     return lines, not hosts

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 4: the ends of the playbooks status, site and preflight: a row for each host, and what to do next."""
+"""The last screens of the playbooks status, site and preflight: a row for each host, and the next steps."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.tex
 )
 
 MOST = 40
-"""Rows of the playbooks site and preflight; of more hosts, those with the same row share one."""
+"""Rows on the screens of site and preflight; with more hosts, those with equal cells share a row."""
 
 DETAILS = 20
-"""Lines about what is otherwise, below the table of status."""
+"""Lines about drift and errors below the table of status."""
 
 
 class HostStatus(t.NamedTuple):
-    """What came of a host: the result of its module, or why there is none. All empty: it was not asked."""
+    """The result of a module on a host, or why there is none. All empty: the module did not run there."""
 
     site: str = ""
     result: t.Mapping[str, t.Any] | None = None
@@ -40,7 +40,7 @@ class HostStatus(t.NamedTuple):
 
 
 class PlannedCluster(t.NamedTuple):
-    """What the planner says of the whole."""
+    """The parts of the plan that concern all hosts."""
 
     node_cidrs: t.Mapping[str, str]
     fresh: t.Sequence[str]
@@ -49,7 +49,7 @@ class PlannedCluster(t.NamedTuple):
 
 
 def natural_order(hosts: t.Iterable[str]) -> list[str]:
-    """``idc2`` before ``idc10``."""
+    """Return the hosts with ``idc2`` before ``idc10``."""
     return sorted(hosts, key=natural)
 
 
@@ -57,14 +57,14 @@ def natural_order(hosts: t.Iterable[str]) -> list[str]:
 
 
 def status(seen: t.Mapping[str, HostStatus], planned: PlannedCluster) -> list[Line]:
-    """One line for each host, what is otherwise in words, and what to do next."""
+    """Return a row for each host, the drift and errors, and the next steps."""
     hosts = sorted(seen, key=lambda host: (not seen[host].site, seen[host].site, natural(host)))
     rows = [_status_row(host, seen[host], planned) for host in hosts]
     head = ["HOST", "SITE", "NODE CIDR", "PLAN", "DRIFT", "DROPS", "ERRORS", "TIMER", "VIPS"]
     if not any(row[-1] for row in rows):
         head, rows = head[:-1], [row[:-1] for row in rows]
     texts = table(head, rows)
-    tones = [PLAIN, *(PLAIN if _is_well(seen[host]) else BAD for host in hosts)]
+    tones = [PLAIN, *(PLAIN if _is_healthy(seen[host]) else BAD for host in hosts)]
     lines = [Line(text, tone) for text, tone in zip(texts, tones)]
     return [
         *lines,
@@ -79,7 +79,7 @@ def _overlay(each: HostStatus) -> t.Mapping[str, t.Any] | None:
     return None if each.result is None else each.result["overlay"]
 
 
-def _plan_word(each: HostStatus) -> str:
+def _plan_state(each: HostStatus) -> str:
     overlay = _overlay(each)
     if not each.reached:
         return "unreachable"
@@ -90,7 +90,7 @@ def _plan_word(each: HostStatus) -> str:
     return "ok" if overlay["plan"]["current"] else "old"
 
 
-def _is_well(each: HostStatus) -> bool:
+def _is_healthy(each: HostStatus) -> bool:
     overlay = _overlay(each)
     if overlay is None:
         return False
@@ -105,7 +105,7 @@ def _status_row(host: str, each: HostStatus, planned: PlannedCluster) -> list[st
         "-" if host in planned.fresh else planned.node_cidrs.get(host, "-")
     )
     if overlay is None or overlay["node"] is None:
-        word = _plan_word(each) if overlay is None or not overlay["plan"]["current"] else "-"
+        word = _plan_state(each) if overlay is None or not overlay["plan"]["current"] else "-"
         return [host, each.site or "-", node_cidr, word, "-", "-", "-", "-", " ".join((overlay or {}).get("vips", []))]
     counters = overlay["counters"]
     drops = counters["rx_dropped"] + counters["tx_dropped"] + sum(counters["rules"].values())
@@ -113,7 +113,7 @@ def _status_row(host: str, each: HostStatus, planned: PlannedCluster) -> list[st
     numbers = [f"{number}" if number else "-" for number in (len(overlay["drift"]), drops, errors)]
     timer = overlay["timer"].partition(",")
     word = "failed" if timer[1] else timer[0]
-    return [host, each.site or "-", node_cidr, _plan_word(each), *numbers, word, " ".join(overlay["vips"])]
+    return [host, each.site or "-", node_cidr, _plan_state(each), *numbers, word, " ".join(overlay["vips"])]
 
 
 def _details(hosts: t.Sequence[str], seen: t.Mapping[str, HostStatus]) -> list[Line]:
@@ -138,33 +138,33 @@ def _of_orphans(planned: PlannedCluster) -> list[Line]:
     if not planned.orphans:
         return []
     named = some(f"{name} {planned.node_cidrs.get(name, '')}".strip() for name in planned.orphans)
-    return [Line(f"in the ledger, and not in the inventory: {named}", BAD)]
+    return [Line(f"in the ledger but not in the inventory: {named}", BAD)]
 
 
 def _status_steps(hosts: t.Sequence[str], seen: t.Mapping[str, HostStatus], planned: PlannedCluster) -> list[str]:
-    words = {host: _plan_word(seen[host]) for host in hosts}
+    words = {host: _plan_state(seen[host]) for host in hosts}
     todo = []
     unreachable = [host for host in hosts if words[host] == "unreachable"]
     if unreachable:
-        todo.append(f"look at {some(unreachable)}: power, network, SSH")
+        todo.append(f"check power, network and SSH of {some(unreachable)}")
     failed = [host for host in hosts if words[host] == "failed"]
     if failed:
-        todo.append(f"mend what is said above of {some(failed)}")
-    behind = [host for host in hosts if words[host] in ("old", "none") and not _is_well(seen[host])]
+        todo.append(f"fix the errors of {some(failed)} shown above")
+    behind = [host for host in hosts if words[host] in ("old", "none") and not _is_healthy(seen[host])]
     if behind:
-        todo.append(f"ansible-playbook tke.overlay.site brings the current plan to {some(behind)}")
-    wrong = [host for host in hosts if host not in behind and words[host] == "ok" and not _is_well(seen[host])]
+        todo.append(f"run ansible-playbook tke.overlay.site to apply the current plan to {some(behind)}")
+    wrong = [host for host in hosts if host not in behind and words[host] == "ok" and not _is_healthy(seen[host])]
     if wrong:
         at_work = all((_overlay(seen[host]) or {})["timer"] == "active" for host in wrong)
-        timer = "the timer mends most of that by itself; " if at_work else ""
-        todo.append(f"{timer}ansible-playbook tke.overlay.site --limit {','.join(wrong[:6])} mends all")
+        timer = "the timer repairs most of this by itself; " if at_work else ""
+        todo.append(f"{timer}ansible-playbook tke.overlay.site --limit {','.join(wrong[:6])} repairs all of it")
     if planned.orphans:
         names = natural_order(planned.orphans)
         todo.append(
             f"put {some(names)} back into the inventory, or release {them(names)}: "
             f"ansible-playbook tke.overlay.release -e overlay_release={','.join(names[:6])}"
         )
-    return todo or ["nothing; ansible-playbook tke.overlay.verify asks whether the nodes reach each other"]
+    return todo or ["nothing to do; ansible-playbook tke.overlay.verify checks that the nodes reach each other"]
 
 
 # --- site ---
@@ -173,23 +173,23 @@ def _status_steps(hosts: t.Sequence[str], seen: t.Mapping[str, HostStatus], plan
 def site(
     seen: t.Mapping[str, HostStatus], planned: PlannedCluster, check: bool, reach: t.Sequence[Line] = ()
 ) -> list[Line]:
-    """What was changed where, and what to do next.
+    """Return what was changed on each host, and the next steps.
 
-    :param reach: how nodes reach the load balancer, where there is one.
+    :param reach: lines about the API endpoint, where there is a load balancer.
     """
-    rows = {host: [each.site or "-", _what_came(each)] for host, each in seen.items()}
+    rows = {host: [each.site or "-", _changes_text(each)] for host, each in seen.items()}
     bad = {host for host, each in seen.items() if each.result is None}
     lines = _rows(["HOST", "SITE", "WOULD CHANGE" if check else "CHANGED"], rows, bad)
     changed = len([each for each in seen.values() if each.result is not None and each.result.get("changed")])
     verb = "would change" if check else "changed"
-    summary = f"{count(len(seen), 'host')}: {changed:,} {verb}, {len(seen) - changed - len(bad):,} as they should be"
+    summary = f"{count(len(seen), 'host')}: {changed:,} {verb}, {len(seen) - changed - len(bad):,} unchanged"
     if bad:
         summary += f", {len(bad):,} not done"
     lines += [Line(""), Line(summary, BAD if bad else GOOD), *reach, *prose(planned.forecast), *_of_orphans(planned)]
     return [*lines, *steps(_site_steps(seen, check))]
 
 
-def _what_came(each: HostStatus) -> str:
+def _changes_text(each: HostStatus) -> str:
     if not each.reached:
         return "unreachable"
     if each.result is None:
@@ -204,19 +204,19 @@ def _site_steps(seen: t.Mapping[str, HostStatus], check: bool) -> list[str]:
     unreachable = natural_order(host for host, each in seen.items() if not each.reached)
     failed = natural_order(host for host, each in seen.items() if each.result is None and each.reached)
     if failed:
-        todo.append(f"mend what is said above of {some(failed)}, then the same again")
+        todo.append(f"fix the errors of {some(failed)} shown above and run the playbook again")
     if unreachable:
         it = them(unreachable)
         todo.append(
-            f"{some(unreachable)}: the next run that reaches {it} brings {it} up to date; nobody waits for {it}"
+            f"{some(unreachable)}: the next run that reaches {it} brings {it} up to date; other hosts do not wait"
         )
     if check:
-        return [*todo, "the same without --check does it"]
-    return [*todo, "ansible-playbook tke.overlay.verify asks whether the nodes reach each other"]
+        return [*todo, "run the same command without --check to apply this"]
+    return [*todo, "ansible-playbook tke.overlay.verify checks that the nodes reach each other"]
 
 
 def _rows(head: t.Sequence[str], rows: t.Mapping[str, t.Sequence[str]], bad: t.Collection[str]) -> list[Line]:
-    """A row for each host; where they are many, one for all that have the same cells."""
+    """Return a row for each host; with more than :data:`MOST` hosts, one for all with equal cells."""
     same: dict[tuple[str, ...], list[str]] = collections.defaultdict(list)
     for host in sorted(rows, key=lambda host: (rows[host][0], natural(host))):
         same[(host, *rows[host]) if len(rows) <= MOST else tuple(rows[host])].append(host)
@@ -234,14 +234,14 @@ def _rows(head: t.Sequence[str], rows: t.Mapping[str, t.Sequence[str]], bad: t.C
 
 
 def preflight(sites: t.Mapping[str, str], planned: PlannedCluster) -> list[Line]:
-    """Who has a node CIDR, who would get which, and how long the pool lasts."""
+    """Return the node CIDR that each host has or would get, and how long the pool lasts."""
     rows = {
         host: [site, f"gets {planned.node_cidrs[host]}" if host in planned.fresh else _keeps(host, planned, len(sites))]
         for host, site in sites.items()
     }
     lines = _rows(["HOST", "SITE", "NODE CIDR"], rows, ())
     new = len(planned.fresh)
-    lines += [Line(""), Line("no conflict was found, and nothing was changed", GOOD), *prose(planned.forecast)]
+    lines += [Line(""), Line("no conflict found; nothing was changed", GOOD), *prose(planned.forecast)]
     step = (
         f"ansible-playbook tke.overlay.site gives {count(new, 'node')} a node CIDR"
         if new
@@ -250,7 +250,7 @@ def preflight(sites: t.Mapping[str, str], planned: PlannedCluster) -> list[Line]
     return [
         *lines,
         *_of_orphans(planned),
-        *steps([f"{step}; --check --diff shows first what it would do on each host"]),
+        *steps([f"{step}; add --check --diff to see the changes on each host first"]),
     ]
 
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 4: whether a roll-out goes on after a batch of hosts, and what is said of it."""
+"""A roll-out in batches: which hosts can take part, which peers must answer, and whether the next batch starts."""
 
 from __future__ import annotations
 
@@ -20,28 +20,79 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.ver
 
 
 class Batch(t.NamedTuple):
-    """The hosts of one batch, as far as they were reached; and those that were not touched yet."""
+    """The reached hosts of one batch, and the hosts of later batches."""
 
     changed: t.Mapping[str, bool]  # host -> whether anything was changed there
-    failed: t.Mapping[str, str]  # host -> why it is not what the plan says
+    failed: t.Mapping[str, str]  # host -> why it has not converged
     left: t.Sequence[str]
 
 
 def after(batch: Batch, fleet: Fleet, answers: t.Mapping[str, Answers]) -> VerifyResult:
-    """The lines about a batch; a roll-out goes on if it is whole.
+    """Return the verdict on a batch; the roll-out continues if it is healthy.
 
-    :param answers: of the hosts of the batch that are what the plan says.
+    :param answers: by host, for those of the batch that have converged.
     """
     changed = len([host for host, changed in batch.changed.items() if changed])
     what = f"{some([*batch.changed, *batch.failed])}: {changed:,} of {len(batch.changed) + len(batch.failed):,} changed"
     lines = [Line(f"failed: {host}: {first_line(reason)}", BAD) for host, reason in sorted(batch.failed.items())]
-    asked = any(told.rtt_ms or told.findings or told.failure or not told.reached for told in answers.values())
-    nobody = VerifyResult(True, [Line("there is nobody yet whom they must reach", GOOD)], [])
-    judged = judge(fleet, answers) if asked else nobody
-    if judged.whole and not lines:
-        left = f"; not touched yet: {some(batch.left)}" if batch.left else ""
+    probed = any(each.rtt_ms or each.findings or each.failure or not each.reached for each in answers.values())
+    no_peers = VerifyResult(True, [Line("no peer has to answer yet", GOOD)], [])
+    judged = judge(fleet, answers) if probed else no_peers
+    if judged.healthy and not lines:
+        left = f"; remaining: {some(batch.left)}" if batch.left else ""
         return VerifyResult(True, [Line(f"{what}{left}", GOOD), *judged.lines], [])
-    stopped = f"stopped: {count(len(batch.left), 'host')} not touched: {some(batch.left)}" if batch.left else "stopped"
-    again = "then the same command again: it goes on where this one has stopped"
-    todo = [*["mend what failed"] * bool(lines), *judged.todo, again]
-    return VerifyResult(False, [Line(what), *lines, *judged.lines, Line(stopped, BAD)], todo)
+    unchanged = f": {count(len(batch.left), 'host')} not changed: {some(batch.left)}" if batch.left else ""
+    again = "then run the same command again; it continues with the remaining hosts"
+    steps = [*["fix what failed"] * bool(lines), *judged.steps, again]
+    return VerifyResult(False, [Line(what), *lines, *judged.lines, Line(f"stopped{unchanged}", BAD)], steps)
+
+
+def cutover_hosts(saved: t.Mapping[str, t.Mapping[str, t.Any]], plan: t.Mapping[str, t.Any]) -> list[str]:
+    """Return the hosts that can take the plan only together with all others: another port, another own address.
+
+    :param saved: host -> its saved state (module saved_state).
+    """
+    document, lines = plan["document"], set(plan["document"]["fleet"].splitlines())
+    return [
+        host
+        for host, state in saved.items()
+        if state["port"] != document["port"] or f"{host} {plan['assignments'][host]} {state['underlay']}" not in lines
+    ]
+
+
+def fleet_versions(saved: t.Mapping[str, t.Mapping[str, t.Any]], plan: t.Mapping[str, t.Any]) -> dict[str, list[str]]:
+    """Group hosts by the version of their fleet file.
+
+    A host whose saved line is not in the plan is left out: its peers do not accept it under the plan.
+
+    :param saved: host -> its saved state (module saved_state).
+    :returns: version -> hosts.
+    """
+    lines = set(plan["document"]["fleet"].splitlines())
+    versions: dict[str, list[str]] = {}
+    for host, state in saved.items():
+        if f"{state['node']} {state['node_cidr']} {state['underlay']}" in lines:
+            versions.setdefault(state["view"], []).append(host)
+    return versions
+
+
+def unready_peers(
+    host: str,
+    plan: t.Mapping[str, t.Any],
+    converged: t.Sequence[str],
+    versions: t.Mapping[str, t.Sequence[str]],
+    fleets: t.Mapping[str, str],
+) -> list[str]:
+    """Return the nodes that do not have to answer ``host`` yet.
+
+    These are the nodes that have not converged in this roll-out and whose fleet file lacks the line of ``host``.
+
+    :param versions: see :func:`fleet_versions`.
+    :param fleets: version -> text of the fleet file.
+    """
+    own = next(line for line in plan["document"]["fleet"].splitlines() if line.partition(" ")[0] == host)
+    ready = set(converged)
+    for version, hosts in versions.items():
+        if own in fleets.get(version, "").splitlines():
+            ready.update(hosts)
+    return [name for name in plan["assignments"] if name not in ready]

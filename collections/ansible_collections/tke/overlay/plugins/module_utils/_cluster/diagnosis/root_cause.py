@@ -1,12 +1,12 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 4: why nodes do not reach each other, from the answers of all of them. Pure.
+"""Root causes: why nodes do not reach each other, from the probe results of all of them.
 
-Each node can only tell whom it does not reach. One dead node is then told by all
-others, and a firewall between two sites by everybody. :func:`causes` turns that
-round: it names the node, or the pair of sites, from which the rest follows, once.
-The end of the playbook verify and the page of the report both say it so.
+A node only knows which peers it does not reach. So all others report one node that is down,
+and all nodes report a firewall between two sites. :func:`causes` reverses that: it names the
+node, or the pair of sites, that explains the failed pairs, and each failed pair once.
+The playbook verify and the report use the same causes.
 """
 
 from __future__ import annotations
@@ -18,47 +18,47 @@ import typing as t
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.text import count, natural, some
 
 KINDS = SILENT, MTU, TCP = "silent", "mtu", "tcp"
-"""What ``probe`` finds: no answer at all; small packets only; all but TCP."""
+"""What module probe finds for a pair: no answer at all; only small packets pass; everything passes except TCP."""
 
-REFUSES = "the peer was told to answer, and refuses"
+REFUSES = "the echo responder runs on the peer, but the connection is refused"
 
 Pair = t.Tuple[str, str]
-"""Who asked, and who was asked."""
+"""The probing node and the probed node."""
 
 
 class Answers(t.NamedTuple):
-    """What one host has told: the result of the module probe, or why there is none."""
+    """The result of module probe on one host, or why there is none."""
 
-    reached: bool  # by Ansible
+    reached: bool  # whether Ansible reached the host
     failure: str = ""
     rtt_ms: t.Mapping[str, float] = {}
     findings: t.Sequence[t.Mapping[str, t.Any]] = ()
     refused: t.Sequence[str] = ()
-    tcp: bool = False  # whether it was to ask by TCP, too
+    tcp: bool = False  # whether it tested TCP, too
     plan_current: bool = True
 
 
 class Fleet(t.NamedTuple):
-    """Who there is. ``sites`` has the nodes of the inventory; ``answering`` those that were to answer TCP."""
+    """The nodes of the inventory (``sites``), and those on which the echo responder was started (``answering``)."""
 
     sites: t.Mapping[str, str]  # node -> site
-    size: int | None  # of a full packet, in bytes; as with the port, ``None`` if nobody has told it
+    size: int | None  # of a full-size packet, in bytes; ``None`` if no host has reported it
     port: int | None
     overhead: int
     device: str = "tke0"
     fresh: t.Sequence[str] = ()
     orphans: t.Sequence[str] = ()
     answering: t.Collection[str] = ()
-    mute: t.Mapping[str, str] = {}  # why others could not
+    mute: t.Mapping[str, str] = {}  # node -> why its echo responder did not start
 
     @property
     def udp(self) -> str:
-        """What a firewall must let through."""
+        """What a firewall must accept."""
         return "the tunnel's UDP port (overlay_port)" if self.port is None else f"UDP port {self.port}"
 
 
 class Cause(t.NamedTuple):
-    """One thing that is wrong: its kind, whom it concerns, in words, and what to do about it."""
+    """One fault: its kind, the hosts it concerns, a sentence, and the next steps."""
 
     kind: str
     hosts: tuple[str, ...]
@@ -67,12 +67,12 @@ class Cause(t.NamedTuple):
 
 
 class Group(t.NamedTuple):
-    """Pairs that have one cause in common: a host, a pair of sites, or only themselves."""
+    """Failed pairs with one common cause: a host, a pair of sites, or only the pairs themselves."""
 
     hosts: tuple[str, ...] = ()
     sites: tuple[str, ...] = ()
     pairs: tuple[Pair, ...] = ()
-    of: int = 0  # how many pairs of that host or those sites were asked
+    of: int = 0  # number of probed pairs of that host or those sites
 
     @property
     def ends(self) -> tuple[str, ...]:
@@ -80,29 +80,29 @@ class Group(t.NamedTuple):
         return tuple(sorted({host for pair in self.pairs for host in pair}, key=natural))
 
     @property
-    def whole(self) -> bool:
-        """Whether it is one host, and all its pairs."""
+    def covers_host(self) -> bool:
+        """Whether the group is one host with all its probed pairs."""
         return bool(self.hosts) and len(self.pairs) == self.of
 
 
 class Evidence:
-    """All answers, by pair."""
+    """The probe results of all hosts, by pair."""
 
     def __init__(self, fleet: Fleet, answers: t.Mapping[str, Answers]) -> None:
         self.fleet, self.answers = fleet, answers
         self.asked: set[Pair] = set()
         self.wrong: dict[str, dict[Pair, t.Mapping[str, t.Any]]] = {kind: {} for kind in KINDS}
         self.unasked_tcp: set[Pair] = set()
-        for host, told in answers.items():
-            self.asked.update((host, peer) for peer in told.rtt_ms)
-            for finding in told.findings:
+        for host, answer in answers.items():
+            self.asked.update((host, peer) for peer in answer.rtt_ms)
+            for finding in answer.findings:
                 pair = (host, finding["peer"])
                 self.asked.add(pair)
                 if finding["kind"] == TCP and finding["peer"] in fleet.mute:
-                    self.unasked_tcp.add(pair)  # whoever it was that spoke to it
+                    self.unasked_tcp.add(pair)  # another program answered there
                 else:
                     self.wrong[finding["kind"]][pair] = finding
-            for peer in told.refused:
+            for peer in answer.refused:
                 if peer in fleet.answering:
                     self.wrong[TCP][host, peer] = {"text": REFUSES}
                 else:
@@ -111,12 +111,12 @@ class Evidence:
         self.asked_of: dict[str, set[Pair]] = _by_host(self.asked)
 
     def is_deaf(self, host: str) -> bool:
-        """Whether of all pairs with this host that were asked none had an answer."""
+        """Return whether no probed pair with this host had an answer."""
         return bool(self.asked_of.get(host)) and self.silent_of.get(host) == self.asked_of[host]
 
     def dead(self) -> set[str]:
-        """The nodes that neither Ansible nor any other node reaches."""
-        return {host for host, told in self.answers.items() if not told.reached and self.is_deaf(host)}
+        """Return the nodes that neither Ansible nor any other node reaches."""
+        return {host for host, answer in self.answers.items() if not answer.reached and self.is_deaf(host)}
 
 
 def _by_host(pairs: t.Iterable[Pair]) -> dict[str, set[Pair]]:
@@ -128,22 +128,22 @@ def _by_host(pairs: t.Iterable[Pair]) -> dict[str, set[Pair]]:
 
 
 def causes(evidence: Evidence) -> list[Cause]:
-    """What is wrong, each thing once, the widest first.
+    """Return the causes, the widest first; each failed pair belongs to one.
 
-    Of a dead node (:meth:`Evidence.dead`) nothing is said here: what it did not answer says nothing about anybody else.
+    Pairs with a node that is down (:meth:`Evidence.dead`) are left out: they say nothing about other nodes.
     """
     sites, dead = evidence.fleet.sites, evidence.dead()
     left = {pair for pair in evidence.wrong[SILENT] if not dead.intersection(pair)}
     rest = {pair for pair in evidence.asked if not dead.intersection(pair)}
     if left == rest and len(left) > 2:
-        found = [_of_nobody(left, evidence)]
+        found = [_of_all_pairs(left, evidence)]
     else:
         found = [_of_silence(group, evidence) for group in grouped(left, rest, sites)]
     rest -= left
     for kind, cause in ((MTU, _of_mtu), (TCP, _of_tcp)):
         wrong = set(evidence.wrong[kind])
         found += [cause(group, evidence) for group in grouped(wrong, rest, sites)]
-        rest -= wrong  # of these the next thing was not asked
+        rest -= wrong  # the next kind was not tested for these
     return found
 
 
@@ -151,9 +151,9 @@ def causes(evidence: Evidence) -> list[Cause]:
 
 
 def grouped(wrong: set[Pair], asked: set[Pair], sites: t.Mapping[str, str]) -> list[Group]:
-    """The fewest and widest causes: hosts all of whose pairs are wrong, pairs of sites, hosts with several, pairs.
+    """Return the fewest and widest groups: hosts all of whose pairs failed, pairs of sites, hosts with several, pairs.
 
-    A pair goes to the first cause that covers it, and so is told once.
+    A pair belongs to the first group that covers it, so that it is reported once.
     """
     groups, left = [], set(wrong)
     for host in _cut_off(left, asked, sites):
@@ -170,9 +170,9 @@ def grouped(wrong: set[Pair], asked: set[Pair], sites: t.Mapping[str, str]) -> l
 
 
 def _by_worst_host(left: set[Pair], asked: set[Pair]) -> t.Iterator[Group]:
-    """Hosts with several wrong pairs, that with the most partners first; then pairs.
+    """Yield hosts with several failed pairs, the one with the most partners first; then single pairs.
 
-    What a host has only becomes less, so one that was weighed before is weighed again when its turn comes.
+    The pairs of a host only become fewer, so a weight may be outdated: it is computed again when the host is next.
     """
     of_host, all_of = _by_host(left), _by_host(asked)
     ranks = {host: rank for rank, host in enumerate(sorted(of_host, key=natural))}
@@ -189,7 +189,7 @@ def _by_worst_host(left: set[Pair], asked: set[Pair]) -> t.Iterator[Group]:
             heapq.heappush(waiting, weighed(host))
             continue
         mine = tuple(sorted(of_host[host]))
-        if not mine:  # and nobody behind it has any
+        if not mine:  # the hosts after it have none either
             return
         if len(_partners(host, mine)) == 1:
             yield Group(pairs=mine, of=len(mine))
@@ -205,26 +205,26 @@ def _partners(host: str, pairs: t.Iterable[Pair]) -> set[str]:
 
 
 def _cut_off(wrong: set[Pair], asked: set[Pair], sites: t.Mapping[str, str]) -> list[str]:
-    """Hosts with which nothing goes, while others among each other do well: the culprits, not their peers.
+    """Return hosts without a single working pair while other hosts reach each other: the cause, not their peers.
 
-    Not all hosts of a site that were asked from outside of it only: then it is the way between the sites.
+    If all hosts of a site qualify and were probed only from other sites, the line between the sites is the cause.
     """
     bad, all_of = _by_host(wrong), _by_host(asked)
     deaf = {host for host, pairs in bad.items() if pairs == all_of[host]}
     others = {host for host in all_of if host not in deaf}
-    # With one peer it could as well be the peer; and where nothing goes anywhere, no single host is to blame.
+    # With one peer, the peer could be the cause as well; and if no pair works at all, no single host is the cause.
     peers = {host: _partners(host, bad[host]) for host in deaf}
     found = {host for host in deaf if len(peers[host]) > 1 and peers[host] & others}
     members: dict[str, set[str]] = collections.defaultdict(set)
     for host in all_of:
         members[_site(host, sites)].add(host)
     within = {_site(one, sites) for one, two in asked if _site(one, sites) == _site(two, sites)}
-    as_a_whole = [each for site, each in members.items() if site not in within and len(each) > 1 and each <= found]
-    return sorted(found.difference(*as_a_whole), key=natural)
+    whole_sites = [each for site, each in members.items() if site not in within and len(each) > 1 and each <= found]
+    return sorted(found.difference(*whole_sites), key=natural)
 
 
 def _site(host: str, sites: t.Mapping[str, str]) -> str:
-    """An orphan is in the ledger, and at no site of the inventory."""
+    """Return the site; an orphan is in the ledger but at no site of the inventory."""
     return sites.get(host, "?")
 
 
@@ -235,11 +235,11 @@ def _by_sites(pairs: t.Iterable[Pair], sites: t.Mapping[str, str]) -> dict[tuple
     return between
 
 
-# --- in words ---
+# --- sentences ---
 
 
 def _who(group: Group) -> str:
-    """The sites, the host and its partners, or the pair."""
+    """Return the sites, the host and its partners, or the pair."""
     if group.sites:
         return " and ".join(group.sites) if len(group.sites) > 1 else f"within {group.sites[0]}"
     if group.hosts:
@@ -252,61 +252,61 @@ def _share(group: Group) -> str:
     return f"{len(group.pairs)} of {count(group.of, 'pair')}"
 
 
-def _of_nobody(pairs: set[Pair], evidence: Evidence) -> Cause:
-    steps = (f"open {evidence.fleet.udp} between all nodes", "bring all up to date: ansible-playbook tke.overlay.site")
+def _of_all_pairs(pairs: set[Pair], evidence: Evidence) -> Cause:
+    steps = (f"open {evidence.fleet.udp} between all nodes", "run ansible-playbook tke.overlay.site on all nodes")
     ends = Group(pairs=tuple(pairs)).ends
-    return Cause(SILENT, ends, f"nobody reaches anybody: {count(len(pairs), 'pair')}, all silent", steps)
+    return Cause(SILENT, ends, f"no node reaches any other: no answer for {count(len(pairs), 'pair')}", steps)
 
 
 def _of_silence(group: Group, evidence: Evidence) -> Cause:
     udp = evidence.fleet.udp
     if group.sites:
         between = "between " if len(group.sites) > 1 else ""
-        step = f"open {udp} both ways {between}{_who(group)}: a firewall on the way, or no route"
-        return Cause(SILENT, group.ends, f"silent: {_who(group)}: all {_share(group)}", (step,))
-    if group.whole:
+        step = f"open {udp} both ways {between}{_who(group)}, and check firewalls and routes on the line"
+        return Cause(SILENT, group.ends, f"no answer: {_who(group)}: {_share(group)}", (step,))
+    if group.covers_host:
         (host,) = group.hosts
-        told = evidence.answers.get(host)
-        if told is not None and told.reached:
-            step = f"on {host}: open {udp} both ways, and look at its drift: ansible-playbook tke.overlay.status"
-            text = f"cut off: {host}: alive for Ansible, and silent in all {_share(group)}"
+        answer = evidence.answers.get(host)
+        if answer is not None and answer.reached:
+            step = f"on {host}: open {udp} both ways, and check its drift: ansible-playbook tke.overlay.status"
+            text = f"cut off: {host}: reachable for Ansible, no answer for {_share(group)}"
         else:
-            step = f"look at {host}: is it up, and does its firewall let {udp} through?"
-            text = f"silent: {host}: in all {_share(group)}"
+            step = f"check that {host} is up and that its firewall accepts {udp}"
+            text = f"no answer: {host}: {_share(group)}"
         return Cause(SILENT, group.hosts, text, (step,))
     why, where = _cannot_send(group, evidence)
     if where:
-        step = f"mend what is missing there: ansible-playbook tke.overlay.site --limit {','.join(where)}"
+        step = f"restore what is missing there: ansible-playbook tke.overlay.site --limit {','.join(where)}"
     else:
         peers = some({peer for _asker, peer in group.pairs})
-        step = f"look at {peers}: up? {udp} open? And what is missing there: ansible-playbook tke.overlay.status"
+        step = f"check that {udp} is open at {peers}, and their drift: ansible-playbook tke.overlay.status"
     share = f": {_share(group)}" if group.hosts else ""
-    return Cause(SILENT, group.ends, f"silent: {_who(group)}{share}{why}", (step,))
+    return Cause(SILENT, group.ends, f"no answer: {_who(group)}{share}{why}", (step,))
 
 
 def _cannot_send(group: Group, evidence: Evidence) -> tuple[str, list[str]]:
-    """Where the fault is that of the host that asks: what it says, and which hosts these are."""
-    said: dict[str, set[str]] = collections.defaultdict(set)
+    """Return the errors of hosts that cannot send at all, as text, and these hosts."""
+    reported: dict[str, set[str]] = collections.defaultdict(set)
     for pair in group.pairs:
         text = evidence.wrong[SILENT][pair]["text"]
         if "cannot send" in text:
-            said[text.rpartition(": ")[2]].add(pair[0])
-    words = "; ".join(f"{some(hosts)} cannot send: {error}" for error, hosts in sorted(said.items()))
-    return (f" ({words})" if words else ""), sorted(set().union(*said.values()), key=natural)
+            reported[text.rpartition(": ")[2]].add(pair[0])
+    words = "; ".join(f"{some(hosts)} cannot send: {error}" for error, hosts in sorted(reported.items()))
+    return (f" ({words})" if words else ""), sorted(set().union(*reported.values()), key=natural)
 
 
 def _of_mtu(group: Group, evidence: Evidence) -> Cause:
     fleet = evidence.fleet
     sizes = [evidence.wrong[MTU][pair].get("largest") for pair in group.pairs]
     largest = min((size for size in sizes if size is not None), default=None)
-    lost, step, passes = "full packets", "mend the line", "the largest that passes is not known"
+    lost, step, passes = "full-size packets", "fix the line", "the largest size that passes is not known"
     if fleet.size is not None:
-        lost, step = f"{fleet.size} bytes", f"{step}: it should carry {fleet.size + fleet.overhead} bytes"
+        lost, step = f"packets of {fleet.size} bytes", f"{step}: it must carry {fleet.size + fleet.overhead} bytes"
     if largest is not None:
         where = f"for site {group.sites[-1]}" if group.sites else f"of {' or '.join(group.hosts or group.pairs[0])}"
         step = f"set overlay_underlay_mtu to {largest + fleet.overhead} {where} and run tke.overlay.site; or {step}"
-        passes = f"{largest} bytes is the largest that passes"
-    text = f"MTU black hole: {_who(group)}: {lost} are lost, {passes} ({_share(group)})"
+        passes = f"the largest size that passes is {largest} bytes"
+    text = f"MTU black hole: {_who(group)}: {lost} are lost; {passes} ({_share(group)})"
     return Cause(MTU, group.ends, text, (step,))
 
 
@@ -315,14 +315,14 @@ def _of_tcp(group: Group, evidence: Evidence) -> Cause:
     if REFUSES in text:
         peers = {peer for _asker, peer in group.pairs}
         steps: tuple[str, ...] = (
-            f"find the firewall that rejects TCP inside the overlay, at {some(group.hosts or peers)}",
+            f"find the firewall at {some(group.hosts or peers)} that rejects TCP inside the overlay",
         )
     else:
         text = text.partition("): ")[2].partition(";")[0] or text
         cure = f"'ethtool -K {evidence.fleet.device} tx-checksum-ip-generic off' at both ends"
         steps = (
-            f"checksums made by the network card are the usual cause: try {cure}",
-            "some underlays (vSphere, NSX) drop TCP inside VXLAN of a port they use: set another overlay_port",
+            f"checksum offload of the network card is the usual cause: try {cure}",
+            "some underlays (vSphere, NSX) drop TCP inside VXLAN on a port that they use: set another overlay_port",
         )
-    said = f"TCP does not pass: {_who(group)}, echoes of the same size do: {text} ({_share(group)})"
-    return Cause(TCP, group.ends, said, steps)
+    reported = f"TCP fails: {_who(group)}; ICMP echoes of the same size pass: {text} ({_share(group)})"
+    return Cause(TCP, group.ends, reported, steps)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 4: text for the end of a playbook: aligned columns, lists that end, numbers of things. Without colour."""
+"""Plain text for the last screen of a playbook: aligned columns, shortened lists, counted nouns."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ import textwrap
 import typing as t
 
 WIDTH = 118
-"""Of a line of prose. A row of a table may be longer: a terminal breaks it, and a pager does not."""
+"""Columns of a line of prose. A row of a table may be longer, because a pager does not wrap it."""
 
 GOOD, BAD, PLAIN = "good", "bad", "plain"
 
 
 class Line(t.NamedTuple):
-    """A line, and what it tells: good news, bad news, or neither. Where there are colours, they follow from that."""
+    """One line of a screen. ``tone`` (GOOD, BAD or PLAIN) selects its colour on a terminal that has colours."""
 
     text: str
     tone: str = PLAIN
 
 
 def table(head: t.Sequence[str], rows: t.Sequence[t.Sequence[str]]) -> list[str]:
-    """Columns as wide as their widest cell, two blanks between; a last cell of any length is not padded."""
+    """Return the lines of a table; a column is as wide as its widest cell, with two blanks between columns."""
     cells = [list(head), *map(list, rows)]
     widths = [max(len(cell) for cell in column) for column in zip(*cells)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in cells]
 
 
 def some(names: t.Iterable[str], most: int = 6) -> str:
-    """The first names in their natural order, and how many more there are."""
+    """Return the first ``most`` names in natural order and the number of the others."""
     ordered = sorted(names, key=natural)
     more = f" and {len(ordered) - most} more" if len(ordered) > most else ""
     return ", ".join(ordered[:most]) + more
 
 
 def natural(name: str) -> tuple[tuple[int, str], ...]:
-    """A key by which ``idc2`` comes before ``idc10``."""
+    """Return a sort key by which ``idc2`` comes before ``idc10``."""
     parts: list[tuple[int, str]] = []
     word = ""
     for letter in name:
@@ -52,29 +52,29 @@ def _part(word: str) -> tuple[int, str]:
 
 
 def count(number: int, one: str, many: str | None = None) -> str:
-    """``1 host``, ``2 hosts``, ``4,998 hosts``."""
+    """Return a number with its noun: ``1 host``, ``2 hosts``, ``4,998 hosts``."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def them(things: t.Sized) -> str:
-    """``it`` or ``them``."""
+    """Return ``it`` for one thing, else ``them``."""
     return "it" if len(things) == 1 else "them"
 
 
 def first_line(text: str, most: int = WIDTH) -> str:
-    """A message as one line that is not too long."""
+    """Return a message as one line of at most ``most`` characters."""
     line = " ".join(text.split())
     return line if len(line) <= most else f"{line[: most - 3]}..."
 
 
 def prose(text: str) -> list[Line]:
-    """A line for each sentence, or as many as it takes."""
+    """Return the text with each sentence on a line of its own, wrapped at :data:`WIDTH`."""
     sentences = text.replace(". ", ".\n").splitlines()
     return [Line(part) for sentence in sentences for part in textwrap.wrap(sentence, WIDTH, break_on_hyphens=False)]
 
 
 def steps(sentences: t.Iterable[str]) -> list[Line]:
-    """What to do next, a line for each; nothing twice."""
+    """Return the next steps, one line each, without duplicates."""
     return [
         Line(f"{'next:' if number == 0 else '     '} {text}") for number, text in enumerate(dict.fromkeys(sentences))
     ]

@@ -12,9 +12,11 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.tex
 def test_one_line_if_all_is_well_and_none_if_nobody_was_asked():
     lines, whole = judge({"a": "", "b": ""})
     assert whole
-    assert lines == [Line("load balancer: 2 nodes reach the API server and every service by it", GOOD)]
+    assert lines == [
+        Line("API endpoint: 2 nodes reach the API server and every service through the load balancer", GOOD)
+    ]
     (line,), _whole = judge({"a": ""}, API_SERVER)
-    assert line.text == "load balancer: 1 node reaches the API server by it"
+    assert line.text == "API endpoint: 1 node reaches the API server through the load balancer"
     assert judge({}) == ([], True)
 
 

@@ -76,7 +76,7 @@ class TestStatus:
         lines = texts(overview.status(seen, PLANNED))
         assert [line.split()[0] for line in lines[:4]] == ["HOST", "cloud1", "idc2", "idc10"]
         assert "VIPS" not in lines[0]
-        assert lines[-1].startswith("next: nothing; ansible-playbook tke.overlay.verify")
+        assert lines[-1].startswith("next: nothing to do; ansible-playbook tke.overlay.verify")
 
     @pytest.mark.parametrize(
         ("seen", "cells", "step"),
@@ -84,39 +84,39 @@ class TestStatus:
             (
                 HostStatus("idc", overlay("idc1", current=False)),
                 ["old", "-", "-", "-", "active"],
-                "site brings the current",
+                "tke.overlay.site to apply the current plan to idc1",
             ),
             (
                 HostStatus(
                     "idc", overlay("idc1", drift=["route: 4 missing"], tx_dropped=2, rules={"unrouted": 3}, rx_errors=7)
                 ),
                 ["ok", "1", "5", "7", "active"],
-                "the timer mends most of that by itself",
+                "the timer repairs most of this by itself",
             ),
             (
                 HostStatus("idc", overlay("idc1", timer="stopped")),
                 ["ok", "-", "-", "-", "stopped"],
-                "--limit idc1 mends all",
+                "--limit idc1 repairs all of it",
             ),
             (
                 HostStatus("idc", overlay("idc1", timer="active, last run failed (exit-code 1): journalctl")),
                 ["ok", "-", "-", "-", "failed"],
-                "--limit idc1 mends all",
+                "--limit idc1 repairs all of it",
             ),
             (
                 HostStatus("idc", reached=False),
                 ["unreachable", "-", "-", "-", "-"],
-                "look at idc1: power, network, SSH",
+                "check power, network and SSH of idc1",
             ),
             (
                 HostStatus("idc", failure="no nft\nhere"),
                 ["failed", "-", "-", "-", "-"],
-                "mend what is said above of idc1",
+                "fix the errors of idc1 shown above",
             ),
             (
                 HostStatus("idc", overlay(None, current=False)),
                 ["none", "-", "-", "-", "-"],
-                "site brings the current plan to idc1",
+                "run ansible-playbook tke.overlay.site to apply the current plan to idc1",
             ),
         ],
     )
@@ -138,7 +138,7 @@ class TestStatus:
         lines = texts(
             overview.status({"cloud1": HostStatus("cloud", overlay("cloud1"))}, PLANNED._replace(orphans=["idc10"]))
         )
-        assert "in the ledger, and not in the inventory: idc10 10.244.3.0/24" in lines
+        assert "in the ledger but not in the inventory: idc10 10.244.3.0/24" in lines
         assert "tke.overlay.release -e overlay_release=idc10" in lines[-1]
 
     def test_who_holds_a_vip_is_shown(self):
@@ -149,7 +149,7 @@ class TestStatus:
         lines = texts(overview.status(seen, PLANNED))
         assert lines[0].split()[-1] == "VIPS"
         assert lines[2].split() == ["clb1", "-", "-", "-", "-", "-", "-", "-", "10.0.2.2"]
-        assert lines[-1].startswith("next: nothing")
+        assert lines[-1].startswith("next: nothing to do")
 
     def test_two_hundred_hosts_have_two_hundred_lines_and_their_troubles_an_end(self):
         seen = {
@@ -178,8 +178,8 @@ class TestSite:
             "idc2    idc    unreachable",
             "idc10   idc    failed: UDP port 8472 is taken",
         ]
-        assert "4 hosts: 1 changed, 1 as they should be, 2 not done" in lines
-        assert "next: mend what is said above of idc10, then the same again" in lines
+        assert "4 hosts: 1 changed, 1 unchanged, 2 not done" in lines
+        assert "next: fix the errors of idc10 shown above and run the playbook again" in lines
         assert any("idc2: the next run that reaches it brings it up to date" in line for line in lines)
 
     def test_in_check_mode_nothing_was_changed(self):
@@ -187,7 +187,7 @@ class TestSite:
             overview.site({"idc1": HostStatus("idc", {"changed": True, "counts": {"link": 1}})}, PLANNED, check=True)
         )
         assert lines[0].split() == ["HOST", "SITE", "WOULD", "CHANGE"]
-        assert "1 host: 1 would change, 0 as they should be" in lines
+        assert "1 host: 1 would change, 0 unchanged" in lines
 
     def test_many_hosts_that_say_the_same_share_a_line(self):
         seen = {f"n{number}": HostStatus("idc", {"changed": True, "counts": {"route": 1}}) for number in range(5000)}
@@ -265,11 +265,11 @@ def test_the_screen_of_status_with_every_trouble():
         "!idc10: route: 4 missing x",
         "!idc10: fdb: 1 missing",
         " idc10: packets dropped by the rules: 3 unrouted, 1 not_a_peer",
-        "!in the ledger, and not in the inventory: old2, old10",
-        " next: look at idc2: power, network, SSH",
-        "       mend what is said above of idc1",
-        "       ansible-playbook tke.overlay.site brings the current plan to cloud2, new",
-        "       ansible-playbook tke.overlay.site --limit cloud1,idc10 mends all",
+        "!in the ledger but not in the inventory: old2, old10",
+        " next: check power, network and SSH of idc2",
+        "       fix the errors of idc1 shown above",
+        "       run ansible-playbook tke.overlay.site to apply the current plan to cloud2, new",
+        "       ansible-playbook tke.overlay.site --limit cloud1,idc10 repairs all of it",
         (
             "       put old2, old10 back into the inventory, or release them: "
             "ansible-playbook tke.overlay.release -e overlay_release=old2,old10"
@@ -285,7 +285,10 @@ def test_the_screen_of_status_where_the_timer_is_at_work():
         " idc1    idc    10.244.1.0/24  ok    -      -      -       active",
         " ",
         "!cloud1: a",
-        (" next: the timer mends most of that by itself; ansible-playbook tke.overlay.site --limit cloud1 mends all"),
+        (
+            " next: the timer repairs most of this by itself; "
+            "ansible-playbook tke.overlay.site --limit cloud1 repairs all of it"
+        ),
     ]
 
 
@@ -295,7 +298,7 @@ def test_the_screen_of_status_where_all_is_well():
         " HOST  SITE  NODE CIDR      PLAN  DRIFT  DROPS  ERRORS  TIMER",
         " idc1  idc   10.244.1.0/24  ok    -      -      -       active",
         " ",
-        " next: nothing; ansible-playbook tke.overlay.verify asks whether the nodes reach each other",
+        " next: nothing to do; ansible-playbook tke.overlay.verify checks that the nodes reach each other",
     ]
 
 
@@ -304,7 +307,7 @@ def test_the_screen_of_status_is_cut_where_there_is_too_much():
     lines = screen(overview.status(seen, PLANNED))
     assert lines[23:-1] == [*(f"!n{number}: a" for number in range(20)), "!and 1 more line like these"]
     assert screen(overview.status(dict(list(seen.items())[:20]), PLANNED))[-2] == "!n19: a"
-    assert lines[-1].endswith(" --limit n0,n1,n2,n3,n4,n5 mends all")
+    assert lines[-1].endswith(" --limit n0,n1,n2,n3,n4,n5 repairs all of it")
 
 
 def test_the_screen_of_site():
@@ -328,13 +331,13 @@ def test_the_screen_of_site():
         "!idc3    idc    unreachable",
         "!idc10   idc    failed: UDP port 8472 is taken",
         " ",
-        "!7 hosts: 2 changed, 1 as they should be, 4 not done",
+        "!7 hosts: 2 changed, 1 unchanged, 4 not done",
         "+load balancer: all reach it",
         " 10.244.0.0/16 has room for 255 nodes.",
-        "!in the ledger, and not in the inventory: idc10 10.244.3.0/24",
-        " next: mend what is said above of idc10, idc11, then the same again",
-        "       idc2, idc3: the next run that reaches them brings them up to date; nobody waits for them",
-        "       ansible-playbook tke.overlay.verify asks whether the nodes reach each other",
+        "!in the ledger but not in the inventory: idc10 10.244.3.0/24",
+        " next: fix the errors of idc10, idc11 shown above and run the playbook again",
+        "       idc2, idc3: the next run that reaches them brings them up to date; other hosts do not wait",
+        "       ansible-playbook tke.overlay.verify checks that the nodes reach each other",
     ]
 
 
@@ -348,10 +351,10 @@ def test_the_screen_of_site_in_check_mode():
         " cloud1  cloud  route 1",
         "!idc2    idc    unreachable",
         " ",
-        "!2 hosts: 1 would change, 0 as they should be, 1 not done",
+        "!2 hosts: 1 would change, 0 unchanged, 1 not done",
         " 10.244.0.0/16 has room for 255 nodes.",
-        " next: idc2: the next run that reaches it brings it up to date; nobody waits for it",
-        "       the same without --check does it",
+        " next: idc2: the next run that reaches it brings it up to date; other hosts do not wait",
+        "       run the same command without --check to apply this",
     ]
 
 
@@ -367,9 +370,9 @@ def test_the_screen_of_site_has_at_most_forty_rows():
         " n39   idc   route 39",
         " and 3 more rows",
         " ",
-        "+43 hosts: 43 changed, 0 as they should be",
+        "+43 hosts: 43 changed, 0 unchanged",
         " 10.244.0.0/16 has room for 255 nodes.",
-        " next: ansible-playbook tke.overlay.verify asks whether the nodes reach each other",
+        " next: ansible-playbook tke.overlay.verify checks that the nodes reach each other",
     ]
     same = {f"n{number}": HostStatus("idc", {"changed": False}) for number in range(40)}
     assert len(screen(overview.site(same, PLANNED, check=False))) == 45, "up to forty have a row each"
@@ -388,16 +391,16 @@ def test_the_screen_of_preflight():
         " idc1    idc    gets 10.244.1.0/24",
         " idc2    idc    gets 10.244.2.0/24",
         " ",
-        "+no conflict was found, and nothing was changed",
+        "+no conflict found; nothing was changed",
         " 10.244.0.0/16 has room for 255 nodes.",
-        "!in the ledger, and not in the inventory: idc10 10.244.3.0/24",
+        "!in the ledger but not in the inventory: idc10 10.244.3.0/24",
         (
             " next: ansible-playbook tke.overlay.site gives 2 nodes a node CIDR; "
-            "--check --diff shows first what it would do on each host"
+            "add --check --diff to see the changes on each host first"
         ),
     ]
     assert screen(overview.preflight({"cloud1": "cloud"}, PLANNED))[-1] == (
-        " next: ansible-playbook tke.overlay.site; --check --diff shows first what it would do on each host"
+        " next: ansible-playbook tke.overlay.site; add --check --diff to see the changes on each host first"
     )
     many = {f"n{number}": "idc" for number in range(41)}
     node_cidrs = {name: f"10.244.{number}.0/24" for number, name in enumerate(many)}

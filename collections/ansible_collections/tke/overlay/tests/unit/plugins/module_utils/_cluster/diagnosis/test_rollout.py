@@ -7,7 +7,13 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.rollout import Batch, after
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.rollout import (
+    Batch,
+    after,
+    cutover_hosts,
+    fleet_versions,
+    unready_peers,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.root_cause import Answers, Fleet
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.text import steps
 
@@ -31,54 +37,54 @@ def batch(changed=None, failed=None, left=()):
 
 
 def told(verdict):
-    return [line.text for line in [*verdict.lines, *steps(verdict.todo)]]
+    return [line.text for line in [*verdict.lines, *steps(verdict.steps)]]
 
 
 def test_a_batch_that_is_whole_says_who_comes_next():
     verdict = after(batch(changed={"cloud1": True, "cloud2": False}, left=IDC), FLEET, {h: well(h) for h in CLOUD})
-    assert verdict.whole
-    assert told(verdict)[0] == "cloud1, cloud2: 1 of 2 changed; not touched yet: idc1, idc2"
-    assert told(verdict)[1].startswith("whole: 6 of 6 pairs asked (12 there are)")
+    assert verdict.healthy
+    assert told(verdict)[0] == "cloud1, cloud2: 1 of 2 changed; remaining: idc1, idc2"
+    assert told(verdict)[1].startswith("healthy: 6 of 6 probed pairs out of 12 reachable")
 
 
 def test_the_first_host_alone_has_nobody_to_ask_and_that_is_no_fault():
     verdict = after(batch(changed={"cloud1": True}), FLEET, {"cloud1": Answers(reached=True, tcp=True)})
-    assert verdict.whole
-    assert told(verdict) == ["cloud1: 1 of 1 changed", "there is nobody yet whom they must reach"]
+    assert verdict.healthy
+    assert told(verdict) == ["cloud1: 1 of 1 changed", "no peer has to answer yet"]
 
 
 def test_silence_stops_it_with_the_remedy_and_what_is_left_and_how_to_go_on():
     verdict = after(batch(left=IDC), FLEET, {host: deaf(host) for host in CLOUD})
-    assert not verdict.whole
+    assert not verdict.healthy
     assert told(verdict)[0] == "cloud1, cloud2: 2 of 2 changed"
-    assert told(verdict)[1].startswith("not whole: 2 of 6 pairs asked")
-    assert "  silent: cloud and idc: all 4 of 4 pairs" in told(verdict), "and not each host of the site that was asked"
-    stopped = told(verdict).index("stopped: 2 hosts not touched: idc1, idc2")
+    assert told(verdict)[1].startswith("unhealthy: 2 of 6 probed pairs")
+    assert "  no answer: cloud and idc: 4 of 4 pairs" in told(verdict), "and not each host of the site that was asked"
+    stopped = told(verdict).index("stopped: 2 hosts not changed: idc1, idc2")
     assert [text[:6] for text in told(verdict)[stopped + 1 :]] == ["next: ", "      "]
     assert "open UDP port 8472 both ways between cloud and idc" in told(verdict)[stopped + 1]
-    assert told(verdict)[-1].endswith("the same command again: it goes on where this one has stopped")
+    assert told(verdict)[-1].endswith("run the same command again; it continues with the remaining hosts")
 
 
 @pytest.mark.parametrize("left", [IDC, []])
 def test_a_host_that_failed_stops_it_though_all_others_are_whole(left):
     verdict = after(batch({"cloud1": True}, {"cloud2": "no such\ndevice"}, left), FLEET, {"cloud1": well("cloud1")})
-    assert not verdict.whole
+    assert not verdict.healthy
     assert told(verdict)[0] == "cloud1, cloud2: 1 of 2 changed"
     assert "failed: cloud2: no such device" in told(verdict)
-    assert "next: mend what failed" in told(verdict)
-    assert ("stopped: 2 hosts not touched: idc1, idc2" in told(verdict)) == bool(left)
+    assert "next: fix what failed" in told(verdict)
+    assert ("stopped: 2 hosts not changed: idc1, idc2" in told(verdict)) == bool(left)
 
 
 def test_a_host_that_could_not_ask_is_no_host_that_is_whole():
     verdict = after(batch(), FLEET, {"cloud1": well("cloud1"), "cloud2": Answers(reached=True, failure="no address")})
-    assert not verdict.whole
-    assert any("could not ask: cloud2: no address" in text for text in told(verdict))
+    assert not verdict.healthy
+    assert any("could not probe: cloud2: no address" in text for text in told(verdict))
 
 
 def screen(verdict):
     """As it is printed, with the tone of each line before it: ! bad, + good."""
     tones = {"bad": "!", "good": "+", "plain": " "}
-    return [f"{tones[line.tone]}{line.text}" for line in [*verdict.lines, *steps(verdict.todo)]]
+    return [f"{tones[line.tone]}{line.text}" for line in [*verdict.lines, *steps(verdict.steps)]]
 
 
 def test_the_screens_of_batches():
@@ -86,25 +92,25 @@ def test_the_screens_of_batches():
     verdict = after(batch(changed={"cloud1": True}, left=IDC), FLEET, first)
     assert verdict == (True, verdict.lines, [])
     assert screen(verdict) == [
-        "+cloud1: 1 of 1 changed; not touched yet: idc1, idc2",
-        "+there is nobody yet whom they must reach",
+        "+cloud1: 1 of 1 changed; remaining: idc1, idc2",
+        "+no peer has to answer yet",
     ]
     stopped = after(
         batch({"cloud1": True}, {"idc2": "b", "cloud2": "no such\ndevice"}), FLEET, {"cloud1": well("cloud1")}
     )
-    assert stopped.whole is False
+    assert stopped.healthy is False
     assert screen(stopped) == [
         " cloud1, cloud2, idc2: 1 of 3 changed",
         "!failed: cloud2: no such device",
         "!failed: idc2: b",
         (
-            "+whole: 3 of 3 pairs asked (12 there are), small, full (1400 bytes) and TCP; "
+            "+healthy: 3 of 3 probed pairs out of 12 reachable (small, full-size of 1400 bytes and TCP); "
             "worst round trip 0.5 ms cloud1 -> idc2"
         ),
-        " a part of all pairs: 1 of 4 nodes asked, 3 were asked; 2 of 4 pairs of sites, counted both ways",
+        " sample: 1 of 4 nodes probed 3 peers; 2 of 4 directions between sites are covered",
         "!stopped",
-        " next: mend what failed",
-        "       then the same command again: it goes on where this one has stopped",
+        " next: fix what failed",
+        "       then run the same command again; it continues with the remaining hosts",
     ]
 
 
@@ -117,4 +123,61 @@ def test_the_screens_of_batches():
     ],
 )
 def test_whatever_one_host_says_is_judged(answers):
-    assert after(batch(changed={"cloud1": True}, left=IDC), FLEET, {"cloud1": answers}).whole is False
+    assert after(batch(changed={"cloud1": True}, left=IDC), FLEET, {"cloud1": answers}).healthy is False
+
+
+# --- which hosts can take part, and which peers must answer ---
+
+# The line of a is the beginning of a longer line; that of b is the end of one.
+PLAN = {
+    "assignments": {"a": "10.244.0.0/24", "b": "10.244.1.0/24", "bb": "10.244.2.0/24"},
+    "document": {
+        "port": 8472,
+        "fleet": "a 10.244.0.0/24 10.0.1.11\nb 10.244.1.0/24 10.0.1.2\nbb 10.244.2.0/24 10.0.1.3\n",
+    },
+}
+
+
+def saved(node, underlay, port=8472, view="v1"):
+    return {"node": node, "node_cidr": PLAN["assignments"][node], "underlay": underlay, "port": port, "view": view}
+
+
+def test_another_port_or_own_address_needs_all_hosts():
+    states = {"a": saved("a", "10.0.1.11"), "b": saved("b", "10.0.1.9"), "bb": saved("bb", "10.0.1.3", port=4789)}
+    assert cutover_hosts(states, PLAN) == ["b", "bb"]
+    assert cutover_hosts({}, PLAN) == []
+
+
+def test_an_address_that_begins_another_is_another():
+    """The line of a host is compared as a whole: 10.0.1.1 is not 10.0.1.11."""
+    states = {"a": saved("a", "10.0.1.1")}
+    assert cutover_hosts(states, PLAN) == ["a"]
+    assert fleet_versions(states, PLAN) == {}
+
+
+def test_a_name_that_ends_another_is_another():
+    states = {"b": {**saved("b", "10.0.1.3"), "node_cidr": "10.244.2.0/24"}}
+    assert fleet_versions(states, PLAN) == {}, "the line of bb contains that of b"
+
+
+def test_hosts_are_grouped_by_fleet_file():
+    states = {
+        "a": saved("a", "10.0.1.11", view="v2"),
+        "b": saved("b", "10.0.1.2"),
+        "bb": saved("bb", "10.0.1.3", view="v2"),
+    }
+    assert fleet_versions(states, PLAN) == {"v2": ["a", "bb"], "v1": ["b"]}
+
+
+def test_a_peer_answers_if_it_has_converged_or_knew_the_host():
+    own = "b 10.244.1.0/24 10.0.1.2\n"
+    versions = {"v1": ["a"], "v2": ["bb"]}
+    fleets = {"v1": f"a 10.244.0.0/24 10.0.1.11\n{own}", "v2": "bb 10.244.2.0/24 10.0.1.3\n"}
+    assert unready_peers("b", PLAN, ["b"], versions, fleets) == ["bb"]
+    assert unready_peers("b", PLAN, ["b", "bb"], versions, fleets) == []
+    assert unready_peers("b", PLAN, ["b"], {**versions, "v3": ["bb"]}, {}) == ["a", "bb"], "no file was read"
+
+
+def test_a_fleet_file_with_a_longer_address_does_not_count():
+    fleets = {"v1": "b 10.244.1.0/24 10.0.1.22\n"}
+    assert unready_peers("b", PLAN, ["b"], {"v1": ["a"]}, fleets) == ["a", "bb"]

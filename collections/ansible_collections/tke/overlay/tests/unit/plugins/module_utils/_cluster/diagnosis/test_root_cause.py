@@ -57,49 +57,44 @@ SILENCES = {
     "nobody": (
         ALL,
         tuple(SITES),
-        "nobody reaches anybody: 30 pairs, all silent",
-        ("open UDP port 4789 between all nodes", "bring all up to date: ansible-playbook tke.overlay.site"),
+        "no node reaches any other: no answer for 30 pairs",
+        ("open UDP port 4789 between all nodes", "run ansible-playbook tke.overlay.site on all nodes"),
     ),
     "between sites": (
         IDC_CLOUD,
         ("cloud1", "cloud2", "cloud3", "idc1", "idc2", "idc10"),
-        "silent: cloud and idc: all 18 of 18 pairs",
-        ("open UDP port 4789 both ways between cloud and idc: a firewall on the way, or no route",),
+        "no answer: cloud and idc: 18 of 18 pairs",
+        ("open UDP port 4789 both ways between cloud and idc, and check firewalls and routes on the line",),
     ),
     "within a site": (
         pairs("idc1", "idc2", "idc10", to=["idc1", "idc2", "idc10"]),
         ("idc1", "idc2", "idc10"),
-        "silent: within idc: all 6 of 6 pairs",
-        ("open UDP port 4789 both ways within idc: a firewall on the way, or no route",),
+        "no answer: within idc: 6 of 6 pairs",
+        ("open UDP port 4789 both ways within idc, and check firewalls and routes on the line",),
     ),
     "one host": (
         pairs("idc2"),
         ("idc2",),
-        "cut off: idc2: alive for Ansible, and silent in all 10 of 10 pairs",
-        ("on idc2: open UDP port 4789 both ways, and look at its drift: ansible-playbook tke.overlay.status",),
+        "cut off: idc2: reachable for Ansible, no answer for 10 of 10 pairs",
+        ("on idc2: open UDP port 4789 both ways, and check its drift: ansible-playbook tke.overlay.status",),
     ),
     "some of one host": (
         {("cloud1", "idc2"), ("idc10", "idc2"), ("cloud2", "idc2")},
         ("cloud1", "cloud2", "idc2", "idc10"),
-        "silent: idc2 with cloud1, cloud2, idc10: 3 of 10 pairs",
-        ("look at idc2: up? UDP port 4789 open? And what is missing there: ansible-playbook tke.overlay.status",),
+        "no answer: idc2 with cloud1, cloud2, idc10: 3 of 10 pairs",
+        ("check that UDP port 4789 is open at idc2, and their drift: ansible-playbook tke.overlay.status",),
     ),
     "one pair both ways": (
         {("cloud1", "idc2"), ("idc2", "cloud1")},
         ("cloud1", "idc2"),
-        "silent: cloud1 and idc2",
-        (
-            (
-                "look at cloud1, idc2: up? UDP port 4789 open? And what is missing there: "
-                "ansible-playbook tke.overlay.status"
-            ),
-        ),
+        "no answer: cloud1 and idc2",
+        (("check that UDP port 4789 is open at cloud1, idc2, and their drift: ansible-playbook tke.overlay.status"),),
     ),
     "one pair": (
         {("cloud1", "idc2")},
         ("cloud1", "idc2"),
-        "silent: cloud1 -> idc2",
-        ("look at idc2: up? UDP port 4789 open? And what is missing there: ansible-playbook tke.overlay.status",),
+        "no answer: cloud1 -> idc2",
+        ("check that UDP port 4789 is open at idc2, and their drift: ansible-playbook tke.overlay.status",),
     ),
 }
 
@@ -116,8 +111,8 @@ def test_a_host_that_was_not_looked_at_and_answers_nobody_is_not_called_alive():
         "cloud2": Answers(True, rtt_ms={"cloud1": 1}, findings=[{"peer": "idc1", "kind": SILENT, "text": ""}]),
     }
     text, step = (
-        "silent: idc1: in all 2 of 2 pairs",
-        "look at idc1: is it up, and does its firewall let UDP port 4789 through?",
+        "no answer: idc1: 2 of 2 pairs",
+        "check that idc1 is up and that its firewall accepts UDP port 4789",
     )
     assert causes(Evidence(FLEET, answers)) == [Cause(SILENT, ("idc1",), text, (step,))]
 
@@ -131,11 +126,11 @@ def test_who_cannot_send_is_the_one_to_be_mended():
     words = "this host cannot send to {} (10.244.0.0): Network is unreachable"
     (cause,) = told(SILENT, wrong, words=words)
     said = " (idc1 cannot send: Network is unreachable)"
-    assert cause.text == f"silent: idc1 with cloud1, cloud2, idc2: 3 of 10 pairs{said}"
-    assert cause.steps == ("mend what is missing there: ansible-playbook tke.overlay.site --limit idc1",)
+    assert cause.text == f"no answer: idc1 with cloud1, cloud2, idc2: 3 of 10 pairs{said}"
+    assert cause.steps == ("restore what is missing there: ansible-playbook tke.overlay.site --limit idc1",)
     (cause,) = told(SILENT, {("cloud1", "idc2"), ("idc2", "cloud1")}, words=words)
-    assert cause.text == "silent: cloud1 and idc2 (cloud1, idc2 cannot send: Network is unreachable)"
-    assert cause.steps == ("mend what is missing there: ansible-playbook tke.overlay.site --limit cloud1,idc2",)
+    assert cause.text == "no answer: cloud1 and idc2 (cloud1, idc2 cannot send: Network is unreachable)"
+    assert cause.steps == ("restore what is missing there: ansible-playbook tke.overlay.site --limit cloud1,idc2",)
 
 
 def test_what_each_cannot_send_for_is_told_apart():
@@ -145,21 +140,27 @@ def test_what_each_cannot_send_for_is_told_apart():
         "idc2": Answers(True, rtt_ms={"idc10": 1}),
     }
     (cause,) = causes(Evidence(FLEET, answers))
-    assert cause.text == "silent: cloud1 and idc1 (idc1 cannot send: Denied; cloud1 cannot send: No route)"
+    assert cause.text == "no answer: cloud1 and idc1 (idc1 cannot send: Denied; cloud1 cannot send: No route)"
 
 
-LINE = "mend the line: it should carry 1450 bytes"
+LINE = "fix the line: it must carry 1450 bytes"
 HOLES = {
     "between sites": (
         IDC_CLOUD,
         1300,
-        "MTU black hole: cloud and idc: 1400 bytes are lost, 1300 bytes is the largest that passes (18 of 18 pairs)",
+        (
+            "MTU black hole: cloud and idc: packets of 1400 bytes are lost; "
+            "the largest size that passes is 1300 bytes (18 of 18 pairs)"
+        ),
         f"set overlay_underlay_mtu to 1350 for site idc and run tke.overlay.site; or {LINE}",
     ),
     "within a site": (
         pairs("idc1", "idc2", "idc10", to=["idc1", "idc2", "idc10"]),
         1300,
-        "MTU black hole: within idc: 1400 bytes are lost, 1300 bytes is the largest that passes (6 of 6 pairs)",
+        (
+            "MTU black hole: within idc: packets of 1400 bytes are lost; "
+            "the largest size that passes is 1300 bytes (6 of 6 pairs)"
+        ),
         f"set overlay_underlay_mtu to 1350 for site idc and run tke.overlay.site; or {LINE}",
     ),
     "one host": (
@@ -167,20 +168,26 @@ HOLES = {
         1200,
         (
             "MTU black hole: idc2 with cloud1, cloud2, cloud3, idc1, idc10: "
-            "1400 bytes are lost, 1200 bytes is the largest that passes (10 of 10 pairs)"
+            "packets of 1400 bytes are lost; the largest size that passes is 1200 bytes (10 of 10 pairs)"
         ),
         f"set overlay_underlay_mtu to 1250 of idc2 and run tke.overlay.site; or {LINE}",
     ),
     "one pair": (
         {("cloud1", "idc2")},
         1200,
-        "MTU black hole: cloud1 -> idc2: 1400 bytes are lost, 1200 bytes is the largest that passes (1 of 1 pair)",
+        (
+            "MTU black hole: cloud1 -> idc2: packets of 1400 bytes are lost; "
+            "the largest size that passes is 1200 bytes (1 of 1 pair)"
+        ),
         f"set overlay_underlay_mtu to 1250 of cloud1 or idc2 and run tke.overlay.site; or {LINE}",
     ),
     "of unknown size": (
         {("cloud1", "idc2")},
         None,
-        "MTU black hole: cloud1 -> idc2: 1400 bytes are lost, the largest that passes is not known (1 of 1 pair)",
+        (
+            "MTU black hole: cloud1 -> idc2: packets of 1400 bytes are lost; "
+            "the largest size that passes is not known (1 of 1 pair)"
+        ),
         LINE,
     ),
 }
@@ -199,24 +206,24 @@ def test_the_smallest_of_several_sizes_counts():
     ]
     answers = {"cloud1": Answers(True, rtt_ms={"idc1": 1, "idc2": 1}, findings=findings)}
     (cause,) = causes(Evidence(FLEET, answers))
-    assert ", 900 bytes is the largest that passes (2 of 2 pairs)" in cause.text
+    assert "; the largest size that passes is 900 bytes (2 of 2 pairs)" in cause.text
 
 
 def test_what_nobody_has_told_is_not_made_up():
     unknown = FLEET._replace(size=None, port=None)
     (cause,) = told(MTU, {("cloud1", "idc2")}, fleet=unknown)
-    assert cause.text.startswith("MTU black hole: cloud1 -> idc2: full packets are lost, ")
-    assert cause.steps == ("mend the line",)
+    assert cause.text.startswith("MTU black hole: cloud1 -> idc2: full-size packets are lost; ")
+    assert cause.steps == ("fix the line",)
     (cause,) = told(SILENT, IDC_CLOUD, fleet=unknown)
     assert cause.steps[0].startswith("open the tunnel's UDP port (overlay_port) both ways between cloud and idc")
 
 
 CHECKSUMS = (
     (
-        "checksums made by the network card are the usual cause: "
+        "checksum offload of the network card is the usual cause: "
         "try 'ethtool -K ov0 tx-checksum-ip-generic off' at both ends"
     ),
-    "some underlays (vSphere, NSX) drop TCP inside VXLAN of a port they use: set another overlay_port",
+    "some underlays (vSphere, NSX) drop TCP inside VXLAN on a port that they use: set another overlay_port",
 )
 
 
@@ -230,10 +237,10 @@ CHECKSUMS = (
 )
 def test_tcp(wrong, who, share):
     (cause,) = told(TCP, wrong)
-    assert cause.text == f"TCP does not pass: {who}, echoes of the same size do: no connection ({share})"
+    assert cause.text == f"TCP fails: {who}; ICMP echoes of the same size pass: no connection ({share})"
     assert cause.steps == CHECKSUMS
     (cause,) = told(TCP, wrong, words="it hangs")
-    assert cause.text == f"TCP does not pass: {who}, echoes of the same size do: it hangs ({share})"
+    assert cause.text == f"TCP fails: {who}; ICMP echoes of the same size pass: it hangs ({share})"
 
 
 @pytest.mark.parametrize(
@@ -249,8 +256,8 @@ def test_a_refusal(refused, who, where):
     answers = {host: Answers(True, rtt_ms={peer: 1 for peer in SITES if peer != host}) for host in SITES}
     answers.update({host: answers[host]._replace(refused=peers) for host, peers in refused.items()})
     (cause,) = causes(Evidence(fleet, answers))
-    assert cause.text.startswith(f"TCP does not pass: {who}, echoes of the same size do: {REFUSES} (")
-    assert cause.steps == (f"find the firewall that rejects TCP inside the overlay, at {where}",)
+    assert cause.text.startswith(f"TCP fails: {who}; ICMP echoes of the same size pass: {REFUSES} (")
+    assert cause.steps == (f"find the firewall at {where} that rejects TCP inside the overlay",)
 
 
 def test_what_is_silent_is_not_counted_where_larger_things_are_asked():
@@ -260,7 +267,7 @@ def test_what_is_silent_is_not_counted_where_larger_things_are_asked():
     times = {"cloud2": 1, "cloud3": 1, "idc1": 1}
     answers = {"cloud1": Answers(True, rtt_ms=times, findings=[*silent, *holes])}
     silence, hole = causes(Evidence(FLEET, answers))
-    assert silence.text == "silent: cloud1 -> idc2"
+    assert silence.text == "no answer: cloud1 -> idc2"
     assert hole.text.endswith("(2 of 3 pairs)")
 
 
@@ -276,8 +283,8 @@ def test_many_single_faults():
 @pytest.mark.parametrize(
     ("asked", "text"),
     [
-        ({("a", "b"), ("b", "a")}, "silent: a and b"),
-        ({("a", "b"), ("b", "a"), ("a", "c")}, "nobody reaches anybody: 3 pairs, all silent"),
+        ({("a", "b"), ("b", "a")}, "no answer: a and b"),
+        ({("a", "b"), ("b", "a"), ("a", "c")}, "no node reaches any other: no answer for 3 pairs"),
     ],
 )
 def test_two_nodes_alone_are_a_pair_and_not_everybody(asked, text):
@@ -295,16 +302,16 @@ def texts(*arguments, **options):
 
 def test_a_host_that_is_cut_off_does_not_hide_what_is_between_the_sites():
     assert texts(SILENT, IDC_CLOUD | pairs("idc2")) == [
-        "cut off: idc2: alive for Ansible, and silent in all 10 of 10 pairs",
-        "silent: cloud and idc: all 12 of 12 pairs",
+        "cut off: idc2: reachable for Ansible, no answer for 10 of 10 pairs",
+        "no answer: cloud and idc: 12 of 12 pairs",
     ]
 
 
 def test_hosts_of_a_site_that_do_not_reach_each_other_either_are_cut_off_each_by_itself():
     assert texts(SILENT, pairs("idc1", "idc2", "idc10")) == [
-        "cut off: idc1: alive for Ansible, and silent in all 10 of 10 pairs",
-        "cut off: idc2: alive for Ansible, and silent in all 8 of 8 pairs",
-        "cut off: idc10: alive for Ansible, and silent in all 6 of 6 pairs",
+        "cut off: idc1: reachable for Ansible, no answer for 10 of 10 pairs",
+        "cut off: idc2: reachable for Ansible, no answer for 8 of 8 pairs",
+        "cut off: idc10: reachable for Ansible, no answer for 6 of 6 pairs",
     ]
 
 
@@ -361,7 +368,7 @@ def test_only_the_end_of_an_error_and_only_the_reason_of_tcp_are_repeated():
     assert cause.text.endswith(" (idc2, idc10 cannot send: Denied)")
     assert cause.steps[0].endswith("--limit idc2,idc10")
     (cause,) = told(TCP, {("cloud1", "idc2")}, words="TCP to {} (a): b (c): d; e; f")
-    assert ", echoes of the same size do: b (c): d (" in cause.text
+    assert "; ICMP echoes of the same size pass: b (c): d (" in cause.text
 
 
 def test_sites_that_only_ask_each_other_are_no_hosts_that_are_cut_off():

@@ -50,7 +50,7 @@ def answers(wrong=(), unreached=(), fleet=FLEET, largest=None, peers_of=None):
 
 
 def lines(verdict):
-    return [line.text for line in [*verdict.lines, *steps(verdict.todo)]]
+    return [line.text for line in [*verdict.lines, *steps(verdict.steps)]]
 
 
 def between(one, two):
@@ -67,28 +67,30 @@ def all_of(pairs, kind):
 
 def test_whole_is_one_line():
     verdict = judge(FLEET, answers())
-    assert verdict.whole
+    assert verdict.healthy
     (line,) = lines(verdict)
-    assert line.startswith("whole: 30 of 30 pairs, small, full (1400 bytes) and TCP; worst round trip 0.5 ms ")
+    assert line.startswith(
+        "healthy: 30 of 30 pairs reachable (small, full-size of 1400 bytes and TCP); worst round trip 0.5 ms "
+    )
 
 
 def test_a_dead_host_is_named_once_and_not_by_each_that_asked_it():
     verdict = judge(FLEET, answers(all_of(of("idc2"), "silent"), unreached=["idc2"]))
-    assert not verdict.whole
+    assert not verdict.healthy
     text = lines(verdict)
     assert sum("idc2" in line for line in text if not line.startswith("next:")) == 1
-    assert text[1] == "  dead: idc2: unreachable for Ansible, and silent to all 5 nodes that asked it"
+    assert text[1] == "  down: idc2: unreachable for Ansible and for all 5 nodes that probed it"
 
 
 def test_a_host_that_only_ansible_does_not_reach_is_not_called_dead():
     text = lines(judge(FLEET, answers(unreached=["idc2"])))
-    assert "  idc2: unreachable for Ansible, but it answers over the overlay: so it did not ask" in text
+    assert "  idc2: unreachable for Ansible but reachable over the overlay; it did not probe its peers" in text
     assert not any("dead" in line for line in text)
 
 
 def test_who_reaches_nobody_is_the_culprit_and_not_its_peers():
     text = lines(judge(FLEET, answers(all_of(of("cloud1"), "silent"))))
-    assert text[1:2] == ["  cut off: cloud1: alive for Ansible, and silent in all 10 of 10 pairs"]
+    assert text[1:2] == ["  cut off: cloud1: reachable for Ansible, no answer for 10 of 10 pairs"]
     assert len(text) == 3
 
 
@@ -99,29 +101,32 @@ def test_two_culprits_are_two_lines():
 
 def test_all_pairs_between_two_sites_are_one_line_about_a_firewall():
     text = lines(judge(FLEET, answers(all_of(between("cloud", "idc"), "silent"))))
-    assert text[1] == "  silent: cloud and idc: all 18 of 18 pairs"
+    assert text[1] == "  no answer: cloud and idc: 18 of 18 pairs"
     assert text[2].startswith("next: open UDP port 8472 both ways between cloud and idc")
 
 
 def test_a_dead_host_does_not_hide_the_firewall_between_the_others():
     wrong = all_of(between("cloud", "idc") | of("idc2"), "silent")
     text = lines(judge(FLEET, answers(wrong, unreached=["idc2"])))
-    assert any("dead: idc2" in line for line in text)
-    assert "  silent: cloud and idc: all 12 of 12 pairs" in text
+    assert any("down: idc2" in line for line in text)
+    assert "  no answer: cloud and idc: 12 of 12 pairs" in text
 
 
 def test_where_nothing_goes_no_single_host_is_to_blame():
     text = lines(judge(FLEET, answers(all_of(PAIRS, "silent"))))
     assert text[1:] == [
-        "  nobody reaches anybody: 30 pairs, all silent",
+        "  no node reaches any other: no answer for 30 pairs",
         "next: open UDP port 8472 between all nodes",
-        "      bring all up to date: ansible-playbook tke.overlay.site",
+        "      run ansible-playbook tke.overlay.site on all nodes",
     ]
 
 
 def test_an_mtu_hole_between_sites_says_the_size_and_the_variable():
     text = lines(judge(FLEET, answers(all_of(between("cloud", "idc"), "mtu"), largest=1300)))
-    assert "MTU black hole: cloud and idc: 1400 bytes are lost, 1300 bytes is the largest that passes" in text[1]
+    assert (
+        "MTU black hole: cloud and idc: packets of 1400 bytes are lost; the largest size that passes is 1300 bytes"
+        in text[1]
+    )
     assert "set overlay_underlay_mtu to 1350 for site idc" in text[2]
 
 
@@ -133,7 +138,7 @@ def test_an_mtu_hole_of_one_host_names_that_host():
 
 def test_tcp_alone_says_the_known_causes():
     text = lines(judge(FLEET, answers(all_of(of("idc1"), "tcp"))))
-    assert text[1].startswith("  TCP does not pass: idc1 with ")
+    assert text[1].startswith("  TCP fails: idc1 with ")
     assert "no connection" in text[1]
     assert any("tx-checksum-ip-generic off" in line for line in text)
 
@@ -141,10 +146,10 @@ def test_tcp_alone_says_the_known_causes():
 def test_a_refusal_counts_only_where_somebody_was_told_to_answer():
     told = answers()
     told["cloud1"] = told["cloud1"]._replace(refused=["idc1"])
-    assert not judge(FLEET, told).whole
+    assert not judge(FLEET, told).healthy
     verdict = judge(FLEET._replace(answering={"cloud1"}), told)
-    assert verdict.whole
-    assert "without TCP: 1 pair, as nobody answers there in this run" in lines(verdict)
+    assert verdict.healthy
+    assert "TCP not tested for 1 pair: no echo responder runs on the peer" in lines(verdict)
 
 
 def test_a_node_without_a_node_cidr_and_one_that_could_not_ask_are_told():
@@ -152,16 +157,16 @@ def test_a_node_without_a_node_cidr_and_one_that_could_not_ask_are_told():
     told["idc3"] = Answers(reached=True, failure="this host has no nft: install nftables")
     text = lines(judge(FLEET._replace(fresh=["idc2"]), told))
     assert "  no node CIDR yet: idc2" in text
-    assert "  could not ask: idc3: this host has no nft: install nftables" in text
+    assert "  could not probe: idc3: this host has no nft: install nftables" in text
 
 
 def test_a_node_that_could_not_answer_is_told_once():
     another_program = answers({("cloud1", "idc1"): "tcp"})
     fleet = FLEET._replace(answering=set(SITES) - {"idc1"}, mute={"idc1": "port 8471 is taken"})
     verdict = judge(fleet, another_program)
-    assert not verdict.whole
-    assert not any("TCP does not pass" in line for line in lines(verdict))
-    assert "  could not answer TCP: idc1: port 8471 is taken" in lines(verdict)
+    assert not verdict.healthy
+    assert not any("TCP fails" in line for line in lines(verdict))
+    assert "  could not start the echo responder: idc1: port 8471 is taken" in lines(verdict)
     told = {**answers(), "idc1": Answers(reached=True, failure="no python")}
     text = lines(judge(FLEET._replace(mute={"idc1": "no python"}), told))
     assert sum("no python" in line for line in text) == 1
@@ -171,20 +176,20 @@ def test_an_old_plan_comes_first_among_what_to_do():
     told = answers(all_of({("cloud1", "idc1")}, "silent"))
     told["cloud1"] = told["cloud1"]._replace(plan_current=False)
     text = lines(judge(FLEET, told))
-    assert "  not the current plan: cloud1" in text
-    assert "next: ansible-playbook tke.overlay.site, then verify again" in text
+    assert "  outdated plan: cloud1" in text
+    assert "next: run ansible-playbook tke.overlay.site, then verify again" in text
 
 
 def test_a_sample_says_what_it_covers():
     names = list(SITES)
     peers = dict(zip(names, [[name] for name in names[1:-1] + names[:1]] + [[]], strict=True))
     text = lines(judge(FLEET, answers(peers_of=peers)))
-    assert text[0].startswith("whole: 5 of 5 pairs asked (30 there are), ")
-    assert text[1] == "a part of all pairs: 5 of 6 nodes asked, 5 were asked; 4 of 4 pairs of sites, counted both ways"
+    assert text[0].startswith("healthy: 5 of 5 probed pairs out of 30 reachable")
+    assert text[1] == "sample: 5 of 6 nodes probed 5 peers; 4 of 4 directions between sites are covered"
 
 
 def test_nothing_asked_is_not_whole():
-    assert not judge(FLEET._replace(sites={"cloud1": "cloud"}), {"cloud1": Answers(reached=True)}).whole
+    assert not judge(FLEET._replace(sites={"cloud1": "cloud"}), {"cloud1": Answers(reached=True)}).healthy
 
 
 @given(st.sets(st.sampled_from(sorted(PAIRS))))
@@ -198,8 +203,8 @@ def test_every_wrong_pair_is_in_exactly_one_group_and_no_other_is(wrong):
 def test_whatever_is_wrong_is_not_whole_and_says_what_to_do(kind, wrong, unreached):
     verdict = judge(FLEET, answers(all_of(wrong, kind), unreached=unreached, largest=1300))
     told = {asker for asker, _peer in wrong} - unreached
-    assert verdict.whole is not bool(told or unreached)
-    if not verdict.whole:
+    assert verdict.healthy is not bool(told or unreached)
+    if not verdict.healthy:
         assert any(line.startswith("next: ") for line in lines(verdict))
 
 
@@ -210,7 +215,7 @@ def screen(fleet, told):
     """As it is printed, with the tone of each line before it: ! bad, + good."""
     verdict = judge(fleet, told)
     tones = {"bad": "!", "good": "+", "plain": " "}
-    return [f"{tones[line.tone]}{line.text}" for line in [*verdict.lines, *steps(verdict.todo)]]
+    return [f"{tones[line.tone]}{line.text}" for line in [*verdict.lines, *steps(verdict.steps)]]
 
 
 SMALL = Fleet({"cloud1": "cloud", "idc1": "idc"}, size=1400, port=8472, overhead=50, answering={"cloud1", "idc1"})
@@ -219,23 +224,26 @@ SMALL = Fleet({"cloud1": "cloud", "idc1": "idc"}, size=1400, port=8472, overhead
 def test_the_screen_where_all_is_whole():
     told = {"cloud1": Answers(True, rtt_ms={"idc1": 0.84}, tcp=True), "idc1": Answers(True, rtt_ms={"cloud1": 0.2})}
     assert screen(SMALL, told) == [
-        "+whole: 2 of 2 pairs, small, full (1400 bytes) and TCP; worst round trip 0.8 ms cloud1 -> idc1"
+        (
+            "+healthy: 2 of 2 pairs reachable (small, full-size of 1400 bytes and TCP); "
+            "worst round trip 0.8 ms cloud1 -> idc1"
+        )
     ]
 
 
 def test_the_screen_in_check_mode_and_with_an_orphan():
     told = {"cloud1": Answers(True, rtt_ms={"idc1": 0.84}), "idc1": Answers(True, rtt_ms={"cloud1": 0.2})}
     assert screen(SMALL._replace(orphans=["old10", "old2"]), told) == [
-        "+whole: 2 of 2 pairs, small, full (1400 bytes); worst round trip 0.8 ms cloud1 -> idc1",
-        " without TCP: in check mode nobody is told to answer",
-        " not asked, as the inventory lacks them: old2, old10",
+        "+healthy: 2 of 2 pairs reachable (small and full-size of 1400 bytes); worst round trip 0.8 ms cloud1 -> idc1",
+        " TCP not tested: check mode starts no echo responder",
+        " not probed, because they are in the ledger but not in the inventory: old2, old10",
     ]
 
 
 def test_the_screen_where_nothing_was_asked():
     assert screen(SMALL._replace(sites={"cloud1": "cloud"}), {"cloud1": Answers(True, tcp=True)}) == [
-        "!not whole: 0 of 0 pairs, small, full (1400 bytes) and TCP",
-        "!  nothing was asked: there are no two nodes",
+        "!unhealthy: 0 of 0 pairs reachable (small, full-size of 1400 bytes and TCP)",
+        "!  no pair was probed: the inventory has fewer than two nodes with a node CIDR",
     ]
 
 
@@ -253,21 +261,21 @@ def test_the_screen_with_everybody_who_is_absent():
     fleet = fleet._replace(answering={"cloud1"})
     assert screen(fleet, told) == [
         (
-            "!not whole: 7 of 9 pairs asked (20 there are), small, full (1400 bytes) and TCP; "
+            "!unhealthy: 7 of 9 probed pairs out of 20 reachable (small, full-size of 1400 bytes and TCP); "
             "worst round trip 12.3 ms cloud1 -> idc1"
         ),
         "!  no node CIDR yet: idc3",
-        "!  could not ask: cloud2: no python here",
-        "!  could not answer TCP: cloud3: port 8471 is taken",
-        "!  idc1: unreachable for Ansible, but it answers over the overlay: so it did not ask",
-        "!  dead: idc2: unreachable for Ansible, and silent to all 2 nodes that asked it",
-        "!  not the current plan: cloud3",
-        " without TCP: 2 pairs, as nobody answers there in this run",
-        " next: ansible-playbook tke.overlay.site, then verify again",
+        "!  could not probe: cloud2: no python here",
+        "!  could not start the echo responder: cloud3: port 8471 is taken",
+        "!  idc1: unreachable for Ansible but reachable over the overlay; it did not probe its peers",
+        "!  down: idc2: unreachable for Ansible and for all 2 nodes that probed it",
+        "!  outdated plan: cloud3",
+        " TCP not tested for 2 pairs: no echo responder runs on the peer",
+        " next: run ansible-playbook tke.overlay.site, then verify again",
         "       ansible-playbook tke.overlay.site gives a node CIDR to each node that has none",
-        "       mend what these hosts say; ansible-playbook tke.overlay.site does if it is the overlay's",
-        "       look at the way from the controller to idc1 (SSH)",
-        "       look at idc2 itself: power, network; if it is gone for good, release its node CIDR",
+        "       fix the errors of these hosts; ansible-playbook tke.overlay.site fixes those of the overlay",
+        "       check SSH from the controller to idc1",
+        "       check power and network of idc2; if it is gone for good, release its node CIDR",
     ]
 
 
@@ -280,10 +288,10 @@ def test_the_screen_of_a_host_that_one_node_asked_and_of_one_that_nobody_did():
         "idc2": Answers(False),
     }
     assert screen(fleet, told)[1:3] == [
-        "!  dead: idc1: unreachable for Ansible, and silent to the one node that asked it",
-        "!  idc2: unreachable for Ansible, and nobody asked it",
+        "!  down: idc1: unreachable for Ansible and for the one node that probed it",
+        "!  idc2: unreachable for Ansible, and no node probed it",
     ]
-    assert screen(fleet, told)[-1] == "       look at idc2 itself: power, network, SSH"
+    assert screen(fleet, told)[-1] == "       check power, network and SSH of idc2"
 
 
 def test_the_screen_has_an_end():
@@ -300,8 +308,8 @@ def test_the_screen_has_an_end():
         if name != "n59"
     }
     lines = screen(FLEET._replace(sites=sites), told)
-    assert [line for line in lines if line.startswith("!  silent: ")] == [
-        f"!  silent: n{number} -> n{number + 1}" for number in range(0, 40, 2)
+    assert [line for line in lines if line.startswith("!  no answer: ")] == [
+        f"!  no answer: n{number} -> n{number + 1}" for number in range(0, 40, 2)
     ]
     assert "!  and 2 more like these" in lines
 
@@ -309,13 +317,13 @@ def test_the_screen_has_an_end():
 def test_failures_of_many_share_a_line_each_reason_once():
     told = {host: Answers(True, failure="b" if host == "idc1" else "a") for host in SITES}
     assert screen(FLEET, told)[1:3] == [
-        "!  could not ask: cloud1, cloud2, cloud3, idc2, idc3: a",
-        "!  could not ask: idc1: b",
+        "!  could not probe: cloud1, cloud2, cloud3, idc2, idc3: a",
+        "!  could not probe: idc1: b",
     ]
 
 
 def test_a_verdict_is_yes_or_no():
-    assert judge(FLEET, answers(all_of(of("idc1"), "silent"))).whole is False
+    assert judge(FLEET, answers(all_of(of("idc1"), "silent"))).healthy is False
 
 
 def test_twenty_lines_are_not_cut():
@@ -326,7 +334,7 @@ def test_twenty_lines_are_not_cut():
 
 
 def test_one_who_could_not_answer_is_reason_enough_to_mend_it():
-    step = "       mend what these hosts say; ansible-playbook tke.overlay.site does if it is the overlay's"
+    step = "       fix the errors of these hosts; ansible-playbook tke.overlay.site fixes those of the overlay"
     assert screen(FLEET._replace(mute={"idc1": "taken"}), answers())[-1] == step.replace("      ", " next:", 1)
     told = {**answers(), "idc1": Answers(True, failure="no python")}
     assert screen(FLEET, told)[-1] == step.replace("      ", " next:", 1)
@@ -337,6 +345,6 @@ def test_how_much_a_sample_covers_is_counted_by_sites():
     peers = {"a1": ["b1"], "b1": ["b2"], "b2": ["a1"]}
     fleet = FLEET._replace(sites=sites)
     (_whole, part) = screen(fleet, answers(fleet=fleet, peers_of=peers))
-    assert part == " a part of all pairs: 3 of 3 nodes asked, 3 were asked; 3 of 3 pairs of sites, counted both ways"
+    assert part == " sample: 3 of 3 nodes probed 3 peers; 3 of 3 directions between sites are covered"
     two = {"a1": ["b1", "b2"], "b1": ["b2", "a1"], "b2": ["a1", "b1"]}
     assert len(screen(fleet, answers(fleet=fleet, peers_of=two))) == 1, "that is all of them"
