@@ -164,10 +164,11 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.commit.confirmed
     Confirmation,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
-from ansible_collections.tke.overlay.plugins.module_utils._host.node.converge import INTERVAL, converge
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.converge import ConvergeOptions, converge
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.cutover import FINALIZE, PHASES
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.foreign_firewalls import blocking_firewalls
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.reset import remove
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import INTERVAL
 from ansible_collections.tke.overlay.plugins.module_utils._module import (
     DOCUMENT,
     Result,
@@ -197,9 +198,8 @@ def present(module: AnsibleModule, run: Run) -> Result:
     params = module.params
     document = document_of(params)
     confirmation = Confirmation(params["confirmation"], params["confirm_timeout"])
-    outcome = converge(
-        document, run, module.check_mode, params["restore_interval"], confirmation, _tell, params["phase"]
-    )
+    options = ConvergeOptions(params["restore_interval"], params["phase"], confirmation, _announce_change)
+    outcome = converge(document, run, module.check_mode, options)
     if not outcome.systemd:
         module.warn("this host does not run systemd, so nothing will put the overlay back after a reboot")
     ways = blocking_firewalls(document["device"], document["port"], document["bridge"], document["container_cidr"], run)
@@ -221,13 +221,13 @@ def present(module: AnsibleModule, run: Run) -> Result:
     }
     if outcome.link.recreated:
         result["recreated"] = outcome.link.recreated
-    if outcome.waits is not None:
-        result["waits"] = outcome.waits
+    if outcome.seconds_to_confirm is not None:
+        result["seconds_to_confirm"] = outcome.seconds_to_confirm
     return result
 
 
-def _tell() -> None:
-    """Tells the action plugin that the change begins, by the only way that still counts when the connection breaks."""
+def _announce_change() -> None:
+    """Report to the action plugin that the change starts, on the only channel that survives a broken connection."""
     sys.stderr.write(f"{CHANGE_STARTED}\n")
     sys.stderr.flush()
 

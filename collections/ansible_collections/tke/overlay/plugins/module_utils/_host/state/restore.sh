@@ -39,7 +39,7 @@ if [ -e "$run/pending/deadline" ]; then
     read -r deadline <"$run/pending/deadline"
     if [ "${now%.*}" -lt "${deadline:-0}" ]; then exit 0; fi
     exec 9>&-
-    exec /bin/sh "$run/pending/undo" 'nobody confirmed it, and its timer was lost'
+    exec /bin/sh "$run/pending/roll-back" 'it was not confirmed, and its timer was lost'
 fi
 
 # A loss of power came between a confirmation and the places of its files. They all are here, this script among them.
