@@ -136,7 +136,7 @@ def assert_services_work_and_one_program_masquerades(world, foreign):
 
 
 def table(family, hook, *rules):
-    return "\n".join([f"table {family} mine {{\n chain fwd {{\n type filter {hook}", *rules, " }\n}\n"])
+    return "\n".join([f"table {family} mine {{\n chain own_forward {{\n type filter {hook}", *rules, " }\n}\n"])
 
 
 CLOSED = {
@@ -169,7 +169,7 @@ CLOSED = {
     ),
     "another program": (
         ForeignRules("nft -f -", table("inet", "hook forward priority 5; policy drop;")),
-        "chain fwd of the nftables table inet mine",
+        "chain own_forward of the nftables table inet mine",
         "Let it accept packets from the bridge and to the bridge.",
     ),
 }
