@@ -145,7 +145,7 @@ confirmed:
 rolled_back:
   description:
     - Whether the host rolled the change back and is as it was before.
-    - V(false) if the host stayed unreachable, or not everything is as before; RV(ignore:msg) tells which.
+    - V(false) if the host stayed unreachable, or not everything is as before; RV(ignore:msg) names what differs.
   returned: when the confirmation failed
   type: bool
   sample: true

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Make one host what its document says.
+"""Converge one host: make it what its document describes.
 
 :func:`converge` shows the order: validate, read, compare, prepare (stage the way
 back and set its timer), change (drop-ins, kernel, verification), commit (check the
@@ -60,18 +60,16 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node.cutover imp
     FINALIZE,
     step_of,
     take_step,
-    transition_to,
+    transitional_target,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.kernel_change import change_kernel, verify
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import (
     INTERVAL,
     Target,
     build_target,
-    own_and_peers,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins import reload_commands, reload_managers
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import (
-    HostFacts,
     apply_units,
     read_host,
     unit_commands,
@@ -117,7 +115,7 @@ DEFAULTS = ConvergeOptions()
 
 
 def converge(document: NodeDocument, run: Run, check: bool, options: ConvergeOptions = DEFAULTS) -> NodeResult:
-    """Make this host what the document says; with ``check`` only return what would change.
+    """Make this host what the document describes; with ``check`` only return what would change.
 
     Without a confirmation, or on a host without systemd, the change is saved before
     this function returns. Otherwise the change is pending when it returns, and
@@ -136,7 +134,7 @@ def converge(document: NodeDocument, run: Run, check: bool, options: ConvergeOpt
         return _difference(target, run)
     with rolled_back_on_failure(confirmation.token, run):
         with exclusive_change(run):
-            transitional = _transitional_target(document, host, options)
+            transitional = transitional_target(document, host, options.interval, options.phase)
             if transitional is not None and options.phase == CUTOVER:
                 target = transitional
             difference = _difference(target, run)
@@ -169,14 +167,6 @@ def _difference(target: Target, run: Run) -> NodeResult:
     actual = read_actual(target, links, run)
     refuse_foreign_routes(actual.tables[target.tables.routes.name])
     return compare(target, actual)
-
-
-def _transitional_target(document: NodeDocument, host: HostFacts, options: ConvergeOptions) -> Target | None:
-    """Return the target that accepts both the saved plan and this one; ``None`` if other hosts are not concerned."""
-    if options.phase == FINALIZE:
-        return None
-    transition = transition_to(document, *own_and_peers(document))
-    return build_target(document, host, options.interval, transition.allowances) if transition else None
 
 
 # --- prepare ---

@@ -57,9 +57,10 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node.alternate_l
     with_alternate_link,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.compare import NodeResult
-from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import Target
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import Target, build_target, own_and_peers
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import RULES_FILE
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import batch_file, saved_settings
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import HostFacts
 
 FINALIZE, PREPARE, CUTOVER = PHASES = ("finalize", "prepare", "cutover")
 
@@ -89,6 +90,18 @@ class PhaseStep(t.NamedTuple):
     def unfinished(self) -> bool:
         """Whether the host's own change must wait until the other hosts have prepared."""
         return self.phase == PREPARE and (self.foreign_macs or self.transitional is not None)
+
+
+def transitional_target(document: NodeDocument, host: HostFacts, interval: int, phase: str) -> Target | None:
+    """Return the target that accepts both the saved plan and the plan of the document.
+
+    :param interval: seconds between two runs of the restore timer.
+    :returns: ``None`` if the change does not concern other hosts, or the phase accepts the new plan only.
+    """
+    if phase == FINALIZE:
+        return None
+    transition = transition_to(document, *own_and_peers(document))
+    return build_target(document, host, interval, transition.allowances) if transition else None
 
 
 def transition_to(document: NodeDocument, own: Peer, peers: t.Sequence[Peer]) -> Transition:

@@ -5,7 +5,7 @@
 
 What was applied is saved on the host itself (:mod:`saved_state`), so drift is found
 without a plan and without the ledger. With the document of the plan, the status also
-tells whether the host has the current plan; if it has, the files and units are
+includes whether the host has the current plan; if it has, the files and units are
 compared as well, by the code of the module node.
 """
 
