@@ -167,6 +167,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.commit.confirmed
     Confirmation,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.compare import NodeResult
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.converge import ConvergeOptions, converge
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.cutover import FINALIZE, PHASES
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.foreign_firewalls import blocking_firewalls
@@ -201,20 +202,19 @@ def present(module: AnsibleModule, run: Run) -> Result:
     params = module.params
     document = document_of(params)
     confirmation = Confirmation(params["confirmation"], params["confirm_timeout"])
-    options = ConvergeOptions(params["restore_interval"], params["phase"], confirmation, _announce_change)
+    options = ConvergeOptions(
+        interval=params["restore_interval"],
+        phase=params["phase"],
+        confirmation=confirmation,
+        before_change=_announce_change,
+    )
     node_result = converge(document, run, module.check_mode, options)
     if not node_result.systemd:
         module.warn("this host does not run systemd, so nothing restores the overlay after a reboot")
     device, port, bridge = document["device"], document["port"], document["bridge"]
     for warning in (*node_result.warnings, *blocking_firewalls(device, port, bridge, document["container_cidr"], run)):
         module.warn(warning)
-    changes = {
-        "link": {"before": node_result.link.before, "after": node_result.link.after},
-        **{name: delta.lines() for name, delta in node_result.tables.items()},
-        "files": [diff.name for diff in node_result.files],
-        "sysctls": [diff.name for diff in node_result.sysctls],
-        "units": [diff.name for diff in node_result.units],
-    }
+    changes = changes_of(node_result)
     result = {
         "changed": node_result.changed,
         "changes": short(changes),
@@ -227,6 +227,17 @@ def present(module: AnsibleModule, run: Run) -> Result:
     if node_result.seconds_to_confirm is not None:
         result["seconds_to_confirm"] = node_result.seconds_to_confirm
     return result
+
+
+def changes_of(node_result: NodeResult) -> Result:
+    """Return the changes of each kind, as the module returns them."""
+    return {
+        "link": {"before": node_result.link.before, "after": node_result.link.after},
+        **{name: delta.lines() for name, delta in node_result.tables.items()},
+        "files": [diff.name for diff in node_result.files],
+        "sysctls": [diff.name for diff in node_result.sysctls],
+        "units": [diff.name for diff in node_result.units],
+    }
 
 
 def _announce_change() -> None:
