@@ -97,15 +97,7 @@ def build_target(
     """
     _validate(document, interval)
     own, peers = own_and_peers(document)
-    link = LinkSpec(
-        name=document["device"],
-        vni=document["vni"],
-        port=document["port"],
-        local=own.underlay,
-        mac=vtep_mac(own.node_cidr),
-        mtu=document["mtu"],
-        addresses=[f"{vtep_address(own.node_cidr)}/32"],
-    )
+    link = _link_of(document, own)
     tables = _tables_of(document, own, peers)
     rules = RulesTable(_rules_of(document, own, peers, allowances))
     sysctls = wanted_sysctls(link.name, len(peers), host, read_sysctls)
@@ -159,6 +151,18 @@ def own_and_peers(document: NodeDocument) -> tuple[Peer, list[Peer]]:
             f"node {document['node']} is not in the plan: add it to the inventory group that is planned"
         )
     return own, list(fleet.values())
+
+
+def _link_of(document: NodeDocument, own: Peer) -> LinkSpec:
+    return LinkSpec(
+        name=document["device"],
+        vni=document["vni"],
+        port=document["port"],
+        local=own.underlay,
+        mac=vtep_mac(own.node_cidr),
+        mtu=document["mtu"],
+        addresses=[f"{vtep_address(own.node_cidr)}/32"],
+    )
 
 
 def _rules_of(
