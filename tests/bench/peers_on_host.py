@@ -153,7 +153,9 @@ def empty_kernel() -> None:
 
 def clean() -> None:
     """As before the first run: with the device go its entries, and the route that has no device by name."""
-    subprocess.run(["systemctl", "stop", "tke-overlay-undo.timer"], capture_output=True, check=False)  # rarely there
+    subprocess.run(
+        ["systemctl", "stop", "tke-overlay-rollback.timer"], capture_output=True, check=False
+    )  # rarely there
     shutil.rmtree(PENDING, ignore_errors=True)
     subprocess.run(["systemctl", "disable", "--now", *UNITS], capture_output=True, check=False)
     empty_kernel()

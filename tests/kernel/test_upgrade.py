@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""Today's code on the state that a release has left: on a host, and in a ledger.
+"""Upgrades: the present code reads the state that a release has saved on a host and in a ledger.
 
-tests/fixtures/state-VERSION is what `cloud1` of the lab had below /etc/tke-overlay after a run of that release, and the
-ledger of that run. It is taken once, when the release is made (docs/testing.md), and never changed. Today's code is one
-of the releases: so the test of the next one is known to work before that is made.
+tests/fixtures/state-VERSION holds the directory /etc/tke-overlay of `cloud1` in the lab after a run of that release and
+the ledger of that run. It is recorded once, when the release is made (docs/testing.md), and never changed. The present
+code counts as a release too, so that the test of the next release works before that release is made.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node import rese
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.fleet import read_saved
 from breakages import everything
 
-RELEASES = [*sorted((pathlib.Path(__file__).parents[1] / "fixtures").glob("state-*")), pathlib.Path("today")]
+RELEASES = [*sorted((pathlib.Path(__file__).parents[1] / "fixtures").glob("state-*")), pathlib.Path("present")]
 SETTINGS = ClusterSettings("lab", ["10.244.0.0/16"], 256, 256)
 NODES = [
     InventoryNode("cloud1", ["cloud"], "10.0.1.11", 1500),
@@ -46,16 +46,16 @@ NOW = "2026-01-02T03:04:05Z"
 
 @pytest.fixture(params=RELEASES, ids=lambda path: path.name)
 def release(request, run, tmp_path, monkeypatch):
-    """A host that the release has made, as it is before it boots, and the release's ledger."""
+    """Return the directory with a release's ledger; the host has the release's files and has not booted yet."""
     monkeypatch.setattr(files, "ROOT", str(tmp_path))
-    if request.param.name == "today":
-        return made_by_today(run, tmp_path)
+    if request.param.name == "present":
+        return saved_by_present_code(run, tmp_path)
     shutil.copytree(request.param / "tke-overlay", tmp_path / "etc/tke-overlay")
     return request.param
 
 
-def made_by_today(run, tmp_path):
-    """What a release would keep, if one was made of this tree."""
+def saved_by_present_code(run, tmp_path):
+    """Return what a release of the present code would record."""
     ledger = assign(SETTINGS, NODES, None, "the ledger", NOW)
     (tmp_path / "overlay-ledger.json").write_text(ledger.text())
     node.converge({**plan(SETTINGS, NODES, ledger).document, "node": "cloud1"}, run, check=False)
@@ -67,7 +67,7 @@ def made_by_today(run, tmp_path):
 
 @pytest.fixture
 def kernel(release, run, tmp_path):
-    """What the release's own script puts back after a boot."""
+    """Run the restore script of the release, as the host does at boot."""
     environment = {**os.environ, "TKE_OVERLAY_RUN": f"{tmp_path}/run/tke-overlay"}
     done = subprocess.run(
         ["sh", f"{tmp_path}/etc/tke-overlay/restore"], env=environment, capture_output=True, text=True, check=False
@@ -79,13 +79,13 @@ def kernel(release, run, tmp_path):
 def planned(release):
     text = (release / "overlay-ledger.json").read_text()
     ledger = assign(SETTINGS, NODES, text, "the ledger", NOW)
-    assert ledger.text() == text, "nothing of it is changed"
+    assert ledger.text() == text, "the ledger does not change"
     return {**plan(SETTINGS, NODES, ledger).document, "node": "cloud1"}
 
 
-def test_the_ledger_is_taken_over_and_the_kernel_stays_as_it_is(release, kernel):
+def test_keeps_the_ledger_and_the_kernel_tables(release, kernel):
     before = everything(kernel)
-    outcome = node.converge(planned(release), kernel, check=False, phase="prepare")
+    outcome = node.converge(planned(release), kernel, check=False, options=node.ConvergeOptions(phase="prepare"))
     assert not outcome.link
     assert not any(outcome.tables.values())
     assert not outcome.unfinished
@@ -93,12 +93,12 @@ def test_the_ledger_is_taken_over_and_the_kernel_stays_as_it_is(release, kernel)
     assert not node.converge(planned(release), kernel, check=False).changed
 
 
-def test_the_host_can_leave(release, kernel):
+def test_removes_a_host_of_the_release(release, kernel):
     reset.remove("tke0", "tke-br0", kernel, check=False)
     assert not any("tke0" in row or "tke_overlay" in row for rows in everything(kernel).values() for row in rows)
 
 
-def test_a_lost_ledger_can_be_read_back(release):
+def test_rebuilds_the_ledger_from_the_saved_state(release):
     saved = read_saved()
     found = RecoveredLedger(
         {"cloud1": HostRecord(**{field: saved[field] for field in HostRecord._fields})}, {saved["view"]: saved["fleet"]}

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""A change that cuts a host off from its controller or its API endpoint is undone, and the play says so for that host.
+"""A change that cuts a host off from its controller or its API endpoint is rolled back, and the play reports it.
 
-The mechanics are tested one by one in tests/kernel/test_confirm.py.
+tests/kernel/test_confirmed_commit.py tests the parts one by one.
 """
 
 from __future__ import annotations
@@ -20,42 +20,42 @@ testinfra_hosts = ["local://"]
 
 CHANGED = str(ROOT / "molecule/cut_off/changed.yml")
 PENDING = "/run/tke-overlay/pending"
-CAPTURED = {"container_cidr": ["10.244.0.0/16", "198.18.0.0/24"]}
-"""With it, a host takes every packet of the lab's controller for one that claims to come from a Pod."""
+CONTROLLER_AS_POD = {"container_cidr": ["10.244.0.0/16", "198.18.0.0/24"]}
+"""With it, a host drops every packet of the lab's controller, because its source is an address of a container CIDR."""
 
 ENDPOINT_PORT = 6443
 
 
 def arguments(seconds, changes, **variables):
-    """Of a play in which some hosts get another plan."""
+    """Return arguments of a play in which some hosts get another plan."""
     each = {"overlay_confirm_timeout": seconds, "cut_off_changes": changes, **variables}
     return ("-e", json.dumps(each))
 
 
 def lasting(lines):
-    """What of a host's state does not depend on the number that a device has got."""
+    """Return a host's state without the indexes of devices."""
     return {re.sub(r'"(ifindex|link_index)": \d+, ', "", line) for line in lines}
 
 
 def message(done, name):
-    """What the play says of a host that failed."""
+    """Return the message of the play about a host that failed."""
     (text,) = re.findall(rf"^fatal: \[{name}\]: FAILED! => *\n((?:    .*\n)+)", done.text, re.MULTILINE)
     return joined(text)
 
 
 @pytest.fixture(scope="class")
 def story():
-    """What was before, the play, and what is after it."""
+    """Return the state of all hosts before the play, the play, and the state after it."""
     play("tke.overlay.reset", "-e", "overlay_reset=cloud2", "-e", "overlay_reset_confirmed=true")
     before = states()
-    # A firewall that lets no new connection in while the change is there.
+    # A firewall that accepts no new connection while the change is pending.
     hook = "{ type filter hook input priority 0 ; }"
     wall = (
         f"nft add table inet wall; nft add chain inet wall c '{hook}'; nft add rule inet wall c tcp dport 22 ct state "
         f"new drop; while [ -d {PENDING} ]; do sleep 0.1; done; nft delete table inet wall"
     )
     on("idc2", f'systemd-run -q --unit=wall --path-property=PathExists={PENDING} sh -c "{wall}"')
-    changes = {"idc1": CAPTURED, "cloud2": CAPTURED, "idc2": {"mtu": 1300}, "cloud1": {"mtu": 1380}}
+    changes = {"idc1": CONTROLLER_AS_POD, "cloud2": CONTROLLER_AS_POD, "idc2": {"mtu": 1300}, "cloud1": {"mtu": 1380}}
     impatient = {"cloud2": "-o ServerAliveInterval=1 -o ServerAliveCountMax=2"}
     try:
         done = play(CHANGED, *arguments(8, changes, cut_off_ssh=impatient))
@@ -66,23 +66,23 @@ def story():
 
 
 class TestCutOffFromTheController:
-    """One play: three hosts lose their controller, each in another way, and one converges."""
+    """One play: three hosts are cut off from their controller, each in another way, and one converges."""
 
-    def test_the_others_go_on(self, story):
+    def test_other_hosts_converge(self, story):
         _before, done, after = story
         assert done.code != 0
         assert done.changed() == {"cloud1"}
         recap = done.recap()
         assert {name: recap[name]["failed"] for name in NODES} == {"cloud1": 0, "cloud2": 1, "idc1": 1, "idc2": 1}
-        assert not any(counts["unreachable"] for counts in recap.values()), "it is known what happened to each"
+        assert not any(counts["unreachable"] for counts in recap.values()), "the play knows the outcome on each host"
         assert any('"mtu": 1380' in line and "tke0" in line for line in after["cloud1"])
 
     @pytest.mark.parametrize("name", ["idc1", "idc2", "clb1", "clb2", "api1"])
-    def test_who_was_cut_off_is_as_before(self, story, name):
+    def test_host_that_was_cut_off_is_as_before(self, story, name):
         before, _done, after = story
         assert after[name] == before[name]
 
-    def test_a_first_time_host_is_as_if_never_touched(self, story):
+    def test_rollback_leaves_nothing_on_a_host_that_was_no_node(self, story):
         before, _done, after = story
         assert after["cloud2"] == before["cloud2"]
         assert not any("tke0" in line or "tke_overlay" in line or "tke-overlay" in line for line in after["cloud2"])
@@ -94,23 +94,23 @@ class TestCutOffFromTheController:
     @pytest.mark.parametrize(
         ("name", "words"),
         [
-            ("idc1", "the change cut the host off from its controller for too long"),
-            ("idc2", "no new connection came through"),
-            ("cloud2", "the connection broke while the host was being changed"),
+            ("idc1", "the change cut the host off from the controller for too long"),
+            ("idc2", "every new connection failed"),
+            ("cloud2", "the connection broke during the change"),
         ],
     )
-    def test_the_play_says_for_each_what_happened_how_it_is_now_and_what_to_do(self, story, name, words):
+    def test_play_reports_reason_outcome_and_remedy(self, story, name, words):
         text = message(story[1], name)
         assert words in text
         assert "the change was rolled back, and the host is as it was before" in text
-        assert "Look for what in the plan lies across the way between controller and host" in text
+        assert "Check what in the plan lies between the controller and the host" in text
         assert "rolled_back: true" in text
-        assert "tke-overlay: rolled a change back" in on(name, "journalctl -q -o cat -u tke-overlay-undo.service")
+        assert "tke-overlay: rolled a change back" in on(name, "journalctl -q -o cat -u tke-overlay-rollback.service")
 
 
 @pytest.fixture
 def endpoint():
-    """The API endpoint of the IDC hosts answers at a cloud node's VTEP address, so by way of the overlay alone."""
+    """Start an API endpoint for the IDC hosts at a cloud node's VTEP address: only the overlay leads to it."""
     address = ledger()["nodes"]["cloud1"]["node_cidr"].partition("/")[0]
     on("cloud1", f"systemd-run -q --unit=endpoint python3 -m http.server {ENDPOINT_PORT}")
     until("cloud1", f"ss -Hltn sport = :{ENDPOINT_PORT} | grep -q .", 10)
@@ -122,8 +122,8 @@ def endpoint():
         on(name, "rm /etc/tke-overlay/api-endpoint")
 
 
-def test_a_port_that_is_not_let_through_between_the_sites_is_undone_where_it_cuts_off_the_api_endpoint(endpoint):
-    """The cloud nodes change while the IDC nodes wait, so that only the router can be what stands between them."""
+def test_rolls_back_a_port_that_the_router_between_sites_blocks(endpoint):
+    """The cloud nodes change while the change of the IDC nodes is pending: only the router can block the port."""
     before, port = states(NODES), {"port": 4789}
     idc = begin(CHANGED, "--limit", "idc", *arguments(12, {"idc1": port, "idc2": port}))
     for name in ("idc1", "idc2"):
@@ -141,7 +141,7 @@ def test_a_port_that_is_not_let_through_between_the_sites_is_undone_where_it_cut
     assert all(pair["full"] for pair in matrix())
 
 
-def test_an_underlay_address_that_the_host_does_not_have_is_refused_before_anything_changes():
+def test_rejects_an_underlay_address_on_no_link_before_a_change():
     before = states(NODES)
     fleet = {
         "schema": 1,
@@ -158,10 +158,12 @@ def test_an_underlay_address_that_the_host_does_not_have_is_refused_before_anyth
     assert states(NODES) == before
 
 
-def test_a_change_whose_controller_dies_is_undone_by_the_host_and_by_a_reboot():
+def test_rolls_back_after_the_controller_dies_and_at_a_reboot():
     before = states(NODES)
-    slow = begin(CHANGED, "--limit", "cloud1,idc1", *arguments(600, {"cloud1": CAPTURED, "idc1": CAPTURED}))
-    quick = begin(CHANGED, "--limit", "idc2", *arguments(4, {"idc2": CAPTURED}))
+    slow = begin(
+        CHANGED, "--limit", "cloud1,idc1", *arguments(600, {"cloud1": CONTROLLER_AS_POD, "idc1": CONTROLLER_AS_POD})
+    )
+    quick = begin(CHANGED, "--limit", "idc2", *arguments(4, {"idc2": CONTROLLER_AS_POD}))
     for name in ("idc1", "cloud1", "idc2"):
         until(name, f"[ -e {PENDING}/deadline ] && nft list table inet tke_overlay | grep -q 198.18.0.0", 20)
     for controller in (slow, quick):
@@ -170,7 +172,7 @@ def test_a_change_whose_controller_dies_is_undone_by_the_host_and_by_a_reboot():
     until("idc2", f"[ ! -e {PENDING} ]", 10)
     assert state("idc2") == before["idc2"]
 
-    # The timer of the saved state leaves the change alone.
+    # The restore script leaves the pending change alone.
     on("idc1", "systemctl start tke-overlay.service; nft list table inet tke_overlay | grep -q 198.18.0.0")
     lab("reboot", "idc1", "cloud1")
     for name in ("idc1", "cloud1"):
@@ -186,7 +188,7 @@ def test_a_change_whose_controller_dies_is_undone_by_the_host_and_by_a_reboot():
 
 @pytest.fixture
 def operator():
-    """Who may log in to the hosts, and become root there with a password."""
+    """Create a user on the hosts who becomes root with a password."""
     for name in (*NODES, *PAIR):
         on(
             name,
@@ -196,12 +198,12 @@ def operator():
         )
     yield {"ansible_user": "ops", "ansible_become": True, "ansible_become_password": "secret"}
     for name in (*NODES, *PAIR):
-        # A connection that Ansible keeps is his, too.
+        # A connection that Ansible keeps open belongs to this user as well.
         on(name, "rm /etc/sudoers.d/ops; pkill -KILL -u ops; userdel --force --remove ops 2>/dev/null")
 
 
-def test_an_operator_who_is_not_root_has_changes_confirmed_and_undone_as_well(operator):
-    """Through sudo Ansible asks for a terminal, on which a module's output and its errors are one."""
+def test_confirms_and_rolls_back_for_an_operator_with_sudo(operator):
+    """With sudo, Ansible requests a terminal, on which a module's output and its errors are one stream."""
     on("idc1", "ip link del tke0")
     user = json.dumps({**operator, "ansible_pipelining": False})
     assert site("-e", user).changed() == {"idc1"}
@@ -209,9 +211,9 @@ def test_an_operator_who_is_not_root_has_changes_confirmed_and_undone_as_well(op
         done = play(f"tke.overlay.{playbook}", "-e", user)
         assert done.code == 0, done.text
     before = states(NODES)
-    done = play(CHANGED, "--limit", "idc1", "-e", user, *arguments(5, {"idc1": CAPTURED}))
+    done = play(CHANGED, "--limit", "idc1", "-e", user, *arguments(5, {"idc1": CONTROLLER_AS_POD}))
     text = message(done, "idc1")
-    assert "the change cut the host off from its controller" in text
+    assert "the change cut the host off from the controller" in text
     assert "the change was rolled back, and the host is as it was before" in text
     assert states(NODES) == before
     without = json.dumps({**operator, "ansible_become": False})

@@ -3,7 +3,7 @@
 """On one node, the real ones of what may live beside us: Docker, firewalld, nftables.service, network managers.
 
 kube-proxy is there by the rules that it writes, loaded by the real iptables; with every detail of that, and with both
-kinds of iptables, see tests/kernel/test_beside.py.
+kinds of iptables, see tests/kernel/test_foreign_programs.py.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def test_docker_that_came_first_has_closed_forwarding_which_is_told_with_the_cur
     assert "-P FORWARD DROP" in on(NODE, "iptables -S FORWARD")
     assert not reached(), "what one table drops, no other can let pass"
     _changed, text = run_site()
-    assert "chain FORWARD of the nftables table ip filter forwards nothing but what it knows" in text
+    assert "chain FORWARD of the nftables table ip filter forwards only what it names" in text
     on(NODE, advised(text))
     assert reached()
     changed, text = run_site()

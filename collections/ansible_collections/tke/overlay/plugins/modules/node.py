@@ -8,22 +8,24 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: node
-short_description: Makes one host a node of the overlay
+short_description: Makes a host a node of the overlay
 version_added: 1.0.0
 description:
-  - Gives the host all that the plan says it must have, in one call - the VXLAN link with its MAC, MTU and address;
-    neighbour, FDB entry and route of every peer; the blackhole route of its own node CIDR; the nftables table
-    C(inet tke_overlay); forwarding; the CNI configuration of its Pods; and a systemd service and timer that put all of
-    it back at boot, and when something of it is lost.
-  - Reads the kernel's tables, compares, applies one batch for each, and reads back.
-  - A change of the kernel's tables is saved only after it was confirmed. The host must still reach its API endpoint,
-    where it has one noted in C(/etc/tke-overlay/api-endpoint) that answered before; and the controller must still reach
-    the host, over a new connection. Without that, within O(confirm_timeout), a transient systemd timer on the host
-    brings back what was there before, whether or not the controller lives. So does a reboot in between.
-  - What fails after the first change, whatever it is, is rolled back at once. The task then fails, and says both.
-  - Nothing that is not ours is touched. What is in the way and not ours is an error, before anything has changed.
-  - Warns where another firewall of the host forwards nothing for Pods, and says what opens it.
-  - Facts of other hosts are not needed, so O(name) can be alone in a run, and a dead peer stops nobody.
+  - Sets up everything that the plan defines for the host, in one call - the VXLAN link with its MAC, MTU and address;
+    neighbour, FDB entry and route of every peer; the blackhole route of the host's own node CIDR; the nftables table
+    C(inet tke_overlay); forwarding; the CNI configuration of its Pods; and a systemd service and timer that restore
+    all of it at boot and whenever a part of it is lost.
+  - Reads the kernel's tables, compares them with the plan, applies one batch for each table, and reads them back.
+  - A change of the kernel's tables is a confirmed commit. It is saved only after the host has reached its API endpoint
+    again (if one is recorded in C(/etc/tke-overlay/api-endpoint) and was reachable before the change), and the
+    controller has reached the host over a new connection. Without that, a transient systemd timer on the host rolls
+    the change back after O(confirm_timeout), even if the controller is down. A reboot before the confirmation also
+    restores the old state.
+  - If anything fails after the first change, the change is rolled back at once. The task then fails and reports the
+    failure and the outcome of the rollback.
+  - Foreign objects are never changed. If a foreign object is in the way, the task fails before anything has changed.
+  - Warns if another firewall of the host does not forward packets of Pods, and names the commands that open it.
+  - Needs no facts of other hosts, so a run can be limited to one host, and an unreachable peer does not affect it.
 author:
   - tke.overlay contributors (@tke-overlay)
 extends_documentation_fragment:
@@ -32,55 +34,56 @@ extends_documentation_fragment:
   - tke.overlay._document
 attributes:
   action:
-    description: Has an action plugin, which confirms a change over a new connection to the host.
+    description: The action plugin confirms a change over a new connection to the host.
     support: full
 options:
   state:
     description:
-      - With V(present) the host is what the plan says.
-      - With V(absent) all managed objects is removed. The host keeps its node CIDR; that is a matter
-        of the ledger. What is on the host says what to remove, so O(name) and O(document) are not needed.
+      - With V(present), the host gets everything that the plan defines for it.
+      - With V(absent), all managed objects are removed. The host keeps its node CIDR in the ledger. The files on the
+        host name the objects, so O(name) and O(document) are not needed.
     type: str
     choices: [present, absent]
     default: present
   name:
-    description: The name of this host in the plan. Required with O(state=present), and so is O(document).
+    description: The name of this host in the plan. O(state=present) requires it and O(document).
     type: str
   phase:
     description:
-      - How far to go where other hosts must go along, because peers have other underlay addresses than before, this
-        host has, or the port of the tunnel is another. Whoever is not concerned by that converges in any phase.
-      - V(prepare) lets in the new beside the old, changes nothing else, and returns RV(unfinished).
-      - V(cutover), when all hosts have prepared, sends by the new plan and still lets in the old.
-      - V(finalize) leaves only the new. Alone it interrupts the flows from one host to another until both have it.
+      - How far to go if other hosts must change as well, because underlay addresses of peers or of this host, or the
+        port of the tunnel, differ from the saved state. A host that is not concerned converges completely in any phase.
+      - V(prepare) accepts the new plan in addition to the old one, changes nothing else, and returns RV(unfinished).
+      - V(cutover), after all hosts have prepared, sends by the new plan and still accepts the old one.
+      - V(finalize) accepts the new plan only. Without the other phases it interrupts the flows between two hosts until
+        both have the new plan.
     type: str
     choices: [finalize, prepare, cutover]
     default: finalize
   restore_interval:
-    description: Seconds from one look of the timer to the next.
+    description: Seconds between two runs of the restore timer.
     type: int
     default: 30
   confirm_timeout:
     description:
-      - How many seconds a change of the kernel's tables waits for its confirmation, before the host undoes it by
-        itself. From 3 to 3600. The API endpoint has to answer within two thirds of it.
-      - Where nothing differs but files, there is nothing to confirm.
+      - Seconds that a change of the kernel's tables is pending before the host rolls it back. Between 3 and 3600. The
+        API endpoint must be reachable again within two thirds of this time.
+      - A change of files alone needs no confirmation.
       - With V(0), and on a host without systemd, a change is saved as soon as the kernel holds it, and neither the API
-        endpoint nor the way to the controller is looked at. What fails is still rolled back.
+        endpoint nor the connection to the controller is checked. A failure is still rolled back.
     type: int
     default: 30
   confirmation:
-    description: By what the action plugin knows the change of this run. It is set there; what a task says is not used.
+    description: The token of the change. The action plugin sets it and ignores the value of a task.
     type: str
     default: ""
   device:
-    description: With O(state=absent), the VXLAN link to remove where the files of the host do not name it.
+    description: With O(state=absent), the VXLAN link to remove if the files of the host do not name it.
     type: str
     default: tke0
   bridge:
     description:
-      - With O(state=absent), the Pod bridge to remove where the files of the host do not name it.
-      - It stays as long as Pods are on it.
+      - With O(state=absent), the Pod bridge to remove if the files of the host do not name it.
+      - The bridge stays while Pods are on it.
     type: str
     default: tke-br0
 seealso:
@@ -96,12 +99,12 @@ EXAMPLES = r"""
   run_once: true
   register: plan_result
 
-- name: Make this host what the plan says
+- name: Make this host a node
   tke.overlay.node:
     name: "{{ inventory_hostname }}"
     document: "{{ plan_result.document }}"
 
-- name: Take this host out
+- name: Remove this host from the overlay
   tke.overlay.node:
     state: absent
 """
@@ -109,9 +112,9 @@ EXAMPLES = r"""
 RETURN = r"""
 changes:
   description:
-    - What was added, changed and removed in each table, an entry a line, in the words of iproute2.
-    - Entries on our device that belong to somebody else are listed as C(foreign); they are left alone.
-    - Of a list that is longer than 50 entries the rest is left out, and its last entry says how many.
+    - What was added, changed and removed in each table, one line per entry, in the format of iproute2.
+    - Foreign entries on the device are listed as C(foreign); they are kept.
+    - A list has at most 50 entries; one more entry gives the number of the others.
     - With O(state=absent), what was removed of each kind.
   returned: success
   type: dict
@@ -125,30 +128,30 @@ changes:
     sysctls: [net.ipv4.ip_forward]
     units: [tke-overlay.timer]
 unfinished:
-  description: Whether O(phase=prepare) has left work to later phases. RV(changes) says what the three change together.
+  description: Whether O(phase=prepare) left changes to the later phases. RV(changes) lists the changes of all phases.
   returned: with O(state=present)
   type: bool
   sample: false
 counts:
-  description: How much was added, changed and removed of each kind; what is not named was as it should be.
+  description: The number of changes of each kind; a kind without changes is left out.
   returned: success
   type: dict
   sample: {link: 1, route: 4, fdb: 3, neighbor: 3, rules: 31, files: 15, sysctls: 2, units: 2}
 confirmed:
-  description: That the change was confirmed over a new connection, and so saved.
+  description: Whether the change was confirmed over a new connection, and so saved.
   returned: when the kernel's tables were changed and a confirmation was needed
   type: bool
   sample: true
 rolled_back:
   description:
-    - Whether the host was found as it was before the change, once it had undone it.
-    - V(false) if it could not be reached again, or not all is as before; RV(ignore:msg) says which.
+    - Whether the host rolled the change back and is as it was before.
+    - V(false) if the host stayed unreachable, or not everything is as before; RV(ignore:msg) names what differs.
   returned: when the confirmation failed
   type: bool
   sample: true
 recreated:
-  description: Why the device had to be made anew. Its table entries were put back in the same call.
-  returned: when the link was there and was made anew
+  description: Why the device was recreated. Its table entries were added again in the same call.
+  returned: when the link existed and was recreated
   type: str
   sample: port 4789 -> 8472 cannot be changed in place
 """
@@ -164,10 +167,12 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.commit.confirmed
     Confirmation,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
-from ansible_collections.tke.overlay.plugins.module_utils._host.node.converge import INTERVAL, converge
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.compare import NodeResult
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.converge import ConvergeOptions, converge
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.cutover import FINALIZE, PHASES
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.foreign_firewalls import blocking_firewalls
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.reset import remove
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import INTERVAL
 from ansible_collections.tke.overlay.plugins.module_utils._module import (
     DOCUMENT,
     Result,
@@ -177,7 +182,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._module import (
 )
 
 MOST_LINES = 50
-"""Of each kind of change in a result; the diff has all."""
+"""Lines of each kind of change in a result; the diff has all lines."""
 
 ARGUMENTS = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
@@ -193,47 +198,56 @@ ARGUMENTS = {
 
 
 def present(module: AnsibleModule, run: Run) -> Result:
-    """One host, from its document to the report of what was different."""
+    """Make the host a node, and return the differences."""
     params = module.params
     document = document_of(params)
     confirmation = Confirmation(params["confirmation"], params["confirm_timeout"])
-    outcome = converge(
-        document, run, module.check_mode, params["restore_interval"], confirmation, _tell, params["phase"]
+    options = ConvergeOptions(
+        interval=params["restore_interval"],
+        phase=params["phase"],
+        confirmation=confirmation,
+        before_change=_announce_change,
     )
-    if not outcome.systemd:
-        module.warn("this host does not run systemd, so nothing will put the overlay back after a reboot")
-    ways = blocking_firewalls(document["device"], document["port"], document["bridge"], document["container_cidr"], run)
-    for warning in (*outcome.warnings, *ways):
+    node_result = converge(document, run, module.check_mode, options)
+    if not node_result.systemd:
+        module.warn("this host does not run systemd, so nothing restores the overlay after a reboot")
+    device, port, bridge = document["device"], document["port"], document["bridge"]
+    for warning in (*node_result.warnings, *blocking_firewalls(device, port, bridge, document["container_cidr"], run)):
         module.warn(warning)
-    changes = {
-        "link": {"before": outcome.link.before, "after": outcome.link.after},
-        **{name: delta.lines() for name, delta in outcome.tables.items()},
-        "files": [diff.name for diff in outcome.files],
-        "sysctls": [diff.name for diff in outcome.sysctls],
-        "units": [diff.name for diff in outcome.units],
-    }
+    changes = changes_of(node_result)
     result = {
-        "changed": outcome.changed,
+        "changed": node_result.changed,
         "changes": short(changes),
-        "unfinished": outcome.unfinished,
+        "unfinished": node_result.unfinished,
         "counts": counts(changes),
-        **diff_of(module, outcome.diffs()),
+        **diff_of(module, node_result.diffs()),
     }
-    if outcome.link.recreated:
-        result["recreated"] = outcome.link.recreated
-    if outcome.waits is not None:
-        result["waits"] = outcome.waits
+    if node_result.link.recreated:
+        result["recreated"] = node_result.link.recreated
+    if node_result.seconds_to_confirm is not None:
+        result["seconds_to_confirm"] = node_result.seconds_to_confirm
     return result
 
 
-def _tell() -> None:
-    """Tells the action plugin that the change begins, by the only way that still counts when the connection breaks."""
+def changes_of(node_result: NodeResult) -> Result:
+    """Return the changes of each kind, as the module returns them."""
+    return {
+        "link": {"before": node_result.link.before, "after": node_result.link.after},
+        **{name: delta.lines() for name, delta in node_result.tables.items()},
+        "files": [diff.name for diff in node_result.files],
+        "sysctls": [diff.name for diff in node_result.sysctls],
+        "units": [diff.name for diff in node_result.units],
+    }
+
+
+def _announce_change() -> None:
+    """Report to the action plugin that the change starts, on the only channel that survives a broken connection."""
     sys.stderr.write(f"{CHANGE_STARTED}\n")
     sys.stderr.flush()
 
 
 def absent(module: AnsibleModule, run: Run) -> Result:
-    """One host, from what is ours on it to nothing."""
+    """Remove all managed objects, and return them."""
     remains = remove(module.params["device"], module.params["bridge"], run, module.check_mode)
     for warning in remains.warnings:
         module.warn(warning)
@@ -244,20 +258,23 @@ def absent(module: AnsibleModule, run: Run) -> Result:
 
 
 def counts(changes: Result) -> dict[str, int]:
-    """How much was changed of each kind; what is foreign was not."""
+    """Return the number of changes of each kind; foreign entries do not count."""
     numbers = {}
     for kind, change in changes.items():
         if kind == "link":
             numbers[kind] = int(bool(change.get("after") or change.get("removed")))
         elif isinstance(change, dict):
-            numbers[kind] = sum(len(lines) for word, lines in change.items() if word != "foreign")
+            numbers[kind] = sum(len(lines) for state, lines in change.items() if state != "foreign")
         else:
             numbers[kind] = len(change)
     return {kind: number for kind, number in numbers.items() if number}
 
 
 def short(value: t.Any) -> t.Any:
-    """The same with long lists cut: a controller keeps the results of all hosts, and a fresh one has 3 lines a peer."""
+    """Return the changes with long lists cut off.
+
+    A controller keeps the results of all hosts, and the result of a new host has three lines per peer.
+    """
     if isinstance(value, dict):
         return {key: short(item) for key, item in value.items()}
     if isinstance(value, list) and len(value) > MOST_LINES:
@@ -266,7 +283,7 @@ def short(value: t.Any) -> t.Any:
 
 
 def main() -> None:
-    """Entry point."""
+    """Run the module."""
 
     def work(module: AnsibleModule, run: Run) -> Result:
         return (present if module.params["state"] == "present" else absent)(module, run)

@@ -8,14 +8,14 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: overlay_info
-short_description: What a host has of the overlay now, and how that differs from what was last applied
+short_description: Returns the state of the overlay on a host, and its drift from what was last applied
 version_added: 1.0.0
 description:
-  - Compares the kernel's tables with what M(tke.overlay.node) saved on the host, and lists the counters that tell of
-    trouble. Neither the ledger nor a plan is needed for that.
-  - With O(document) it also says whether the host has the plan that it should have; and where it has, files and units
-    are compared, too.
-  - Nothing is changed. On a host that is no node the fields are empty.
+  - Compares the kernel's tables with what M(tke.overlay.node) saved on the host, and returns the counters that indicate
+    faults. It needs neither the ledger nor a plan.
+  - With O(document) it also returns whether the host has the current plan; if it has, the files and units are compared
+    as well.
+  - Changes nothing. On a host that is no node the values are empty.
 author:
   - tke.overlay contributors (@tke-overlay)
 extends_documentation_fragment:
@@ -24,7 +24,7 @@ extends_documentation_fragment:
   - tke.overlay._document
 options:
   vips:
-    description: Addresses of which those are returned that this host holds now.
+    description: Addresses to check; those that this host holds now are returned.
     type: list
     elements: str
     default: []
@@ -34,24 +34,24 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Look
+- name: Read the state of the overlay
   tke.overlay.overlay_info:
-  register: here
+  register: result
 
-- name: Stop where somebody has changed something
+- name: Fail if the host has drift
   ansible.builtin.assert:
-    that: not here.overlay.drift
-    fail_msg: "{{ here.overlay.drift | join('; ') }}"
+    that: not result.overlay.drift
+    fail_msg: "{{ result.overlay.drift | join('; ') }}"
 """
 
 RETURN = r"""
 overlay:
   description:
-    - What is there. C(node) is null on a host that is no node.
-    - C(drift) has a sentence for each thing that is otherwise than it was applied; of more than three entries of a
-      table only the number.
+    - The state of the overlay on the host. C(node) is null on a host that is no node.
+    - C(drift) has one sentence for each difference from what was applied; for more than three entries of a table, only
+      their number.
     - C(plan.current) is null without O(document).
-    - C(counters.rules) is how many packets each rule of the nftables table C(inet tke_overlay) has dropped.
+    - C(counters.rules) is the number of packets that each rule of the nftables table C(inet tke_overlay) has dropped.
   returned: success
   type: dict
   sample:
@@ -93,7 +93,7 @@ ARGUMENTS = {
 
 
 def main() -> None:
-    """Entry point."""
+    """Run the module."""
 
     def work(module: AnsibleModule, run: Run) -> Result:
         document = None if module.params["document"] is None else document_of(module.params)

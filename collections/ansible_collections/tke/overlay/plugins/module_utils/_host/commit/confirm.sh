@@ -1,8 +1,8 @@
 #!/bin/sh
-# Written by tke.overlay; here only while a change waits for its confirmation.
+# Written by tke.overlay; exists only while a change is pending.
 #
-# Saves the change whose token is given: what the kernel holds now is what the host comes back with from here on.
-# Exit code 3: this change does not wait (any more).
+# Saves the pending change whose token is given: from then on the host starts with what the kernel holds now.
+# Exit code 3: this change is not pending (any more).
 
 set -u
 umask 022
@@ -12,30 +12,30 @@ here=${0%/*}
 [ -e "$here/settings" ] || exit 3
 # shellcheck source=/dev/null
 . "$here/settings"
-# shellcheck disable=SC2154 # come from there
+# shellcheck disable=SC2154 # set by the file
 : "$root $run $token"
 
 exec 9>"$run/lock"
 flock -w 20 9 || exit 1
-# Undone meanwhile, or just being undone.
+# Rolled back in the meantime, or being rolled back now.
 if [ ! -e "$here/deadline" ] || [ "${1:-}" != "$token" ]; then exit 3; fi
 
 give_up() {
     echo "tke-overlay: $*" >&2
     exec 9>&-
-    /bin/sh "$here/undo" "it could not be saved: $*" >&2
+    /bin/sh "$here/roll-back" "it could not be saved: $*" >&2
     exit 1
 }
 
-# Every file as a whole or not at all: all lie beside their places, safe on the disk, before the first takes its own.
-# What goes to one directory goes together, as every process costs time.
-lay_beside() {
+# Each file is placed completely or not at all: all files lie in the directories of their places, safe on the disk,
+# before the first one is moved. Files of one directory are handled together, because each process takes time.
+copy_beside() {
     set --
     for list in directories last; do
         while read -r directory; do set -- "$@" "$root$directory/.tke-overlay"; done <"$here/$list"
     done
     [ "$#" -gt 0 ] || return 0
-    # A loss of power may have left something there.
+    # An earlier loss of power may have left files there.
     rm -rf "$@" && mkdir -p "$@" || return
     for beside; do
         directory=${beside#"$root"}
@@ -46,8 +46,8 @@ lay_beside() {
     sync "$@"
 }
 
-# The files of the saved state only make sense together. From the moment when they all have the other name they count:
-# should the power fail before each is in its place, the script of the saved state goes on with it.
+# The files of the saved state are valid only together. They are valid from the moment when their directory is renamed:
+# if the power fails before each file is in its place, the restore script moves the others.
 place() {
     while read -r directory; do
         beside=$root$directory/.tke-overlay
@@ -59,8 +59,8 @@ place() {
     done <"$1"
 }
 
-# What is told to be saved is not lost with the power: the new names, too, are on the disk.
-keep_names() {
+# What is reported as saved survives a loss of power: the new names are on the disk as well.
+sync_names() {
     set --
     for list in directories last; do
         while read -r directory; do set -- "$@" "$root$directory"; done <"$here/$list"
@@ -68,19 +68,19 @@ keep_names() {
     if [ "$#" -gt 0 ]; then sync "$@"; fi
 }
 
-lay_beside 2>"$here/errors" || give_up "$(cat "$here/errors")"
+copy_beside 2>"$here/errors" || give_up "$(cat "$here/errors")"
 place "$here/directories" 2>"$here/errors" || give_up "$(cat "$here/errors")"
-while read -r path; do rm -f "$root$path"; done <"$here/gone"
+while read -r path; do rm -f "$root$path"; done <"$here/removed"
 while read -r command; do
-    # shellcheck disable=SC2086 # a line is words
+    # shellcheck disable=SC2086 # a line is a list of words
     $command </dev/null 2>"$here/errors" || give_up "$command: $(cat "$here/errors")"
-done <"$here/units"
-# With the CNI configuration, a kubelet takes the network for ready.
+done <"$here/commands"
+# Once the CNI configuration exists, a kubelet regards the network as ready.
 place "$here/last" 2>"$here/errors" || give_up "$(cat "$here/errors")"
-keep_names 2>"$here/errors" || give_up "$(cat "$here/errors")"
+sync_names 2>"$here/errors" || give_up "$(cat "$here/errors")"
 
-while read -r path; do rm -f "$root$path"; done <"$here/passing"
-if [ -d "$root/run/systemd/system" ]; then systemctl --quiet stop tke-overlay-undo.timer 2>/dev/null; fi
+while read -r path; do rm -f "$root$path"; done <"$here/temporary"
+if [ -d "$root/run/systemd/system" ]; then systemctl --quiet stop tke-overlay-rollback.timer 2>/dev/null; fi
 rm -f "$run/rolled-back"
-# At once, so that nobody finds half of it.
+# Renamed first, so that no program finds half of it.
 mv "$here" "$run/confirmed.$$" && rm -rf "$run/confirmed.$$"

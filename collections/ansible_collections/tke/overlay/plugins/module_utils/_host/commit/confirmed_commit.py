@@ -1,22 +1,21 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 5: a change that waits for its confirmation, and goes back by itself without one.
+"""The confirmed commit: a change that is rolled back unless it is confirmed in time.
 
-Between the first line that the kernel gets and the confirmation, all that is
-needed to end the change one way or the other lies in one directory below ``/run``:
-the new files, the old ones, and two scripts for ``/bin/sh``. ``confirm`` puts the
-new files in their places; ``undo`` puts back what was there before. Who comes
-first wins, as both take the lock and the directory goes with the first. ``undo``
-is run
+From the first change of the kernel's state until the confirmation, one directory
+below ``/run`` holds everything that ends the change either way: the new files, the
+old files, and two scripts for ``/bin/sh``. ``confirm`` moves the new files to their
+places; ``roll-back`` restores what was there before. The first of them wins, because
+both take the lock and the first one removes the directory. ``roll-back`` is run
 
 - by a transient timer of systemd, which needs neither the controller nor the module;
-- by the module, at once, when anything fails after the first line;
-- by the script of :mod:`restore`, should the timer itself be lost. Until the time
-  is over that script leaves the kernel alone, or it would undo every change.
+- by the module, at once, if anything fails after the first change;
+- by the restore script, if the transient timer is lost. Until the deadline the
+  restore script leaves the kernel alone, or it would revert every pending change.
 
-``/run`` is gone after a reboot: the host then comes back with the old state,
-because that is what is saved.
+``/run`` is empty after a reboot: the host then starts with the old state, because
+that is what is saved.
 """
 
 from __future__ import annotations
@@ -25,12 +24,10 @@ import contextlib
 import os
 import shlex
 import shutil
-import socket
 import time
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import with_port
-from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
+from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError, range_problems
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.commit.programs import CONFIRM_SH, ROLL_BACK_SH
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import (
@@ -48,80 +45,89 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.lock impor
     finish_confirmation,
     locked,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import CONFIRMED, ENDPOINT_NOTE
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import CONFIRMED
 
 PENDING = f"{RUN_DIRECTORY}/pending"
-RECORD = f"{RUN_DIRECTORY}/rolled-back"
-"""What the last roll-back was about: the token of the change, what is not as before, and why."""
+"""The directory of the pending change."""
 
-ROLLBACK_UNIT = "tke-overlay-undo"
-CHANGE_STARTED = "tke.overlay: the change begins"
-"""What the module writes to its standard error then: it reaches the controller even when the result does not."""
+RECORD = f"{RUN_DIRECTORY}/rolled-back"
+"""Three lines about the last rollback: the token of the change, what is not as before (or ``complete``), the reason."""
+
+COMPLETE = "complete"
+"""The second line of the record if everything is as it was before the change."""
+
+ROLLBACK_UNIT = "tke-overlay-rollback"
+"""The transient unit of systemd that rolls a pending change back."""
+
+CHANGE_STARTED = "tke.overlay: the change starts"
+"""What the module writes to its standard error then: it reaches the controller even if the result does not."""
 
 CONFIRM_SECONDS = 30
-"""How long a change waits, unless asked for otherwise."""
+"""Default number of seconds that a change is pending before it is rolled back."""
 
-_GRACE = 5  # seconds that the script of `restore` gives the transient timer
-_TRY = 2.0  # seconds for one connection to the API endpoint
+_GRACE_SECONDS = 5
+"""How much later than the transient timer the restore script rolls back."""
 
 
 class Confirmation(t.NamedTuple):
-    """Who will confirm a change: the controller, with this token, within so many seconds (0: nobody has to)."""
+    """How a change is confirmed: the token of the run, and the seconds for it (0: no confirmation is needed)."""
 
     token: str
     seconds: int = CONFIRM_SECONDS
 
     @property
     def wanted(self) -> bool:
-        """Whether somebody has to."""
+        """Whether a confirmation is needed."""
         return self.seconds > 0
 
 
-class RollbackState(t.NamedTuple):
-    """What was there, as far as it does not stand in the files: see :mod:`snapshot`."""
+class StagedFiles(t.NamedTuple):
+    """What a confirmation does.
 
-    base: str  # the directory whose script `restore` brings it back; "" where nothing of ours was there
+    ``new`` are the files that differ, ``last`` those paths of them that are
+    placed after ``commands`` were run, which make systemd read the new files.
+    ``temporary`` are files below ``/run`` that stand in for new ones until then.
+    """
+
+    new: FileSpecs
+    last: t.Sequence[str]
+    temporary: t.Sequence[str]
+    commands: t.Sequence[t.Sequence[str]]
+
+
+class RollbackState(t.NamedTuple):
+    """What was there before a change and is not a file: see :mod:`snapshot`."""
+
+    base: str  # the directory whose script ``restore`` brings it back; "" if the host was no node
     texts: Texts  # files of that directory that must be written first
-    surplus: t.Sequence[str]  # commands that remove what the script does not know of
-    again: t.Sequence[str]  # commands that put back what the script does not know of
+    removals: t.Sequence[str]  # commands that remove what the script does not manage
+    additions: t.Sequence[str]  # commands that add what the script does not manage
     sysctls: Texts
     device: str
 
 
-class ApiEndpoint(t.NamedTuple):
-    """Where the API server answers."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return with_port(self.host, self.port)
-
-
 def validate_timeout(seconds: int) -> None:
-    """Makes sure that a confirmation is possible in this time.
+    """Check that a change can be confirmed in this time.
 
-    :raises ValidationError: it is not.
+    :raises ValidationError: the time is neither 0 nor in the range.
     """
-    if seconds != 0 and not 3 <= seconds <= 3600:
-        raise ValidationError(
-            f"confirm_timeout {seconds} (overlay_confirm_timeout) does not lie between 3 and 3600 seconds; "
-            f"0 changes without a confirmation"
-        )
+    problems = range_problems("confirm_timeout (overlay_confirm_timeout)", seconds, 3, 3600, "seconds")
+    if seconds != 0 and problems:
+        raise ValidationError(f"{problems[0]}; 0 saves a change without a confirmation")
 
 
-# --- whose turn it is ---
+# --- one change at a time ---
 
 
 @contextlib.contextmanager
 def exclusive_change(run: Run) -> t.Iterator[None]:
-    """The lock, once no change of another run waits for its confirmation. One whose time is over is undone.
+    """Hold the lock once no change of another run is pending. A change past its deadline is rolled back first.
 
-    :raises KernelError: somebody keeps the lock, or a change its confirmation, for too long.
+    :raises KernelError: another process holds the lock, or the change of another run is pending, for too long.
     """
     deadline = time.monotonic() + LOCK_SECONDS
     while True:
-        _await_others(deadline, run)
+        _await_other_change(deadline, run)
         with locked():
             if not os.path.exists(files.ROOT + PENDING):
                 finish_confirmation()
@@ -129,23 +135,28 @@ def exclusive_change(run: Run) -> t.Iterator[None]:
                 return
 
 
-def _await_others(deadline: float, run: Run) -> None:
+def _await_other_change(deadline: float, run: Run) -> None:
     while os.path.exists(files.ROOT + PENDING):
         left = _seconds_left()
         if left <= 0:
-            roll_back("the run that made it has left it behind", run)
+            roll_back("the run that made the change ended without confirming it", run)
         elif time.monotonic() > deadline:
             raise KernelError(
-                f"the change of another run has waited for its confirmation for {LOCK_SECONDS} s, and will do so for "
-                f"another {left:.0f} s: try again later"
+                f"the change of another run has been pending for {LOCK_SECONDS} s and is rolled back in {left:.0f} s "
+                f"unless it is confirmed: run the playbook again later"
             )
         else:
             time.sleep(0.1)
 
 
 def _seconds_left() -> float:
-    deadline = read_files([f"{PENDING}/deadline"]).get(f"{PENDING}/deadline", "").strip()
+    deadline = _pending_text("deadline").strip()
     return float(deadline) - _uptime() if deadline else 0.0
+
+
+def _pending_text(name: str) -> str:
+    path = f"{PENDING}/{name}"
+    return read_files([path]).get(path, "")
 
 
 def _uptime() -> float:
@@ -153,45 +164,35 @@ def _uptime() -> float:
 
 
 def is_pending(token: str) -> bool:
-    """Whether it is this change that waits."""
-    return read_files([f"{PENDING}/token"]).get(f"{PENDING}/token") == f"{token}\n"
+    """Return whether the change with this token is pending."""
+    return _pending_text("token") == f"{token}\n"
 
 
-# --- the two ways on, and the two ways out ---
+# --- prepare, then confirm or roll back ---
 
 
-def stage(
-    confirmation: Confirmation,
-    new: FileSpecs,
-    last: t.Sequence[str],
-    passing: t.Sequence[str],
-    units: t.Iterable[t.Sequence[str]],
-    before: RollbackState,
-) -> None:
-    """Lays out all that ends the change one way or the other; nothing else is touched.
+def stage(confirmation: Confirmation, staged: StagedFiles, before: RollbackState) -> None:
+    """Write everything that ends the change either way; touch nothing else.
 
-    :param new: the files that differ.
-    :param last: those of them that come after ``units``.
-    :param passing: files below ``/run`` that stand in for some of ``new`` until then.
-    :param units: commands that make systemd know the new files.
-    :raises KernelError: a file cannot be written; nothing is left of it.
+    :raises KernelError: a file cannot be written; the directory is removed again.
     """
+    placed = [path for path, text in staged.new.items() if text is not None]
     texts = {
         **_settings_text(confirmation, before),
-        "files": _lines(new),
-        "gone": _lines(path for path, text in new.items() if text is None),
-        "directories": _directories(path for path, text in new.items() if text is not None and path not in last),
-        "last": _directories(path for path, text in new.items() if text is not None and path in last),
-        "passing": _lines(passing),
-        "units": _lines(" ".join(words) for words in units),
-        "surplus": _lines(before.surplus),
-        "again": _lines(before.again),
+        "files": _lines(staged.new),
+        "removed": _lines(path for path, text in staged.new.items() if text is None),
+        "directories": _directories(path for path in placed if path not in staged.last),
+        "last": _directories(path for path in placed if path in staged.last),
+        "temporary": _lines(staged.temporary),
+        "commands": _lines(" ".join(words) for words in staged.commands),
+        "removals": _lines(before.removals),
+        "additions": _lines(before.additions),
         "sysctls": _lines(f"{sysctl_path(key)} {value}" for key, value in before.sysctls.items()),
         "confirm": CONFIRM_SH,
-        "undo": ROLL_BACK_SH,
-        **{f"new{path}": text for path, text in new.items() if text is not None},
-        **{f"old{path}": text for path, text in read_files(new).items()},
-        "deadline": f"{int(_uptime()) + (confirmation.seconds or CONFIRM_SECONDS) + _GRACE}\n",
+        "roll-back": ROLL_BACK_SH,
+        **{f"new{path}": text for path, text in staged.new.items() if text is not None},
+        **{f"old{path}": text for path, text in read_files(staged.new).items()},
+        "deadline": f"{int(_uptime()) + (confirmation.seconds or CONFIRM_SECONDS) + _GRACE_SECONDS}\n",
     }
     try:
         for path, text in [*((f"{PENDING}/{name}", text) for name, text in texts.items()), *before.texts.items()]:
@@ -202,15 +203,15 @@ def stage(
 
 
 def _settings_text(confirmation: Confirmation, before: RollbackState) -> Texts:
-    """What the two scripts must know."""
+    """Return the files with what both scripts must know."""
     settings = {
         "root": files.ROOT,
         "run": files.ROOT + RUN_DIRECTORY,
         "token": confirmation.token,
-        "patience": LOCK_SECONDS,
+        "lock_seconds": LOCK_SECONDS,
         "base": files.ROOT + before.base if before.base else "",
         "device": before.device,
-        "maker": os.getpid(),
+        "module_pid": os.getpid(),
     }
     lines = [f"{key}={shlex.quote(str(value))}" for key, value in settings.items()]
     return {"settings": _lines(lines), "token": f"{confirmation.token}\n"}
@@ -225,63 +226,63 @@ def _lines(lines: t.Iterable[str]) -> str:
 
 
 def arm(confirmation: Confirmation, run: Run) -> None:
-    """From here on the host undoes the change by itself.
+    """Set the timer of systemd that rolls the change back.
 
-    :raises KernelError: systemd refused; nothing has changed.
+    :raises KernelError: systemd rejected it; nothing has changed.
     """
     command = (
         *("systemd-run", "--quiet", "--collect", f"--unit={ROLLBACK_UNIT}"),
         *(f"--on-active={confirmation.seconds}", "--timer-property=AccuracySec=1s"),
-        *("/bin/sh", f"{PENDING}/undo", f"nobody confirmed it within {confirmation.seconds} s"),
+        *("/bin/sh", f"{PENDING}/roll-back", f"it was not confirmed within {confirmation.seconds} s"),
     )
     code, _out, errors = run(command, None)
     if code != 0:
         discard()
         raise KernelError(
-            f"nothing was changed, because a timer that could undo it cannot be set: {' '.join(command[:4])}: "
-            f"{error_text(code, errors)}"
+            f"nothing was changed, because the timer that rolls the change back cannot be set: "
+            f"{' '.join(command[:4])}: {error_text(code, errors)}"
         )
 
 
 def confirm(token: str, run: Run) -> None:
-    """Saves the change, as the controller does by the same script.
+    """Save the change with the same script that the controller runs.
 
-    :raises KernelError: it cannot be saved, and was undone.
+    :raises KernelError: it cannot be saved, and was rolled back.
     """
     code, _out, errors = run(("/bin/sh", f"{files.ROOT}{PENDING}/confirm", token), None)
     if code != 0:
-        raise KernelError(f"the change could not be saved: {error_text(code, errors)}; {_verdict(token)}")
+        raise KernelError(f"the change could not be saved: {error_text(code, errors)}; {_recorded_outcome(token)}")
 
 
 def roll_back(reason: str, run: Run) -> str:
-    """Brings back what was there before the change that waits; says how that went.
+    """Restore what was there before the pending change, and return a sentence about the outcome.
 
-    :raises KernelError: it cannot be undone at all.
+    :raises KernelError: the script failed before it could restore anything.
     """
-    token = read_files([f"{PENDING}/token"]).get(f"{PENDING}/token", "").strip()
-    code, _out, errors = run(("/bin/sh", f"{files.ROOT}{PENDING}/undo", reason), None)
+    token = _pending_text("token").strip()
+    code, _out, errors = run(("/bin/sh", f"{files.ROOT}{PENDING}/roll-back", reason), None)
     if os.path.exists(files.ROOT + PENDING):
-        raise KernelError(f"the change ({reason}) cannot be undone: {error_text(code, errors)}")
-    return _verdict(token)
+        raise KernelError(f"the change ({reason}) cannot be rolled back: {error_text(code, errors)}")
+    return _recorded_outcome(token)
 
 
 def discard() -> None:
-    """Forgets a change of which nothing was done yet, or whose traces are all gone."""
+    """Remove the directory of a change of which nothing was applied, or everything was removed."""
     shutil.rmtree(files.ROOT + PENDING, ignore_errors=True)
 
 
 def cancel(run: Run) -> None:
-    """Makes sure that nothing is undone any more; for who takes the host out. Called with the lock held."""
+    """Drop a pending change without rolling it back, to remove the host from the overlay. The caller holds the lock."""
     if os.path.exists(files.ROOT + PENDING):
         run(("systemctl", "--quiet", "stop", f"{ROLLBACK_UNIT}.timer"), None)
-        for path in read_files([f"{PENDING}/passing"]).get(f"{PENDING}/passing", "").splitlines():
+        for path in _pending_text("temporary").splitlines():
             remove_file(path)
         discard()
     remove_file(RECORD)
 
 
 def remove_staged_files(paths: t.Iterable[str]) -> None:
-    """Removes what a confirmation that a loss of power cut short has left in the directories of these files."""
+    """Remove what a confirmation that lost power has left in the directories of these files."""
     for directory in {os.path.dirname(path) for path in paths}:
         shutil.rmtree(f"{files.ROOT}{directory}/.tke-overlay", ignore_errors=True)
     shutil.rmtree(files.ROOT + CONFIRMED, ignore_errors=True)
@@ -289,79 +290,32 @@ def remove_staged_files(paths: t.Iterable[str]) -> None:
 
 @contextlib.contextmanager
 def rolled_back_on_failure(token: str, run: Run) -> t.Iterator[None]:
-    """What fails after the first line is undone at once.
+    """Roll the change with this token back at once if the block fails after the first change.
 
-    :raises KernelError: with what failed, and how the way back went.
+    :raises KernelError: with the failure and the outcome of the rollback.
     """
     try:
         yield
     except BaseException as error:
-        if not is_pending(token):  # nothing was changed yet, or it is undone already
+        if not is_pending(token):  # nothing was changed yet, or it is rolled back already
             raise
-        what = str(error) if isinstance(error, KernelError) else f"{type(error).__name__}: {error}"
-        verdict = roll_back(what, run)
+        reason = str(error) if isinstance(error, KernelError) else f"{type(error).__name__}: {error}"
+        outcome = roll_back(reason, run)
         if not isinstance(error, Exception):
             raise
-        raise KernelError(f"{what}; {verdict}") from error
+        raise KernelError(f"{reason}; {outcome}") from error
 
 
-def _verdict(token: str) -> str:
-    return (
-        rollback_summary(read_files([RECORD]).get(RECORD, ""), token) or "nothing is known of how that was rolled back"
-    )
+def _recorded_outcome(token: str) -> str:
+    record = read_files([RECORD]).get(RECORD, "")
+    return rollback_summary(record, token) or "the host has no record of the rollback"
 
 
 def rollback_summary(record: str, token: str) -> str | None:
-    """What the record says of a change, or ``None`` if it is about another."""
+    """Return a sentence about the rollback of a change, or ``None`` if the record is about another change."""
     lines = [*record.splitlines(), "", "", ""][:3]
     if lines[0] != token:
         return None
-    if lines[1] == "whole":
+    if lines[1] == COMPLETE:
         return "the change was rolled back, and the host is as it was before"
     return f"the change was rolled back, but the host is not as it was before: {lines[1]}"
-
-
-# --- the API endpoint ---
-
-
-def recorded_endpoint() -> ApiEndpoint | None:
-    """The API endpoint this host was given, if it was given one.
-
-    :raises ValidationError: the note is not ``host:port``.
-    """
-    text = read_files([ENDPOINT_NOTE]).get(ENDPOINT_NOTE)
-    if text is None:
-        return None
-    host, _colon, port = text.strip().rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536 or len(text.split()) != 1:
-        raise ValidationError(
-            f"{ENDPOINT_NOTE} is not one line host:port, but {text.strip()!r}: correct it, or remove it"
-        )
-    return ApiEndpoint(host.strip("[]"), int(port))
-
-
-def connection_error(endpoint: ApiEndpoint, seconds: float = _TRY) -> str | None:
-    """Why no connection to the endpoint could be made, or ``None``: it answers."""
-    try:
-        socket.create_connection(endpoint, timeout=max(seconds, 0.1)).close()
-    except OSError as error:
-        return str(error)
-    return None
-
-
-def await_endpoint(endpoint: ApiEndpoint, seconds: float) -> None:
-    """Waits until the endpoint answers (again).
-
-    :raises KernelError: it does not within so many seconds.
-    """
-    deadline = time.monotonic() + seconds
-    while True:
-        fault = connection_error(endpoint, min(_TRY, deadline - time.monotonic()))
-        if fault is None:
-            return
-        if time.monotonic() + 0.2 > deadline:
-            raise KernelError(
-                f"the change cut this host off from its API endpoint: {endpoint} ({ENDPOINT_NOTE}) answered before it, "
-                f"and has not within {seconds:.0f} s after it ({fault})"
-            )
-        time.sleep(0.2)

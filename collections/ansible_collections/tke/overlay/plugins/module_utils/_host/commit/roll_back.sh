@@ -1,46 +1,46 @@
 #!/bin/sh
-# Written by tke.overlay; here only while a change waits for its confirmation.
+# Written by tke.overlay; exists only while a change is pending.
 #
-# Brings back what was there before the change, and says why. Run by tke-overlay-undo.timer when the time is over,
-# and at once when something went wrong; harmless at any time before the confirmation.
+# Restores what was there before the change, and prints the reason. tke-overlay-rollback.timer runs it at the deadline,
+# and the module at once if something failed; harmless at any time before the confirmation.
 
 set -u
 umask 022
 export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin
 here=${0%/*}
 
-reason=${1:-asked for by hand}
+reason=${1:-it was run by hand}
 warning=''
 if [ -n "${JOURNAL_STREAM:-}" ]; then warning='<4>'; fi
 
-# One at a time.
+# One rollback at a time.
 exec 8<"$0"
 flock 8
 [ -e "$here/settings" ] || exit 0
 # shellcheck source=/dev/null
 . "$here/settings"
-# shellcheck disable=SC2154 # come from there
-: "$root $run $token $base $device $maker $patience"
+# shellcheck disable=SC2154 # set by the file
+: "$root $run $token $base $device $module_pid $lock_seconds"
 
 exec 9>"$run/lock"
-if ! flock -w "$patience" 9; then
-    # Whoever made the change hangs in the middle of it.
-    kill -KILL "$maker" 2>/dev/null
+if ! flock -w "$lock_seconds" 9; then
+    # The module that makes the change hangs.
+    kill -KILL "$module_pid" 2>/dev/null
     flock -w 10 9
 fi
-# Confirmed meanwhile.
+# Confirmed in the meantime.
 [ -e "$here/settings" ] || exit 0
-# The script of the saved state may look again.
+# The restore script may change the kernel again.
 rm -f "$here/deadline"
 
-# --- files: only those that a confirmation has got as far as, and drop-ins ---
+# --- files: those that an interrupted confirmation has placed, and drop-ins ---
 
 systemd() {
     if [ -d "$root/run/systemd/system" ]; then systemctl --quiet "$@"; fi
 }
 
-# Puts a file back; false if it is as it was.
-back() {
+# Restores a file; false if it has not changed.
+restore_file() {
     if [ -e "$here/old$1" ]; then
         if cmp -s "$here/old$1" "$root$1"; then return 1; fi
         cp "$here/old$1" "$root$1.new" && mv -f "$root$1.new" "$root$1"
@@ -57,13 +57,13 @@ while read -r path; do
             if [ ! -e "$here/old$path" ] && [ -e "$root$path" ]; then
                 systemd disable --now "${path##*/}" </dev/null
             fi
-            if back "$path"; then units=yes; fi ;;
-        *) back "$path" ;;
+            if restore_file "$path"; then units=yes; fi ;;
+        *) restore_file "$path" ;;
     esac
 done <"$here/files"
 cat "$here/directories" "$here/last" >"$here/all"
 while read -r directory; do rm -rf "$root$directory/.tke-overlay" "$root$directory/.confirmed"; done <"$here/all"
-while read -r path; do rm -f "$root$path"; done <"$here/passing"
+while read -r path; do rm -f "$root$path"; done <"$here/temporary"
 if [ -n "$units" ]; then
     systemd daemon-reload
     if [ -e "$root/etc/systemd/system/tke-overlay.timer" ]; then systemd restart tke-overlay.timer; fi
@@ -72,14 +72,15 @@ rmdir "$root/etc/tke-overlay" 2>/dev/null
 
 # --- kernel ---
 
-lines() {
+run_lines() {
     while read -r line; do
-        # shellcheck disable=SC2086 # a line is words
+        # shellcheck disable=SC2086 # a line is a list of words
         $line </dev/null 2>/dev/null
     done <"$1"
 }
 
-left() {
+# Restores the kernel's tables and prints what differed; on a host that was no node, prints what exists.
+restore_kernel() {
     if [ -n "$base" ]; then
         TKE_OVERLAY_RUN="$run" /bin/sh "$base/restore" 2>&1
     else
@@ -90,18 +91,18 @@ left() {
 
 one_line() { tr '\n' ' ' | sed 's/ *$//'; }
 
-lines "$here/surplus"
+run_lines "$here/removals"
 if [ -z "$base" ]; then rm -f "$run/rules.nft" "$run/rules.listing"; fi
 while read -r key value; do echo "$value" >"/proc/sys/$key"; done <"$here/sysctls"
-# The script takes the lock itself.
+# The restore script takes the lock itself.
 exec 9>&-
-if [ -n "$base" ]; then left; fi
-lines "$here/again"
-# Looked at once more: now there is nothing to tell.
-left=$(left | one_line)
+if [ -n "$base" ]; then restore_kernel; fi
+run_lines "$here/additions"
+# A second run finds no difference if everything is as before.
+left=$(restore_kernel | one_line)
 
-printf '%s\n' "$token" "${left:-whole}" "$(echo "$reason" | one_line)" >"$run/rolled-back"
-systemd stop tke-overlay-undo.timer 2>/dev/null
+printf '%s\n' "$token" "${left:-complete}" "$(echo "$reason" | one_line)" >"$run/rolled-back"
+systemd stop tke-overlay-rollback.timer 2>/dev/null
 rm -rf "$here"
 echo "${warning}tke-overlay: rolled a change back: $reason"
 if [ -n "$left" ]; then

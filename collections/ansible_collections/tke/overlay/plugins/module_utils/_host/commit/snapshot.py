@@ -1,16 +1,16 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 5: what was there before a change, in a form that brings it back.
+"""The snapshot: the state of a host before a change, in a form that can be restored.
 
-Three kinds of hosts:
+There are three kinds of hosts:
 
-- one with saved state: its own script brings it back, and what was otherwise in
-  the kernel is mended by the way, as the timer would;
-- one without, on which a device of ours is at work all the same (its files were
-  deleted, or it was set up with the single modules): what the kernel listed is
-  written down as such state;
-- one that was never a node: nothing of ours stays.
+- A host with saved state: its own restore script restores it. Drift that the kernel
+  had before the change is corrected as well, as the restore timer would do.
+- A host without saved state that has a managed device (its files were deleted, or it
+  was set up with the modules for single objects): what the kernel lists is written as
+  saved state into the directory of the pending change.
+- A host that was no node: every managed object is removed.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.commit.confirmed_commit import PENDING, RollbackState
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import LinkSpec, Row, spec_of
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.nftables import TABLE, listed_rules
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.pod_bridge import BridgeTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Delta, Desired, Run, Table
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import STATE, STATE_FILES
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import (
@@ -38,33 +39,34 @@ Tables = t.Sequence[t.Tuple[Table, Desired]]
 def snapshot(
     new: SavedState, row: Row | None, deltas: t.Mapping[str, Delta], sysctls: files.Texts, run: Run
 ) -> RollbackState:
-    """What is there now, and a change will be made to.
+    """Return what restores the host to its state before a change. Nothing is written.
 
-    :param new: what the host shall be.
-    :param row: the link of that name, if there is one.
-    :param deltas: what separates each table from it.
-    :param sysctls: the values of those that will change.
+    :param new: the state after the change.
+    :param row: the present link of the same name, if there is one.
+    :param deltas: the difference of each table, by its name.
+    :param sysctls: the present values of the sysctls that will change.
+    :raises KernelError: the rules cannot be listed.
     """
-    base, texts, surplus = STATE, {}, _without_device(new.tables, deltas)
+    base, texts, removals = STATE, {}, _removals_without_device(new.tables, deltas)
     if not all(os.path.exists(f"{files.ROOT}{STATE}/{name}") for name in STATE_FILES):
         base = "" if row is None else SNAPSHOT
         texts = {} if row is None else _texts(new, spec_of(row), deltas, sysctls, run)
     if not base:
-        surplus += [f"ip link del dev {new.link.name}", f"nft delete table {TABLE}"]
+        removals += [f"ip link del dev {new.link.name}", f"nft delete table {TABLE}"]
     elif base == STATE and saved_settings().get("device") != new.link.name:
-        surplus += [f"ip link del dev {new.link.name}"]
-    return RollbackState(base, texts, surplus, _on_bridge(new.tables, deltas), sysctls, new.link.name)
+        removals += [f"ip link del dev {new.link.name}"]
+    return RollbackState(base, texts, removals, _bridge_additions(new.tables, deltas), sysctls, new.link.name)
 
 
 def _texts(
     new: SavedState, link: LinkSpec, deltas: t.Mapping[str, Delta], sysctls: files.Texts, run: Run
 ) -> dict[str, str]:
-    """The saved state of what the kernel holds now."""
+    """Return the files of a saved state that describes what the kernel holds now."""
     present = SavedState(
         link,
         new.bridge,
         new.cidrs,
-        [(table, _present(wanted, deltas[table.name])) for table, wanted in new.tables],
+        [(table, _present_entries(wanted, deltas[table.name])) for table, wanted in new.tables],
         listed_rules(run),
         {key: value for key, value in {**new.sysctls, **sysctls}.items() if value},
         summary={},
@@ -73,13 +75,16 @@ def _texts(
     return {path.replace(STATE, SNAPSHOT, 1): text for path, text in state_files(present).items()}
 
 
-def _present(wanted: Desired, delta: Delta) -> Desired:
+def _present_entries(wanted: Desired, delta: Delta) -> Desired:
     same = {key: spec for key, spec in wanted.items() if key not in delta.added}
     return {**same, **{key: old for key, (old, _new) in delta.changed.items()}, **delta.removed}
 
 
-def _without_device(tables: Tables, deltas: t.Mapping[str, Delta]) -> list[str]:
-    """Removes the new entries that the script would not take for ours, as it knows only the old container CIDRs."""
+def _removals_without_device(tables: Tables, deltas: t.Mapping[str, Delta]) -> list[str]:
+    """Return commands that remove the new entries without a device.
+
+    The old restore script does not regard them as managed, because it has only the old container CIDRs.
+    """
     return [
         " ".join([*table.program, table.drop(key, spec)])
         for table, _wanted in tables
@@ -88,11 +93,11 @@ def _without_device(tables: Tables, deltas: t.Mapping[str, Delta]) -> list[str]:
     ]
 
 
-def _on_bridge(tables: Tables, deltas: t.Mapping[str, Delta]) -> list[str]:
-    """Puts back the Pod bridge's addresses, of which the script knows nothing."""
+def _bridge_additions(tables: Tables, deltas: t.Mapping[str, Delta]) -> list[str]:
+    """Return commands that restore the addresses of the Pod bridge, which the restore script does not manage."""
     return [
         " ".join([*table.program, table.put(key, spec)])
         for table, _wanted in tables
-        if table.name == "bridge"
+        if table.name == BridgeTable.name
         for key, spec in deltas[table.name].removed.items()
     ]

@@ -100,7 +100,7 @@ def converge_link(spec: LinkSpec, run: Run, check: bool, labels: FieldLabels = V
     """
     validate_link(spec)
     links = read_links(run)
-    refuse_conflicts(spec, links, run, labels)
+    check_conflicts(spec, links, run, labels)
     change = compare_link(spec, links)
     if change and not check:
         apply_link(change, run)
@@ -191,7 +191,7 @@ def compare_link(spec: LinkSpec, links: t.Sequence[Row]) -> LinkChange:
     return LinkChange(before, after, _changes_in_place(spec, before, row))
 
 
-def refuse_conflicts(spec: LinkSpec, links: t.Sequence[Row], run: Run, labels: FieldLabels = VARIABLES) -> None:
+def check_conflicts(spec: LinkSpec, links: t.Sequence[Row], run: Run, labels: FieldLabels = VARIABLES) -> None:
     """Make sure that name, VNI and port are free, or belong to the link itself.
 
     The errors of the kernel, "File exists" and "Address already in use", do not name the cause.

@@ -208,7 +208,7 @@ def delete_table(table: str, run: Run) -> None:
         raise KernelError(f"nft cannot delete table {table}: {error_text(code, errors)}")
 
 
-def rules_are_there(run: Run) -> bool:
+def table_exists(run: Run) -> bool:
     """Whether the table exists."""
     return run(("nft", "-t", *_LIST[1:]), None)[0] == 0
 

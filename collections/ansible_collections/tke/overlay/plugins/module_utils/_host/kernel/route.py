@@ -139,7 +139,7 @@ _LINE = re.compile(
 """What :meth:`RouteTable.put` writes."""
 
 
-def refuse_foreign_routes(actual: t.Mapping[str, ActualEntry]) -> None:
+def check_foreign_routes(actual: t.Mapping[str, ActualEntry]) -> None:
     """Make sure that no foreign route lies in the container CIDR: it would divert packets that are sent to Pods.
 
     :param actual: what :meth:`RouteTable.read` found ``within`` the container CIDRs.

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 5: the CNI configuration by which the host's Pods get their addresses."""
+"""The CNI configuration that gives the Pods of a host their addresses."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import gat
 CNI_FILE = "/etc/cni/net.d/10-tke-overlay.conflist"
 
 CNI_VERSION = "0.4.0"
-"""Understood by every container runtime since containerd 1.3 and CRI-O 1.17."""
+"""Supported by all container runtimes since containerd 1.3 and CRI-O 1.17."""
 
 
 def conflist(node_cidr: str, bridge: str, mtu: int) -> str:
-    """A CNI network list: a bridge with the node CIDR's gateway, addresses from the node CIDR, host ports.
+    """Return a CNI network list: a bridge with the gateway of the node CIDR, Pod addresses, and host ports.
 
-    :param node_cidr: the host's own node CIDR; its VTEP, gateway and last address are left out.
-    :param mtu: of the overlay, in bytes, so that no Pod sends what the tunnel would drop.
+    :param node_cidr: the host's own node CIDR; Pods get no VTEP address, no gateway and no last address.
+    :param mtu: the overlay's MTU in bytes, so that no Pod sends a packet that the tunnel would drop.
     """
     first, last = pod_range(node_cidr)
     ipam = {
@@ -32,7 +32,7 @@ def conflist(node_cidr: str, bridge: str, mtu: int) -> str:
         {
             "type": "bridge",
             "bridge": bridge,
-            "isDefaultGateway": True,  # also the default route: one more under "routes" would clash with it
+            "isDefaultGateway": True,  # adds the default route; another one under "routes" would conflict with it
             "hairpinMode": True,
             "ipMasq": False,
             "mtu": mtu,

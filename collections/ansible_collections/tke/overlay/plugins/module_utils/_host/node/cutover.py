@@ -1,29 +1,31 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 5: how a host goes over to another underlay address or port without being deaf to those who have not yet.
+"""The phases of a cutover: how a fleet changes underlay addresses, the port or MAC addresses without losing packets.
 
-No two hosts change at the same instant. A host that was moved sends from its new
-address, and who has not heard of it drops that as *not a peer*; a host with the
-new port does not hear the old one. So a change that concerns both ends of the
-tunnel goes in three steps, each on all hosts before the next:
+No two hosts change at the same instant. A host with a new underlay address sends
+from that address, and a peer that does not know it yet drops the packets as *not a
+peer*. A host with the new port does not receive on the old one. A change that
+concerns both ends of the tunnel is therefore made in three phases, each on all
+hosts before the next one:
 
-======  =============================================================================
-prepare let in the new beside the old: the rules take both addresses of each peer and
-        both ports, and a second link, the *ear*, hears the new port; it only receives. Nothing is sent
-        otherwise than before, and whoever is not concerned converges at once
-cutover send by the new plan; the ear now hears the old port
-finalize let in the new alone, as any later run would
-======  =============================================================================
+========  ==========================================================================
+prepare   Accept the new plan in addition to the old one: the rules accept both
+          addresses of each peer and both ports, and the alternate link receives on
+          the new port. The host still sends by the old plan. A host that the change
+          does not concern converges completely.
+cutover   Send by the new plan. The alternate link now receives on the old port.
+finalize  Accept the new plan alone, as every later run does.
+========  ==========================================================================
 
-The same three steps take over a device that somebody else made with MAC addresses of his own
-(:func:`adopts_foreign_macs`): a host drops frames to another MAC than its own, and no two change theirs at one
-instant. So in the first step every host lets in frames to any MAC that come by the tunnel, and has the FDB entries of
-the new ones beside the old; in the last one it ends that.
+The same phases take over a device that another program made with other MAC
+addresses (:func:`adopts_foreign_macs`), because a host drops frames for other MACs
+than its own. From *prepare* until *finalize* every host accepts frames for any MAC
+from the tunnel; in *prepare* it also gets the FDB entries of the new MACs.
 
-What a host had before it knows from its own saved state, so neither the ledger nor
-another host is asked. A run that ends in between leaves a host that hears more than
-it must; the next run goes on.
+A host reads its former plan from its own saved state; it needs neither the ledger
+nor another host. If a run ends between two phases, the host accepts more than it
+must, and the next run continues.
 """
 
 from __future__ import annotations
@@ -32,54 +34,81 @@ import os
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import NodeDocument, Peer, vtep_mac
-from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
-from ansible_collections.tke.overlay.plugins.module_utils._host.files import (
-    read_files,
-    remove_file,
-    write_file,
-    write_sysctl,
-)
+from ansible_collections.tke.overlay.plugins.module_utils._host.files import read_files, remove_file, write_file
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.fdb import FdbTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import (
-    ALIAS,
     ALTERNATE_LINK,
     LinkChange,
-    LinkSpec,
-    Row,
-    compare_link,
-    find_link,
+    apply_link,
+    read_links,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.nftables import (
     NO_ALLOWANCES,
     TransitionAllowances,
+    delete_table,
+    deletion_of,
+    load_table,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Delta, Run, error_text
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Delta, Run, apply
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import compare as compare_entries
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.alternate_link import (
+    relax_reverse_path_filter,
+    with_alternate_link,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.compare import NodeResult
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import Target, build_target, own_and_peers
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import RULES_FILE
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import batch_file, saved_settings
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import HostFacts
 
 FINALIZE, PREPARE, CUTOVER = PHASES = ("finalize", "prepare", "cutover")
 
 _MACS_TABLE = "netdev tke_overlay_macs"
 _MACS_NOTE = f"{files.RUN_DIRECTORY}/any-mac"
-"""There as long as the table is, so that a run without it need not ask nft."""
-_NO_MACS_TABLE = f"table {_MACS_TABLE}\ndelete table {_MACS_TABLE}\n"  # the first line, so that the second never fails
+"""Exists as long as the table does, so that a run without the table does not have to run nft."""
 
 
 class Transition(t.NamedTuple):
-    """What of a change other hosts must have heard of before it is made; true if there is anything."""
+    """What other hosts must know before this host changes to the plan; true if there is anything."""
 
-    also: TransitionAllowances = NO_ALLOWANCES
-    moved: bool = False  # this host sends from another address
+    allowances: TransitionAllowances = NO_ALLOWANCES
+    moved: bool = False  # the plan has another underlay address for this host
 
     def __bool__(self) -> bool:
-        return bool(self.also.peers or self.also.port or self.moved)
+        return bool(self.allowances.peers or self.allowances.port or self.moved)
+
+
+class PhaseStep(t.NamedTuple):
+    """What this host does for the cutover in one phase, before it makes its own change."""
+
+    phase: str
+    transitional: Target | None  # the target that accepts both plans; ``None``: addresses and port stay
+    foreign_macs: bool  # the device of another program, with other MAC addresses, is being taken over
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether the host's own change must wait until the other hosts have prepared."""
+        return self.phase == PREPARE and (self.foreign_macs or self.transitional is not None)
+
+
+def transitional_target(document: NodeDocument, host: HostFacts, interval: int, phase: str) -> Target | None:
+    """Return the target that accepts both the saved plan and the plan of the document.
+
+    :param interval: seconds between two runs of the restore timer.
+    :returns: ``None`` if the change does not concern other hosts, or the phase accepts the new plan only.
+    """
+    if phase == FINALIZE:
+        return None
+    transition = transition_to(document, *own_and_peers(document))
+    return build_target(document, host, interval, transition.allowances) if transition else None
 
 
 def transition_to(document: NodeDocument, own: Peer, peers: t.Sequence[Peer]) -> Transition:
-    """What separates the saved state from a plan, as far as it takes both ends of the tunnel."""
+    """Compare the saved state with a plan, as far as both ends of the tunnel are concerned."""
     settings = saved_settings()
     if settings.get("device") != document["device"] or settings.get("mac") != vtep_mac(own.node_cidr):
-        return Transition()  # nothing flows yet
+        return Transition()  # this host sends and receives nothing yet
     saved = _saved_underlays(document["device"])
     former = {saved.get(vtep_mac(peer.node_cidr), peer.underlay) for peer in peers} - {p.underlay for p in peers}
     port = int(settings.get("port", document["port"]))
@@ -98,64 +127,85 @@ def _saved_underlays(device: str) -> dict[str, str]:
     return {mac: spec.split()[1] for mac, spec in entries}
 
 
-def alternate_link_of(link: LinkSpec, port: int | None) -> LinkSpec | None:
-    """The link that hears this port beside the tunnel's own; none without one."""
-    return None if port is None else link._replace(name=ALTERNATE_LINK, port=port, addresses=None)
+def step_of(phase: str, transitional: Target | None, target: Target, difference: NodeResult) -> PhaseStep:
+    """Return what this host does for the cutover in this phase; change nothing.
+
+    :param transitional: see :class:`PhaseStep`.
+    :param target: what the host must have at the end of this run.
+    :param difference: what separates the host from ``target``.
+    """
+    neighbors = difference.tables[target.tables.neighbors.name]
+    foreign_macs = phase != FINALIZE and adopts_foreign_macs(target.link.name, difference.link, neighbors)
+    return PhaseStep(phase, transitional, foreign_macs)
 
 
-def with_alternate_link(change: LinkChange, ear: LinkSpec | None, links: t.Sequence[Row]) -> LinkChange:
-    """The change of the tunnel's link with that of the ear: the old ear goes first, as its port may be wanted."""
-    row = find_link(ALTERNATE_LINK, links)
-    mine = row is not None and row.get("ifalias") == ALIAS
-    wanted = compare_link(ear, links) if ear is not None else None
-    if not (wanted if ear is not None else mine):
-        return change
-    former = [f"link del {ALTERNATE_LINK}"] if mine else []
-    creation = [] if ear is None else compare_link(ear, []).lines
-    data = row["linkinfo"].get("info_data", {}) if row is not None and mine else {}
-    return LinkChange(
-        {**change.before, "also hears port": str(data.get("port", "none"))},
-        {**change.after, "also hears port": "none" if ear is None else str(ear.port)},
-        [*former, *change.lines, *creation],
-        change.recreated,
-    )
+def take_step(step: PhaseStep, target: Target, difference: NodeResult, run: Run) -> None:
+    """Make the host accept what other hosts send by either plan. Nothing of this can cut the host off.
+
+    :raises KernelError: the kernel rejected a change.
+    """
+    if not step.foreign_macs:
+        accept_own_mac_only(run)
+    elif step.phase == PREPARE:
+        _prepare_new_macs(target, difference, run)
+    else:
+        _send_to_new_macs(target, difference, run)
+    if step.transitional is not None and step.phase == PREPARE:
+        _accept_both_plans(step.transitional, run)
 
 
-def relax_reverse_path_filter(ear: LinkSpec | None) -> None:
-    """The answers to what comes by the ear leave by the tunnel's link: no strict reverse path."""
-    if ear is not None:
-        write_sysctl(f"net/ipv4/conf/{ALTERNATE_LINK}/rp_filter", "2")
+def _accept_both_plans(transitional: Target, run: Run) -> None:
+    """Replace the rules and create the alternate link. Everything else, also the saved state, stays by the old plan.
+
+    This cannot cut the host off, so it is not part of a confirmed commit.
+    """
+    rules = transitional.rules
+    if compare_entries(rules, rules.read(run), rules.wanted):
+        rules.replace(run)
+    write_file(RULES_FILE, rules.text)
+    if transitional.alternate_link is not None:
+        alternate = transitional.alternate_link._replace(port=transitional.link.port)
+        apply_link(with_alternate_link(LinkChange({}, {}, []), alternate, read_links(run)), run)
+        relax_reverse_path_filter(alternate)
+
+
+def _prepare_new_macs(target: Target, difference: NodeResult, run: Run) -> None:
+    """Accept frames for the former and the new MACs of the adopted device, and add the FDB entries of the new ones."""
+    accept_any_mac(target.link.name, run)
+    added = difference.tables[target.tables.fdb.name].added
+    apply([(target.tables.fdb, Delta(added, {}, {}, {}))], run)
+
+
+def _send_to_new_macs(target: Target, difference: NodeResult, run: Run) -> None:
+    """Change the neighbour entries to the new MACs before the FDB entries of the former MACs are removed."""
+    changed = difference.tables[target.tables.neighbors.name].changed
+    apply([(target.tables.neighbors, Delta({}, changed, {}, {}))], run)
 
 
 def adopts_foreign_macs(device: str, link: LinkChange, neighbors: Delta) -> bool:
-    """Whether the device is somebody else's so far, who gave its VTEP, or those of its peers, other MACs than we do."""
+    """Return whether another program made the device, and its VTEP or those of its peers have other MACs."""
     if saved_settings().get("device") == device or not link.before or link.recreated:
         return False
     return "mac" in link.before or bool(neighbors.changed)
 
 
 def accept_any_mac(device: str, run: Run) -> None:
-    """Frames that come by the tunnel are for this host, whatever their MAC: nobody else is at this end of it.
+    """Accept frames from the tunnel whatever their MAC: this host is the only one at this end of the tunnel.
 
-    :raises KernelError: nft refused.
+    :raises KernelError: nft rejected the rule.
     """
     chain = f'type filter hook ingress device "{device}" priority -500; policy accept;'
     rule = "meta pkttype other meta pkttype set host"
-    _load_macs(f"{_NO_MACS_TABLE}table {_MACS_TABLE} {{\n\tchain ingress {{\n\t\t{chain}\n\t\t{rule}\n\t}}\n}}\n", run)
+    table = f"table {_MACS_TABLE} {{\n\tchain ingress {{\n\t\t{chain}\n\t\t{rule}\n\t}}\n}}\n"
+    load_table(_MACS_TABLE, f"{deletion_of(_MACS_TABLE)}{table}", run)
     write_file(_MACS_NOTE, f"{device}\n", durable=False)
 
 
 def accept_own_mac_only(run: Run) -> None:
-    """Ends that, if it was begun.
+    """Undo :func:`accept_any_mac`, if it was called.
 
-    :raises KernelError: nft refused.
+    :raises KernelError: nft failed.
     """
     if os.path.exists(files.ROOT + _MACS_NOTE):
-        _load_macs(_NO_MACS_TABLE, run)
+        delete_table(_MACS_TABLE, run)
         remove_file(_MACS_NOTE)
-
-
-def _load_macs(text: str, run: Run) -> None:
-    code, _out, errors = run(("nft", "-f", "-"), text)
-    if code != 0:
-        raise KernelError(f"nft refused table {_MACS_TABLE}: {error_text(code, errors)}")

@@ -1,16 +1,17 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 5: firewalls of others that do not forward what is for Pods.
+"""Foreign firewalls that do not forward the packets of Pods.
 
-What one table of the kernel drops, no other table can let pass: a packet must get through all of them. Docker sets the
-policy of iptables' FORWARD chain to drop where it was the one to turn forwarding on, and firewalld rejects what goes
-from one of its zones to another; beside either, all tunnels and tables can be right and no Pod reaches any other, not
+A packet must pass all tables of the kernel: what one table drops, no other table can accept. Docker sets the policy of
+iptables' FORWARD chain to drop if it is the program that turns forwarding on, and firewalld rejects packets from one of
+its zones to another. With either of them, all tunnels and tables can be correct while no Pod reaches another one, not
 even on the same host.
 
-A rule against that could only stand in their own chains. It would be gone with their next reload, and whoever closed
-forwarding on a host on purpose would find it open. So it is only told, with the command that mends it, and not any more
-once the other firewall names the Pod bridge or the container CIDR: then somebody has decided.
+Only a rule in the chains of that firewall could accept the packets. Such a rule would be lost with the next reload of
+the firewall, and it would open a host whose forwarding an administrator has closed on purpose. This collection
+therefore only reports the firewall and the command that opens it. It stops reporting as soon as the firewall names the
+Pod bridge or the container CIDR, because then an administrator has decided.
 """
 
 from __future__ import annotations
@@ -27,36 +28,36 @@ LEGACY_PROGRAM = "/usr/sbin/iptables-legacy"
 
 _TABLE = re.compile(r"^table (\S+ \S+) \{\n(.*?)^\}", re.MULTILINE | re.DOTALL)
 _CHAIN = re.compile(r"^\tchain (\S+) \{\n\t\ttype filter hook forward priority [^;]*; policy (\w+);", re.MULTILINE)
-_REFUSES_ALL = re.compile(r"\s*(counter packets \d+ bytes \d+ )?(drop|reject( with .*)?)\s*")
-_REFUSES_ALL_LEGACY = re.compile(r"-A FORWARD -j (DROP|REJECT)\b.*")
+_DROPS_ALL = re.compile(r"\s*(counter packets \d+ bytes \d+ )?(drop|reject( with .*)?)\s*")
+_DROPS_ALL_LEGACY = re.compile(r"-A FORWARD -j (DROP|REJECT)\b.*")
 
 
 def blocking_firewalls(device: str, port: int, bridge: str, cidrs: t.Sequence[str], run: Run) -> list[str]:
-    """A sentence for each firewall of others that forwards nothing it does not know, and does not know our Pods.
+    """Return a sentence for each foreign firewall that drops forwarded packets by default and does not name the Pods.
 
     :param device: the VXLAN device.
-    :param port: its UDP port.
+    :param port: the UDP port of the tunnel.
     :param cidrs: the container CIDRs.
     """
     names = re.compile("|".join(rf"(?<![\w.:-]){re.escape(name)}(?![\w.:-])" for name in (bridge, *cidrs)))
     closed = [*_closed_tables(cidrs, run), *_closed_legacy(run)]
     return [
-        f"{what} forwards nothing but what it knows, and it names neither the Pod bridge {bridge} nor the container "
-        f"CIDR: Pods of this host reach nobody and are reached by nobody.{_advice(table, text, device, port, bridge)}"
+        f"{what} forwards only what it names, and it names neither the Pod bridge {bridge} nor the container CIDR: "
+        f"Pods of this host reach no other Pod and are unreachable.{_remedy(table, text, device, port, bridge)}"
         for what, table, text in closed
         if not names.search(text)
     ]
 
 
 def _closed_tables(cidrs: t.Sequence[str], run: Run) -> t.Iterator[tuple[str, str, str]]:
-    """What it is, the table, and all that this holds."""
+    """Yield a description of each closed chain, its table, and the text of the table."""
     families = {"inet", *("ip6" if ":" in cidr else "ip" for cidr in cidrs)}
     _code, chains, _errors = run(("nft", "list", "chains"), None)
     for table, body in _TABLE.findall(chains):
         if table == TABLE or table.split()[0] not in families:
             continue
         for chain, policy in _CHAIN.findall(body):
-            if policy == "drop" or _REFUSES_ALL.fullmatch(_last_rule(table, chain, run)):
+            if policy == "drop" or _DROPS_ALL.fullmatch(_last_rule(table, chain, run)):
                 _code, text, _errors = run(("nft", "list", "table", *table.split()), None)
                 yield f"chain {chain} of the nftables table {table}", table, text
 
@@ -68,7 +69,10 @@ def _last_rule(table: str, chain: str, run: Run) -> str:
 
 
 def _closed_legacy(run: Run) -> t.Iterator[tuple[str, str, str]]:
-    """The same of the old iptables, which nft does not show. Asked only if it is in use: it would load its tables."""
+    """Yield the same for the legacy iptables, which nft does not list.
+
+    Its program runs only if its tables are in use, because running it loads them into the kernel.
+    """
     try:
         with open(LEGACY_TABLES, encoding="ascii") as stream:
             in_use = "filter" in stream.read().split()
@@ -78,19 +82,19 @@ def _closed_legacy(run: Run) -> t.Iterator[tuple[str, str, str]]:
         return
     _code, text, _errors = run((LEGACY_PROGRAM, "-S"), None)
     rules = [line for line in text.splitlines() if line.startswith("-A FORWARD ")]
-    if "-P FORWARD DROP" in text.splitlines() or (rules and _REFUSES_ALL_LEGACY.fullmatch(rules[-1])):
+    if "-P FORWARD DROP" in text.splitlines() or (rules and _DROPS_ALL_LEGACY.fullmatch(rules[-1])):
         yield "chain FORWARD of iptables-legacy", "legacy", text
 
 
-def _advice(table: str, text: str, device: str, port: int, bridge: str) -> str:
-    """What to do about it, as far as it is known whose table that is."""
+def _remedy(table: str, text: str, device: str, port: int, bridge: str) -> str:
+    """Return how to open the firewall: commands, if the program that manages the table is known."""
     if table == "inet firewalld":
         options = [f"--zone=trusted --add-interface={name}" for name in (bridge, device)] + [f"--add-port={port}/udp"]
         commands = [*(f"firewall-cmd --permanent {option}" for option in options), "firewall-cmd --reload"]
     elif table in ("ip filter", "legacy"):
         program = "iptables" if table == "ip filter" else "iptables-legacy"
         chain = "DOCKER-USER" if "DOCKER-USER" in text else "FORWARD"
-        commands = [f"{program} -I {chain} {way} {bridge} -j ACCEPT" for way in ("-i", "-o")]
+        commands = [f"{program} -I {chain} {option} {bridge} -j ACCEPT" for option in ("-i", "-o")]
     else:
-        return " Let it accept what comes from the bridge and what goes to it."
+        return " Let it accept packets from the bridge and to the bridge."
     return f" To open it: {' && '.join(commands)}"

@@ -1,14 +1,13 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 5: taking a host out: all that is ours goes, everything else stays.
+"""Remove a host from the overlay: every managed object is removed, every foreign object stays.
 
-The host itself knows what it has (``settings`` of the saved state), so neither a
-plan nor the ledger is needed. What stays on purpose: forwarding as it is now
-(others may need it), what CNI's host-local has noted of Pods that still run, and
-the Pod bridge as long as a Pod is on it. Without Pods the bridge goes: it is CNI's
-bridge plugin that made it, but it would refuse to give it the gateway of another
-node CIDR, should the host join again with one.
+The host's own saved state (``settings``) names the objects, so neither a plan nor the
+ledger is needed. The following stay on purpose: forwarding (other programs may need
+it), the records of CNI's host-local about running Pods, and the Pod bridge while a Pod
+is on it. Without Pods the bridge is removed: CNI's bridge plugin created it, and would
+reject it if the host joined again with another node CIDR and so another gateway.
 """
 
 from __future__ import annotations
@@ -17,17 +16,18 @@ import contextlib
 import os
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
+from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, some_of
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.commit.confirmed_commit import (
     cancel,
     remove_staged_files,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint import cleanup as traces
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint import cleanup
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import read_files, remove_file
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import (
     ALIAS,
     ALTERNATE_LINK,
+    Row,
     find_link,
     kind_of,
     read_links,
@@ -37,7 +37,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.nftables 
     RECORD_TEXT,
     TABLE,
     delete_table,
-    rules_are_there,
+    table_exists,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import RouteTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Diff, Run, run_batch
@@ -60,30 +60,33 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd im
     stop_units,
 )
 
+MOST_PORTS = 5
+"""Ports of the Pod bridge that the warning names."""
+
 FILES = (CNI_FILE, *(f"{STATE}/{name}" for name in STATE_FILES), *UNIT_FILES, *DROP_INS)
 
 
-class Names(t.NamedTuple):
-    """By what the host's objects are known to be ours."""
+class ManagedNames(t.NamedTuple):
+    """The names by which the managed objects of a host are found."""
 
     device: str
     bridge: str
-    cidrs: dict[int, list[str]]  # IP version -> container CIDRs, inside of which blackholes are ours
+    cidrs: dict[int, list[str]]  # IP version -> container CIDRs; blackhole routes inside them are managed
 
 
 class NodeRemains(t.NamedTuple):
-    """What is ours on a host, as far as it is there."""
+    """The managed objects that a host has."""
 
     links: list[str]
-    routes: dict[str, list[str]]  # a batch for each IP version
+    routes: dict[str, list[str]]  # option of ip for the IP version -> batch lines
     rules: bool
-    endpoint: traces.EndpointRemains
+    endpoint: cleanup.EndpointRemains
     files: dict[str, str]
     host: HostFacts
     warnings: list[str]
 
     def diffs(self) -> t.Iterator[Diff]:
-        """A difference for each kind of object that goes."""
+        """Yield a difference for each kind of object that is removed."""
         routes = [line.replace("route del ", "", 1) for lines in self.routes.values() for line in lines]
         for name, lines in (
             ("link", self.links),
@@ -98,11 +101,11 @@ class NodeRemains(t.NamedTuple):
 
 
 def remove(device: str, bridge: str, run: Run, check: bool) -> NodeRemains:
-    """Takes this host out of the overlay; with ``check`` only finds out what that would remove.
+    """Remove this host from the overlay; with ``check`` only return what would be removed.
 
-    :param device: the VXLAN link, where the host's own files do not name it.
-    :param bridge: likewise the Pod bridge.
-    :raises KernelError: something could not be removed, or is there again.
+    :param device: the VXLAN link, if the host's own files do not name it.
+    :param bridge: the Pod bridge, if the host's own files do not name it.
+    :raises KernelError: an object could not be removed, or exists again.
     """
     names = _names(device, bridge)
     remains = _read(names, run)
@@ -111,42 +114,48 @@ def remove(device: str, bridge: str, run: Run, check: bool) -> NodeRemains:
             _remove(remains, run)
         left = list(_read(names, run).diffs())
         if left:
-            raise KernelError(
-                f"still there, or there again: {'; '.join(f'{diff.name} {diff.before}' for diff in left)}"
-            )
+            objects = "; ".join(f"{diff.name} {diff.before}" for diff in left)
+            raise KernelError(f"not removed, or created again by another program: {objects}")
     return remains
 
 
-def _names(device: str, bridge: str) -> Names:
+def _names(device: str, bridge: str) -> ManagedNames:
     settings = saved_settings()
     cidrs: dict[int, list[str]] = {4: [], 6: []}
     for cidr in settings.get("cidrs", "").split():
         cidrs[6 if ":" in cidr else 4].append(cidr)
-    return Names(settings.get("device", device), settings.get("bridge", bridge), cidrs)
+    return ManagedNames(settings.get("device", device), settings.get("bridge", bridge), cidrs)
 
 
-def _read(names: Names, run: Run) -> NodeRemains:
-    device, bridge, cidrs = names
-    links, warnings = read_links(run), []
-    going = [device] if kind_of(find_link(device, links)) == "vxlan" else []
-    going += [ALTERNATE_LINK for row in links if row.get("ifname") == ALTERNATE_LINK and row.get("ifalias") == ALIAS]
-    ports = [str(row.get("ifname")) for row in links if row.get("master") == bridge]
-    if ports:
-        warnings.append(f"the Pod bridge {bridge} stays, because {len(ports)} Pods are on it: {', '.join(ports[:5])}")
-    elif kind_of(find_link(bridge, links)) == "bridge":
-        going.append(bridge)
+def _read(names: ManagedNames, run: Run) -> NodeRemains:
+    links = read_links(run)
+    ports = [str(row.get("ifname")) for row in links if row.get("master") == names.bridge]
     return NodeRemains(
-        links=going,
+        links=_links(names, links, with_bridge=not ports),
         routes={
-            f"-{version}": _routes(RouteTable(device, version, within, claimed=()), run)
-            for version, within in cidrs.items()
+            f"-{version}": _routes(RouteTable(names.device, version, within, claimed=()), run)
+            for version, within in names.cidrs.items()
         },
-        rules=rules_are_there(run),
-        endpoint=traces.find_remains(traces.HOSTS_FILE, run),
+        rules=table_exists(run),
+        endpoint=cleanup.find_remains(cleanup.HOSTS_FILE, run),
         files=read_files(FILES),
         host=read_host(run),
-        warnings=warnings,
+        warnings=[_bridge_stays(names.bridge, ports)] if ports else [],
     )
+
+
+def _links(names: ManagedNames, links: t.Sequence[Row], with_bridge: bool) -> list[str]:
+    """Return the names of the managed links that exist."""
+    device, bridge = find_link(names.device, links), find_link(names.bridge, links)
+    alternate = find_link(ALTERNATE_LINK, links)
+    found = [names.device] if kind_of(device) == "vxlan" else []
+    found += [ALTERNATE_LINK] if alternate is not None and alternate.get("ifalias") == ALIAS else []
+    found += [names.bridge] if with_bridge and kind_of(bridge) == "bridge" else []
+    return found
+
+
+def _bridge_stays(bridge: str, ports: t.Sequence[str]) -> str:
+    return f"the Pod bridge {bridge} stays, because {len(ports)} Pods are on it: {some_of(ports, MOST_PORTS)}"
 
 
 def _routes(table: RouteTable, run: Run) -> list[str]:
@@ -154,7 +163,10 @@ def _routes(table: RouteTable, run: Run) -> list[str]:
 
 
 def _remove(remains: NodeRemains, run: Run) -> None:
-    """The timers first, or they would put back the rest; then, before its network, what tells a kubelet of it."""
+    """Remove the timers first, because they would restore the rest; then the CNI configuration, before the network.
+
+    Without the CNI configuration a kubelet regards the network as not ready.
+    """
     cancel(run)
     accept_own_mac_only(run)
     stop_units(remains.host, run)
@@ -164,11 +176,11 @@ def _remove(remains: NodeRemains, run: Run) -> None:
     run_batch(("ip",), [f"link del {name}" for name in remains.links], run)
     if remains.rules:
         delete_table(TABLE, run)
-    traces.remove(remains.endpoint, run)
+    cleanup.remove(remains.endpoint, run)
     for path in (*remains.files, RECORD_TEXT, RECORD_LISTING):
         remove_file(path)
     remove_staged_files(FILES)
-    with contextlib.suppress(OSError):  # not there, or somebody else's files are in it
+    with contextlib.suppress(OSError):  # it does not exist, or foreign files are in it
         os.rmdir(files.ROOT + STATE)
     if not set(UNIT_FILES).isdisjoint(remains.files):
         reload_units(run)

@@ -1,12 +1,12 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 5: what is on a host now, and how that differs from what was last applied. Nothing here changes anything.
+"""The status of a host: what it has, and how that differs from what was last applied. Nothing here changes the host.
 
-What was applied is saved on the host itself (:mod:`restore`), so neither a plan
-nor the ledger is needed to see that something is otherwise. With the document of
-the plan the host also knows whether the plan it has is the one it should have;
-and if it is, files and units are compared, too, by the code of the module node.
+What was applied is saved on the host itself (:mod:`saved_state`), so drift is found
+without a plan and without the ledger. With the document of the plan, the status also
+includes whether the host has the current plan; if it has, the files and units are
+compared as well, by the code of the module node.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables im
     compare,
     read_json,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.node.converge import INTERVAL, converge
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.converge import ConvergeOptions, converge
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import INTERVAL
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import RULES_FILE, SERVICE, STATE, TIMER
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import (
     batch_file,
@@ -47,21 +48,22 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_stat
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import read_host
 
-FEW = 3
-"""Entries of a table that are named one by one; of more only the number is told."""
+MOST_NAMED = 3
+"""Entries of a table that are named one by one; of more entries only the number is reported."""
 
 _COUNTERS = {
-    f"{way}_{what}": (way, key)
-    for way in ("rx", "tx")
-    for what, key in (("packets", "packets"), ("bytes", "bytes"), ("dropped", "dropped"), ("errors", "errors"))
+    f"{direction}_{what}": (direction, what)
+    for direction in ("rx", "tx")
+    for what in ("packets", "bytes", "dropped", "errors")
 }
 
 
 def read_status(run: Run, document: NodeDocument | None, vips: t.Sequence[str]) -> dict[str, t.Any]:
-    """All of it, as the module overlay_info returns it.
+    """Return the status as the module overlay_info returns it.
 
-    :param document: of the plan that the host should have, if that is known.
-    :param vips: addresses of which those are listed that this host holds now.
+    :param document: the document of the plan that the host should have, if it is known.
+    :param vips: addresses; those that the host holds now are returned.
+    :raises KernelError: something cannot be read.
     """
     settings, links = saved_settings(), read_links(run)
     summary = saved_summary()
@@ -76,11 +78,31 @@ def read_status(run: Run, document: NodeDocument | None, vips: t.Sequence[str]) 
         "mtu": _number(settings.get("mtu")),
         "peers": _number(summary.get("peers")),
         "plan": _plan(summary.get("plan"), document),
-        "drift": _drift(settings, summary, links, document, run) if settings else [],
+        "drift": _drift(settings, links, document, run) if settings else [],
         "counters": {**_link_counters(device, run), "rules": _rule_counters(run)},
         "timer": _timer(run),
         "vips": [address for address in vips if address in _addresses(links)],
     }
+
+
+def applied_plan() -> str | None:
+    """Return the ID of the plan that this host has."""
+    return saved_summary().get("plan")
+
+
+def is_current(applied: str | None, document: NodeDocument) -> bool:
+    """Return whether ``applied`` is the plan of the document. A host that is not in the document must have none."""
+    return applied == _wanted_plan(document)
+
+
+def _wanted_plan(document: NodeDocument) -> str | None:
+    return plan_id(document) if document["node"] in parse_fleet(document["fleet"]) else None
+
+
+def _plan(applied: str | None, document: NodeDocument | None) -> dict[str, t.Any]:
+    if document is None:
+        return {"applied": applied, "wanted": None, "current": None}
+    return {"applied": applied, "wanted": _wanted_plan(document), "current": is_current(applied, document)}
 
 
 def _number(text: str | None) -> int | None:
@@ -98,26 +120,6 @@ def _vtep(settings: t.Mapping[str, str], row: Row | None) -> dict[str, str] | No
     }
 
 
-def _plan(applied: str | None, document: NodeDocument | None) -> dict[str, t.Any]:
-    if document is None:
-        return {"applied": applied, "wanted": None, "current": None}
-    return {"applied": applied, "wanted": _wanted(document), "current": is_current(applied, document)}
-
-
-def _wanted(document: NodeDocument) -> str | None:
-    return plan_id(document) if document["node"] in parse_fleet(document["fleet"]) else None
-
-
-def applied_plan() -> str | None:
-    """The name of the plan that this host has."""
-    return saved_summary().get("plan")
-
-
-def is_current(applied: str | None, document: NodeDocument) -> bool:
-    """Whether the plan of this name is that of the document; none is right for a host that it does not know."""
-    return applied == _wanted(document)
-
-
 def _addresses(links: t.Sequence[Row]) -> set[str]:
     return {info["local"] for row in links for info in row.get("addr_info", [])}
 
@@ -128,7 +130,7 @@ def _link_counters(device: str | None, run: Run) -> dict[str, int]:
     code, _out, _errors = run(["ip", "link", "show", "dev", device], None)
     rows = read_json(["ip", "-s", "-json", "link", "show", "dev", device], run) if code == 0 else []
     stats = rows[0].get("stats64", rows[0].get("stats", {})) if rows else {}
-    return {name: stats.get(way, {}).get(key, 0) for name, (way, key) in _COUNTERS.items()}
+    return {name: stats.get(direction, {}).get(what, 0) for name, (direction, what) in _COUNTERS.items()}
 
 
 def _rule_counters(run: Run) -> dict[str, int]:
@@ -136,7 +138,7 @@ def _rule_counters(run: Run) -> dict[str, int]:
 
 
 def _timer(run: Run) -> str:
-    """What becomes of the host between two runs, in a few words."""
+    """Return the state of the restore timer and of its last run, in a few words."""
     host = read_host(run)
     if not host.systemd:
         return "no systemd"
@@ -154,78 +156,87 @@ def _timer(run: Run) -> str:
 # --- drift ---
 
 
-def _drift(
-    settings: t.Mapping[str, str],
-    summary: t.Mapping[str, str],
-    links: t.Sequence[Row],
-    document: NodeDocument | None,
-    run: Run,
-) -> list[str]:
-    """What is otherwise than it was applied, a sentence for each."""
-    if document is not None and is_current(summary.get("plan"), document):
-        try:
-            outcome = converge(document, run, check=True, interval=_interval())
-        except ValidationError as refusal:
-            return list(refusal.problems)
-        told = list(_of_link(outcome.link)) + [text for item in outcome.tables.items() for text in _of_table(*item)]
-        told += [f"sysctl {diff.name}: {diff.before or 'missing'}, not {diff.after}" for diff in outcome.sysctls]
-        told += [f"file {diff.name}: {'changed' if diff.before else 'missing'}" for diff in outcome.files]
-        return told + [f"unit {diff.name}: is {diff.before or 'off'}, should be {diff.after}" for diff in outcome.units]
-    return [*_of_saved_tables(settings, links, run), *_of_saved_sysctls()]
+def _drift(settings: t.Mapping[str, str], links: t.Sequence[Row], document: NodeDocument | None, run: Run) -> list[str]:
+    """Return a sentence for each difference from what was applied."""
+    if document is None or not is_current(applied_plan(), document):
+        return [*_saved_kernel_drift(settings, links, run), *_saved_sysctl_drift()]
+    try:
+        difference = converge(document, run, check=True, options=ConvergeOptions(interval=_interval()))
+    except ValidationError as error:
+        return list(error.problems)
+    return [
+        *_link_drift(difference.link),
+        *(sentence for name, delta in difference.tables.items() for sentence in _table_drift(name, delta)),
+        *(f"sysctl {diff.name}: {diff.before or 'missing'}, not {diff.after}" for diff in difference.sysctls),
+        *(f"file {diff.name}: {'changed' if diff.before else 'missing'}" for diff in difference.files),
+        *(f"unit {diff.name}: is {diff.before or 'off'}, should be {diff.after}" for diff in difference.units),
+    ]
 
 
 def _interval() -> int:
-    """How often the timer looks on this host: what somebody has asked for is no drift."""
+    """Return the seconds between two runs of the restore timer as they are now: another interval is no drift."""
     path = f"/etc/systemd/system/{TIMER}"
     found = re.search(r"^OnUnitInactiveSec=(\d+)s$", read_files([path]).get(path, ""), re.MULTILINE)
     return int(found[1]) if found else INTERVAL
 
 
-def _of_saved_tables(settings: t.Mapping[str, str], links: t.Sequence[Row], run: Run) -> t.Iterator[str]:
-    """The link and its tables against the saved batches."""
+def _saved_kernel_drift(settings: t.Mapping[str, str], links: t.Sequence[Row], run: Run) -> t.Iterator[str]:
+    """Compare the link, its tables and the rules with the saved state."""
     try:
-        link = LinkSpec(
-            name=settings["device"],
-            vni=int(settings["vni"]),
-            port=int(settings["port"]),
-            local=settings["local"],
-            mac=settings["mac"],
-            mtu=int(settings["mtu"]),
-            addresses=[settings["address"]],
-        )
+        link = _saved_link(settings)
     except (KeyError, ValueError) as error:
         yield f"file {STATE}/settings: damaged ({error})"
         return
-    there = kind_of(find_link(link.name, links)) == "vxlan"
-    if there or find_link(link.name, links) is None:
-        yield from _of_link(compare_link(link, links))
+    row = find_link(link.name, links)
+    is_vxlan = kind_of(row) == "vxlan"
+    if is_vxlan or row is None:
+        yield from _link_drift(compare_link(link, links))
     else:
-        yield f"link {link.name}: no VXLAN link, somebody else has made it"
-    cidrs = settings.get("cidrs", "").split()
+        yield f"link {link.name}: not a VXLAN link, made by another program"
     tables: list[Table] = [
-        RouteTable(link.name, within=cidrs, bridge=settings.get("bridge")),
+        RouteTable(link.name, within=settings.get("cidrs", "").split(), bridge=settings.get("bridge")),
         FdbTable(link.name),
         NeighborTable(link.name),
     ]
     for table in tables:
-        saved = saved_entries(table)
-        if saved is None:
-            yield f"file {batch_file(table)}: missing"
-            continue
-        present = table.read(run) if there or not table.of_device else {}
-        try:
-            yield from _of_table(table.name, compare(table, present, saved))
-        except ValidationError as refusal:
-            yield from refusal.problems
-    rules_file = read_files([RULES_FILE])
-    if rules_file:
-        rules = RulesTable(rules_file[RULES_FILE])
-        yield from _of_table(rules.name, compare(rules, rules.read(run), rules.wanted))
-    else:
+        yield from _saved_table_drift(table, is_vxlan, run)
+    yield from _saved_rules_drift(run)
+
+
+def _saved_link(settings: t.Mapping[str, str]) -> LinkSpec:
+    return LinkSpec(
+        name=settings["device"],
+        vni=int(settings["vni"]),
+        port=int(settings["port"]),
+        local=settings["local"],
+        mac=settings["mac"],
+        mtu=int(settings["mtu"]),
+        addresses=[settings["address"]],
+    )
+
+
+def _saved_table_drift(table: Table, has_device: bool, run: Run) -> t.Iterator[str]:
+    saved = saved_entries(table)
+    if saved is None:
+        yield f"file {batch_file(table)}: missing"
+        return
+    present = table.read(run) if has_device or not table.of_device else {}
+    try:
+        yield from _table_drift(table.name, compare(table, present, saved))
+    except ValidationError as error:
+        yield from error.problems
+
+
+def _saved_rules_drift(run: Run) -> t.Iterator[str]:
+    text = read_files([RULES_FILE]).get(RULES_FILE)
+    if text is None:
         yield f"file {RULES_FILE}: missing"
+        return
+    rules = RulesTable(text)
+    yield from _table_drift(rules.name, compare(rules, rules.read(run), rules.wanted))
 
 
-def _of_saved_sysctls() -> t.Iterator[str]:
+def _saved_sysctl_drift() -> t.Iterator[str]:
     path = f"{STATE}/sysctl"
     wanted = dict(line.split(None, 1) for line in read_files([path]).get(path, "").splitlines() if line)
     found = read_sysctls(wanted)
@@ -233,21 +244,21 @@ def _of_saved_sysctls() -> t.Iterator[str]:
         yield f"sysctl {key}: {found.get(key, 'missing')}, not {value}"
 
 
-def _of_link(change: LinkChange) -> t.Iterator[str]:
+def _link_drift(change: LinkChange) -> t.Iterator[str]:
     if change and not change.before:
         yield f"link {change.lines[0].split()[2]}: missing"
     for key, value in change.before.items():
         yield f"link: {key} is {value}, not {change.after[key]}"
 
 
-def _of_table(name: str, delta: Delta) -> t.Iterator[str]:
-    """Few entries by their names, many by their number."""
-    for word, lines in (
+def _table_drift(name: str, delta: Delta) -> t.Iterator[str]:
+    """Yield a sentence for each entry, or one with the number of many entries."""
+    for state, lines in (
         ("missing", [f"{key} {spec}" for key, spec in delta.added.items()]),
         ("changed", [f"{key} {old}, not {new}" for key, (old, new) in delta.changed.items()]),
         ("surplus", [f"{key} {spec}" for key, spec in delta.removed.items()]),
     ):
-        if len(lines) > FEW:
-            yield f"{name}: {len(lines)} {word}"
+        if len(lines) > MOST_NAMED:
+            yield f"{name}: {len(lines)} {state}"
         else:
-            yield from (f"{name}: {word} {line}" for line in lines)
+            yield from (f"{name}: {state} {line}" for line in lines)

@@ -74,7 +74,7 @@ if [ -e "$run/pending/deadline" ]; then
     read -r deadline <"$run/pending/deadline"
     if [ "${now%.*}" -lt "${deadline:-0}" ]; then exit 0; fi
     exec 9>&-
-    exec /bin/sh "$run/pending/undo" 'it was not confirmed, and its timer was lost'
+    exec /bin/sh "$run/pending/roll-back" 'it was not confirmed, and its timer was lost'
 fi
 
 # Move the files of a confirmed change to their place, after a loss of power interrupted that. They are complete, and

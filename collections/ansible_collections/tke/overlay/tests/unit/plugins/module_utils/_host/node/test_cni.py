@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The CNI configuration: which addresses Pods get, and each setting of which a mistake would only show in traffic."""
+"""The CNI configuration: the addresses of Pods, and each setting whose error would show in traffic only."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni import 
         ("10.244.0.0/22", "10.244.0.2", "10.244.3.254", "10.244.0.1"),
     ],
 )
-def test_pods_get_all_addresses_but_three(node_cidr, first, last, gateway):
+def test_pods_get_all_addresses_except_three(node_cidr, first, last, gateway):
     bridge, _portmap = json.loads(conflist(node_cidr, "tke-br0", 1400))["plugins"]
     assert bridge["ipam"] == {
         "type": "host-local",
@@ -31,7 +31,7 @@ def test_pods_get_all_addresses_but_three(node_cidr, first, last, gateway):
     assert size == ipaddress.ip_network(node_cidr).num_addresses - 3
 
 
-def test_how_pods_are_attached():
+def test_settings_of_the_bridge_and_the_portmap_plugin():
     document = json.loads(conflist("10.244.3.0/24", "tke-br0", 1400))
     bridge, portmap = document["plugins"]
     assert (document["cniVersion"], document["name"]) == ("0.4.0", "tke-overlay")
@@ -41,7 +41,7 @@ def test_how_pods_are_attached():
         "bridge": "tke-br0",
         "mtu": 1400,
         "isDefaultGateway": True,
-        "hairpinMode": True,  # a Pod reaches itself by way of its own Service
-        "ipMasq": False,  # that is in our rules, which know what stays inside the cluster
+        "hairpinMode": True,  # a Pod reaches itself through its own Service
+        "ipMasq": False,  # the nftables rules masquerade, because they know what stays inside the cluster
     }
     assert portmap == {"type": "portmap", "capabilities": {"portMappings": True}}

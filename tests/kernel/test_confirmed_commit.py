@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""A change waits for its confirmation: what ends it, either way, and what no accident in between can leave behind."""
+"""The confirmed commit on real kernel tables: what ends a pending change, and what no accident may leave behind."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import pytest
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import Peer, fleet_text
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
-from ansible_collections.tke.overlay.plugins.module_utils._host.commit import confirmed_commit as confirm
+from ansible_collections.tke.overlay.plugins.module_utils._host.commit import confirmed_commit
 from ansible_collections.tke.overlay.plugins.module_utils._host.commit.confirmed_commit import (
     PENDING,
     RECORD,
@@ -34,7 +34,13 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths impo
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import HostFacts
 from breakages import PEERS, document, everything
 
-WAITING = Confirmation("token", 30)
+
+def with_confirmation(seconds=30):
+    """Return options of a run whose change must be confirmed."""
+    return node.ConvergeOptions(confirmation=Confirmation("token", seconds))
+
+
+PENDING_RUN = with_confirmation()
 OTHER_NODE_CIDR = [Peer("me", "10.245.9.0/24", "10.0.1.11"), *PEERS[1:]]
 CHANGES = {
     "peers": {"fleet": fleet_text(PEERS[:3])},
@@ -50,27 +56,27 @@ CHANGES = {
 
 
 class Armed:
-    """Runs programs, but for systemd's: those are only noted."""
+    """Runs programs except those of systemd: it records their commands."""
 
     def __init__(self, run):
-        self.run, self.noted, self.answer = run, [], (0, "", "")
+        self.run, self.recorded, self.answer = run, [], (0, "", "")
 
     def __call__(self, command, text=None):
         if command[0] in ("systemd-run", "systemctl"):
-            self.noted.append(command)
+            self.recorded.append(command)
             return self.answer
         return self.run(command, text)
 
 
 @pytest.fixture
 def run(run):
-    """As for all tests here, but that systemd's programs are not run."""
+    """Return the ``run`` of all kernel tests, without the programs of systemd."""
     return Armed(run)
 
 
 @pytest.fixture
 def root(run, tmp_path, monkeypatch):
-    """A host with systemd that was never a node; its files are below a directory of the test."""
+    """Return the file root of a host with systemd that is no node."""
     monkeypatch.setattr(files, "ROOT", str(tmp_path))
     units = {paths.SERVICE: "enabled", paths.TIMER: "enabled active"}
     monkeypatch.setattr(node, "read_host", lambda _run: HostFacts(True, units, False, (6, 1)))
@@ -80,18 +86,18 @@ def root(run, tmp_path, monkeypatch):
 
 @pytest.fixture
 def host(run, root):
-    """The same as a node."""
+    """Return the file root of a node."""
     node.converge(document(), run, check=False)
     return root
 
 
-def waiting(run, **changes):
-    """Makes a change that waits."""
-    assert node.converge(document(**changes), run, False, confirmation=WAITING).waits > 0
+def make_pending(run, **changes):
+    """Make a change that is pending."""
+    assert node.converge(document(**changes), run, False, PENDING_RUN).seconds_to_confirm > 0
 
 
 def script(root, name, *arguments, **environment):
-    """Runs a script of the change that waits, or of the saved state."""
+    """Run a script of the pending change, or the restore script."""
     path = f"{root}{STATE}/restore" if name == "restore" else f"{root}{PENDING}/{name}"
     done = subprocess.run(
         ["sh", path, *arguments],
@@ -104,12 +110,12 @@ def script(root, name, *arguments, **environment):
 
 
 def texts(root, below="etc"):
-    """All files of the host, by path."""
+    """Return the texts of all files of the host, by path."""
     return {str(path): path.read_text() for path in (root / below).rglob("*") if path.is_file()}
 
 
 def kernel(run):
-    """All that the kernel lists, but for the number that a device made anew has got."""
+    """Return everything that the kernel lists, without the indexes of devices: a recreated device has another one."""
     return {
         command: sorted(re.sub(r'"(ifindex|link_index)": \d+, ', "", row) for row in rows)
         for command, rows in everything(run).items()
@@ -117,30 +123,30 @@ def kernel(run):
 
 
 def record(root):
-    """What the host says of the last roll-back: the token, what is left over, why."""
+    """Return the lines about the last rollback: the token, what is not as before, the reason."""
     return (root / RECORD.lstrip("/")).read_text().splitlines()
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_unconfirmed_it_goes_back_whole(run, host, change):
+def test_rollback_restores_the_kernel_and_the_files(run, host, change):
     before, saved = kernel(run), texts(host)
-    waiting(run, **CHANGES[change])
+    make_pending(run, **CHANGES[change])
     assert kernel(run) != before
-    assert texts(host) == saved, "a reboot would come up with the old plan"
-    code, told, complaints = script(host, "undo", "nobody asked")
-    assert (code, complaints) == (0, "")
-    assert told.endswith("tke-overlay: rolled a change back: nobody asked\n")
+    assert texts(host) == saved, "after a reboot the host has the old plan"
+    code, out, errors = script(host, "roll-back", "the test wants it")
+    assert (code, errors) == (0, "")
+    assert out.endswith("tke-overlay: rolled a change back: the test wants it\n")
     assert (kernel(run), texts(host)) == (before, saved)
-    assert record(host) == ["token", "whole", "nobody asked"]
+    assert record(host) == ["token", "complete", "the test wants it"]
     assert not (host / PENDING.lstrip("/")).exists()
     assert not node.converge(document(), run, check=True).changed
 
 
 @pytest.mark.parametrize("change", [{}, *CHANGES.values()])
-def test_confirmed_it_is_saved_whole(run, root, change):
+def test_confirmation_saves_the_complete_change(run, root, change):
     if change:
         node.converge(document(), run, check=False)
-    waiting(run, **change)
+    make_pending(run, **change)
     changed = everything(run)
     assert script(root, "confirm", "token") == (0, "", "")
     assert everything(run) == changed
@@ -151,18 +157,18 @@ def test_confirmed_it_is_saved_whole(run, root, change):
     assert all(path.stat().st_mode & 0o777 == 0o644 for path in (root / "etc").rglob("*") if path.is_file())
 
 
-def test_what_a_loss_of_power_left_beside_the_files_is_not_saved(run, host):
+def test_confirmation_drops_files_left_by_a_loss_of_power(run, host):
     left = host / "etc/tke-overlay/.tke-overlay"
     left.mkdir()
-    (left / "summary").write_text("of a plan that never came to be\n")
+    (left / "summary").write_text("of a plan that was never confirmed\n")
     (left / "api-endpoint").write_text("10.0.2.9:6443\n")
-    waiting(run, **CHANGES["peers"])
+    make_pending(run, **CHANGES["peers"])
     assert script(host, "confirm", "token") == (0, "", "")
     assert not left.exists()
     assert not (host / "etc/tke-overlay/api-endpoint").exists()
 
 
-CUT_SHORT = r"""
+KILL_AFTER_MOVES = r"""
 moves=0
 mv() {
     for to; do :; done
@@ -176,15 +182,15 @@ mv() {
 """
 
 
-def loses_power_while_it_confirms(run, host, moves):
-    """Confirms the change that waits until so many files have moved; then, as after a boot, all but the disk is gone.
+def lose_power_during_confirmation(run, host, moves):
+    """Confirm the pending change until so many files were moved; then, as after a boot, only the disk is left.
 
-    :returns: whether it came to its end before.
+    :returns: whether the confirmation ended before.
     """
     path = host / PENDING.lstrip("/") / "confirm"
     text = path.read_text()
     assert "set -u\n" in text
-    path.write_text(text.replace("set -u\n", f"set -u\n{CUT_SHORT.replace('COUNT', str(moves))}", 1))
+    path.write_text(text.replace("set -u\n", f"set -u\n{KILL_AFTER_MOVES.replace('COUNT', str(moves))}", 1))
     code, _out, _errors = script(host, "confirm", "token")
     assert code in (0, -signal.SIGKILL)
     shutil.rmtree(host / "run")
@@ -194,36 +200,36 @@ def loses_power_while_it_confirms(run, host, moves):
 
 
 @pytest.mark.parametrize("finisher", ["script", "module"])
-def test_wherever_a_loss_of_power_cuts_a_confirmation_short_the_saved_state_is_one_plan(run, host, finisher):
+def test_loss_of_power_leaves_the_saved_state_of_one_plan(run, host, finisher):
     old, new = document(), document(port=4789, fleet=fleet_text(PEERS[:4]))
-    met = []
+    plans = []
     for moves in itertools.count():
-        assert node.converge(new, run, False, confirmation=WAITING).waits > 0
-        ended = loses_power_while_it_confirms(run, host, moves)
+        assert node.converge(new, run, False, PENDING_RUN).seconds_to_confirm > 0
+        ended = lose_power_during_confirmation(run, host, moves)
         if finisher == "script":
             assert script(host, "restore")[::2] == (0, "")
         else:
             node.converge(new if moves else old, run, check=False)
         assert list((host / "etc").rglob(".confirmed")) == []
         (plan,) = [plan for plan in (old, new) if not node.converge(plan, run, check=True).changed]
-        met.append("old" if plan is old else "new")
+        plans.append("old" if plan is old else "new")
         if ended:
             break
         node.converge(old, run, check=False)
-    assert met == sorted(met, reverse=True), "once it counts, it counts"
-    assert met.count("old") == 1
-    assert met.count("new") >= 5
+    assert plans == sorted(plans, reverse=True), "the new plan stays once it is valid"
+    assert plans.count("old") == 1
+    assert plans.count("new") >= 5
 
 
-def test_a_first_time_host_is_as_if_never_touched(run, root):
+def test_rollback_leaves_nothing_on_a_host_that_was_no_node(run, root):
     with open("/proc/sys/net/ipv4/ip_forward", "w", encoding="ascii") as stream:
         stream.write("0")
     before = everything(run)
-    waiting(run)
+    make_pending(run)
     assert texts(root) == {}
     drop_ins = {name.removeprefix(f"{root}/run/") for name in texts(root, "run") if name.endswith((".link", ".conf"))}
     assert {"systemd/network/10-tke-overlay.link", "sysctl.d/99-tke-overlay.conf"} <= drop_ins
-    assert script(root, "undo")[::2] == (0, "")
+    assert script(root, "roll-back")[::2] == (0, "")
     assert everything(run) == before
     assert {name.removeprefix(f"{root}/") for name in texts(root, ".")} == {
         "run/tke-overlay/lock",
@@ -233,88 +239,88 @@ def test_a_first_time_host_is_as_if_never_touched(run, root):
         assert stream.read() == "0\n"
 
 
-def test_drop_ins_that_stand_in_below_run_make_room_for_the_saved_ones(run, root):
-    waiting(run)
+def test_confirmation_replaces_temporary_drop_ins(run, root):
+    make_pending(run)
     script(root, "confirm", "token")
     assert not [name for name in texts(root, "run") if name.endswith((".link", ".conf"))]
     assert (root / "etc/systemd/network/10-tke-overlay.link").exists()
 
 
-def test_a_node_without_saved_state_gets_back_what_the_kernel_held(run, host):
+def test_rollback_without_saved_state_restores_the_kernel(run, host):
     for line in ("link set tke0 mtu 1300", "route del 10.244.1.0/24", "neigh del 10.244.2.0 dev tke0"):
         assert run(["ip", *line.split()])[0] == 0
     shutil.rmtree(host / STATE.lstrip("/"))
     before = kernel(run)
-    waiting(run, vni=7, fleet=fleet_text(PEERS[:4]))
-    assert script(host, "undo")[::2] == (0, "")
+    make_pending(run, vni=7, fleet=fleet_text(PEERS[:4]))
+    assert script(host, "roll-back")[::2] == (0, "")
     assert kernel(run) == before
     assert not (host / STATE.lstrip("/")).exists()
 
 
-def test_the_pod_bridge_gets_its_address_back(run, host):
+def test_rollback_restores_addresses_of_the_pod_bridge(run, host):
     for line in ("link add tke-br0 type bridge", "address add 10.244.3.1/24 dev tke-br0"):
         assert run(["ip", *line.split()])[0] == 0
-    waiting(run, mtu=1400)
+    make_pending(run, mtu=1400)
     assert "10.244.3.1" not in run(["ip", "address", "show", "dev", "tke-br0"])[1]
-    script(host, "undo")
+    script(host, "roll-back")
     assert "10.244.3.1/24" in run(["ip", "address", "show", "dev", "tke-br0"])[1]
 
 
-def test_while_it_waits_the_timer_of_the_saved_state_leaves_it_alone(run, host):
-    waiting(run, vni=7)
+def test_restore_script_leaves_a_pending_change_alone(run, host):
+    make_pending(run, vni=7)
     changed = everything(run)
     assert script(host, "restore") == (0, "", "")
     assert everything(run) == changed
 
 
-def test_should_the_transient_timer_be_lost_that_of_the_saved_state_stands_in(run, host):
+def test_restore_script_rolls_back_if_the_timer_is_lost(run, host):
     before = kernel(run)
-    waiting(run, vni=7)
+    make_pending(run, vni=7)
     (host / PENDING.lstrip("/") / "deadline").write_text("0\n")
     assert script(host, "restore")[0] == 0
     assert kernel(run) == before
-    assert record(host)[1:] == ["whole", "it was not confirmed, and its timer was lost"]
+    assert record(host)[1:] == ["complete", "it was not confirmed, and its timer was lost"]
 
 
-def test_the_timer_is_set_before_the_first_change_and_without_it_nothing_changes(run, host):
+def test_nothing_changes_if_the_timer_cannot_be_set(run, host):
     before, saved = everything(run), texts(host)
     run.answer = (1, "", "no bus")
-    with pytest.raises(KernelError, match=r"nothing was changed, because a timer .* cannot be set: .*: no bus"):
-        node.converge(document(vni=7), run, False, confirmation=WAITING)
+    with pytest.raises(KernelError, match=r"nothing was changed, because the timer .* cannot be set: .*: no bus"):
+        node.converge(document(vni=7), run, False, PENDING_RUN)
     assert (everything(run), texts(host)) == (before, saved)
     assert not (host / PENDING.lstrip("/")).exists()
     run.answer = (0, "", "")
-    waiting(run, vni=7)
-    command = run.noted[-1]
+    make_pending(run, vni=7)
+    command = run.recorded[-1]
     assert "--on-active=30" in command
-    assert command[-3:-1] == ("/bin/sh", f"{PENDING}/undo")
+    assert command[-3:-1] == ("/bin/sh", f"{PENDING}/roll-back")
 
 
-def test_nothing_waits_where_the_kernel_is_as_it_should_be(run, host):
-    outcome = node.converge(document(cluster="renamed"), run, False, confirmation=WAITING)
+def test_change_of_files_alone_needs_no_confirmation(run, host):
+    outcome = node.converge(document(cluster="renamed"), run, False, PENDING_RUN)
     assert outcome.changed
-    assert outcome.waits is None
-    assert not any(command[0] == "systemd-run" for command in run.noted)
+    assert outcome.seconds_to_confirm is None
+    assert not any(command[0] == "systemd-run" for command in run.recorded)
     assert "cluster: renamed" in (host / STATE.lstrip("/") / "summary").read_text()
 
 
-def test_another_token_confirms_nothing_and_neither_does_the_right_one_too_late(run, host):
+def test_rejects_another_token_and_a_late_confirmation(run, host):
     before, saved = everything(run), texts(host)
-    waiting(run, mtu=1400)
+    make_pending(run, mtu=1400)
     assert script(host, "confirm", "other")[0] == 3
     assert script(host, "confirm")[0] == 3
     assert texts(host) == saved
     late = host / "late"
     shutil.copytree(host / PENDING.lstrip("/"), late)
-    assert script(host, "undo")[0] == 0
+    assert script(host, "roll-back")[0] == 0
     shutil.copytree(late, host / PENDING.lstrip("/"))
-    (host / PENDING.lstrip("/") / "deadline").unlink()  # as while it is being undone
+    (host / PENDING.lstrip("/") / "deadline").unlink()  # as during a rollback
     assert script(host, "confirm", "token")[0] == 3
     assert everything(run) == before
 
 
 def batches(run, at, accident):
-    """Runs programs; before the batch of this number something happens."""
+    """Return a ``run`` in which an accident replaces the batch of this number."""
     numbers = itertools.count()
 
     def stopped(command, text=None):
@@ -326,19 +332,21 @@ def batches(run, at, accident):
 
 
 @pytest.mark.parametrize("fresh", [True, False], ids=["fresh", "node"])
-def test_whatever_fails_after_the_first_change_it_goes_back_at_once_and_both_are_told(run, root, fresh):
+def test_rolls_back_at_once_whichever_batch_fails(run, root, fresh):
     if not fresh:
         node.converge(document(PEERS[:3]), run, check=False)
     before, saved = kernel(run), texts(root)
-    # A device that is made gets its neighbours and routes in the same batch. The rules of a node stay as they are.
+    # A new device gets its neighbours and routes in the batch that creates it. The rules of a node do not change.
     for at in range(3 if fresh else 2):
-        failing = batches(run, at, lambda *_: (1, "", "RTNETLINK answers: nonsense\nCommand failed -:1"))
-        with pytest.raises(KernelError, match=r"(?s)nonsense.*the change was rolled back, and the host is as it was"):
+        failing = batches(run, at, lambda *_: (1, "", "RTNETLINK answers: no such thing\nCommand failed -:1"))
+        with pytest.raises(
+            KernelError, match=r"(?s)no such thing.*the change was rolled back, and the host is as it was"
+        ):
             node.converge(document(vni=7), failing, check=False)
         assert (kernel(run), texts(root)) == (before, saved)
 
 
-def test_an_exception_is_no_other_case(run, host):
+def test_rolls_back_after_an_unexpected_exception(run, host):
     before = kernel(run)
 
     def broken(*_arguments):
@@ -351,37 +359,37 @@ def test_an_exception_is_no_other_case(run, host):
 
 
 @pytest.mark.parametrize("at", range(2))
-def test_killed_half_way_the_timer_brings_the_old_plan_back(run, host, at):
+def test_rollback_restores_the_plan_after_the_module_is_killed(run, host, at):
     before, saved = kernel(run), texts(host)
     child = os.fork()
     if child == 0:
         killed = batches(run, at, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
         with contextlib.suppress(BaseException):
-            node.converge(document(vni=7), killed, False, confirmation=WAITING)
+            node.converge(document(vni=7), killed, False, PENDING_RUN)
         os._exit(0)
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
-    assert script(host, "undo")[::2] == (0, "")
+    assert script(host, "roll-back")[::2] == (0, "")
     assert (kernel(run), texts(host)) == (before, saved)
 
 
-def test_a_run_that_hangs_half_way_is_ended(run, host, monkeypatch):
+def test_rollback_kills_a_module_that_hangs(run, host, monkeypatch):
     before = kernel(run)
-    monkeypatch.setattr(confirm, "LOCK_SECONDS", 1)
+    monkeypatch.setattr(confirmed_commit, "LOCK_SECONDS", 1)
     child = os.fork()
     if child == 0:
         hanging = batches(run, 1, lambda *_: os.kill(os.getpid(), signal.SIGSTOP))
         with contextlib.suppress(BaseException):
-            node.converge(document(vni=7), hanging, False, confirmation=WAITING)
+            node.converge(document(vni=7), hanging, False, PENDING_RUN)
         os._exit(0)
     os.waitpid(child, os.WUNTRACED)
-    assert script(host, "undo")[::2] == (0, "")
+    assert script(host, "roll-back")[::2] == (0, "")
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
     assert kernel(run) == before
 
 
-def test_what_cannot_be_saved_is_rolled_back(run, root):
+def test_rolls_back_a_change_that_cannot_be_saved(run, root):
     before = everything(run)
-    waiting(run)
+    make_pending(run)
     (root / "etc").mkdir()
     (root / "etc/cni").write_text("in the way")
     code, _out, errors = script(root, "confirm", "token")
@@ -389,52 +397,51 @@ def test_what_cannot_be_saved_is_rolled_back(run, root):
     assert "etc/cni" in errors
     assert everything(run) == before
     assert set(texts(root)) == {f"{root}/etc/cni"}
-    assert record(root)[1] == "whole"
+    assert record(root)[1] == "complete"
     with pytest.raises(KernelError, match=r"could not be saved: .*etc/cni.*; the change was rolled back"):
         node.converge(document(), run, check=False)
     assert everything(run) == before
 
 
-def test_what_is_not_as_before_is_told(run, host):
-    waiting(run, mtu=1400)
+def test_reports_what_a_rollback_could_not_restore(run, host):
+    make_pending(run, mtu=1400)
     batch = host / STATE.lstrip("/") / "route.batch"
     batch.write_text(batch.read_text() + "route replace 10.244.9.0/24 via 224.0.0.1 dev tke0 onlink proto 84\n")
-    code, _told, complaints = script(host, "undo")
+    code, _out, errors = script(host, "roll-back")
     assert code == 1
-    assert "not as before" in complaints
-    assert "the change was rolled back, but the host is not as it was before: " in confirm.rollback_summary(
-        (host / RECORD.lstrip("/")).read_text(), "token"
-    )
+    assert "not as before" in errors
+    summary = confirmed_commit.rollback_summary((host / RECORD.lstrip("/")).read_text(), "token")
+    assert "rolled back, but the host is not as it was before: " in summary
 
 
-# --- one after the other ---
+# --- one change at a time ---
 
 
-def test_a_change_that_was_left_behind_is_undone_before_the_next(run, host):
-    waiting(run, vni=7)
+def test_rolls_back_an_abandoned_change_before_the_next(run, host):
+    make_pending(run, vni=7)
     (host / PENDING.lstrip("/") / "deadline").write_text("0\n")
     outcome = node.converge(document(mtu=1400), run, check=False)
-    assert outcome.link.before == {"mtu": "1450"}, "compared with the old plan, not with the one that was given up"
+    assert outcome.link.before == {"mtu": "1450"}, "compared with the old plan, not with the abandoned one"
 
 
-def test_the_next_run_waits_for_the_end_of_this_one(run, host, monkeypatch):
-    waiting(run, mtu=1400)
+def test_waits_for_the_pending_change_of_another_run(run, host, monkeypatch):
+    make_pending(run, mtu=1400)
     threading.Timer(0.3, script, (host, "confirm", "token")).start()
     start = time.monotonic()
     assert node.converge(document(mtu=1400), run, check=False).changed is False
     assert time.monotonic() - start > 0.2
-    waiting(run, mtu=1300)
-    monkeypatch.setattr(confirm, "LOCK_SECONDS", 0)
-    with pytest.raises(KernelError, match="the change of another run has waited for its confirmation"):
+    make_pending(run, mtu=1300)
+    monkeypatch.setattr(confirmed_commit, "LOCK_SECONDS", 0)
+    with pytest.raises(KernelError, match=r"the change of another run has been pending for 0 s"):
         node.converge(document(), run, check=False)
-    assert script(host, "confirm", "token")[0] == 0, "it was left alone"
+    assert script(host, "confirm", "token")[0] == 0, "the other run did not touch it"
 
 
-def test_who_takes_the_host_out_does_not_get_it_back(run, host):
-    waiting(run, vni=7)
+def test_removal_of_the_node_cancels_a_pending_change(run, host):
+    make_pending(run, vni=7)
     for left in ("tke-overlay/.tke-overlay", "tke-overlay/.confirmed", "systemd/system/.tke-overlay"):
         (host / "etc" / left).mkdir()
-        (host / "etc" / left / "summary").write_text("of a plan that never came to be\n")
+        (host / "etc" / left / "summary").write_text("of a plan that was never confirmed\n")
     reset.remove("tke0", "tke-br0", run, check=False)
     assert not any("tke" in row for rows in everything(run).values() for row in rows)
     assert {name.removeprefix(f"{host}/") for name in texts(host, ".")} == {"run/tke-overlay/lock"}
@@ -445,7 +452,7 @@ def test_who_takes_the_host_out_does_not_get_it_back(run, host):
 
 @pytest.fixture
 def endpoint(host):
-    """A server on the host, and the note that it is the API endpoint."""
+    """Return a server on the host that is recorded as the API endpoint, and its address."""
     server = socket.create_server(("127.0.0.1", 0))
     address = f"127.0.0.1:{server.getsockname()[1]}"
     (host / STATE.lstrip("/") / "api-endpoint").write_text(f"{address}\n")
@@ -453,7 +460,7 @@ def endpoint(host):
     server.close()
 
 
-def test_a_change_that_takes_the_api_endpoint_away_is_rolled_back_and_names_it(run, host, endpoint):
+def test_rolls_back_a_change_that_cuts_off_the_api_endpoint(run, host, endpoint):
     server, address = endpoint
     before, saved = kernel(run), texts(host)
 
@@ -462,14 +469,14 @@ def test_a_change_that_takes_the_api_endpoint_away_is_rolled_back_and_names_it(r
         return run(command, text)
 
     words = (
-        rf"cut this host off from its API endpoint: {address} .*answered before.*refused.*the change was rolled back"
+        rf"cut this host off from its API endpoint: {address} .*reachable before.*refused.*the change was rolled back"
     )
     with pytest.raises(KernelError, match=words):
-        node.converge(document(vni=7), batches(run, 1, closing), False, confirmation=Confirmation("token", 3))
+        node.converge(document(vni=7), batches(run, 1, closing), False, with_confirmation(3))
     assert (kernel(run), texts(host)) == (before, saved)
 
 
-def test_an_api_endpoint_that_answers_again_in_time_is_enough(run, host, endpoint):
+def test_accepts_an_api_endpoint_that_is_back_in_time(run, host, endpoint):
     server, address = endpoint
     port = int(address.partition(":")[2])
 
@@ -479,53 +486,48 @@ def test_an_api_endpoint_that_answers_again_in_time_is_enough(run, host, endpoin
         return run(command, text)
 
     again = []
-    assert node.converge(document(vni=7), batches(run, 1, closing), False, confirmation=WAITING).waits > 0
+    assert node.converge(document(vni=7), batches(run, 1, closing), False, PENDING_RUN).seconds_to_confirm > 0
     again[0].close()
 
 
-def test_an_api_endpoint_that_did_not_answer_before_is_not_asked_but_told(run, host, endpoint):
+def test_warns_about_an_api_endpoint_unreachable_before(run, host, endpoint):
     server, address = endpoint
     server.close()
-    outcome = node.converge(document(vni=7), run, False, confirmation=WAITING)
-    assert outcome.waits > 0
+    outcome = node.converge(document(vni=7), run, False, PENDING_RUN)
+    assert outcome.seconds_to_confirm > 0
     (warning,) = outcome.warnings
-    assert f"the API endpoint {address} did not answer before the change" in warning
+    assert f"the API endpoint {address} was unreachable before the change" in warning
 
 
 @pytest.mark.parametrize("text", ["", "10.0.0.1", "10.0.0.1:x", "10.0.0.1:0", ":6443", "10.0.0.1:6443 10.0.0.2:6443"])
-def test_a_note_that_is_no_endpoint_is_refused_before_anything_changes(run, host, text):
+def test_rejects_a_malformed_endpoint_record_before_a_change(run, host, text):
     (host / STATE.lstrip("/") / "api-endpoint").write_text(text)
     before = everything(run)
-    with pytest.raises(ValidationError, match="api-endpoint is not one line host:port"):
-        node.converge(document(vni=7), run, False, confirmation=WAITING)
+    with pytest.raises(
+        ValidationError, match=r"api-endpoint holds .* instead of one line host:port: correct the file or remove it"
+    ):
+        node.converge(document(vni=7), run, False, PENDING_RUN)
     assert everything(run) == before
 
 
-def test_an_ipv6_endpoint_is_understood(host):
-    (host / STATE.lstrip("/") / "api-endpoint").write_text("[2001:db8::1]:6443\n")
-    assert str(confirm.recorded_endpoint()) == "[2001:db8::1]:6443"
-    assert confirm.recorded_endpoint() == ("2001:db8::1", 6443)
-
-
-# --- the rest ---
+# --- options and devices ---
 
 
 @pytest.mark.parametrize("seconds", [-1, 1, 2, 3601])
-def test_a_time_that_makes_no_sense_is_refused(run, host, seconds):
-    with pytest.raises(
-        ValidationError, match=f"confirm_timeout {seconds} .overlay_confirm_timeout. does not lie between 3"
-    ):
-        node.converge(document(vni=7), run, False, confirmation=Confirmation("token", seconds))
+def test_rejects_a_timeout_out_of_range(run, host, seconds):
+    words = rf"confirm_timeout \(overlay_confirm_timeout\) {seconds} is not between 3 and 3600 seconds"
+    with pytest.raises(ValidationError, match=words):
+        node.converge(document(vni=7), run, False, with_confirmation(seconds))
 
 
-def test_with_no_time_at_all_it_is_saved_at_once(run, host):
-    outcome = node.converge(document(vni=7), run, False, confirmation=Confirmation("token", 0))
-    assert outcome.waits is None
-    assert run.noted == []
+def test_timeout_zero_saves_at_once(run, host):
+    outcome = node.converge(document(vni=7), run, False, with_confirmation(0))
+    assert outcome.seconds_to_confirm is None
+    assert run.recorded == []
     assert not node.converge(document(vni=7), run, check=True).changed
 
 
-def test_a_device_that_cannot_be_made_anew_is_made_again_as_it_was(run):
+def test_recreates_the_old_device_if_the_new_one_fails(run):
     spec = link.LinkSpec("vx0", 5, 8472, "10.0.1.11", mac="0a:58:0a:f4:09:00", mtu=1400, addresses=["10.244.9.0/32"])
     link.converge_link(spec, run, check=False)
     before = kernel(run)
@@ -533,13 +535,15 @@ def test_a_device_that_cannot_be_made_anew_is_made_again_as_it_was(run):
     def refusing(command, text=None):
         if " id 6 " in (text or ""):
             run(["ip", "link", "del", "vx0"])
-            return 1, "", "RTNETLINK answers: nonsense\nCommand failed -:2"
+            return 1, "", "RTNETLINK answers: no such thing\nCommand failed -:2"
         return run(command, text)
 
-    with pytest.raises(KernelError, match=r"nonsense .*; the former device was created again, without its entries"):
+    with pytest.raises(
+        KernelError, match=r"no such thing .*; the former device was created again, without its entries"
+    ):
         link.converge_link(spec._replace(vni=6), refusing, check=False)
     assert kernel(run) == before
 
 
-def test_the_script_of_the_saved_state_knows_where_a_change_waits():
+def test_restore_script_and_module_use_the_same_directory():
     assert f"$run{PENDING.removeprefix('/run/tke-overlay')}/deadline" in programs.RESTORE_SH

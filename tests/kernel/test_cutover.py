@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""Going over to other addresses or another port in three steps, on real tables; who loses what, see lifecycle."""
+"""A change of addresses, port or MACs in three phases, on real tables. The scenario lifecycle counts lost packets."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from breakages import PEERS, document, everything
 
 MOVED = [*PEERS[:-1], PEERS[-1]._replace(underlay="10.0.1.99")]
 FORMER = PEERS[-1].underlay
+PREPARE, CUTOVER = node.ConvergeOptions(phase="prepare"), node.ConvergeOptions(phase="cutover")
 
 
 @pytest.fixture(autouse=True)
@@ -45,74 +46,74 @@ def without_rules(run):
     return {command: rows for command, rows in everything(run).items() if not command.startswith("nft")}
 
 
-def test_a_peers_new_address_is_let_in_then_used_and_then_it_alone(run):
+def test_new_address_of_a_peer_is_accepted_then_used_then_alone(run):
     node.converge(document(), run, check=False)
     before = without_rules(run)
-    begun = node.converge(document(MOVED), run, check=False, phase="prepare")
-    assert begun.unfinished
+    prepared = node.converge(document(MOVED), run, check=False, options=PREPARE)
+    assert prepared.unfinished
     assert without_rules(run) == before
     assert {FORMER, "10.0.1.99"} <= senders(run)
-    switched = node.converge(document(MOVED), run, check=False, phase="cutover")
-    assert not switched.unfinished
-    assert {name: len(delta.changed) for name, delta in switched.tables.items() if delta} == {"fdb": 1}
+    cut_over = node.converge(document(MOVED), run, check=False, options=CUTOVER)
+    assert not cut_over.unfinished
+    assert {name: len(delta.changed) for name, delta in cut_over.tables.items() if delta} == {"fdb": 1}
     assert "10.0.1.99" in destinations(run)
     assert FORMER not in destinations(run)
     assert {FORMER, "10.0.1.99"} <= senders(run)
     assert node.converge(document(MOVED), run, check=False).changed
     assert FORMER not in senders(run)
-    assert not node.converge(document(MOVED), run, check=False, phase="prepare").changed
+    assert not node.converge(document(MOVED), run, check=False, options=PREPARE).changed
 
 
-def test_the_own_new_address_waits_until_the_others_have_begun(run):
+def test_own_new_address_is_used_only_in_cutover(run):
     run(["ip", "address", "add", "10.0.1.77/24", "dev", "eth0"])
     node.converge(document(), run, check=False)
     before = everything(run)
     moved = document([PEERS[0]._replace(underlay="10.0.1.77"), *PEERS[1:]])
-    assert node.converge(moved, run, check=False, phase="prepare").unfinished
+    assert node.converge(moved, run, check=False, options=PREPARE).unfinished
     assert everything(run) == before
-    node.converge(moved, run, check=False, phase="cutover")
+    node.converge(moved, run, check=False, options=CUTOVER)
     assert "10.0.1.77" in run(["ip", "-details", "link", "show", "tke0"])[1]
     assert not node.converge(moved, run, check=False).changed
 
 
-def test_both_ports_are_heard_until_all_have_changed(run):
+def test_receives_on_both_ports_until_finalize(run):
     node.converge(document(), run, check=False)
-    assert node.converge(document(port=4789), run, check=False, phase="prepare").unfinished
+    assert node.converge(document(port=4789), run, check=False, options=PREPARE).unfinished
     assert ports(run) == {"tke0": 8472, "tke-alt": 4789}
-    node.converge(document(port=4789), run, check=False, phase="prepare")
-    assert ports(run) == {"tke0": 8472, "tke-alt": 4789}, "a run that ended half-way is begun again"
-    node.converge(document(port=4789), run, check=False, phase="cutover")
+    node.converge(document(port=4789), run, check=False, options=PREPARE)
+    assert ports(run) == {"tke0": 8472, "tke-alt": 4789}, "the phase can be repeated"
+    node.converge(document(port=4789), run, check=False, options=CUTOVER)
     assert ports(run) == {"tke0": 4789, "tke-alt": 8472}
     node.converge(document(port=4789), run, check=False)
     assert ports(run) == {"tke0": 4789}
-    assert not node.converge(document(port=4789), run, check=False, phase="prepare").changed
+    assert not node.converge(document(port=4789), run, check=False, options=PREPARE).changed
 
 
-def test_what_is_begun_is_what_check_mode_says(run):
+def test_check_mode_returns_the_diff_of_prepare(run):
     node.converge(document(), run, check=False)
-    forecast = node.converge(document(MOVED, port=4789), run, check=True, phase="prepare")
+    forecast = node.converge(document(MOVED, port=4789), run, check=True, options=PREPARE)
     assert not forecast.unfinished
-    begun = node.converge(document(MOVED, port=4789), run, check=False, phase="prepare")
-    assert list(begun.diffs()) == list(forecast.diffs())
+    prepared = node.converge(document(MOVED, port=4789), run, check=False, options=PREPARE)
+    assert list(prepared.diffs()) == list(forecast.diffs())
 
 
-def test_whoever_is_not_concerned_converges_at_once(run):
-    assert not node.converge(document(PEERS[:-1]), run, check=False, phase="prepare").unfinished
-    outcome = node.converge(document(), run, check=False, phase="prepare")
+def test_unconcerned_host_converges_in_prepare(run):
+    assert not node.converge(document(PEERS[:-1]), run, check=False, options=PREPARE).unfinished
+    outcome = node.converge(document(), run, check=False, options=PREPARE)
     assert outcome.changed
     assert not outcome.unfinished
     assert not node.converge(document(), run, check=False).changed
 
 
-def test_a_host_that_leaves_takes_its_ear_along(run):
+def test_reset_removes_the_alternate_link(run):
     node.converge(document(), run, check=False)
-    node.converge(document(port=4789), run, check=False, phase="prepare")
+    node.converge(document(port=4789), run, check=False, options=PREPARE)
     remove("tke0", "tke-br0", run, check=False)
     assert ports(run) == {}
 
 
-def test_only_elements_of_sets_are_changed_where_nothing_else_differs(run):
-    """The table stays the same one: a packet that is being judged finds no set that is empty."""
+def test_changes_only_set_elements_where_nothing_else_differs(run):
+    """The table is not replaced, so that no packet meets an empty set."""
     node.converge(document(PEERS[:-1]), run, check=False)
     handle = run(["nft", "-a", "list", "table", "inet", "tke_overlay"])[1].splitlines()[0]
     node.converge(document(), run, check=False)
@@ -126,7 +127,7 @@ def test_only_elements_of_sets_are_changed_where_nothing_else_differs(run):
 
 
 @pytest.mark.parametrize(("port", "other"), [(8472, 4789), (4789, 8472), (500, 40000)])
-def test_neither_port_is_among_the_ports_that_pods_leave_from(port, other):
+def test_masquerade_avoids_both_ports(port, other):
     spec = RulesSpec("tke0", "tke-br0", port, 1450, "10.244.0.0/24", ["10.244.0.0/16"], [])
     text = rules_text(spec._replace(also=spec.also._replace(port=other, device="tke-alt")))
     (ends,) = {line.rpartition(":")[2].split()[0] for line in text.splitlines() if "masquerade to" in line}
@@ -136,13 +137,13 @@ def test_neither_port_is_among_the_ports_that_pods_leave_from(port, other):
     assert not first <= other <= last
 
 
-def test_the_script_brings_back_the_old_port_although_a_second_link_hears_it(run, files_of_the_host):
-    """What a roll-back in the middle of a change of the port does."""
+def test_restore_script_takes_the_port_from_the_alternate_link(run, files_of_the_host):
+    """A rollback during a change of the port does this."""
     node.converge(document(), run, check=False)
-    node.converge(document(port=4789), run, check=False, phase="prepare")
+    node.converge(document(port=4789), run, check=False, options=PREPARE)
     kept = files_of_the_host / "kept"
     shutil.copytree(files_of_the_host / "etc/tke-overlay", kept)
-    node.converge(document(port=4789), run, check=False, phase="cutover")
+    node.converge(document(port=4789), run, check=False, options=CUTOVER)
     done = subprocess.run(
         ["sh", f"{kept}/restore"],
         env={**os.environ, "TKE_OVERLAY_RUN": f"{files_of_the_host}/run/tke-overlay"},
@@ -155,8 +156,8 @@ def test_the_script_brings_back_the_old_port_although_a_second_link_hears_it(run
     assert destinations(run) == {peer.underlay for peer in PEERS[1:]}
 
 
-def by_flannel(run):
-    """The device and the neighbours as flannel makes them: with MAC addresses of its own."""
+def make_flannel_device(run):
+    """Make the device and the neighbours as flannel does: with other MAC addresses."""
     node.converge(document(), run, check=False)
     for name in os.listdir(files.ROOT + "/etc/tke-overlay"):
         os.unlink(f"{files.ROOT}/etc/tke-overlay/{name}")
@@ -167,7 +168,7 @@ def by_flannel(run):
         run(["bridge", "fdb", "replace", mac, "dev", "tke0", "dst", peer.underlay, "self", "permanent"])
 
 
-def hears_every_mac(run):
+def accepts_any_mac(run):
     return run(["nft", "list", "table", "netdev", "tke_overlay_macs"])[0] == 0
 
 
@@ -176,41 +177,41 @@ def macs(run):
     return own, {row["lladdr"] for row in json.loads(run(["ip", "-json", "neigh", "show", "dev", "tke0"])[1])}
 
 
-def test_other_macs_are_heard_before_the_own_is_changed_and_until_all_have(run):
-    by_flannel(run)
+def test_accepts_any_mac_from_prepare_until_finalize(run):
+    make_flannel_device(run)
     before = macs(run)
-    assert node.converge(document(), run, check=False, phase="prepare").unfinished
-    assert macs(run) == before, "nothing is sent otherwise than before"
-    assert hears_every_mac(run)
-    assert not node.converge(document(), run, check=False, phase="cutover").unfinished
+    assert node.converge(document(), run, check=False, options=PREPARE).unfinished
+    assert macs(run) == before, "the host still sends by the old plan"
+    assert accepts_any_mac(run)
+    assert not node.converge(document(), run, check=False, options=CUTOVER).unfinished
     own, others = macs(run)
     assert own.startswith("0a:58:")
     assert all(mac.startswith("0a:58:") for mac in others)
-    assert hears_every_mac(run), "others may still send to the former one"
+    assert accepts_any_mac(run), "peers may still send to the former MAC"
     assert not node.converge(document(), run, check=False).changed
-    assert not hears_every_mac(run)
+    assert not accepts_any_mac(run)
 
 
-def test_a_run_that_ends_in_between_is_taken_up_by_the_next(run):
-    by_flannel(run)
-    node.converge(document(), run, check=False, phase="prepare")
-    assert node.converge(document(), run, check=False, phase="prepare").unfinished
-    node.converge(document(), run, check=False, phase="cutover")
-    assert not node.converge(document(), run, check=False, phase="prepare").unfinished
-    assert not hears_every_mac(run)
+def test_repeated_phases_continue_the_takeover(run):
+    make_flannel_device(run)
+    node.converge(document(), run, check=False, options=PREPARE)
+    assert node.converge(document(), run, check=False, options=PREPARE).unfinished
+    node.converge(document(), run, check=False, options=CUTOVER)
+    assert not node.converge(document(), run, check=False, options=PREPARE).unfinished
+    assert not accepts_any_mac(run)
 
 
-def test_a_host_that_leaves_hears_no_other_mac_any_more(run):
-    by_flannel(run)
-    node.converge(document(), run, check=False, phase="prepare")
+def test_reset_accepts_only_the_own_mac(run):
+    make_flannel_device(run)
+    node.converge(document(), run, check=False, options=PREPARE)
     remove("tke0", "tke-br0", run, check=False)
-    assert not hears_every_mac(run)
+    assert not accepts_any_mac(run)
 
 
-def test_a_fleet_with_our_macs_goes_over_at_once(run):
+def test_device_with_equal_macs_needs_no_phases(run):
     node.converge(document(), run, check=False)
     for name in os.listdir(files.ROOT + "/etc/tke-overlay"):
         os.unlink(f"{files.ROOT}/etc/tke-overlay/{name}")
     run(["ip", "link", "set", "tke0", "alias", ""])
-    assert not node.converge(document(), run, check=False, phase="prepare").unfinished
-    assert not hears_every_mac(run)
+    assert not node.converge(document(), run, check=False, options=PREPARE).unfinished
+    assert not accepts_any_mac(run)

@@ -1,0 +1,181 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The difference between what a host has and what it must have.
+
+:func:`read_actual` reads the host, :func:`compare` compares what was read with
+the target. Comparing runs no program and writes nothing.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.tke.overlay.plugins.module_utils._host.files import (
+    FileSpecs,
+    Texts,
+    differing,
+    read_files,
+    read_sysctls,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import (
+    LinkChange,
+    Row,
+    attributes_text,
+    compare_link,
+    find_link,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import (
+    ActualEntry,
+    Delta,
+    Diff,
+    ReadableTable,
+    Run,
+    listed_together,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import compare as compare_entries
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.alternate_link import with_alternate_link
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import Target
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import STATE
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import line_diff
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import differing_units
+
+TableEntries = t.Dict[str, t.Mapping[str, ActualEntry]]
+"""Name of a table -> its entries."""
+
+
+class ActualState(t.NamedTuple):
+    """What a host has of everything that the target names."""
+
+    links: t.Sequence[Row]
+    tables: TableEntries
+    files: Texts
+    sysctls: Texts
+
+
+class NodeResult(t.NamedTuple):
+    """What was changed, or would be; ``unfinished`` if later phases of a cutover must make the change."""
+
+    link: LinkChange
+    tables: dict[str, Delta]
+    files: list[Diff]
+    sysctls: list[Diff]
+    units: list[Diff]
+    systemd: bool
+    unfinished: bool = False
+    seconds_to_confirm: float | None = None  # then the host rolls back; ``None``: no confirmation is pending
+    warnings: t.Sequence[str] = ()
+
+    @property
+    def kernel(self) -> bool:
+        """Whether the kernel's state differs: only such a change can cut a host off."""
+        return bool(self.link or any(self.tables.values()) or self.sysctls)
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything differs."""
+        return bool(self.kernel or self.files or self.units)
+
+    @property
+    def file_names(self) -> list[str]:
+        """The paths of the files that differ."""
+        return [diff.name for diff in self.files]
+
+    def diffs(self) -> t.Iterator[Diff]:
+        """Yield all differences, the link first."""
+        if self.link:
+            yield Diff("link", attributes_text(self.link.before), attributes_text(self.link.after))
+        for name, delta in self.tables.items():
+            if delta:
+                yield Diff(name, delta.before(), delta.after())
+        for diff in self.sysctls:
+            yield Diff(f"sysctl {diff.name}", f"{diff.before}\n", f"{diff.after}\n")
+        yield from self.files
+        for diff in self.units:
+            yield Diff(f"unit {diff.name}", f"{diff.before}\n", f"{diff.after}\n")
+
+
+def read_actual(target: Target, links: t.Sequence[Row], run: Run) -> ActualState:
+    """Read everything that the target names.
+
+    :param links: all links of the host.
+    :raises KernelError: something cannot be read.
+    """
+    return ActualState(
+        links=links,
+        tables=read_tables(target, links, run, rules=True),
+        files=read_files(target.all_files),
+        sysctls=read_sysctls(target.sysctls),
+    )
+
+
+def read_tables(
+    target: Target, links: t.Sequence[Row], run: Run, *, foreign: bool = True, rules: bool = False
+) -> TableEntries:
+    """Read the target's tables, all of them at the same time.
+
+    A table of entries on the VXLAN device is empty while the device does not exist.
+
+    :param links: all links of the host, with the addresses of the Pod bridge.
+    :param foreign: also read foreign routes inside the container CIDR.
+    :param rules: also read the nftables table.
+    :raises KernelError: a table cannot be read.
+    """
+    tables = target.tables
+    readable: list[ReadableTable] = [tables.fdb, tables.neighbors] if find_link(target.link.name, links) else []
+    readable += [target.rules] if rules else []
+    listings = [*tables.routes.listings(others=foreign), *(each for table in readable for each in table.listings())]
+    listed = listed_together(listings, run)
+    found: TableEntries = {
+        tables.routes.name: tables.routes.read(listed, others=foreign),
+        tables.bridge.name: tables.bridge.among(links),
+    }
+    found.update({table.name: table.read(listed) for table in readable})
+    return found
+
+
+def compare(target: Target, actual: ActualState) -> NodeResult:
+    """Return the difference between the target and what was read.
+
+    :raises ValidationError: a foreign entry is in the place of a wanted one.
+    """
+    deltas = compare_tables(target, actual.tables)
+    deltas[target.rules.name] = compare_entries(
+        target.rules, actual.tables.get(target.rules.name, {}), target.rules.wanted
+    )
+    return NodeResult(
+        link=link_change(target, actual.links),
+        tables=deltas,
+        files=_file_diffs(actual.files, target.all_files),
+        sysctls=_text_diffs(actual.sysctls, target.sysctls),
+        units=_text_diffs(target.host.units, differing_units(target.host)),
+        systemd=target.host.systemd,
+    )
+
+
+def link_change(target: Target, links: t.Sequence[Row]) -> LinkChange:
+    """Return what changes the tunnel's link and the alternate link to those of the target."""
+    return with_alternate_link(compare_link(target.link, links), target.alternate_link, links)
+
+
+def compare_tables(target: Target, found: TableEntries) -> dict[str, Delta]:
+    """Return the difference of each table that is written entry by entry, by its name.
+
+    :raises ValidationError: a foreign entry is in the place of a wanted one.
+    """
+    return {
+        table.name: compare_entries(table, found.get(table.name, {}), wanted)
+        for table, wanted in target.tables.in_removal_order()
+    }
+
+
+def _text_diffs(found: Texts, wanted: FileSpecs) -> list[Diff]:
+    return [Diff(name, found.get(name, ""), text or "") for name, text in differing(found, wanted).items()]
+
+
+def _file_diffs(found: Texts, wanted: FileSpecs) -> list[Diff]:
+    """Compare files; of the saved batches keep only the lines that differ, because they have a line for each peer."""
+    return [
+        Diff(diff.name, *line_diff(diff.before, diff.after)) if diff.name.startswith(f"{STATE}/") else diff
+        for diff in _text_diffs(found, wanted)
+    ]

@@ -1,0 +1,108 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bring the kernel's state to the target, and verify that the kernel holds it."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, some_of
+from ansible_collections.tke.overlay.plugins.module_utils._host.files import differing, read_sysctls, write_sysctl
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import apply_link, read_links
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import BLACKHOLE, check_foreign_routes
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Delta, Run, apply
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.alternate_link import relax_reverse_path_filter
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.compare import (
+    NodeResult,
+    TableEntries,
+    compare_tables,
+    link_change,
+    read_tables,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import Target
+
+MOST_FAULTS = 5
+"""Number of differences that the error of a failed verification names."""
+
+
+def change_kernel(target: Target, difference: NodeResult, run: Run) -> None:
+    """Replace the rules, change the links, then the tables as the change of the links left them.
+
+    A change of an existing link can empty tables: a recreated device starts without
+    entries, a device that goes down loses routes and neighbours, a new MAC removes
+    the neighbours, a removed address both. A new device has default sysctls.
+    """
+    rules = difference.tables[target.rules.name]
+    if rules:
+        target.rules.replace(run, there=len(rules.added) < len(target.rules.wanted))
+    lines = [*difference.link.lines, *_lines_for_new_device(target, difference)]
+    apply_link(difference.link._replace(lines=lines), run)
+    relax_reverse_path_filter(target.alternate_link)
+    for key, value in differing(read_sysctls(target.sysctls), target.sysctls).items():
+        write_sysctl(key, value)
+    deltas = _deltas_after_link(target, difference, run)
+    apply([(table, deltas[table.name]) for table, _wanted in target.tables.in_removal_order()], run)
+
+
+def _lines_for_new_device(target: Target, difference: NodeResult) -> list[str]:
+    """Return the neighbours and routes of a new device, for the batch that creates it.
+
+    Pods have no network until the last of these lines, and running one more program
+    takes time. Only the FDB needs another program than ``ip``, so here the routes
+    precede the FDB entries: until then the kernel drops what the routes lead to, as
+    the rules would do without the routes.
+    """
+    if not difference.link.made:
+        return []
+    entries = target.tables.entries
+    return [
+        table.put(key, spec)
+        for table in (target.tables.neighbors, target.tables.routes)
+        for key, spec in entries[table.name].items()
+    ]
+
+
+def _deltas_after_link(target: Target, difference: NodeResult, run: Run) -> dict[str, Delta]:
+    """Return what the tables lack after the links were changed. For a new device this is known without reading."""
+    if difference.link.made:
+        tables = target.tables
+        removed = difference.tables[tables.routes.name].removed
+        # A blackhole has no device with which it would have been removed.
+        left = {key: spec for key, spec in removed.items() if spec == BLACKHOLE}
+        return {
+            **difference.tables,
+            tables.routes.name: Delta({}, {}, left, {}),
+            tables.fdb.name: Delta(tables.entries[tables.fdb.name], {}, {}, {}),
+            tables.neighbors.name: Delta({}, {}, {}, {}),
+        }
+    if not difference.link.before:
+        return difference.tables
+    found = read_tables(target, read_links(run), run)
+    check_foreign_routes(found[target.tables.routes.name])
+    return compare_tables(target, found)
+
+
+def verify(target: Target, run: Run) -> None:
+    """Read the kernel's state back. The rules were read back when they were loaded.
+
+    :raises KernelError: it is not the target: the kernel did not take it, or another program changed it.
+    """
+    links = read_links(run)
+    wrong = link_change(target, links)
+    faults = [
+        f"link {target.link.name}: {key} is {wrong.before.get(key)}, not {wrong.after[key]}" for key in wrong.after
+    ]
+    faults += _table_faults(target, read_tables(target, links, run, foreign=False))
+    if faults:
+        raise KernelError(
+            f"after the change the kernel does not hold what it was given; does another program manage "
+            f"{target.link.name}? {some_of(faults, MOST_FAULTS, '; ')}"
+        )
+
+
+def _table_faults(target: Target, found: TableEntries) -> t.Iterator[str]:
+    for name, delta in compare_tables(target, found).items():
+        lines = delta.lines()
+        for state, kind in (("missing", "added"), ("wrong", "changed"), ("not removed", "removed")):
+            yield from (f"{name}: {state} {line}" for line in lines[kind])

@@ -1,0 +1,226 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The target: everything that a host must have according to its document."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
+    PLAN_SCHEMA,
+    NodeDocument,
+    Peer,
+    gateway_address,
+    parse_fleet,
+    plan_id,
+    vtep_address,
+    vtep_mac,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError, range_problems
+from ansible_collections.tke.overlay.plugins.module_utils._host.files import FileSpecs, Texts, read_sysctls
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.fdb import FdbTable, fdb_entry
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import LinkSpec
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.neighbor import NeighborTable, neighbor_entry
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.nftables import (
+    NO_ALLOWANCES,
+    RulesSpec,
+    RulesTable,
+    TransitionAllowances,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.pod_bridge import BridgeTable
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import (
+    RouteTable,
+    blackhole_entry,
+    via_entry,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Desired, Table
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.alternate_link import alternate_link_of
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni import CNI_FILE, conflist
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins import drop_ins, wanted_sysctls
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import STATE
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import SavedState, state_files
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import HostFacts, unit_files
+
+INTERVAL = 30
+"""Default number of seconds between two runs of the restore timer."""
+
+
+class NodeTables(t.NamedTuple):
+    """The kernel tables of a node that are written entry by entry, and the entries that each must hold."""
+
+    routes: RouteTable
+    fdb: FdbTable
+    neighbors: NeighborTable
+    bridge: BridgeTable
+    entries: t.Mapping[str, Desired]  # name of the table -> its entries
+
+    def in_removal_order(self) -> list[tuple[Table, Desired]]:
+        """Return each table with its entries: routes are removed first and added last."""
+        tables: list[Table] = [self.routes, self.fdb, self.neighbors, self.bridge]
+        return [(table, self.entries[table.name]) for table in tables]
+
+
+class Target(t.NamedTuple):
+    """What one host must have.
+
+    ``drop_ins`` are the files that must exist before the link does. ``files`` are
+    written after the kernel's tables, the CNI configuration last: once it exists,
+    a kubelet regards the network as ready.
+    ``alternate_link`` receives on the other port during a change of the port.
+    """
+
+    link: LinkSpec
+    alternate_link: LinkSpec | None
+    tables: NodeTables
+    rules: RulesTable
+    sysctls: Texts
+    drop_ins: FileSpecs
+    files: Texts
+    host: HostFacts
+    saved: SavedState
+
+    @property
+    def all_files(self) -> FileSpecs:
+        """The drop-ins and the other files."""
+        return {**self.drop_ins, **self.files}
+
+
+def build_target(
+    document: NodeDocument, host: HostFacts, interval: int = INTERVAL, allowances: TransitionAllowances = NO_ALLOWANCES
+) -> Target:
+    """Return what the host ``document["node"]`` must have.
+
+    :param interval: seconds between two runs of the restore timer.
+    :param allowances: what the host accepts in addition while other hosts change to the plan.
+    :raises ValidationError: the interval or the schema of the document is invalid, or the plan has no such node.
+    """
+    _validate(document, interval)
+    own, peers = own_and_peers(document)
+    link = _link_of(document, own)
+    tables = _tables_of(document, own, peers)
+    rules = RulesTable(_rules_of(document, own, peers, allowances))
+    sysctls = wanted_sysctls(link.name, len(peers), host, read_sysctls)
+    saved = SavedState(
+        link=link,
+        bridge=document["bridge"],
+        cidrs=document["container_cidr"],
+        tables=tables.in_removal_order(),
+        rules=rules.text,
+        sysctls=sysctls,
+        summary=_summary(document, link, own.node_cidr, len(peers)),
+        fleet=document["fleet"],
+    )
+    return Target(
+        link=link,
+        alternate_link=alternate_link_of(link, allowances.port),
+        tables=tables,
+        rules=rules,
+        sysctls=sysctls,
+        drop_ins=drop_ins(link.name, document["bridge"], sysctls, host),
+        files={
+            **state_files(saved),
+            **unit_files(interval, host),
+            CNI_FILE: conflist(own.node_cidr, document["bridge"], document["mtu"]),
+        },
+        host=host,
+        saved=saved,
+    )
+
+
+def _validate(document: NodeDocument, interval: int) -> None:
+    problems = range_problems("restore_interval (overlay_restore_interval)", interval, 1, 86_400, "seconds")
+    if document["schema"] != PLAN_SCHEMA:
+        problems.append(
+            f"the plan has schema {document['schema']}, and this release reads schema {PLAN_SCHEMA}: "
+            f"use the same release of tke.overlay for the plan and for the hosts"
+        )
+    if problems:
+        raise ValidationError(*problems)
+
+
+def own_and_peers(document: NodeDocument) -> tuple[Peer, list[Peer]]:
+    """Return the host's own entry of the fleet, and the entries of all other nodes.
+
+    :raises ValidationError: the fleet has no entry of the host.
+    """
+    fleet = parse_fleet(document["fleet"])
+    own = fleet.pop(document["node"], None)
+    if own is None:
+        raise ValidationError(
+            f"node {document['node']} is not in the plan: add it to the inventory group that is planned"
+        )
+    return own, list(fleet.values())
+
+
+def _link_of(document: NodeDocument, own: Peer) -> LinkSpec:
+    return LinkSpec(
+        name=document["device"],
+        vni=document["vni"],
+        port=document["port"],
+        local=own.underlay,
+        mac=vtep_mac(own.node_cidr),
+        mtu=document["mtu"],
+        addresses=[f"{vtep_address(own.node_cidr)}/32"],
+    )
+
+
+def _rules_of(
+    document: NodeDocument, own: Peer, peers: t.Iterable[Peer], allowances: TransitionAllowances
+) -> RulesSpec:
+    return RulesSpec(
+        device=document["device"],
+        bridge=document["bridge"],
+        port=document["port"],
+        mtu=document["mtu"],
+        node_cidr=own.node_cidr,
+        container_cidrs=document["container_cidr"],
+        peers=[peer.underlay for peer in peers],
+        also=allowances,
+    )
+
+
+def _tables_of(document: NodeDocument, own: Peer, peers: t.Iterable[Peer]) -> NodeTables:
+    """Return the tables with one route, one FDB entry and one neighbour entry for each peer."""
+    device = document["device"]
+    routes = dict([blackhole_entry(own.node_cidr)])
+    fdb: Desired = {}
+    neighbors: Desired = {}
+    for peer in peers:
+        address, mac = vtep_address(peer.node_cidr), vtep_mac(peer.node_cidr)
+        for wanted, (key, spec) in (
+            (routes, via_entry(peer.node_cidr, address, device)),
+            (fdb, fdb_entry(mac, peer.underlay)),
+            (neighbors, neighbor_entry(address, mac)),
+        ):
+            wanted[key] = spec
+    return NodeTables(
+        routes=RouteTable(device, within=document["container_cidr"], bridge=document["bridge"]),
+        fdb=FdbTable(device),
+        neighbors=NeighborTable(device),
+        bridge=BridgeTable(document["bridge"], document["container_cidr"], gateway_address(own.node_cidr)),
+        entries={
+            RouteTable.name: routes,
+            FdbTable.name: fdb,
+            NeighborTable.name: neighbors,
+            BridgeTable.name: {},
+        },
+    )
+
+
+def _summary(document: NodeDocument, link: LinkSpec, node_cidr: str, peers: int) -> dict[str, object]:
+    """Return the lines of the file ``summary``, in the order in which an operator needs them."""
+    return {
+        "cluster": document["cluster"],
+        "node": document["node"],
+        "plan": plan_id(document),
+        "node_cidr": node_cidr,
+        "VTEP": f"{vtep_address(node_cidr)} {link.mac} on {link.name}",
+        "underlay": f"{link.local}, UDP port {link.port}, VNI {link.vni}",
+        "MTU": link.mtu,
+        "Pod bridge": document["bridge"],
+        "container CIDR": " ".join(document["container_cidr"]),
+        "Service range": document["service_cidr"],
+        "peers": peers,
+        "restored by": f"sh {STATE}/restore (tke-overlay.service at boot, tke-overlay.timer periodically)",
+    }
