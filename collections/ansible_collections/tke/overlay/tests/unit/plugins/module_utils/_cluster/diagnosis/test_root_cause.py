@@ -58,7 +58,7 @@ SILENCES = {
         ALL,
         tuple(SITES),
         "no node reaches any other: no answer for 30 pairs",
-        ("open UDP port 4789 between all nodes", "run ansible-playbook tke.overlay.site on all nodes"),
+        ("open UDP port 4789 between all nodes", "apply the plan to all nodes: ansible-playbook tke.overlay.site"),
     ),
     "between sites": (
         IDC_CLOUD,

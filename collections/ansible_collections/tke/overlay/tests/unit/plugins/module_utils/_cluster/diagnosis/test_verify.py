@@ -117,7 +117,7 @@ def test_where_nothing_goes_no_single_host_is_to_blame():
     assert text[1:] == [
         "  no node reaches any other: no answer for 30 pairs",
         "next: open UDP port 8472 between all nodes",
-        "      run ansible-playbook tke.overlay.site on all nodes",
+        "      apply the plan to all nodes: ansible-playbook tke.overlay.site",
     ]
 
 

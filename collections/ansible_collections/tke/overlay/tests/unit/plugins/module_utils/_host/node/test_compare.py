@@ -78,7 +78,7 @@ def test_reports_each_kind_of_difference_of_a_table(target, converged):
 
 
 def test_rejects_a_foreign_entry_in_the_place_of_a_planned_one(target, converged):
-    foreign = ActualEntry("via 10.0.1.1 dev eth0 proto static", managed=False, here=False)
+    foreign = ActualEntry("via 10.0.1.1 dev eth0 proto static", managed=False, on_device=False)
     with pytest.raises(ValidationError, match=rf"{ROUTE} .*via 10\.0\.1\.1 dev eth0"):
         compare_tables(target, {**converged.tables, "route": {ROUTE: foreign}})
 
