@@ -55,11 +55,9 @@ def sources() -> set[str]:
 def problems_of(installed: Path) -> list[str]:
     """Return a line for each file that is unexpected in the artifact, missing, or different from its source."""
     wanted, there = (sources() | BUILT) - CONSUMED, files_of(installed)
-    problems = [f"{name} is in the artifact, but not in git: see build_ignore in galaxy.yml" for name in sorted(there - wanted)]
+    problems = [f"{name} is in the artifact, but not in git: see build_ignore" for name in sorted(there - wanted)]
     problems += [f"{name} is missing from the artifact" for name in sorted(wanted - there)]
-    problems += [
-        f"{name} is missing, but users need it" for name in REQUIRED if not (installed / name).exists()
-    ]
+    problems += [f"{name} is missing, but users need it" for name in REQUIRED if not (installed / name).exists()]
     problems += [
         f"{name} differs from the checkout"
         for name in sorted((wanted & there) - BUILT)

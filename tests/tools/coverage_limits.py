@@ -24,10 +24,10 @@ TOP = "module_utils"
 
 
 def package_of(name: str) -> str:
-    """Return the package of a file, relative to ``module_utils``; a module directly below it is its own package."""
+    """Return the package of a file, relative to ``module_utils``, which is itself the package of its own modules."""
     parts = PurePath(name).parts
     below = parts[parts.index(TOP) + 1 :]
-    return "/".join(below[:-1]) or below[0]
+    return "/".join(below[:-1]) or TOP
 
 
 def branch_shares(files: Mapping[str, Any]) -> dict[str, float]:
