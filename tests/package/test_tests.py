@@ -25,8 +25,8 @@ def functions_of(tree):
     return [node for node in ast.walk(tree) if isinstance(node, FUNCTIONS)]
 
 
-def tests_of(path):
-    return [function for function in functions_of(TREES[path]) if function.name.startswith("test_")]
+def cases_in(path):
+    return [function for function in functions_of(TREES[path]) if function.name.startswith("test")]
 
 
 def called_by(function):
@@ -79,7 +79,7 @@ def test_finds_the_tests_of_all_directories():
 
 @pytest.mark.parametrize("path", TEST_FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_test_asserts_something(path):
-    hollow = [test.name for test in tests_of(path) if not asserts(test) and not called_by(test) & HELPERS]
+    hollow = [test.name for test in cases_in(path) if not asserts(test) and not called_by(test) & HELPERS]
     assert not hollow
 
 
@@ -99,7 +99,7 @@ def test_no_assertion_compares_a_value_with_itself(path):
 def test_a_test_uses_each_of_its_parameters(path):
     unused = [
         f"{test.name}: {name}"
-        for test in tests_of(path)
+        for test in cases_in(path)
         for name in parameters_of(test)
         if not any(isinstance(node, ast.Name) and node.id == name for part in test.body for node in ast.walk(part))
     ]
