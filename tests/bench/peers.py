@@ -30,6 +30,7 @@ ABOUT = "5,000 peers on one host in one call of tke.overlay.node; needs the lab"
 
 HOST = "api1"  # a host of the lab that is not a node
 PEERS = 5_000
+ENTRIES = 3 * PEERS + 1
 ROUNDS = 9
 NETWORKD_PEERS = 1_000  # systemd-networkd 252 rejects a file with more than 1,024 FDB entries: "Out of memory"
 REMOTE = "/var/tmp/tke-overlay-bench"
@@ -53,8 +54,6 @@ def run() -> Section:
     def ratio(name: str, *others: str) -> float:
         return statistics.median(each[name] / sum(each[other] for other in others) for each in rounds)
 
-    per_entry = figures["per_entry"]
-    entries = 3 * PEERS + 1
     return Section(
         [
             Measure("first run: module and confirmation", middle("fresh"), "s"),
@@ -72,21 +71,27 @@ def run() -> Section:
             Measure("peak memory, first run", middle("fresh_memory"), "MB", 0, at_most=120),
             Measure("peak memory, unchanged", middle("unchanged_memory"), "MB", 0, at_most=120),
             Measure("peak memory, empty module", middle("empty_memory"), "MB", 0),
-            Measure("one process per entry (extrapolated)", per_entry * entries, "s", 1),
+            Measure("one process per entry (extrapolated)", figures["per_entry"] * ENTRIES, "s", 1),
             Measure(f"systemd-networkd from templates, {NETWORKD_PEERS:,} peers", figures["networkd"], "s"),
             Measure(f"ip and bridge -batch, {NETWORKD_PEERS:,} peers", figures["few_batches"], "s"),
         ],
-        [
-            f"{PEERS:,} peers are {entries:,} kernel objects; in every round, module and batches create the same",
-            f"on {HOST} itself, real kernel: monotonic clock around /usr/bin/python3 with the file that Ansible sends",
-            f"median of {len(rounds)} rounds with all measurements in turns; ratios are computed per round",
-            "batches: the same link, entries and rules from files, one process per table and one for the link",
-            "boot: /etc/tke-overlay/restore with an empty kernel; nothing to restore: the same with all entries",
-            "reading: links, routes, FDB, neighbours, rules into a file; memory: ru_maxrss of the largest process",
-            f"one process per entry: a shell script took {per_entry * 1e3:.2f} ms each for {figures['timed']} entries",
-            "systemd-networkd: from its start until all entries exist, without rules; 252 accepts 1,024 FDB entries",
-        ],
+        notes_of(figures),
     )
+
+
+def notes_of(figures: dict[str, Any]) -> list[str]:
+    """Return the notes on how the figures were measured."""
+    per_entry, timed = figures["per_entry"], figures["timed"]
+    return [
+        f"{PEERS:,} peers are {ENTRIES:,} kernel objects; in every round, module and batches create the same",
+        f"on {HOST} itself, real kernel: monotonic clock around /usr/bin/python3 with the file that Ansible sends",
+        f"median of {len(figures['rounds'])} rounds with all measurements in turns; ratios are computed per round",
+        "batches: the same link, entries and rules from files, one process per table and one for the link",
+        "boot: /etc/tke-overlay/restore with an empty kernel; nothing to restore: the same with all entries",
+        "reading: links, routes, FDB, neighbours, rules into a file; memory: ru_maxrss of the largest process",
+        f"one process per entry: a shell script took {per_entry * 1e3:.2f} ms each for {timed} entries",
+        "systemd-networkd: from its start until all entries exist, without rules; 252 accepts 1,024 FDB entries",
+    ]
 
 
 def fleet() -> list[Peer]:
@@ -102,28 +107,8 @@ def fleet() -> list[Peer]:
 def payloads() -> Iterator[Path]:
     """Yield a directory with the files that the host needs besides the modules: the batches and the settings."""
     *peers, own = fleet()
-    tunnel = f"type vxlan id {VNI} dstport {PORT} local {own.underlay} nolearning"
     texts = {
-        "link.batch": [
-            f"link add {DEVICE} address {vtep_mac(own.node_cidr)} mtu {MTU} {tunnel}",
-            f"link set {DEVICE} addrgenmode none",
-            f"link set {DEVICE} up",
-            f"address replace {vtep_address(own.node_cidr)}/32 dev {DEVICE}",
-        ],
-        "neighbor.batch": [
-            f"neigh replace {vtep_address(peer.node_cidr)} lladdr {vtep_mac(peer.node_cidr)} dev {DEVICE} nud permanent"
-            for peer in peers
-        ],
-        "fdb.batch": [
-            f"fdb replace {vtep_mac(peer.node_cidr)} dev {DEVICE} dst {peer.underlay} self permanent" for peer in peers
-        ],
-        "route.batch": [
-            *(
-                f"route replace {peer.node_cidr} via {vtep_address(peer.node_cidr)} dev {DEVICE} onlink proto 84"
-                for peer in peers
-            ),
-            f"route replace blackhole {own.node_cidr} metric 4096 proto 84",
-        ],
+        **batches(own, peers),
         "rules.nft": rules_text(
             RulesSpec(DEVICE, "tke-br0", PORT, MTU, own.node_cidr, POOL.cidrs, [peer.underlay for peer in peers])
         ).splitlines(),
@@ -145,6 +130,33 @@ def payloads() -> Iterator[Path]:
             (Path(name) / file).write_text("".join(f"{line}\n" for line in lines))
         shutil.copy(BENCH / "peers_on_host.py", name)
         yield Path(name)
+
+
+def batches(own: Peer, peers: Sequence[Peer]) -> dict[str, list[str]]:
+    """Return the link and the entries of all peers as batch files for ip and bridge."""
+    tunnel = f"type vxlan id {VNI} dstport {PORT} local {own.underlay} nolearning"
+    return {
+        "link.batch": [
+            f"link add {DEVICE} address {vtep_mac(own.node_cidr)} mtu {MTU} {tunnel}",
+            f"link set {DEVICE} addrgenmode none",
+            f"link set {DEVICE} up",
+            f"address replace {vtep_address(own.node_cidr)}/32 dev {DEVICE}",
+        ],
+        "neighbor.batch": [
+            f"neigh replace {vtep_address(peer.node_cidr)} lladdr {vtep_mac(peer.node_cidr)} dev {DEVICE} nud permanent"
+            for peer in peers
+        ],
+        "fdb.batch": [
+            f"fdb replace {vtep_mac(peer.node_cidr)} dev {DEVICE} dst {peer.underlay} self permanent" for peer in peers
+        ],
+        "route.batch": [
+            *(
+                f"route replace {peer.node_cidr} via {vtep_address(peer.node_cidr)} dev {DEVICE} onlink proto 84"
+                for peer in peers
+            ),
+            f"route replace blackhole {own.node_cidr} metric 4096 proto 84",
+        ],
+    }
 
 
 def networkd_files(own: Peer, peers: Sequence[Peer]) -> dict[str, list[str]]:

@@ -197,6 +197,16 @@ FAULTS = {
 }
 
 
+@dataclasses.dataclass(frozen=True)
+class Moments:
+    """The times of one fault, in seconds of CLOCK_REALTIME."""
+
+    begin: float  # before the command that breaks the host
+    broken: float  # after that command
+    repaired: float  # before the command that repairs the host
+    end: float
+
+
 @dataclasses.dataclass
 class Event:
     """One fault as clients and the network observe it, in seconds."""
@@ -214,19 +224,19 @@ class Event:
 
 def measure(names: Sequence[str], times: int, progress: Callable[[str], None] = print) -> list[Event]:
     """Cause each fault so many times, in turns, under the load, and return what was measured."""
-    moments: list[tuple[str, float, float, float, float]] = []
+    moments: list[tuple[str, Moments]] = []
     with Holders(vips()) as holders:
         holders.await_home(30)
         with load(vips()["apiserver"]) as result:
             for number in range(times):
                 for name in names:
-                    moments.append((name, *_one(FAULTS[name], holders)))
+                    moments.append((name, _one(FAULTS[name], holders)))
                     progress(f"{number + 1}/{times} {FAULTS[name].about}")
-        return [_event(*moment, holders, result) for moment in moments]
+        return [_event(name, times, holders, result) for name, times in moments]
 
 
-def _one(fault: Fault, holders: Holders) -> tuple[float, float, float, float]:
-    """Cause one fault; return the times before and after its command, of its repair, and of the end."""
+def _one(fault: Fault, holders: Holders) -> Moments:
+    """Cause and repair one fault, wait until the VIPs are on their preferred hosts, and return the times."""
     begin = time.time()
     cuts = fault is FAULTS["cut"]
     fault.break_it()
@@ -241,28 +251,27 @@ def _one(fault: Fault, holders: Holders) -> tuple[float, float, float, float]:
         holders.find()
     holders.await_home(30)
     time.sleep(0.7)
-    return begin, broken, repaired, time.time()
+    return Moments(begin, broken, repaired, time.time())
 
 
-def _event(
-    name: str, begin: float, failed: float, repaired: float, end: float, holders: Holders, result: dict[str, Any]
-) -> Event:
+def _event(name: str, times: Moments, holders: Holders, result: dict[str, Any]) -> Event:
+    """Return what the load and the holders of the VIPs show of one fault."""
     fault, event = FAULTS[name], Event(name)
     for start, length, count in outages(result):
-        if not begin <= start < end:
+        if not times.begin <= start < times.end:
             continue
         event.failed += count
-        if start < repaired:
+        if start < times.repaired:
             event.outage = max(event.outage, length)
         else:
             event.homecoming = max(event.homecoming, length)
-    broken = [moment for moment, _why in result["broken"] if begin <= moment < end]
-    event.broken = sum(moment < repaired for moment in broken)
+    broken = [moment for moment, _why in result["broken"] if times.begin <= moment < times.end]
+    event.broken = sum(moment < times.repaired for moment in broken)
     event.broken_home = len(broken) - event.broken
-    event.double = holders.longest(begin, end, lambda held: bool(held[PREFERRED] & held[STANDBY]))
+    event.double = holders.longest(times.begin, times.end, lambda held: bool(held[PREFERRED] & held[STANDBY]))
     if not fault.proxies:
-        event.clinging = holders.longest(failed, repaired, lambda held: bool(held[PREFERRED]))
-    event.stall = max((behind for moment, behind in result["late"] if begin <= moment < end), default=0.0)
+        event.clinging = holders.longest(times.broken, times.repaired, lambda held: bool(held[PREFERRED]))
+    event.stall = max((behind for moment, behind in result["late"] if times.begin <= moment < times.end), default=0.0)
     return event
 
 

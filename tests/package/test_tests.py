@@ -30,20 +30,20 @@ def cases_in(path):
 
 
 def called_by(function):
-    """The names of the functions and methods that a function calls."""
+    """Return the names of the functions and methods that a function calls."""
     calls = (ast.unparse(node.func) for node in ast.walk(function) if isinstance(node, ast.Call))
     return {call.rpartition(".")[2] for call in calls}
 
 
 def asserts(function):
-    """Whether the function itself can fail a test."""
+    """Return whether the function itself can fail a test."""
     return any(isinstance(node, (ast.Assert, ast.Raise)) for node in ast.walk(function)) or bool(
         {"raises", "fail", "warns"} & called_by(function)
     )
 
 
 def asserting_helpers():
-    """The names of functions in the tests that assert something, or that call such a function."""
+    """Return the names of functions in the tests that assert something, or that call such a function."""
     by_name = defaultdict(list)
     for tree in TREES.values():
         for function in functions_of(tree):
@@ -62,7 +62,7 @@ HELPERS = asserting_helpers()
 
 
 def parameters_of(function):
-    """The arguments that ``parametrize`` gives to a test; a leading underscore marks one that it may ignore."""
+    """Yield the arguments that ``parametrize`` gives to a test, except those with a leading underscore."""
     for decorator in function.decorator_list:
         if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "pytest.mark.parametrize":
             if any(keyword.arg == "indirect" for keyword in decorator.keywords):

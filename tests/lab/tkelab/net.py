@@ -94,7 +94,7 @@ def ensure_router(lab: Lab) -> bool:
 
 
 def _forward() -> None:
-    """In the router's namespace, enable forwarding, and disable iptables for traffic within a bridge."""
+    """Enable forwarding in the current namespace, and disable iptables for traffic within a bridge."""
     for key, value in (
         ("ipv4/ip_forward", "1"),
         ("ipv6/conf/all/forwarding", "1"),
