@@ -106,10 +106,14 @@ class Holders:
         """Return the longest time, in seconds, during which a condition held without interruption.
 
         :param since: start and, with ``until``, end of the time, in seconds of CLOCK_REALTIME.
+        :raises RuntimeError: when there is no sample in that time, because 0 would look like a good result.
         """
+        samples = [sample for sample in self.samples if since <= sample[0] <= until]
+        if not samples:
+            raise RuntimeError(f"no sample of the holders of the VIPs in {until - since:.1f} s")
         best, start = 0.0, None
-        for moment, held in self.samples:
-            if since <= moment <= until and what(held):
+        for moment, held in samples:
+            if what(held):
                 start = moment if start is None else start
                 best = max(best, moment - start + TICK)
             else:
