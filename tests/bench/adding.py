@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""What it costs to add nodes: seconds, bytes and tasks, against a ping of the same hosts."""
+"""The cost of adding nodes in seconds, bytes and tasks, compared with a ping of the same hosts."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ import yaml
 from tests.bench import inlab
 from tests.bench.report import BenchError, Measure, Section
 
-ABOUT = "adding one node and ten nodes, against a ping of all; needs the lab"
+ABOUT = "adding one node and ten nodes, compared with a ping of all hosts; needs the lab"
 
 ONE = inlab.ROOT / "inventories" / "lab_third_idc" / "hosts.yml"
 TEN = inlab.ROOT / "inventories" / "lab_ten_more" / "hosts.yml"
-TASKS = 3  # at most so many executions on a host, in one run of the site playbook
+TASKS = 3  # maximum number of executions on a host in one run of the site playbook
 
 
 class Cost(NamedTuple):
-    """Of one run of Ansible; ``executions`` are those on the host that had most of them."""
+    """The cost of one run of Ansible; ``executions`` are those on the host with most of them."""
 
     seconds: float
     kilobytes: float
@@ -31,14 +31,14 @@ class Cost(NamedTuple):
 
 
 def run() -> Section:
-    """One node first, then ten; each is released again, and its host stopped."""
-    inlab.insist_on_controller()
+    """Measure the addition of one node, then of ten. Each is released again, and its host stopped."""
+    inlab.require_controller()
     inlab.call("ansible-playbook", "-i", str(inlab.INVENTORY), "tke.overlay.site", seconds=300)
     measures = [row for name, inventory in (("one node", ONE), ("ten nodes", TEN)) for row in _adding(name, inventory)]
     notes = [
-        "a ping is `ansible -m ping` on all hosts, new and old, over connections that are open already",
-        "bytes are those of the controller's link, both ways, SSH and TCP included",
-        "a first run on a new host also sends it the module, writes its files and enables its units",
+        "a ping is `ansible -m ping` on all hosts, new and old, over open connections",
+        "bytes are those on the controller's link in both directions, with the overhead of SSH and TCP",
+        "the first run on a new host also sends the module, writes files and enables units",
     ]
     return Section(measures, notes)
 
@@ -60,8 +60,8 @@ def _adding(name: str, inventory: Path) -> list[Measure]:
     return [
         Measure(f"{name}: a ping of {ping.hosts} hosts", ping.seconds, "s", 1),
         Measure(f"{name}: added", added.seconds, "s", 1),
-        Measure(f"{name}: added, against the ping", added.seconds / ping.seconds, "", 2),
-        Measure(f"{name}: nothing to do, against the ping", again.seconds / ping.seconds, "", 2),
+        Measure(f"{name}: added / ping", added.seconds / ping.seconds, "", 2),
+        Measure(f"{name}: unchanged / ping", again.seconds / ping.seconds, "", 2),
         Measure(f"{name}: a ping, for each host", ping.kilobytes / ping.hosts, "kB", 0),
         Measure(f"{name}: added, for each host", added.kilobytes / added.hosts, "kB", 0),
         Measure(f"{name}: executions on a host", added.executions, "", 0, at_most=TASKS),
@@ -81,12 +81,12 @@ def _cost(*command: str) -> Cost:
     for address in re.findall(r"^<([0-9.]+)> SSH: EXEC", out, re.MULTILINE):
         executions[address] = executions.get(address, 0) + 1
     if not executions:
-        raise BenchError(f"`{inlab.short(command)}` has asked no host")
+        raise BenchError(f"`{inlab.short(command)}` has not connected to any host")
     return Cost(seconds, sent / 1000, max(executions.values()), len(executions))
 
 
 def _bytes() -> int:
-    """What the controller's link has carried, both ways."""
+    """Return the number of bytes on the controller's link, in both directions."""
     (line,) = re.findall(r"^\s*eth0:(.*)$", Path("/proc/self/net/dev").read_text(), re.MULTILINE)
     words = line.split()
     return int(words[0]) + int(words[8])

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""Measures what is promised of speed and size, each against its limit.
+"""Measure speed and size, and compare the figures with their limits.
 
-Every ratio is taken in one run on one machine: what a figure is compared with was measured beside
-it, in turns. Exits with 1 if a limit was missed or something could not be measured.
+Both figures of a ratio are measured in the same run on the same machine, in turns. Exits with 1 if a limit is exceeded
+or a section cannot be measured.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SECTIONS = ("throughput", "peers", "ledger", "clb", "fleet", "adding")
 
 
 def main() -> int:
-    """Runs the sections that are asked for, one after the other."""
+    """Run the sections of the command line, one after the other, and return the exit code."""
     modules = {name: importlib.import_module(f"tests.bench.{name}") for name in SECTIONS}
     parser = argparse.ArgumentParser(
         description=__doc__,
@@ -37,7 +37,7 @@ def main() -> int:
         epilog="sections:\n" + "\n".join(f"  {name:<12} {module.ABOUT}" for name, module in modules.items()),
     )
     parser.add_argument("section", nargs="*", metavar="section", help="which to run (default: all)")
-    parser.add_argument("--inventory", action="store_true", help="print the further nodes for section fleet, and end")
+    parser.add_argument("--inventory", action="store_true", help="print the further nodes for section fleet, and exit")
     options = parser.parse_args()
     if options.inventory:
         print(modules["fleet"].inventory())
@@ -46,7 +46,7 @@ def main() -> int:
     if unknown := set(wanted) - set(SECTIONS):
         parser.error(f"no such section: {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
 
-    # Ended from outside, too, it leaves the lab as it was.
+    # SIGTERM raises SystemExit, so that the sections restore the lab.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(128 + signal.SIGTERM))
     print(machine())
     failed = False
@@ -65,7 +65,7 @@ def main() -> int:
 
 
 def show(section: Section, seconds: float) -> None:
-    """Table and notes of one section."""
+    """Print the table and the notes of a section."""
     print()
     print("\n".join(f"  {line}" for line in table(section.measures).splitlines()))
     print()
@@ -75,7 +75,7 @@ def show(section: Section, seconds: float) -> None:
 
 
 def machine() -> str:
-    """What it ran on: without that no figure means anything."""
+    """Return the description of the machine, which is necessary to judge the figures."""
     load = os.getloadavg()[0]
     return (
         f"{os.cpu_count()} CPUs, Linux {platform.release()}, Python {platform.python_version()}, "

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""Through the private load balancer against straight to the server behind it: new TLS connections, and payload."""
+"""The private load balancer compared with a direct connection to a server: new TLS connections, and payload."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tkelab.system import STATE
 
 ABOUT = "TLS connections and payload through the load balancer; needs the lab"
 
-CLIENT, SERVER = "cloud1", "api1"  # the data centre may not reach a server straight
+CLIENT, SERVER = "cloud1", "api1"  # the data centre cannot reach a server directly
 API_PORT, PORT = 6443, 5201
 RUNS, SECONDS = 5, 3
 LISTENER = "bench"
@@ -47,8 +47,8 @@ print(sent)
 
 
 def run() -> Section:
-    """Measures in turns: straight, through the pair, straight, through the pair."""
-    inlab.insist_on_controller()
+    """Measure in turns: directly, through the pair, directly, through the pair."""
+    inlab.require_controller()
     prepare()
     vips = json.loads((STATE / "overlay-ledger.json").read_text())["vips"]
     server = str(lab.current().host(SERVER).address)
@@ -66,55 +66,55 @@ def run() -> Section:
 
 
 def prepare() -> None:
-    """The pair, and what stands behind it."""
-    # First, as the stand-ins stand on nodes, and these get Pods.
+    """Set up the pair and the servers behind it."""
+    # The overlay first, because the substitutes for the services run on nodes, and cluster.yml starts Pods there.
     inlab.playbook("tke.overlay.site", "clb,cloud")
     inlab.playbook(str(Path("tests/lab/cluster.yml")), "apiserver,cloud")
 
 
 def pair_playbook(*words: str) -> None:
-    """The site playbook for the pair, with other variables."""
+    """Run the site playbook for the pair, with additional arguments."""
     command = ("ansible-playbook", "-i", str(inlab.INVENTORY), "--limit", "clb", "tke.overlay.site")
     inlab.call(*command, *words, seconds=300)
 
 
-def in_turns(measure: Callable[[str], float], straight: str, through: str) -> list[tuple[float, float]]:
-    """Pairs of figures, each taken one right after the other."""
-    return [(measure(straight), measure(through)) for _number in range(RUNS)]
+def in_turns(measure: Callable[[str], float], direct: str, through: str) -> list[tuple[float, float]]:
+    """Return pairs of figures, measured one after the other."""
+    return [(measure(direct), measure(through)) for _number in range(RUNS)]
 
 
 def handshakes(address: str) -> float:
-    """New TLS connections a second of one client, with an answer to a request on each."""
+    """Return the number of new TLS connections per second of one client, with one request on each."""
     command = ("openssl", "s_time", "-connect", f"{address}:{API_PORT}", "-new", "-www", "/readyz", "-time")
-    said = inlab.on(CLIENT, *command, str(SECONDS))
-    found = re.search(r"(\d+) connections in (\d+) real seconds", said)
+    output = inlab.on(CLIENT, *command, str(SECONDS))
+    found = re.search(r"(\d+) connections in (\d+) real seconds", output)
     if not found:
-        raise BenchError(f"openssl s_time said: {said}")
+        raise BenchError(f"unexpected output of openssl s_time: {output}")
     return int(found[1]) / int(found[2])
 
 
 def megabits(address: str) -> float:
-    """Payload of one TCP connection."""
+    """Return the payload of one TCP connection in Mbit/s."""
     return int(inlab.on(CLIENT, "timeout", "30", "python3", "-c", SOURCE, address)) * 8 / SECONDS / 1e6
 
 
 def section_of(connections: list[tuple[float, float]], payload: list[tuple[float, float]]) -> Section:
-    """The figures of all runs."""
-    straight, through = (statistics.median(ways) for ways in zip(*connections, strict=True))
-    bare, proxied = (statistics.median(ways) for ways in zip(*payload, strict=True))
+    """Return the section with the figures of all runs."""
+    direct, through = (statistics.median(runs) for runs in zip(*connections, strict=True))
+    bare, proxied = (statistics.median(runs) for runs in zip(*payload, strict=True))
     return Section(
         [
-            Measure("new TLS connections, straight", straight, "/s", 0),
+            Measure("new TLS connections, direct", direct, "/s", 0),
             Measure("new TLS connections, through the pair", through, "/s", 0),
-            Measure("through / straight", statistics.median(b / a for a, b in connections), digits=2),
-            Measure("payload, straight", bare, "Mbit/s", 0),
+            Measure("through the pair / direct", statistics.median(b / a for a, b in connections), digits=2),
+            Measure("payload, direct", bare, "Mbit/s", 0),
             Measure("payload, through the pair", proxied, "Mbit/s", 0),
-            Measure("through / straight", statistics.median(b / a for a, b in payload), digits=2),
+            Measure("through the pair / direct", statistics.median(b / a for a, b in payload), digits=2),
         ],
         [
             f"{CLIENT} -> {SERVER}, one client, {RUNS} runs of {SECONDS} s in turns; median of the ratios",
-            "connections: openssl s_time, a full handshake and GET /readyz on each; straight goes to one server of two",
-            "payload: one TCP connection through a listener; links are not shaped, so the CPUs are measured:",
-            "client, proxy and server share those of this machine, and a proxy of its own machine costs less",
+            "connections: openssl s_time, a full handshake and GET /readyz on each; direct: one of the two servers",
+            "payload: one TCP connection through a listener; links are not shaped, so the CPU is the limit:",
+            "client, proxy and server share the CPUs of this machine; a proxy on its own machine costs less",
         ],
     )

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""The whole command on many hosts: how long a run takes in which nothing changes, and what it costs the controller."""
+"""The site playbook on many hosts: the duration of a run without changes, and the CPU time of the controller."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from tests.bench import inlab
 from tests.bench.report import BenchError, Measure, Section
 from tkelab import lab
 
-ABOUT = "60 hosts, and 5,000 peers of each: tke.overlay.site as a whole; needs a lab of 60 nodes (make bench)"
+ABOUT = "tke.overlay.site on 60 hosts, and with 5,000 peers; needs a lab of 60 nodes (make bench)"
 
 NODES = 60
 FEW, MANY = 11, 5_001  # nodes, so 10 and 5,000 peers of each
 ROUNDS = 5
 LOOPED = 40  # entries, for the loop of commands
 NOW = "2026-01-01T00:00:00Z"
-POOL = Pool(["10.64.0.0/11"], 256, 256)  # touches none of the lab's networks
+POOL = Pool(["10.64.0.0/11"], 256, 256)  # does not overlap the lab's networks
 CLUSTER = "bench"
 
 
 class Fleet:
-    """Nodes of the lab as a cluster of their own: an inventory and a ledger in a directory of this run."""
+    """Nodes of the lab as a separate cluster, with an inventory and a ledger in a directory of this run."""
 
     def __init__(self, directory: Path, name: str, hosts: Sequence[str], others: int = 0) -> None:
         self.directory = directory / name
@@ -50,7 +50,7 @@ class Fleet:
             "overlay_cluster": CLUSTER,
             "overlay_container_cidr": POOL.cidrs,
             "overlay_ledger": str(self.ledger),
-            "overlay_clb_subnet": None,  # the pair of the load balancer is another section's
+            "overlay_clb_subnet": None,  # section clb measures the load balancer
         }
         if others:
             ledger = Ledger(CLUSTER, POOL)
@@ -60,24 +60,24 @@ class Fleet:
             self.ledger.write_text(ledger.text())
 
     def site(self, *words: str) -> str:
-        """A run of the playbook."""
+        """Run the playbook and return its output."""
         arguments = ("-i", str(self.inventory), "-e", json.dumps(self.variables), *words)
         return inlab.call("ansible-playbook", "tke.overlay.site", *arguments, seconds=900)
 
     def unchanged_site(self, *words: str) -> None:
-        """A run that must find nothing to do."""
-        said = self.site(*words)
-        if any(f"changed={number}" in said for number in range(1, 10)):
-            raise BenchError("a second run of tke.overlay.site has changed something:\n" + said[-2000:])
+        """Run the playbook, which must not change anything."""
+        output = self.site(*words)
+        if any(f"changed={number}" in output for number in range(1, 10)):
+            raise BenchError("a second run of tke.overlay.site has changed something:\n" + output[-2000:])
 
     def ping(self) -> None:
-        """The least that Ansible can do with these hosts."""
+        """Run the ping module, the smallest possible run of Ansible, on these hosts."""
         inlab.call("ansible", "-i", str(self.inventory), "overlay_nodes", "-m", "ansible.builtin.ping", seconds=300)
 
 
 def run() -> Section:
-    """Measures one fleet after the other; each takes the hosts over from the one before."""
-    inlab.insist_on_controller()
+    """Measure one fleet after the other; each takes the hosts over from the previous one."""
+    inlab.require_controller()
     nodes = sorted(name for name in lab.current().hosts if name.startswith(("cloud", "idc")))
     if len(nodes) < NODES:
         raise BenchError(f"this lab has {len(nodes)} nodes, and {NODES} are needed: run `make bench`")
@@ -90,7 +90,7 @@ def run() -> Section:
         measures,
         [
             f"{NODES} nodes of the lab over SSH, forks as in ansible.cfg; median of {ROUNDS} rounds, in turns in each",
-            "hosts and controller share this machine's CPUs, so wall time holds the work of all hosts",
+            "hosts and controller share this machine's CPUs, so wall time includes the work of all hosts",
             f"CPU: user and system time of ansible-playbook and its children; {FEW} hosts less one, by {FEW - 1}",
             f"loop of commands: {LOOPED} items of ansible.builtin.command with `bridge fdb replace` on one host",
         ],
@@ -98,7 +98,7 @@ def run() -> Section:
 
 
 def wall_time(fleet: Fleet) -> list[Measure]:
-    """A run with nothing to do beside a ping."""
+    """Measure a run without changes, and a ping."""
     first = seconds_of(fleet.site)
     fleet.unchanged_site()
     rounds = [(seconds_of(fleet.ping), seconds_of(fleet.unchanged_site)) for _round in range(ROUNDS)]
@@ -112,7 +112,7 @@ def wall_time(fleet: Fleet) -> list[Measure]:
 
 
 def controller_time(directory: Path, hosts: Sequence[str]) -> list[Measure]:
-    """CPU time of the controller for one host more, with few peers and with many; unchanged, and once from nothing."""
+    """Measure the CPU time of the controller per host, with few and with many peers, unchanged and in a first run."""
     per_host, fresh = {}, {}
     for peers, others in ((FEW - 1, 0), (MANY - 1, MANY - FEW)):
         fleet = Fleet(directory, f"peers{peers}", hosts, others)
@@ -135,7 +135,7 @@ def controller_time(directory: Path, hosts: Sequence[str]) -> list[Measure]:
 
 
 def loop_of_commands(directory: Path, host: str) -> list[Measure]:
-    """What a user would write instead: a loop with a command for each entry."""
+    """Measure the alternative of a user: a loop with a command for each entry."""
     play = directory / "loop.yml"
     task = {
         "name": "One entry of the FDB",
@@ -156,14 +156,14 @@ def loop_of_commands(directory: Path, host: str) -> list[Measure]:
 
 
 def seconds_of(work: Callable[[], object]) -> float:
-    """Wall time."""
+    """Return the wall time of a call, in seconds."""
     start = time.monotonic()
     work()
     return time.monotonic() - start
 
 
 def cpu_of(work: Callable[[], object]) -> float:
-    """CPU time, user and system, of all processes that were started and waited for."""
+    """Return the user and system CPU time, in seconds, of all child processes of a call."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     work()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -171,7 +171,7 @@ def cpu_of(work: Callable[[], object]) -> float:
 
 
 def inventory() -> str:
-    """The lab's further nodes, beside those of inventories/lab: all told, :data:`NODES` of them."""
+    """Return the inventory of further nodes of the lab: with those of inventories/lab, :data:`NODES` of them."""
     each = NODES // 2
     cloud = {f"cloud{number}": {"ansible_host": f"10.0.1.{100 + number}"} for number in range(3, each + 1)}
     idc = {f"idc{number}": {"ansible_host": f"192.168.1.{100 + number}"} for number in range(3, each + 1)}

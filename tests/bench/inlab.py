@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""The lab as the sections use it: commands on its hosts, Ansible in its controller."""
+"""Functions for the sections: commands on hosts of the lab, and Ansible on its controller."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ LAB = (sys.executable, str(ROOT / "tests" / "lab" / "lab"))
 INVENTORY = ROOT / "inventories" / "lab" / "hosts.yml"
 
 
-def insist_on_controller() -> None:
-    """Nothing may be sent from anywhere else: outside of the lab its addresses belong to others.
+def require_controller() -> None:
+    """Check that this process runs on the controller, because outside of the lab its addresses belong to other hosts.
 
-    :raises BenchError: this is not the network of the lab's controller.
+    :raises BenchError: when this is not the network of the lab's controller.
     """
     controller = lab.current().controller.netns
     if not os.path.samefile("/proc/self/ns/net", NETNS / controller):
@@ -35,9 +35,9 @@ def insist_on_controller() -> None:
 def call(
     *command: str, seconds: float = 60, env: Mapping[str, str] | None = None, stdin: IO[bytes] | None = None
 ) -> str:
-    """Runs a command to its end and returns what it printed.
+    """Run a command and return its output.
 
-    :raises BenchError: it failed, with the last lines it said.
+    :raises BenchError: when it fails; the error contains its last lines.
     """
     try:
         done = subprocess.run(
@@ -53,39 +53,39 @@ def call(
         raise BenchError(f"`{short(command)}` did not end within {seconds:.0f} s") from None
     out, errors = done.stdout.decode(), done.stderr.decode()
     if done.returncode:
-        said = "\n    ".join((out + errors).strip().splitlines()[-12:])
-        raise BenchError(f"`{short(command)}` ended with {done.returncode}:\n    {said}")
+        output = "\n    ".join((out + errors).strip().splitlines()[-12:])
+        raise BenchError(f"`{short(command)}` ended with {done.returncode}:\n    {output}")
     return out
 
 
 def short(command: tuple[str, ...]) -> str:
-    """A command as an error names it: without the directories of this checkout."""
+    """Return a command for an error, without the directory of this checkout."""
     return " ".join(command).replace(f"{ROOT}/", "")[:200]
 
 
 def on(host: str, *command: str, seconds: float = 60) -> str:
-    """Runs a command on a host of the lab, as root, and returns what it printed."""
+    """Run a command on a host of the lab, as root, and return its output."""
     return call(*LAB, "exec", host, "--", *command, seconds=seconds)
 
 
 def on_router(*command: str) -> str:
-    """Runs a command in the network namespace of the router between the sites."""
+    """Run a command in the network namespace of the router between the sites."""
     return call("ip", "netns", "exec", ROUTER, *command)
 
 
 def over_ssh(host: str, *command: str, seconds: float = 60, stdin: IO[bytes] | None = None) -> str:
-    """Runs a command on a host as Ansible reaches it; the host's shell splits the words."""
+    """Run a command on a host over SSH, like Ansible; the shell of the host splits the words."""
     ssh = ("ssh", "-F", str(STATE / "ssh" / "config"), "-o", "BatchMode=yes", "-o", "ConnectTimeout=10")
     return call(*ssh, host, *command, seconds=seconds, stdin=stdin)
 
 
 def playbook(name: str, limit: str) -> None:
-    """Runs a playbook against the lab."""
+    """Run a playbook in the lab."""
     call("ansible-playbook", "-i", str(INVENTORY), "--limit", limit, name, seconds=300)
 
 
 def copy(directory: Path, host: str, to: str) -> None:
-    """Takes the files of a directory to a directory of a host."""
+    """Copy the files of a directory to a directory of a host."""
     with tempfile.TemporaryFile() as archive:
         subprocess.run(["tar", "-C", str(directory), "-c", "."], stdout=archive, check=True)
         archive.seek(0)

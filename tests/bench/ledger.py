@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""The ledger: the largest one there can be, one more node on a large one, and how both grow."""
+"""The ledger: the largest possible one, the addition of a node to a large one, and how both times grow."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.vali
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from tests.bench.report import BenchError, Measure, Section
 
-ABOUT = "the record of node CIDRs, straight from the library; needs no lab"
+ABOUT = "the ledger, called as a library; needs no lab"
 
-ALL = 65_535  # node CIDRs of 10.0.0.0/8 by 256, less one for the services
+ALL = 65_535  # node CIDRs of 256 addresses in 10.0.0.0/8, less one for the Service range
 SIZES = (1_000, 10_000, 60_000)
 ROUNDS = 5
 NOW = "2026-01-01T00:00:00Z"
@@ -31,7 +31,7 @@ SETTINGS = ClusterSettings("bench", ["10.0.0.0/8"], max_pods_per_node=256, max_s
 
 
 def run() -> Section:
-    """Measures; every timing is the median of a few."""
+    """Measure; every time is a median."""
     grown = {size: (assigned(size), one_more(size)) for size in SIZES}
     measures = [
         Measure(f"{ALL:,} node CIDRs assigned from empty", assigned(ALL), "s", at_most=1.0),
@@ -40,24 +40,24 @@ def run() -> Section:
     for size, (fresh, more) in grown.items():
         measures += [
             Measure(f"{size:,} from empty: per node", fresh / size * 1e6, "us", digits=1),
-            Measure(f"one more on {size:,}: per node there", more / size * 1e6, "us", digits=1),
+            Measure(f"one more on {size:,}: per existing node", more / size * 1e6, "us", digits=1),
         ]
     small, large = SIZES[0], SIZES[-1]
     for what, column in (("from empty", 0), ("one more", 1)):
         ratio = (grown[large][column] / large) / (grown[small][column] / small)
-        measures.append(Measure(f"{what}: per node, {large:,} against {small:,}", ratio, digits=2, at_most=3.0))
+        measures.append(Measure(f"{what}: per node, {large:,} / {small:,}", ratio, digits=2, at_most=3.0))
     return Section(
         measures,
         [
             "from empty: 10.0.0.0/8, 256 Pods a node and 256 services; assign() and text(), in memory",
             "one more: lock, read, parse, check, assign, text, write, fsync and rename; a file in /var/tmp",
-            f"each the median of {ROUNDS} in this process; growth is linear where the time per node does not rise",
+            f"medians of {ROUNDS} runs in this process; growth is linear if the time per node does not rise",
         ],
     )
 
 
 def assigned(count: int) -> float:
-    """Seconds from nothing to the text of a ledger with so many nodes."""
+    """Return the seconds for building a ledger with so many nodes and its text."""
     requests = requests_of(count)
 
     def once() -> float:
@@ -66,18 +66,18 @@ def assigned(count: int) -> float:
         ledger.assign(requests, NOW)
         ledger.text()
         seconds = time.perf_counter() - start
-        insist_on_order(ledger, count)
+        check_order(ledger, count)
         return seconds
 
     return median_of(once)
 
 
 def one_more(count: int) -> float:
-    """Seconds to add a node to a ledger of so many that lies in a file."""
+    """Return the seconds for adding a node to a ledger of so many nodes in a file."""
     ledger = ledgers.Ledger("bench", pool())
     ledger.assign(requests_of(count), NOW)
     text = ledger.text()
-    # Not /tmp, which is memory on many machines: there a sync costs nothing.
+    # Not /tmp, which is often in memory, where a sync costs no time.
     with tempfile.TemporaryDirectory(prefix="tke-overlay-bench-", dir="/var/tmp") as directory:
         path = os.path.join(directory, "ledger.json")
 
@@ -100,8 +100,8 @@ def one_more(count: int) -> float:
         return median_of(once)
 
 
-def insist_on_order(ledger: ledgers.Ledger, count: int) -> None:
-    """The node CIDRs must be the first ones of the pool, and the whole pool must be no larger than it is said to be."""
+def check_order(ledger: ledgers.Ledger, count: int) -> None:
+    """Check that the node CIDRs are the first ones of the pool, and that the pool has no more than :data:`ALL`."""
     held = [assignment.node_cidr for assignment in ledger.nodes.values()]
     if held != [ledger.pool.node_cidr(number) for number in range(count)]:
         raise BenchError(f"{count} nodes did not get the first {count} node CIDRs in order")
@@ -114,12 +114,12 @@ def insist_on_order(ledger: ledgers.Ledger, count: int) -> None:
 
 
 def pool() -> Pool:
-    """A fresh one, as every run has to make it."""
+    """Return a new pool, as every run builds one."""
     return Pool(SETTINGS.container_cidr, SETTINGS.max_pods_per_node, SETTINGS.max_services)
 
 
 def requests_of(count: int) -> list[ledgers.Request]:
-    """Nodes as the planner asks for them, each with an underlay address and its MTU."""
+    """Return the requests of the planner for so many nodes, each with an underlay address and its MTU."""
     return [
         ledgers.Request(f"node{number:05}", underlay=f"172.16.{number >> 8}.{number & 255}", underlay_mtu=1500)
         for number in range(count)
@@ -127,5 +127,5 @@ def requests_of(count: int) -> list[ledgers.Request]:
 
 
 def median_of(once: Callable[[], float]) -> float:
-    """Of a few runs."""
+    """Return the median of several runs."""
     return statistics.median(once() for _round in range(ROUNDS))

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""One host with 5,000 peers: a call of the module against bare iproute2."""
+"""One host with 5,000 peers: a call of the module compared with iproute2 alone."""
 
 from __future__ import annotations
 
@@ -28,21 +28,22 @@ from tkelab import lab
 
 ABOUT = "5,000 peers on one host in one call of tke.overlay.node; needs the lab"
 
-HOST = "api1"  # a host of the lab that is no node
+HOST = "api1"  # a host of the lab that is not a node
 PEERS = 5_000
+ENTRIES = 3 * PEERS + 1
 ROUNDS = 9
-NETWORKD_PEERS = 1_000  # systemd-networkd 252 refuses a file with more than 1,024 FDB entries: "Out of memory"
+NETWORKD_PEERS = 1_000  # systemd-networkd 252 rejects a file with more than 1,024 FDB entries: "Out of memory"
 REMOTE = "/var/tmp/tke-overlay-bench"
 BENCH = Path(__file__).resolve().parent
 
-# Touches none of the lab's networks.
+# Does not overlap the lab's networks.
 POOL = Pool(["10.64.0.0/11"], pods_per_node=256, services=256)
 DEVICE, VNI, PORT, MTU = "tke0", 1, 8472, 1400
 
 
 def run() -> Section:
-    """Measures on the host, then compares what was measured in the same round."""
-    inlab.insist_on_controller()
+    """Measure on the host, and compare the figures of each round."""
+    inlab.require_controller()
     with payloads() as directory:
         figures = measured(directory)
     rounds: list[dict[str, float]] = figures["rounds"]
@@ -53,14 +54,12 @@ def run() -> Section:
     def ratio(name: str, *others: str) -> float:
         return statistics.median(each[name] / sum(each[other] for other in others) for each in rounds)
 
-    per_entry = figures["per_entry"]
-    entries = 3 * PEERS + 1
     return Section(
         [
-            Measure("fresh: module, and saving it", middle("fresh"), "s"),
-            Measure("fresh: ip and bridge -batch, nft -f", middle("batches"), "s"),
+            Measure("first run: module and confirmation", middle("fresh"), "s"),
+            Measure("first run: ip and bridge -batch, nft -f", middle("batches"), "s"),
             Measure("empty module", middle("empty"), "s"),
-            Measure("fresh: module / (batches + empty)", ratio("fresh", "batches", "empty"), digits=2, at_most=1.5),
+            Measure("first run: module / (batches + empty)", ratio("fresh", "batches", "empty"), digits=2, at_most=1.5),
             Measure("unchanged: module", middle("unchanged"), "s"),
             Measure("unchanged: reading once", middle("reading"), "s"),
             Measure(
@@ -68,29 +67,35 @@ def run() -> Section:
             ),
             Measure("boot: the restore script", middle("boot"), "s"),
             Measure("boot: script / batches", ratio("boot", "batches"), digits=2, at_most=1.2),
-            Measure("a period of the timer, nothing to do", middle("period"), "s"),
-            Measure("peak memory, fresh", middle("fresh_memory"), "MB", 0, at_most=120),
+            Measure("restore script, nothing to restore", middle("period"), "s"),
+            Measure("peak memory, first run", middle("fresh_memory"), "MB", 0, at_most=120),
             Measure("peak memory, unchanged", middle("unchanged_memory"), "MB", 0, at_most=120),
             Measure("peak memory, empty module", middle("empty_memory"), "MB", 0),
-            Measure("a process per entry, for all (extrapolated)", per_entry * entries, "s", 1),
+            Measure("one process per entry (extrapolated)", figures["per_entry"] * ENTRIES, "s", 1),
             Measure(f"systemd-networkd from templates, {NETWORKD_PEERS:,} peers", figures["networkd"], "s"),
             Measure(f"ip and bridge -batch, {NETWORKD_PEERS:,} peers", figures["few_batches"], "s"),
         ],
-        [
-            f"{PEERS:,} peers are {entries:,} kernel objects; in every round, module and batches made the same",
-            f"on {HOST} itself, real kernel: monotonic clock around /usr/bin/python3 and the very file Ansible sends",
-            f"median of {len(rounds)} rounds, all kinds in turns in each; a ratio is of one round, then the median",
-            "batches: the same link, entries and rules from files, one process for each table and one for the link",
-            "boot, period: /etc/tke-overlay/restore with nothing there, and with all there",
-            "reading: links, routes, FDB, neighbours, rules into a file; memory: ru_maxrss of the largest process",
-            f"a process per entry: a shell script took {per_entry * 1e3:.2f} ms each for {figures['timed']} entries",
-            "systemd-networkd: from its start until all entries are there, without rules; 252 takes 1,024 FDB entries",
-        ],
+        notes_of(figures),
     )
 
 
+def notes_of(figures: dict[str, Any]) -> list[str]:
+    """Return the notes on how the figures were measured."""
+    per_entry, timed = figures["per_entry"], figures["timed"]
+    return [
+        f"{PEERS:,} peers are {ENTRIES:,} kernel objects; in every round, module and batches create the same",
+        f"on {HOST} itself, real kernel: monotonic clock around /usr/bin/python3 with the file that Ansible sends",
+        f"median of {len(figures['rounds'])} rounds with all measurements in turns; ratios are computed per round",
+        "batches: the same link, entries and rules from files, one process per table and one for the link",
+        "boot: /etc/tke-overlay/restore with an empty kernel; nothing to restore: the same with all entries",
+        "reading: links, routes, FDB, neighbours, rules into a file; memory: ru_maxrss of the largest process",
+        f"one process per entry: a shell script took {per_entry * 1e3:.2f} ms each for {timed} entries",
+        "systemd-networkd: from its start until all entries exist, without rules; 252 accepts 1,024 FDB entries",
+    ]
+
+
 def fleet() -> list[Peer]:
-    """So many peers, and this host; nobody has a peer's underlay address, and nothing is sent there."""
+    """Return the peers and this host. The underlay addresses of the peers do not exist, and nothing is sent there."""
     peers = [
         Peer(f"node{number:04}", POOL.node_cidr(number), f"172.16.{number >> 8}.{number & 255}")
         for number in range(PEERS)
@@ -100,30 +105,10 @@ def fleet() -> list[Peer]:
 
 @contextlib.contextmanager
 def payloads() -> Iterator[Path]:
-    """A directory with what the host needs beside the modules: the entries for ip and bridge, and the numbers."""
+    """Yield a directory with the files that the host needs besides the modules: the batches and the settings."""
     *peers, own = fleet()
-    tunnel = f"type vxlan id {VNI} dstport {PORT} local {own.underlay} nolearning"
     texts = {
-        "link.batch": [
-            f"link add {DEVICE} address {vtep_mac(own.node_cidr)} mtu {MTU} {tunnel}",
-            f"link set {DEVICE} addrgenmode none",
-            f"link set {DEVICE} up",
-            f"address replace {vtep_address(own.node_cidr)}/32 dev {DEVICE}",
-        ],
-        "neighbor.batch": [
-            f"neigh replace {vtep_address(peer.node_cidr)} lladdr {vtep_mac(peer.node_cidr)} dev {DEVICE} nud permanent"
-            for peer in peers
-        ],
-        "fdb.batch": [
-            f"fdb replace {vtep_mac(peer.node_cidr)} dev {DEVICE} dst {peer.underlay} self permanent" for peer in peers
-        ],
-        "route.batch": [
-            *(
-                f"route replace {peer.node_cidr} via {vtep_address(peer.node_cidr)} dev {DEVICE} onlink proto 84"
-                for peer in peers
-            ),
-            f"route replace blackhole {own.node_cidr} metric 4096 proto 84",
-        ],
+        **batches(own, peers),
         "rules.nft": rules_text(
             RulesSpec(DEVICE, "tke-br0", PORT, MTU, own.node_cidr, POOL.cidrs, [peer.underlay for peer in peers])
         ).splitlines(),
@@ -147,8 +132,35 @@ def payloads() -> Iterator[Path]:
         yield Path(name)
 
 
+def batches(own: Peer, peers: Sequence[Peer]) -> dict[str, list[str]]:
+    """Return the link and the entries of all peers as batch files for ip and bridge."""
+    tunnel = f"type vxlan id {VNI} dstport {PORT} local {own.underlay} nolearning"
+    return {
+        "link.batch": [
+            f"link add {DEVICE} address {vtep_mac(own.node_cidr)} mtu {MTU} {tunnel}",
+            f"link set {DEVICE} addrgenmode none",
+            f"link set {DEVICE} up",
+            f"address replace {vtep_address(own.node_cidr)}/32 dev {DEVICE}",
+        ],
+        "neighbor.batch": [
+            f"neigh replace {vtep_address(peer.node_cidr)} lladdr {vtep_mac(peer.node_cidr)} dev {DEVICE} nud permanent"
+            for peer in peers
+        ],
+        "fdb.batch": [
+            f"fdb replace {vtep_mac(peer.node_cidr)} dev {DEVICE} dst {peer.underlay} self permanent" for peer in peers
+        ],
+        "route.batch": [
+            *(
+                f"route replace {peer.node_cidr} via {vtep_address(peer.node_cidr)} dev {DEVICE} onlink proto 84"
+                for peer in peers
+            ),
+            f"route replace blackhole {own.node_cidr} metric 4096 proto 84",
+        ],
+    }
+
+
 def networkd_files(own: Peer, peers: Sequence[Peer]) -> dict[str, list[str]]:
-    """The same link and entries as a template for systemd-networkd would have them."""
+    """Return the same link and entries as files of systemd-networkd."""
     netdev = [
         *("[NetDev]", f"Name={DEVICE}", "Kind=vxlan", f"MACAddress={vtep_mac(own.node_cidr)}", f"MTUBytes={MTU}"),
         *("[VXLAN]", f"VNI={VNI}", f"DestinationPort={PORT}", f"Local={own.underlay}", "MacLearning=no"),
@@ -173,7 +185,7 @@ def networkd_files(own: Peer, peers: Sequence[Peer]) -> dict[str, list[str]]:
 
 
 def document() -> dict[str, Any]:
-    """What the module gets."""
+    """Return the node document, the argument of the module."""
     return {
         "schema": PLAN_SCHEMA,
         "cluster": "bench",
@@ -189,7 +201,7 @@ def document() -> dict[str, Any]:
 
 
 def measured(directory: Path) -> dict[str, Any]:
-    """Takes everything to the host, lets it measure, and leaves it as it was."""
+    """Copy the files to the host, measure there, restore the host, and return the figures."""
     there = ("/usr/bin/python3", f"{REMOTE}/peers_on_host.py", REMOTE)
     inlab.over_ssh(HOST, f"rm -rf {REMOTE} && mkdir -p {REMOTE}")
     inlab.copy(directory, HOST, REMOTE)
@@ -204,7 +216,7 @@ def measured(directory: Path) -> dict[str, Any]:
 
 
 def send_modules(directory: Path) -> None:
-    """Has Ansible run both modules once and leave what it ran, exactly as it packs them, on the host."""
+    """Let Ansible run both modules once, and keep the files that it sends to the host."""
     variables = directory / "variables.json"
     variables.write_text(json.dumps({"bench_document": document()}))
     arguments = json.dumps({"name": HOST, "document": "{{ bench_document }}"})
@@ -212,7 +224,7 @@ def send_modules(directory: Path) -> None:
         kept = f"{REMOTE}/{name}"
         env = {
             "ANSIBLE_KEEP_REMOTE_FILES": "1",
-            "ANSIBLE_PIPELINING": "0",  # with pipelining no file is made
+            "ANSIBLE_PIPELINING": "0",  # pipelining sends no file
             "ANSIBLE_REMOTE_TMP": kept,
             "ANSIBLE_LIBRARY": str(BENCH / "library"),
         }

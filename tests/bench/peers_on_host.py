@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""Runs on the host under test and times there what section `peers` has brought; prints JSON.
+"""The part of section `peers` that runs on the host under test. It measures times and prints JSON.
 
-In the directory given: node.py and empty.py, the very files that Ansible would run; link.batch,
-neighbor.batch, fdb.batch, route.batch and rules.nft, the same for ip, bridge and nft; tke0.netdev and
-tke0.network, the same of fewer peers for systemd-networkd; setting.json.
-First comes `note`, then `measure`, then, whatever happened, `restore`.
+The directory in the first argument contains node.py and empty.py, the files that Ansible runs; link.batch,
+neighbor.batch, fdb.batch, route.batch and rules.nft, the same entries for ip, bridge and nft; tke0.netdev and
+tke0.network, the entries of fewer peers for systemd-networkd; and setting.json. The second argument is first `note`,
+then `measure`, and finally, also after a failure, `restore`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import Any
 HERE = Path(sys.argv[1])
 SETTING = json.loads((HERE / "setting.json").read_text())
 DEVICE, NODE_CIDR, PEERS = SETTING["device"], SETTING["node_cidr"], SETTING["peers"]
-ENTRIES_EACH = 100  # of each table, for the process per entry
+ENTRIES_EACH = 100  # of each table, for the measurement with one process per entry
 NETWORKD_PEERS = SETTING["networkd_peers"]
 NETWORKD = ("systemd-networkd.service", "systemd-networkd.socket")
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
@@ -48,7 +48,7 @@ TABLE = ("inet", "tke_overlay")
 MODULE = ("/usr/bin/python3", str(HERE / "node.py"))
 PENDING = "/run/tke-overlay/pending"
 CONFIRM = ("/bin/sh", "-c", f"exec /bin/sh {PENDING}/confirm $(cat {PENDING}/token)")
-"""What the controller has the host do after a change: it is saved."""
+"""What the controller runs on the host after a change: it confirms the commit, which saves the change."""
 EMPTY = ("/usr/bin/python3", str(HERE / "empty.py"))
 BATCHES = (
     ("ip", "-batch", str(HERE / "link.batch")),
@@ -68,10 +68,10 @@ READINGS = (
 
 
 def timed(*commands: tuple[str, ...]) -> tuple[float, float]:
-    """Seconds until all have run, one after the other, and the peak memory of the largest in MB.
+    """Run commands one after the other; return the seconds for all, and the peak memory of the largest in MB.
 
-    What they print goes into a file: a pipe would make them wait for a reader. A process begins with the peak of the
-    one it was forked from, so this one has to stay the smaller.
+    Their output goes to a file, because they could wait for the reader of a pipe. The peak of a process starts with
+    that of its parent, so this process must use less memory than the commands.
     """
     kibibytes = 0
     with open(HERE / "printed", "wb") as printed:
@@ -88,41 +88,43 @@ def timed(*commands: tuple[str, ...]) -> tuple[float, float]:
 
 
 def text_of_printed() -> str:
-    """What the last timed commands printed."""
+    """Return the output of the last timed commands."""
     return (HERE / "printed").read_text()
 
 
 def module(changed: bool) -> tuple[float, float]:
-    """Time and memory of a call of the module, which must report what it did, and of saving it."""
+    """Return time and memory of a call of the module and, after a change, of its confirmation; check its result."""
     figures = timed(MODULE, *([CONFIRM] if changed else []))
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
     if figures[1] <= own:
-        sys.exit(f"the memory of the module cannot be seen, as this script itself has taken {own:.0f} MB")
+        sys.exit(f"the memory of the module cannot be measured, because this script itself uses {own:.0f} MB")
     result = json.loads(text_of_printed())
     changes = result["changes"]
     added = {table: result["counts"].get(table, 0) for table in ("neighbor", "fdb", "route")}
     wanted = {"neighbor": PEERS, "fdb": PEERS, "route": PEERS + 1} if changed else dict.fromkeys(added, 0)
     if result["changed"] is not changed or added != wanted:
         sys.exit(f"the module reports changed={result['changed']} and added {added}, not {changed} and {wanted}")
-    # What is not taken away again would make the next run another one.
+    # Everything must be removed again, or the next round starts from another state.
     unknown = {*changes["files"], *changes["sysctls"], *changes["units"]} - {*FILES, *SYSCTLS, *UNITS}
     if unknown:
-        sys.exit(f"the module has also made {', '.join(sorted(unknown))}, which this test does not know to restore")
+        sys.exit(
+            f"the module has also changed {', '.join(sorted(unknown))}, which this benchmark does not restore: add them"
+        )
     return figures
 
 
 def entries() -> None:
-    """Prints a digest of what is ours in the tables. Every peer must be there, and the own node CIDR's blackhole."""
+    """Print a digest of the managed entries, after a check that all peers and the blackhole route are there."""
     tables = managed()
     found = [len(rows) for rows in tables]
     if found != [PEERS + 1, PEERS, PEERS]:
-        sys.exit(f"{found} routes, FDB entries and neighbours are there; {PEERS + 1}, {PEERS} and {PEERS} should be")
+        sys.exit(f"found {found} routes, FDB entries and neighbours, expected {PEERS + 1}, {PEERS} and {PEERS}")
     lines = [sorted(json.dumps(row, sort_keys=True) for row in rows) for rows in tables]
     print(hashlib.sha256(json.dumps(lines).encode()).hexdigest())
 
 
 def managed() -> list[list[dict[str, Any]]]:
-    """Routes, FDB entries and neighbours that are ours; none while there is no device."""
+    """Return the managed routes, FDB entries and neighbours; none without the device."""
     listings = [subprocess.run(command, capture_output=True, check=False).stdout for command in READINGS[1:4]]
     routes, fdb, neighbors = (json.loads(listing or b"[]") for listing in listings)
     return [
@@ -133,7 +135,7 @@ def managed() -> list[list[dict[str, Any]]]:
 
 
 def digest() -> str:
-    """What :func:`entries` prints, from a process of its own: its memory must not be taken for the module's."""
+    """Return the output of :func:`entries` from another process, so that this one uses little memory."""
     done = subprocess.run([sys.executable, *sys.argv[:2], "entries"], capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(done.stderr)
@@ -141,21 +143,21 @@ def digest() -> str:
 
 
 def empty_kernel() -> None:
-    """As after a boot."""
+    """Remove the managed kernel state, as after a boot."""
     words = (
         ("ip link del", DEVICE),
         ("ip route del blackhole", f"{NODE_CIDR} proto 84"),
         ("nft delete table", " ".join(TABLE)),
     )
     for command in words:
-        subprocess.run(" ".join(command).split(), capture_output=True, check=False)  # they may not be there
+        subprocess.run(" ".join(command).split(), capture_output=True, check=False)  # they may not exist
 
 
 def clean() -> None:
-    """As before the first run: with the device go its entries, and the route that has no device by name."""
+    """Restore the state before the first run. Deleting the device deletes its entries, but not the blackhole route."""
     subprocess.run(
         ["systemctl", "stop", "tke-overlay-rollback.timer"], capture_output=True, check=False
-    )  # rarely there
+    )  # may not exist
     shutil.rmtree(PENDING, ignore_errors=True)
     subprocess.run(["systemctl", "disable", "--now", *UNITS], capture_output=True, check=False)
     empty_kernel()
@@ -168,16 +170,16 @@ def clean() -> None:
     FORWARDING.write_text(json.loads(NOTE.read_text())["forwarding"])
     left = json.loads(subprocess.check_output(["ip", "-json", "route", "show", "proto", "84"]) or "[]")
     if left:
-        sys.exit(f"routes of protocol 84 that are not of this test: {left[:3]}")
+        sys.exit(f"there are foreign routes of protocol 84: {left[:3]}")
 
 
 def one_round() -> dict[str, float]:
-    """Every figure once. What is compared runs in turns, so that it meets the same machine."""
+    """Measure each figure once, in turns, so that all figures of a round see the same load of the machine."""
     clean()
     fresh, fresh_memory = module(changed=True)
     of_module = digest()
     unchanged, unchanged_memory = module(changed=False)
-    subprocess.run(["systemctl", "stop", *UNITS], check=True)  # it would look while others are measured
+    subprocess.run(["systemctl", "stop", *UNITS], check=True)  # the timer would disturb the measurements
     reading, _memory = timed(*READINGS)
     period, _memory = timed(SCRIPT)
     empty_kernel()
@@ -185,12 +187,12 @@ def one_round() -> dict[str, float]:
         os.unlink(path)
     boot, _memory = timed(SCRIPT)
     if digest() != of_module:
-        sys.exit("the script did not make the same entries as the module")
+        sys.exit("the restore script did not create the same entries as the module")
     empty, empty_memory = timed(EMPTY)
     clean()
     batches, _memory = timed(*BATCHES)
     if digest() != of_module:
-        sys.exit("the batches did not make the same entries as the module")
+        sys.exit("the batches did not create the same entries as the module")
     return {
         "fresh": fresh,
         "fresh_memory": fresh_memory,
@@ -206,7 +208,7 @@ def one_round() -> dict[str, float]:
 
 
 def process_per_entry() -> tuple[int, float]:
-    """What a user would write, a shell script with a process for each entry: how many, and seconds for each."""
+    """Measure a shell script with one process per entry; return the number of entries, and the seconds per entry."""
     clean()
     timed(BATCHES[0])
     lines = []
@@ -219,7 +221,7 @@ def process_per_entry() -> tuple[int, float]:
 
 
 def networkd() -> tuple[float, float]:
-    """Seconds of systemd-networkd from its start until all entries are there, and of batches with as many."""
+    """Return the seconds of systemd-networkd from its start until all entries exist, and of batches with as many."""
     clean()
     few = HERE / "few"
     few.mkdir(exist_ok=True)
@@ -240,7 +242,7 @@ def networkd() -> tuple[float, float]:
         subprocess.run(["systemctl", "start", NETWORKD[0]], check=True)
         while [len(rows) for rows in managed()] != [NETWORKD_PEERS] * 3:
             if time.monotonic() - start > 60:
-                sys.exit("systemd-networkd has not made all entries within 60 s")
+                sys.exit("systemd-networkd has not created all entries within 60 s")
             time.sleep(0.02)
         seconds = time.monotonic() - start
     finally:
@@ -252,21 +254,21 @@ def networkd() -> tuple[float, float]:
 
 
 def note() -> None:
-    """Writes down how the host was, before anything is changed.
+    """Record the state of the host before the first change.
 
-    Kept outside of the directory: after a run that was killed, it still tells how the host was before that.
+    The record is outside of the directory, and a record that a killed run has left is kept.
     """
     if NOTE.exists():
         return
     there = [path for path in (f"/sys/class/net/{DEVICE}", *FILES) if os.path.exists(path)]
     if there:
-        sys.exit(f"this host has {', '.join(there)}, which is not of this test and would be taken away")
+        sys.exit(f"this host already has {', '.join(there)}, which the benchmark would remove")
     absent = [path for path in ("/etc/cni/net.d", "/etc/cni") if not os.path.exists(path)]
     NOTE.write_text(json.dumps({"forwarding": FORWARDING.read_text(), "absent": absent}))
 
 
 def measure() -> None:
-    """All rounds. Every SSH connection has a process group of its own, so that :func:`restore` can end this one."""
+    """Run all rounds and print the figures. Record the process group, so that :func:`restore` can kill it."""
     (HERE / "group").write_text(str(os.getpgrp()))
     rounds = [one_round() for _number in range(SETTING["rounds"])]
     timed_entries, per_entry = process_per_entry()
@@ -276,7 +278,7 @@ def measure() -> None:
 
 
 def restore() -> None:
-    """Leaves the host as it was noted. Who lost the connection may have left a measurement behind, still at work."""
+    """Restore the recorded state. Kill a measurement that still runs after its SSH connection was lost."""
     with suppress(FileNotFoundError, ProcessLookupError):
         group = int((HERE / "group").read_text())
         while True:
@@ -284,7 +286,7 @@ def restore() -> None:
             time.sleep(0.1)
     clean()
     for path in json.loads(NOTE.read_text())["absent"]:
-        with suppress(OSError):  # not there, or somebody else's files are in it
+        with suppress(OSError):  # does not exist, or contains foreign files
             os.rmdir(path)
     NOTE.unlink()
 

@@ -1,17 +1,16 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""New TLS connections at a steady rate, and some that stay: which of them failed, and when.
+"""Open new TLS connections at a steady rate, and keep some open; record which of them fail, and when.
 
-Runs on a host of the lab. A connection counts as good if the server behind the proxy has answered
-the beginning of a TLS handshake (its ServerHello) within LIMIT seconds; so each one goes the whole
-way, and costs this program next to nothing. Those that stay are whole TLS connections that ask for
-a page now and then.
+Runs on a host of the lab. A connection counts as good if the server behind the proxy answers the start of a TLS
+handshake (with its ServerHello) within LIMIT seconds. Each connection therefore reaches the server, at little cost for
+this program. The connections that stay open complete the handshake and request a page every PAGE_SECONDS.
 
-Prints one JSON document a line: `{"ready": time}`, and at the end `{"failures": [[start, seconds,
-reason], ...], "broken": [[time, reason], ...], "good": [start, ...], "late": [[time, seconds], ...]}`.
-Times are those of CLOCK_REALTIME. `late` has the instants at which this program itself came late by
-more than LATE seconds: what failed then may be its own fault.
+Prints one JSON document per line: `{"ready": time}`, and at the end `{"failures": [[start, seconds, reason], ...],
+"broken": [[time, reason], ...], "good": [start, ...], "late": [[time, seconds], ...]}`. Times are those of
+CLOCK_REALTIME. `late` lists the times at which this program itself was late by more than LATE seconds: it may be the
+cause of failures at these times.
 """
 
 from __future__ import annotations
@@ -24,24 +23,24 @@ import sys
 import time
 from typing import Any
 
-LIMIT = 0.9  # less than the second after which a SYN that was lost is sent again: that is a failure, too
+LIMIT = 0.9  # less than the second after which TCP repeats a lost SYN, so a lost SYN counts as a failure
 LATE = 0.1
 PAGE_SECONDS = 1.0
 
 
 def client_hello(name: str) -> bytes:
-    """The first bytes of a TLS client that asks for a name."""
+    """Return the first bytes of a TLS client that connects to a name."""
     context = ssl.create_default_context()
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     try:
         context.wrap_bio(incoming, outgoing, server_hostname=name).do_handshake()
     except ssl.SSLWantReadError:
         return outgoing.read()
-    raise AssertionError("a handshake without a server")
+    raise AssertionError("the handshake ended without a server")
 
 
 class Load:
-    """All connections to one address."""
+    """All connections to one address, and their results."""
 
     def __init__(self, host: str, port: int, name: str) -> None:
         self.host, self.port, self.name = host, port, name
@@ -53,7 +52,7 @@ class Load:
         self.lasting = 0
 
     async def one(self) -> None:
-        """A new connection, from its SYN to the server's first answer."""
+        """Open a new connection, and wait for the first bytes of the server."""
         start = time.time()
         try:
             async with asyncio.timeout(LIMIT):
@@ -64,20 +63,20 @@ class Load:
                         raise ConnectionError("closed without an answer")
                 finally:
                     writer.transport.abort()
-            if time.time() - start > LIMIT:  # the answer was there before this program looked at its clock
+            if time.time() - start > LIMIT:  # the data arrived before the timeout was processed
                 raise TimeoutError
             self.good.append(round(start, 4))
         except (OSError, TimeoutError) as error:
             self.failures.append((start, time.time() - start, reason(error)))
 
     async def many(self, rate: float, until: float) -> None:
-        """Connections at a steady rate, whatever becomes of them."""
+        """Open connections at a steady rate, and do not wait for their results."""
         tasks: set[asyncio.Task[None]] = set()
         due = time.monotonic()
         while due < until:
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             behind = time.monotonic() - due
-            if behind > LATE:  # what was missed is not made up for: a burst would be another load
+            if behind > LATE:  # missed connections are skipped, because a burst would change the load
                 self.late.append((time.time(), round(behind, 3)))
                 due = time.monotonic()
             task = asyncio.create_task(self.one())
@@ -87,7 +86,7 @@ class Load:
         await asyncio.gather(*tasks)
 
     async def stay(self, until: float) -> None:
-        """A connection that stays; when it breaks, another one takes its place."""
+        """Keep a connection open, and open another one when it breaks."""
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         while time.monotonic() < until:
@@ -120,12 +119,12 @@ class Load:
 
 
 def reason(error: BaseException) -> str:
-    """Why, in a word or two."""
+    """Return a short reason for the failure."""
     return "no answer" if isinstance(error, TimeoutError) else type(error).__name__
 
 
 async def work(options: argparse.Namespace) -> dict[str, Any]:
-    """The load, for as long as asked for or until standard input ends."""
+    """Run the load for the given time or until standard input ends, and return the results."""
     load = Load(options.host, options.port, options.name)
     until = time.monotonic() + options.seconds
     lasting = [asyncio.create_task(load.stay(until)) for _number in range(options.lasting)]
@@ -143,7 +142,7 @@ async def work(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Entry point."""
+    """Run the program."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("host")
     parser.add_argument("port", type=int)

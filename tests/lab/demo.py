@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""The demo: the collection run on the lab as a user would run it, and then a look at what came of it.
+"""The demo: run the collection in the lab as a user does, and print the result.
 
 Runs on the lab's controller: `make demo`.
 """
@@ -25,9 +25,9 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.docume
 
 INVENTORY = REPO / "inventories" / "lab" / "hosts.yml"
 STEPS = (
-    ("Every node gets its place in the overlay", "tke.overlay.site"),
-    ("A stand-in API server, and two Pods on every node, through the real CNI plugins", "tests/lab/cluster.yml"),
-    ("Every Pod asks every Pod, with a small packet and with one that fills the MTU", "tests/lab/matrix.yml"),
+    ("Add every node to the overlay", "tke.overlay.site"),
+    ("Start a substitute for the API server, and two Pods per node with real CNI plugins", "tests/lab/cluster.yml"),
+    ("Send a small packet and one that fills the MTU from every Pod to every Pod", "tests/lab/matrix.yml"),
 )
 
 THIRD = "-i inventories/lab/hosts.yml -i inventories/lab_third_idc/hosts.yml"
@@ -41,13 +41,13 @@ NEXT = (
 
 
 def main() -> int:
-    """The exit code: 0 when every Pod answered every Pod."""
+    """Run all steps, print the results and return the exit code: 0 when every Pod reaches every Pod."""
     begin, changed = time.monotonic(), 0
     for number, (what, playbook) in enumerate(STEPS, 1):
         print(f"\n=== {number}. {what}\n    $ ansible-playbook {playbook}", flush=True)
         code, count = run_playbook(playbook)
         if code:
-            print(f"\nThe demo ends here: {playbook} failed, see above.", file=sys.stderr)
+            print(f"\nThe demo stops: {playbook} failed, see above.", file=sys.stderr)
             return code
         changed += count
     listing = json.loads(subprocess.run(["ansible-inventory", "--list"], **_in_repo(), check=True).stdout)
@@ -57,7 +57,7 @@ def main() -> int:
     print_nodes(ledger, {name: site for site in ("cloud", "idc") for name in listing[site]["hosts"]})
     print_capacity(ledger)
     print_matrix(json.loads((ledger_file.parent / "pod-matrix.json").read_text(encoding="utf-8")))
-    print(f"\n{changed or 'Nothing'} changed on the hosts, {time.monotonic() - begin:.0f} s. What to try next:\n")
+    print(f"\n{changed or 'Nothing'} changed on the hosts, {time.monotonic() - begin:.0f} s. Next steps:\n")
     print("  " + "\n  ".join(NEXT))
     return 0
 
@@ -67,7 +67,7 @@ def _in_repo() -> dict[str, Any]:
 
 
 def run_playbook(playbook: str) -> tuple[int, int]:
-    """Runs it with its output on the screen; returns the exit code and how many tasks changed something."""
+    """Run a playbook, print its output, and return the exit code and the number of tasks that changed something."""
     changed = 0
     with subprocess.Popen(["ansible-playbook", playbook], **_in_repo(), text=True) as process:
         for line in process.stdout or ():
@@ -77,7 +77,7 @@ def run_playbook(playbook: str) -> tuple[int, int]:
 
 
 def print_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Columns as wide as their widest cell."""
+    """Print a table with columns as wide as their widest cell."""
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
     print(f"\n{title}\n")
     for row in [head, *rows]:
@@ -85,7 +85,7 @@ def print_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) 
 
 
 def print_nodes(ledger: Ledger, sites: dict[str, str]) -> None:
-    """Who has what."""
+    """Print each node with its site and addresses."""
     rows = [
         (name, sites[name], held.underlay or "", held.node_cidr, vtep_address(held.node_cidr), vtep_mac(held.node_cidr))
         for name, held in sorted(ledger.nodes.items())
@@ -94,7 +94,7 @@ def print_nodes(ledger: Ledger, sites: dict[str, str]) -> None:
 
 
 def print_capacity(ledger: Ledger) -> None:
-    """What fits into the container CIDR, and what is left."""
+    """Print the capacity of the container CIDR."""
     capacity = ledger.capacity()
     print(
         f"\nCapacity\n\n  {', '.join(ledger.pool.cidrs)} holds {capacity['max_nodes']} nodes: {capacity['used']} used, "
@@ -104,7 +104,7 @@ def print_capacity(ledger: Ledger) -> None:
 
 
 def print_matrix(pairs: Sequence[dict[str, Any]]) -> None:
-    """Round-trip times in ms from the Pod of a line to the Pod of a column; a cross where one size got no answer."""
+    """Print the round-trip times in ms from the Pod of a row to the Pod of a column; an x marks a lost packet."""
     pods = sorted({pair["from"] for pair in pairs})
     cells = {
         (pair["from"], pair["to"]): f"{pair['rtt_ms']:.2f}" if pair["small"] and pair["full"] else "x" for pair in pairs

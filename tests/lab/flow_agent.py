@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""One host's part of the steady flows: run there by flows.py, with the Python of the host.
+"""The part of the flows that runs on one host: flows.py starts it with the Python of the host.
 
-It reads from its standard input a line of JSON, then `start`, `stop` and `report`, and answers each with a line.
-Packets are numbered and carry the time they were sent at. All hosts of a lab share one kernel, so one clock:
-how long a flow was interrupted is told by the times of sending of the packets before and after the hole,
-and a busy machine, which sends late, interrupts nothing.
+It reads a line of JSON from standard input, then the commands `start`, `stop` and `report`, and answers each with a
+line. Packets carry a number and the time at which they were sent. All hosts of a lab share one kernel and so one clock.
+The length of an interruption is the time between the sending of the last packet before it and of the first one after
+it, so a busy machine, which sends late, does not count as an interruption.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ BUFFER = 1 << 20
 
 
 class Sender(threading.Thread):
-    """Sends a packet on every flow, again and again; a flow is (id, socket, target)."""
+    """Sends packets on every flow at an interval; a flow is (id, socket, target)."""
 
     def __init__(self, flows: list[tuple[int, socket.socket, tuple[str, int]]], interval: float) -> None:
         super().__init__(daemon=True)
         self.flows, self.interval = flows, interval
         self.number = 0
-        self.refused: dict[int, str] = {}
+        self.errors: dict[int, str] = {}
         self.stopped = threading.Event()
 
     def stop(self) -> dict[str, Any]:
-        """Ends the thread; what it has done."""
+        """End the thread and return the number of packets per flow and the errors."""
         self.stopped.set()
         self.join()
-        return {"sent": self.number, "refused": self.refused}
+        return {"sent": self.number, "errors": self.errors}
 
     def run(self) -> None:
         begin = time.monotonic()
@@ -52,14 +52,14 @@ class Sender(threading.Thread):
             for flow, sock, target in self.flows:
                 try:
                     sock.sendto(packet, target)
-                except OSError as error:  # counts as sent, and so as lost
-                    self.refused[flow] = str(error)
+                except OSError as error:  # the packet counts as sent, so it counts as lost
+                    self.errors[flow] = str(error)
             self.number += 1
             self.stopped.wait(max(begin + self.number * self.interval - time.monotonic(), 0))
 
 
 class Receiver(threading.Thread):
-    """Takes what comes: which numbers, and how many packets the socket's buffer had no room for."""
+    """Receives packets, and records their numbers and the packets that did not fit into the socket's buffer."""
 
     def __init__(self, sockets: dict[socket.socket, int]) -> None:
         super().__init__(daemon=True)
@@ -92,14 +92,14 @@ class Receiver(threading.Thread):
 
 
 def longest_gap(times: dict[int, int]) -> float:
-    """Seconds between the packets on both sides of the longest hole, by their times of sending; 0 without a hole."""
+    """Return the longest time in seconds between the sending of two packets between which others are missing, or 0."""
     numbers = sorted(times)
     holes = [times[after] - times[before] for before, after in itertools.pairwise(numbers) if after - before > 1]
     return max(holes, default=0) / 1e9
 
 
 def socket_in(pod: str) -> socket.socket:
-    """A UDP socket of a Pod's network namespace; it stays there when this thread goes back."""
+    """Return a UDP socket in the network namespace of a Pod. This thread returns to its own namespace."""
     libc = ctypes.CDLL(None, use_errno=True)
     with open("/proc/self/ns/net") as here, open("/run/netns/" + pod) as there:
         if libc.setns(there.fileno(), CLONE_NEWNET):
@@ -112,16 +112,17 @@ def socket_in(pod: str) -> socket.socket:
 
 
 def main() -> None:
-    asked = json.loads(sys.stdin.readline())
+    """Open the sockets, and run the commands from standard input."""
+    settings = json.loads(sys.stdin.readline())
     receiving = {}
-    for flow, pod, port in asked["receive"]:
+    for flow, pod, port in settings["receive"]:
         sock = socket_in(pod)
         sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER)
         sock.setsockopt(socket.SOL_SOCKET, SO_RXQ_OVFL, 1)
         sock.bind(("0.0.0.0", port))
         receiving[sock] = flow
-    sending = [(flow, socket_in(pod), (address, port)) for flow, pod, address, port in asked["send"]]
-    receiver, sender = Receiver(receiving), Sender(sending, asked["interval"])
+    sending = [(flow, socket_in(pod), (address, port)) for flow, pod, address, port in settings["send"]]
+    receiver, sender = Receiver(receiving), Sender(sending, settings["interval"])
     receiver.start()
     answers: dict[str, Callable[[], Any]] = {
         "start": sender.start,

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""Steady flows between Pods: what a change of the overlay costs those who use it.
+"""Steady flows between Pods, which measure the packets that a change of the overlay loses.
 
-Some numbered packets a second flow one way between Pods of different hosts, over all pairs of sites in equal parts.
-What did not arrive is lost. Beside them runs a flow inside each host, from Pod to Pod over the Pod bridge alone: what
-is lost there, or in the buffer of a socket, was lost by a busy machine and not by the overlay.
+Each flow sends numbered packets at an interval from a Pod to a Pod of another host. The flows are distributed over all
+pairs of sites in equal parts. A packet that does not arrive is lost. A further flow per host runs between two Pods of
+that host over the Pod bridge alone: a packet that is lost there, or in the buffer of a socket, is lost because the
+machine is busy, not because of the overlay.
 
-  tests/lab/flows.py COMMAND...    while the command runs, in the lab that is up; exits with 1 if a packet was lost
+  tests/lab/flows.py COMMAND...    run the command in the running lab; exit with 1 if it fails or a packet was lost
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ AGENT = HERE / "flow_agent.py"
 COUNT, INTERVAL = 40, 0.02
 FIRST_PORT = 20_000
 STRAGGLERS = 0.3
-"""Seconds for what is under way when the senders have stopped; a round trip of the lab takes less than one of 1,000."""
+"""Seconds for the packets in flight after the senders stop. A round trip in the lab takes less than 1 ms."""
 
 
 @dataclasses.dataclass
 class Flow:
-    """One flow and what became of it; hosts and Pods by name. Times in seconds."""
+    """One flow and its result, with the names of hosts and Pods. Times are in seconds."""
 
     source: tuple[str, str]
     target: tuple[str, str]
@@ -44,24 +45,24 @@ class Flow:
     lost: int = 0
     gap: float = 0
     overrun: int = 0
-    refused: str = ""
+    error: str = ""
 
     @property
     def within_a_host(self) -> bool:
-        """Whether it is there to be compared with: it never meets the overlay."""
+        """Whether the flow does not use the overlay, and shows only what the machine itself loses."""
         return self.source[0] == self.target[0]
 
     def __str__(self) -> str:
-        way = f"{'/'.join(self.source)} -> {'/'.join(self.target)}"
+        path = f"{'/'.join(self.source)} -> {'/'.join(self.target)}"
         end = f", {self.overrun} of them in a socket's buffer" if self.overrun else ""
-        end += f" ({self.refused})" if self.refused else ""
-        return f"{self.sites:<12} {way:<32} {self.lost} of {self.sent} lost, longest gap {self.gap * 1000:.0f} ms{end}"
+        end += f" ({self.error})" if self.error else ""
+        return f"{self.sites:<12} {path:<32} {self.lost} of {self.sent} lost, longest gap {self.gap * 1000:.0f} ms{end}"
 
 
 class Flows:
-    """A context in which the flows run; afterwards ``flows`` says what became of each.
+    """A context in which the flows run. Afterwards, ``flows`` contains the results.
 
-    :param hosts: whose Pods take part: they, and the flows between them, must outlast the context.
+    :param hosts: the hosts whose Pods send and receive. The Pods must exist until the context ends.
     """
 
     def __init__(self, hosts: Sequence[str], count: int = COUNT, interval: float = INTERVAL) -> None:
@@ -79,7 +80,7 @@ class Flows:
                 stdout=subprocess.PIPE,
                 text=True,
             )
-            self._tell(host, json.dumps(self._part_of(host)))
+            self._send(host, json.dumps(self._part_of(host)))
         for host in hosts:
             self._answer(host)
         self._all("start")
@@ -104,7 +105,7 @@ class Flows:
             "receive": [[n, flow.target[1], flow.port] for n, flow in numbered if flow.target[0] == host],
         }
 
-    def _tell(self, host: str, line: str) -> None:
+    def _send(self, host: str, line: str) -> None:
         pipe = self._agents[host].stdin
         if pipe is not None:
             pipe.write(line + "\n")
@@ -114,37 +115,37 @@ class Flows:
         pipe = self._agents[host].stdout
         line = pipe.readline() if pipe is not None else ""
         if not line:
-            raise RuntimeError(f"the flows of {host} ended before their time")
+            raise RuntimeError(f"the flow agent on {host} ended unexpectedly")
         return json.loads(line)
 
     def _all(self, word: str) -> dict[str, Any]:
         for host in self._agents:
-            self._tell(host, word)
+            self._send(host, word)
         return {host: self._answer(host) for host in self._agents}
 
     def _conclude(self, sent: dict[str, Any], received: dict[str, Any]) -> None:
         for number, flow in enumerate(self.flows):
             there = received[flow.target[0]][str(number)]
             flow.sent = sent[flow.source[0]]["sent"]
-            flow.refused = sent[flow.source[0]]["refused"].get(str(number), "")
+            flow.error = sent[flow.source[0]]["errors"].get(str(number), "")
             flow.lost, flow.gap, flow.overrun = flow.sent - there["numbers"], there["gap"], there["overrun"]
-            if flow.lost and not flow.gap:  # its end is missing: from the last packet to the last one sent
+            if flow.lost and not flow.gap:  # the last packets are missing, so no later packet ends the gap
                 flow.gap = flow.lost * self.interval
 
     def sent(self) -> int:
-        """The packets that were sent to go over the overlay."""
+        """Return the number of packets that were sent over the overlay."""
         return sum(flow.sent for flow in self.flows if not flow.within_a_host)
 
     def lost(self) -> list[Flow]:
-        """The flows over the overlay that lost packets to it."""
+        """Return the flows in which the overlay lost packets."""
         return [flow for flow in self.flows if not flow.within_a_host and flow.lost > flow.overrun]
 
     def disturbed(self) -> list[Flow]:
-        """What the machine itself lost: nothing can be said of the overlay then."""
+        """Return the flows in which the machine itself lost packets, so that the overlay cannot be judged."""
         return [flow for flow in self.flows if (flow.within_a_host and flow.lost) or flow.overrun]
 
     def longest_gap(self) -> float:
-        """Seconds of the longest interruption by the overlay."""
+        """Return the longest interruption by the overlay, in seconds."""
         return max((flow.gap for flow in self.lost()), default=0)
 
     def __str__(self) -> str:
@@ -157,7 +158,7 @@ class Flows:
 
 
 def _choose(pods: dict[str, dict[str, str]], sites: dict[str, str], count: int) -> Iterator[Flow]:
-    """As many flows over each pair of sites, as far as it can be, and one inside each host."""
+    """Yield the flows: the same number for each pair of sites, as far as possible, and one inside each host."""
     ends = [(host, pod) for host in pods for pod in pods[host]]
     kinds: dict[str, list[tuple[tuple[str, str], tuple[str, str]]]] = {}
     for one, other in itertools.permutations(ends, 2):
@@ -177,7 +178,7 @@ def _lab(*words: str) -> str:
 
 
 def _sites() -> dict[str, str]:
-    """Host -> the network it lives in."""
+    """Return the network of each host."""
     done = subprocess.run([LAB, "status", "--json"], stdout=subprocess.PIPE, text=True, check=False)
     return {entry["host"]: entry["network"] for entry in json.loads(done.stdout)}
 
@@ -188,7 +189,7 @@ def _pods(host: str) -> dict[str, str]:
 
 
 def hosts_with_pods() -> Iterable[str]:
-    """The hosts of the lab on which Pods can be."""
+    """Yield the hosts of the lab that can have Pods."""
     for host in _sites():
         if subprocess.run([LAB, "exec", host, "--", "test", "-x", "/usr/local/sbin/lab-pod"], check=False).returncode:
             continue
@@ -196,7 +197,7 @@ def hosts_with_pods() -> Iterable[str]:
 
 
 def main() -> int:
-    """Runs the command of the command line while the flows run."""
+    """Run the command of the command line while the flows run."""
     if len(sys.argv) < 2:
         sys.exit(str(__doc__))
     with Flows(list(hosts_with_pods())) as flows:

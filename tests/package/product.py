@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""What the collection consists of, as its files say: nothing here is a list that a new plugin would have to join."""
+"""The contents of the collection, read from its files, so that a new plugin needs no entry here."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PAGES = [
 
 
 def constant(path: pathlib.Path, name: str) -> str:
-    """A text that a plugin's file assigns to a name, such as ``EXAMPLES``; read, not imported."""
+    """Return the string that a plugin assigns to a name, such as ``EXAMPLES``, without importing the plugin."""
     for node in ast.parse(path.read_text()).body:
         if isinstance(node, ast.Assign) and any(getattr(target, "id", None) == name for target in node.targets):
             text: str = ast.literal_eval(node.value)
@@ -44,21 +44,21 @@ def constant(path: pathlib.Path, name: str) -> str:
 
 
 def fences(path: pathlib.Path, language: str) -> list[tuple[int, str]]:
-    """The fenced blocks of a language in a page, with the line each begins in."""
+    """Return the fenced blocks of a language in a page, each with the number of its first line."""
     text = path.read_text()
     found = re.finditer(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     return [(text[: match.start()].count("\n") + 1, match[1]) for match in found]
 
 
 def documented(role: str) -> dict[str, dict[str, Any]]:
-    """The options of all entry points of a role, by name."""
+    """Return the options of all entry points of a role, by name."""
     specs = yaml.safe_load((COLLECTION / f"roles/{role}/meta/argument_specs.yml").read_text())["argument_specs"]
     return {name: option for spec in specs.values() for name, option in spec.get("options", {}).items()}
 
 
 @functools.cache
 def module_documentation() -> dict[str, dict[str, Any]]:
-    """What ansible-doc makes of every module, its fragments included."""
+    """Return the documentation of every module from ansible-doc, including fragments."""
     names = [f"{PREFIX}{module}" for module in MODULES]
     done = subprocess.run(
         [sys.executable, "-m", "ansible", "doc", "--json", "--type", "module", *names],

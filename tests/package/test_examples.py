@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""Every example in the documentation is one: it parses, and its arguments are those that the module takes."""
+"""The examples in plugins, guides and pages are valid: they parse, and their arguments and variables exist."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ SOURCES = [("modules", name) for name in MODULES]
 SOURCES += [("lookup", name) for name in LOOKUPS] + [("filter", name) for name in FILTERS]
 VARIABLES = {name for role in ROLES for name in documented(role)}
 GROUPS = {"all", "overlay_nodes", "cloud", "idc", "clb", "apiserver"}
-"""The groups of an inventory that the product knows."""
+"""The groups of an inventory that the collection uses."""
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
 def examples():
-    """Every block of YAML in plugins and pages, by the place where it stands."""
+    """Yield the location and the text of every YAML block in plugins and pages."""
     for kind, name in SOURCES:
         yield f"{kind}/{name}", constant(COLLECTION / f"plugins/{kind}/{name}.py", "EXAMPLES")
     for page in PAGES:
@@ -64,7 +64,7 @@ def of_kind(*kinds):
 
 
 def tasks_in(tree):
-    """All tasks of plays and blocks."""
+    """Yield all tasks of plays and blocks."""
     for item in tree:
         yield item
         for key in ("tasks", "pre_tasks", "post_tasks", "handlers", "block", "rescue", "always"):
@@ -72,7 +72,7 @@ def tasks_in(tree):
 
 
 def spec_of(options):
-    """The argument_spec that documented options stand for."""
+    """Return the argument_spec of documented options."""
     return {
         name: {
             **{key: option[key] for key in KNOWN_TO_A_SPEC if key in option},
@@ -83,8 +83,8 @@ def spec_of(options):
 
 
 def problems_of(module, arguments):
-    """What Ansible would say of the arguments. A value that is a template is not known yet, and so is not looked at."""
-    arguments = arguments or {}  # a task may give none at all
+    """Return the errors of Ansible for the arguments of a module. Values that are templates are not checked."""
+    arguments = arguments or {}  # a task can have no arguments
     spec = spec_of(module_documentation()[module]["options"])
     templated = {name for name, value in arguments.items() if isinstance(value, str) and "{{" in value}
     for name in templated & set(spec):
@@ -92,12 +92,12 @@ def problems_of(module, arguments):
     return ArgumentSpecValidator(spec).validate(arguments).error_messages
 
 
-def test_there_are_examples_of_every_kind():
+def test_finds_examples_of_every_kind():
     assert {kind_of(tree) for tree in EXAMPLES.values()} >= {"tasks", "inventory", "variables"}
 
 
-def test_every_example_of_tasks_passes_a_syntax_check(tmp_path):
-    """All in one run of ansible-playbook, as its start is what takes time."""
+def test_examples_of_tasks_pass_a_syntax_check(tmp_path):
+    """Check all in one run of ansible-playbook, because its start takes most of the time."""
     playbooks = []
     for number, where in enumerate(of_kind("tasks", "plays")):
         tree = EXAMPLES[where]
@@ -116,7 +116,7 @@ def test_every_example_of_tasks_passes_a_syntax_check(tmp_path):
 
 
 @pytest.mark.parametrize("where", of_kind("tasks", "plays"))
-def test_the_arguments_in_an_example_are_those_that_the_module_takes(where):
+def test_the_arguments_in_an_example_are_valid(where):
     problems = [
         f"{task.get('name')}: {problem}"
         for task in tasks_in(EXAMPLES[where])
@@ -143,8 +143,8 @@ def test_every_returned_value_has_a_sample_of_its_type(module):
 
 
 @pytest.mark.parametrize("where", of_kind("inventory"))
-def test_an_inventory_in_a_guide_is_one(where, tmp_path):
-    """Whole or a part of one: only groups that the product knows, and their hosts have variables that exist."""
+def test_an_inventory_in_a_guide_is_valid(where, tmp_path):
+    """It may be a part of an inventory: its groups are those of the collection, and its variables exist."""
     inventory = tmp_path / "hosts.yml"
     inventory.write_text(yaml.safe_dump(EXAMPLES[where]))
     done = subprocess.run(
@@ -164,7 +164,7 @@ def test_an_inventory_in_a_guide_is_one(where, tmp_path):
 
 
 def problems_of_variables(given):
-    """What is wrong with variables of a user: one that nothing documents, or a value of another type."""
+    """Return the errors in variables of a user: undocumented names, and values of another type."""
     options = {name: option for role in ROLES for name, option in documented(role).items()}
     given = {name: value for name, value in given.items() if not name.startswith("ansible_")}
     spec = {name: {"type": options[name]["type"]} for name in given if name in options}
@@ -172,12 +172,12 @@ def problems_of_variables(given):
 
 
 @pytest.mark.parametrize("where", of_kind("variables"))
-def test_variables_in_a_guide_exist_and_have_their_type(where):
+def test_variables_in_a_guide_exist_and_have_the_right_type(where):
     assert not problems_of_variables(EXAMPLES[where])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_what_a_page_tells_to_run_is_there(page):
+def test_commands_in_a_page_use_existing_names(page):
     text = page.read_text()
     lines = [line for line in text.splitlines() if "ansible-playbook" in line]
     problems = [
@@ -197,7 +197,7 @@ def test_what_a_page_tells_to_run_is_there(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_link_between_pages_leads_somewhere(page):
+def test_links_between_pages_have_a_target(page):
     broken = []
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
         path, _, heading = target.partition("#")
@@ -210,18 +210,18 @@ def test_every_link_between_pages_leads_somewhere(page):
 
 
 def headings(page):
-    """The anchors of a page, as GitHub makes them."""
+    """Return the anchors that GitHub generates for a page."""
     titles = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.name)
-def test_every_guide_is_linked_from_the_first_page(guide):
+def test_the_readme_links_every_guide(guide):
     linked = re.findall(r"\]\((docs/[^)#]+)", (COLLECTION / "README.md").read_text())
     assert f"docs/{guide.name}" in linked, "README.md of the collection"
 
 
-def test_the_messages_that_a_guide_explains_are_said_by_something():
+def test_messages_in_the_troubleshooting_guide_exist():
     rows = re.findall(r"^\| (`.*?`) \|", (COLLECTION / "docs/troubleshooting.md").read_text(), re.MULTILINE)
     messages = [message for row in rows for message in re.findall("`(.*?)`", row)]
     code = "".join(path.read_text() for path in (COLLECTION / "plugins").rglob("*.py"))
@@ -229,7 +229,7 @@ def test_the_messages_that_a_guide_explains_are_said_by_something():
     assert [message for message in messages if message not in code] == []
 
 
-def test_the_table_of_sizes_is_what_the_pool_says():
+def test_the_table_of_sizes_agrees_with_the_pool():
     row = r"^\| ([\d./]+) \| (\d+) \| (\d+) \| (\d+) \| ([\d./]+) \|$"
     rows = re.findall(row, (COLLECTION / "docs/sizing.md").read_text(), re.MULTILINE)
     assert len(rows) > 3

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
+"""Fixtures of all scenarios."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from stories import LEDGER, states
 
 @pytest.fixture(scope="class")
 def unchanged():
-    """A test, or a class of them, that must leave every host and the ledger as they were."""
+    """Check that a test, or a class of tests, changes neither a host nor the ledger."""
     before, record = states(), LEDGER.read_bytes()
     yield
     assert LEDGER.read_bytes() == record

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""What the stories of docs/day-two.md share: the page's inventories and commands, the flows, a fleet as new."""
+"""Functions for the tests of docs/day-two.md: the page's inventories and commands, the flows, a new fleet."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from stories import INVENTORY, LAB_STATE, LEDGER, NODES, Play, lab, ledger, play
 
 
 def of_page(title: str) -> pytest.MarkDecorator:
-    """The section of the page that a test is about."""
+    """Return the mark that gives a test the section of the page with this title."""
     return pytest.mark.parametrize("story", [title], indirect=True, ids=[""])
 
 
 def not_as_new() -> bool:
-    """Whether the node CIDRs are others than after the first run on fresh machines."""
+    """Return whether the node CIDRs differ from those after the first run on new hosts."""
     document = ledger() if LEDGER.exists() else {"nodes": {}}
     found = {name: (held["node_cidr"], held["pinned"]) for name, held in document["nodes"].items()}
     return found != {name: (f"10.244.{number}.0/24", False) for number, name in enumerate(NODES)}
 
 
 def forget_the_ledger() -> None:
-    """And its previous versions."""
+    """Delete the ledger and its previous versions."""
     for path in LAB_STATE.glob("*overlay-ledger.json*"):
         path.unlink()
 
 
 def as_new() -> None:
-    """The fleet as after the first run on fresh machines."""
+    """Bring the fleet to the state after the first run on new hosts."""
     play("tke.overlay.reset", "-e", "overlay_reset_confirmed=true")
     forget_the_ledger()
     lab("-i", str(INVENTORY), "up")
@@ -46,7 +46,7 @@ def as_new() -> None:
 
 
 def inventory_of(text: str, place: pathlib.Path) -> pathlib.Path:
-    """What the page tells to write: an inventory beside that of the lab, or a file among the variables of a copy."""
+    """Write a YAML block of the page: as an additional inventory, or into the group_vars of a copy of the inventory."""
     place.mkdir()
     (name,) = re.findall(r"^# group_vars/(.*)\.yml$", text, re.MULTILINE) or [""]
     if not name:
@@ -63,23 +63,23 @@ def inventory_of(text: str, place: pathlib.Path) -> pathlib.Path:
 
 @contextlib.contextmanager
 def nothing_lost(hosts: Sequence[str] = NODES) -> Iterator[None]:
-    """What runs inside costs the flows between the Pods of these hosts not one packet."""
+    """Check that the body causes no loss of packets between the Pods of these hosts."""
     with Flows(hosts) as flows:
         yield
     print(flows)
     assert flows.sent() > 0
-    assert not flows.disturbed(), f"the machine itself lost packets, so this says nothing: {flows}"
+    assert not flows.disturbed(), f"the machine itself lost packets, so the overlay cannot be judged: {flows}"
     assert not flows.lost(), str(flows)
 
 
 def run(command: Sequence[str], *inventories: pathlib.Path) -> Play:
-    """A command of the page, which must succeed."""
+    """Run a command of the page, which must succeed."""
     done = play(*command, inventories=(INVENTORY, *inventories))
     assert done.code == 0, done.text
     return done
 
 
 def mtu_of(name: str) -> int:
-    """The MTU of a host's tunnel."""
+    """Return the MTU of a host's VTEP."""
     (link,) = json.loads(lab("exec", name, "--", "ip", "-json", "link", "show", "dev", "tke0"))
     return int(link["mtu"])

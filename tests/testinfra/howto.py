@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""The how-tos of the collection as the scenarios run them: what a page tells an operator to write and to type."""
+"""The inventories and commands in the collection's docs/day-two.md, which the scenarios use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DAY_TWO = ROOT / "collections/ansible_collections/tke/overlay/docs/day-two.md"
 
 
 def section(title: str) -> tuple[list[str], list[list[str]]]:
-    """The inventories of a section, and the words of its commands, without ``ansible-playbook``, in their order."""
+    """Return the inventories of a section, and the arguments of its ``ansible-playbook`` commands, in their order."""
     found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", DAY_TWO.read_text(), re.MULTILINE | re.DOTALL)
     assert found, f"{DAY_TWO} has no section {title!r}"
     inventories = re.findall(r"^```yaml\n(.*?)^```$", found[1], re.MULTILINE | re.DOTALL)
@@ -24,5 +24,5 @@ def section(title: str) -> tuple[list[str], list[list[str]]]:
 
 
 def titles() -> list[str]:
-    """The sections of the page."""
+    """Return the titles of the sections of the page."""
     return re.findall(r"^## (.*)$", DAY_TWO.read_text(), re.MULTILINE)

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
 
-# Makes packages again of those that are named in the arguments and installed on this host of the lab, and a mirror of them,
-# which apt has not looked at yet. No host of the lab reaches another one.
+# Build packages from the installed files of the packages that the arguments name, and a local mirror that contains them.
+# The package lists of apt are removed, as on a new host. Hosts of the lab cannot reach another mirror.
 set -eu
 mirror=/var/local/mirror
 mkdir -p $mirror
@@ -17,7 +17,7 @@ for package; do
             [ ! -e "$info" ] || cp -p "$info" "$tree/DEBIAN/$script"
         done
     done
-    dpkg-query --listfiles "$package" | while read -r path; do  # without documentation, which the lab's tree lacks
+    dpkg-query --listfiles "$package" | while read -r path; do  # skips documentation, which the lab's tree does not have
         if [ -d "$path" ]; then mkdir -p "$tree$path"; elif [ -f "$path" ]; then cp -a --parents "$path" "$tree"; fi
     done
     dpkg-deb --build -Znone "$tree" "$mirror/$package.deb" > /dev/null

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""What the scenarios' checks share: running a play as a user would, and seeing all of a host's network at once."""
+"""Functions for the checks of all scenarios: run a playbook as a user does, and read the network state of a host."""
 
 from __future__ import annotations
 
@@ -40,47 +40,48 @@ FILES = (
 )
 
 SETTLED = "n=0; while ip -6 -o address show tentative | grep -q . && [ $n -lt 50 ]; do n=$((n + 1)); sleep 0.1; done; "
-"""Until the kernel knows that nobody else has the IPv6 addresses of new links: then they get their routes."""
+"""Waits until duplicate address detection ends for the IPv6 addresses of new links: only then they get their routes."""
 
 SELDOM = ("-e", "overlay_restore_interval=86400")
-"""So that no timer mends what a test has broken while it looks at what Ansible does about it."""
+"""Keeps the timer from restoring what a test has broken, so that the test sees the changes of Ansible."""
 
 QUICKLY = ("--timeout", "3", "-e", "ansible_control_path=none")
-"""Who is cut off is noticed by a new connection sooner than by one that was kept."""
+"""Detects a host that is cut off after 3 s: a new connection fails sooner than a kept one."""
 
 
 @dataclasses.dataclass
 class Play:
-    """What a run of ansible-playbook did."""
+    """The exit code and the output of a run of ansible-playbook."""
 
     code: int
     text: str
 
     def recap(self) -> dict[str, dict[str, int]]:
-        """Host -> its counters."""
+        """Return the counters of each host."""
         rows = re.findall(r"^(\S+)\s+: (ok=\d+.*)$", self.text, re.MULTILINE)
         return {host: {k: int(v) for k, v in re.findall(r"(\w+)=(\d+)", counts)} for host, counts in rows}
 
     def changed(self) -> set[str]:
-        """The hosts on which something was changed."""
+        """Return the hosts on which a task changed something."""
         return {host for host, counts in self.recap().items() if counts["changed"]}
 
 
 def play(playbook: str, *arguments: str, inventories: Sequence[pathlib.Path] = (INVENTORY,)) -> Play:
-    """Runs a playbook with the project's own configuration, as the README says it is run."""
+    """Run a playbook with the project's configuration, as the README describes."""
     return ended(begin(playbook, *arguments, inventories=inventories))
 
 
 def ended(process: subprocess.Popen[str]) -> Play:
-    """Waits for the end of what :func:`begin` has begun."""
+    """Wait for the end of a run that :func:`begin` has started."""
     text = process.communicate()[0]
     return Play(process.returncode, text)
 
 
 def begin(playbook: str, *arguments: str, inventories: Sequence[pathlib.Path] = (INVENTORY,)) -> subprocess.Popen[str]:
-    """The same, and does not wait for its end; in a process group of its own, so that it can be killed as a whole."""
+    """Start a playbook and do not wait for its end; it has its own process group, which a test can kill."""
     sources = [word for inventory in inventories for word in ("-i", str(inventory))]
-    # All of Ansible's but where SSH keeps its connections: two labs have the same addresses, and must not share them.
+    # Without the variables of Ansible, except the directory of SSH connections: labs with the same addresses must not
+    # share it.
     kept = "ANSIBLE_SSH_CONTROL_PATH_DIR"
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("ANSIBLE_", "MOLECULE_"))}
     environment.update({key: value for key, value in os.environ.items() if key == kept})
@@ -97,33 +98,33 @@ def begin(playbook: str, *arguments: str, inventories: Sequence[pathlib.Path] = 
 
 
 def joined(text: str) -> str:
-    """The text on one line, as Ansible breaks long messages into several."""
+    """Return the text on one line, because Ansible wraps long messages."""
     return " ".join(text.split())
 
 
 def site(*arguments: str, inventories: Sequence[pathlib.Path] = (INVENTORY,)) -> Play:
-    """``ansible-playbook tke.overlay.site``, which must succeed."""
+    """Run ``ansible-playbook tke.overlay.site``, which must succeed."""
     done = play("tke.overlay.site", *arguments, inventories=inventories)
     assert done.code == 0, done.text
     return done
 
 
 def matrix(inventories: Sequence[pathlib.Path] = (INVENTORY,)) -> list[dict[str, Any]]:
-    """The reachability of all Pods from all Pods, asked now: as tests/lab/matrix.yml does, without its SSH."""
+    """Return the reachability of all Pods from all Pods, like tests/lab/matrix.yml but without SSH."""
     names = NODES if inventories == (INVENTORY,) else nodes_of(inventories)
     with concurrent.futures.ThreadPoolExecutor() as pool:
         lists = [json.loads(text) for text in pool.map(lambda name: on(name, "lab-pod list"), names)]
-        assert all(lists), f"nobody would be asked: {dict(zip(names, lists, strict=True))}"
+        assert all(lists), f"there is a host without Pods: {dict(zip(names, lists, strict=True))}"
         targets = {f"{name}/{pod}": to for name, pods in zip(names, lists, strict=True) for pod, to in pods.items()}
-        ask = f"echo '{json.dumps(targets)}' | lab-pod probe"
-        answers = [json.loads(text) for text in pool.map(lambda name: on(name, ask), names)]
+        probe = f"echo '{json.dumps(targets)}' | lab-pod probe"
+        results = [json.loads(text) for text in pool.map(lambda name: on(name, probe), names)]
     return [
-        {**pair, "from": f"{name}/{pair['from']}"} for name, pairs in zip(names, answers, strict=True) for pair in pairs
+        {**pair, "from": f"{name}/{pair['from']}"} for name, pairs in zip(names, results, strict=True) for pair in pairs
     ]
 
 
 def nodes_of(inventories: Sequence[pathlib.Path]) -> list[str]:
-    """The nodes of an inventory, as Ansible reads it."""
+    """Return the nodes of an inventory, as Ansible reads it."""
     sources = [word for inventory in inventories for word in ("-i", str(inventory))]
     command = ["ansible", *sources, "overlay_nodes", "--list-hosts"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
@@ -131,9 +132,9 @@ def nodes_of(inventories: Sequence[pathlib.Path]) -> list[str]:
 
 
 def lab(*arguments: str) -> str:
-    """A verb of the lab, which must succeed."""
+    """Run a verb of the lab, which must succeed, and return its output."""
     command, environment = [str(LAB), *arguments], None
-    if arguments[:1] == ("exec",):  # hundreds of times: not by way of the command line
+    if arguments[:1] == ("exec",):  # without the command line, because the tests call it hundreds of times
         _exec, name, dashes, *words = arguments
         assert dashes == "--"
         entry, environment = entrance(name)
@@ -144,7 +145,7 @@ def lab(*arguments: str) -> str:
 
 
 def on(name: str, script: str) -> str:
-    """What a shell script on a host prints, whatever its network; it must succeed."""
+    """Run a shell script on a host, which must succeed, and return its output. It does not need the host's network."""
     return lab("exec", name, "--", "sh", "-c", script)
 
 
@@ -152,26 +153,26 @@ MIRROR = ROOT / "tests/testinfra/mirror.sh"
 
 
 def run_script(script: pathlib.Path, name: str, *arguments: str) -> None:
-    """Runs a script of the tests on a host; it must succeed."""
+    """Run a script of the tests on a host, which must succeed."""
     command = [str(LAB), "exec", name, "--", "sh", "-s", "--", *arguments]
     done = subprocess.run(command, input=script.read_text(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def until(name: str, condition: str, seconds: float) -> None:
-    """Waits until a shell condition is true on a host."""
-    patience = f"n=0; until {condition}; do n=$((n + 1)); [ $n -lt {int(seconds * 10)} ] || exit 1; sleep 0.1; done"
-    on(name, patience)
+    """Wait until a shell condition is true on a host."""
+    script = f"n=0; until {condition}; do n=$((n + 1)); [ $n -lt {int(seconds * 10)} ] || exit 1; sleep 0.1; done"
+    on(name, script)
 
 
 def ledger() -> dict[str, Any]:
-    """The ledger as it is."""
+    """Return the document of the ledger."""
     document: dict[str, Any] = json.loads(LEDGER.read_text())
     return document
 
 
 def state(name: str) -> set[str]:
-    """All of a host's network configuration, as a set of lines."""
+    """Return the network configuration of a host, as a set of lines."""
     script = SETTLED + " && echo ---- && ".join((*LISTINGS, FILES, "cat /proc/sys/net/ipv4/ip_forward"))
     parts = lab("exec", name, "--", "sh", "-c", script).split("----\n")
     lines: set[str] = set()
@@ -183,12 +184,12 @@ def state(name: str) -> set[str]:
 
 
 def learned(row: Any) -> bool:
-    """Whether the Pod bridge has learned this entry from a packet of a Pod: it forgets it again after 300 s."""
+    """Return whether the Pod bridge has learned this entry from a packet; such an entry expires after 300 s."""
     return "mac" in row and "master" in row and not row.get("state")
 
 
 def elements_apart(rows: list[Any]) -> list[Any]:
-    """The rows of nft, a set's elements as rows of their own."""
+    """Return the rows of nft with each element of a set as a separate row."""
     parts: list[Any] = []
     for row in rows:
         elements = row.get("set", {}).get("elem", [])
@@ -197,7 +198,7 @@ def elements_apart(rows: list[Any]) -> list[Any]:
 
 
 def lasting(row: Any) -> Any:
-    """A row without what runs by itself: a bridge's timers, how long an address is valid, what nft counts."""
+    """Return a row without values that change by themselves: timers, lifetimes of addresses and counters."""
     if isinstance(row, dict):
         passing = ("_timer", "_life_time", "handle", "packets", "bytes")
         return {key: lasting(value) for key, value in row.items() if not key.endswith(passing)}
@@ -212,6 +213,6 @@ OTHERS = (*PAIR, "api1", "api2")
 
 
 def states(names: Sequence[str] = NODES + OTHERS) -> dict[str, set[str]]:
-    """The state of several hosts, by name."""
+    """Return the state of several hosts, by name."""
     with concurrent.futures.ThreadPoolExecutor() as pool:
         return dict(zip(names, pool.map(state, names), strict=True))

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""Build the collection, install the artifact into an empty directory, and look at every file of it.
+"""Build the collection, install the artifact into an empty directory, and compare every file with the checkout.
 
-``artifact.py DIRECTORY`` leaves the artifact in DIRECTORY and the installed collection in DIRECTORY/installed, to be
-named in ``ANSIBLE_COLLECTIONS_PATH``.
+``artifact.py DIRECTORY`` writes the artifact to DIRECTORY and installs the collection in DIRECTORY/installed, which can
+be used as ``ANSIBLE_COLLECTIONS_PATH``.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "collections/ansible_collections/tke/overlay"
 
 BUILT = {"MANIFEST.json", "FILES.json"}
-CONSUMED = {"galaxy.yml"}  # becomes the manifest
-USERS_NEED = ("README.md", "COPYING", "meta/runtime.yml", "plugins", "roles", "playbooks", "docs", "changelogs")
+CONSUMED = {"galaxy.yml"}  # the build turns it into MANIFEST.json
+REQUIRED = ("README.md", "COPYING", "meta/runtime.yml", "plugins", "roles", "playbooks", "docs", "changelogs")
 
 
 def galaxy(*arguments: str) -> None:
-    """Run ansible-galaxy, which must succeed; what it says is shown only if it does not."""
+    """Run ansible-galaxy; on failure, exit with its output."""
     done = subprocess.run(
         ["ansible-galaxy", "collection", *arguments],
         stdout=subprocess.PIPE,
@@ -36,12 +36,12 @@ def galaxy(*arguments: str) -> None:
 
 
 def files_of(directory: Path) -> set[str]:
-    """All files below a directory, as paths relative to it."""
+    """Return all files below a directory, as paths relative to it."""
     return {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()}
 
 
 def sources() -> set[str]:
-    """What belongs to the collection: all that git knows, or would take."""
+    """Return the files of the collection: those that git tracks, and untracked ones that it does not ignore."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "."],
         cwd=SOURCE,
@@ -53,15 +53,13 @@ def sources() -> set[str]:
 
 
 def problems_of(installed: Path) -> list[str]:
-    """Files that should not be in the artifact, that are missing from it, or that differ from their source."""
+    """Return a line for each file that is unexpected in the artifact, missing, or different from its source."""
     wanted, there = (sources() | BUILT) - CONSUMED, files_of(installed)
-    problems = [f"{name} is in the artifact, and git does not know it: build_ignore" for name in sorted(there - wanted)]
+    problems = [f"{name} is in the artifact, but not in git: see build_ignore" for name in sorted(there - wanted)]
     problems += [f"{name} is missing from the artifact" for name in sorted(wanted - there)]
+    problems += [f"{name} is missing, but users need it" for name in REQUIRED if not (installed / name).exists()]
     problems += [
-        f"{name} is needed by users, and is not there" for name in USERS_NEED if not (installed / name).exists()
-    ]
-    problems += [
-        f"{name} is not as it is in the tree"
+        f"{name} differs from the checkout"
         for name in sorted((wanted & there) - BUILT)
         if not filecmp.cmp(SOURCE / name, installed / name, shallow=False)
     ]
@@ -69,14 +67,14 @@ def problems_of(installed: Path) -> list[str]:
 
 
 def main() -> None:
-    """Build into the directory named by the only argument."""
+    """Build into the directory that the only argument names."""
     directory = Path(sys.argv[1]).resolve()
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
 
     galaxy("build", str(SOURCE), "--output-path", str(directory))
     (artifact,) = directory.glob("*.tar.gz")
-    # Forced, or it would be content with the one in the tree.
+    # Forced, because ansible-galaxy would accept the collection of the checkout as installed.
     where = ("--collections-path", str(directory / "installed"))
     galaxy("install", "--offline", "--no-deps", "--force", str(artifact), *where)
 
@@ -84,7 +82,7 @@ def main() -> None:
     problems = problems_of(installed)
     if problems:
         sys.exit("\n".join(problems))
-    print(f"{artifact.relative_to(Path.cwd())}: {len(files_of(installed))} files, as in the tree")
+    print(f"{artifact.relative_to(Path.cwd())}: {len(files_of(installed))} files, equal to the checkout")
 
 
 if __name__ == "__main__":

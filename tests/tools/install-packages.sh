@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
 #
-# install-packages.sh LIST...: installs the Debian packages that the LISTs name (one a line, `#` starts a comment;
-# a LIST that does not exist counts as empty). Asks apt for nothing when nothing is missing.
+# install-packages.sh LIST...: install the Debian packages that the LISTs name (one per line, `#` starts a comment;
+# a LIST that does not exist counts as empty). Does not call apt when no package is missing.
 set -eu
 
 wanted=$(for list in "$@"; do

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
 #
-# lock.sh PYTHON IN OUT: resolves IN in a virtual environment of its own and writes every package, pinned, to OUT.
+# lock.sh PYTHON IN OUT: resolve IN in a temporary virtual environment and write every package, pinned, to OUT.
 set -eu
 
 python=$1 wanted=$2 locked=$3
@@ -11,13 +11,13 @@ trap 'rm -rf "$scratch"' EXIT
 
 "$python" -m venv "$scratch/venv"
 "$scratch/venv/bin/pip" install -qq --disable-pip-version-check -r "$wanted"
-# REUSE-IgnoreStart: the licence of what is written, not of this file
+# REUSE-IgnoreStart: the licence of the written file, not of this one
 {
     printf '%s\n' \
         '# SPDX-License-Identifier: GPL-3.0-or-later' \
         '# Copyright: (c) 2026, tke.overlay contributors' \
         '#' \
-        "# Written by \`make lock\` from $wanted, where the reasons are. Do not edit."
+        "# Written by \`make lock\` from $wanted, which gives the reasons. Do not edit."
     "$scratch/venv/bin/pip" freeze
 } >"$scratch/locked"
 # REUSE-IgnoreEnd

@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""Run ansible-test with every ansible-core and Python that this machine can bring together, and print a table.
+"""Run ansible-test with every supported combination of ansible-core and Python on this machine, and print a table.
 
-``matrix.py DIRECTORY`` makes an environment in DIRECTORY for each pair of them. Pythons are found in PATH and where
-pyenv keeps its own. Two kinds of checks:
+``matrix.py DIRECTORY`` makes a virtual environment in DIRECTORY for each combination. It finds Python interpreters in
+PATH and in the directory of pyenv. There are two kinds of checks:
 
-- the controller: sanity and units with each ansible-core from the least that ``meta/runtime.yml`` allows;
-- managed hosts: all that runs there compiles and imports with each Python, from 3.8 on, and from 3.9 on its unit tests
-  pass, too (pytest needs as much).
+- for the controller: sanity and unit tests with each ansible-core, from the oldest that ``meta/runtime.yml`` allows;
+- for managed hosts: the code that runs there compiles and imports with each Python from 3.8 on, and its unit tests pass
+  with each Python from 3.9 on (pytest requires 3.9).
 """
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
 import subprocess
@@ -22,7 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 COLLECTION = ROOT / "collections/ansible_collections/tke/overlay"
 
-# ansible-core -> the Python versions it runs with on a controller (its release notes).
+# ansible-core -> the Python versions it supports on a controller (its release notes).
 CORES = {
     "2.18": ("3.11", "3.12", "3.13"),
     "2.19": ("3.11", "3.12", "3.13"),
@@ -32,11 +33,13 @@ CORES = {
 HOSTS = ("3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
 LIBRARIES = ("netaddr", "jmespath", "etcd3gw", "hypothesis", "pytest", "pytest-mock", "pytest-xdist", "mock", "pyyaml")
 HOST_LIBRARIES = ("cryptography", "hypothesis", "pytest", "pyyaml")
-UNITS = "tests/unit/plugins/module_utils"
+UNITS = COLLECTION / "tests/unit/plugins/module_utils"
+NOT_OF_HOSTS = ("_cluster", "_module", "ansible.module_utils", "plugins.action", "plugin_utils")
+"""A test that imports one of these needs the code of the controller side, or Ansible."""
 
 
 def pythons() -> dict[str, Path]:
-    """Version -> an interpreter that works."""
+    """Return a working interpreter for each version that this machine has."""
     found: dict[str, Path] = {}
     for version in HOSTS:
         candidates = [Path("/usr/bin", f"python{version}"), Path(shutil.which(f"python{version}") or "/nowhere")]
@@ -49,13 +52,13 @@ def pythons() -> dict[str, Path]:
 
 
 def works(python: Path, version: str) -> bool:
-    """Whether it is of that version and can make an environment."""
+    """Return whether the interpreter has that version and can make virtual environments."""
     script = f"import ssl, sys, venv; sys.exit(sys.version_info[:2] != {tuple(map(int, version.split('.')))})"
     return subprocess.run([python, "-c", script], stderr=subprocess.DEVNULL, check=False).returncode == 0
 
 
 def environment_of(directory: Path, core: str, python: Path) -> Path | None:
-    """An environment with that ansible-core, or None where pip finds none that fits."""
+    """Return a virtual environment with that ansible-core, or None if pip finds no release that fits."""
     place = directory / f"{core}-{python.name}"
     if not (place / "bin/ansible-test").exists():
         subprocess.run([python, "-m", "venv", "--clear", place], check=True)
@@ -70,11 +73,11 @@ def environment_of(directory: Path, core: str, python: Path) -> Path | None:
 
 
 def ansible_test(directory: Path, place: Path, pythons_in_path: list[Path], *arguments: str) -> str:
-    """Run ansible-test on a copy of the collection; "ok", or where to read what it said."""
+    """Run ansible-test on a copy of the collection; return "ok", or the path of its log."""
     copy = directory / f"work-{place.name}/ansible_collections/tke/overlay"
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(COLLECTION, copy, ignore=shutil.ignore_patterns("__pycache__", "output", ".*"))
-    subprocess.run(["git", "init", "--quiet"], cwd=copy, check=True)  # ansible-test takes its files from git
+    subprocess.run(["git", "init", "--quiet"], cwd=copy, check=True)  # ansible-test lists its files with git
 
     shims = directory / f"bin-{place.name}"
     shutil.rmtree(shims, ignore_errors=True)
@@ -97,8 +100,31 @@ def ansible_test(directory: Path, place: Path, pythons_in_path: list[Path], *arg
     return "ok" if done.returncode == 0 else f"FAILED: {log.relative_to(ROOT)}"
 
 
+def host_tests() -> list[Path]:
+    """Return the test files of the code that runs on hosts: ``_host``, and the modules beside it that need no Ansible.
+
+    :raises SystemExit: when there are none, because then the check would pass without a test.
+    """
+    candidates = [*UNITS.glob("test_*.py"), *(UNITS / "_host").rglob("test_*.py")]
+    tests = [path for path in sorted(candidates) if not imported_by(path) & set(NOT_OF_HOSTS)]
+    if not any("_host" in path.parts for path in tests) or UNITS / "test_addressing.py" not in tests:
+        sys.exit(f"no unit tests of the host side below {UNITS.relative_to(ROOT)}")
+    return tests
+
+
+def imported_by(path: Path) -> set[str]:
+    """Return which of NOT_OF_HOSTS the import statements of a file name."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return {word for word in NOT_OF_HOSTS for name in names if f".{word}." in f".{name}."}
+
+
 def host_units(directory: Path, python: Path) -> str:
-    """The unit tests of floors 1 and 5: those that import nothing of the controller's wing, nor of Ansible."""
+    """Run the unit tests of the host side; return "ok", or the path of the log."""
     place = directory / f"host-{python.name}"
     log = directory / f"{place.name}-units.log"
     with log.open("w", encoding="utf-8") as stream:
@@ -106,32 +132,26 @@ def host_units(directory: Path, python: Path) -> str:
             subprocess.run([python, "-m", "venv", "--clear", place], check=True)
             pip = [str(place / "bin/python"), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
             if subprocess.run([*pip, *HOST_LIBRARIES], stdout=stream, stderr=stream, check=False).returncode != 0:
-                return f"not run: pip finds no pytest for it: {log.relative_to(ROOT)}"
-        others = ("_cluster", "plugins.action", "plugin_utils", "import _module")
-        tests = [
-            path
-            for path in sorted((COLLECTION / UNITS).rglob("test_*.py"))
-            if not any(word in path.read_text(encoding="utf-8") for word in others)
-        ]
+                return f"not run: pip finds no pytest for this Python: {log.relative_to(ROOT)}"
         options = ["-c", os.devnull, "-p", "no:cacheprovider", "--rootdir", str(ROOT), "--hypothesis-profile=ci"]
         options += ["--import-mode=importlib", "-o", "consider_namespace_packages=true"]
         environment = {**os.environ, "PYTHONPATH": str(ROOT / "collections"), "PYTHONDONTWRITEBYTECODE": "1"}
-        command = [str(place / "bin/python"), "-m", "pytest", "-q", *options, *map(str, tests)]
+        command = [str(place / "bin/python"), "-m", "pytest", "-q", *options, *map(str, host_tests())]
         done = subprocess.run(command, cwd=directory, env=environment, stdout=stream, stderr=stream, check=False)
     return "ok" if done.returncode == 0 else f"FAILED: {log.relative_to(ROOT)}"
 
 
 def rows(directory: Path, there: dict[str, Path]) -> Iterator[tuple[str, str, str, str]]:
-    """What was run, with what, and how it ended."""
+    """Yield ansible-core, Python, check and result of each run."""
     for core, versions in CORES.items():
         for version in versions:
             python = there.get(version)
             if python is None:
-                yield core, version, "all", "not run: no such Python here"
+                yield core, version, "all", "not run: this machine has no such Python"
                 continue
             place = environment_of(directory, core, python)
             if place is None:
-                yield core, version, "all", "not run: pip finds no such ansible-core for it"
+                yield core, version, "all", "not run: pip finds no such ansible-core for this Python"
                 continue
             for test in ("sanity", "units"):
                 yield core, version, test, ansible_test(directory, place, [], test, "--python", version)
@@ -145,7 +165,7 @@ def rows(directory: Path, there: dict[str, Path]) -> Iterator[tuple[str, str, st
 
 
 def newest(directory: Path, there: dict[str, Path]) -> tuple[str, str]:
-    """The newest ansible-core with an environment here that still knows Python 3.8 on hosts."""
+    """Return the newest installed ansible-core that still supports Python 3.8 on hosts, and its Python."""
     for core in ("2.19", "2.18"):
         for version in CORES[core]:
             if version in there and (directory / f"{core}-python{version}/bin/ansible-test").exists():
@@ -154,7 +174,7 @@ def newest(directory: Path, there: dict[str, Path]) -> tuple[str, str]:
 
 
 def main() -> None:
-    """Run all of it in the directory named by the only argument."""
+    """Run all checks in the directory that the only argument names."""
     directory = Path(sys.argv[1]).resolve()
     directory.mkdir(parents=True, exist_ok=True)
     there = pythons()

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
 #
-# parts.sh MAKE PART...: makes one PART after the other, each under a heading, and stops at the first that fails.
-# Nothing is printed after the last one, so that a test runner's own summary ends the output.
+# parts.sh MAKE PART...: run one PART after the other, each below a heading, and stop at the first that fails.
+# Prints nothing after the last one, so that the summary of a test runner ends the output.
 set -euo pipefail
 
 make=$1

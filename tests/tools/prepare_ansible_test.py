@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""Make a home directory in which ``ansible-test`` builds its environments from the package index alone.
+"""Prepare a home directory in which ``ansible-test`` builds its environments from the package index alone.
 
-Two things stand in its way otherwise. It fetches the script that installs pip from a site of its own, unless the
-script is in its cache already: one that uses the pip within Python does the same. And it hands no ``PIP_*`` variable
-on to pip, which then reads configuration files only: what pip is told here is written into one.
+This solves two problems. ``ansible-test`` downloads the script that installs pip from another site, unless the script
+is in its cache: this tool puts a script there that unpacks a wheel of pip. ``ansible-test`` does not pass ``PIP_*``
+variables to pip, which then reads its configuration files only: this tool writes the settings into such a file.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from types import SimpleNamespace
 from ansible_test._internal.python_requirements import get_venv_packages
 
 GET_PIP = '''\
-"""Unpacks the wheel of pip into the environment, and installs what else is named in the arguments.
+"""Unpack the wheel of pip into the environment, and install the other packages that the arguments name.
 
-Ten environments are made in a run: ensurepip and a newer pip over it would take longer than most of the tests.
+A run builds ten environments. ensurepip and an upgrade of pip would take longer than most of the tests.
 """
 import subprocess
 import sys
@@ -37,13 +37,13 @@ if packages:
 
 
 def pip_version() -> str:
-    """Return the version of pip that the installed ansible-test wants in its environments."""
+    """Return the version of pip that the installed ansible-test requires in its environments."""
     python = SimpleNamespace(version=f"{sys.version_info.major}.{sys.version_info.minor}")
     return str(get_venv_packages(python)["pip"])
 
 
 def pip_wheel(place: Path) -> Path:
-    """Return the wheel of that version, which is downloaded if it is not there yet."""
+    """Return the wheel of that version; download it if it is not in the directory."""
     name = f"pip-{pip_version()}-py3-none-any.whl"
     if not (place / name).exists():
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
@@ -52,7 +52,7 @@ def pip_wheel(place: Path) -> Path:
 
 
 def pip_settings() -> RawConfigParser:
-    """Return what configuration files and environment variables tell pip here; a variable beats a file."""
+    """Return the settings of pip from configuration files and environment variables; a variable overrides a file."""
     listed = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], check=True, stdout=subprocess.PIPE, text=True
     ).stdout
@@ -77,7 +77,7 @@ def pip_settings() -> RawConfigParser:
 
 
 def main() -> None:
-    """Prepare the home directory named by the only argument."""
+    """Prepare the home directory that the only argument names."""
     home = Path(sys.argv[1])
 
     script = home / f".ansible/test/cache/get_pip_{pip_version().replace('.', '_')}.py"
@@ -88,7 +88,7 @@ def main() -> None:
     settings["global"]["quiet"] = "2"
     config = home / ".config/pip/pip.conf"
     config.parent.mkdir(parents=True, exist_ok=True)
-    config.touch(mode=0o600)  # it may say how to log in somewhere
+    config.touch(mode=0o600)  # the settings may contain credentials
     with config.open("w", encoding="utf-8") as file:
         settings.write(file)
 

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""Records what ip and bridge list, for the unit tests of floor 5: see docs/testing.md.
+"""Record the listings of ip and bridge for the unit tests of ``_host/kernel``: see docs/testing.md.
 
-    python tests/tools/record_iproute2.py > .../data/iproute2-6.1.txt
+    data=collections/ansible_collections/tke/overlay/tests/unit/plugins/module_utils/_host/kernel/data
+    python tests/tools/record_iproute2.py > $data/iproute2-6.1.txt
 
-It takes the ip and bridge of PATH, makes one of everything that the tables tell apart, in a network namespace of its
-own, and prints each command that reads a table with its output.
+It runs the ip and bridge of PATH in a new network namespace, creates one object of each kind that the tables
+distinguish, and prints each command that reads a table, with its output.
 """
 
 from __future__ import annotations
@@ -83,21 +84,22 @@ ip -6 route add default via 2001:db8::1 dev eth0
 
 
 def call(command: list[str]) -> str:
+    """Return the output of a command, which must succeed."""
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
 def main() -> None:
-    """Makes the objects, reads all tables, and prints what was asked and answered."""
+    """Create the objects, read all tables, and print each command with its output."""
     if sys.argv[1:] != ["inside"]:
         os.execvp("unshare", ["unshare", "--net", sys.executable, __file__, "inside"])
     pathlib.Path("/proc/sys/net/ipv6/conf/default/addr_gen_mode").write_text("1", encoding="ascii")
-    unknown = [line for line in OBJECTS.splitlines() if subprocess.run(line.split(), check=False).returncode != 0]
-    asked: dict[str, str] = {}
+    rejected = [line for line in OBJECTS.splitlines() if subprocess.run(line.split(), check=False).returncode != 0]
+    outputs: dict[str, str] = {}
 
     def run(command: Sequence[str], _text: str | None) -> tuple[int, str, str]:
         line = " ".join(command)
-        asked.setdefault(line, call([*command]).strip())
-        return 0, asked[line], ""
+        outputs.setdefault(line, call([*command]).strip())
+        return 0, outputs[line], ""
 
     read_links(run)
     BridgeTable("tke-br0", ["10.244.0.0/16"], "10.244.0.1").read(run)
@@ -112,10 +114,10 @@ def main() -> None:
     print("# SPDX-License-Identifier: GPL-3.0-or-later")
     print("# Copyright: (c) 2026, tke.overlay contributors")
     # REUSE-IgnoreEnd
-    print("# Recorded by tests/tools/record_iproute2.py, which says what was there. A command, and what it printed.")
-    for line in unknown:
-        print(f"# It could not: {line}")
-    for command, output in asked.items():
+    print("# Recorded by tests/tools/record_iproute2.py, which lists the objects. Each command with its output.")
+    for line in rejected:
+        print(f"# This version rejects: {line}")
+    for command, output in outputs.items():
         print(f"\n$ {command}\n{output}")
 
 

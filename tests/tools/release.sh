@@ -2,38 +2,38 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
 #
-# release.sh VERSION: makes a release of the tree as it is committed. The fragments become the changelog, galaxy.yml gets
-# the version, and the artifact is built. Nothing is committed or pushed: the last lines say what is left to do. What the
-# release leaves on a host is kept by hand, because that takes a lab; tests/package asks for it.
+# release.sh VERSION: prepare a release of the committed tree. It writes the changelog from the fragments, sets the
+# version in galaxy.yml and builds the artifact. It does not commit or push: the last lines print the next steps. One of
+# them records the state that the release leaves on a host, which requires a lab; tests/package checks that it is there.
 set -eu
 
-refuse() {
-    echo "No release: $1" >&2
+fail() {
+    echo "No release was made: $1" >&2
     exit 1
 }
 
 version=${1:-}
 printf '%s\n' "$version" | grep -Eqx '(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)' ||
-    refuse "'$version' is no version such as 1.1.0: make release VERSION=1.1.0"
+    fail "VERSION '$version' does not have the form 1.1.0: make release VERSION=1.1.0"
 
 cd "$(dirname "$0")/../.."
 collection=collections/ansible_collections/tke/overlay
-dirt=$(git status --porcelain)
-[ -z "$dirt" ] || refuse "the tree has changes that are not committed:
-$dirt"
+changes=$(git status --porcelain)
+[ -z "$changes" ] || fail "the tree has changes that are not committed; commit or stash them:
+$changes"
 
 now=$(sed -n 's/^version: //p' "$collection/galaxy.yml")
 newest=$(printf '%s\n' "$now" "$version" | sort -V | tail -n 1)
-[ "$newest" = "$version" ] || refuse "$version is older than $now, the version of galaxy.yml"
-! grep -Eq "^  $version:" "$collection/changelogs/changelog.yaml" || refuse "$version was released already"
+[ "$newest" = "$version" ] || fail "VERSION $version is older than $now, the version in galaxy.yml"
+! grep -Eq "^  $version:" "$collection/changelogs/changelog.yaml" || fail "VERSION $version is in changelog.yaml, so it was released before"
 [ -n "$(find "$collection/changelogs/fragments" -name '*.yml' -print -quit)" ] ||
-    refuse "there is no changelog fragment, so nothing has changed"
+    fail "changelogs/fragments has no fragment, so nothing has changed; write one"
 
-# A failure half-way leaves the tree as it was.
+# Restores the tree if a step fails.
 trap 'git checkout --quiet -- . && git clean --quiet --force -- "$collection"' EXIT
 sed -i "s/^version: .*/version: $version/" "$collection/galaxy.yml"
 sed -Ei "s/(tke-overlay-)[0-9]+\.[0-9]+\.[0-9]+(\.tar\.gz)/\1$version\2/" "$collection/docs/quick-start.md"
-# What no release has had yet is new in this one.
+# Sets version_added of everything that no release contains yet.
 grep -rhoE '^ *version_added: [0-9.]+$' "$collection/plugins" "$collection/roles" | sed 's/.*: //' | sort -u |
     while read -r added; do
         grep -Eq "^  $added:" "$collection/changelogs/changelog.yaml" ||
@@ -47,7 +47,7 @@ trap - EXIT
 cat <<END
 
 $version is built from the tree. Read $collection/CHANGELOG.md.
-Keep what it leaves on a host and in the ledger, for the tests of all later releases, from a fresh lab:
+Record the state that it leaves on a host and in the ledger, for the tests of later releases, in a new lab:
 
     export TKE_LAB=release && tests/lab/lab up
     tests/lab/lab run ansible-playbook -i inventories/lab/hosts.yml tke.overlay.site

@@ -1,9 +1,9 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""Files, a service and a command on a host of the lab, in one task.
+"""Set up files, a service and a command on a host of the lab, in one task.
 
-With a task for each, what stands in for a cluster took longer to make than the overlay that is tested with it.
+With one task for each, setting up the substitutes for a cluster took longer than the overlay under test.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = """
 module: lab_host
-short_description: Files, a service and a command on a host of the lab
+short_description: Set up files, a service and a command on a host of the lab
 author: tke.overlay contributors
 description:
-  - Writes files, owned by root, where they differ; missing directories are made.
-  - Then a check must succeed, if a file was written; a service is enabled and started, or reloaded if a file was
-    written; an address answers C(ok) to HTTPS; and a command runs, which prints JSON with C(changed).
+  - Writes files, owned by root, where they differ, and creates missing directories.
+  - If a file was written, runs a check, which must succeed. Enables and starts a service, or reloads it if a file was
+    written. Waits until a URL returns C(ok). Runs a command, which must print JSON with C(changed).
 options:
   files:
     description: >-
-      Each with C(path) and C(content). C(mode) is 0600 if not given; a file with C(keep) that is there stays as it is.
+      Each with C(path) and C(content). The default of C(mode) is 0600. With C(keep), an existing file is not changed.
     type: list
     elements: dict
     default: []
   check:
-    description: A command that judges the files.
+    description: A command that checks the files.
     type: list
     elements: str
     default: []
   service:
-    description: The unit.
+    description: The systemd unit of the service.
     type: str
   ready:
-    description: The URL that must answer, and the file with the CA to judge it by.
+    description: The URL that must return C(ok), and the file with the CA of its certificate.
     type: dict
   command:
     description: A command.
@@ -48,7 +48,7 @@ options:
     elements: str
     default: []
   environment_of_command:
-    description: Its environment variables.
+    description: The environment variables of the command.
     type: dict
     default: {}
 """
@@ -56,6 +56,7 @@ READY_SECONDS = 10.0
 
 
 def main() -> None:
+    """Run the module."""
     spec = {
         "files": {"type": "list", "elements": "dict", "default": [], "no_log": True},
         "check": {"type": "list", "elements": "str", "default": []},
@@ -82,7 +83,7 @@ def main() -> None:
 
 
 def write(module: AnsibleModule, path: str, content: str, mode: str = "0600", keep: bool = False) -> bool:
-    """Whether the file had to be written; never is its content there for others to read, not even for a moment."""
+    """Write a file if it differs, and return whether it did. Its content is at no time readable for other users."""
     wanted = (content.encode(), int(mode, 8))
     try:
         with open(path, "rb") as file:
@@ -102,7 +103,7 @@ def write(module: AnsibleModule, path: str, content: str, mode: str = "0600", ke
 
 
 def serve(module: AnsibleModule, unit: str, reload: bool) -> bool:
-    """Whether the unit had to be enabled or started."""
+    """Enable and start a unit, or reload it, and return whether it had to be enabled or started."""
     enabled = module.run_command(["systemctl", "is-enabled", "--quiet", unit])[0] == 0
     active = module.run_command(["systemctl", "is-active", "--quiet", unit])[0] == 0
     if not enabled:
@@ -113,19 +114,19 @@ def serve(module: AnsibleModule, unit: str, reload: bool) -> bool:
 
 
 def await_ready(module: AnsibleModule, url: str, ca: str) -> None:
-    """A reload comes back before the new configuration is in use."""
+    """Wait until the URL returns ok: a reload returns before the new configuration is in use."""
     deadline = time.monotonic() + READY_SECONDS
     context = ssl.create_default_context(cafile=ca)
     while True:
         try:
             with urllib.request.urlopen(url, timeout=READY_SECONDS, context=context) as answer:
-                said = answer.read().decode()
+                response = answer.read().decode()
         except OSError as error:
-            said = str(error)
-        if said == "ok":
+            response = str(error)
+        if response == "ok":
             return
         if time.monotonic() > deadline:
-            module.fail_json(msg=f"{url} does not say ok within {READY_SECONDS:.0f} s: {said}")
+            module.fail_json(msg=f"{url} does not return ok within {READY_SECONDS:.0f} s: {response}")
         time.sleep(0.05)
 
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""What the lab understands of an inventory, and what it says when something is wrong."""
+"""How the lab reads an inventory, and its errors."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def document(**changes: Any) -> dict[str, Any]:
     return {**made, **changes}
 
 
-# --- reading ---------------------------------------------------------------------------------
+# --- reading ---
 
 
-def test_the_inventory_of_the_checkout() -> None:
+def test_reads_the_inventory_of_the_checkout() -> None:
     made = inventory.read([inventory.DEFAULT])
     assert {name: str(host.address) for name, host in made.hosts.items()} == {
         "cloud1": "10.0.1.11",
@@ -59,7 +59,7 @@ def test_a_second_inventory_adds_a_host(tmp_path: Path) -> None:
     assert len(made.hosts) == 9
 
 
-def test_a_network_with_a_subnet6_gives_its_hosts_an_ipv6_address_of_the_same_number() -> None:
+def test_subnet6_gives_hosts_ipv6_addresses_of_the_same_number() -> None:
     made = inventory.read([inventory.DEFAULT])
     assert [str(address) for address in made.host("cloud1").addresses] == ["10.0.1.11", "fd00:10:0:1::11"]
     assert [str(address) for address in made.host("idc2").addresses] == ["192.168.1.12", "fd00:192:168:1::12"]
@@ -68,7 +68,7 @@ def test_a_network_with_a_subnet6_gives_its_hosts_an_ipv6_address_of_the_same_nu
     assert made.networks["vpc"].interface(made.host("cloud1").addresses[1]) == "fd00:10:0:1::11/64"
 
 
-def test_what_is_wrong_with_a_subnet6_is_named() -> None:
+def test_rejects_an_invalid_subnet6() -> None:
     networks = {
         "a": {"subnet": "10.0.1.0/24", "subnet6": "fd00::/64", "mtu": 1500},
         "b": {"subnet": "10.0.2.0/24", "subnet6": "fd00::/48", "mtu": 1500},
@@ -77,20 +77,20 @@ def test_what_is_wrong_with_a_subnet6_is_named() -> None:
     }
     with pytest.raises(system.LabError) as caught:
         model.build(document(networks=networks))
-    said = str(caught.value)
-    assert "networks a (fd00::/64) and b (fd00::/48) overlap" in said
-    assert "network c: subnet6 is an IPv6 network" in said
-    assert "network d: subnet6 fd01::/112 goes beside an IPv4 subnet, and is a /64 or wider" in said
+    message = str(caught.value)
+    assert "networks a (fd00::/64) and b (fd00::/48) overlap" in message
+    assert "network c: subnet6 must be an IPv6 network" in message
+    assert "network d: subnet6 fd01::/112 requires an IPv4 subnet, and a prefix of /64 or shorter" in message
 
 
-def test_the_router_keeps_its_mac_however_hosts_come_and_go() -> None:
+def test_router_macs_are_stable_and_unique() -> None:
     one, two = (network.mac for network in list(model.build(document()).networks.values())[:2])
     assert one != two
     assert {one, two} == {net.mac for net in list(model.build(document()).networks.values())[:2]}
     assert int(one[:2], 16) & 3 == 2  # locally administered, unicast
 
 
-def test_hosts_without_an_address_are_none_of_the_lab() -> None:
+def test_ignores_hosts_without_an_address() -> None:
     common = {"lab_networks": {}, "lab_controller": "198.18.0.10", "lab_policy": []}
     hostvars = {
         "cloud1": {**common, "ansible_host": "10.0.1.11"},
@@ -100,7 +100,7 @@ def test_hosts_without_an_address_are_none_of_the_lab() -> None:
     assert inventory.document({"_meta": {"hostvars": hostvars}})["hosts"] == {"cloud1": "10.0.1.11"}
 
 
-def test_a_port_may_be_the_name_of_a_variable() -> None:
+def test_a_port_can_be_the_name_of_a_variable() -> None:
     variables = {
         "ansible_host": "10.0.1.11",
         "overlay_port": 4789,
@@ -112,20 +112,20 @@ def test_a_port_may_be_the_name_of_a_variable() -> None:
     assert read["policy"] == [{"from": ["idc"], "to": ["vpc"], "udp": 4789}]
 
 
-def test_an_inventory_that_describes_no_lab() -> None:
-    with pytest.raises(system.LabError, match="describes no lab: lab_networks, lab_controller, lab_policy not set"):
+def test_rejects_an_inventory_without_lab_variables() -> None:
+    with pytest.raises(system.LabError, match="does not describe a lab: set lab_networks, lab_controller, lab_policy"):
         inventory.document({"_meta": {"hostvars": {"a": {"ansible_host": "10.0.0.1"}}}})
 
 
-def test_no_such_inventory(tmp_path: Path) -> None:
+def test_rejects_a_missing_inventory(tmp_path: Path) -> None:
     with pytest.raises(system.LabError, match=r"no such inventory: .*nowhere\.yml"):
         inventory.read([tmp_path / "nowhere.yml"])
 
 
-# --- what is wrong is said at once, with names -------------------------------------------------
+# --- invalid inventories: one error with all problems ---
 
 
-def test_every_fault_of_the_hosts_is_named() -> None:
+def test_lists_all_problems_of_hosts() -> None:
     hosts = {
         "a": "10.0.1.11",
         "b": "10.0.1.11",
@@ -138,17 +138,17 @@ def test_every_fault_of_the_hosts_is_named() -> None:
     }
     with pytest.raises(system.LabError) as caught:
         model.build(document(hosts=hosts))
-    said = str(caught.value)
-    assert "hosts a and b: all have the address 10.0.1.11" in said
-    assert "host far: 10.9.9.9 is in no lab network (vpc 10.0.1.0/24, idc" in said
-    assert "host gate: 10.0.1.1 is the gateway of network vpc" in said
-    assert "host named: 'cloud.example' is not a numeric address" in said
-    assert "host router: the lab has a router of its own" in said
-    assert "host under_score: not a name that a host can have" in said
-    assert "hosts me and controller: all have the address 198.18.0.10" in said
+    message = str(caught.value)
+    assert "hosts a and b: have the same address 10.0.1.11" in message
+    assert "host far: 10.9.9.9 is outside of all lab networks (vpc 10.0.1.0/24, idc" in message
+    assert "host gate: 10.0.1.1 is the gateway of network vpc" in message
+    assert "host named: 'cloud.example' is not a numeric address" in message
+    assert "host router: the name is reserved for the router of the lab" in message
+    assert "host under_score: the name is not a valid hostname" in message
+    assert "hosts me and controller: have the same address 198.18.0.10" in message
 
 
-def test_every_fault_of_networks_and_policy_is_named() -> None:
+def test_lists_all_problems_of_networks_and_policy() -> None:
     networks = {
         "vpc": {"subnet": "10.0.0.0/16", "mtu": 1500},
         "inner": {"subnet": "10.0.1.0/24", "mtu": 1500},
@@ -163,30 +163,30 @@ def test_every_fault_of_networks_and_policy_is_named() -> None:
     ]
     with pytest.raises(system.LabError) as caught:
         model.build(document(networks=networks, policy=policy, controller="10.2.0.2"))
-    said = str(caught.value)
-    assert "networks vpc (10.0.0.0/16) and inner (10.0.1.0/24) overlap" in said
-    assert "network no-mtu: needs a subnet and an mtu" in said
-    assert "network much-too-long-a-name: at most 12" in said
-    assert "names unknown networks: moon" in said
-    assert "{'from': ['vpc']} needs `from` and `to`" in said
-    assert "'overlay_prot' is neither a port nor a variable with one" in said
-    assert "may have one of `tcp` and `udp`" in said
+    message = str(caught.value)
+    assert "networks vpc (10.0.0.0/16) and inner (10.0.1.0/24) overlap" in message
+    assert "network no-mtu: needs a subnet and an mtu" in message
+    assert "network much-too-long-a-name: the name must have at most 12" in message
+    assert "names unknown networks: moon" in message
+    assert "{'from': ['vpc']} needs `from` and `to`" in message
+    assert "'overlay_prot' is neither a port nor a variable that holds one" in message
+    assert "may have either `tcp` or `udp`" in message
 
 
-def test_no_host_at_all() -> None:
+def test_rejects_an_inventory_without_hosts() -> None:
     with pytest.raises(system.LabError, match="no host of the inventory has an ansible_host"):
         model.build(document(hosts={}))
 
 
-def test_an_unknown_host_is_told_the_known_ones() -> None:
+def test_an_unknown_host_is_an_error_with_the_known_ones() -> None:
     with pytest.raises(system.LabError, match="no host 'idc9'; it has: cloud1, idc1"):
         model.build(document()).host("idc9")
 
 
-# --- what the kernel will be told --------------------------------------------------------------
+# --- names, MACs and rules ---
 
 
-def test_interface_names_fit_and_differ() -> None:
+def test_interface_names_are_short_and_unique() -> None:
     long = [f"a-host-with-quite-a-name-{n}" for n in range(100)]
     ports = {model.port_name(name) for name in [*long, "cloud1"]}
     assert len(ports) == 101
@@ -194,13 +194,13 @@ def test_interface_names_fit_and_differ() -> None:
     assert "p-cloud1" in ports
 
 
-def test_a_host_keeps_its_mac_and_no_other_has_it() -> None:
+def test_host_macs_are_stable_and_unique() -> None:
     one, two = model.build(document()).hosts.values()
     assert one.mac == model.build(document()).host(one.name).mac != two.mac
     assert int(one.mac[:2], 16) & 3 == 2  # locally administered, unicast
 
 
-def test_the_rules_of_the_router() -> None:
+def test_router_rules_follow_the_policy() -> None:
     policy = [
         {"from": ["controller"], "to": ["vpc", "idc"], "tcp": 22},
         {"from": ["idc"], "to": ["vpc"], "udp": 8472},
@@ -226,14 +226,14 @@ def test_the_rules_of_the_router() -> None:
     ]
 
 
-# --- the base tree -----------------------------------------------------------------------------
+# --- the base tree ---
 
 
-def test_a_package_list_has_comments() -> None:
+def test_a_package_list_can_have_comments() -> None:
     assert base.packages("# head\n\nsystemd\nnginx-light  # web\n") == ["systemd", "nginx-light"]
 
 
-def test_the_tree_depends_on_the_list_not_on_its_comments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_base_tree_depends_on_the_packages_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     packages = tmp_path / "packages"
     monkeypatch.setattr(base, "PACKAGES", packages)
     paths = []
@@ -243,66 +243,66 @@ def test_the_tree_depends_on_the_list_not_on_its_comments(tmp_path: Path, monkey
     assert paths[0] == paths[1] != paths[2]
 
 
-# --- one sentence each -------------------------------------------------------------------------
+# --- errors of the command line and the machine ---
 
 
-def test_not_root(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_requires_root(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     for words in (["up"], ["down"], ["status"], ["run", "true"], ["cut", "idc1"]):
         assert cli.main(words) == 1
-        assert capsys.readouterr().err == "lab: the lab makes namespaces and mounts: run it as root\n"
+        assert capsys.readouterr().err == "lab: the lab creates namespaces and mounts: run it as root\n"
 
 
-def test_a_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_missing_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda name: None if name in ("nft", "ip", "bridge") else name)
     with pytest.raises(system.LabError, match="missing on this machine: iproute2, nftables; install"):
         checks.machine()
 
 
-def test_a_kernel_without_vxlan(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requires_vxlan_in_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(command, 2, "", "Error: Unknown device type.\n")
 
     monkeypatch.setattr("shutil.which", lambda name: name)
     monkeypatch.setattr("subprocess.run", refuse)
-    with pytest.raises(system.LabError, match="this kernel makes no VXLAN link: Error: Unknown device type"):
+    with pytest.raises(system.LabError, match="this kernel cannot create a VXLAN link: Error: Unknown device type"):
         checks.machine()
 
 
-def test_too_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requires_enough_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "MB_PER_HOST", 10**9)
     with pytest.raises(system.LabError, match=r"7 hosts need about \d+ MB of memory, and \d+ MB are available"):
         checks.memory(7)
     checks.memory(0)  # a lab that is up needs no more
 
 
-def test_a_lab_that_is_not_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_requires_a_running_lab(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(checks, "root", lambda: None)
     monkeypatch.setattr(lab, "_SNAPSHOT", tmp_path / "none")
     with pytest.raises(system.LabError, match="the lab is not up; run `lab up`"):
         lab.current()
 
 
-def test_a_bad_name_of_a_lab(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rejects_an_invalid_lab_name(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(system, "NAME", "../x")
     assert cli.main(["status"]) == 1
     assert "TKE_LAB='../x'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_verb_has_a_help_text(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main([verb, "--help"])
     assert ended.value.code == 0
     assert len(capsys.readouterr().out.splitlines()) > 4
 
 
-def test_a_command_that_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_run_requires_a_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["run"]) == 1
-    assert capsys.readouterr().err == "lab: which command? see --help\n"
+    assert capsys.readouterr().err == "lab: the command is missing; see --help\n"
 
 
-def test_the_table_of_hosts() -> None:
+def test_status_prints_a_table_of_hosts() -> None:
     entries: list[dict[str, Any]] = [
         {"host": "cloud1", "pid": 17, "cut": False},
         {"host": "i", "pid": None, "cut": True},

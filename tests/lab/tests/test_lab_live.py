@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""What the lab promises, tried on a lab of its own that is made here and gone at the end.
+"""The guarantees of the lab, tested in a separate lab that the module starts and stops.
 
-A lab of another name that runs on the same machine goes on undisturbed.
+A lab of another name on the same machine keeps running.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def pids() -> dict[str, int]:
 
 
 def own_network() -> dict[str, str]:
-    """The network namespace that this machine lives in."""
+    """Return the state of the machine's own network namespace."""
     commands = {
         "addresses": "ip -j addr",
         "routes": "ip -j route show table all",
@@ -74,7 +74,7 @@ def own_network() -> dict[str, str]:
 
 
 def left_behind() -> list[str]:
-    """Every trace of this lab on the machine."""
+    """Return everything that this lab has left on the machine."""
     paths = [STATE, RUN, Path(f"{RUN}.lock"), *[top / f"tke-{NAME}" for top in cgroup.hierarchies()]]
     paths += Path("/run/netns").glob(PREFIX + "*")
     paths += Path("/run/systemd/nspawn/propagate").glob(PREFIX + "*")
@@ -104,13 +104,13 @@ def running() -> None:
     lab("up")
 
 
-# --- up, status, exec, run -----------------------------------------------------------------------
+# --- up, status, exec, run ---
 
 
-def test_up_starts_every_host_and_a_second_time_nothing() -> None:
+def test_up_starts_every_host_once() -> None:
     before = own_network()
     assert "up: 8 hosts, 8 started now" in lab("up")
-    # This limit is raised while any lab is up, as it is the machine's and not a namespace's.
+    # This limit applies to the entire machine, and each lab that is up raises it.
     assert {**own_network(), "inotify": ""} == {**before, "inotify": ""}
     first = pids()
     assert sorted(first) == HOSTS
@@ -121,7 +121,7 @@ def test_up_starts_every_host_and_a_second_time_nothing() -> None:
 
 
 @pytest.mark.usefixtures("running")
-def test_hosts_have_identities_of_their_own() -> None:
+def test_hosts_have_unique_identities() -> None:
     ids = {lab("exec", name, "cat", "/etc/machine-id", "/etc/ssh/ssh_host_ed25519_key.pub") for name in HOSTS}
     assert len(ids) == len(HOSTS)
     assert [lab("exec", name, "hostname").strip() for name in HOSTS] == HOSTS
@@ -129,13 +129,13 @@ def test_hosts_have_identities_of_their_own() -> None:
 
 
 @pytest.mark.usefixtures("running")
-def test_ansible_reaches_all_hosts_with_host_keys_checked() -> None:
+def test_ansible_reaches_all_hosts_and_checks_host_keys() -> None:
     pinged = lab("run", "ansible", "-i", str(inventory.DEFAULT), "all", "-m", "ansible.builtin.ping")
     assert pinged.count("SUCCESS") == len(HOSTS)
 
 
 @pytest.mark.usefixtures("running")
-def test_run_and_exec_are_the_command() -> None:
+def test_run_and_exec_pass_input_output_and_exit_code() -> None:
     for verb in (["run"], ["exec", "cloud1"]):
         assert try_lab(*verb, "sh", "-c", "exit 7").returncode == 7
         assert try_lab(*verb, "cat", text="through\n").stdout == "through\n"
@@ -150,11 +150,11 @@ def test_run_and_exec_are_the_command() -> None:
         assert child.wait(timeout=10) == 9
 
 
-# --- the network between them ----------------------------------------------------------------------
+# --- the network between the hosts ---
 
 
 def connects(source: str, target: str, port: int) -> bool:
-    """Whether a TCP packet gets there and back: an answer of `nobody listens` is an answer."""
+    """Return whether TCP packets pass in both directions; a refused connection counts as passed."""
     with inside(PREFIX + source), socket.socket() as probe:
         probe.settimeout(0.4)
         try:
@@ -191,7 +191,7 @@ CLOUD1, CLOUD2, CLB1, IDC1, IDC2 = "10.0.1.11", "10.0.1.12", "10.0.2.11", "192.1
 
 
 @pytest.mark.usefixtures("running")
-def test_the_router_lets_the_data_centre_reach_the_tunnel_and_the_load_balancer_only() -> None:
+def test_router_forwards_only_what_the_policy_allows() -> None:
     assert not connects("idc1", CLOUD1, 22)
     assert not connects("idc1", CLOUD1, 6443)
     assert not connects("cloud1", IDC1, 22)
@@ -221,7 +221,7 @@ def test_the_data_centre_has_the_smaller_mtu() -> None:
 
 
 @pytest.mark.usefixtures("running")
-def test_a_cut_is_silent_and_lasts_until_it_is_healed() -> None:
+def test_a_cut_keeps_links_up_and_lasts_until_heal() -> None:
     lab("cut", "idc1")
     assert {name for name, entry in status().items() if entry["cut"]} == {"idc1"}
     assert not pings("cloud1", IDC1)
@@ -237,16 +237,16 @@ def test_a_cut_is_silent_and_lasts_until_it_is_healed() -> None:
     assert not any(entry["cut"] for entry in status().values())
 
 
-# --- reboots and repairs -----------------------------------------------------------------------
+# --- reboots and repairs ---
 
 
 @pytest.mark.usefixtures("running")
-def test_a_reboot_leaves_nothing_but_files() -> None:
+def test_a_reboot_keeps_only_files() -> None:
     make = "touch /root/kept; ip link add name tunnel type vxlan id 7 dstport 9999; sysctl -q net.ipv4.ip_forward=1"
     lab("exec", "idc1", "sh", "-c", make)
     mac = lab("exec", "idc1", "cat", "/sys/class/net/eth0/address")
     others = {name: pid for name, pid in pids().items() if name != "idc1"}
-    # From inside the lab, as a playbook would do it.
+    # From inside the lab, as a playbook runs it.
     lab("run", *COMMAND, "reboot", "idc1")
     assert lab("exec", "idc1", "sh", "-c", "ls /root/kept; sysctl -n net.ipv4.ip_forward") == "/root/kept\n0\n"
     assert try_lab("exec", "idc1", "ip", "link", "show", "tunnel").returncode == 1
@@ -256,9 +256,9 @@ def test_a_reboot_leaves_nothing_but_files() -> None:
 
 
 @pytest.mark.usefixtures("running")
-def test_up_repairs_what_is_broken_and_nothing_else() -> None:
+def test_up_restarts_only_broken_hosts() -> None:
     before = pids()
-    # All its processes at once, as when the machine ends them; a link; a namespace.
+    # Kill all processes of one host, and delete the link of another and the namespace of a third one.
     for group in [top / f"tke-{NAME}" / "cloud1" for top in cgroup.hierarchies()][:1]:
         for listing in group.rglob("cgroup.procs"):
             for pid in listing.read_text().split():
@@ -269,27 +269,27 @@ def test_up_repairs_what_is_broken_and_nothing_else() -> None:
     done = try_lab("status")
     assert done.returncode == 1
     assert done.stdout.count("down: ") == 3
-    said = lab("up")
-    assert "up: 8 hosts, 3 started now" in said
+    output = lab("up")
+    assert "up: 8 hosts, 3 started now" in output
     assert {name for name, pid in pids().items() if pid != before[name]} == {"cloud1", "cloud2", "idc2"}
     assert pings("cloud1", CLOUD2)
 
 
 @pytest.mark.usefixtures("running")
-def test_a_host_comes_and_goes_with_the_inventory(tmp_path: Path) -> None:
+def test_up_adds_and_removes_hosts_of_the_inventory(tmp_path: Path) -> None:
     more = tmp_path / "more.yml"
     more.write_text("all: {children: {idc: {hosts: {idc3: {ansible_host: 192.168.1.13}}}}}\n")
     assert "up: 9 hosts, 1 started now" in lab("-i", str(inventory.DEFAULT), "-i", str(more), "up")
     assert pings("cloud1", "192.168.1.13")
-    said = lab("up")
-    assert "idc3" in said
-    assert "removed: no longer in the inventory" in said
+    output = lab("up")
+    assert "idc3" in output
+    assert "removed: no longer in the inventory" in output
     assert sorted(status()) == HOSTS
     assert not (STATE / "hosts" / "idc3").exists()
 
 
 @pytest.mark.usefixtures("running")
-def test_a_port_opened_on_the_router_stays_open_over_another_up() -> None:
+def test_up_keeps_a_port_that_a_test_opened() -> None:
     rule = ["nft", "insert", "rule", "inet", "lab", "forward", "tcp", "dport", "7777", "accept"]
     with inside(f"{PREFIX}router"):
         subprocess.run(rule, check=True)
@@ -298,7 +298,7 @@ def test_a_port_opened_on_the_router_stays_open_over_another_up() -> None:
     assert connects("idc1", CLOUD1, 7777)
 
 
-# --- the roles of the lab ------------------------------------------------------------------------
+# --- the roles of the lab ---
 
 
 def play(*words: str) -> str:
@@ -307,7 +307,7 @@ def play(*words: str) -> str:
 
 
 @pytest.mark.usefixtures("running")
-def test_pods_and_the_api_server() -> None:
+def test_roles_start_pods_and_the_api_server() -> None:
     assert "changed=0" not in play()
     matrix = json.loads((STATE / "pod-matrix.json").read_text())
     assert len(matrix) == 4
@@ -317,7 +317,7 @@ def test_pods_and_the_api_server() -> None:
     assert lab("exec", "api1", "curl", "-sS", "--cacert", "/etc/lab-apiserver/ca.crt", ready) == "ok"
     assert (STATE / "api-ca.crt").read_text() == lab("exec", "api1", "cat", "/etc/lab-apiserver/ca.crt")
 
-    # Pods are made anew after a reboot, and when their network changed.
+    # Pods are created again after a reboot, and after a change of their network.
     lab("reboot", "cloud1")
     assert "changed=1 " in play("--limit", "cloud1")
     assert "changed=2 " in play("--limit", "cloud1", "-e", "pod_mtu=1300", "-e", "lab_pods_per_node=1")
@@ -325,15 +325,15 @@ def test_pods_and_the_api_server() -> None:
     assert len(json.loads(lab("exec", "cloud1", "lab-pod", "list"))) == 1
 
 
-# --- down, and what comes between --------------------------------------------------------------
+# --- down, and interrupted commands ---
 
 
 @pytest.mark.usefixtures("running")
-def test_down_ends_what_still_runs_in_the_lab() -> None:
+def test_down_kills_processes_in_the_lab() -> None:
     with subprocess.Popen([*COMMAND, "run", "sleep", "300"], env=ENV) as stray:
         while Path(f"/proc/{stray.pid}/comm").read_text() != "sleep\n":
             time.sleep(0.01)
-        # Asked from within: who asks is spared.
+        # Run inside the lab: `down` spares its own ancestors.
         assert "ended sleep" in lab("run", *COMMAND, "down")
         assert stray.wait(timeout=10) == -signal.SIGKILL
     assert left_behind() == []
@@ -354,11 +354,11 @@ def test_down_ends_what_still_runs_in_the_lab() -> None:
         ("ready", 0.1),
     ],
 )
-def test_down_after_up_was_killed(line: str, seconds: float) -> None:
+def test_down_cleans_up_after_a_killed_up(line: str, seconds: float) -> None:
     before = own_network()
     with subprocess.Popen([*COMMAND, "up"], env=ENV, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
-        assert any(line in said for said in child.stdout)
+        assert any(line in output for output in child.stdout)
         time.sleep(seconds)
         child.kill()
     lab("down")
@@ -366,7 +366,7 @@ def test_down_after_up_was_killed(line: str, seconds: float) -> None:
     assert own_network() == before
 
 
-def test_down_after_building_the_base_tree_was_killed(tmp_path: Path) -> None:
+def test_down_cleans_up_after_a_killed_build(tmp_path: Path) -> None:
     packages = tmp_path / "packages"
     packages.write_text("systemd\nhello\n")
     script = (
@@ -385,17 +385,17 @@ def test_down_after_building_the_base_tree_was_killed(tmp_path: Path) -> None:
     assert base.path().is_dir()
 
 
-def test_up_goes_on_where_a_killed_one_stopped() -> None:
+def test_up_continues_after_a_killed_up() -> None:
     with subprocess.Popen([*COMMAND, "up"], env=ENV, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
-        assert any("ready" in said for said in child.stdout)
+        assert any("ready" in output for output in child.stdout)
         child.kill()
     assert "up: 8 hosts" in lab("up")
     assert all(entry["state"] == "up" for entry in status().values())
 
 
-def test_two_at_once_wait_for_each_other() -> None:
+def test_two_commands_wait_for_each_other() -> None:
     lab("down")
     first, second = (subprocess.Popen([*COMMAND, "up"], env=ENV, stdout=subprocess.PIPE, text=True) for _ in range(2))
-    said = sorted(child.communicate(timeout=60)[0].splitlines()[-1].split("s] ")[1] for child in (first, second))
-    assert [line.split("hosts, ")[1] for line in said] == ["0 started now", "8 started now"]
+    output = sorted(child.communicate(timeout=60)[0].splitlines()[-1].split("s] ")[1] for child in (first, second))
+    assert [line.split("hosts, ")[1] for line in output] == ["0 started now", "8 started now"]

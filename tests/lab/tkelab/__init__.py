@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""The lab: an Ansible inventory made real on one machine.
+"""The lab: the hosts of an Ansible inventory as containers on one machine.
 
-Bottom up: `system` (commands, paths, progress) and `cgroup` (which processes are the lab's) know
-nothing of a lab; `model` says what a lab is and `inventory` reads it; `base`, `net` and `host`
-make one part each; `lab` puts them together, one function per verb; `cli` is the command line.
+From the lowest layer up: `system` (commands, paths, progress) and `cgroup` (the processes of the lab) do not depend on
+the description of a lab; `model` defines that description and `inventory` reads it; `base`, `net` and `host` build one
+part each; `lab` combines them, one function per verb; `cli` is the command line.
 """

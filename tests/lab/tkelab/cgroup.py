@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""Which processes are the lab's: one control group per host, and one for building the base tree.
+"""The processes of the lab: one control group per host, and one for building the base tree.
 
-A process joins its group before it becomes what it shall be, so that there is no instant at which
-a killed `lab up` leaves a process that `lab down` cannot find. No pid file can promise that.
-The groups are needed anyway: hosts that shared one would take each other's services for their own.
+A process joins its group before it executes its program, so `lab down` finds every process even if `lab up` is killed
+at any moment. A pid file cannot guarantee that. The groups are necessary anyway: systemd on a host that shares its
+group with another host treats the services of that host as its own.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from pathlib import Path
 from .system import PREFIX, LabError
 
 PARENT = PREFIX.rstrip("-")
-# Joins the groups named by its first two arguments, then becomes the rest.
+# Joins the groups that the first two arguments name, then executes the remaining arguments.
 _JOIN = 'for g in "$1" "$2"; do echo $$ > "$g/cgroup.procs" || exit 1; done; shift 2; exec "$@"'
 
 
 @cache
 def hierarchies() -> tuple[Path, ...]:
-    """Where systemd keeps its groups here: the unified hierarchy, the one of its own, or both."""
+    """Return the hierarchies in which systemd keeps its groups: the unified one, its own one, or both."""
     found = []
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         left, _, right = line.partition(" - ")
@@ -39,7 +39,7 @@ def hierarchies() -> tuple[Path, ...]:
 
 
 def spawn(group: str, argv: list[str], log: Path, env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
-    """Start a process in a group of its own; it outlives this one."""
+    """Start a process in its own group and session; it keeps running after this process ends."""
     groups = [hierarchy / PARENT / group for hierarchy in hierarchies()]
     for path in groups:
         path.mkdir(parents=True, exist_ok=True)
@@ -56,12 +56,13 @@ def spawn(group: str, argv: list[str], log: Path, env: dict[str, str] | None = N
 
 
 def names() -> set[str]:
+    """Return the names of the lab's groups."""
     parents = [hierarchy / PARENT for hierarchy in hierarchies()]
     return {path.name for top in parents if top.is_dir() for path in top.iterdir() if path.is_dir()}
 
 
 def pids(group: str = "") -> set[int]:
-    """Every process of a group and the groups below it; of the whole lab without a name."""
+    """Return the processes of a group and of the groups below it; without a name, of the entire lab."""
     found: set[int] = set()
     for hierarchy in hierarchies():
         for directory, _, _ in os.walk(hierarchy / PARENT / group):
@@ -73,7 +74,7 @@ def pids(group: str = "") -> set[int]:
 
 
 def leader(group: str) -> int | None:
-    """The process that is PID 1 inside: it has a pid here and the pid 1 there."""
+    """Return the pid on this machine of the process that has pid 1 in the container."""
     for pid in pids(group):
         with contextlib.suppress(OSError):
             for line in Path(f"/proc/{pid}/status").read_text().splitlines():
@@ -83,6 +84,7 @@ def leader(group: str) -> int | None:
 
 
 def wait_empty(group: str, seconds: float) -> bool:
+    """Wait until the group has no process; return False after so many seconds."""
     deadline = time.monotonic() + seconds
     while pids(group):
         if time.monotonic() > deadline:
@@ -92,19 +94,19 @@ def wait_empty(group: str, seconds: float) -> bool:
 
 
 def kill(group: str = "", seconds: float = 20) -> None:
-    """End every process of the group. Repeated, because a dying process may still start one."""
+    """Kill every process of the group, repeatedly, because a dying process may start another one."""
     deadline = time.monotonic() + seconds
     while left := pids(group):
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         if time.monotonic() > deadline:
-            raise LabError(f"these processes of the lab do not die: {sorted(left)}")
+            raise LabError(f"these processes of the lab do not end after SIGKILL: {sorted(left)}")
         time.sleep(0.02)
 
 
 def remove(group: str = "") -> None:
-    """Remove an emptied group. The kernel may hold it busy for a moment after its last process."""
+    """Remove an empty group. The kernel may report it as busy for a moment after its last process ends."""
     for hierarchy in hierarchies():
         top = hierarchy / PARENT / group
         for directory, _, _ in os.walk(top, topdown=False):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""What the machine must offer; each thing missing is one sentence."""
+"""The requirements on the machine. Each missing one is an error of one sentence."""
 
 from __future__ import annotations
 
@@ -30,19 +30,20 @@ _COMMANDS = {
 
 
 def root() -> None:
+    """Check that this process runs as root."""
     if os.geteuid():
-        raise LabError("the lab makes namespaces and mounts: run it as root")
+        raise LabError("the lab creates namespaces and mounts: run it as root")
 
 
 def machine() -> None:
-    """Commands and kernel."""
+    """Check the commands and the kernel."""
     packages = {package for name, package in _COMMANDS.items() if not shutil.which(name)}
     if packages:
         raise LabError(
             f"missing on this machine: {', '.join(sorted(packages))};"
             f" install the packages of {LAB_DIR / 'machine-packages.txt'}"
         )
-    # In a namespace of its own, which ends with the command.
+    # In a temporary namespace, which ends with the command.
     for kind, words in (
         ("VXLAN", "name probe type vxlan id 1 dstport 8472"),
         ("veth", "name probe type veth"),
@@ -51,11 +52,11 @@ def machine() -> None:
         command = ["unshare", "--net", "ip", "link", "add", *words.split()]
         tried = subprocess.run(command, capture_output=True, text=True, check=False)
         if tried.returncode:
-            raise LabError(f"this kernel makes no {kind} link: {tried.stderr.strip()}")
+            raise LabError(f"this kernel cannot create a {kind} link: {tried.stderr.strip()}")
 
 
 def memory(hosts: int) -> None:
-    """Whether so many more hosts fit."""
+    """Check that the available memory is enough for so many more hosts."""
     if not hosts:
         return
     lines = Path("/proc/meminfo").read_text().splitlines()

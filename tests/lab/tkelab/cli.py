@@ -18,50 +18,52 @@ from .system import LabError, Progress, check_name
 _INTERRUPTED = 130
 
 _ABOUT = """\
-Makes an Ansible inventory real on this machine: a systemd host in a network namespace of its own
-for every inventory host, a router between their networks, and a controller to run Ansible from.
-Nothing of it shows in the machine's own network namespace. With TKE_LAB=NAME in the environment, it
-is a lab of its own beside others.
+Runs the hosts of an Ansible inventory on this machine: a systemd container with its own network
+namespace for every host, a router between their networks, and a controller that runs Ansible.
+The machine's own network namespace does not change. TKE_LAB=NAME in the environment selects a
+separate lab; several labs can run at the same time.
 """
 
 _UP = """\
-Starts every host of the inventory whose ansible_host lies in one of lab_networks. Run it as often
-as you like: it starts what is missing, repairs what is broken and removes hosts that are no longer
-in the inventory. The first time, it builds the tree that all hosts share (about a minute).
+Starts every host of the inventory whose ansible_host lies in one of lab_networks. A further run
+starts missing hosts, repairs broken ones and removes hosts that are no longer in the inventory.
+The first run builds the base tree that all hosts share (about a minute).
 """
 
 _DOWN = """\
-Stops all hosts and takes away every process, mount, namespace and file of the lab. It needs no
-inventory, and works after `lab up` was killed. The base tree stays cached for the next `lab up`.
+Stops all hosts and removes every process, mount, namespace and file of the lab. It does not read
+the inventory, and works after `lab up` was killed. The base tree stays in the cache.
 """
 
 _RUN = """\
-Runs a command on the controller: with the files of this machine and the network of the lab, and
-with the checkout's .venv/bin first in PATH. For instance:
+Runs a command on the controller: with the files of this machine, the network of the lab, and
+the checkout's .venv/bin first in PATH. For example:
   lab run ansible -i inventories/lab all -m ping
 """
 
 _EXEC = """\
-Runs a command inside a host, as root; also if the host is cut off. Its exit code is the command's.
+Runs a command on a host as root, also while the host is cut off. Exits with the exit code of the
+command.
 """
 
 _REBOOT = """\
-Powers hosts off, gives each a new network namespace (as after a real reboot nothing of the
-kernel's state is left, only files) and boots them, all at once. Without a name: every host.
+Powers hosts off, gives each a new network namespace and boots them in parallel. As after a real
+reboot, only files are kept and no state of the kernel. Without a name: every host.
 """
 
 _POWEROFF = """\
-Switches hosts off, at once: nothing is shut down, and their links are gone in the same instant.
-`lab reboot`, or `lab up`, boots them again.
+Switches hosts off like a power failure: no service is stopped, and the links are removed at once.
+`lab reboot` or `lab up` boots them again.
 """
 
 _CUT = """\
-Partitions hosts from everybody, silently: their links stay up, no packet passes. It lasts over a
+Isolates hosts from all others: their links stay up, but no packet passes. The cut persists over a
 reboot of the host, until `lab heal`.
 """
 
 
 def main(argv: list[str]) -> int:
+    """Run the verb of a command line and return the exit code."""
     options = _parser().parse_args(argv)
     try:
         check_name()
@@ -72,13 +74,13 @@ def main(argv: list[str]) -> int:
         return 1
     except BrokenPipeError:
         return 1
-    except OSError as error:  # a full disk, a read-only cgroup: it names the file
+    except OSError as error:  # such as a full disk or a read-only cgroup; the error names the file
         print(f"lab: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("lab: interrupted; `lab up` goes on, `lab down` cleans up", file=sys.stderr)
+        print("lab: interrupted; `lab up` continues, `lab down` cleans up", file=sys.stderr)
         sys.stdout.flush()
-        os._exit(_INTERRUPTED)  # do not wait for hosts that are just booting
+        os._exit(_INTERRUPTED)  # does not wait for hosts that are booting
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -86,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="lab", description=_ABOUT, formatter_class=raw)
     parser.add_argument(
         "-i", "--inventory", action="append", type=Path, metavar="INVENTORY",
-        help=f"an inventory for `up`; may be given several times (default: {inventory.DEFAULT})",
+        help=f"an inventory for `up`; can be repeated (default: {inventory.DEFAULT})",
     )  # fmt: skip
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
 
@@ -97,10 +99,10 @@ def _parser() -> argparse.ArgumentParser:
         made.set_defaults(verb=function)
         return made
 
-    verb("up", _up, "start the lab, or what is missing of it", _UP)
-    down = verb("down", _down, "stop the lab and leave nothing behind", _DOWN)
+    verb("up", _up, "start the lab, or its missing parts", _UP)
+    down = verb("down", _down, "stop the lab and remove everything it created", _DOWN)
     down.add_argument("--purge", action="store_true", help="delete the cached base tree, too")
-    status = verb("status", _status, "show the hosts", "Shows every host of the running lab.")
+    status = verb("status", _status, "print the hosts", "Prints every host of the running lab.")
     status.add_argument("--json", action="store_true", help="as JSON")
     run = verb("run", _run, "run a command on the controller", _RUN)
     run.add_argument("command", metavar="CMD", nargs=argparse.REMAINDER)
@@ -109,11 +111,11 @@ def _parser() -> argparse.ArgumentParser:
     execute.add_argument("command", metavar="CMD", nargs=argparse.REMAINDER)
     reboot = verb("reboot", _reboot, "reboot hosts", _REBOOT)
     reboot.add_argument("hosts", metavar="HOST", nargs="*")
-    poweroff = verb("poweroff", _poweroff, "switch hosts off, as a loss of power would", _POWEROFF)
+    poweroff = verb("poweroff", _poweroff, "switch hosts off like a power failure", _POWEROFF)
     poweroff.add_argument("hosts", metavar="HOST", nargs="+")
-    cut = verb("cut", _cut, "partition hosts", _CUT)
+    cut = verb("cut", _cut, "isolate hosts from the network", _CUT)
     cut.add_argument("hosts", metavar="HOST", nargs="+")
-    heal = verb("heal", _heal, "end a partition", "Ends what `lab cut` began.")
+    heal = verb("heal", _heal, "reconnect hosts", "Reconnects hosts that `lab cut` has isolated.")
     heal.add_argument("hosts", metavar="HOST", nargs="+")
     return parser
 
@@ -154,7 +156,7 @@ def _command(options: argparse.Namespace) -> list[str]:
     words: list[str] = options.command
     words = words[1:] if words[:1] == ["--"] else words
     if not words:
-        raise LabError("which command? see --help")
+        raise LabError("the command is missing; see --help")
     return words
 
 
@@ -168,7 +170,7 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def table(entries: list[dict[str, Any]]) -> str:
-    """Columns as wide as their widest cell."""
+    """Return the rows as a table with columns as wide as their widest cell."""
     rows = [[key.upper() for key in entries[0]]]
     rows += [[_cell(value) for value in entry.values()] for entry in entries]
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""One host: systemd in a container, on an overlay of the base tree, in a namespace of its own."""
+"""One host: systemd in a container, with an overlay mount of the base tree and its own network namespace."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .system import (
     remove_tree,
     tail,
     unmount_below,
-    write_whole,
+    write_atomically,
 )
 
 KEY = STATE / "ssh" / "id_ed25519"
@@ -41,7 +41,7 @@ NSPAWN_LEFT = Path("/run/systemd/nspawn/propagate")
 
 @dataclass(frozen=True)
 class Paths:
-    """Where a host lives."""
+    """The files and directories of a host."""
 
     name: str
 
@@ -51,12 +51,12 @@ class Paths:
 
     @property
     def upper(self) -> Path:
-        """What the host changed of the base tree."""
+        """The changes of the host to the base tree."""
         return self.state / "upper"
 
     @property
     def record(self) -> Path:
-        """What the host was made from."""
+        """The record of what the host was built from, see :func:`origin`."""
         return self.state / "made-from.json"
 
     @property
@@ -69,38 +69,39 @@ class Paths:
 
 
 def known() -> set[str]:
-    """Every host that has left a trace, whether or not some inventory names it."""
+    """Return every host that has files, processes or a namespace, whether or not an inventory names it."""
     kept = {path.name for path in HOSTS.iterdir()} if HOSTS.is_dir() else set()
     spaces = {name.removeprefix(PREFIX) for name in net.namespaces()}
     groups = cgroup.names() - {base.BUILD_GROUP}
     return (kept | groups | spaces) - {"router", CONTROLLER}
 
 
-# --- what is there ---------------------------------------------------------------------------
+# --- state ---------------------------------------------------------------------------
 
 
 def fault(host: Host, ports: dict[str, dict[str, Any]]) -> str | None:
-    """Why this host does not run as it should; None if it does."""
+    """Return why this host does not run correctly, or None."""
     pid = cgroup.leader(host.name)
     if pid is None:
-        return "it does not run"
+        return "not running"
     if not net.is_linked(host, ports.get(host.port)):
-        return "its link is gone or changed"
+        return "link missing or changed"
     try:
         own = Path(f"/proc/{pid}/ns/net").stat().st_ino
     except FileNotFoundError:
-        return "it is stopping"
+        return "stopping"
     if own != (NETNS / host.netns).stat().st_ino:
-        return "its namespace was replaced"
+        return "namespace replaced"
     return None
 
 
 def origin(host: Host, tree: Path) -> dict[str, str]:
-    """What a host's files depend on: if that changes, it is another host."""
+    """Return what the files of a host depend on. If it changes, the host is built again."""
     return {"base": tree.name, "address": " ".join(map(str, host.addresses))}
 
 
 def recorded(name: str) -> dict[str, str]:
+    """Return the recorded origin of a host; empty without a record."""
     try:
         record: dict[str, str] = json.loads(Paths(name).record.read_text())
     except (FileNotFoundError, ValueError):
@@ -112,9 +113,9 @@ def recorded(name: str) -> dict[str, str]:
 
 
 def provision(host: Host, tree: Path) -> None:
-    """Make the host's own files: who it is, and who may log in.
+    """Write the host's own files: its identity and the key for logging in.
 
-    Written beside and renamed, so that a killed `lab up` leaves a whole host or none.
+    The files are written to a temporary directory, which is then renamed: a killed `lab up` leaves all of them or none.
     """
     paths = Paths(host.name)
     discard(host.name)
@@ -128,19 +129,22 @@ def provision(host: Host, tree: Path) -> None:
     shutil.copy(KEY.with_suffix(".pub"), beside / "root/.ssh/authorized_keys")
     make_key(beside / "etc/ssh/ssh_host_ed25519_key", host.name)
     beside.rename(paths.upper)
-    write_whole(paths.record, json.dumps(origin(host, tree)) + "\n")
+    write_atomically(paths.record, json.dumps(origin(host, tree)) + "\n")
 
 
 def make_key(path: Path, comment: str) -> None:
+    """Generate an SSH key pair without a passphrase."""
     call("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path))
 
 
 def public_key(name: str) -> str:
+    """Return the public host key of a host, without its comment."""
     text = (Paths(name).upper / "etc/ssh/ssh_host_ed25519_key.pub").read_text()
     return " ".join(text.split()[:2])
 
 
 def discard(name: str) -> None:
+    """Delete the files of a host."""
     unmount_below(Paths(name).root)
     remove_tree(Paths(name).state)
 
@@ -149,14 +153,14 @@ def discard(name: str) -> None:
 
 
 def start(host: Host, tree: Path) -> None:
-    """Boot a host that does not run: a new namespace, its link, its own tree."""
+    """Boot a host that does not run, with a new namespace, its link and its own tree."""
     paths = Paths(host.name)
     net.link(host)
     _mount(paths, tree)
     env = {
         "PATH": os.environ.get("PATH", os.defpath),
         "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network",
-        "SYSTEMD_NSPAWN_LOCK": "0",  # the lab has its own; nspawn's would stay behind in /run
+        "SYSTEMD_NSPAWN_LOCK": "0",  # the lab has its own lock; that of nspawn would stay in /run
     }
     command = [
         "systemd-nspawn", "--quiet", "--boot", f"--directory={paths.root}",
@@ -171,7 +175,7 @@ def start(host: Host, tree: Path) -> None:
 
 
 def _mount(paths: Paths, tree: Path) -> None:
-    unmount_below(paths.root)  # a stale one may show a tree that is no more
+    unmount_below(paths.root)  # a stale mount may refer to a deleted tree
     work = paths.state / "work"
     for directory in (paths.root, work):
         directory.mkdir(parents=True, exist_ok=True)
@@ -180,7 +184,7 @@ def _mount(paths: Paths, tree: Path) -> None:
 
 
 def stop(name: str, orderly: bool) -> None:
-    """Stop a host: powered off as its systemd likes it, or at once. Its files stay."""
+    """Stop a host and keep its files: by an orderly shutdown of its systemd, or at once."""
     pid = cgroup.leader(name)
     if orderly and pid is not None:
         with contextlib.suppress(ProcessLookupError):
@@ -195,17 +199,17 @@ def stop(name: str, orderly: bool) -> None:
 
 
 def wait_ready(host: Host, seconds: float) -> None:
-    """Wait until the controller gets the greeting of the host's SSH server.
+    """Wait until the controller receives the greeting of the host's SSH server.
 
-    A host that is cut off is asked from its own side: it is as ready as it can be.
+    For a host that is cut off, the connection starts in the host's own namespace.
     """
     netns = host.netns if host.port in net.cuts() else PREFIX + CONTROLLER
     deadline = time.monotonic() + seconds
-    asked = 0
+    attempts = 0
     while not _ssh_greets(netns, host):
-        asked += 1
-        if asked % 10 == 0 and not cgroup.pids(host.name):
-            raise LabError(f"{host.name} died while booting:\n{tail(Paths(host.name).log)}")
+        attempts += 1
+        if attempts % 10 == 0 and not cgroup.pids(host.name):
+            raise LabError(f"all processes of {host.name} ended while it booted:\n{tail(Paths(host.name).log)}")
         if time.monotonic() > deadline:
             raise LabError(
                 f"{host.name} does not answer on port 22 after {seconds:.0f} s;"
@@ -228,7 +232,7 @@ def _ssh_greets(netns: str, host: Host) -> bool:
 
 
 def remove(name: str) -> None:
-    """Everything of a host, also of one that no inventory names any more."""
+    """Remove everything of a host, also if no inventory names it any more."""
     stop(name, orderly=False)
     net.unlink(name)
     discard(name)

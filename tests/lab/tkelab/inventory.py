@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""Reads an Ansible inventory, through Ansible itself, into the document a lab is made from."""
+"""Read an Ansible inventory, through Ansible itself, into the document that describes a lab."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ DEFAULT = REPO / "inventories" / "lab"
 
 
 def read(inventories: Sequence[Path]) -> Lab:
+    """Return the lab that some inventories describe together.
+
+    :raises LabError: when an inventory is missing, or does not describe a lab.
+    """
     missing = [str(path) for path in inventories if not path.exists()]
     if missing:
         raise LabError(f"no such inventory: {', '.join(missing)}")
@@ -37,10 +41,9 @@ def _command() -> str:
 
 
 def document(listing: dict[str, Any]) -> dict[str, Any]:
-    """What `ansible-inventory --list` says, reduced to what the lab needs.
+    """Return the part of the output of `ansible-inventory --list` that the lab needs.
 
-    Hosts that Ansible reaches without an address (localhost, `ansible_connection: local`) are
-    no hosts of the lab.
+    Hosts that Ansible reaches without an address (localhost, `ansible_connection: local`) do not belong to the lab.
     """
     hostvars: dict[str, dict[str, Any]] = listing.get("_meta", {}).get("hostvars", {})
     hosts = {
@@ -52,7 +55,7 @@ def document(listing: dict[str, Any]) -> dict[str, Any]:
     missing = [name for name in ("lab_networks", "lab_controller", "lab_policy") if name not in common]
     if missing:
         raise LabError(
-            f"this inventory describes no lab: {', '.join(missing)} not set"
+            f"this inventory does not describe a lab: set {', '.join(missing)}"
             " (see inventories/lab/group_vars/all/lab.yml)"
         )
     return {
@@ -64,7 +67,7 @@ def document(listing: dict[str, Any]) -> dict[str, Any]:
 
 
 def _numbered(entry: Any, variables: dict[str, Any]) -> Any:
-    """A policy entry whose port, where it is a variable's name, is that variable's value."""
+    """Return a policy entry in which the name of a variable is replaced by its value, a port."""
     if not isinstance(entry, dict):
         return entry
     return {key: variables.get(value, value) if key in ("tcp", "udp") else value for key, value in entry.items()}

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""The lab as a whole: what each verb does."""
+"""The verbs of the lab, one function each."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from .system import (
     locked,
     remove_tree,
     unmount_below,
-    write_whole,
+    write_atomically,
 )
 
 _SNAPSHOT = RUN / "lab.json"
 _INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
 _INOTIFY_BEFORE = RUN / "inotify-before"
-_INOTIFY_WANTED = 8192  # with the usual limit of 128, the 21st host of all labs together hangs while it boots
+_INOTIFY_WANTED = 8192  # with the default of 128, the 21st host of all labs together hangs at boot
 _AT_ONCE = 2 * (os.cpu_count() or 1) + 4
 _CLEAN_ENV = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -48,7 +48,10 @@ _CLEAN_ENV = {
 
 
 def current() -> Lab:
-    """The lab that is up: as the last `lab up` read it, whatever the inventory says by now."""
+    """Return the running lab, as the last `lab up` read it from the inventory.
+
+    :raises LabError: when the lab is not up.
+    """
     checks.root()
     try:
         return build(json.loads(_SNAPSHOT.read_text()))
@@ -60,32 +63,33 @@ def current() -> Lab:
 
 
 def up(inventories: list[Path], progress: Progress) -> None:
+    """Start the lab of some inventories, or its missing parts."""
     checks.root()
     checks.machine()
     lab = inventory.read(inventories)
-    progress.say("inventory", f"{len(lab.hosts)} hosts in {len(lab.networks)} networks")
+    progress.report("inventory", f"{len(lab.hosts)} hosts in {len(lab.networks)} networks")
     with locked(progress):
         checks.memory(sum(cgroup.leader(name) is None for name in lab.hosts))
         tree = base.ensure(progress)
         _prepare(lab)
         if net.ensure_router(lab):
-            progress.say("router", "set up: " + ", ".join(lab.networks))
+            progress.report("router", "set up: " + ", ".join(lab.networks))
         if not net.is_linked(lab.controller, net.ports().get(lab.controller.port)):
             net.link(lab.controller)
-            progress.say(CONTROLLER, f"set up: {lab.controller.address}")
+            progress.report(CONTROLLER, f"set up: {lab.controller.address}")
         for name in sorted(host.known() - set(lab.hosts)):
             host.remove(name)
-            progress.say(name, "removed: no longer in the inventory")
+            progress.report(name, "removed: no longer in the inventory")
         started = _ensure_hosts(lab, tree, progress)
         base.discard_unused(progress, keep=tree)
-        progress.say("lab", f"up: {len(lab.hosts)} hosts, {started} started now")
+        progress.report("lab", f"up: {len(lab.hosts)} hosts, {started} started now")
 
 
 def _prepare(lab: Lab) -> None:
-    """What must be there before the first namespace and the first process."""
+    """Create what the first namespace and the first process require."""
     for directory in (STATE, RUN, CACHE):
         directory.mkdir(parents=True, exist_ok=True)
-    write_whole(_SNAPSHOT, json.dumps(lab.document, indent=2) + "\n")
+    write_atomically(_SNAPSHOT, json.dumps(lab.document, indent=2) + "\n")
     net.remember_netns_directory()
     _raise_inotify()
     if not host.KEY.with_suffix(".pub").exists():
@@ -95,7 +99,7 @@ def _prepare(lab: Lab) -> None:
 
 
 def _ensure_hosts(lab: Lab, tree: Path, progress: Progress) -> int:
-    """Start what does not run as it should; the number of hosts started."""
+    """Start the hosts that do not run correctly, and return their number."""
     ports = net.ports()
 
     def ensure(member: Host) -> bool:
@@ -103,7 +107,7 @@ def _ensure_hosts(lab: Lab, tree: Path, progress: Progress) -> int:
         if record != host.origin(member, tree):
             host.remove(member.name)
             host.provision(member, tree)
-            why = "its address or the base tree changed" if record else ""
+            why = "address or base tree changed" if record else ""
         else:
             why = host.fault(member, ports) or ""
             if not why:
@@ -111,7 +115,7 @@ def _ensure_hosts(lab: Lab, tree: Path, progress: Progress) -> int:
                 return False
             host.stop(member.name, orderly=True)
         _boot(member, tree)
-        progress.say(member.name, f"ready: {member.address}" + (f" ({why})" if why else ""))
+        progress.report(member.name, f"ready: {member.address}" + (f" ({why})" if why else ""))
         return True
 
     try:
@@ -126,7 +130,7 @@ def _boot(member: Host, tree: Path) -> None:
 
 
 def _in_parallel(work: Callable[[Host], bool], hosts: Iterable[Host]) -> list[bool]:
-    """Do it for all hosts, a few at once; what failed is raised together at the end."""
+    """Call the function for all hosts, a few at a time, and raise all failures together at the end."""
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         futures = [pool.submit(work, member) for member in hosts]
     failures = [error for future in futures if (error := future.exception())]
@@ -139,10 +143,10 @@ def _in_parallel(work: Callable[[Host], bool], hosts: Iterable[Host]) -> list[bo
 
 
 def _write_ssh_files(lab: Lab) -> None:
-    """The hosts' keys, and a client configuration, so that `ssh -F ... HOST` works, too."""
+    """Write the host keys and a client configuration, with which `ssh -F ... HOST` works."""
     known, config = [], []
     for name, member in lab.hosts.items():
-        with contextlib.suppress(FileNotFoundError):  # it could not even be provisioned
+        with contextlib.suppress(FileNotFoundError):  # the host could not be provisioned
             known.append(f"{member.address},{name} {host.public_key(name)}\n")
         config.append(f"Host {name}\n  HostName {member.address}\n")
     directory = host.KEY.parent
@@ -153,15 +157,15 @@ def _write_ssh_files(lab: Lab) -> None:
         "  GlobalKnownHostsFile /dev/null\n"
         "  StrictHostKeyChecking yes\n"
     )
-    write_whole(directory / "known_hosts", "".join(known))
-    write_whole(directory / "config", "".join(config))
+    write_atomically(directory / "known_hosts", "".join(known))
+    write_atomically(directory / "config", "".join(config))
 
 
 # --- down ------------------------------------------------------------------------------------
 
 
 def down(purge: bool, progress: Progress) -> None:
-    """Everything away, whatever is there: it follows from names alone, from no inventory."""
+    """Remove the entire lab. Everything is found by its name, without the inventory."""
     checks.root()
     with locked(progress):
         stopped = len(cgroup.names() - {base.BUILD_GROUP})
@@ -177,17 +181,19 @@ def down(purge: bool, progress: Progress) -> None:
         if purge:
             base.discard_unused(progress, keep=None)
         remove_tree(STATE)
-        # What the machine had before is written in RUN, so that goes last.
+        # RUN contains the record of the machine's former state, so it is removed last.
         net.restore_netns_directory()
         _restore_inotify()
         remove_tree(RUN)
         LOCK.unlink(missing_ok=True)
-        progress.say("lab", f"down: {stopped} hosts stopped")
+        progress.report("lab", f"down: {stopped} hosts stopped")
 
 
 def _kill_in_namespaces(progress: Progress) -> None:
-    """End what still runs in the lab's namespaces (Ansible's idle SSH connections, a forgotten
-    tcpdump), but not those who asked for this."""
+    """Kill the remaining processes in the lab's namespaces, such as Ansible's idle SSH connections or a tcpdump.
+
+    This process and its ancestors are spared.
+    """
     inodes = {(NETNS / name).stat().st_ino for name in net.namespaces()}
     spared = _ancestors()
     for path in Path("/proc").glob("[0-9]*"):
@@ -195,7 +201,7 @@ def _kill_in_namespaces(progress: Progress) -> None:
             if (path / "ns/net").stat().st_ino in inodes and int(path.name) not in spared:
                 name = (path / "comm").read_text().strip()
                 os.kill(int(path.name), signal.SIGKILL)
-                progress.say("lab", f"ended {name} ({path.name}), left in a namespace of the lab")
+                progress.report("lab", f"ended {name} ({path.name}), left in a namespace of the lab")
 
 
 def _ancestors() -> set[int]:
@@ -207,17 +213,17 @@ def _ancestors() -> set[int]:
 
 
 def _raise_inotify() -> None:
-    """The limit is the machine's, so labs share it: each knows what it was before the first of them."""
+    """Raise the limit of inotify instances, which all labs share. Each lab records the value before the first lab."""
     if int(_INOTIFY.read_text()) < _INOTIFY_WANTED:
-        write_whole(_INOTIFY_BEFORE, _INOTIFY.read_text())
+        write_atomically(_INOTIFY_BEFORE, _INOTIFY.read_text())
         _INOTIFY.write_text(str(_INOTIFY_WANTED))
     elif not _INOTIFY_BEFORE.exists():
         for record in _inotify_records():
-            write_whole(_INOTIFY_BEFORE, record.read_text())
+            write_atomically(_INOTIFY_BEFORE, record.read_text())
 
 
 def _restore_inotify() -> None:
-    """By the last lab, and only if it is still what the first one made it."""
+    """Restore the limit if this is the last lab and nothing else has changed the value."""
     alone = not [record for record in _inotify_records() if record != _INOTIFY_BEFORE]
     if alone and _INOTIFY_BEFORE.exists() and int(_INOTIFY.read_text()) == _INOTIFY_WANTED:
         _INOTIFY.write_text(_INOTIFY_BEFORE.read_text())
@@ -231,7 +237,7 @@ def _inotify_records() -> list[Path]:
 
 
 def reboot(names: list[str], progress: Progress) -> None:
-    """Power hosts off and boot them in a new namespace: nothing but their files is left."""
+    """Power hosts off and boot them in a new namespace, so that only their files are kept."""
     lab = current()
     with locked(progress):
         members = [lab.host(name) for name in names] or list(lab.hosts.values())
@@ -242,14 +248,14 @@ def reboot(names: list[str], progress: Progress) -> None:
                 raise LabError(f"{member.name} was never started; run `lab up`")
             host.stop(member.name, orderly=True)
             _boot(member, CACHE / origin)
-            progress.say(member.name, "rebooted")
+            progress.report(member.name, "rebooted")
             return True
 
         _in_parallel(once, members)
 
 
 def poweroff(names: list[str], progress: Progress) -> None:
-    """As if somebody had pulled the plugs: the links first, so that no host says a last word."""
+    """Switch hosts off like a power failure. The links are removed first, so that no host sends a last packet."""
     lab = current()
     with locked(progress):
         members = [lab.host(name) for name in names]
@@ -257,26 +263,32 @@ def poweroff(names: list[str], progress: Progress) -> None:
             net.unlink(member.name)
         for member in members:
             host.stop(member.name, orderly=False)
-            progress.say(member.name, "switched off")
+            progress.report(member.name, "switched off")
 
 
 def cut(names: list[str], is_cut: bool, progress: Progress) -> None:
+    """Isolate hosts from the network, or reconnect them."""
     lab = current()
     with locked(progress):
         for member in [lab.host(name) for name in names]:
             done = "cut off" if is_cut else "reachable again"
             changed = net.set_cut(member, is_cut)
-            progress.say(member.name, done if changed else f"was {done} already")
+            progress.report(member.name, done if changed else f"was {done} already")
 
 
 def execute(name: str, command: list[str]) -> NoReturn:
-    """Become a command on a host."""
+    """Replace this process by a command on a host."""
     words, env = entrance(name)
     _become(words[0], [*words[1:], *command], env)
 
 
 def entrance(name: str) -> tuple[list[str], dict[str, str]]:
-    """What runs a command on a host, and in which environment. Not over SSH, so that it works where SSH is cut off."""
+    """Return the prefix of a command that runs on a host, and its environment.
+
+    It does not use SSH, so it also works on a host that is cut off.
+
+    :raises LabError: when the host does not run.
+    """
     member = current().host(name)
     pid = cgroup.leader(member.name)
     if pid is None:
@@ -287,12 +299,12 @@ def entrance(name: str) -> tuple[list[str], dict[str, str]]:
 
 
 def run(command: list[str]) -> NoReturn:
-    """Become a command on the controller: this machine's files, the lab's network."""
+    """Replace this process by a command on the controller: with this machine's files and the lab's network."""
     current()
     enter(netns_name(CONTROLLER))
     os.environ["PATH"] = f"{REPO / '.venv' / 'bin'}:{os.environ.get('PATH', os.defpath)}"
-    os.environ["TKE_LAB_STATE"] = str(STATE)  # the inventory looks there for keys
-    # Two labs have hosts of the same address; what is open to one must not be taken for the other.
+    os.environ["TKE_LAB_STATE"] = str(STATE)  # the inventory reads the keys from there
+    # Two labs have hosts with the same addresses, so they must not share SSH connections.
     os.environ["ANSIBLE_SSH_CONTROL_PATH_DIR"] = str(RUN / "ssh")
     _become(command[0], command[1:], dict(os.environ))
 
@@ -309,7 +321,7 @@ def _become(program: str, words: list[str], env: dict[str, str]) -> NoReturn:
 
 
 def status() -> list[dict[str, Any]]:
-    """One entry per host: what it is and how it is."""
+    """Return one entry per host, with its network, address, MTU, state, pid and whether it is cut off."""
     lab = current()
     ports, cuts = net.ports(), net.cuts()
     entries = []

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""What a lab is: networks, hosts with an address each, and what the router forwards."""
+"""The description of a lab: networks, hosts with one address each, and the flows that the router forwards."""
 
 from __future__ import annotations
 
@@ -18,34 +18,37 @@ IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 ROUTER = PREFIX + "router"
 CONTROLLER = "controller"
 RESERVED = ("router", CONTROLLER)
-# The lab's own name for the host must do as its hostname, too.
+# The name is also the hostname.
 HOST_NAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]{0,48}[a-zA-Z0-9])?")
-NETWORK_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,11}")  # with "br-", it names an interface
+NETWORK_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,11}")  # "br-" and the name form the name of an interface
 
 
 def netns_name(host: str) -> str:
+    """Return the name of a host's network namespace."""
     return PREFIX + host
 
 
 def port_name(host: str) -> str:
-    """The router's end of a host's link; 15 characters are all an interface can have."""
+    """Return the name of the router's end of a host's link, of at most 15 characters."""
     if len(host) <= 13:
         return f"p-{host}"
     return f"p-{hashlib.sha256(host.encode()).hexdigest()[:12]}"
 
 
 def mac_of(text: str) -> str:
-    """A locally administered unicast address that follows from a text."""
+    """Return a locally administered unicast MAC that is derived from a text."""
     digest = hashlib.sha256(text.encode()).digest()
     return ":".join(f"{byte:02x}" for byte in (0x02, *digest[:5]))
 
 
 @dataclass(frozen=True)
 class Network:
+    """A network of the lab: a bridge of the router."""
+
     name: str
     subnet: IPNetwork
     mtu: int
-    subnet6: ipaddress.IPv6Network | None = None  # where hosts have an IPv6 address beside
+    subnet6: ipaddress.IPv6Network | None = None  # if hosts also have an IPv6 address
 
     @property
     def bridge(self) -> str:
@@ -65,17 +68,18 @@ class Network:
 
     @property
     def gateways(self) -> list[IPAddress]:
-        """The router's addresses here, one of each IP version."""
-        return self.beside(self.gateway)
+        """The addresses of the router in this network, one per IP version."""
+        return self.both(self.gateway)
 
-    def beside(self, address: IPAddress) -> list[IPAddress]:
-        """An address, and its IPv6 twin: 10.0.1.11 of 10.0.1.0/24 is ::11 of subnet6, so that people can read it."""
+    def both(self, address: IPAddress) -> list[IPAddress]:
+        """Return an address and its IPv6 counterpart, whose last number reads the same: 10.0.1.11 and ::11."""
         if self.subnet6 is None:
             return [address]
         number = int(address) - int(self.subnet.network_address)
         return [address, self.subnet6[int(str(number), 16)]]
 
     def interface(self, address: IPAddress) -> str:
+        """Return an address with the prefix length of its subnet."""
         subnet = next(subnet for subnet in self.subnets if address in subnet)
         return f"{address}/{subnet.prefixlen}"
 
@@ -94,8 +98,8 @@ class Host:
 
     @property
     def addresses(self) -> list[IPAddress]:
-        """Its own, and the IPv6 one beside it."""
-        return self.network.beside(self.address)
+        """The address of the host, and its IPv6 counterpart if the network has a subnet6."""
+        return self.network.both(self.address)
 
     @property
     def port(self) -> str:
@@ -103,13 +107,13 @@ class Host:
 
     @property
     def mac(self) -> str:
-        """Always the same, as that of a network card: neighbours remember it over a reboot."""
+        """The MAC, which stays the same over a reboot like that of a network card."""
         return mac_of(f"{self.name} {self.address}")
 
 
 @dataclass(frozen=True)
 class Flow:
-    """What may pass from some networks to others: everything, or one port."""
+    """Traffic that may pass from some networks to others: all of it, or one port."""
 
     sources: tuple[str, ...]
     targets: tuple[str, ...]
@@ -119,23 +123,30 @@ class Flow:
 
 @dataclass(frozen=True)
 class Lab:
+    """A lab: its networks, hosts, controller and the flows between the networks."""
+
     networks: dict[str, Network]
     hosts: dict[str, Host]
     controller: Host
     flows: tuple[Flow, ...]
-    document: dict[str, Any]  # what it was made from; kept so that later commands know it
+    document: dict[str, Any]  # the source, which later commands read again
 
     def host(self, name: str) -> Host:
+        """Return the host of that name.
+
+        :raises LabError: when the lab has no such host; the error lists all hosts.
+        """
         if name not in self.hosts:
             raise LabError(f"the lab has no host {name!r}; it has: {', '.join(self.hosts)}")
         return self.hosts[name]
 
 
 def build(document: dict[str, Any]) -> Lab:
-    """The lab that a document describes, or one error with everything that is wrong with it.
+    """Return the lab that a document describes.
 
-    The document has `networks` (name -> subnet, mtu, perhaps subnet6), `hosts` (name -> address), `controller`
-    (an address) and `policy` (a list of from, to, and tcp or udp).
+    :param document: `networks` (name -> subnet, mtu, optionally subnet6), `hosts` (name -> address), `controller`
+        (an address) and `policy` (a list of from, to, and tcp or udp).
+    :raises LabError: when the document is invalid; the error lists all problems.
     """
     faults: list[str] = []
     networks = _networks(document["networks"], faults)
@@ -146,7 +157,7 @@ def build(document: dict[str, Any]) -> Lab:
     if not hosts and not faults:
         faults.append("no host of the inventory has an ansible_host in one of lab_networks")
     if faults or controller is None:
-        raise LabError("this inventory makes no lab:\n" + "\n".join(f"  - {f}" for f in faults))
+        raise LabError("this inventory does not describe a valid lab:\n" + "\n".join(f"  - {f}" for f in faults))
     return Lab(networks, hosts, controller, flows, document)
 
 
@@ -161,7 +172,7 @@ def _networks(entries: dict[str, Any], faults: list[str]) -> dict[str, Network]:
             faults.append(f"network {name}: needs a subnet and an mtu ({error})")
             continue
         if not NETWORK_NAME.fullmatch(name):
-            faults.append(f"network {name}: at most 12 of a-z, 0-9 and '-' make a name")
+            faults.append(f"network {name}: the name must have at most 12 characters of a-z, 0-9 and '-'")
         faults.extend(
             f"networks {other.name} ({taken}) and {name} ({subnet}) overlap"
             for other in networks.values()
@@ -178,10 +189,10 @@ def _subnet6(name: str, entry: dict[str, Any], faults: list[str]) -> ipaddress.I
     try:
         subnet = ipaddress.IPv6Network(text) if text is not None else None
     except ValueError as error:
-        faults.append(f"network {name}: subnet6 is an IPv6 network ({error})")
+        faults.append(f"network {name}: subnet6 must be an IPv6 network ({error})")
         return None
     if subnet and (subnet.prefixlen > 64 or ipaddress.ip_network(entry["subnet"]).version == 6):
-        faults.append(f"network {name}: subnet6 {subnet} goes beside an IPv4 subnet, and is a /64 or wider")
+        faults.append(f"network {name}: subnet6 {subnet} requires an IPv4 subnet, and a prefix of /64 or shorter")
         return None
     return subnet
 
@@ -190,16 +201,16 @@ def _hosts(entries: dict[str, Any], networks: dict[str, Network], faults: list[s
     hosts = {}
     for name, address in entries.items():
         if name in RESERVED:
-            faults.append(f"host {name}: the lab has a {name} of its own")
+            faults.append(f"host {name}: the name is reserved for the {name} of the lab")
         elif not HOST_NAME.fullmatch(name):
-            faults.append(f"host {name}: not a name that a host can have")
+            faults.append(f"host {name}: the name is not a valid hostname")
         elif host := _place(name, address, networks, faults):
             hosts[name] = host
     return hosts
 
 
 def _place(name: str, text: Any, networks: dict[str, Network], faults: list[str]) -> Host | None:
-    """The host in the network that its address lies in."""
+    """Return the host in the network that contains its address, or None if there is no such network."""
     try:
         address = ipaddress.ip_address(str(text))
     except ValueError:
@@ -211,7 +222,7 @@ def _place(name: str, text: Any, networks: dict[str, Network], faults: list[str]
                 faults.append(f"host {name}: {address} is the gateway of network {network.name}")
             return Host(name, address, network)
     known = ", ".join(f"{n.name} {n.subnet}" for n in networks.values())
-    faults.append(f"host {name}: {address} is in no lab network ({known})")
+    faults.append(f"host {name}: {address} is outside of all lab networks ({known})")
     return None
 
 
@@ -220,7 +231,7 @@ def _clashes(hosts: list[Host], faults: list[str]) -> None:
     for host in hosts:
         owners.setdefault(host.address, []).append(host.name)
     faults.extend(
-        f"hosts {' and '.join(names)}: all have the address {address}"
+        f"hosts {' and '.join(names)}: have the same address {address}"
         for address, names in owners.items()
         if len(names) > 1
     )
@@ -235,12 +246,12 @@ def _flow(entry: Any, networks: dict[str, Network], faults: list[str]) -> Flow:
         faults.append(f"lab_policy: {entry} names unknown networks: {', '.join(unknown)}")
     protocols = sorted(set(entry) - {"from", "to"})
     if protocols not in ([], ["tcp"], ["udp"]):
-        faults.append(f"lab_policy: {entry} may have one of `tcp` and `udp`, and nothing else")
+        faults.append(f"lab_policy: {entry} may have either `tcp` or `udp`, and no other key")
         return Flow((), ())
     if not protocols:
         return Flow(tuple(entry["from"]), tuple(entry["to"]))
     port = entry[protocols[0]]
     if not isinstance(port, int) or not 0 < port < 65536:
-        faults.append(f"lab_policy: {entry}: {port!r} is neither a port nor a variable with one")
+        faults.append(f"lab_policy: {entry}: {port!r} is neither a port nor a variable that holds one")
         return Flow((), ())
     return Flow(tuple(entry["from"]), tuple(entry["to"]), protocols[0], port)

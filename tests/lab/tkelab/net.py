@@ -2,7 +2,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 """The network between the hosts: the router's namespace, its bridges and rules, the links.
 
-Links are made inside the namespaces they join, so that the machine's own namespace never sees one.
+Links are created inside the namespaces that they connect, so they never appear in the machine's own namespace.
 """
 
 from __future__ import annotations
@@ -12,17 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from .model import ROUTER, Host, IPAddress, Lab, Network, netns_name, port_name
-from .system import NETNS, PREFIX, RUN, call, inside, mounts_below, write_whole
+from .system import NETNS, PREFIX, RUN, call, inside, mounts_below, write_atomically
 
 _APPLIED = RUN / "router.nft"
 _NETNS_BEFORE = RUN / "netns-before"
 
 
 def ip(netns: str, *words: str) -> str:
+    """Run `ip` for a namespace and return its output."""
     return call("ip", "-n", netns, *words)
 
 
 def ip_json(netns: str, *words: str) -> list[dict[str, Any]]:
+    """Run `ip -j` for a namespace and return the list that it prints."""
     entries: list[dict[str, Any]] = json.loads(call("ip", "-j", "-n", netns, *words) or "[]")
     return entries
 
@@ -31,31 +33,32 @@ def ip_json(netns: str, *words: str) -> list[dict[str, Any]]:
 
 
 def namespaces() -> set[str]:
-    """The lab's namespaces: names that really have one behind them."""
+    """Return the names of the lab's namespaces that exist: a file in /run/netns may have no namespace."""
     return {point.name for point in mounts_below(NETNS) if point.name.startswith(PREFIX)}
 
 
 def add_namespace(name: str) -> None:
+    """Create a namespace; replace one of the same name."""
     delete_namespace(name)
     call("ip", "netns", "add", name)
     ip(name, "link", "set", "lo", "up")
 
 
 def delete_namespace(name: str) -> None:
-    """Also what a killed `ip netns add` leaves: a name without a namespace."""
+    """Delete a namespace, or the name without a namespace that a killed `ip netns add` leaves."""
     if (NETNS / name).exists():
         call("ip", "netns", "del", name)
 
 
 def remember_netns_directory() -> None:
-    """Write down, before the first `ip netns add`, what it will add to the machine's mounts."""
+    """Record the state of /run/netns before the first `ip netns add`, which may create and mount it."""
     if not _NETNS_BEFORE.exists():
         before = "mount" if NETNS in mounts_below(NETNS) else "dir" if NETNS.exists() else ""
-        write_whole(_NETNS_BEFORE, before)
+        write_atomically(_NETNS_BEFORE, before)
 
 
 def restore_netns_directory() -> None:
-    """Put /run/netns back to what it was, unless somebody else uses it by now."""
+    """Restore the recorded state of /run/netns, unless it contains namespaces of other programs."""
     if not _NETNS_BEFORE.exists() or not NETNS.exists() or any(NETNS.iterdir()):
         return
     before = _NETNS_BEFORE.read_text()
@@ -70,7 +73,7 @@ def restore_netns_directory() -> None:
 
 
 def ensure_router(lab: Lab) -> bool:
-    """Make the router what the lab says; true if anything had to be changed."""
+    """Set the router up as the lab describes it; return True if anything changed."""
     changed = ROUTER not in namespaces()
     if changed:
         _APPLIED.unlink(missing_ok=True)
@@ -79,19 +82,19 @@ def ensure_router(lab: Lab) -> bool:
             _forward()
             call("nft", "-f", "-", text=_CUT_TABLE)
     changed |= _ensure_bridges(lab)
-    # Compared with what was applied, not with what is there: a test that has opened a port for
-    # a while shall keep it.
+    # Compared with the rules that were applied, not with the current ones, so that a port that a test has opened
+    # stays open.
     rules = ruleset(lab)
     if not _APPLIED.exists() or _APPLIED.read_text() != rules:
         with inside(ROUTER):
             call("nft", "-f", "-", text=rules)
-        write_whole(_APPLIED, rules)
+        write_atomically(_APPLIED, rules)
         changed = True
     return changed
 
 
 def _forward() -> None:
-    """In the router's namespace: forward, and do not filter what stays on one bridge."""
+    """Enable forwarding in the current namespace, and disable iptables for traffic within a bridge."""
     for key, value in (
         ("ipv4/ip_forward", "1"),
         ("ipv6/conf/all/forwarding", "1"),
@@ -112,8 +115,8 @@ def _ensure_bridges(lab: Lab) -> bool:
             ip(ROUTER, "link", "del", name)
     for name, network in wanted.items():
         if name not in right:
-            # A bridge without a MAC of its own takes that of a port, and so another one when hosts reboot: its
-            # neighbours, of which IPv6 ones are not told, would send to the old one for a minute.
+            # A bridge without a fixed MAC takes that of a port, so it changes when hosts reboot. IPv6 neighbours are
+            # not notified of the change and would send to the old MAC for a minute.
             ip(ROUTER, "link", "add", name, "mtu", str(network.mtu), "address", network.mac, "type", "bridge")
             for gateway in network.gateways:
                 ip(ROUTER, "addr", "add", network.interface(gateway), "dev", name, *_at_once(gateway))
@@ -130,20 +133,19 @@ def _is_bridge(link: dict[str, Any] | None, network: Network) -> bool:
 
 
 def _at_once(address: IPAddress) -> list[str]:
-    """No search for duplicates: an IPv6 address could not be used for a second after it was given."""
+    """Disable duplicate address detection, during which an IPv6 address cannot be used for a second."""
     return ["nodad"] if address.version == 6 else []
 
 
 def ruleset(lab: Lab) -> str:
-    """What the router forwards, as text for nft. It matches interfaces, not addresses: what a
-    host claims to be does not help it."""
+    """Return the rules of the router as text for nft. They match interfaces, because a host can forge addresses."""
     untracked, forward = [], []
     for flow in lab.flows:
-        way = f"iifname {_bridges(lab, flow.sources)}"
+        source = f"iifname {_bridges(lab, flow.sources)}"
         port = f" {flow.protocol} dport {flow.port}" if flow.protocol else ""
         if flow.protocol == "udp":
-            untracked.append(f"    {way}{port} notrack")
-        forward.append(f"    {way} oifname {_bridges(lab, flow.targets)}{port} accept")
+            untracked.append(f"    {source}{port} notrack")
+        forward.append(f"    {source} oifname {_bridges(lab, flow.targets)}{port} accept")
     return "\n".join(
         [
             "table inet lab",
@@ -156,7 +158,7 @@ def ruleset(lab: Lab) -> str:
             "  chain forward {",
             "    type filter hook forward priority filter; policy drop;",
             "    ct state established,related accept",
-            # ICMP and ICMPv6 by number: a minimal Debian has no /etc/protocols to look the names up in.
+            # ICMP and ICMPv6 by number, because a minimal Debian has no /etc/protocols with the names.
             "    meta l4proto { 1, 58 } accept",
             *forward,
             "  }",
@@ -174,7 +176,7 @@ def _bridges(lab: Lab, networks: tuple[str, ...]) -> str:
 
 
 def ports() -> dict[str, dict[str, Any]]:
-    """The router's ends of the hosts' links."""
+    """Return the router's ends of the hosts' links, by interface name."""
     if ROUTER not in namespaces():
         return {}
     links = ip_json(ROUTER, "link", "show")
@@ -182,6 +184,7 @@ def ports() -> dict[str, dict[str, Any]]:
 
 
 def is_linked(host: Host, port: dict[str, Any] | None) -> bool:
+    """Return whether the host has its namespace and a link to its network."""
     return (
         port is not None
         and port.get("master") == host.network.bridge
@@ -191,7 +194,7 @@ def is_linked(host: Host, port: dict[str, Any] | None) -> bool:
 
 
 def link(host: Host) -> None:
-    """Give the host a namespace of its own, as new, and a link to its network."""
+    """Create a new namespace for the host and a link to its network."""
     unlink(host.name)
     add_namespace(host.netns)
     mtu = str(host.network.mtu)
@@ -208,8 +211,8 @@ def link(host: Host) -> None:
 
 
 def unlink(name: str) -> None:
-    """Take a host's link and namespace away; its name is enough."""
-    # The link goes by its router's end: some process may keep the old namespace alive.
+    """Remove the link and the namespace of a host, which are found by its name."""
+    # The router's end of the link is deleted, because a process may keep the old namespace alive.
     if port_name(name) in ports():
         ip(ROUTER, "link", "del", port_name(name))
     delete_namespace(netns_name(name))
@@ -217,9 +220,9 @@ def unlink(name: str) -> None:
 
 # --- partitions ------------------------------------------------------------------------------
 
-# By the names of the router's ports, in the bridges' own filter: silent (the carrier stays), and
-# still in force when the host flaps its link or reboots. (The state of a bridge port is not: the
-# kernel forwards again as soon as the carrier comes back.)
+# The bridge filter drops packets by the name of the router's port. The carrier stays, and the cut persists when the
+# host flaps its link or reboots. (The state of a bridge port does not persist: the kernel forwards again as soon as
+# the carrier returns.)
 _CUT_TABLE = """\
 table bridge lab {
   set cut {
@@ -238,7 +241,7 @@ table bridge lab {
 
 
 def cuts() -> set[str]:
-    """The ports behind which a host is cut off."""
+    """Return the router's ports of the hosts that are cut off."""
     if ROUTER not in namespaces():
         return set()
     with inside(ROUTER):
@@ -247,7 +250,7 @@ def cuts() -> set[str]:
 
 
 def set_cut(host: Host, cut: bool) -> bool:
-    """Partition a host, or end it; true if that changed anything."""
+    """Cut a host off or reconnect it; return True if that changed anything."""
     if (host.port in cuts()) == cut:
         return False
     verb = "add" if cut else "delete"

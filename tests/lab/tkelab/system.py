@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""What everything here stands on: paths, commands, network namespaces, mounts, progress."""
+"""Functions that all modules of the lab use: paths, commands, network namespaces, mounts, progress."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from pathlib import Path
 LAB_DIR = Path(__file__).resolve().parent.parent
 REPO = LAB_DIR.parent.parent
 
-# Another name makes a lab of its own beside the first. The tests of the lab use one.
+# Another name selects a separate lab. The tests of the lab use one.
 NAME = os.environ.get("TKE_LAB", "lab")
 _SUFFIX = "" if NAME == "lab" else f"-{NAME}"
 
-CACHE = Path("/var/cache/tke-overlay-lab")  # base trees: outlive the lab, shared by all labs
-STATE = Path(f"/var/lib/tke-overlay-lab{_SUFFIX}")  # what the hosts wrote, and the keys to them
-RUN = Path(f"/run/tke-overlay-lab{_SUFFIX}")  # what a reboot of the machine may forget
+CACHE = Path("/var/cache/tke-overlay-lab")  # base trees, which all labs share; `lab down` keeps them
+STATE = Path(f"/var/lib/tke-overlay-lab{_SUFFIX}")  # the files of the hosts, and the SSH keys
+RUN = Path(f"/run/tke-overlay-lab{_SUFFIX}")  # state that a reboot of the machine may delete
 LOCK = Path(f"/run/tke-overlay-lab{_SUFFIX}.lock")
 NETNS = Path("/run/netns")
 
@@ -35,16 +35,20 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class LabError(Exception):
-    """Something the user can read and act on."""
+    """An error with a message for the user."""
 
 
 def check_name() -> None:
+    """Check the name of the lab."""
     if not re.fullmatch(r"[a-z0-9]{1,10}", NAME):
-        raise LabError(f"TKE_LAB={NAME!r}: a lab's name is made of at most ten of a-z and 0-9")
+        raise LabError(f"TKE_LAB={NAME!r}: the name of a lab must have one to ten characters of a-z and 0-9")
 
 
 def call(*argv: str, text: str | None = None, timeout: float = 60) -> str:
-    """Run a command to its end and return what it printed; a failure names the command."""
+    """Run a command and return its output.
+
+    :raises LabError: when the command fails or does not end in time; the error names the command.
+    """
     try:
         done = subprocess.run(argv, input=text, capture_output=True, text=True, timeout=timeout, check=False)
     except FileNotFoundError:
@@ -52,13 +56,13 @@ def call(*argv: str, text: str | None = None, timeout: float = 60) -> str:
     except subprocess.TimeoutExpired:
         raise LabError(f"`{' '.join(argv)}` did not end within {timeout:.0f} s") from None
     if done.returncode:
-        said = (done.stderr or done.stdout).strip() or f"exit code {done.returncode}"
-        raise LabError(f"`{' '.join(argv)}` failed: {said}")
+        reason = (done.stderr or done.stdout).strip() or f"exit code {done.returncode}"
+        raise LabError(f"`{' '.join(argv)}` failed: {reason}")
     return done.stdout
 
 
 class Progress:
-    """One short line per step, with the time since the start."""
+    """Prints a short line per step, with the time since the start."""
 
     def __init__(self) -> None:
         self._start = time.monotonic()
@@ -68,17 +72,17 @@ class Progress:
     def seconds(self) -> float:
         return time.monotonic() - self._start
 
-    def say(self, subject: str, text: str) -> None:
+    def report(self, subject: str, text: str) -> None:
         with self._lock:
             print(f"[{self.seconds:5.1f} s] {subject:<12} {text}", flush=True)
 
 
 @contextlib.contextmanager
 def locked(progress: Progress, path: Path = LOCK) -> Iterator[None]:
-    """Only one command at a time changes the lab (or what else the given file stands for).
+    """Hold an exclusive lock, so that only one command at a time changes the lab.
 
-    `down` removes the file at its end, so whoever waited for it must look whether the file it
-    has locked is still the one that others will find.
+    `down` removes the file of the lock at its end. After a wait, the function therefore checks that the locked file is
+    still the one with this path.
     """
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -86,7 +90,7 @@ def locked(progress: Progress, path: Path = LOCK) -> Iterator[None]:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            progress.say("lab", "another lab command is running, waiting for it")
+            progress.report("lab", "another lab command is running, waiting for it")
             fcntl.flock(fd, fcntl.LOCK_EX)
         try:
             if path.exists() and os.fstat(fd).st_ino == path.stat().st_ino:
@@ -98,10 +102,9 @@ def locked(progress: Progress, path: Path = LOCK) -> Iterator[None]:
 
 @contextlib.contextmanager
 def inside(netns: str) -> Iterator[None]:
-    """This thread, in another network namespace.
+    """Run the body in another network namespace. Only this thread enters it.
 
-    A socket opened here stays there. (Unlike `ip netns exec`, no other namespace changes: a
-    mount made meanwhile is seen by everybody.)
+    A socket that the body opens stays in that namespace. Unlike `ip netns exec`, this keeps the mount namespace.
     """
     own = os.open(f"/proc/self/task/{threading.get_native_id()}/ns/net", os.O_RDONLY)
     try:
@@ -113,10 +116,11 @@ def inside(netns: str) -> Iterator[None]:
 
 
 def enter(netns: str) -> None:
+    """Move this thread into a network namespace."""
     try:
         fd = os.open(NETNS / netns, os.O_RDONLY)
     except FileNotFoundError:
-        raise LabError(f"there is no network namespace {netns}; run `lab up`") from None
+        raise LabError(f"the network namespace {netns} does not exist; run `lab up`") from None
     try:
         _setns(fd)
     finally:
@@ -129,7 +133,7 @@ def _setns(fd: int) -> None:
 
 
 def mounts_below(*roots: Path) -> list[Path]:
-    """Mount points at or below the given paths, the last mounted first."""
+    """Return the mount points at or below the given paths, the last one mounted first."""
     found = []
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         point = Path(line.split()[4].encode().decode("unicode_escape"))
@@ -139,16 +143,21 @@ def mounts_below(*roots: Path) -> list[Path]:
 
 
 def unmount_below(*roots: Path) -> None:
+    """Unmount everything at or below the given paths."""
     for point in mounts_below(*roots):
         try:
             call("umount", str(point))
         except LabError:
-            # Somebody's shell stands in it. It vanishes from here now, and for good with the shell.
+            # A process uses it, such as a shell. A lazy unmount removes it now from the tree, and entirely when the
+            # process ends.
             call("umount", "--lazy", str(point))
 
 
 def remove_tree(path: Path) -> None:
-    """Delete a directory, but never reach through a mount into something else."""
+    """Delete a directory.
+
+    :raises LabError: when something is mounted below it, which would be deleted as well.
+    """
     left = mounts_below(path)
     if left:
         raise LabError(f"not deleting {path}: {left[0]} is still mounted")
@@ -156,8 +165,8 @@ def remove_tree(path: Path) -> None:
         shutil.rmtree(path)
 
 
-def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
-    """Write a file so that a crash leaves the old one or the new one."""
+def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
+    """Write a file so that a crash leaves either the old content or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.new")
     beside.write_text(text)
@@ -166,6 +175,7 @@ def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
 
 
 def tail(path: Path, lines: int = 8) -> str:
+    """Return the last lines of a log, indented."""
     if not path.exists():
         return "(no log)"
     text = path.read_text(errors="replace").replace("\r", "")

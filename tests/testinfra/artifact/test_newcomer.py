@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""The quick start, as somebody follows it with two bare machines: its files and its commands, from install to verify.
+"""The quick start with two minimal hosts: the test writes the files of the page and runs its commands.
 
-The page's addresses are exchanged for those of the two machines, and the two commands that ask the wider internet for
-Ansible and the collection for what is there already: the environment of the project, and the artifact.
+The addresses of the page are replaced by those of the two hosts. The two commands that download Ansible and the
+collection are replaced by the project's environment and the artifact.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BARE = pathlib.Path(__file__).with_name("bare.sh")
 MACHINES = ROOT / "inventories/lab_newcomer/hosts.yml"
 ADDRESSES = {"10.0.1.11": "10.0.1.19", "192.168.1.11": "192.168.1.19"}
 KEPT = ("systemd", "systemd-sysv", "dbus", "openssh-server", "openssl", "procps", "python3", "iproute2")
-"""What a bare machine has of the lab's list; an SSH server brings the rest of it along."""
+"""The packages of the lab's list that stay on a minimal host; the others of such a host are their dependencies."""
 MIRRORED = (
     "nftables", "libnftables1", "libnftnl11", "libjansson4", "libedit2", "libbsd0", "libmd0", "libmnl0", "libxtables12",
     "python3-apt", "python-apt-common", "distro-info-data",
@@ -50,8 +50,8 @@ def machines():
 
 
 @pytest.fixture(scope="module")
-def newcomer(machines, tmp_path_factory):  # the machines are there first
-    """An empty home directory, and the files that the page says to write."""
+def newcomer(machines, tmp_path_factory):  # requires the machines
+    """Return an empty home directory with the files that the page describes."""
     home = tmp_path_factory.mktemp("home")
     for text in re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL):
         path = home / text.split(maxsplit=2)[1]
@@ -63,10 +63,10 @@ def newcomer(machines, tmp_path_factory):  # the machines are there first
 
 
 def typed(command, home):
-    """What a command of the page prints."""
+    """Run a command of the page and return its output."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("ANSIBLE_", "MOLECULE_"))}
     environment |= {"HOME": str(home), "NO_COLOR": "1", "TMPDIR": str(home)}
-    # What somebody with two machines has in his ~/.ssh already.
+    # Replaces the ~/.ssh of a user who can log in to the hosts.
     environment |= {"ANSIBLE_SSH_ARGS": f"-F {LAB_STATE}/ssh/config -o ControlMaster=auto -o ControlPersist=20s"}
     done = subprocess.run(
         shlex.split(command),
@@ -83,28 +83,28 @@ def typed(command, home):
 
 
 def shown(word):
-    """The indented lines of the page that begin with this one."""
+    """Return the indented block of the page that begins with this word."""
     (block,) = re.findall(rf"^    {word}.*\n(?:    .*\n)*", PAGE, re.MULTILINE)
     return [line[4:] for line in block.splitlines()]
 
 
-def test_the_page_leads_from_install_to_verify(newcomer):
+def test_the_quick_start_leads_from_install_to_verify(newcomer):
     (artifact,) = (ROOT / ".cache/artifact").glob("*.tar.gz")
     blocks = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     _venv, pip, galaxy, *commands = [line for block in blocks for line in block.splitlines()]
-    assert pip == "pip install ansible-core netaddr", "what the environment of the project has, too"
-    said = {galaxy: typed(galaxy.replace("tke.overlay", str(artifact)), newcomer)}
-    assert "tke.overlay:" in said[galaxy]
+    assert pip == "pip install ansible-core netaddr", "the environment of the project contains the same packages"
+    outputs = {galaxy: typed(galaxy.replace("tke.overlay", str(artifact)), newcomer)}
+    assert "tke.overlay:" in outputs[galaxy]
     assert not (set(newcomer.iterdir()) - {newcomer / name for name in (".ansible", "hosts.yml", "group_vars")})
-    said |= {command: typed(command, newcomer) for command in commands}
+    outputs |= {command: typed(command, newcomer) for command in commands}
     site = "ansible-playbook -i hosts.yml tke.overlay.site"
-    assert "2 hosts: 2 would change" in said[f"{site} --check --diff"]
-    assert "2 hosts: 2 changed, 0 unchanged" in said[site]
+    assert "2 hosts: 2 would change" in outputs[f"{site} --check --diff"]
+    assert "2 hosts: 2 changed, 0 unchanged" in outputs[site]
     assert "2 hosts: 0 changed, 2 unchanged" in typed(site, newcomer), "a second run changes nothing"
     assert (newcomer / "overlay-ledger.json").exists()
-    (whole,) = shown("whole: ")
-    verified = said["ansible-playbook -i hosts.yml tke.overlay.verify"]
-    assert re.search(re.escape(whole).replace(r"0\.8\ ms\ cloud1\ \->\ idc1", r"[\d.]+ ms \w+ -> \w+"), verified)
-    status = said["ansible-playbook -i hosts.yml tke.overlay.status"].splitlines()
+    (healthy,) = shown("healthy: ")
+    verified = outputs["ansible-playbook -i hosts.yml tke.overlay.verify"]
+    assert re.search(re.escape(healthy).replace(r"0\.8\ ms\ cloud1\ \->\ idc1", r"[\d.]+ ms \w+ -> \w+"), verified)
+    status = outputs["ansible-playbook -i hosts.yml tke.overlay.status"].splitlines()
     assert [line for line in shown("HOST ") if line not in status] == []
-    assert "VTEP: 10.244.1.0" in said["ansible -i hosts.yml overlay_nodes -a 'cat /etc/tke-overlay/summary'"]
+    assert "VTEP: 10.244.1.0" in outputs["ansible -i hosts.yml overlay_nodes -a 'cat /etc/tke-overlay/summary'"]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""From a host in the same L2 that is no peer, and from the router: nothing is delivered, and the counters show all.
+"""Forged packets from a host in the same L2 network that is not a peer, and from the router: all dropped and counted.
 
-The packets stay in the lab's namespaces, so many and no more.
+The packets stay in the lab's namespaces, and their number is limited.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import socket, sys
 target, port, packet, count = sys.argv[1], int(sys.argv[2]), bytes.fromhex(sys.argv[3]), int(sys.argv[4])
 sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 if len(sys.argv) > 5:
-    sender.setsockopt(socket.SOL_IP, 19, 1)  # IP_TRANSPARENT: to send as somebody else
+    sender.setsockopt(socket.SOL_IP, 19, 1)  # IP_TRANSPARENT: allows a foreign source address
     sender.bind((sys.argv[5], 0))
 for number in range(count):
     sender.sendto(packet, (target, port))
@@ -33,7 +33,7 @@ for number in range(count):
 
 
 def from_neighbour(*arguments):
-    """From api1, in the network of the cloud nodes, which is no node."""
+    """Send from api1, which is in the network of the cloud nodes but is not a node."""
     lab("exec", "api1", "--", "python3", "-c", SEND, *arguments)
 
 
@@ -50,11 +50,11 @@ ATTACKERS = {
 
 @pytest.fixture(params=ATTACKERS)
 def attack(request):
-    """How to send, the host under attack, and its node CIDR; the attacker knows the way to it."""
+    """Give the attacker a route to a host; return the function that sends, the host, and its entry in the ledger."""
     send, name = ATTACKERS[request.param]
     held = ledger()["nodes"][name]
-    way = ["ip", "route", "replace", held["node_cidr"], "via", held["underlay"]]
-    back = ["ip", "route", "del", held["node_cidr"]]
+    add = ["ip", "route", "replace", held["node_cidr"], "via", held["underlay"]]
+    delete = ["ip", "route", "del", held["node_cidr"]]
     there = (lab, "exec", "api1", "--") if send is from_neighbour else (None,)
 
     def run(command):
@@ -63,9 +63,9 @@ def attack(request):
         else:
             subprocess.run(["ip", "netns", "exec", ROUTER, *command], check=True)
 
-    run(way)
+    run(add)
     yield send, name, held
-    run(back)
+    run(delete)
 
 
 def counters(name):
@@ -76,7 +76,7 @@ def counters(name):
 
 
 def received(name, pod=""):
-    """Packets that a host's VXLAN device has been given; or IPv4 packets that one of its Pods has."""
+    """Return the number of packets that a host's VXLAN device has received, or of IPv4 packets of one of its Pods."""
     if not pod:
         text = lab("exec", name, "--", "cat", "/proc/net/dev")
         return int(re.search(r"^\s*tke0:\s*\d+\s+(\d+)", text, re.MULTILINE)[1])
@@ -90,7 +90,7 @@ def pod_address(name):
 
 
 def vxlan(mac):
-    """A tunnel packet of the right VNI for a host's VTEP; IP inside, as far as it matters here."""
+    """Return a VXLAN packet with the correct VNI and the MAC of a VTEP, and with an incomplete IPv4 packet inside."""
     inner = bytes.fromhex(mac.replace(":", "")) + bytes.fromhex("0a580af4fe00") + b"\x08\0" + b"\x45" + b"\0" * 39
     return (b"\x08\0\0\0" + (1 << 8).to_bytes(4, "big") + inner).hex()
 
@@ -103,7 +103,7 @@ def difference(before, after):
     return {key: after[key] - before[key] for key in before if after[key] != before[key]}
 
 
-def test_a_forged_tunnel_packet_is_dropped_and_counted(attack):
+def test_drops_and_counts_a_forged_tunnel_packet(attack):
     send, name, held = attack
     before, device, pod = counters(name), received(name), received(name, "pod-1")
     send(held["underlay"], "8472", vxlan(mac_of(held["node_cidr"])), str(BURST))
@@ -112,7 +112,7 @@ def test_a_forged_tunnel_packet_is_dropped_and_counted(attack):
 
 
 @pytest.mark.parametrize("which", ["Pod", "VTEP"])
-def test_a_plain_packet_to_a_pod_or_vtep_address_is_dropped_and_counted(attack, which):
+def test_drops_and_counts_a_plain_packet_to_the_overlay(attack, which):
     send, name, held = attack
     target = pod_address(name) if which == "Pod" else held["node_cidr"].partition("/")[0]
     before, pod = counters(name), received(name, "pod-1")
@@ -121,15 +121,15 @@ def test_a_plain_packet_to_a_pod_or_vtep_address_is_dropped_and_counted(attack, 
     assert received(name, "pod-1") == pod
 
 
-def test_a_packet_that_claims_to_come_from_a_pod_is_dropped_and_counted(attack):
+def test_drops_and_counts_a_packet_with_a_pod_as_source(attack):
     send, name, held = attack
     before = counters(name)
     send(held["underlay"], "53", b"plain".hex(), str(BURST), "10.244.77.7")
     assert difference(before, counters(name)) == {"from_pods": BURST}
 
 
-def test_a_pod_cannot_reach_a_tunnel_under_its_hosts_name():
-    """The other direction: out of a Pod, to the tunnel of another node, which its host may speak to."""
+def test_drops_and_counts_tunnel_packets_from_a_pod():
+    """A Pod must not send to the VTEP of another node with the address of its own host."""
     target = ledger()["nodes"]["cloud2"]
     here, there = counters("cloud1"), counters("cloud2")
     packet = vxlan(mac_of(target["node_cidr"]))
@@ -139,6 +139,6 @@ def test_a_pod_cannot_reach_a_tunnel_under_its_hosts_name():
     assert difference(there, counters("cloud2")) == {}
 
 
-def test_the_pods_still_reach_each_other():
+def test_pods_still_reach_each_other():
     assert all(pair["small"] and pair["full"] for pair in matrix())
     assert all(counters(name)["unrouted"] == 0 for name in NODES)

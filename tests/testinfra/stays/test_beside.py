@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""On one node, the real ones of what may live beside us: Docker, firewalld, nftables.service, network managers.
+"""Other programs on a node: Docker, firewalld, nftables.service and network managers.
 
-kube-proxy is there by the rules that it writes, loaded by the real iptables; with every detail of that, and with both
-kinds of iptables, see tests/kernel/test_foreign_programs.py.
+kube-proxy does not run; iptables loads rules such as those of kube-proxy. See tests/kernel/test_foreign_programs.py for all
+details and both kinds of iptables.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ client.sendto(b"?", (sys.argv[1], int(sys.argv[2])))
 print(client.recv(100).decode())
 """
 FIREWALLD_READY = "timeout 20 sh -c 'until firewall-cmd --quiet --state; do sleep 0.1; done'"
-"""systemd takes it for started before its rules are loaded."""
+"""For systemd, firewalld is started before its rules are loaded."""
 
 
 def on(name, script):
@@ -47,7 +47,7 @@ def pod(name):
 
 
 def reached():
-    """Whether Pods of the node and of the other site reach each other, either way, with full packets."""
+    """Return whether Pods of the node and of the other site reach each other in both directions, with full packets."""
     pairs = {NODE: pod(OTHER), OTHER: pod(NODE)}
     answers = [
         on(name, f"ip netns exec pod-1 ping -c 1 -W 1 -M do -s 1372 {target} || true") for name, target in pairs.items()
@@ -55,26 +55,26 @@ def reached():
     return ["1 received" in answer for answer in answers] == [True, True]
 
 
-def whole():
-    """Whether nothing of ours is missing: the script says nothing."""
+def intact():
+    """Return whether the restore script finds nothing to restore, and so prints nothing."""
     return on(NODE, "sh /etc/tke-overlay/restore") == ""
 
 
 def run_site():
-    """The site playbook on the node: what was changed, and what it warned of, on one line."""
+    """Run the site playbook on the node; return the changed hosts, and its output on one line."""
     done = play("tke.overlay.site", "--limit", NODE)
     assert done.code == 0, done.text
     return done.changed(), joined(done.text)
 
 
 def advised(text):
-    """The commands of a warning, which are to be run as they stand there."""
+    """Return the commands that a warning recommends."""
     return re.search(r"To open it: (.*? ACCEPT && .*? ACCEPT|.*?--reload)", text)[1]
 
 
 @pytest.fixture(scope="module", autouse=True)
 def node_as_before():
-    """Whatever was started is gone after a reboot; what it has written is taken away, too."""
+    """Remove the files of the other programs, and reboot the node, after all tests."""
     yield
     on(
         NODE,
@@ -86,10 +86,10 @@ def node_as_before():
     run_site()
 
 
-def test_docker_that_came_first_has_closed_forwarding_which_is_told_with_the_cure():
+def test_warns_and_helps_when_docker_has_closed_forwarding():
     on(NODE, "sysctl -qw net.ipv4.ip_forward=0; systemctl start docker")
     assert "-P FORWARD DROP" in on(NODE, "iptables -S FORWARD")
-    assert not reached(), "what one table drops, no other can let pass"
+    assert not reached(), "a packet that one table drops cannot be accepted by another one"
     _changed, text = run_site()
     assert "chain FORWARD of the nftables table ip filter forwards only what it names" in text
     on(NODE, advised(text))
@@ -99,20 +99,20 @@ def test_docker_that_came_first_has_closed_forwarding_which_is_told_with_the_cur
     assert "forwards nothing" not in text
     on(NODE, "systemctl restart docker")
     assert reached()
-    assert whole()
+    assert intact()
 
 
-def test_docker_that_comes_after_us_leaves_forwarding_open():
-    """We have turned it on already, at boot before Docker: so it does not set the policy."""
+def test_docker_that_starts_later_leaves_forwarding_open():
+    """Docker sets the policy only if it enables forwarding itself; the collection enables it before, at boot."""
     on(NODE, "systemctl stop docker docker.socket; nft delete table ip filter; systemctl start docker")
     assert "-P FORWARD ACCEPT" in on(NODE, "iptables -S FORWARD")
     assert reached()
-    assert whole()
+    assert intact()
     on(NODE, "systemctl stop docker docker.socket containerd")
 
 
 def service(target):
-    """What kube-proxy loads for one Service with a NodePort and one endpoint."""
+    """Return the rules that kube-proxy loads for one Service with a NodePort and one endpoint."""
     return f"""*nat
 :KUBE-SERVICES - [0:0]
 :KUBE-POSTROUTING - [0:0]
@@ -134,7 +134,7 @@ COMMIT
 """
 
 
-def test_a_service_of_kube_proxy_leads_to_a_pod_of_the_other_site_from_everywhere():
+def test_a_service_reaches_a_pod_of_the_other_site():
     on(OTHER, f"systemd-run --quiet --unit echo ip netns exec pod-1 python3 -c '{ECHO}'")
     on(NODE, f"echo '{service(pod(OTHER))}' | iptables-restore --noflush")
     vtep = on(NODE, "sed -n 's,^address=\\(.*\\)/32,\\1,p' /etc/tke-overlay/settings").strip()
@@ -146,10 +146,10 @@ def test_a_service_of_kube_proxy_leads_to_a_pod_of_the_other_site_from_everywher
     finally:
         on(OTHER, "systemctl stop echo")
         on(NODE, "iptables -t nat -F; iptables -t nat -X")
-    assert whole()
+    assert intact()
 
 
-def test_firewalld_is_told_of_and_once_it_knows_us_its_reloads_do_no_harm():
+def test_warns_of_firewalld_and_survives_its_reloads():
     on(NODE, f"systemctl start firewalld; {FIREWALLD_READY}")
     assert not reached()
     changed, text = run_site()
@@ -159,13 +159,13 @@ def test_firewalld_is_told_of_and_once_it_knows_us_its_reloads_do_no_harm():
     for verb in ("firewall-cmd --reload", "firewall-cmd --complete-reload", "systemctl restart firewalld"):
         on(NODE, f"{verb}; {FIREWALLD_READY}")
         assert reached(), verb
-        assert whole(), verb
+        assert intact(), verb
     on(NODE, "systemctl stop firewalld")
     assert reached()
-    assert whole()
+    assert intact()
 
 
-def test_what_flushes_all_rules_takes_ours_too_and_the_timer_brings_them_back():
+def test_restores_the_rules_after_a_flush_of_all_rules():
     on(NODE, "systemctl restart nftables")
     assert "tke_overlay" not in on(NODE, "nft list tables")
     assert "restored: rules: missing" in on(NODE, "sh /etc/tke-overlay/restore")
@@ -173,9 +173,12 @@ def test_what_flushes_all_rules_takes_ours_too_and_the_timer_brings_them_back():
     on(NODE, "systemctl stop nftables; sh /etc/tke-overlay/restore")
 
 
-def test_network_managers_leave_alone_what_is_ours():
-    """Both at once, each told to take every link that begins as ours do. That Pods' links are not for
-    NetworkManager says a rule of udev's, which does not run in the lab."""
+def test_network_managers_leave_the_overlay_devices_alone():
+    """Both managers run, and each is configured to manage all links whose names begin with tke.
+
+    The links of Pods are excluded here, because the udev rule that excludes them for NetworkManager does not run in
+    the lab.
+    """
     on(
         NODE,
         "printf '[Match]\\nName=tke*\\n[Network]\\nLinkLocalAddressing=no\\nAddress=192.0.2.9/32\\n' "
@@ -192,13 +195,13 @@ def test_network_managers_leave_alone_what_is_ours():
             time.sleep(0.1)
         assert not managed(), verb
         assert "192.0.2.9" not in on(NODE, "ip -brief address"), verb
-        assert whole(), verb
+        assert intact(), verb
     assert reached()
     on(NODE, "systemctl stop NetworkManager systemd-networkd.socket systemd-networkd")
 
 
 def managed():
-    """Those of our links that a manager says it manages, or has not said yet that it does not."""
+    """Return the states of the overlay devices that a manager does not report as unmanaged."""
     networkd = dict(line.split()[1::3] for line in on(NODE, "networkctl --no-legend --no-pager list").splitlines())
     network_manager = dict(line.split(":") for line in on(NODE, "nmcli -t -f DEVICE,STATE device").splitlines())
     states = [manager.get(link) for manager in (networkd, network_manager) for link in ("tke0", "tke-br0")]

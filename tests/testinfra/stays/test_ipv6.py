@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""The same fleet over an IPv6 underlay: it gets there, works, stays, and gets back."""
+"""The fleet over an IPv6 underlay: the change to it, its operation, a reboot, and the change back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stories import INVENTORY, LEDGER, NODES, ROOT, joined, lab, ledger, matrix,
 testinfra_hosts = ["local://"]
 
 BOTH = (INVENTORY, ROOT / "inventories/lab_ipv6/hosts.yml")
-MTU = 1450 - 70  # of the line to the data centre, less what VXLAN needs over IPv6
+MTU = 1450 - 70  # that of the connection to the data centre, less the overhead of VXLAN over IPv6
 BURST = 1_000
 SYNC = "lab-pod sync pod-1 pod-2"
 
@@ -38,12 +38,12 @@ def everywhere(script):
 
 
 def restored(name):
-    """Run the restore script, and return what it reports."""
+    """Run the restore script and return its output."""
     return on(name, "sh /etc/tke-overlay/restore")
 
 
 def kernel(name):
-    """What of a host's state does not depend on the numbers of its links."""
+    """Return the part of a host's state that does not depend on the numbers of its links."""
     keep = ("ip -json neigh", "bridge -json fdb", "nft -j list ruleset")
     return {line for line in state(name) if line.startswith(keep)}
 
@@ -59,16 +59,16 @@ def full(pairs):
 
 @pytest.fixture(scope="module", autouse=True)
 def over_ipv6():
-    """All nodes move to their IPv6 addresses in one run, and afterwards back."""
+    """Move all nodes to their IPv6 addresses in one run, and back after the tests."""
     assert site(inventories=BOTH).changed() == set(NODES)
     everywhere(SYNC)
     yield
     assert site().changed() == set(NODES)
     everywhere(SYNC)
-    assert "[" not in on("cloud1", "ss -Hanu 'sport = :8472'"), "no socket of IPv6 is left"
+    assert "[" not in on("cloud1", "ss -Hanu 'sport = :8472'"), "an IPv6 socket is left"
 
 
-def test_pods_reach_each_other_with_every_byte_that_fits_and_a_second_run_changes_nothing():
+def test_pods_reach_each_other_with_full_packets():
     assert {held["underlay"] for held in ledger()["nodes"].values()} == {
         "fd00:10:0:1::11",
         "fd00:10:0:1::12",
@@ -78,8 +78,8 @@ def test_pods_reach_each_other_with_every_byte_that_fits_and_a_second_run_change
     pairs = matrix()
     assert len(pairs) == 64
     assert full(pairs)
-    assert {pair["mtu"] for pair in pairs} == {MTU}, "and packets of that size went through"
-    # From the host, whose own link is wider: one byte more is one too many.
+    assert {pair["mtu"] for pair in pairs} == {MTU}, "matrix() sends packets of this size"
+    # From the host, whose own link has a larger MTU: one more byte does not fit.
     pod = json.loads(on("cloud1", "lab-pod list"))["pod-1"]
     ping = "ping -c 1 -W 2 -M do -I tke0 -s {} {} 2>&1 || true"
     assert "1 received" in on("idc1", ping.format(MTU - 28, pod))
@@ -87,7 +87,7 @@ def test_pods_reach_each_other_with_every_byte_that_fits_and_a_second_run_change
     assert site(inventories=BOTH).changed() == set()
 
 
-def test_one_node_of_the_other_ip_version_is_refused_with_both_sides(tmp_path):
+def test_rejects_a_node_of_the_other_ip_version(tmp_path):
     more = tmp_path / "more.yml"
     more.write_text("cloud: {hosts: {cloud2: {overlay_underlay_ip: 10.0.1.12}}}\n")
     before = LEDGER.read_bytes()
@@ -114,7 +114,7 @@ BREAKAGES = {
 }
 
 
-def test_the_script_mends_what_is_of_ipv6():
+def test_the_restore_script_repairs_ipv6_entries():
     before = kernel("idc1")
     assert restored("idc1") == ""
     for line, words in BREAKAGES.items():
@@ -123,8 +123,8 @@ def test_the_script_mends_what_is_of_ipv6():
         assert kernel("idc1") == before, line
 
 
-def test_after_a_reboot_of_all_it_comes_back_without_ansible():
+def test_comes_back_after_a_reboot_of_all_nodes():
     lab("reboot", *NODES)
-    everywhere(f"sh /etc/tke-overlay/restore; {SYNC}")  # it waits for the service of the boot, by the lock
+    everywhere(f"sh /etc/tke-overlay/restore; {SYNC}")  # the lock makes it wait for the service of the boot
     assert full(matrix())
     assert site(inventories=BOTH).changed() == set()

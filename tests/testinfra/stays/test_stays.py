@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""A host that is right stays right: the real timer, true reboots without Ansible, taking a host out and in again.
+"""The overlay without Ansible: the timer, reboots, and the removal and return of a host.
 
-What the timer mends, and how, is tested to the last object in tests/kernel/test_restore.py.
+tests/kernel/test_restore.py tests what the restore script repairs.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ def on(name, script):
     return lab("exec", name, "--", "sh", "-c", script)
 
 
-def told(name):
-    """What the service of this boot has told, a line each, without what systemd says of it."""
+def journal(name):
+    """Return the lines that the service has printed since boot, without those of systemd about it."""
     text = on(name, "journalctl -b -q -o cat -u tke-overlay.service --no-pager")
     return [line for line in text.splitlines() if line]
 
 
 def kernel(lines):
-    """What of a host's state does not depend on the numbers that links got in this boot."""
+    """Return the part of a host's state that does not depend on the numbers of links, which change at boot."""
     keep = ("ip -json neigh", "bridge -json fdb", "nft -j list ruleset", "/")
     return {re.sub(r'"(ifindex|link_index)": \d+, ', "", line) for line in lines if line.startswith(keep)}
 
 
 @pytest.fixture
 def timers():
-    """The timer of every node at work; afterwards as seldom as the other tests want it."""
+    """Let the timer of every node run often; afterwards as seldom as in the other tests."""
     site(*OFTEN)
     yield
     site()
@@ -55,10 +55,10 @@ BREAKAGES = {
 
 
 @pytest.mark.usefixtures("timers")
-def test_the_timer_alone_mends_and_says_so_once_and_else_it_is_silent():
-    before, spoken = states(NODES), {name: len(told(name)) for name in NODES}
+def test_the_timer_repairs_and_prints_one_line():
+    before, printed = states(NODES), {name: len(journal(name)) for name in NODES}
     for name, script in BREAKAGES.items():
-        # With the script's own lock: between two commands it would mend the first, and then speak twice.
+        # With the lock of the script, which could otherwise run between two commands and then print two lines.
         on(name, f"flock /run/tke-overlay/lock sh -c '{script}'")
     deadline = time.monotonic() + PERIOD + 5
     waiting = set(NODES)
@@ -66,7 +66,7 @@ def test_the_timer_alone_mends_and_says_so_once_and_else_it_is_silent():
         waiting = {name for name in waiting if kernel(state(name)) != kernel(before[name])}
     assert not waiting
     for name in NODES:
-        lines = told(name)[spoken[name] :]
+        lines = journal(name)[printed[name] :]
         assert len(lines) == 1, lines
         assert lines[0].startswith("tke-overlay: restored: ")
     runs = "systemctl show -p ExecMainStartTimestampMonotonic --value tke-overlay.service"
@@ -74,33 +74,33 @@ def test_the_timer_alone_mends_and_says_so_once_and_else_it_is_silent():
     deadline = time.monotonic() + 3 * PERIOD + 5
     while len(seen) < 3 and time.monotonic() < deadline:
         seen.add(on("idc1", runs))
-    assert len(seen) >= 3, "it has looked again, and again"
-    assert len(told("idc1")) == spoken["idc1"] + 1
+    assert len(seen) >= 3, "the timer runs repeatedly"
+    assert len(journal("idc1")) == printed["idc1"] + 1
     assert all(pair["full"] for pair in matrix())
 
 
 def booted(name):
-    """The host runs again, its service has looked, and a kubelet would start Pods now."""
+    """Wait until the host runs again and its service has finished, and start Pods like a kubelet."""
     deadline = time.monotonic() + 30
     while "tke0" not in on(name, "ip -br link"):
         assert time.monotonic() < deadline, f"{name} has no tke0"
     on(name, SYNC)
 
 
-def test_after_a_true_reboot_every_pod_answers_again_without_ansible():
+def test_pods_reach_each_other_after_a_reboot_of_each_node():
     before = states(NODES)
     for name in NODES:
         lab("reboot", name)
         booted(name)
         assert all(pair["small"] and pair["full"] for pair in matrix())
-        (line,) = told(name)
+        (line,) = journal(name)
         assert "rules: missing; device tke0: missing" in line
         managed = {line for line in kernel(before[name]) if "tke0" in line or "tke_overlay" in line}
         assert managed - kernel(state(name)) == set()
     assert site().changed() == set()
 
 
-def test_after_a_reboot_of_all_at_once_too():
+def test_pods_reach_each_other_after_a_reboot_of_all_nodes():
     lab("reboot", *NODES)
     with concurrent.futures.ThreadPoolExecutor() as pool:
         list(pool.map(booted, NODES))
@@ -111,16 +111,16 @@ def test_after_a_reboot_of_all_at_once_too():
 
 
 class TestReset:
-    """One host is taken out, and taken in again."""
+    """One host is removed and added again."""
 
-    def test_without_a_yes_nothing_happens(self):
+    def test_requires_a_confirmation(self):
         before = states()
         done = play("tke.overlay.reset", "-e", "overlay_reset=idc2")
         assert done.code != 0
         assert "overlay_reset_confirmed=true" in done.text
         assert states() == before
 
-    def test_everything_of_ours_goes_and_everything_else_stays_and_it_can_join_again(self):
+    def test_removes_only_the_overlay_and_the_host_can_join_again(self):
         before = states()
         forecast = play("tke.overlay.reset", "-e", "overlay_reset=idc2", "--check", "--diff")
         assert states() == before
@@ -139,7 +139,7 @@ class TestReset:
         assert site().changed() == {"idc2"}
         assert all(pair["full"] for pair in matrix())
 
-    def test_a_bridge_without_pods_goes_too(self):
+    def test_removes_a_bridge_without_pods(self):
         on("idc2", "lab-pod sync")
         play("tke.overlay.reset", "-e", "overlay_reset=idc2", "-e", "overlay_reset_confirmed=true")
         assert "tke" not in on("idc2", "ip -br link")

@@ -253,7 +253,10 @@ def _share(group: Group) -> str:
 
 
 def _of_all_pairs(pairs: set[Pair], evidence: Evidence) -> Cause:
-    steps = (f"open {evidence.fleet.udp} between all nodes", "apply the plan to all nodes: ansible-playbook tke.overlay.site")
+    steps = (
+        f"open {evidence.fleet.udp} between all nodes",
+        "apply the plan to all nodes: ansible-playbook tke.overlay.site",
+    )
     ends = Group(pairs=tuple(pairs)).ends
     return Cause(SILENT, ends, f"no node reaches any other: no answer for {count(len(pairs), 'pair')}", steps)
 
