@@ -66,7 +66,7 @@ $(STAMP): requirements.txt | deps-tools
 	fi; \
 	touch $@
 
-lock: | deps-tools ## write requirements.txt from requirements.in: the newest versions that fit together
+lock: | deps-tools ## requirements.txt anew from requirements.in: the newest versions that fit together
 	@tests/tools/lock.sh $(PYTHON) requirements.in requirements.txt
 
 # --- checks that need no lab ---
@@ -114,7 +114,7 @@ sanity: $(STAMP) ## every sanity test of ansible-test on the collection
 	done
 
 UNIT_TESTS := $(COLLECTION)/tests/unit tests/kernel tests/stores tests/package tests/lab/tests/test_lab.py
-unit: $(STAMP) ## pytest: units, the host side on the real kernel, the stores on a real etcd, the package, the lab
+unit: $(STAMP) ## pytest: units, floor 5 on the real kernel, the stores on a real etcd, the package, the lab
 	@pytest $(PYTEST_ARGS) $(UNIT_TESTS)
 
 browser: deps-tools $(STAMP) ## pytest: the page of the report, as a file and in a headless Chromium
@@ -131,9 +131,9 @@ units: $(STAMP) ## ansible-test units on the collection, with the Python of .ven
 FLOORS := $(COLLECTION)/plugins/module_utils
 COVERED := $(FLOORS)/_*.py,$(FLOORS)/_cluster/**,$(FLOORS)/_host/**
 COVERAGE := .cache/coverage
-# The page is built without a browser; only tests of its behaviour need one.
+# The page is built by floor 4; only looking at it takes a browser.
 COVERING := $(COLLECTION)/tests/unit tests/kernel tests/stores tests/browser/test_page.py
-coverage: $(STAMP) ## branches of module_utils that the tests take; fails below 95 %, or where a file is below 85 %
+coverage: $(STAMP) ## branches of floors 1-5 that the tests take; fails below 95 %, or where a file is below 85 %
 	@rm -rf $(COVERAGE)
 	@mkdir -p $(COVERAGE)
 	@status=0; coverage run -m pytest $(PYTEST_ARGS) $(COVERING) || status=1; \
@@ -143,7 +143,7 @@ coverage: $(STAMP) ## branches of module_utils that the tests take; fails below 
 	python tests/tools/coverage_of_files.py $(COVERAGE)/report.json || status=1; \
 	exit $$status
 
-mutation: $(STAMP) ## change the code of the controller side in many small ways, and list the changes that no test detects (an hour)
+mutation: $(STAMP) ## change the code of floors 1-4 in many small ways, and see which no test notices (an hour)
 	@nice python tests/tools/mutation.py .cache/mutation
 
 matrix: $(STAMP) ## sanity and units with every ansible-core and Python that this machine can run
