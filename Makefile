@@ -80,11 +80,12 @@ programs: $(STAMP) ## generate each programs.py of module_utils from the scripts
 PYTHON_FILES := collections molecule roles tests tests/lab/lab roles/lab_pods/files/lab-pod
 SHELL_FILES = .ci/run $(wildcard tests/*/*.sh tests/*/*/*.sh) $(shell find $(COLLECTION)/plugins -name '*.sh')
 
-lint: $(STAMP) ## ruff, shellcheck, yamllint, ansible-lint (production), licences, changelog fragments, documentation
+lint: $(STAMP) ## ruff, shellcheck, yamllint, ansible-lint (production), licences, changelog fragments, words, documentation
 	@ruff check $(PYTHON_FILES)
 	@ruff format --check $(PYTHON_FILES)
 	@shellcheck $(SHELL_FILES)
 	@python tests/tools/programs.py --check
+	@python tests/tools/words.py
 	@yamllint --strict .
 	@ansible-lint --offline
 	@reuse lint --quiet || reuse lint --lines

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""``antsibull-docs lint-collection-docs`` with the arguments given, run so that its verdict does not depend on chance.
+"""Run ``antsibull-docs lint-collection-docs`` with the given arguments and a result that does not depend on chance.
 
-It writes the path of a temporary copy into reStructuredText, and a random name ends with ``_`` one time in 37. There
-that makes a reference, to a target that does not exist, and so an error for every page.
+antsibull-docs writes the path of a temporary copy into reStructuredText. One random name in 37 ends with ``_``, which
+makes a reference to a target that does not exist, and therefore an error for every page.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""Make a site of the guides and of the documentation of all plugins and roles; a warning is an error.
+"""Build a site of the guides and of the documentation of all plugins and roles; a warning is an error.
 
-``site.py DIRECTORY`` leaves it in DIRECTORY/html. Nothing is fetched: what would be a link into Ansible's own
-documentation is text.
+``site.py DIRECTORY`` writes it to DIRECTORY/html. Nothing is downloaded: links into Ansible's own documentation become
+text.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ html_theme = "alabaster"
 html_theme_options = {"page_width": "1200px", "sidebar_width": "260px", "fixed_sidebar": True}
 html_show_sphinx = html_show_copyright = False
 pygments_style = "ansible"
-myst_heading_anchors = 3  # as GitHub makes them, so that links work in both
+myst_heading_anchors = 3  # the anchors of GitHub, so that links work in both
 """
 
 INDEX = """\
@@ -40,6 +40,7 @@ tke.overlay
    README
    docs/concepts
    docs/quick-start
+   docs/glossary
    docs/*
 
 .. toctree::
@@ -62,21 +63,21 @@ TERMS = """\
 In Ansible's own documentation
 ==============================
 
-This stands in Ansible's own documentation, at https://docs.ansible.com/: values that every module returns, action
+See Ansible's own documentation, at https://docs.ansible.com/: values that every module returns, action
 plugins, and configuration settings.
 """
-"""What the generated pages refer to, and what is not part of this site."""
+"""Targets to which the generated pages refer, and which are not part of this site."""
 
 
-def say_only_if_wrong(*command: str) -> None:
-    """Run a program, which must succeed; what it says is shown only if it does not."""
+def run_quietly(*command: str) -> None:
+    """Run a program, and print its output and exit if it fails."""
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if done.returncode != 0:
         sys.exit(done.stdout)
 
 
 def main() -> None:
-    """Build into the directory named by the only argument."""
+    """Build into the directory given by the only argument."""
     directory = Path(sys.argv[1]).resolve()
     source = directory / "source"
     shutil.rmtree(directory, ignore_errors=True)
@@ -94,8 +95,8 @@ def main() -> None:
     reference.mkdir()
     os.environ["ANSIBLE_COLLECTIONS_PATH"] = str(ROOT / "collections")
     where = ("--dest-dir", str(reference))
-    say_only_if_wrong("antsibull-docs", "collection", "--use-current", "--squash-hierarchy", *where, "tke.overlay")
-    say_only_if_wrong(
+    run_quietly("antsibull-docs", "collection", "--use-current", "--squash-hierarchy", *where, "tke.overlay")
+    run_quietly(
         *("sphinx-build", "--quiet", "--fail-on-warning", "--keep-going", "--doctree-dir", str(directory / "doctrees")),
         *(str(source), str(directory / "html")),
     )

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""Write the table of variables in docs/variables.md anew, from the argument_specs of the roles.
+"""Write the table of variables in docs/variables.md from the argument_specs of the roles.
 
-With ``--check`` nothing is written, and a table that would change is an error.
+With ``--check`` it writes nothing, and fails if the table would change.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import yaml
 COLLECTION = Path(__file__).resolve().parents[2] / "collections/ansible_collections/tke/overlay"
 PAGE = COLLECTION / "docs/variables.md"
 ORDER = ("plan", "node", "clb_vips", "clb", "endpoint")
-"""The roles as a reader meets them; others come behind."""
+"""The order of the roles on the page; other roles follow."""
 BEGIN, END = "<!-- begin roles -->\n", "<!-- end roles -->"
 
 
 def plain(description: str | list[str]) -> str:
-    """Ansible's markup as Markdown, in one cell."""
+    """Convert Ansible's markup to Markdown, in one cell."""
     text = " ".join(description if isinstance(description, list) else [description])
     text = re.sub(r"\bP\(([\w.]+)#\w+\)", r"`\1`", text)
     text = re.sub(r"\bL\(([^,]+), *([^)]+)\)", r"[\1](\2)", text)
@@ -31,7 +31,7 @@ def plain(description: str | list[str]) -> str:
 
 
 def default_of(option: dict[str, Any]) -> str:
-    """The default as one would write it in YAML."""
+    """Return the default as YAML."""
     if option.get("required"):
         return "required"
     if option.get("default") is None:
@@ -42,7 +42,7 @@ def default_of(option: dict[str, Any]) -> str:
 
 
 def options_of(path: Path) -> dict[str, dict[str, Any]]:
-    """The variables of users that a role's entry points take, each as the first of them describes it."""
+    """Return the user variables of all entry points of a role; the first description of each counts."""
     found: dict[str, dict[str, Any]] = {}
     for spec in yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"].values():
         for name, option in spec.get("options", {}).items():
@@ -52,7 +52,7 @@ def options_of(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def tables() -> str:
-    """A table for each role. A variable stands once, with the first role that takes it; the others are named there."""
+    """Return a table for each role. A variable is listed once, with the first role that uses it, which names the others."""
     paths = COLLECTION.glob("roles/*/meta/argument_specs.yml")
     options = {path.parents[1].name: options_of(path) for path in paths}
     roles = sorted(options, key=lambda role: (ORDER.index(role) if role in ORDER else len(ORDER), role))
@@ -72,14 +72,14 @@ def tables() -> str:
 
 
 def main() -> None:
-    """Bring the page up to date, or say that it is not."""
+    """Update the page, or fail if it is out of date."""
     text = PAGE.read_text(encoding="utf-8")
     head, _, rest = text.partition(BEGIN)
     wanted = head + BEGIN + tables() + END + rest.partition(END)[2]
     if "--check" not in sys.argv[1:]:
         PAGE.write_text(wanted, encoding="utf-8")
     elif wanted != text:
-        sys.exit("docs/variables.md is not what the roles' argument_specs say: run 'make tables'")
+        sys.exit("docs/variables.md differs from the argument_specs of the roles: run 'make tables'")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 # Copyright: (c) 2026, tke.overlay contributors
 """Other programs on a node: Docker, firewalld, nftables.service and network managers.
 
-kube-proxy does not run; iptables loads rules such as those of kube-proxy. See tests/kernel/test_foreign_programs.py for all
-details and both kinds of iptables.
+kube-proxy does not run; iptables loads rules such as those of kube-proxy. tests/kernel/test_foreign_programs.py has all
+details, with both kinds of iptables.
 """
 
 from __future__ import annotations
