@@ -111,3 +111,9 @@ def test_a_plan_has_one_name_for_all_hosts_and_another_when_anything_changes():
     assert plan_id(json.loads(json.dumps(document, sort_keys=True))) == plan_id(document)
     others = [{**document, "port": 4789}, {**document, "fleet": "a 10.244.0.0/24 10.0.1.12\n"}]
     assert len({plan_id(document), *map(plan_id, others)}) == 3
+
+
+def test_fleet_is_sorted_by_numeric_node_cidr():
+    peers = [Peer("a", "10.10.0.0/24", "10.0.0.1"), Peer("b", "10.9.0.0/24", "10.0.0.2")]
+    assert [line.split()[0] for line in fleet_text(peers).splitlines()] == ["b", "a"]
+    assert vtep_address("10.9.0.0") == "10.9.0.0"

@@ -176,3 +176,85 @@ def test_what_is_taken_by_a_network_that_is_given_with_host_bits_is_passed_over(
 def test_an_address_that_is_given_twice_is_named():
     twice = {"apiserver": "10.0.2.8", "services": "10.0.2.8"}
     assert "both VIPs are 10.0.2.8 (overlay_clb_vips): give two addresses" in problems(WISH._replace(pins=twice))
+
+
+def problems_of_call(work, *arguments, **options):
+    with pytest.raises(ValidationError) as caught:
+        work(*arguments, **options)
+    return caught.value.problems
+
+
+def chosen(wish, held=None):
+    return problems_of_call(choose, wish, held or {})
+
+
+def test_exhausted_subnet_lists_at_most_ten_holders():
+    ends = [
+        "10.0.2.0 is the network address of 10.0.2.0/28 (overlay_clb_subnet)",
+        "10.0.2.1 is the gateway of 10.0.2.0/28 (another one: overlay_clb_gateway)",
+    ]
+    hosts = [Claim(f"10.0.2.{number}", f"host h{number}") for number in range(2, 10)]
+    reserved = ["10.0.2.12/30"]
+    wish = VipSpec(PAIR, "10.0.2.0/28", reserved=reserved, addresses=[*hosts, Claim("10.0.3.1", "host elsewhere")])
+    begin = "10.0.2.0/28 (overlay_clb_subnet) has {} free address{}, and {} needed: "
+    end = ". Take a larger subnet, or reserve less"
+    ten = "; ".join(ends + [f"10.0.2.{number} is host h{number}" for number in range(2, 10)])
+    assert chosen(wish._replace(reserved=["10.0.2.11", *reserved])) == [
+        f"{begin.format(1, '', '2 are')}{ten} and 3 more{end}"
+    ]
+    assert chosen(wish._replace(reserved=["10.0.2.10/31", *reserved])) == [
+        f"{begin.format('no', 'es', '2 are')}{ten} and 3 more{end}"
+    ]
+    pinned = wish._replace(pins={"services": "10.0.2.10"}, reserved=["10.0.2.11", *reserved])
+    assert chosen(pinned)[0].startswith(begin.format("no", "es", "1 is"))
+    eight = VipSpec(PAIR, "10.0.2.0/29", addresses=hosts[:4])
+    assert chosen(eight)[0].endswith("(overlay_clb_subnet). Take a larger subnet, or reserve less"), "no more than ten"
+    eleven = VipSpec(PAIR, "10.0.2.0/28", addresses=hosts[:7], reserved=["10.0.2.8/29"])
+    assert " and 1 more. " in chosen(eleven)[0]
+    ten_exactly = VipSpec(PAIR, "10.0.2.0/28", addresses=hosts[:6], reserved=["10.0.2.8/29"])
+    assert " more" not in chosen(ten_exactly)[0]
+
+
+@pytest.mark.parametrize(
+    ("wish", "said"),
+    [
+        ({"pins": {"services": "10.0.2.1"}, "gateway": "10.0.2.1"}, "is the gateway (overlay_clb_gateway): choose"),
+        ({"pins": {"services": "10.0.2.255"}}, "(overlay_clb_subnet): choose another one"),
+        ({"provider": EXTERNAL, "pins": {}}, "overlay_clb_vips lacks apiserver and services: "),
+    ],
+)
+def test_rejected_vip_names_the_remedy(wish, said):
+    found = chosen(VipSpec(PAIR, "10.0.2.0/24")._replace(**wish))
+    assert any(said in text for text in found)
+
+
+def test_pair_requires_a_subnet():
+    assert chosen(VipSpec(PAIR, None)) == ["overlay_clb_subnet is not set, and the pair needs two addresses of it"]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "224.0.0.5", "169.254.1.1", "0.0.0.0"])
+def test_rejects_addresses_that_other_hosts_cannot_reach(address):
+    external = VipSpec(EXTERNAL, None, pins={"apiserver": address, "services": "10.0.2.3"})
+    what = f"the VIP apiserver {address} (overlay_clb_vips)"
+    assert chosen(external) == [f"{what} is not an address that another host could reach: choose another one"]
+
+
+def test_names_only_the_narrowest_overlapping_range():
+    ranges = [Claim("10.244.255.0/24", "the Service range"), Claim("10.244.0.0/16", "overlay_container_cidr")]
+    held = {"apiserver": "10.244.255.9", "services": "10.0.2.3"}
+    (found,) = problems_of_held(held, [], ranges)
+    assert "lies in 10.244.255.0/24 (the Service range): move that, or " in found
+    (found,) = chosen(VipSpec(PAIR, "10.244.255.0/24", ranges=ranges))
+    assert "overlaps 10.244.255.0/24 (the Service range)" in found
+
+
+def test_pin_equal_to_the_held_address_changes_nothing():
+    held = {"apiserver": "10.0.2.8", "services": "10.0.2.9"}
+    assert choose(VipSpec(PAIR, "10.0.2.0/24", pins={"services": " 10.0.2.9 "}), held) == held
+    assert len(chosen(VipSpec(PAIR, "10.0.2.0/24", pins={"services": "10.0.2.7"}), held)) == 1
+
+
+def test_subnet_may_have_host_bits_and_numbers_are_invalid():
+    assert choose(VipSpec(PAIR, "10.0.2.77/24"), {}) == {"apiserver": "10.0.2.2", "services": "10.0.2.3"}
+    (found,) = chosen(VipSpec(PAIR, "10.0.2.0/24", reserved=[10]))
+    assert found == "overlay_clb_reserved: 10 is neither an address nor a network"

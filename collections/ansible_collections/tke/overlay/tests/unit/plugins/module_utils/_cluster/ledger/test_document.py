@@ -15,8 +15,10 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.docume
     Ledger,
     Pending,
     Request,
+    is_broken,
     parse,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.tombstone import Tombstone
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
 NOW = "2026-01-02T03:04:05Z"
@@ -447,3 +449,122 @@ def test_a_ledger_that_contradicts_itself_says_where_and_why():
         parse(ledger.text(), "/srv/ledger", "demo")
     said = "its content contradicts itself (10.0.0.0/27 is held by a and by b)"
     assert str(caught.value).startswith(f"the ledger /srv/ledger cannot be trusted: {said}")
+
+
+def problems_of_call(work, *arguments, **options):
+    with pytest.raises(ValidationError) as caught:
+        work(*arguments, **options)
+    return caught.value.problems
+
+
+def test_rejected_pool_names_all_nodes_and_pending_ranges():
+    ledger = Ledger("demo", Pool(["10.0.0.0/16", "10.1.0.0/16"], 256, 256))
+    ledger.assign([Request("b"), Request("a")], NOW)
+    ledger.assign([Request("c")], NOW)
+    ledger.release(["c"], ["a"], NOW)
+    (found,) = problems_of_call(ledger.adopt_pool, Pool(["10.2.0.0/16"], 256, 256))
+    assert "10.0.0.0/16, 10.1.0.0/16 with 256 addresses per node and 256 services" in found
+    assert "In the way: a 10.0.1.0/24, b 10.0.0.0/24; released but pending: 10.0.2.0/24 of c" in found
+    ledger = Ledger("demo", Pool(["10.0.0.0/16"], 256, 256))
+    ledger.assign([Request("a")], NOW)
+    assert "; released but pending" not in problems_of_call(ledger.adopt_pool, Pool(["10.2.0.0/16"], 256, 256))[0]
+    assert (
+        "container CIDR 10.0.0.0/16 10.1.0.0/16"
+        in Ledger("demo", Pool(["10.0.0.0/16", "10.1.0.0/16"], 256, 256)).summary()
+    )
+
+
+def test_foreign_node_cidr_lists_all_container_cidrs():
+    pool = Pool(["10.0.0.0/16", "10.1.0.0/16"], 256, 256)
+    ledger = Ledger("demo", pool)
+    (found,) = problems_of_call(ledger.assign, [Request("a", node_cidr="10.2.0.0/24")], NOW)
+    assert "10.2.0.0/24 is not a node CIDR of the container CIDR 10.0.0.0/16, 10.1.0.0/16" in found
+
+
+def test_pinned_is_set_only_for_chosen_node_cidrs():
+    ledger = Ledger("demo", Pool(["10.0.0.0/16"], 256, 256))
+    ledger.assign([Request("a", node_cidr="10.0.9.0/24"), Request("b")], NOW)
+    assert (ledger.nodes["a"].pinned, ledger.nodes["b"].pinned) == (True, False)
+
+
+def test_records_the_time_of_an_assignment():
+    ledger = Ledger("demo", Pool(["10.244.0.0/22"], 256, 256))
+    ledger.assign([Request("a", node_cidr="10.244.1.0/24"), Request("b")], NOW)
+    assert [(held.pinned, held.since) for held in ledger.nodes.values()] == [(True, NOW), (False, NOW)]
+
+
+def test_release_skips_unknown_names():
+    ledger = Ledger("demo", Pool(["10.244.0.0/22"], 256, 256))
+    ledger.assign([Request("a"), Request("b"), Request("c")], NOW)
+    assert ledger.release(["a", "nobody", "b"], ["c"], "later") == {"a": "10.244.0.0/24", "b": "10.244.1.0/24"}
+    assert {waiting.since for waiting in ledger.pending.values()} == {"later"}
+
+
+def test_reserved_range_of_an_appended_cidr_is_skipped():
+    pool = Pool(["10.244.0.0/22", "10.245.0.0/22"], 256, 256, ["10.245.1.0/24"])
+    ledger = Ledger("demo", pool)
+    ledger.assign([Request(name) for name in "abcdef"], NOW)
+    assert [held.node_cidr for held in ledger.nodes.values()] == [
+        *("10.244.0.0/24", "10.244.1.0/24", "10.244.2.0/24"),
+        *("10.245.0.0/24", "10.245.2.0/24", "10.245.3.0/24"),
+    ]
+    with pytest.raises(ValidationError) as caught:
+        ledger.assign([Request("g")], NOW)
+    (problem,) = caught.value.problems
+    assert problem.startswith(
+        "the pool is exhausted: container CIDR 10.244.0.0/22, 10.245.0.0/22 less the Service range "
+    )
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [(10, "n0, n1, n2, n3, n4, n5, n6, n7, n8, n9. "), (12, "n0, n1, n2, n3, n4, n5, n6, n7, n8, n9 and 2 more. ")],
+)
+def test_exhaustion_lists_ten_names_and_counts_the_rest(count, said):
+    full = Ledger("demo", Pool(["10.244.0.0/22"], 256, 256))
+    full.assign([Request(name) for name in "abc"], NOW)
+    with pytest.raises(ValidationError) as caught:
+        full.assign([Request(name) for name in "abc"] + [Request(f"n{number}") for number in range(count)], NOW)
+    (problem,) = caught.value.problems
+    assert f" 3 used and 0 pending; without one: {said}" in problem
+
+
+def ledger_with_a_pin():
+    ledger = Ledger("demo", Pool(["10.0.0.0/24"], 32, 32))
+    pinned = Request("b", node_cidr="10.0.0.96/27", underlay="10.9.0.2", underlay_mtu=1500)
+    ledger.assign([Request("a", underlay="10.9.0.1", underlay_mtu=1450), pinned, Request("c")], NOW)
+    return ledger
+
+
+def test_summary_lists_nodes_and_pending_hosts():
+    ledger = ledger_with_a_pin()
+    ledger.release(["a"], ["b", "c"], NOW)
+    assert ledger.summary().splitlines() == [
+        "container CIDR 10.0.0.0/24",
+        "Service range 10.0.0.224/27",
+        f"next node CIDR {ledger.pool.node_cidr(ledger.cursor)} or the first free one behind it",
+        "node b 10.0.0.96/27 underlay 10.9.0.2 mtu 1500 pinned",
+        f"node c {ledger.nodes['c'].node_cidr} underlay None mtu None",
+        "released 10.0.0.0/27 of a, not free until dropped by b, c",
+    ]
+    assert NOW not in ledger.summary()
+
+
+def test_summary_shows_quarantined_node_cidrs():
+    ledger = ledger_with_a_pin()
+    ledger.release(["b"], [], NOW)
+    assert "released 10.0.0.96/27 of b, not free until the cursor has gone round\n" in ledger.summary()
+
+
+@pytest.mark.parametrize(
+    ("text", "broken"),
+    [
+        (ledger_with_a_pin().text(), False),
+        (ledger_with_a_pin().text()[:-20], True),
+        (ledger_with_a_pin().text().replace("10.0.0.96", "10.0.0.64"), True),
+        ("", True),
+        (Tombstone("/elsewhere", NOW).text(), False),
+    ],
+)
+def test_truncated_or_edited_ledgers_are_broken(text, broken):
+    assert is_broken(text) is broken

@@ -3,11 +3,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import etcd as store_etcd
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.etcd_url import EtcdAccess, parse_url
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import open_store
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import (
+    open_store,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
 
@@ -84,3 +90,84 @@ def test_without_its_library_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setattr(store_etcd, "HAS_ETCD3GW", False)
     with pytest.raises(ValidationError, match="-m pip install etcd3gw"):
         open_store("etcd://a:2379/demo")
+
+
+def problems_of_call(work, *arguments, **options):
+    with pytest.raises(ValidationError) as caught:
+        work(*arguments, **options)
+    return caught.value.problems
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("etcd://me@h/p", "'etcd://...@h/p': a user does not belong there, as the place is logged: say ?user=name, or"),
+        ("etcd://a:1,me:pw@b:x/p/q", "'etcd://a:1,...@b:x/p/q': a user does not belong there"),
+        ("etcd://h:0/p/q", "'etcd://h:0/p/q': the end point 'h:0' is none"),
+        ("etcd://h/p?key=a://b", "'etcd://h/p?key=a://b': cacert, cert and key are for TLS: write etcds:// for it"),
+        ("etcds://h/p?cert=/c", "/p?cert=/c': cert and key (ETCDCTL_CERT and ETCDCTL_KEY) go together"),
+    ],
+)  # fmt: skip
+def test_invalid_url_is_shown_without_its_login(url, said):
+    (found,) = problems_of_call(parse_url, url, {})
+    assert said in found
+    assert found.startswith("overlay_ledger is ")
+    assert found.endswith(("TLS: write etcds:// for it", "together", "ETCDCTL_USER", "brackets"))
+
+
+def test_reports_all_mistakes_of_a_url_at_once():
+    assert len(problems_of_call(parse_url, "etcd://me@h?x=1", {})) == 3
+    assert problems_of_call(parse_url, "etcd://h/pX/?x", {})[0].startswith("overlay_ledger is 'etcd://h/pX/?x': ")
+    assert parse_url("etcd://h/pX/", {}).prefix == "pX"
+
+
+def test_hides_the_login_of_hosts_only():
+    (found,) = problems_of_call(parse_url, "etcd://h/a@b/c?x=1", {})
+    assert found.startswith("overlay_ledger is 'etcd://h/a@b/c?x=1': ")
+    assert not any("secret" in text for text in problems_of_call(parse_url, "etcd://me:secret@h/p?key=a://b", {}))
+    (found,) = problems_of_call(open_store, "etcd://h/p?user=me&password_file=/none://here")
+    assert "No such file or directory" in found
+
+
+def test_reads_the_password_as_utf8_in_any_locale(tmp_path):
+    (tmp_path / "password").write_bytes("pässwörd\n".encode())
+    program = (
+        "import locale, sys; from "
+        f"{parse_url.__module__} import parse_url; "
+        "place = parse_url(sys.argv[1], {}); print(locale.getpreferredencoding(False), ascii(place.access.password))"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", program, f"etcds://h/p?user=me&password_file={tmp_path}/password"],
+        env={
+            "LC_ALL": "C",
+            "PYTHONCOERCECLOCALE": "0",
+            "PYTHONUTF8": "0",
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "PATH": os.environ["PATH"],
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    encoding, password = found.stdout.split()
+    assert encoding != "UTF-8"
+    assert password == ascii("pässwörd")
+
+
+def test_error_repeats_the_url_without_the_password():
+    with pytest.raises(ValidationError) as caught:
+        parse_url("etcd://carol:a@b:s3cret@one:2379,two/demo", {})
+    (problem,) = caught.value.problems
+    assert problem.startswith("overlay_ledger is 'etcd://...@one:2379,two/demo': a user does not belong there")
+    with pytest.raises(ValidationError) as caught:
+        parse_url("etcd://one:0/team/demo?user=x://y", {})
+    endpoint, login = caught.value.problems
+    assert endpoint.startswith("overlay_ledger is 'etcd://one:0/team/demo?user=x://y': the end point 'one:0' is none")
+    assert login.startswith("overlay_ledger is 'etcd://one:0/team/demo?user=x://y': user x://y has no password")
+
+
+def test_names_every_unknown_query_parameter():
+    with pytest.raises(
+        ValidationError, match=r"after '[?]' there can be cacert, cert, key, user, password_file, and not ca, pw$"
+    ):
+        parse_url("etcds://one/demo?pw=1&ca=", {})

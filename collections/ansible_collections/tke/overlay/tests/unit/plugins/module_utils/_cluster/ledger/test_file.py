@@ -254,11 +254,16 @@ def test_a_full_disk_is_one_clear_error_and_the_old_ledger_stays(tmp_path, priva
 def test_no_change_needs_no_space(tmp_path, private_mounts):
     disk = tmp_path / "disk"
     with mounted(disk, "size=64k"):
-        FileStore(str(disk / "ledger.json")).transact(lambda text: text_of("old"))
+        store = FileStore(str(disk / "ledger.json"))
+        store.transact(lambda text: text_of("old"))
         with contextlib.suppress(OSError), open(disk / "filler", "wb", buffering=0) as stream:
             while stream.write(b"x" * 4096):
                 pass
-        FileStore(str(disk / "ledger.json")).transact(lambda text: text)
+        store.transact(lambda text: text)
+        assert store.read() == text_of("old")
+        assert store.previous() == []
+        with pytest.raises(ValidationError, match="No space left on device"):
+            store.transact(lambda text: text_of("new"))
 
 
 def test_a_read_only_file_system_is_one_clear_error_and_can_be_read(tmp_path, private_mounts):
@@ -564,3 +569,33 @@ def test_a_copy_that_could_not_become_a_version_does_not_stay(tmp_path, monkeypa
     with pytest.raises(ValidationError, match="No space left on device"):
         FileStore(path).transact(lambda _text: text_of("1", "2"))
     assert sorted(os.listdir(tmp_path)) == [".ledger.json.lock", "ledger.json"]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"), [(OSError(errno.EIO, "Input/output error"), "Input/output error"), (OSError("torn"), "torn")]
+)
+def test_unknown_write_errors_have_a_reason_and_a_remedy(tmp_path, monkeypatch, error, reason):
+    def fail(*_arguments):
+        raise error
+
+    where = str(tmp_path / "ledger")
+    monkeypatch.setattr(os, "rename", fail)
+    with pytest.raises(ValidationError) as caught:
+        FileStore(where).transact(lambda _text: "new")
+    assert str(caught.value) == (
+        f"the ledger {where} cannot be written: {reason}; nothing was changed; mend this and run again"
+    )
+
+
+@pytest.mark.parametrize("torn", ["missing", "binary"])
+def test_skips_previous_versions_that_cannot_be_read(tmp_path, torn):
+    store = FileStore(str(tmp_path / "ledger"))
+    for names in ("a", "ab", "abc"):
+        store.transact(lambda _text, names=names: names)
+    oldest = sorted(tmp_path.glob(".ledger.0*"))[0]
+    if torn == "binary":
+        oldest.write_bytes(b"\xff\xfe")
+    else:
+        oldest.unlink()
+        oldest.mkdir()
+    assert [version.text for version in store.previous()] == ["ab"]

@@ -11,14 +11,25 @@ import itertools
 import pytest
 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.pool import Pool
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger, Request, parse
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import (
+    Ledger,
+    Request,
+    parse,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.migrate import inspect, migrate
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import (
     FileStore,
     IndeterminateWriteError,
     newest_good,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.tombstone import tombstone_of
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.tombstone import Tombstone, tombstone_of
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.plan import (
+    assign,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import (
+    ClusterSettings,
+    InventoryNode,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
 NOW = "2026-01-02T03:04:05Z"
@@ -252,3 +263,174 @@ def test_the_newest_good_version_is_no_mark_and_not_broken(places):
     here.transact(lambda _text: "and again")
     here.transact(lambda _text: "and again and again")
     assert newest_good(here) is None
+
+
+LATER = "2026-02-03T04:05:06Z"
+SETTINGS = ClusterSettings("demo", ["10.244.0.0/16"], 256, 256)
+NODES = [
+    *(InventoryNode(f"cloud{number}", ["cloud"], f"10.0.1.{number}", 1500) for number in range(1, 4)),
+    *(InventoryNode(f"idc{number}", ["idc"], f"192.168.1.{number}", 1450) for number in range(1, 4)),
+]
+
+
+def problems_of_call(work, *arguments, **options):
+    with pytest.raises(ValidationError) as caught:
+        work(*arguments, **options)
+    return caught.value.problems
+
+
+class BrokenStore(FileStore):
+    """A place that fails as a test wants."""
+
+    def __init__(self, path, at, words):
+        super().__init__(path)
+        self.at, self.words, self.written = at, words, False
+
+    def read(self):
+        if self.at == "read" and self.written:
+            raise ValidationError(self.words)
+        return "something else" if self.at == "other" and self.written else super().read()
+
+    def transact(self, change):
+        if self.at == "doubt":
+            raise IndeterminateWriteError(self.words)
+        super().transact(change)
+        self.written = True
+
+
+@pytest.mark.parametrize(
+    ("at", "why"),
+    [
+        ("doubt", "the disk is gone"),
+        ("read", "the disk is gone"),
+        ("other", "what was written to {where} is not what is read there"),
+    ],
+)
+def test_unfinished_migration_names_both_stores_and_the_reason(tmp_path, at, why):
+    here, there = FileStore(str(tmp_path / "here")), BrokenStore(str(tmp_path / "there"), at, "the disk is gone")
+    here.transact(lambda _none: assign(SETTINGS, NODES, None, "/ledger", NOW).text())
+    with pytest.raises(IndeterminateWriteError) as caught:
+        migrate(inspect(here, there, "demo"), LATER)
+    assert str(caught.value) == (
+        f"the move of the ledger from {here.where} to {there.where} is unfinished, and nobody can use it until it is: "
+        f"run the same again. The reason: {why.format(where=there.where)}"
+    )
+    assert tombstone_of(here.read()).since == LATER
+
+
+@pytest.mark.parametrize("which", ["here", "there"])
+def test_store_changed_during_migration_is_named(tmp_path, which):
+    stores = {name: FileStore(str(tmp_path / name)) for name in ("here", "there")}
+    text = assign(SETTINGS, NODES, None, "/ledger", NOW).text()
+    stores["here"].transact(lambda _none: text)
+    prepared = inspect(stores["here"], stores["there"], "demo")
+    other = assign(SETTINGS, NODES[:2], None, "/ledger", NOW).text()
+    stores[which].transact(lambda _text: other)
+    (found,) = problems_of_call(migrate, prepared, LATER)
+    assert found == f"the ledger {stores[which].where} was changed by somebody else during the move; run again"
+    found = stores["here"].read(), stores["there"].read()
+    assert found == ((other, None) if which == "here" else (text, other))
+
+
+def test_store_with_another_ledger_or_tombstone_is_named(tmp_path):
+    here, there = FileStore(str(tmp_path / "here")), FileStore(str(tmp_path / "there"))
+    text = assign(SETTINGS, NODES, None, "/ledger", NOW).text()
+    here.transact(lambda _none: text)
+    there.transact(lambda _none: "another")
+    assert problems_of_call(inspect, here, there, "demo")[0].startswith(f"{there.where} has a different ledger")
+    there.transact(lambda _text: Tombstone("/elsewhere", NOW, ledger=text, found=None).text())
+    (found,) = problems_of_call(inspect, here, there, "demo")
+    assert there.where in found
+    assert "/elsewhere" in found
+    here.transact(lambda _text: Tombstone("/elsewhere", NOW).text())
+    (found,) = problems_of_call(inspect, here, FileStore(str(tmp_path / "empty")), "demo")
+    assert here.where in found
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_resumed_migration_checks_the_cluster(tmp_path, finished):
+    here, there = FileStore(str(tmp_path / "here")), FileStore(str(tmp_path / "there"))
+    text = assign(SETTINGS, NODES, None, "/ledger", NOW).text()
+    if finished:
+        there.transact(lambda _none: text)
+    here.transact(lambda _none: Tombstone(there.where, NOW, ledger=None if finished else text, found=None).text())
+    assert "belongs to cluster 'demo'" in problems_of_call(inspect, here, there, "other")[0]
+
+
+def ledger_with_a_pin():
+    ledger = Ledger("demo", Pool(["10.0.0.0/24"], 32, 32))
+    pinned = Request("b", node_cidr="10.0.0.96/27", underlay="10.9.0.2", underlay_mtu=1500)
+    ledger.assign([Request("a", underlay="10.9.0.1", underlay_mtu=1450), pinned, Request("c")], NOW)
+    return ledger
+
+
+class TestInspect:
+    """What a run of the move knows of the runs before."""
+
+    TEXT = ledger_with_a_pin().text()
+
+    @pytest.fixture
+    def places(self, tmp_path):
+        return FileStore(str(tmp_path / "here.json")), FileStore(str(tmp_path / "there.json"))
+
+    def put(self, store, text):
+        store.transact(lambda _text: text)
+
+    def seen(self, places, *, present, there, begun, copied, finished):
+        move = inspect(*places, "demo")
+        assert (move.source, move.target, move.text) == (*places, self.TEXT)
+        assert (move.present, move.there) == (present, there)
+        assert (move.begun, move.copied, move.finished) == (begun, copied, finished)
+        assert move.ledger.text() == self.TEXT
+        return move
+
+    def test_nothing_is_done_yet(self, places):
+        self.put(places[0], self.TEXT)
+        self.seen(places, present=self.TEXT, there=None, begun=False, copied=False, finished=False)
+
+    def test_somebody_has_copied_it_by_hand(self, places):
+        self.put(places[0], self.TEXT)
+        self.put(places[1], self.TEXT)
+        self.seen(places, present=self.TEXT, there=self.TEXT, begun=False, copied=True, finished=False)
+
+    @pytest.mark.parametrize("found", [None, Tombstone("/a/third/place", NOW).text()])
+    def test_it_has_begun(self, places, found):
+        mark = Tombstone(places[1].where, NOW, ledger=self.TEXT, found=found).text()
+        self.put(places[0], mark)
+        if found:
+            self.put(places[1], found)
+        self.seen(places, present=mark, there=found, begun=True, copied=False, finished=False)
+
+    def test_it_is_copied_and_not_finished(self, places):
+        mark = Tombstone(places[1].where, NOW, ledger=self.TEXT).text()
+        self.put(places[0], mark)
+        self.put(places[1], self.TEXT)
+        self.seen(places, present=mark, there=self.TEXT, begun=True, copied=True, finished=False)
+
+    def test_it_is_finished(self, places):
+        self.put(places[0], self.TEXT)
+        migrate(inspect(*places, "demo"), NOW)
+        mark = Tombstone(places[1].where, NOW).text()
+        self.seen(places, present=mark, there=self.TEXT, begun=True, copied=True, finished=True)
+
+    def test_a_target_that_was_taken_meanwhile_is_left_alone(self, places):
+        self.put(places[0], Tombstone(places[1].where, NOW, ledger=self.TEXT).text())
+        self.put(places[1], self.TEXT.replace("demo", "emod"))
+        with pytest.raises(
+            ValidationError, match=f"^{places[1].where} has a different ledger, which is never overwritten"
+        ):
+            inspect(*places, "demo")
+
+    def test_a_ledger_that_is_broken_is_named_by_its_place(self, places):
+        self.put(places[0], self.TEXT[:-20])
+        with pytest.raises(ValidationError, match=f"the ledger {places[0].where} cannot be trusted"):
+            inspect(*places, "demo")
+        self.put(places[0], Tombstone(places[1].where, NOW).text())
+        self.put(places[1], self.TEXT[:-20])
+        with pytest.raises(ValidationError, match=f"the ledger {places[1].where} cannot be trusted"):
+            inspect(*places, "demo")
+
+    def test_a_mark_that_is_broken_is_named_by_its_place(self, places):
+        self.put(places[0], Tombstone(places[1].where, NOW, ledger=self.TEXT[:-20]).text())
+        with pytest.raises(ValidationError, match=f"the ledger {places[0].where} cannot be trusted"):
+            inspect(*places, "demo")

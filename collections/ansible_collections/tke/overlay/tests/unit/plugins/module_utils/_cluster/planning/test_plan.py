@@ -7,8 +7,22 @@ import json
 
 import pytest
 
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import parse_fleet
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.plan import assign, plan
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
+    OVERHEAD,
+    PLAN_SCHEMA,
+    parse_fleet,
+    plan_id,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.vips import (
+    Claim,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Request
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.plan import (
+    assign,
+    claims_of_ledger,
+    plan,
+    ranges_of,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import (
     ClusterSettings,
     InventoryNode,
@@ -265,3 +279,79 @@ def test_an_underlay_address_that_is_left_empty_is_one_that_is_missing(nothing):
     assert refusal([CLOUD1, IDC1._replace(underlay_ip=nothing)]) == [said]
     ledger, _made = planned([CLOUD1, IDC1._replace(node_cidr="")])
     assert ledger.nodes["idc1"].node_cidr == "10.244.1.0/24"
+
+
+LATER = "2026-02-03T04:05:06Z"
+PLAIN_SETTINGS = ClusterSettings("demo", ["10.244.0.0/16"], 256, 256)
+SIX_NODES = [
+    *(InventoryNode(f"cloud{number}", ["cloud"], f"10.0.1.{number}", 1500) for number in range(1, 4)),
+    *(InventoryNode(f"idc{number}", ["idc"], f"192.168.1.{number}", 1450) for number in range(1, 4)),
+]
+
+
+def test_orphans_and_ranges_claim_addresses():
+    ledger = assign(PLAIN_SETTINGS, SIX_NODES, None, "/ledger", NOW)
+    ledger.assign([Request("silent")], NOW)
+    claims = claims_of_ledger(ledger, [node.name for node in SIX_NODES[1:]])
+    assert claims == [Claim("10.0.1.1", "node cloud1 (in the ledger but not in the inventory)")]
+    assert ranges_of(ledger.pool) == [
+        Claim("10.244.255.0/24", "the Service range, the end of overlay_container_cidr"),
+        Claim("10.244.0.0/16", "overlay_container_cidr"),
+    ]
+
+
+def test_orphans_count_for_the_mtu_and_are_listed():
+    ledger = assign(PLAIN_SETTINGS, SIX_NODES, None, "/ledger", NOW)
+    made = plan(PLAIN_SETTINGS, SIX_NODES[:3], assign(PLAIN_SETTINGS, SIX_NODES[:3], ledger.text(), "/ledger", LATER))
+    assert made.document["mtu"] == 1450 - OVERHEAD[4]
+    assert made.orphans == ["idc1", "idc2", "idc3"]
+    assert any("not in the inventory, so kept as they are: idc1, idc2, idc3 (to give" in text for text in made.warnings)
+    ledger.assign([Request("b"), Request("a")], NOW)
+    made = plan(PLAIN_SETTINGS, SIX_NODES, ledger)
+    assert any("no underlay address is known of a, b, so no other" in text for text in made.warnings)
+    assert made.document["mtu"] == 1450 - OVERHEAD[4]
+
+
+OTHER_SETTINGS = ClusterSettings(
+    "demo", ["10.244.0.0/22", "10.245.0.0/24"], 256, 256, vni=7, port=4789, device="ov0", bridge="pods"
+)
+OTHER_NODES = [InventoryNode("a", ["cloud"], "10.0.1.1", 1500), InventoryNode("b", ["idc"], "192.168.1.1", 1450)]
+
+
+def test_document_and_forecast_are_complete():
+    made = plan(OTHER_SETTINGS, OTHER_NODES, assign(OTHER_SETTINGS, OTHER_NODES, None, "/ledger", NOW))
+    assert made.document == {
+        "schema": PLAN_SCHEMA,
+        "cluster": "demo",
+        "node": "",
+        "device": "ov0",
+        "vni": 7,
+        "port": 4789,
+        "mtu": 1400,
+        "bridge": "pods",
+        "container_cidr": ["10.244.0.0/22", "10.245.0.0/24"],
+        "service_cidr": "10.244.3.0/24",
+        "fleet": "a 10.244.0.0/24 10.0.1.1\nb 10.244.1.0/24 192.168.1.1\n",
+    }
+    assert len(plan_id(made.document)) == 12
+    assert made.forecast == (
+        "10.244.0.0/22, 10.245.0.0/24 has room for 4 nodes of 253 Pods: 2 used, 2 free; "
+        "node 5 needs a further container CIDR. Services: 10.244.3.0/24, 251 usable."
+    )
+
+
+def test_forecast_counts_pending_node_cidrs():
+    ledger = assign(OTHER_SETTINGS, OTHER_NODES, None, "/ledger", NOW)
+    ledger.release(["b"], ["a"], NOW)
+    assert ": 1 used, 1 released and awaited, 2 free; " in plan(OTHER_SETTINGS, OTHER_NODES[:1], ledger).forecast
+
+
+def test_rejected_ledger_does_not_hide_other_problems():
+    other = assign(OTHER_SETTINGS, OTHER_NODES, None, "/ledger", NOW).text()
+    settings = OTHER_SETTINGS._replace(cluster="mine", vni=0)
+    with pytest.raises(ValidationError) as caught:
+        assign(settings, [InventoryNode("a", ["cloud"], "nowhere", 1500)], other, "/ledger", NOW)
+    vni, underlay, cluster = caught.value.problems
+    assert vni == "overlay_vni is 0: a VNI lies between 1 and 16777215"
+    assert underlay.startswith("node a: overlay_underlay_ip 'nowhere' is not a numeric address")
+    assert "belongs to cluster 'demo', not to 'mine'" in cluster

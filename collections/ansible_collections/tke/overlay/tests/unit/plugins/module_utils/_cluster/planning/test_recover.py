@@ -9,9 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import parse_fleet
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import OVERHEAD, Peer, fleet_text, parse_fleet
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import parse
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.plan import assign, plan
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.plan import (
+    assign,
+    plan,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.recover import (
     HostRecord,
     RecoveredLedger,
@@ -218,3 +221,54 @@ def test_what_is_reserved_is_refused_to_a_node_that_has_it_by_now():
     _lost, found = told()
     ledger = recover(SETTINGS._replace(reserved=["10.244.40.0/24"]), NODES, found, NOW)
     assert ledger.pool.reserved == {40: "10.244.40.0/24"}
+
+
+def problems_of_call(work, *arguments, **options):
+    with pytest.raises(ValidationError) as caught:
+        work(*arguments, **options)
+    return caught.value.problems
+
+
+def saved_state(node, number, underlay, mtu=1400, cidrs=("10.244.0.0/16",)):
+    return {
+        "node": node,
+        "cluster": "demo",
+        "node_cidr": f"10.244.{number}.0/24",
+        "underlay": underlay,
+        "container_cidr": list(cidrs),
+        "service_cidr": "10.244.255.0/24",
+        "mtu": mtu,
+        "api": "",
+        "view": "v",
+    }
+
+
+def saved_states(rows, fleets):
+    known = {name: HostRecord(**{key: row[key] for key in HostRecord._fields}) for name, row in rows.items()}
+    return RecoveredLedger(known, fleets)
+
+
+@pytest.mark.parametrize(("underlay", "version"), [("10.0.1.1", 4), ("fd00::1", 6)])
+def test_derives_underlay_mtu_of_hosts_outside_the_inventory(underlay, version):
+    fleet = fleet_text([Peer("a", "10.244.0.0/24", underlay)])
+    ledger = recover(SETTINGS, [], saved_states({"a": saved_state("a", 0, underlay)}, {"v": fleet}), NOW)
+    assert ledger.nodes["a"].underlay_mtu == 1400 + OVERHEAD[version]
+
+
+def test_rejects_a_fleet_without_any_saved_state():
+    assert problems_of_call(recover, SETTINGS, [], RecoveredLedger({}, {}), NOW) == [
+        "no host that was reached has a saved state of the overlay, so there is nothing to read a ledger from"
+    ]
+
+
+def test_names_both_pools_of_a_host_with_another_pool():
+    cidrs = ["10.1.0.0/16", "10.2.0.0/16"]
+    settings = SETTINGS._replace(container_cidr=["10.244.0.0/16", "10.245.0.0/16"])
+    fleet = fleet_text([Peer("a", "10.244.0.0/24", "10.0.1.1")])
+    problems = problems_of_call(
+        recover, settings, [], saved_states({"a": saved_state("a", 0, "10.0.1.1", cidrs=cidrs)}, {"v": fleet}), NOW
+    )
+    assert (
+        "host a has the container CIDR 10.1.0.0/16, 10.2.0.0/16, and overlay_container_cidr is "
+        "10.244.0.0/16, 10.245.0.0/16" in "\n".join(problems)
+    )

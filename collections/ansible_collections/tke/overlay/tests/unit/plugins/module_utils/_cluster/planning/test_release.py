@@ -10,7 +10,10 @@ import types
 import pytest
 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import parse
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.plan import assign, plan
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.plan import (
+    assign,
+    plan,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.release import ReleaseRequest, release
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import (
     ClusterSettings,
@@ -124,3 +127,63 @@ def test_no_more_than_three_names_are_offered():
 def test_what_is_wrong_with_the_ledger_names_its_place():
     (problem,) = refusal(["idc5"], ledger=text().replace("idc1", "idc7"))
     assert problem.startswith("the ledger /ledger cannot be trusted")
+
+
+LATER = "2026-02-03T04:05:06Z"
+SIX_NODES = [
+    *(InventoryNode(f"cloud{number}", ["cloud"], f"10.0.1.{number}", 1500) for number in range(1, 4)),
+    *(InventoryNode(f"idc{number}", ["idc"], f"192.168.1.{number}", 1450) for number in range(1, 4)),
+]
+
+
+def problems_of_call(work, *arguments, **options):
+    with pytest.raises(ValidationError) as caught:
+        work(*arguments, **options)
+    return caught.value.problems
+
+
+def leave(*names, nodes=SIX_NODES, groups=None, force=False, now=LATER, where="/ledger"):
+    text = assign(SETTINGS, SIX_NODES, None, "/ledger", NOW).text()
+    return release(SETTINGS, nodes, text, where, now, ReleaseRequest(names, groups or {}, force))
+
+
+def test_rejects_missing_empty_and_unknown_names():
+    assert problems_of_call(leave) == [
+        "nobody is named: say who is to go with -e overlay_release=idc7, or a list: -e overlay_release=idc7,idc8"
+    ]
+    assert problems_of_call(leave, "idc1", "") == [
+        "a name of overlay_release is empty: a list is written without spaces, -e overlay_release=idc7,idc8"
+    ]
+    begin = "there is no node {} (overlay_release), neither in the ledger nor in the inventory: "
+    assert problems_of_call(leave, "idc9", "zzz") == [
+        begin.format("idc9") + "is idc3 or idc2 or idc1 meant?",
+        begin.format("zzz") + "the ledger has cloud1, cloud2, cloud3, idc1, idc2, idc3",
+    ]
+
+
+def test_names_every_dependency_and_the_force_option():
+    end = ": if that is meant, say so with -e overlay_release_force=true"
+    groups = {"apiserver": ["idc2", "idc1"], "idc": ["idc1", "idc2", "idc3", "gone"], "clb": ["idc1"]}
+    assert problems_of_call(leave, "idc2", "idc1", "idc3", groups=groups) == [
+        f"node idc1 is in group clb: other nodes reach the API server by way of it{end}",
+        f"idc1, idc2 is all there is in group apiserver: no API server would be left{end}",
+        f"idc1, idc2, idc3 is all there is in group idc: that site would have no node left{end}",
+        f"3 of 6 nodes are more than 20% of the fleet: idc1, idc2, idc3{end}",
+    ]
+
+
+def test_two_of_six_nodes_need_force_and_one_does_not():
+    assert len(problems_of_call(leave, "idc1", "idc2")) == 1
+    assert leave("idc1")[1] == {"idc1": "10.244.3.0/24"}
+
+
+def test_updates_remaining_nodes_without_checking_leaving_ones():
+    nodes = [
+        node._replace(underlay_ip="nowhere") if node.name == "idc1" else node._replace(underlay_mtu=1400)
+        for node in SIX_NODES
+    ]
+    ledger, _released = leave("idc1", nodes=nodes)
+    assert {held.underlay_mtu for held in ledger.nodes.values()} == {1400}
+    assert ledger.pending["10.244.3.0/24"].since == LATER
+    torn = SETTINGS, SIX_NODES, "torn", "/the/ledger", NOW, ReleaseRequest(["idc1"], {})
+    assert "/the/ledger" in problems_of_call(release, *torn)[0]
