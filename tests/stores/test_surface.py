@@ -137,8 +137,8 @@ def test_a_broken_ledger_names_the_version_to_put_back_and_that_one_works(contro
     text = open_store(controller.file).read()
     pathlib.Path(controller.file).write_text(text.replace("10.244.1.0/24", "10.244.7.0/24"))
     for out in controller.plan(fails=True), *controller.look("lookup('tke.overlay.ledger')"):
-        assert "its checksum does not fit" in out
-        restore = re.search(r"this puts it back: (cp \S+/\.overlay-ledger\.json\.000001 \S+/overlay-ledger\.json)", out)
+        assert "its checksum does not match" in out
+        restore = re.search(r"restore it with: (cp \S+/\.overlay-ledger\.json\.000001 \S+/overlay-ledger\.json)", out)
         assert restore, out
     subprocess.run(restore[1].split(), check=True)
     assert "changed=1" in controller.plan()

@@ -41,7 +41,7 @@ class ActionModule(LedgerAction):
             else:
                 ledger = planner.load_or_create(settings, text, where)
                 released.update(ledger.release([node.name for node in nodes], given["pending_on"], now))
-            ledger.forget(given["acknowledged_by"])
+            ledger.acknowledge(given["acknowledged_by"])
             return ledger
 
         ledger, result = self.change_ledger(given["ledger"], change)

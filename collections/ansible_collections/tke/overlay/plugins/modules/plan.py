@@ -135,7 +135,7 @@ forecast:
   returned: success
   type: str
   sample: >-
-    10.244.0.0/16 has room for 255 nodes of 253 Pods: 4 used, 251 free; node 256 needs a further container CIDR.
+    10.244.0.0/16 has room for 255 nodes of 253 Pods: 4 used, 251 free; node 256 needs another container CIDR.
     Services: 10.244.255.0/24, 251 usable.
 released:
   description: The node CIDRs that O(release) took back, by node.

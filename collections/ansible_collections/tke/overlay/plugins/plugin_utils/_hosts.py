@@ -56,7 +56,7 @@ class OneValue:
         for variable, found in self._found.items():
             if len(found) > 1:
                 each = ", ".join(f"{'not set' if text == 'null' else text} for {host}" for text, host in found.items())
-                whole = f"{variable} is one for the whole cluster{among}"
+                whole = f"{variable} must be the same for the whole cluster{among}"
                 yield f"{whole}, but it is {each}: set it in one place, for instance in {place}"
 
 
@@ -98,4 +98,4 @@ def failure_of(result: Variables, key: str) -> str:
     """What a module said instead of an answer, which has this key; empty if it was not asked, or not reached."""
     if not result or key in result or result.get("unreachable") or result.get("skipped"):
         return ""
-    return str(result.get("msg") or result.get("module_stderr") or "the module failed and said nothing").strip()
+    return str(result.get("msg") or result.get("module_stderr") or "the module failed without a message").strip()

@@ -121,7 +121,7 @@ def with_a_way_out(refusal: ValidationError, text: str | None, store: Store) -> 
     way = (
         "there is no good previous version beside it"
         if good is None
-        else f"the newest good previous version is {good.name}, and this puts it back: {good.restore}"
+        else f"the newest good previous version is {good.name}, and restore it with: {good.restore}"
     )
     return ValidationError(*refusal.problems[:-1], f"{refusal.problems[-1]}; {way}")
 

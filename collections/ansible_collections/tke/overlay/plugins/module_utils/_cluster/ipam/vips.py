@@ -1,11 +1,12 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 2: the two addresses of the private load balancer. No I/O, no memory: the ledger remembers.
+"""Choose and check the two VIPs of the private load balancer.
 
-A VIP is chosen once, and then it is in the kubeconfig and the ``/etc/hosts`` of
-every machine. So it never changes by itself: what does not fit any more is
-refused with both sides, and it is the user who decides which of them moves.
+This module does no I/O; the ledger stores the result. A VIP is written into the
+kubeconfig and the ``/etc/hosts`` of every host, so it never changes on its own.
+When a VIP conflicts with another address, the error names both and the user
+decides which one changes.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import typing as t
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
 VIP_NAMES = ("apiserver", "services")
-"""The VIPs: before the API servers, and before the services that are told apart by name."""
+"""The VIP of the API servers, and the VIP of the services that are distinguished by host name."""
 
 PAIR, EXTERNAL = "pair", "external"
 PROVIDERS = (PAIR, EXTERNAL)
@@ -25,18 +26,19 @@ _HOW_TO_RELEASE = "release the VIPs first (playbook tke.overlay.clb_release)"
 
 
 class Claim(t.NamedTuple):
-    """An address or a network that somebody has, and who that is, as an error names him."""
+    """An address or network that is in use (``what``), and its user as an error names it (``who``)."""
 
     what: str
     who: str
 
 
 class VipSpec(t.NamedTuple):
-    """What the user asks for; nothing is checked yet.
+    """The VIPs that the user asks for; nothing is checked yet.
 
-    ``pins`` are the VIPs that the user chose, by name; of an external load
-    balancer all of them. ``addresses`` are those of all hosts, ``ranges`` the
-    networks that the subnet must not overlap, the narrowest first: one of them is named.
+    ``pins`` are the VIPs that the user chose, by name; an external load balancer
+    needs all of them. ``addresses`` are the addresses of all hosts, ``ranges`` the
+    networks that the subnet must not overlap, the narrowest first: an error names
+    only the first one that overlaps.
     """
 
     provider: str
@@ -49,10 +51,10 @@ class VipSpec(t.NamedTuple):
 
 
 def choose(wish: VipSpec, held: t.Mapping[str, str]) -> dict[str, str]:
-    """The VIPs by name: those that are held as they are, then what the user chose, then the first free addresses.
+    """Return the VIPs by name: held ones unchanged, then pinned ones, then the first free addresses.
 
-    :param held: what the ledger has of an earlier run.
-    :raises ValidationError: every conflict there is, all at once, with both sides of each.
+    :param held: the VIPs that the ledger has from an earlier run.
+    :raises ValidationError: one problem for each conflict, naming both sides.
     """
     problems = list(_problems_of_pins(wish.pins, held))
     subnet = _subnet(wish, problems)
@@ -83,7 +85,7 @@ def choose(wish: VipSpec, held: t.Mapping[str, str]) -> dict[str, str]:
 def problems_of_held(
     held: t.Mapping[str, str], addresses: t.Iterable[Claim], ranges: t.Iterable[Claim]
 ) -> t.Iterator[str]:
-    """What stands against VIPs that are held, for a run that is about something else."""
+    """Yield the conflicts of VIPs that the ledger has, for a run that does not choose VIPs."""
     taken = _Taken(VipSpec(EXTERNAL, None, addresses=list(addresses), ranges=list(ranges)), None, [])
     for name, text in held.items():
         address = _address(text)
@@ -92,7 +94,7 @@ def problems_of_held(
 
 
 class _Taken:
-    """Who has which address. Each address of the subnet has at most one name here, of whoever comes first."""
+    """The users of addresses. Each address has at most one user: the first one that claims it."""
 
     def __init__(self, wish: VipSpec, subnet: ipaddress.IPv4Network | None, problems: list[str]) -> None:
         self.subnet = subnet
@@ -130,13 +132,13 @@ class _Taken:
                 self.networks.append((network, f"reserved by {given} (overlay_clb_reserved)"))
 
     def holder(self, address: ipaddress.IPv4Address) -> str | None:
-        """Who has it, or ``None``."""
+        """Return the user of an address, or ``None``."""
         if address in self.holders:
             return self.holders[address]
         return next((who for network, who in self.networks if address in network), None)
 
     def problems_of(self, name: str, address: ipaddress.IPv4Address, held: bool) -> t.Iterator[str]:
-        """Why this VIP cannot be, in sentences that say where it comes from."""
+        """Yield why this VIP is invalid; each problem names the source of the VIP."""
         source = "in the ledger" if held else "overlay_clb_vips"
         way = f"move that, or {_HOW_TO_RELEASE}" if held else "choose another one"
         holder = self.holder(address)
@@ -151,7 +153,7 @@ class _Taken:
                 yield f"the VIP {name} {address} ({source}) lies in {network} ({who}): {way}"
 
     def exhaustion(self, missing: t.Sequence[str], free: t.Sequence[ipaddress.IPv4Address]) -> str:
-        """Who has what of a subnet without enough free addresses."""
+        """Return the problem of a subnet without enough free addresses, with the users of its addresses."""
         holders = [
             f"{address} is {holder}" for address, holder in sorted(self.holders.items()) if self._inside(address)
         ]
@@ -181,7 +183,7 @@ def _problems_of_pins(pins: t.Mapping[str, t.Any], held: t.Mapping[str, str]) ->
 
 
 def _subnet(wish: VipSpec, problems: list[str]) -> ipaddress.IPv4Network | None:
-    """The subnet if there is one to choose from; that of an external load balancer is none of ours."""
+    """Return the subnet to choose from; ``None`` when it is invalid or the load balancer is external."""
     if wish.provider == EXTERNAL:
         return None
     if wish.subnet is None:
@@ -203,7 +205,7 @@ def _subnet(wish: VipSpec, problems: list[str]) -> ipaddress.IPv4Network | None:
 def _first_free(
     subnet: ipaddress.IPv4Network, taken: _Taken, besides: set[ipaddress.IPv4Address], count: int
 ) -> list[ipaddress.IPv4Address]:
-    """At most ``count`` free addresses, the lowest first; networks that are reserved are passed over as a whole."""
+    """Return at most ``count`` free addresses, the lowest first; reserved networks are skipped in one step."""
     free: list[ipaddress.IPv4Address] = []
     number, last = int(subnet[0]), int(subnet[-1])
     while number <= last and len(free) < count:

@@ -50,7 +50,7 @@ def test_what_nodes_and_pair_differ_in_is_named_and_others_do_not_matter():
         a={"overlay_cluster": "demo", "overlay_clb_subnet": "10.0.3.0/24"}, x={"overlay_clb_subnet": "10.9.9.0/24"}
     )
     assert len(problems) == 2
-    assert "overlay_cluster is one for the whole cluster" in problems[0]
+    assert "overlay_cluster must be the same for the whole cluster" in problems[0]
     assert "not set for clb1" in problems[0]
     assert '"10.0.2.0/24" for clb1' in problems[1]
 

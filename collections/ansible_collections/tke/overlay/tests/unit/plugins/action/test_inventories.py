@@ -124,7 +124,11 @@ def test_node_cidr_answers_with_a_ledger_or_a_message(given_):
 @pytest.mark.parametrize(
     ("first", "second", "words"),
     [
-        ({"overlay_port": 8472}, {"overlay_port": 4789}, ["overlay_port is one for the whole cluster", "4789 for b"]),
+        (
+            {"overlay_port": 8472},
+            {"overlay_port": 4789},
+            ["overlay_port must be the same for the whole cluster", "4789 for b"],
+        ),
         ({"overlay_vni": 9}, {}, ["overlay_vni", "9 for a", "not set for b"]),
         ({"inventory_dir": "/one"}, {"inventory_dir": "/two"}, ["overlay_ledger", "/one/overlay-ledger.json"]),
     ],

@@ -85,16 +85,16 @@ def test_an_alien_node_cidr_is_an_error_with_its_name(node_cidr, words):
 @pytest.mark.parametrize(
     ("cidrs", "pods", "services", "words"),
     [
-        ([], 256, 256, ["container CIDR is empty"]),
+        ([], 256, 256, ["overlay_container_cidr is empty"]),
         (["10.0.0.0/16", "nonsense", "10.0.0.1/8"], 256, 256, ["'nonsense'", "'10.0.0.1/8'"]),
         (["8.8.0.0/16"], 256, 256, ["8.8.0.0/16 is not private"]),
         (["172.0.0.0/8"], 256, 256, ["172.0.0.0/8 is not private"]),
         (["10.0.0.0/16", "10.0.128.0/17"], 256, 256, ["10.0.128.0/17 overlaps container CIDR 10.0.0.0/16"]),
         (["10.0.0.0/24"], 256, 256, ["no room for one node", "256 addresses - 256 for services leave 0"]),
         (["10.0.0.0/16", "10.9.0.0/25"], 256, 256, ["10.9.0.0/25 has no room for one node"]),
-        (["10.0.0.0/16"], 256, 5, ["max services is 5"]),
-        (["10.0.0.0/16"], 3, 4, ["max Pods per node is 3", "max services is 4"]),
-        (["10.0.0.0/16"], -1, 256, ["max Pods per node is -1"]),
+        (["10.0.0.0/16"], 256, 5, ["overlay_max_services is 5"]),
+        (["10.0.0.0/16"], 3, 4, ["overlay_max_pods_per_node is 3", "overlay_max_services is 4"]),
+        (["10.0.0.0/16"], -1, 256, ["overlay_max_pods_per_node is -1"]),
         (["11.0.0.0/24"], 256, 256, ["not private", "no room for one node"]),
     ],
 )
@@ -108,7 +108,7 @@ def test_what_cannot_be_is_refused_all_at_once(cidrs, pods, services, words):
 def test_rounding_and_what_tke_would_not_allow_is_said():
     assert Pool(["10.0.0.0/16"], 256, 256).warnings == []
     assert Pool(["10.0.0.0/16"], 100, 256).warnings == [
-        "max Pods per node: 100 is not a power of two and was rounded up to 128"
+        "overlay_max_pods_per_node 100 is not a power of two and was rounded up to 128"
     ]
     (warning,) = Pool(["10.0.0.0/8"], 1024, 256).warnings
     assert "1024 is outside TKE's own range of 16 to 256" in warning
@@ -116,43 +116,43 @@ def test_rounding_and_what_tke_would_not_allow_is_said():
 
 def test_the_cursor_goes_on_and_a_number_released_behind_it_waits_for_it_to_come_round():
     allocator = CyclicAllocator(4)
-    assert [allocator.take(), allocator.take(), allocator.take()] == [0, 1, 2]
+    assert [allocator.allocate_next(), allocator.allocate_next(), allocator.allocate_next()] == [0, 1, 2]
     # 1 is released, and the record is loaded again.
     again = CyclicAllocator(4, allocator.cursor)
     for number in (0, 2):
         again.occupy(number)
-    assert [again.take(), again.take()] == [3, 1]
+    assert [again.allocate_next(), again.allocate_next()] == [3, 1]
     with pytest.raises(PoolExhaustedError):
-        again.take()
+        again.allocate_next()
 
 
 def test_a_number_released_ahead_of_the_cursor_rests_until_the_cursor_has_gone_round():
     allocator = CyclicAllocator(4, cursor=1)
     assert allocator.is_ahead(2)
-    allocator.rest(2)
-    assert [allocator.take() for _turn in range(4)] == [1, 3, 0, 2]
+    allocator.quarantine(2)
+    assert [allocator.allocate_next() for _turn in range(4)] == [1, 3, 0, 2]
     assert allocator.rounds == 1
 
 
 @given(
     st.integers(1, 40),
-    st.lists(st.one_of(st.just("take"), st.integers(0, 39)), max_size=120),
+    st.lists(st.one_of(st.just("allocate"), st.integers(0, 39)), max_size=120),
 )
 def test_takes_are_those_of_a_plain_model(size, operations):
     """The model walks number by number; the allocator must agree, whatever is given back in between."""
     taken, cursor = set(), 0
     cursor_kept = 0
     for operation in operations:
-        if operation == "take":
+        if operation == "allocate":
             allocator = CyclicAllocator(size, cursor_kept)
             for number in taken:
                 allocator.occupy(number)
             expected = next((n % size for n in range(cursor, cursor + size) if n % size not in taken), None)
             if expected is None:
                 with pytest.raises(PoolExhaustedError):
-                    allocator.take()
+                    allocator.allocate_next()
                 continue
-            assert allocator.take() == expected
+            assert allocator.allocate_next() == expected
             taken.add(expected)
             cursor = cursor_kept = (expected + 1) % size
             assert allocator.cursor == cursor
@@ -184,14 +184,16 @@ def told(*arguments):
 
 
 def test_refusals_to_the_letter():
-    assert told([], 64, 32) == ["the container CIDR is empty: give one, for instance 10.244.0.0/16"]
+    assert told([], 64, 32) == ["overlay_container_cidr is empty: set it to a network such as 10.244.0.0/16"]
     private = "10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16"
-    assert told(["8.8.0.0/16"], 64, 32) == [f"container CIDR 8.8.0.0/16 is not private: choose one inside {private}"]
-    assert told(["10.0.0.0/24", "10.9.0.0/24"], 64, 32, ["x", "10.7.0.0/24", "10.9.0.0/26"]) == [
-        "reserved range 'x' is not an IPv4 network: Expected 4 octets in 'x'",
-        "reserved range 10.7.0.0/24 is no part of the container CIDR 10.0.0.0/24, 10.9.0.0/24",
+    assert told(["8.8.0.0/16"], 64, 32) == [
+        f"container CIDR 8.8.0.0/16 is not private: choose an overlay_container_cidr inside {private}"
     ]
-    way_out = "take a larger CIDR, fewer Pods per node or fewer services"
+    assert told(["10.0.0.0/24", "10.9.0.0/24"], 64, 32, ["x", "10.7.0.0/24", "10.9.0.0/26"]) == [
+        "overlay_reserved: 'x' is not an IPv4 network: Expected 4 octets in 'x'",
+        "reserved range 10.7.0.0/24 (overlay_reserved) is not part of the container CIDR 10.0.0.0/24, 10.9.0.0/24",
+    ]
+    way_out = "set a larger overlay_container_cidr, or a smaller overlay_max_pods_per_node or overlay_max_services"
     assert told(["10.0.0.0/24", "10.9.0.0/25"], 256, 32) == [
         (
             "container CIDR 10.0.0.0/24 has no room for one node: 256 addresses - 32 for services leave 224, "
@@ -209,7 +211,7 @@ def test_warnings_to_the_letter():
     assert Pool(["10.0.0.0/8"], 64, low).warnings == []
     assert Pool(["10.0.0.0/8"], 64, high).warnings == []
     assert Pool(["10.0.0.0/8"], 64, low // 2).warnings == [
-        f"max services: {low // 2} is outside TKE's own range of {low} to {high}; it works here"
+        f"overlay_max_services {low // 2} is outside TKE's own range of {low} to {high}; the overlay works with it"
     ]
 
 

@@ -77,10 +77,10 @@ def test_a_released_node_cidr_waits_for_every_peer_that_must_drop_it():
     assert ledger.pending["10.0.0.0/27"].on == ["b", "c"], "the node itself has nothing left to drop"
     with pytest.raises(ValidationError, match="1 pending"):
         ledger.assign([Request("d")], NOW)
-    ledger.forget(["b"])
+    ledger.acknowledge(["b"])
     with pytest.raises(ValidationError, match="without one: d"):
         ledger.assign([Request("d")], NOW)
-    ledger.forget(["c"])
+    ledger.acknowledge(["c"])
     ledger.assign([Request("d")], NOW)
     assert node_cidrs(ledger)["d"] == "10.0.0.0/27"
     assert not ledger.pending
@@ -117,7 +117,7 @@ def test_releasing_a_stranger_frees_nothing():
         (Request("x", "10.0.0.224/27"), ["node x", "Service range 10.0.0.224/27"]),
         (Request("x", "10.0.0.64/26"), ["node x", "not of the node CIDR size /27"]),
         (Request("x", "10.9.0.0/27"), ["node x", "not a node CIDR of the container CIDR"]),
-        (Request("x", "10.0.0.32/27"), ["node x", "released by b", "dropped by a"]),
+        (Request("x", "10.0.0.32/27"), ["node x", "released by b", "pending on a"]),
     ],
 )
 def test_a_choice_that_cannot_be_names_both_sides_and_changes_nothing(request_, words):
@@ -142,7 +142,13 @@ def test_exhaustion_names_the_numbers_who_goes_without_and_the_ways_out_and_chan
     before = ledger.text()
     with pytest.raises(ValidationError) as caught:
         ledger.assign([Request(name) for name in ("c", "d", "e")] + [Request("p", "10.0.0.64/27")], NOW)
-    for word in ("10.0.0.0/25", "3 node CIDRs of 32", "without one: c, d, e", "Append a container CIDR", "release"):
+    for word in (
+        "10.0.0.0/25",
+        "3 node CIDRs of 32",
+        "without one: c, d, e",
+        "Append a CIDR to overlay_container_cidr",
+        "release nodes",
+    ):
         assert word in str(caught.value)
     assert ledger.text() == before
 
@@ -191,7 +197,7 @@ def test_with_nobody_in_it_the_pool_can_change_and_the_cursor_begins_anew():
 def test_a_released_node_cidr_that_is_awaited_keeps_the_pool_as_it_is():
     ledger = ledger_of("a")
     ledger.release(["a"], ["b"], NOW)
-    with pytest.raises(ValidationError, match=r"In the way: no node; released but pending: 10\.0\.0\.0/27 of a"):
+    with pytest.raises(ValidationError, match=r"In use: no node; released but pending: 10\.0\.0\.0/27 of a"):
         ledger.adopt_pool(Pool(["10.9.0.0/26"], 32, 32))
 
 
@@ -245,7 +251,7 @@ def test_a_resting_node_cidr_may_be_chosen_by_hand():
 
 
 def test_a_node_given_twice_is_named():
-    with pytest.raises(ValidationError, match="node x is given twice"):
+    with pytest.raises(ValidationError, match="node x is listed twice"):
         ledger_of().assign([Request("x"), Request("x")], NOW)
 
 
@@ -365,7 +371,7 @@ class History(RuleBasedStateMachine):
 
     @rule(name=names)
     def forget(self, name):
-        self.do(Ledger.forget, [name])
+        self.do(Ledger.acknowledge, [name])
         assert all(name not in waiting.on for waiting in self.ledger.pending.values())
 
     @rule()
@@ -405,7 +411,9 @@ def test_several_who_are_in_the_way_are_told_apart():
     ledger.release(["a", "b"], ["c", "d"], NOW)
     with pytest.raises(ValidationError) as caught:
         ledger.assign([Request("e", node_cidr="10.0.0.0/27")], NOW)
-    assert str(caught.value).endswith("which was released by a and has yet to be dropped by c, d")
+    assert str(caught.value).endswith(
+        "which was released by a and is pending on c, d: run the playbook on these hosts, or choose another one"
+    )
     with pytest.raises(ValidationError) as caught:
         ledger.adopt_pool(Pool(["10.9.0.0/24"], 32, 32))
     assert "; released but pending: 10.0.0.0/27 of a, 10.0.0.32/27 of b" in str(caught.value)
@@ -428,11 +436,11 @@ def test_once_the_cursor_went_round_what_waits_rests_no_more():
     [
         (
             lambda text: text.replace('"cursor": 1', '"cursor": 2'),
-            "its checksum does not fit, so it was edited or only ",
+            "its checksum does not match, so it was edited or only ",
         ),
         (
             lambda text: text.replace("10.0.0.0/27", "10.0.0.1/27"),
-            "its checksum does not fit, so it was edited or only ",
+            "its checksum does not match, so it was edited or only ",
         ),
     ],
 )
@@ -464,7 +472,7 @@ def test_rejected_pool_names_all_nodes_and_pending_ranges():
     ledger.release(["c"], ["a"], NOW)
     (found,) = problems_of_call(ledger.adopt_pool, Pool(["10.2.0.0/16"], 256, 256))
     assert "10.0.0.0/16, 10.1.0.0/16 with 256 addresses per node and 256 services" in found
-    assert "In the way: a 10.0.1.0/24, b 10.0.0.0/24; released but pending: 10.0.2.0/24 of c" in found
+    assert "In use: a 10.0.1.0/24, b 10.0.0.0/24; released but pending: 10.0.2.0/24 of c" in found
     ledger = Ledger("demo", Pool(["10.0.0.0/16"], 256, 256))
     ledger.assign([Request("a")], NOW)
     assert "; released but pending" not in problems_of_call(ledger.adopt_pool, Pool(["10.2.0.0/16"], 256, 256))[0]
@@ -542,7 +550,7 @@ def test_summary_lists_nodes_and_pending_hosts():
     assert ledger.summary().splitlines() == [
         "container CIDR 10.0.0.0/24",
         "Service range 10.0.0.224/27",
-        f"next node CIDR {ledger.pool.node_cidr(ledger.cursor)} or the first free one behind it",
+        f"next node CIDR {ledger.pool.node_cidr(ledger.cursor)} or the first free one after it",
         "node b 10.0.0.96/27 underlay 10.9.0.2 mtu 1500 pinned",
         f"node c {ledger.nodes['c'].node_cidr} underlay None mtu None",
         "released 10.0.0.0/27 of a, not free until dropped by b, c",
@@ -553,7 +561,7 @@ def test_summary_lists_nodes_and_pending_hosts():
 def test_summary_shows_quarantined_node_cidrs():
     ledger = ledger_with_a_pin()
     ledger.release(["b"], [], NOW)
-    assert "released 10.0.0.96/27 of b, not free until the cursor has gone round\n" in ledger.summary()
+    assert "released 10.0.0.96/27 of b, not free until the cursor wraps around\n" in ledger.summary()
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ def test_only_cloud_nodes_is_worth_a_warning():
         ([CLOUD1._replace(underlay_ip="127.0.0.1")], {}, ["127.0.0.1 is not an address that another host could reach"]),
         ([CLOUD1._replace(underlay_ip="0.0.0.0")], {}, ["0.0.0.0 is not an address"]),
         ([CLOUD1._replace(underlay_ip="10.244.1.1")], {}, ["10.244.1.1 lies in the container CIDR 10.244.0.0/16"]),
-        ([CLOUD1, IDC1._replace(underlay_ip="2001:db8::1")], {}, ["IPv4 (as cloud1)", "IPv6 (as idc1)"]),
+        ([CLOUD1, IDC1._replace(underlay_ip="2001:db8::1")], {}, ["IPv4 (node cloud1)", "IPv6 (node idc1)"]),
         ([CLOUD1._replace(sites=["cloud", "idc"])], {}, ["cloud1 is in cloud and idc"]),
         ([CLOUD1._replace(sites=[])], {}, ["cloud1 is in none of cloud and idc"]),
         ([CLOUD1._replace(underlay_mtu=600)], {}, ["cloud1: overlay_underlay_mtu 600 leaves the overlay 550 bytes"]),
@@ -141,7 +141,11 @@ def test_only_cloud_nodes_is_worth_a_warning():
         ([CLOUD1], {"clb_subnet": "here"}, ["overlay_clb_subnet: 'here' is not a network"]),
         ([CLOUD1], {"require_idc": True}, ["there are only cloud nodes", "overlay_require_idc"]),
         ([CLOUD1], {"cluster": " "}, ["overlay_cluster is empty"]),
-        ([CLOUD1], {"reserved": ["10.9.0.0/24", "x"]}, ["10.9.0.0/24 is no part of the container CIDR", "'x'"]),
+        (
+            [CLOUD1],
+            {"reserved": ["10.9.0.0/24", "x"]},
+            ["10.9.0.0/24 (overlay_reserved) is not part of the container CIDR", "'x'"],
+        ),
         (
             [CLOUD1._replace(node_cidr="10.244.9.0/24")],
             {"reserved": ["10.244.8.0/22"]},
@@ -181,7 +185,7 @@ def test_a_machine_that_comes_back_under_a_new_name_must_not_be_a_peer_twice():
     ("orphan", "settings", "words"),
     [
         ("192.168.1.11", {"container_cidr": ["10.244.0.0/16", "192.168.0.0/20"]}, ["idc1", "192.168.0.0/20"]),
-        ("2001:db8::11", {}, ["IPv4 (as cloud1)", "IPv6 (as idc1)"]),
+        ("2001:db8::11", {}, ["IPv4 (node cloud1)", "IPv6 (node idc1)"]),
     ],
 )
 def test_a_node_that_only_the_ledger_knows_can_be_in_the_way(orphan, settings, words):
@@ -197,7 +201,7 @@ def test_a_node_without_a_known_underlay_is_told():
     ledger = assign(SETTINGS, [InventoryNode("adopted", node_cidr="10.244.9.0/24")], None, "/ledger", NOW)
     _ledger, made = planned([CLOUD1, IDC1], ledger.text())
     assert "adopted" not in parse_fleet(made.document["fleet"])
-    assert any("no underlay address is known of adopted" in warning for warning in made.warnings)
+    assert any("the underlay address of adopted is unknown" in warning for warning in made.warnings)
 
 
 def test_a_broken_ledger_is_refused():
@@ -231,7 +235,10 @@ def test_an_exhausted_pool_says_who_is_in_it_but_not_in_the_inventory():
     first, _made = planned([CLOUD1, IDC1], settings=small)
     others = [InventoryNode(f"new{n}", ["idc"], f"192.168.2.{n}", 1450) for n in (1, 2)]
     (problem,) = refusal([CLOUD1, *others], first.text(), small)
-    assert "3 node CIDRs of 256 addresses, 2 used (1 of them by nodes not named now: idc1) and 0 pending" in problem
+    assert (
+        "3 node CIDRs of 256 addresses, 2 used (1 of them by nodes that are not in this run: idc1) and 0 pending"
+        in problem
+    )
     assert "without one: new2" in problem
 
 
@@ -269,7 +276,7 @@ def test_orphans_in_the_way_are_named_with_the_way_out():
     (problem,) = refusal([thief, IDC1], ledger.text())
     assert problem == (
         "nodes new, cloud1, cloud2 all have the underlay address 10.0.1.11 (overlay_underlay_ip): each needs its own "
-        "(cloud1, cloud2 is in the ledger but not in the inventory: release cloud1, cloud2 first, or put it back)"
+        "(cloud1, cloud2 is in the ledger but not in the inventory: release cloud1, cloud2 first, or add it to the inventory)"
     )
 
 
@@ -305,10 +312,13 @@ def test_orphans_count_for_the_mtu_and_are_listed():
     made = plan(PLAIN_SETTINGS, SIX_NODES[:3], assign(PLAIN_SETTINGS, SIX_NODES[:3], ledger.text(), "/ledger", LATER))
     assert made.document["mtu"] == 1450 - OVERHEAD[4]
     assert made.orphans == ["idc1", "idc2", "idc3"]
-    assert any("not in the inventory, so kept as they are: idc1, idc2, idc3 (to give" in text for text in made.warnings)
+    assert any(
+        "not in the inventory, so they keep their node CIDRs: idc1, idc2, idc3 (release them to free" in text
+        for text in made.warnings
+    )
     ledger.assign([Request("b"), Request("a")], NOW)
     made = plan(PLAIN_SETTINGS, SIX_NODES, ledger)
-    assert any("no underlay address is known of a, b, so no other" in text for text in made.warnings)
+    assert any("the underlay address of a, b is unknown, so no other" in text for text in made.warnings)
     assert made.document["mtu"] == 1450 - OVERHEAD[4]
 
 
@@ -336,14 +346,14 @@ def test_document_and_forecast_are_complete():
     assert len(plan_id(made.document)) == 12
     assert made.forecast == (
         "10.244.0.0/22, 10.245.0.0/24 has room for 4 nodes of 253 Pods: 2 used, 2 free; "
-        "node 5 needs a further container CIDR. Services: 10.244.3.0/24, 251 usable."
+        "node 5 needs another container CIDR. Services: 10.244.3.0/24, 251 usable."
     )
 
 
 def test_forecast_counts_pending_node_cidrs():
     ledger = assign(OTHER_SETTINGS, OTHER_NODES, None, "/ledger", NOW)
     ledger.release(["b"], ["a"], NOW)
-    assert ": 1 used, 1 released and awaited, 2 free; " in plan(OTHER_SETTINGS, OTHER_NODES[:1], ledger).forecast
+    assert ": 1 used, 1 pending, 2 free; " in plan(OTHER_SETTINGS, OTHER_NODES[:1], ledger).forecast
 
 
 def test_rejected_ledger_does_not_hide_other_problems():

@@ -84,9 +84,9 @@ def test_an_empty_name_is_a_mistake(names):
     ("names", "words"),
     [
         (["cloud1"], "node cloud1 is in group clb"),
-        (["cloud2", "cloud3"], "no API server would be left"),
+        (["cloud2", "cloud3"], "no API server would remain"),
         (["idc1", "idc2", "idc3"], "3 of 10 nodes are more than 20% of the fleet: idc1, idc2, idc3"),
-        (GROUPS["idc"], "all there is in group idc: that site would have no node left"),
+        (GROUPS["idc"], "every host in group idc: that site would have no node"),
     ],
 )
 def test_what_others_depend_on_needs_one_word_more(names, words):
@@ -110,7 +110,7 @@ def test_one_node_of_a_small_fleet_is_no_large_part_of_it():
 
 def test_not_all_can_go_whatever_is_said():
     (problem,) = refusal([node.name for node in FLEET], force=True)
-    assert "use tke.overlay.reset" in problem
+    assert "run tke.overlay.reset" in problem
 
 
 def test_a_refused_release_leaves_the_ledger_as_it_was():
@@ -121,7 +121,7 @@ def test_a_refused_release_leaves_the_ledger_as_it_was():
 
 def test_no_more_than_three_names_are_offered():
     (problem,) = refusal(["cloud9"])
-    assert problem.endswith("is cloud5 or cloud4 or cloud3 meant?")
+    assert problem.endswith("did you mean cloud5 or cloud4 or cloud3?")
 
 
 def test_what_is_wrong_with_the_ledger_names_its_place():
@@ -149,25 +149,25 @@ def leave(*names, nodes=SIX_NODES, groups=None, force=False, now=LATER, where="/
 
 def test_rejects_missing_empty_and_unknown_names():
     assert problems_of_call(leave) == [
-        "nobody is named: say who is to go with -e overlay_release=idc7, or a list: -e overlay_release=idc7,idc8"
+        "overlay_release is empty: name the nodes to release with -e overlay_release=idc7, or a list: -e overlay_release=idc7,idc8"
     ]
     assert problems_of_call(leave, "idc1", "") == [
-        "a name of overlay_release is empty: a list is written without spaces, -e overlay_release=idc7,idc8"
+        "overlay_release has an empty name: write a list without spaces, -e overlay_release=idc7,idc8"
     ]
     begin = "there is no node {} (overlay_release), neither in the ledger nor in the inventory: "
     assert problems_of_call(leave, "idc9", "zzz") == [
-        begin.format("idc9") + "is idc3 or idc2 or idc1 meant?",
+        begin.format("idc9") + "did you mean idc3 or idc2 or idc1?",
         begin.format("zzz") + "the ledger has cloud1, cloud2, cloud3, idc1, idc2, idc3",
     ]
 
 
 def test_names_every_dependency_and_the_force_option():
-    end = ": if that is meant, say so with -e overlay_release_force=true"
+    end = ": to release anyway, add -e overlay_release_force=true"
     groups = {"apiserver": ["idc2", "idc1"], "idc": ["idc1", "idc2", "idc3", "gone"], "clb": ["idc1"]}
     assert problems_of_call(leave, "idc2", "idc1", "idc3", groups=groups) == [
-        f"node idc1 is in group clb: other nodes reach the API server by way of it{end}",
-        f"idc1, idc2 is all there is in group apiserver: no API server would be left{end}",
-        f"idc1, idc2, idc3 is all there is in group idc: that site would have no node left{end}",
+        f"node idc1 is in group clb: other nodes reach the API server through it{end}",
+        f"idc1, idc2 is every host in group apiserver: no API server would remain{end}",
+        f"idc1, idc2, idc3 is every host in group idc: that site would have no node{end}",
         f"3 of 6 nodes are more than 20% of the fleet: idc1, idc2, idc3{end}",
     ]
 

@@ -39,8 +39,8 @@ def test_accepts_the_limits_of_vni_and_port():
         ({"vni": 16777216}, "overlay_vni is 16777216: a VNI lies between 1 and 16777215"),
         ({"port": 0}, "overlay_port is 0: a UDP port lies between 1 and 65535"),
         ({"port": 65536}, "overlay_port is 65536: a UDP port lies between 1 and 65535"),
-        ({"cluster": " "}, "overlay_cluster is empty: give the cluster a name, by which its ledger is known"),
-        ({"device": "pods"}, "overlay_device and overlay_bridge are both 'pods': give them two names"),
+        ({"cluster": " "}, "overlay_cluster is empty: set the name of the cluster, which its ledger records"),
+        ({"device": "pods"}, "overlay_device and overlay_bridge are both 'pods': set two different names"),
     ],
 )
 def test_rejects_values_beyond_a_limit(settings, problem):
@@ -80,7 +80,7 @@ def test_accepts_the_limits_of_the_underlay_mtu(address, version):
 def test_rejects_two_ip_versions_and_names_a_node_of_each():
     nodes = [InventoryNode("a", ["cloud"], "10.0.1.1", 1500), InventoryNode("b", ["cloud"], "fd00::1", 1500)]
     assert list(problems_of_nodes(nodes, SETTINGS)) == [
-        "the underlay is of IPv4 (as a) and IPv6 (as b): one overlay needs one IP version underneath"
+        "the underlay addresses are IPv4 (node a) and IPv6 (node b): use one IP version for all nodes (overlay_underlay_ip)"
     ]
 
 

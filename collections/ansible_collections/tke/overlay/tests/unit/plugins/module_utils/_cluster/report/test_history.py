@@ -19,7 +19,7 @@ def test_what_changed_of_a_node_and_of_what_was_waited_for_is_told():
     older.release(["c"], ["a"], NOW)
     newer = parse(older.text(), "/ledger", None)
     newer.assign([Request("a", node_cidr="10.0.0.0/24", underlay="10.0.1.9", underlay_mtu=1450)], LATER)
-    newer.forget(["a"])
+    newer.acknowledge(["a"])
     told = [(event["what"], event["node"], event["text"]) for event in _changes(older, newer, "1")]
     assert told == [
         ("moved", "a", "underlay address 10.0.1.1 \u2192 10.0.1.9"),

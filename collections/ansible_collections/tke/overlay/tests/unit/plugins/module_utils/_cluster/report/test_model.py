@@ -134,7 +134,7 @@ def test_the_next_node_cidr_of_the_map_is_the_one_that_the_ledger_hands_out(ledg
     if foretold is None:
         assert ledger.capacity()["free"] == 0
     else:
-        assert ledger.pool.node_cidr(allocator.take()) == foretold
+        assert ledger.pool.node_cidr(allocator.allocate_next()) == foretold
 
 
 # --- how long it lasts ---
