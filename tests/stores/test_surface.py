@@ -157,12 +157,12 @@ def test_the_lookup_finds_what_is_asked_for_and_says_what_is_wrong(controller):
     assert controller.look(*(expression for expression, _expected in cases)) == [expected for _, expected in cases]
 
     errors = [
-        ("query='nodes['", "the query 'nodes[' is no JMESPath that fits"),
+        ("query='nodes['", "the query 'nodes[' is not a valid JMESPath expression"),
         ("query='items(nodes)'", "Unknown function: items()"),
         ("cluster='prod'", "belongs to cluster 'demo', not to 'prod'"),
         ("ledger='/nowhere/ledger'", "there is no ledger at /nowhere/ledger yet"),
-        ("ledger='consul://host/demo'", "a ledger is kept in a file"),
-        ("ledger='etcd://host:2379'", "it lacks the prefix of the keys"),
+        ("ledger='consul://host/demo'", "a ledger is in a file"),
+        ("ledger='etcd://host:2379'", "the prefix of the keys is missing"),
     ]
     found = controller.look(*(f"lookup('tke.overlay.ledger', {options})" for options, _words in errors))
     for (_options, words), message in zip(errors, found, strict=True):

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Action of the module rebuild_ledger; its documentation stands in plugins/modules/rebuild_ledger.py."""
+"""Action of the module rebuild_ledger; its documentation is in plugins/modules/rebuild_ledger.py."""
 
 from __future__ import annotations
 

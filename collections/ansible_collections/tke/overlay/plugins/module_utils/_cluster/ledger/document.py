@@ -260,7 +260,8 @@ class Ledger:
             f"the pool is exhausted: container CIDR {', '.join(self.pool.cidrs)} less the Service range "
             f"{self.pool.service_cidr} has {capacity['max_nodes']} node CIDRs of {self.pool.node_cidr_size} addresses, "
             f"{capacity['used']} used{absent} and {len(self.awaited())} pending; without one: {_some(without)}. "
-            f"Append a CIDR to overlay_container_cidr, release nodes, or (in a new cluster) lower overlay_max_pods_per_node"
+            f"Append a CIDR to overlay_container_cidr, release nodes, or (in a new cluster) lower "
+            f"overlay_max_pods_per_node"
         )
 
     def _allocator(self) -> CyclicAllocator:

@@ -58,10 +58,12 @@ def inspect(source: Store, target: Store, cluster: str | None) -> Migration:
     :raises ValidationError: there is no ledger, it is broken or of another cluster, or the target has a different one.
     """
     if source.where == target.where:
-        raise ValidationError(f"the ledger is to be moved from {source.where} to itself: give two places")
+        raise ValidationError(
+            f"the ledger cannot be moved from {source.where} to itself: set another overlay_ledger_to"
+        )
     present, there = source.read(), target.read()
     if present is None:
-        raise ValidationError(f"there is no ledger at {source.where}, so none was moved")
+        raise ValidationError(f"there is no ledger at {source.where}, so nothing was moved: check overlay_ledger_from")
     tombstone = tombstone_of(present)
     if tombstone is None:
         ledger = parse(present, source.where, cluster)
@@ -74,7 +76,7 @@ def inspect(source: Store, target: Store, cluster: str | None) -> Migration:
         if there is None:
             raise ValidationError(
                 f"the ledger {source.where} was moved to {target.where} ({tombstone.since}), but there is none now; "
-                f"put a good copy back there (a previous version, or a backup)"
+                f"restore a good copy there (a previous version, or a backup)"
             )
         ledger = parse(there, target.where, cluster)
         return Migration(source, target, present, there, there, ledger, begun=True, copied=True, finished=True)
@@ -119,7 +121,7 @@ def _copy(move: Migration, under_way: str) -> None:
     except ValidationError as error:
         raise _unfinished(move, str(error)) from error
     if there != move.text:
-        raise _unfinished(move, f"what was written to {move.target.where} is not what is read there")
+        raise _unfinished(move, f"what was written to {move.target.where} differs from what is read there")
 
 
 def _was_copied(text: str, target: Store) -> bool:
@@ -134,7 +136,8 @@ def _require_free_target(there: str | None, where: str) -> None:
     tombstone = tombstone_of(there)
     if tombstone is None:
         raise ValidationError(
-            f"{where} has a different ledger, which is never overwritten: give another place, or move that one away"
+            f"{where} has a different ledger, which is never overwritten: "
+            f"set another overlay_ledger_to, or move that ledger away"
         )
     if tombstone.ledger is not None:
         reject_tombstone(there, where)
@@ -143,7 +146,7 @@ def _require_free_target(there: str | None, where: str) -> None:
 def _exactly(expected: str | None, wanted: str, where: str) -> Change:
     def change(present: str | None) -> str:
         if present != expected:
-            raise ValidationError(f"the ledger {where} was changed by somebody else during the move; run again")
+            raise ValidationError(f"the ledger {where} was changed by another program; run the playbook again")
         return wanted
 
     return change
@@ -151,6 +154,6 @@ def _exactly(expected: str | None, wanted: str, where: str) -> Change:
 
 def _unfinished(move: Migration, why: str) -> IndeterminateWriteError:
     return IndeterminateWriteError(
-        f"the move of the ledger from {move.source.where} to {move.target.where} is unfinished, and nobody can use it "
-        f"until it is: run the same again. The reason: {why}"
+        f"the move of the ledger from {move.source.where} to {move.target.where} is unfinished, and the ledger cannot "
+        f"be used until it is finished: run the same playbook again. Reason: {why}"
     )

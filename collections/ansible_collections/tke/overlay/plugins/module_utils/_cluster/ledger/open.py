@@ -18,7 +18,7 @@ __all__ = ["FileStore", "IndeterminateWriteError", "Store", "Version", "newest_g
 
 
 def open_store(ledger: str) -> Store:
-    """Return the store of a path on the controller, or of ``etcd://`` or ``etcds://`` (with TLS) ``host:port,.../prefix``.
+    """Return the store of a path on the controller, or of ``etcd://host:port,.../prefix`` (``etcds://`` with TLS).
 
     :raises ValidationError: the URL has an unknown scheme or a mistake.
     """
@@ -33,7 +33,7 @@ def open_store(ledger: str) -> Store:
 
         return EtcdStore(ledger)
     raise ValidationError(
-        f"overlay_ledger is {ledger!r}: a ledger is kept in a file (give a path on the controller) or in etcd "
+        f"overlay_ledger is {ledger!r}: a ledger is in a file (a path on the controller) or in etcd "
         f"(etcd://host:2379,host:2379/prefix, or etcds:// for TLS)"
     )
 

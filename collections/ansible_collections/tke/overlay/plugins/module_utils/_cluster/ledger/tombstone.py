@@ -55,10 +55,11 @@ def reject_tombstone(text: str, where: str) -> None:
         return
     if tombstone.ledger is None:
         raise ValidationError(
-            f"the ledger {where} was moved to {tombstone.moved_to} ({tombstone.since}): set overlay_ledger to that place"
+            f"the ledger {where} was moved to {tombstone.moved_to} ({tombstone.since}): "
+            f"set overlay_ledger to {tombstone.moved_to}"
         )
     raise ValidationError(
-        f"the ledger {where} is being moved to {tombstone.moved_to} (since {tombstone.since}), and nobody may use it until that "
-        f"is done; if no such run is under way any more, finish it: ansible-playbook tke.overlay.ledger "
+        f"the ledger {where} is being moved to {tombstone.moved_to} (since {tombstone.since}), and cannot be used "
+        f"until that is finished; if no such run is active, finish it: ansible-playbook tke.overlay.ledger "
         f"-e overlay_ledger_from={where} -e overlay_ledger_to={tombstone.moved_to}"
     )

@@ -32,8 +32,8 @@ from ansible_collections.tke.overlay.plugins.module_utils._errors import Validat
 REMEDY = "apply one plan to all hosts, or exclude the fleets of outdated hosts: -e overlay_rebuild_without="
 
 NOT_RECOVERABLE = (
-    "The hosts do not save, so the new ledger does not contain: released node CIDRs that are quarantined or pending on a "
-    "host that was not reached; whether a node CIDR above the highest one in use was allocated before (the cursor is "
+    "The hosts do not save, so the new ledger does not contain: released node CIDRs that are quarantined or pending on "
+    "a host that was not reached; whether a node CIDR above the highest one in use was allocated before (the cursor is "
     "right after that one); since when a node has its node CIDR (the ledger has the present time); and the load "
     "balancer's VIP of the services, which is chosen again"
 )
@@ -175,7 +175,7 @@ def _conflicts_between_fleets(
             claims.setdefault(peer.node_cidr, set()).add(name)
     for node_cidr, names in claims.items():
         if len(names) > 1:
-            yield f"the node CIDR {node_cidr} belongs to {' and to '.join(sorted(names))}, in different fleets: {REMEDY}..."
+            yield f"the node CIDR {node_cidr} belongs to {' and to '.join(sorted(names))} in different fleets: {REMEDY}"
 
 
 def _words(peer: Peer | None) -> str:

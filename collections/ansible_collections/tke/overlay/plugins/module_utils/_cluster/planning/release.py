@@ -65,7 +65,10 @@ def release(
 
 def _problems_of_names(names: t.Sequence[str], nodes: t.Sequence[InventoryNode], ledger: Ledger) -> t.Iterator[str]:
     if not names:
-        yield "overlay_release is empty: name the nodes to release with -e overlay_release=idc7, or a list: -e overlay_release=idc7,idc8"
+        yield (
+            "overlay_release is empty: name the nodes to release with -e overlay_release=idc7, "
+            "or a list: -e overlay_release=idc7,idc8"
+        )
     if "" in names:  # Ansible passes only "idc7," of "-e 'overlay_release=idc7, idc8'"
         yield "overlay_release has an empty name: write a list without spaces, -e overlay_release=idc7,idc8"
     # Releasing a node again while it is in the inventory or its node CIDR is pending does nothing.

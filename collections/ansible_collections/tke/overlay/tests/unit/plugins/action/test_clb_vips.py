@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.tke.overlay.plugins.action.clb_vips import CLUSTER_VARIABLES, _survey
+from ansible_collections.tke.overlay.plugins.action.clb_vips import CLUSTER_VARIABLES, survey_hosts
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.vips import Claim
 
 GIVEN = {"provider": "pair", "group": "clb", "nodes_group": "overlay_nodes"}
@@ -18,7 +18,7 @@ COMMON = {"inventory_dir": "/here", "overlay_clb_subnet": "10.0.2.0/24"}
 def survey(given=None, groups=None, **hosts):
     given, groups = given or GIVEN, groups or GROUPS
     hostvars = {name: {**COMMON, **hosts.get(name, {})} for name in groups["all"]}
-    return _survey(given, {"groups": groups, "hostvars": hostvars})
+    return survey_hosts(given, {"groups": groups, "hostvars": hostvars})
 
 
 def test_every_host_of_the_inventory_speaks_for_its_addresses():
@@ -72,5 +72,5 @@ def test_a_host_whose_variables_cannot_be_evaluated_is_named():
         def get(self, name, default=None):
             raise ZeroDivisionError("division by zero")
 
-    _addresses, problems = _survey(GIVEN, {"groups": GROUPS, "hostvars": dict.fromkeys(GROUPS["all"], Broken())})
+    _addresses, problems = survey_hosts(GIVEN, {"groups": GROUPS, "hostvars": dict.fromkeys(GROUPS["all"], Broken())})
     assert problems == [f"host {name}: a variable cannot be evaluated: division by zero" for name in GROUPS["all"]]

@@ -118,7 +118,7 @@ def test_the_planner_answers_with_a_plan_or_a_message(given_, groups, data):
     )
 )
 def test_node_cidr_answers_with_a_ledger_or_a_message(given_):
-    assert answer(node_cidr.ActionModule.options, given_, lambda parameters: node_cidr._nodes(parameters["nodes"]))
+    assert answer(node_cidr.ActionModule.options, given_, lambda parameters: node_cidr.parse_nodes(parameters["nodes"]))
 
 
 @pytest.mark.parametrize(
@@ -162,11 +162,11 @@ def test_the_fuzzer_also_meets_what_is_right():
         "container_cidr": "10.244.0.0/16",
         "nodes": ["a", {"name": "c", "node_cidr": "10.244.9.0/24"}],
     }
-    text = answer(node_cidr.ActionModule.options, good, lambda parameters: node_cidr._nodes(parameters["nodes"]))
+    text = answer(node_cidr.ActionModule.options, good, lambda parameters: node_cidr.parse_nodes(parameters["nodes"]))
     assert '"c": {"node_cidr": "10.244.9.0/24"' in text
 
 
 def test_nodes_that_are_neither_names_nor_dicts_are_all_named():
     with pytest.raises(ValidationError) as caught:
-        node_cidr._nodes(["a", 7, {"nom": "b"}])
+        node_cidr.parse_nodes(["a", 7, {"nom": "b"}])
     assert len(caught.value.problems) == 2

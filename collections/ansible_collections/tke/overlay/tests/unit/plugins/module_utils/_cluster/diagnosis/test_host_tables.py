@@ -134,7 +134,7 @@ class TestStatus:
         assert "idc1: route: 4 missing" in lines
         assert "idc1: packets dropped by the rules: 3 unrouted" in lines
 
-    def test_orphans_stand_at_the_end_with_a_way_out(self):
+    def test_orphans_stand_at_the_end_with_remedy(self):
         lines = texts(
             overview.status({"cloud1": HostStatus("cloud", overlay("cloud1"))}, PLANNED._replace(orphans=["idc10"]))
         )

@@ -57,20 +57,20 @@ def test_the_environment_of_etcdctl_is_taken_and_the_url_goes_before_it(tmp_path
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("etcd://", ["the end point '' is none", "lacks the prefix"]),
-        ("etcd://a:2379", ["lacks the prefix"]),
-        ("etcd://a:2379/", ["lacks the prefix"]),
-        ("etcd:///demo", ["the end point '' is none"]),
-        ("etcd://a:x,,b:99999/demo", ["'a:x' is none", "'' is none", "'b:99999' is none"]),
-        ("etcd://2001:db8::1/demo", ["'2001:db8::1' is none"]),
-        ("etcd://a:0/demo", ["'a:0' is none"]),
-        ("etcds://a/demo?ca=/x&cert=/y", ["and not ca"]),
-        ("etcds://a/demo?cert=/y", ["cert and key", "go together"]),
-        ("etcd://a/demo?cacert=/x", ["write etcds://"]),
+        ("etcd://", ["the endpoint '' is invalid", "prefix of the keys is missing"]),
+        ("etcd://a:2379", ["prefix of the keys is missing"]),
+        ("etcd://a:2379/", ["prefix of the keys is missing"]),
+        ("etcd:///demo", ["the endpoint '' is invalid"]),
+        ("etcd://a:x,,b:99999/demo", ["'a:x' is invalid", "'' is invalid", "'b:99999' is invalid"]),
+        ("etcd://2001:db8::1/demo", ["'2001:db8::1' is invalid"]),
+        ("etcd://a:0/demo", ["'a:0' is invalid"]),
+        ("etcds://a/demo?ca=/x&cert=/y", ["not ca"]),
+        ("etcds://a/demo?cert=/y", ["cert and key", "must be set together"]),
+        ("etcd://a/demo?cacert=/x", ["use etcds://"]),
         ("etcd://a/demo?nonsense", ["demo?nonsense"]),
         ("etcd://a/demo?user=carol", ["user carol has no password"]),
         ("etcd://a/demo?password_file=/nowhere/secret", ["/nowhere/secret"]),
-        ("consul://a/demo", ["a ledger is kept in a file", "or in etcd"]),
+        ("consul://a/demo", ["a ledger is in a file", "or in etcd"]),
     ],
 )
 def test_every_mistake_in_a_place_is_named(url, words):
@@ -81,7 +81,7 @@ def test_every_mistake_in_a_place_is_named(url, words):
 
 
 def test_a_password_in_the_url_is_refused_and_not_repeated():
-    with pytest.raises(ValidationError, match="a user does not belong there") as caught:
+    with pytest.raises(ValidationError, match="a user is not allowed there") as caught:
         parse_url("etcd://carol:s3cret@a:2379,b/demo", {})
     assert "s3cret" not in str(caught.value)
 
@@ -101,18 +101,18 @@ def problems_of_call(work, *arguments, **options):
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("etcd://me@h/p", "'etcd://...@h/p': a user does not belong there, as the place is logged: say ?user=name, or"),
-        ("etcd://a:1,me:pw@b:x/p/q", "'etcd://a:1,...@b:x/p/q': a user does not belong there"),
-        ("etcd://h:0/p/q", "'etcd://h:0/p/q': the end point 'h:0' is none"),
-        ("etcd://h/p?key=a://b", "'etcd://h/p?key=a://b': cacert, cert and key are for TLS: write etcds:// for it"),
-        ("etcds://h/p?cert=/c", "/p?cert=/c': cert and key (ETCDCTL_CERT and ETCDCTL_KEY) go together"),
+        ("etcd://me@h/p", "'etcd://...@h/p': a user is not allowed there, because the URL is logged: use ?user=name"),
+        ("etcd://a:1,me:pw@b:x/p/q", "'etcd://a:1,...@b:x/p/q': a user is not allowed there"),
+        ("etcd://h:0/p/q", "'etcd://h:0/p/q': the endpoint 'h:0' is invalid"),
+        ("etcd://h/p?key=a://b", "'etcd://h/p?key=a://b': cacert, cert and key are for TLS: use etcds://"),
+        ("etcds://h/p?cert=/c", "/p?cert=/c': cert and key (ETCDCTL_CERT and ETCDCTL_KEY) must be set together"),
     ],
 )  # fmt: skip
 def test_invalid_url_is_shown_without_its_login(url, said):
     (found,) = problems_of_call(parse_url, url, {})
     assert said in found
     assert found.startswith("overlay_ledger is ")
-    assert found.endswith(("TLS: write etcds:// for it", "together", "ETCDCTL_USER", "brackets"))
+    assert found.endswith(("TLS: use etcds://", "set together", "ETCDCTL_USER", "brackets"))
 
 
 def test_reports_all_mistakes_of_a_url_at_once():
@@ -158,16 +158,16 @@ def test_error_repeats_the_url_without_the_password():
     with pytest.raises(ValidationError) as caught:
         parse_url("etcd://carol:a@b:s3cret@one:2379,two/demo", {})
     (problem,) = caught.value.problems
-    assert problem.startswith("overlay_ledger is 'etcd://...@one:2379,two/demo': a user does not belong there")
+    assert problem.startswith("overlay_ledger is 'etcd://...@one:2379,two/demo': a user is not allowed there")
     with pytest.raises(ValidationError) as caught:
         parse_url("etcd://one:0/team/demo?user=x://y", {})
     endpoint, login = caught.value.problems
-    assert endpoint.startswith("overlay_ledger is 'etcd://one:0/team/demo?user=x://y': the end point 'one:0' is none")
+    assert endpoint.startswith("overlay_ledger is 'etcd://one:0/team/demo?user=x://y': the endpoint 'one:0' is invalid")
     assert login.startswith("overlay_ledger is 'etcd://one:0/team/demo?user=x://y': user x://y has no password")
 
 
 def test_names_every_unknown_query_parameter():
     with pytest.raises(
-        ValidationError, match=r"after '[?]' there can be cacert, cert, key, user, password_file, and not ca, pw$"
+        ValidationError, match=r"after '[?]' only cacert, cert, key, user, password_file are allowed, not ca, pw$"
     ):
         parse_url("etcds://one/demo?pw=1&ca=", {})

@@ -273,7 +273,7 @@ def test_a_read_only_file_system_is_one_clear_error_and_can_be_read(tmp_path, pr
         FileStore(path).transact(lambda text: text_of("old"))
         before = sorted(os.listdir(disk))
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-        with pytest.raises(ValidationError, match="the file system is read-only; set overlay_ledger to another place"):
+        with pytest.raises(ValidationError, match="the file system is read-only; set overlay_ledger to another path"):
             FileStore(path).transact(lambda text: text_of("new"))
         assert FileStore(path).read() == text_of("old")
         assert sorted(os.listdir(disk)) == before
@@ -583,7 +583,7 @@ def test_unknown_write_errors_have_a_reason_and_a_remedy(tmp_path, monkeypatch, 
     with pytest.raises(ValidationError) as caught:
         FileStore(where).transact(lambda _text: "new")
     assert str(caught.value) == (
-        f"the ledger {where} cannot be written: {reason}; nothing was changed; mend this and run again"
+        f"the ledger {where} cannot be written: {reason}; nothing was changed; fix this and run the playbook again"
     )
 
 

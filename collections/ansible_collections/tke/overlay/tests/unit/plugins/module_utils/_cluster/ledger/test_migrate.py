@@ -67,7 +67,7 @@ def test_a_ledger_arrives_byte_for_byte_and_the_old_place_names_the_new(places):
     text = here.read()
     move(here, there)
     assert there.read() == text
-    with pytest.raises(ValidationError, match=rf"was moved to {there.where} .*set overlay_ledger to that place"):
+    with pytest.raises(ValidationError, match=rf"was moved to {there.where} .*set overlay_ledger to "):
         parse(here.read(), here.where, "demo")
     assert text in [version.text for version in here.previous()]
     assert newest_good(here).text == text
@@ -158,7 +158,7 @@ def test_a_lost_target_is_said_and_not_made_up(places):
     move(here, there)
     empty = FileStore(there.where + ".other")
     empty.where = there.where
-    with pytest.raises(ValidationError, match="there is none now; put a good copy back"):
+    with pytest.raises(ValidationError, match="there is none now; restore a good copy there"):
         move(here, empty)
 
 
@@ -239,7 +239,7 @@ def test_a_change_that_comes_between_is_not_lost(places):
     here, there = places
     plan = inspect(here, there, "demo")
     here.transact(lambda _text: text_of("a", "b", "c"))
-    with pytest.raises(ValidationError, match="changed by somebody else"):
+    with pytest.raises(ValidationError, match="changed by another program"):
         migrate(plan, NOW)
     assert (usable(here), there.read()) == (text_of("a", "b", "c"), None)
 
@@ -248,7 +248,7 @@ def test_a_ledger_that_appears_at_the_target_meanwhile_is_not_overwritten(places
     here, there = places
     plan = inspect(here, there, "demo")
     there.transact(lambda _none: text_of("x"))
-    with pytest.raises(ValidationError, match="changed by somebody else"):
+    with pytest.raises(ValidationError, match="changed by another program"):
         migrate(plan, NOW)
     assert usable(here) == text_of("a", "b")
     assert there.read() == text_of("x")
@@ -303,7 +303,7 @@ class BrokenStore(FileStore):
     [
         ("doubt", "the disk is gone"),
         ("read", "the disk is gone"),
-        ("other", "what was written to {where} is not what is read there"),
+        ("other", "what was written to {where} differs from what is read there"),
     ],
 )
 def test_unfinished_migration_names_both_stores_and_the_reason(tmp_path, at, why):
@@ -312,8 +312,8 @@ def test_unfinished_migration_names_both_stores_and_the_reason(tmp_path, at, why
     with pytest.raises(IndeterminateWriteError) as caught:
         migrate(inspect(here, there, "demo"), LATER)
     assert str(caught.value) == (
-        f"the move of the ledger from {here.where} to {there.where} is unfinished, and nobody can use it until it is: "
-        f"run the same again. The reason: {why.format(where=there.where)}"
+        f"the move of the ledger from {here.where} to {there.where} is unfinished, and the ledger cannot be "
+        f"used until it is finished: run the same playbook again. Reason: {why.format(where=there.where)}"
     )
     assert tombstone_of(here.read()).since == LATER
 
@@ -327,7 +327,7 @@ def test_store_changed_during_migration_is_named(tmp_path, which):
     other = assign(SETTINGS, NODES[:2], None, "/ledger", NOW).text()
     stores[which].transact(lambda _text: other)
     (found,) = problems_of_call(migrate, prepared, LATER)
-    assert found == f"the ledger {stores[which].where} was changed by somebody else during the move; run again"
+    assert found == f"the ledger {stores[which].where} was changed by another program; run the playbook again"
     found = stores["here"].read(), stores["there"].read()
     assert found == ((other, None) if which == "here" else (text, other))
 

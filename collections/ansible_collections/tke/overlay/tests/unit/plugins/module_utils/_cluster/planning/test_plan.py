@@ -276,7 +276,8 @@ def test_orphans_in_the_way_are_named_with_the_way_out():
     (problem,) = refusal([thief, IDC1], ledger.text())
     assert problem == (
         "nodes new, cloud1, cloud2 all have the underlay address 10.0.1.11 (overlay_underlay_ip): each needs its own "
-        "(cloud1, cloud2 is in the ledger but not in the inventory: release cloud1, cloud2 first, or add it to the inventory)"
+        "(cloud1, cloud2 is in the ledger but not in the inventory: release cloud1, cloud2 first, "
+        "or add it to the inventory)"
     )
 
 

@@ -149,7 +149,10 @@ def leave(*names, nodes=SIX_NODES, groups=None, force=False, now=LATER, where="/
 
 def test_rejects_missing_empty_and_unknown_names():
     assert problems_of_call(leave) == [
-        "overlay_release is empty: name the nodes to release with -e overlay_release=idc7, or a list: -e overlay_release=idc7,idc8"
+        (
+            "overlay_release is empty: name the nodes to release with -e overlay_release=idc7, "
+            "or a list: -e overlay_release=idc7,idc8"
+        )
     ]
     assert problems_of_call(leave, "idc1", "") == [
         "overlay_release has an empty name: write a list without spaces, -e overlay_release=idc7,idc8"

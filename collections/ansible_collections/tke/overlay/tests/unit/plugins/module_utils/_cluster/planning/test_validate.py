@@ -80,7 +80,10 @@ def test_accepts_the_limits_of_the_underlay_mtu(address, version):
 def test_rejects_two_ip_versions_and_names_a_node_of_each():
     nodes = [InventoryNode("a", ["cloud"], "10.0.1.1", 1500), InventoryNode("b", ["cloud"], "fd00::1", 1500)]
     assert list(problems_of_nodes(nodes, SETTINGS)) == [
-        "the underlay addresses are IPv4 (node a) and IPv6 (node b): use one IP version for all nodes (overlay_underlay_ip)"
+        (
+            "the underlay addresses are IPv4 (node a) and IPv6 (node b): "
+            "use one IP version for all nodes (overlay_underlay_ip)"
+        )
     ]
 
 
