@@ -48,8 +48,8 @@ class ActionModule(LedgerAction):
             before.update(parse(text, where, settings.cluster).nodes if text is not None else {})
             if given["release"] is None:
                 return planner.assign(settings, nodes, text, where, now)
-            leaving = ReleaseRequest(given["release"], task_vars["groups"], given["release_force"])
-            ledger, node_cidrs = release(settings, nodes, text, where, now, leaving)
+            request = ReleaseRequest(given["release"], task_vars["groups"], now, given["release_force"])
+            ledger, node_cidrs = release(settings, nodes, text, where, request)
             released.update(node_cidrs)
             return ledger
 

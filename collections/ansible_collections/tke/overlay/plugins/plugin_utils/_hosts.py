@@ -66,7 +66,8 @@ class OneValue:
 def inventory_nodes(group: str, task_vars: Variables) -> list[InventoryNode]:
     """Return the hosts of the group, in the order of the inventory. Each host's variables are read once.
 
-    :raises ValidationError: the group is empty, a variable cannot be evaluated, or hosts differ in a cluster-wide variable.
+    :raises ValidationError: the group is empty, a variable cannot be evaluated, or hosts differ
+        in a cluster-wide variable.
     """
     groups, hostvars = task_vars["groups"], task_vars["hostvars"]
     if not groups.get(group):

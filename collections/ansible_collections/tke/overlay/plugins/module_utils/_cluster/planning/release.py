@@ -24,7 +24,7 @@ FORCE = "-e overlay_release_force=true"
 
 
 class ReleaseRequest(t.NamedTuple):
-    """The nodes to release.
+    """The nodes to release, and when (``now``: UTC, ISO 8601).
 
     ``groups`` are the groups of the inventory; other nodes depend on the hosts of
     ``apiserver`` and ``clb``.
@@ -32,6 +32,7 @@ class ReleaseRequest(t.NamedTuple):
 
     names: t.Sequence[str]
     groups: t.Mapping[str, t.Sequence[str]]
+    now: str
     force: bool = False
 
 
@@ -40,8 +41,7 @@ def release(
     nodes: t.Sequence[InventoryNode],
     ledger_text: str | None,
     where: str,
-    now: str,
-    leaving: ReleaseRequest,
+    request: ReleaseRequest,
 ) -> tuple[Ledger, dict[str, str]]:
     """Return the ledger without these nodes, and their node CIDRs. No node is added.
 
@@ -51,16 +51,16 @@ def release(
     :raises ValidationError: a name is unknown, or other nodes depend on a node and ``force`` is not set.
     """
     ledger = planner.load_or_create(settings, ledger_text, where)
-    names = list(dict.fromkeys(name.strip() for name in leaving.names))
+    names = list(dict.fromkeys(name.strip() for name in request.names))
     problems = [*_problems_of_names(names, nodes, ledger)] or [*_problems_of_empty_cluster(names, ledger)]
-    if not problems and not leaving.force:
-        reasons = [*_dependencies(names, ledger, leaving.groups)]
+    if not problems and not request.force:
+        reasons = [*_dependencies(names, ledger, request.groups)]
         problems = [f"{reason}: to release anyway, add {FORCE}" for reason in reasons]
     if problems:
         raise ValidationError(*problems)
     staying = [node for node in nodes if node.name in ledger.nodes and node.name not in names]
-    ledger = planner.assign(settings, staying, ledger_text, where, now)
-    return ledger, ledger.release(names, sorted(ledger.nodes.keys() - set(names)), now)
+    ledger = planner.assign(settings, staying, ledger_text, where, request.now)
+    return ledger, ledger.release(names, sorted(ledger.nodes.keys() - set(names)), request.now)
 
 
 def _problems_of_names(names: t.Sequence[str], nodes: t.Sequence[InventoryNode], ledger: Ledger) -> t.Iterator[str]:

@@ -42,7 +42,7 @@ def text(nodes=FLEET):
 
 
 def going(names, nodes=FLEET, force=False, ledger=None, groups=GROUPS):
-    return release(SETTINGS, nodes, ledger or text(), "/ledger", NOW, ReleaseRequest(names, groups, force))
+    return release(SETTINGS, nodes, ledger or text(), "/ledger", ReleaseRequest(names, groups, NOW, force))
 
 
 def refusal(*arguments, **more):
@@ -144,7 +144,7 @@ def problems_of_call(work, *arguments, **options):
 
 def leave(*names, nodes=SIX_NODES, groups=None, force=False, now=LATER, where="/ledger"):
     text = assign(SETTINGS, SIX_NODES, None, "/ledger", NOW).text()
-    return release(SETTINGS, nodes, text, where, now, ReleaseRequest(names, groups or {}, force))
+    return release(SETTINGS, nodes, text, where, ReleaseRequest(names, groups or {}, now, force))
 
 
 def test_rejects_missing_empty_and_unknown_names():
@@ -188,5 +188,5 @@ def test_updates_remaining_nodes_without_checking_leaving_ones():
     ledger, _released = leave("idc1", nodes=nodes)
     assert {held.underlay_mtu for held in ledger.nodes.values()} == {1400}
     assert ledger.pending["10.244.3.0/24"].since == LATER
-    torn = SETTINGS, SIX_NODES, "torn", "/the/ledger", NOW, ReleaseRequest(["idc1"], {})
+    torn = SETTINGS, SIX_NODES, "torn", "/the/ledger", ReleaseRequest(["idc1"], {}, NOW)
     assert "/the/ledger" in problems_of_call(release, *torn)[0]

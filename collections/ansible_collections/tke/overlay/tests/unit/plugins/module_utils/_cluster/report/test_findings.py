@@ -442,8 +442,10 @@ def test_what_is_wrong_with_the_settings():
     remedy = f"Resolve it, then: {SITE}"
     assert picture["findings"] == [finding("bad", "conflict", [], "No plan can be made: the VPC overlaps", remedy)]
     picture = drawn(ledger_of("cloud1", "idc1"), well("cloud1", "idc1"), reserved=["10.9.0.0/24"])
-    said = "The map lacks what is reserved (overlay_reserved): reserved range 10.9.0.0/24 "
-        "(overlay_reserved) is not part of the container CIDR"
+    said = (
+        "The map lacks what is reserved (overlay_reserved): "
+        "reserved range 10.9.0.0/24 (overlay_reserved) is not part of the container CIDR"
+    )
     remedy = "ansible-playbook tke.overlay.preflight says what is wrong with the settings."
     assert picture["findings"] == [finding("warn", "reserved", [], f"{said} 10.244.0.0/20.", remedy)]
 
