@@ -21,7 +21,7 @@ def survey(given=None, groups=None, **hosts):
     return survey_hosts(given, {"groups": groups, "hostvars": hostvars})
 
 
-def test_every_host_of_the_inventory_speaks_for_its_addresses():
+def test_collects_the_addresses_of_all_hosts():
     addresses, problems = survey(x={"ansible_host": "10.0.2.7"}, a={"overlay_underlay_ip": "10.0.2.8"})
     assert addresses == [
         Claim("10.0.2.8", "host a (overlay_underlay_ip)"),
@@ -38,14 +38,14 @@ def test_every_host_of_the_inventory_speaks_for_its_addresses():
         (["a", "b", "c"], "3 hosts (a, b, c)"),
     ],
 )
-def test_a_pair_is_two(pair, words):
+def test_pair_needs_exactly_two_hosts(pair, words):
     groups = {"all": ["a", "b", "c", "clb1"], "overlay_nodes": ["a"], "clb": pair}
     _addresses, (problem,) = survey(groups=groups)
     assert words in problem
     assert survey(given={**GIVEN, "provider": "external"}, groups=groups)[1] == []
 
 
-def test_what_nodes_and_pair_differ_in_is_named_and_others_do_not_matter():
+def test_names_variables_that_differ_between_nodes_and_pair():
     _addresses, problems = survey(
         a={"overlay_cluster": "demo", "overlay_clb_subnet": "10.0.3.0/24"}, x={"overlay_clb_subnet": "10.9.9.0/24"}
     )
@@ -56,18 +56,18 @@ def test_what_nodes_and_pair_differ_in_is_named_and_others_do_not_matter():
 
 
 @pytest.mark.parametrize("variable", CLUSTER_VARIABLES)
-def test_whatever_both_go_by_is_compared(variable):
+def test_compares_every_cluster_variable(variable):
     _addresses, problems = survey(a={variable: "only here"})
     assert [problem.partition(" ")[0] for problem in problems] == [variable]
 
 
-def test_what_the_pair_and_the_nodes_read_is_among_it():
+def test_cluster_variables_include_those_of_the_endpoint():
     assert {"overlay_api_port", "overlay_api_ca", "overlay_clb_services", "overlay_clb_subnet"} <= set(
         CLUSTER_VARIABLES
     )
 
 
-def test_a_host_whose_variables_cannot_be_evaluated_is_named():
+def test_names_hosts_whose_variables_cannot_be_evaluated():
     class Broken(dict):
         def get(self, name, default=None):
             raise ZeroDivisionError("division by zero")

@@ -90,7 +90,7 @@ def answer(options, given, nodes_of):
     st.dictionaries(st.sampled_from(["overlay_nodes", "cloud", "idc"]), NAMES),
     st.data(),
 )
-def test_the_planner_answers_with_a_plan_or_a_message(given_, groups, data):
+def test_plan_returns_a_plan_or_a_message(given_, groups, data):
     hostvars = {name: data.draw(HOST) for name in groups.get("overlay_nodes", [])}
     assert answer(
         plan.ActionModule.options,
@@ -117,7 +117,7 @@ def test_the_planner_answers_with_a_plan_or_a_message(given_, groups, data):
         },
     )
 )
-def test_node_cidr_answers_with_a_ledger_or_a_message(given_):
+def test_node_cidr_returns_a_ledger_or_a_message(given_):
     assert answer(node_cidr.ActionModule.options, given_, lambda parameters: node_cidr.parse_nodes(parameters["nodes"]))
 
 
@@ -133,7 +133,7 @@ def test_node_cidr_answers_with_a_ledger_or_a_message(given_):
         ({"inventory_dir": "/one"}, {"inventory_dir": "/two"}, ["overlay_ledger", "/one/overlay-ledger.json"]),
     ],
 )
-def test_hosts_that_differ_in_what_is_one_for_the_cluster_are_named(first, second, words):
+def test_names_hosts_that_differ_in_a_cluster_variable(first, second, words):
     """A run takes such a variable from its first host: with another --limit it would be another plan, or ledger."""
     base = {"inventory_dir": "/one"}
     hostvars = {"a": {**base, "ansible_host": "10.0.0.1", **first}, "b": {**base, "ansible_host": "10.0.0.2", **second}}
@@ -145,7 +145,7 @@ def test_hosts_that_differ_in_what_is_one_for_the_cluster_are_named(first, secon
         assert word in problem
 
 
-def test_a_host_whose_variables_cannot_be_evaluated_is_named():
+def test_names_hosts_whose_variables_cannot_be_evaluated():
     class Broken(dict):
         def get(self, name, default=None):
             raise ZeroDivisionError("division by zero")
@@ -155,7 +155,7 @@ def test_a_host_whose_variables_cannot_be_evaluated_is_named():
         inventory_nodes("overlay_nodes", {"groups": groups, "hostvars": {"a": Broken()}})
 
 
-def test_the_fuzzer_also_meets_what_is_right():
+def test_valid_input_gives_a_ledger():
     good = {
         "ledger": "/ledger",
         "cluster": "demo",
@@ -166,7 +166,7 @@ def test_the_fuzzer_also_meets_what_is_right():
     assert '"c": {"node_cidr": "10.244.9.0/24"' in text
 
 
-def test_nodes_that_are_neither_names_nor_dicts_are_all_named():
+def test_names_all_invalid_items_of_nodes():
     with pytest.raises(ValidationError) as caught:
         node_cidr.parse_nodes(["a", 7, {"nom": "b"}])
     assert len(caught.value.problems) == 2

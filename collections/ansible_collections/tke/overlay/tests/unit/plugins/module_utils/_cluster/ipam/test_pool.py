@@ -35,7 +35,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._errors import Validat
         (["10.0.0.0/23"], 256, 256, 1, "10.0.1.0/24"),
     ],
 )
-def test_arithmetic(cidrs, pods, services, nodes, service_cidr):
+def test_capacity_follows_the_formula_of_tke(cidrs, pods, services, nodes, service_cidr):
     pool = Pool(cidrs, pods, services)
     assert pool.size == nodes
     assert pool.service_cidr == service_cidr
@@ -76,7 +76,7 @@ def test_node_cidrs_and_service_range_share_no_address(prefix, pods_bits, servic
         ("10.1/24", "not an IPv4 network"),
     ],
 )
-def test_an_alien_node_cidr_is_an_error_with_its_name(node_cidr, words):
+def test_foreign_node_cidr_is_rejected_by_name(node_cidr, words):
     with pytest.raises(ValueError, match=words) as caught:
         Pool(["10.0.0.0/16"], 256, 256).number(node_cidr)
     assert node_cidr in str(caught.value)
@@ -98,14 +98,14 @@ def test_an_alien_node_cidr_is_an_error_with_its_name(node_cidr, words):
         (["11.0.0.0/24"], 256, 256, ["not private", "no room for one node"]),
     ],
 )
-def test_what_cannot_be_is_refused_all_at_once(cidrs, pods, services, words):
+def test_rejects_all_invalid_values_at_once(cidrs, pods, services, words):
     with pytest.raises(ValidationError) as caught:
         Pool(cidrs, pods, services)
     for word in words:
         assert word in str(caught.value)
 
 
-def test_rounding_and_what_tke_would_not_allow_is_said():
+def test_warns_of_rounding_and_values_outside_tke_limits():
     assert Pool(["10.0.0.0/16"], 256, 256).warnings == []
     assert Pool(["10.0.0.0/16"], 100, 256).warnings == [
         "overlay_max_pods_per_node 100 is not a power of two and was rounded up to 128"
@@ -114,7 +114,7 @@ def test_rounding_and_what_tke_would_not_allow_is_said():
     assert "1024 is outside TKE's own range of 16 to 256" in warning
 
 
-def test_the_cursor_goes_on_and_a_number_released_behind_it_waits_for_it_to_come_round():
+def test_released_number_behind_the_cursor_waits_for_wraparound():
     allocator = CyclicAllocator(4)
     assert [allocator.allocate_next(), allocator.allocate_next(), allocator.allocate_next()] == [0, 1, 2]
     # 1 is released, and the record is loaded again.
@@ -126,7 +126,7 @@ def test_the_cursor_goes_on_and_a_number_released_behind_it_waits_for_it_to_come
         again.allocate_next()
 
 
-def test_a_number_released_ahead_of_the_cursor_rests_until_the_cursor_has_gone_round():
+def test_quarantined_number_is_skipped_until_wraparound():
     allocator = CyclicAllocator(4, cursor=1)
     assert allocator.is_ahead(2)
     allocator.quarantine(2)
@@ -138,7 +138,7 @@ def test_a_number_released_ahead_of_the_cursor_rests_until_the_cursor_has_gone_r
     st.integers(1, 40),
     st.lists(st.one_of(st.just("allocate"), st.integers(0, 39)), max_size=120),
 )
-def test_takes_are_those_of_a_plain_model(size, operations):
+def test_allocations_match_a_simple_model(size, operations):
     """The model walks number by number; the allocator must agree, whatever is given back in between."""
     taken, cursor = set(), 0
     cursor_kept = 0
@@ -160,7 +160,7 @@ def test_takes_are_those_of_a_plain_model(size, operations):
             taken.discard(operation % size)
 
 
-def test_numbers_go_on_from_cidr_to_cidr():
+def test_numbers_continue_across_cidrs():
     pool = Pool(["10.0.0.0/24", "10.9.0.0/24", "10.8.0.0/24"], 64, 32, ["10.9.0.192/26", "10.8.0.0/25"])
     node_cidrs = [pool.node_cidr(number) for number in range(pool.size)]
     assert node_cidrs[2:5] == ["10.0.0.128/26", "10.9.0.0/26", "10.9.0.64/26"]
@@ -171,7 +171,7 @@ def test_numbers_go_on_from_cidr_to_cidr():
         pool.node_cidr(11)
 
 
-def test_the_smallest_numbers_are_what_they_are():
+def test_smallest_pool_sizes():
     assert [round_up(number) for number in (1, 2, 3, 4, 5)] == [1, 2, 4, 4, 8]
     pool = Pool(["10.0.0.0/24"], 4, 6)
     assert (pool.node_cidr_size, pool.services, pool.capacity(0, 0)["usable_services"]) == (4, 8, 3)
@@ -183,7 +183,7 @@ def told(*arguments):
     return caught.value.problems
 
 
-def test_refusals_to_the_letter():
+def test_errors_name_values_variables_and_remedies():
     assert told([], 64, 32) == ["overlay_container_cidr is empty: set it to a network such as 10.244.0.0/16"]
     private = "10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16"
     assert told(["8.8.0.0/16"], 64, 32) == [
@@ -206,7 +206,7 @@ def test_refusals_to_the_letter():
     ]
 
 
-def test_warnings_to_the_letter():
+def test_accepts_the_limits_of_max_services():
     low, high = TKE_SERVICES
     assert Pool(["10.0.0.0/8"], 64, low).warnings == []
     assert Pool(["10.0.0.0/8"], 64, high).warnings == []
@@ -215,5 +215,5 @@ def test_warnings_to_the_letter():
     ]
 
 
-def test_what_is_reserved_of_the_service_range_is_no_node_cidr_of_the_next_cidr():
+def test_reserved_part_of_service_range_reserves_no_node_cidr():
     assert Pool(["10.0.0.0/24", "10.9.0.0/24"], 64, 32, ["10.0.0.192/26"]).reserved == {}

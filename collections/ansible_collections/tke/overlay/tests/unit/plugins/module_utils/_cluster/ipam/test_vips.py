@@ -35,24 +35,24 @@ def problems(spec, held=None):
     return caught.value.problems
 
 
-def test_the_lowest_free_addresses_behind_the_gateway():
+def test_chooses_the_lowest_free_addresses_after_the_gateway():
     assert choose(SPEC, {}) == {"apiserver": "10.0.2.2", "services": "10.0.2.3"}
 
 
-def test_another_gateway_leaves_the_first_address_free():
+def test_other_gateway_leaves_the_first_address_free():
     assert choose(SPEC._replace(gateway="10.0.2.254"), {}) == {"apiserver": "10.0.2.1", "services": "10.0.2.2"}
 
 
-def test_a_pin_is_taken_and_the_other_is_chosen_around_it():
+def test_pin_is_used_and_the_other_address_avoids_it():
     assert choose(SPEC._replace(pins={"services": "10.0.2.2"}), {}) == {"apiserver": "10.0.2.3", "services": "10.0.2.2"}
 
 
-def test_an_external_load_balancer_has_the_two_addresses_that_are_given():
+def test_external_load_balancer_uses_both_pins():
     external = VipSpec(EXTERNAL, None, pins={"apiserver": "172.16.0.4", "services": "172.16.9.4"}, ranges=RANGES)
     assert choose(external, {}) == {"apiserver": "172.16.0.4", "services": "172.16.9.4"}
 
 
-def test_that_of_an_external_load_balancer_may_be_reserved_for_it():
+def test_external_addresses_may_be_reserved():
     spec = SPEC._replace(provider=EXTERNAL, pins=GIVEN, reserved=["10.0.2.8/31"])
     assert choose(spec, {}) == GIVEN
 
@@ -87,7 +87,7 @@ def forbidden(spec):
 
 
 @given(specs())
-def test_never_a_forbidden_address_and_refused_exactly_when_there_are_not_two(spec):
+def test_never_chooses_used_addresses_and_fails_without_two(spec):
     free = sorted(set(ipaddress.IPv4Network(spec.subnet)) - forbidden(spec))
     if len(free) < 2:
         assert all("overlay_clb_subnet" in text for text in problems(spec))
@@ -97,7 +97,7 @@ def test_never_a_forbidden_address_and_refused_exactly_when_there_are_not_two(sp
 
 
 @given(specs(), st.lists(INSIDE, max_size=5))
-def test_what_is_held_stays_whatever_becomes_free_or_taken(spec, others):
+def test_held_addresses_never_change(spec, others):
     try:
         held = choose(spec, {})
     except ValidationError:
@@ -150,18 +150,18 @@ def test_what_is_held_stays_whatever_becomes_free_or_taken(spec, others):
         ),
     ],
 )
-def test_what_cannot_be_is_named_with_both_sides(spec, held, words):
+def test_conflicts_name_both_sides(spec, held, words):
     text = "\n".join(problems(SPEC._replace(**spec), held))
     for word in words:
         assert word in text
 
 
-def test_everything_is_said_at_once():
+def test_reports_all_problems_at_once():
     spec = SPEC._replace(pins={"services": "10.0.9.1", "x": ""}, reserved=["10.0.9.0/24"], gateway="here")
     assert len(problems(spec)) == 4
 
 
-def test_another_run_finds_that_somebody_took_a_held_address():
+def test_finds_conflicts_of_held_addresses():
     found = list(problems_of_held(GIVEN, [Claim("10.0.2.9", "node a (overlay_underlay_ip)")], RANGES))
     assert len(found) == 1
     assert "10.0.2.9 (in the ledger) is node a (overlay_underlay_ip)" in found[0]
@@ -169,11 +169,11 @@ def test_another_run_finds_that_somebody_took_a_held_address():
     assert len(list(problems_of_held(GIVEN, [], grown))) == 2
 
 
-def test_what_is_taken_by_a_network_that_is_given_with_host_bits_is_passed_over():
+def test_reserved_network_may_have_host_bits():
     assert choose(SPEC._replace(reserved=["10.0.2.3/30"]), {})["apiserver"] == "10.0.2.4"
 
 
-def test_an_address_that_is_given_twice_is_named():
+def test_rejects_one_address_for_both_vips():
     twice = {"apiserver": "10.0.2.8", "services": "10.0.2.8"}
     assert "both VIPs are 10.0.2.8 (overlay_clb_vips): set two different addresses" in problems(
         SPEC._replace(pins=twice)

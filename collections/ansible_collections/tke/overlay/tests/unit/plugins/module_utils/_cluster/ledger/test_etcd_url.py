@@ -26,7 +26,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._errors import Validat
         ("etcds://a:2379//rooted", ["a:2379"], "/rooted"),
     ],
 )
-def test_a_place_has_end_points_and_a_prefix(url, endpoints, prefix):
+def test_parses_endpoints_and_prefix(url, endpoints, prefix):
     place = parse_url(url, {})
     assert [str(endpoint) for endpoint in place.endpoints] == endpoints
     assert place.prefix == prefix
@@ -34,7 +34,7 @@ def test_a_place_has_end_points_and_a_prefix(url, endpoints, prefix):
     assert place.access == EtcdAccess(tls=url.startswith("etcds"))
 
 
-def test_the_environment_of_etcdctl_is_taken_and_the_url_goes_before_it(tmp_path):
+def test_url_overrides_the_environment_of_etcdctl(tmp_path):
     (tmp_path / "secret").write_text("from the file\n")
     environment = {
         "ETCDCTL_CACERT": "/env/ca",
@@ -73,20 +73,20 @@ def test_the_environment_of_etcdctl_is_taken_and_the_url_goes_before_it(tmp_path
         ("consul://a/demo", ["a ledger is in a file", "or in etcd"]),
     ],
 )
-def test_every_mistake_in_a_place_is_named(url, words):
+def test_names_every_mistake_of_a_url(url, words):
     with pytest.raises(ValidationError) as caught:
         open_store(url)
     for word in words:
         assert word in str(caught.value)
 
 
-def test_a_password_in_the_url_is_refused_and_not_repeated():
+def test_password_in_the_url_is_rejected_and_hidden():
     with pytest.raises(ValidationError, match="a user is not allowed there") as caught:
         parse_url("etcd://carol:s3cret@a:2379,b/demo", {})
     assert "s3cret" not in str(caught.value)
 
 
-def test_without_its_library_the_error_says_what_to_install(monkeypatch):
+def test_missing_library_names_the_command_to_install_it(monkeypatch):
     monkeypatch.setattr(store_etcd, "HAS_ETCD3GW", False)
     with pytest.raises(ValidationError, match="-m pip install etcd3gw"):
         open_store("etcd://a:2379/demo")

@@ -62,7 +62,7 @@ def usable(store):
         return text if text is not None and parse(text, store.where, "demo") else None
 
 
-def test_a_ledger_arrives_byte_for_byte_and_the_old_place_names_the_new(places):
+def test_moves_byte_for_byte_and_leaves_a_tombstone(places):
     here, there = places
     text = here.read()
     move(here, there)
@@ -73,7 +73,7 @@ def test_a_ledger_arrives_byte_for_byte_and_the_old_place_names_the_new(places):
     assert newest_good(here).text == text
 
 
-def test_there_and_back_and_there_again(places):
+def test_moves_back_and_forth(places):
     here, there = places
     text = here.read()
     for source, target in [(here, there), (there, here), (here, there), (there, here)]:
@@ -81,7 +81,7 @@ def test_there_and_back_and_there_again(places):
         assert (usable(source), usable(target)) == (None, text)
 
 
-def test_moving_it_once_more_changes_nothing(places):
+def test_moving_again_changes_nothing(places):
     here, there = places
     move(here, there)
     there.transact(lambda _text: text_of("a", "b", "c"))
@@ -92,14 +92,14 @@ def test_moving_it_once_more_changes_nothing(places):
     assert (here.read(), there.read(), here.previous(), there.previous()) == before
 
 
-def test_looking_changes_nothing(places):
+def test_inspect_changes_nothing(places):
     here, there = places
     text = here.read()
     assert not inspect(here, there, None).finished
     assert (here.read(), there.read()) == (text, None)
 
 
-def test_a_copy_made_by_hand_is_taken_over(places):
+def test_accepts_a_copy_made_by_hand(places):
     here, there = places
     text = here.read()
     there.transact(lambda _none: text)
@@ -108,7 +108,7 @@ def test_a_copy_made_by_hand_is_taken_over(places):
 
 
 @pytest.mark.parametrize("other", [text_of("x"), text_of("a", "b", cluster="other"), "something else"])
-def test_a_different_ledger_is_never_overwritten(places, other):
+def test_never_overwrites_a_different_ledger(places, other):
     here, there = places
     text = here.read()
     there.transact(lambda _none: other)
@@ -124,7 +124,7 @@ def test_a_different_ledger_is_never_overwritten(places, other):
         (text_of("a", cluster="other"), "belongs to cluster 'other'"),
     ],
 )
-def test_what_is_no_ledger_of_this_cluster_is_not_moved(places, text, words):
+def test_does_not_move_broken_or_foreign_ledgers(places, text, words):
     here, there = places
     here.transact(lambda _text: text)
     with pytest.raises(ValidationError, match=words):
@@ -132,7 +132,7 @@ def test_what_is_no_ledger_of_this_cluster_is_not_moved(places, text, words):
     assert (here.read(), there.read()) == (text, None)
 
 
-def test_nothing_and_the_same_place_are_refused(places):
+def test_rejects_a_missing_source_and_equal_places(places):
     here, there = places
     with pytest.raises(ValidationError, match="there is no ledger at"):
         move(there, here)
@@ -140,7 +140,7 @@ def test_nothing_and_the_same_place_are_refused(places):
         move(here, FileStore(here.where))
 
 
-def test_it_is_not_moved_from_where_it_was_moved_away(places, tmp_path):
+def test_does_not_move_from_a_tombstone(places, tmp_path):
     here, there = places
     third = FileStore(str(tmp_path / "third.json"))
     move(here, there)
@@ -153,7 +153,7 @@ def test_it_is_not_moved_from_where_it_was_moved_away(places, tmp_path):
     assert not usable(there)
 
 
-def test_a_lost_target_is_said_and_not_made_up(places):
+def test_lost_target_is_an_error(places):
     here, there = places
     move(here, there)
     empty = FileStore(there.where + ".other")
@@ -195,9 +195,7 @@ class Faulty:
     "fault", [Power(), ValidationError("no"), IndeterminateWriteError("perhaps")], ids=["power", "refusal", "doubt"]
 )
 @pytest.mark.parametrize("step", range(4))
-def test_a_fault_at_any_step_leaves_at_most_one_usable_and_the_next_run_finishes(
-    places, step, fault, after, used_meanwhile, back_again
-):
+def test_fault_at_any_step_can_be_resumed(places, step, fault, after, used_meanwhile, back_again):
     source, target = places
     if back_again:
         move(source, target)
@@ -219,7 +217,7 @@ def test_a_fault_at_any_step_leaves_at_most_one_usable_and_the_next_run_finishes
     assert tombstone_of(source.read()).moved_to == target.where
 
 
-def test_a_refused_copy_leaves_the_source_in_use(places):
+def test_rejected_copy_keeps_the_source_usable(places):
     here, there = places
     text = here.read()
     with pytest.raises(ValidationError, match="no"):
@@ -227,7 +225,7 @@ def test_a_refused_copy_leaves_the_source_in_use(places):
     assert (usable(here), there.read()) == (text, None)
 
 
-def test_while_it_is_moved_nobody_can_use_it_and_the_error_says_how_to_go_on(places):
+def test_unfinished_migration_names_the_command_to_finish_it(places):
     here, there = places
     with pytest.raises(ValidationError, match="unfinished"):
         move(here, Faulty(there, itertools.count(), IndeterminateWriteError("perhaps"), after=True))
@@ -235,7 +233,7 @@ def test_while_it_is_moved_nobody_can_use_it_and_the_error_says_how_to_go_on(pla
         parse(here.read(), here.where, "demo")
 
 
-def test_a_change_that_comes_between_is_not_lost(places):
+def test_concurrent_change_of_the_source_is_not_lost(places):
     here, there = places
     plan = inspect(here, there, "demo")
     here.transact(lambda _text: text_of("a", "b", "c"))
@@ -244,7 +242,7 @@ def test_a_change_that_comes_between_is_not_lost(places):
     assert (usable(here), there.read()) == (text_of("a", "b", "c"), None)
 
 
-def test_a_ledger_that_appears_at_the_target_meanwhile_is_not_overwritten(places):
+def test_ledger_that_appears_at_the_target_is_kept(places):
     here, there = places
     plan = inspect(here, there, "demo")
     there.transact(lambda _none: text_of("x"))
@@ -254,7 +252,7 @@ def test_a_ledger_that_appears_at_the_target_meanwhile_is_not_overwritten(places
     assert there.read() == text_of("x")
 
 
-def test_the_newest_good_version_is_no_mark_and_not_broken(places):
+def test_newest_good_version_skips_broken_ones(places):
     here, _there = places
     good = here.read()
     here.transact(lambda _text: "broken")
@@ -384,36 +382,36 @@ class TestInspect:
         assert move.ledger.text() == self.TEXT
         return move
 
-    def test_nothing_is_done_yet(self, places):
+    def test_migration_not_started(self, places):
         self.put(places[0], self.TEXT)
         self.seen(places, present=self.TEXT, there=None, begun=False, copied=False, finished=False)
 
-    def test_somebody_has_copied_it_by_hand(self, places):
+    def test_ledger_copied_by_hand(self, places):
         self.put(places[0], self.TEXT)
         self.put(places[1], self.TEXT)
         self.seen(places, present=self.TEXT, there=self.TEXT, begun=False, copied=True, finished=False)
 
     @pytest.mark.parametrize("found", [None, Tombstone("/a/third/place", NOW).text()])
-    def test_it_has_begun(self, places, found):
+    def test_migration_begun(self, places, found):
         mark = Tombstone(places[1].where, NOW, ledger=self.TEXT, found=found).text()
         self.put(places[0], mark)
         if found:
             self.put(places[1], found)
         self.seen(places, present=mark, there=found, begun=True, copied=False, finished=False)
 
-    def test_it_is_copied_and_not_finished(self, places):
+    def test_migration_copied_but_not_finished(self, places):
         mark = Tombstone(places[1].where, NOW, ledger=self.TEXT).text()
         self.put(places[0], mark)
         self.put(places[1], self.TEXT)
         self.seen(places, present=mark, there=self.TEXT, begun=True, copied=True, finished=False)
 
-    def test_it_is_finished(self, places):
+    def test_migration_finished(self, places):
         self.put(places[0], self.TEXT)
         migrate(inspect(*places, "demo"), NOW)
         mark = Tombstone(places[1].where, NOW).text()
         self.seen(places, present=mark, there=self.TEXT, begun=True, copied=True, finished=True)
 
-    def test_a_target_that_was_taken_meanwhile_is_left_alone(self, places):
+    def test_does_not_overwrite_a_target_with_a_new_ledger(self, places):
         self.put(places[0], Tombstone(places[1].where, NOW, ledger=self.TEXT).text())
         self.put(places[1], self.TEXT.replace("demo", "emod"))
         with pytest.raises(
@@ -421,7 +419,7 @@ class TestInspect:
         ):
             inspect(*places, "demo")
 
-    def test_a_ledger_that_is_broken_is_named_by_its_place(self, places):
+    def test_broken_ledger_names_its_store(self, places):
         self.put(places[0], self.TEXT[:-20])
         with pytest.raises(ValidationError, match=f"the ledger {places[0].where} cannot be trusted"):
             inspect(*places, "demo")
@@ -430,7 +428,7 @@ class TestInspect:
         with pytest.raises(ValidationError, match=f"the ledger {places[1].where} cannot be trusted"):
             inspect(*places, "demo")
 
-    def test_a_mark_that_is_broken_is_named_by_its_place(self, places):
+    def test_broken_tombstone_names_its_store(self, places):
         self.put(places[0], Tombstone(places[1].where, NOW, ledger=self.TEXT[:-20]).text())
         with pytest.raises(ValidationError, match=f"the ledger {places[0].where} cannot be trusted"):
             inspect(*places, "demo")

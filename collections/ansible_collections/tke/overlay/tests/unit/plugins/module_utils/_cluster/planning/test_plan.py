@@ -54,7 +54,7 @@ def refusal(nodes, text=None, settings=SETTINGS):
     return caught.value.problems
 
 
-def test_every_host_gets_the_same_document_and_finds_itself_in_it():
+def test_document_contains_all_hosts():
     _ledger, made = planned([CLOUD1, IDC1])
     fleet = parse_fleet(made.document["fleet"])
     assert {name: (peer.node_cidr, peer.underlay) for name, peer in fleet.items()} == {
@@ -65,12 +65,12 @@ def test_every_host_gets_the_same_document_and_finds_itself_in_it():
     assert made.document["service_cidr"] == "10.244.255.0/24"
 
 
-def test_a_document_is_plain_data():
+def test_document_is_plain_data():
     _ledger, made = planned([CLOUD1, IDC1])
     assert json.loads(json.dumps(made.document)) == made.document
 
 
-def test_a_node_that_is_not_in_the_inventory_stays_a_peer_with_its_mtu_and_is_told():
+def test_orphan_stays_a_peer_and_is_reported():
     ledger, before = planned([CLOUD1, IDC1])
     again, after = planned([CLOUD1], ledger.text())
     assert again.text() == ledger.text()
@@ -79,25 +79,25 @@ def test_a_node_that_is_not_in_the_inventory_stays_a_peer_with_its_mtu_and_is_to
     assert any("idc1" in warning for warning in after.warnings)
 
 
-def test_a_moved_node_keeps_its_node_cidr():
+def test_node_with_new_underlay_keeps_its_node_cidr():
     ledger, _made = planned([CLOUD1, IDC1])
     again, made = planned([CLOUD1, IDC1._replace(underlay_ip="192.168.1.99")], ledger.text())
     assert again.nodes["idc1"].node_cidr == ledger.nodes["idc1"].node_cidr
     assert parse_fleet(made.document["fleet"])["idc1"].underlay == "192.168.1.99"
 
 
-def test_a_pin_in_the_inventory_is_kept():
+def test_pin_of_the_inventory_is_used():
     ledger, _made = planned([CLOUD1, IDC1._replace(node_cidr="10.244.0.0/24")])
     assert ledger.nodes["idc1"].node_cidr == "10.244.0.0/24"
     assert ledger.nodes["cloud1"].node_cidr == "10.244.1.0/24"
 
 
-def test_numbers_may_be_digits_in_a_string():
+def test_accepts_mtu_as_a_string_of_digits():
     _ledger, made = planned([CLOUD1._replace(underlay_mtu="1400"), IDC1])
     assert made.document["mtu"] == 1350
 
 
-def test_only_cloud_nodes_is_worth_a_warning():
+def test_warns_when_all_nodes_are_cloud_nodes():
     _ledger, made = planned([CLOUD1])
     assert any("only cloud nodes" in warning for warning in made.warnings)
 
@@ -158,13 +158,13 @@ def test_only_cloud_nodes_is_worth_a_warning():
         ([CLOUD1._replace(node_cidr=7)], {}, ["cloud1", "overlay_node_cidr 7"]),
     ],
 )
-def test_bad_input_is_named_with_both_sides(nodes, settings, words):
+def test_invalid_input_names_both_sides(nodes, settings, words):
     text = "\n".join(refusal(nodes, settings=SETTINGS._replace(**settings)))
     for word in words:
         assert word in text
 
 
-def test_all_conflicts_are_found_at_once_those_of_the_ledger_too():
+def test_reports_inventory_and_ledger_conflicts_at_once():
     first, _made = planned([CLOUD1])
     problems = refusal(
         [CLOUD1._replace(node_cidr="10.244.9.0/24"), IDC1._replace(underlay_ip=None), CLOUD2._replace(underlay_mtu=1)],
@@ -174,7 +174,7 @@ def test_all_conflicts_are_found_at_once_those_of_the_ledger_too():
     assert len(problems) == 4
 
 
-def test_a_machine_that_comes_back_under_a_new_name_must_not_be_a_peer_twice():
+def test_renamed_node_must_release_its_old_name():
     first, _made = planned([CLOUD1, IDC1])
     (problem,) = refusal([CLOUD1, IDC1._replace(name="idc9")], first.text())
     for word in ("idc9", "192.168.1.11", "idc1", "release idc1 first"):
@@ -188,7 +188,7 @@ def test_a_machine_that_comes_back_under_a_new_name_must_not_be_a_peer_twice():
         ("2001:db8::11", {}, ["IPv4 (node cloud1)", "IPv6 (node idc1)"]),
     ],
 )
-def test_a_node_that_only_the_ledger_knows_can_be_in_the_way(orphan, settings, words):
+def test_orphans_take_part_in_conflicts(orphan, settings, words):
     idc = IDC1._replace(underlay_ip=orphan)
     alone = SETTINGS._replace(networks={})
     first, _made = planned([idc], settings=alone)
@@ -197,26 +197,26 @@ def test_a_node_that_only_the_ledger_knows_can_be_in_the_way(orphan, settings, w
         assert word in text
 
 
-def test_a_node_without_a_known_underlay_is_told():
+def test_warns_of_nodes_without_underlay_address():
     ledger = assign(SETTINGS, [InventoryNode("adopted", node_cidr="10.244.9.0/24")], None, "/ledger", NOW)
     _ledger, made = planned([CLOUD1, IDC1], ledger.text())
     assert "adopted" not in parse_fleet(made.document["fleet"])
     assert any("the underlay address of adopted is unknown" in warning for warning in made.warnings)
 
 
-def test_a_broken_ledger_is_refused():
+def test_rejects_a_broken_ledger():
     first, _made = planned([CLOUD1])
     (problem,) = refusal([CLOUD1], first.text()[:-20])
     assert "/ledger cannot be trusted" in problem
 
 
-def test_a_ledger_of_another_cluster_is_refused():
+def test_rejects_a_ledger_of_another_cluster():
     first, _made = planned([CLOUD1])
     (problem,) = refusal([CLOUD1], first.text(), SETTINGS._replace(cluster="other"))
     assert "'demo', not to 'other'" in problem
 
 
-def test_reserved_ranges_are_never_handed_out_and_do_not_count():
+def test_reserved_ranges_are_not_allocated_or_counted():
     settings = SETTINGS._replace(reserved=["10.244.0.0/25", "10.244.2.0/23"])
     ledger, _made = planned([CLOUD1, CLOUD2, IDC1], settings=settings)
     assert [held.node_cidr for held in ledger.nodes.values()] == ["10.244.1.0/24", "10.244.4.0/24", "10.244.5.0/24"]
@@ -224,13 +224,13 @@ def test_reserved_ranges_are_never_handed_out_and_do_not_count():
     assert ledger.capacity()["free"] == 249
 
 
-def test_a_reserved_range_that_somebody_has_is_refused_with_his_name():
+def test_reserved_range_in_use_names_its_node():
     first, _made = planned([CLOUD1, IDC1])
     (problem,) = refusal([CLOUD1, IDC1], first.text(), SETTINGS._replace(reserved=["10.244.1.0/24"]))
     assert "node idc1 has 10.244.1.0/24, which lies in the reserved range 10.244.1.0/24" in problem
 
 
-def test_an_exhausted_pool_says_who_is_in_it_but_not_in_the_inventory():
+def test_exhausted_pool_names_orphans():
     small = SETTINGS._replace(container_cidr=["10.244.0.0/22"])
     first, _made = planned([CLOUD1, IDC1], settings=small)
     others = [InventoryNode(f"new{n}", ["idc"], f"192.168.2.{n}", 1450) for n in (1, 2)]
@@ -242,7 +242,7 @@ def test_an_exhausted_pool_says_who_is_in_it_but_not_in_the_inventory():
     assert "without one: new2" in problem
 
 
-def test_a_node_on_an_address_of_the_load_balancer_is_a_conflict_that_names_both():
+def test_node_with_the_address_of_a_vip_names_both():
     ledger, _made = planned([CLOUD1])
     ledger.vips = {"apiserver": "10.0.2.2", "services": "192.168.1.11"}
     text = ledger.text()
@@ -255,13 +255,13 @@ def test_a_node_on_an_address_of_the_load_balancer_is_a_conflict_that_names_both
     assert "the VIP apiserver 10.0.2.2 (in the ledger) lies in 10.0.2.0/23 (overlay_container_cidr)" in problem
 
 
-def test_the_vips_are_part_of_the_diff():
+def test_summary_contains_the_vips():
     ledger, _made = planned([CLOUD1])
     ledger.vips = {"services": "10.0.2.3", "apiserver": "10.0.2.2"}
     assert ledger.summary().endswith("VIP apiserver 10.0.2.2\nVIP services 10.0.2.3\n")
 
 
-def test_a_node_of_which_only_the_mtu_is_known_does_not_count_for_the_overlay():
+def test_mtu_ignores_nodes_without_underlay_address():
     ledger = assign(SETTINGS, [CLOUD1, IDC1], None, "/ledger", NOW)
     ledger.nodes["idc1"] = ledger.nodes["idc1"]._replace(underlay=None, underlay_mtu=1200)
     assert plan(SETTINGS, [CLOUD1], ledger).document["mtu"] == 1450
@@ -269,7 +269,7 @@ def test_a_node_of_which_only_the_mtu_is_known_does_not_count_for_the_overlay():
     assert plan(SETTINGS, [CLOUD1], ledger).document["mtu"] == 1450
 
 
-def test_orphans_in_the_way_are_named_with_the_way_out():
+def test_conflicting_orphans_are_named_with_the_remedy():
     ledger, _made = planned([CLOUD1, CLOUD2, IDC1])
     thief = InventoryNode("new", ["idc"], "10.0.1.11", 1500)
     ledger.nodes["cloud2"] = ledger.nodes["cloud2"]._replace(underlay="10.0.1.11")
@@ -282,7 +282,7 @@ def test_orphans_in_the_way_are_named_with_the_way_out():
 
 
 @pytest.mark.parametrize("nothing", [None, ""])
-def test_an_underlay_address_that_is_left_empty_is_one_that_is_missing(nothing):
+def test_empty_underlay_address_is_a_missing_one(nothing):
     said = "node idc1 has no underlay address: set overlay_underlay_ip, or a numeric ansible_host"
     assert refusal([CLOUD1, IDC1._replace(underlay_ip=nothing)]) == [said]
     ledger, _made = planned([CLOUD1, IDC1._replace(node_cidr="")])

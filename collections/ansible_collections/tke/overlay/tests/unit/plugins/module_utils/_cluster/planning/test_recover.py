@@ -74,7 +74,7 @@ def behind(found, name, fleet):
 
 
 @given(unreached=st.sets(st.sampled_from([node.name for node in NODES]), max_size=3))
-def test_whoever_is_unreached_the_same_plan_follows_from_what_the_others_say(unreached):
+def test_recovers_the_same_plan_from_any_reachable_hosts(unreached):
     lost, found = saved()
     found = found._replace(records={name: own for name, own in found.records.items() if name not in unreached})
     ledger = recover(SETTINGS, NODES, found, NOW)
@@ -84,7 +84,7 @@ def test_whoever_is_unreached_the_same_plan_follows_from_what_the_others_say(unr
     assert parse(ledger.text(), "/ledger", "demo").text() == ledger.text()
 
 
-def test_the_cursor_stands_behind_the_highest_node_cidr_in_use():
+def test_cursor_is_after_the_highest_node_cidr_in_use():
     _lost, found = saved()
     assert recover(SETTINGS, NODES, found, NOW).cursor == 8
     small = SETTINGS._replace(container_cidr=["10.244.0.0/21"])
@@ -92,7 +92,7 @@ def test_the_cursor_stands_behind_the_highest_node_cidr_in_use():
     assert recover(small, NODES[:1], found, NOW).cursor == 0
 
 
-def test_a_unreached_node_that_no_inventory_has_keeps_node_cidr_and_mtu_of_the_overlay():
+def test_unreached_orphan_keeps_node_cidr_and_mtu():
     lost, found = saved([*NODES[:3], NODES[3]._replace(underlay_mtu=1300)])
     found = found._replace(records={name: own for name, own in found.records.items() if name != "idc2"})
     ledger = recover(SETTINGS, NODES[:3], found, NOW)
@@ -100,7 +100,7 @@ def test_a_unreached_node_that_no_inventory_has_keeps_node_cidr_and_mtu_of_the_o
     assert plan(SETTINGS, NODES[:3], ledger).document["mtu"] == 1250
 
 
-def test_two_who_claim_one_node_cidr_are_both_named():
+def test_two_hosts_with_one_node_cidr_are_both_named():
     _lost, found = saved()
     problems = refusal(changed(found, "idc2", node_cidr="10.244.0.0/24"))
     assert "hosts cloud1, idc2 all have the node CIDR 10.244.0.0/24: reset all but one" in problems
@@ -116,18 +116,18 @@ def test_two_who_claim_one_node_cidr_are_both_named():
         ({"node": "idc7"}, "host idc1 of the inventory has the saved state of node idc7"),
     ],
 )
-def test_who_belongs_to_something_else_is_named(what, words):
+def test_host_of_another_cluster_or_pool_is_named(what, words):
     _lost, found = saved()
     assert any(words in problem for problem in refusal(changed(found, "idc1", **what)))
 
 
-def test_a_pool_that_has_grown_since_is_no_contradiction():
+def test_accepts_a_pool_with_appended_cidrs():
     _lost, found = saved()
     grown = SETTINGS._replace(container_cidr=["10.244.0.0/16", "10.245.0.0/16"])
     assert recover(grown, NODES, found, NOW).nodes.keys() == found.records.keys()
 
 
-def test_a_host_that_sees_a_peer_otherwise_than_it_sees_itself_is_named_with_the_way_out():
+def test_outdated_fleet_is_named_with_the_remedy():
     _lost, found = saved()
     stale = behind(found, "idc1", found.fleets["one"].replace("cloud1 10.244.0.0/24", "cloud1 10.244.9.0/24"))
     (problem,) = refusal(stale)
@@ -136,7 +136,7 @@ def test_a_host_that_sees_a_peer_otherwise_than_it_sees_itself_is_named_with_the
     assert recover(SETTINGS, NODES, stale._replace(without=["idc1"]), NOW).pending.keys() == {"10.244.9.0/24"}
 
 
-def test_a_node_that_only_some_know_is_named_and_pending_on_whom_is_left_out():
+def test_node_of_one_fleet_is_named_or_pending_on_excluded_host():
     _lost, found = saved()
     stale = behind(found, "idc1", found.fleets["one"] + "gone 10.244.9.0/24 192.168.1.99\n")
     (problem,) = refusal(stale)
@@ -162,7 +162,7 @@ def test_two_unreached_nodes_with_one_node_cidr_are_named():
     assert any("belongs to idc2 and to idc9" in problem for problem in problems)
 
 
-def test_the_vip_of_the_api_servers_is_what_all_know():
+def test_recovers_the_vip_of_the_api_servers():
     _lost, found = saved()
     assert recover(SETTINGS, NODES, changed(found, "idc1", api=""), NOW).vips == {"apiserver": "10.0.2.2"}
     (problem,) = refusal(changed(found, "idc1", api="10.0.2.9"))
@@ -177,11 +177,11 @@ def test_the_vip_of_the_api_servers_is_what_all_know():
         (saved()[1]._replace(without=[node.name for node in NODES]), "excludes every host"),
     ],
 )
-def test_a_choice_that_leaves_nothing_is_saved(found, words):
+def test_rejects_a_selection_without_any_fleet(found, words):
     assert any(words in problem for problem in refusal(found))
 
 
-def test_all_that_see_it_otherwise_are_told_apart_and_named_in_the_way_out():
+def test_remedy_names_all_outdated_hosts():
     _lost, found = saved()
     fleet = found.fleets["one"]
     found = behind(found, "idc1", fleet.replace("cloud1 10.244.0.0/24", "cloud1 10.244.9.0/24"))
@@ -195,7 +195,7 @@ def test_all_that_see_it_otherwise_are_told_apart_and_named_in_the_way_out():
     assert problem.endswith("-e overlay_rebuild_without=idc1,idc2")
 
 
-def test_everybody_left_out_and_one_address_for_two():
+def test_rejects_all_excluded_and_duplicate_underlay_addresses():
     _lost, found = saved()
     everybody = found._replace(without=list(found.records))
     assert refusal(everybody) == ["overlay_rebuild_without excludes every host: keep at least one"]
@@ -203,7 +203,7 @@ def test_everybody_left_out_and_one_address_for_two():
     assert "hosts idc1, idc2 all have the underlay address 192.168.1.11: reset all but one" in refusal(twice)
 
 
-def test_what_two_who_are_left_out_know_waits_for_both():
+def test_pending_on_all_excluded_hosts_that_have_it():
     _lost, found = saved()
     gone = found.fleets["one"] + "gone 10.244.9.0/24 192.168.1.99\n"
     found = changed(behind(found, "idc1", gone), "idc2", view="third")
@@ -215,7 +215,7 @@ def test_what_two_who_are_left_out_know_waits_for_both():
     }
 
 
-def test_what_is_reserved_is_refused_to_a_node_that_has_it_by_now():
+def test_recovered_ledger_has_the_reserved_ranges():
     _lost, found = saved()
     ledger = recover(SETTINGS._replace(reserved=["10.244.40.0/24"]), NODES, found, NOW)
     assert ledger.pool.reserved == {40: "10.244.40.0/24"}

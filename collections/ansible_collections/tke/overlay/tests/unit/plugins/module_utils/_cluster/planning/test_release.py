@@ -51,7 +51,7 @@ def refusal(*arguments, **more):
     return caught.value.problems
 
 
-def test_the_node_cidr_is_pending_on_all_who_stay_and_nobody_is_added():
+def test_release_is_pending_on_remaining_nodes_and_adds_none():
     newcomer = InventoryNode("idc9", ["idc"], "192.168.1.19", 1450)
     ledger, released = going(["idc5"], [*FLEET, newcomer])
     assert released == {"idc5": "10.244.9.0/24"}
@@ -60,7 +60,7 @@ def test_the_node_cidr_is_pending_on_all_who_stay_and_nobody_is_added():
     assert "idc5 " not in plan(SETTINGS, FLEET[:-1], ledger).document["fleet"]
 
 
-def test_who_is_in_the_ledger_alone_can_go_and_who_went_before_is_passed_over():
+def test_releases_orphans_and_skips_released_nodes():
     ledger, released = going(["idc5"], FLEET[:-1])
     assert released == {"idc5": "10.244.9.0/24"}
     again, nothing = going(["idc5"], FLEET[:-1], ledger=ledger.text())
@@ -68,7 +68,7 @@ def test_who_is_in_the_ledger_alone_can_go_and_who_went_before_is_passed_over():
     assert again.text() == ledger.text()
 
 
-def test_every_unknown_name_is_told_with_those_that_are_near():
+def test_unknown_names_suggest_similar_ones():
     one, other = refusal(["idc55", "nobody", "idc5"])
     assert one.startswith("there is no node idc55 (overlay_release)")
     assert "idc5" in one.partition("is ")[2]
@@ -76,7 +76,7 @@ def test_every_unknown_name_is_told_with_those_that_are_near():
 
 
 @pytest.mark.parametrize("names", [[], [""], ["idc5", ""]])
-def test_an_empty_name_is_a_mistake(names):
+def test_rejects_empty_names(names):
     assert any("overlay_release" in problem for problem in refusal(names))
 
 
@@ -89,7 +89,7 @@ def test_an_empty_name_is_a_mistake(names):
         (GROUPS["idc"], "every host in group idc: that site would have no node"),
     ],
 )
-def test_what_others_depend_on_needs_one_word_more(names, words):
+def test_dependencies_require_force(names, words):
     problems = refusal(names)
     assert any(words in problem and "-e overlay_release_force=true" in problem for problem in problems)
     _ledger, released = going(names, force=True)
@@ -97,34 +97,34 @@ def test_what_others_depend_on_needs_one_word_more(names, words):
 
 
 @pytest.mark.parametrize("names", [["cloud2"], ["idc1", "idc2"]])
-def test_an_api_server_among_others_and_a_fifth_of_the_fleet_need_none(names):
+def test_one_api_server_or_a_fifth_of_the_fleet_needs_no_force(names):
     assert sorted(going(names)[1]) == names
 
 
-def test_one_node_of_a_small_fleet_is_no_large_part_of_it():
+def test_one_node_of_a_small_fleet_needs_no_force():
     small = [FLEET[0], FLEET[1], FLEET[5], FLEET[6]]
     groups = {"cloud": ["cloud1", "cloud2"], "idc": ["idc1", "idc2"]}
     _ledger, released = going(["idc2"], small, ledger=text(small), groups=groups)
     assert list(released) == ["idc2"]
 
 
-def test_not_all_can_go_whatever_is_said():
+def test_all_nodes_cannot_be_released_even_with_force():
     (problem,) = refusal([node.name for node in FLEET], force=True)
     assert "run tke.overlay.reset" in problem
 
 
-def test_a_refused_release_leaves_the_ledger_as_it_was():
+def test_rejected_release_does_not_change_the_ledger():
     before = text()
     refusal(["cloud1", "idc1"], ledger=before)
     assert parse(before, "/ledger", "demo").text() == before
 
 
-def test_no_more_than_three_names_are_offered():
+def test_suggests_at_most_three_names():
     (problem,) = refusal(["cloud9"])
     assert problem.endswith("did you mean cloud5 or cloud4 or cloud3?")
 
 
-def test_what_is_wrong_with_the_ledger_names_its_place():
+def test_broken_ledger_is_named_by_its_path():
     (problem,) = refusal(["idc5"], ledger=text().replace("idc1", "idc7"))
     assert problem.startswith("the ledger /ledger cannot be trusted")
 
