@@ -20,7 +20,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import par
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.plan import assign, plan
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.recover import (
     HostRecord,
-    RecoveredLedger,
+    SavedStates,
     recover,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import (
@@ -100,7 +100,7 @@ def test_removes_a_host_of_the_release(release, kernel):
 
 def test_rebuilds_the_ledger_from_the_saved_state(release):
     saved = read_saved()
-    found = RecoveredLedger(
+    found = SavedStates(
         {"cloud1": HostRecord(**{field: saved[field] for field in HostRecord._fields})}, {saved["view"]: saved["fleet"]}
     )
     document = {**plan(SETTINGS, NODES, recover(SETTINGS, NODES, found, NOW)).document, "node": "cloud1"}

@@ -33,20 +33,20 @@ def place(request, tmp_path):
     return request.getfixturevalue("etcd").url()
 
 
-def test_there_is_nothing_before_the_first_write(place):
+def test_new_store_is_empty(place):
     store = open_store(place)
     assert store.read() is None
     assert store.previous() == []
 
 
-def test_what_one_writes_another_reads(place):
+def test_other_writers_read_what_was_written(place):
     open_store(place).transact(lambda text: f"{text} one")
     open_store(place).transact(lambda text: f"{text} two")
     assert open_store(place).read() == "None one two"
 
 
 @pytest.mark.parametrize("text", ODD_TEXTS, ids=range(len(ODD_TEXTS)))
-def test_a_text_comes_back_byte_for_byte(place, text):
+def test_returns_a_text_byte_for_byte(place, text):
     open_store(place).transact(lambda _none: text)
     open_store(place).transact(lambda present: present)
     assert open_store(place).read() == text
@@ -54,7 +54,7 @@ def test_a_text_comes_back_byte_for_byte(place, text):
     assert [version.text for version in open_store(place).previous()] == [text]
 
 
-def test_a_change_that_raises_leaves_all_as_it_was(place):
+def test_change_that_raises_changes_nothing(place):
     store = open_store(place)
     for text in "one", "two":
         store.transact(lambda _text, text=text: text)
@@ -70,13 +70,13 @@ def test_a_change_that_raises_leaves_all_as_it_was(place):
     store.transact(lambda text: "three")
 
 
-def test_an_error_of_the_change_itself_comes_through_as_it_is(place):
+def test_passes_on_errors_of_the_change(place):
     with pytest.raises(FileNotFoundError, match="the change's own"):
         open_store(place).transact(lambda text: (_ for _ in ()).throw(FileNotFoundError("the change's own")))
     assert open_store(place).read() is None
 
 
-def test_no_change_writes_nothing(place):
+def test_equal_text_writes_nothing(place):
     store = open_store(place)
     for text in "one", "two":
         store.transact(lambda _text, text=text: text)
@@ -86,7 +86,7 @@ def test_no_change_writes_nothing(place):
     assert store.previous() == before
 
 
-def test_the_three_versions_before_stay_newest_first(place):
+def test_keeps_three_previous_versions_newest_first(place):
     store = open_store(place)
     for number in range(12):
         store.transact(lambda text, number=number: str(number))
@@ -94,7 +94,7 @@ def test_the_three_versions_before_stay_newest_first(place):
         assert kept == [str(other) for other in range(number - 1, max(-1, number - 4), -1)]
 
 
-def test_a_store_is_named_in_what_it_says(place):
+def test_where_is_the_place_of_the_store(place):
     assert open_store(place).where == place
 
 
@@ -103,7 +103,7 @@ def _append(place, worker, count):
         open_store(place).transact(lambda text, number=number: f"{text or ''}{worker}.{number}\n")
 
 
-def test_writers_at_the_same_time_lose_nothing(place):
+def test_concurrent_writers_lose_nothing(place):
     workers = [FORK.Process(target=_append, args=(place, worker, 12)) for worker in range(8)]
     for worker in workers:
         worker.start()
@@ -116,7 +116,7 @@ def test_writers_at_the_same_time_lose_nothing(place):
         assert [line for line in lines if line.startswith(f"{worker}.")] == [f"{worker}.{n}" for n in range(12)]
 
 
-def test_a_writer_that_comes_between_is_not_overwritten(place):
+def test_write_during_a_change_is_not_overwritten(place):
     """The one is in the middle of its change when the other writes, or tries to."""
     other = threading.Thread(target=lambda: open_store(place).transact(lambda text: f"{text or ''} other"))
     calls = []

@@ -79,7 +79,7 @@ def _work(place, worker):
         add(store, [f"node-{worker}-{number}" for number in range(first, first + BATCH)])
 
 
-def test_sixteen_processes_give_3200_nodes_a_node_cidr_each(place):
+def test_sixteen_processes_assign_3200_node_cidrs(place):
     workers = [FORK.Process(target=_work, args=(place, worker)) for worker in range(PROCESSES)]
     for worker in workers:
         worker.start()
@@ -103,7 +103,7 @@ def _work_until_killed(place, worker, report):
         number += 1
 
 
-def test_processes_killed_at_any_instant_lose_and_double_nothing(place, tmp_path, record_property):
+def test_killed_processes_lose_and_repeat_nothing(place, tmp_path, record_property):
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")  # shown when the test fails
     chance, report = random.Random(seed), str(tmp_path / "report")

@@ -95,7 +95,7 @@ def controller(tmp_path):
     return controller
 
 
-def test_a_ledger_goes_to_etcd_and_back_byte_for_byte(controller, etcd):
+def test_playbook_moves_a_ledger_to_etcd_and_back(controller, etcd):
     text, url = open_store(controller.file).read(), etcd.url()
     there, back = [], ["-e", f"overlay_ledger_from={url}", "-e", f"overlay_ledger_to={controller.file}"]
     there += ["-e", f"overlay_ledger_to={url}"]
@@ -122,7 +122,7 @@ def test_a_ledger_goes_to_etcd_and_back_byte_for_byte(controller, etcd):
     assert "changed=0" in controller.plan()
 
 
-def test_a_different_ledger_and_another_cluster_are_refused(controller):
+def test_playbook_rejects_other_ledgers_and_clusters(controller):
     other = ["-e", f"overlay_ledger={controller.directory}/other.json"]
     controller.plan(*other, "-e", "overlay_container_cidr=10.99.0.0/16")
     move = ["-e", f"overlay_ledger_to={controller.directory}/other.json"]
@@ -131,20 +131,20 @@ def test_a_different_ledger_and_another_cluster_are_refused(controller):
     assert "belongs to cluster 'demo', not to 'prod'" in controller.run("tke.overlay.ledger", *move, fails=True)
 
 
-def test_a_broken_ledger_names_the_version_to_put_back_and_that_one_works(controller):
+def test_broken_ledger_names_a_working_restore_command(controller):
     (controller.directory / "hosts").write_text(ONE_MORE)
     controller.plan()
     text = open_store(controller.file).read()
     pathlib.Path(controller.file).write_text(text.replace("10.244.1.0/24", "10.244.7.0/24"))
     for out in controller.plan(fails=True), *controller.look("lookup('tke.overlay.ledger')"):
-        assert "its checksum does not fit" in out
-        restore = re.search(r"this puts it back: (cp \S+/\.overlay-ledger\.json\.000001 \S+/overlay-ledger\.json)", out)
+        assert "its checksum does not match" in out
+        restore = re.search(r"restore it with: (cp \S+/\.overlay-ledger\.json\.000001 \S+/overlay-ledger\.json)", out)
         assert restore, out
     subprocess.run(restore[1].split(), check=True)
     assert "changed=1" in controller.plan()
 
 
-def test_the_lookup_finds_what_is_asked_for_and_says_what_is_wrong(controller):
+def test_lookup_returns_results_and_reports_errors(controller):
     document = json.loads(open_store(controller.file).read())
     del document["checksum"]
     cases = [
@@ -157,19 +157,19 @@ def test_the_lookup_finds_what_is_asked_for_and_says_what_is_wrong(controller):
     assert controller.look(*(expression for expression, _expected in cases)) == [expected for _, expected in cases]
 
     errors = [
-        ("query='nodes['", "the query 'nodes[' is no JMESPath that fits"),
+        ("query='nodes['", "the query 'nodes[' is not a valid JMESPath expression"),
         ("query='items(nodes)'", "Unknown function: items()"),
         ("cluster='prod'", "belongs to cluster 'demo', not to 'prod'"),
         ("ledger='/nowhere/ledger'", "there is no ledger at /nowhere/ledger yet"),
-        ("ledger='consul://host/demo'", "a ledger is kept in a file"),
-        ("ledger='etcd://host:2379'", "it lacks the prefix of the keys"),
+        ("ledger='consul://host/demo'", "a ledger is in a file"),
+        ("ledger='etcd://host:2379'", "the prefix of the keys is missing"),
     ]
     found = controller.look(*(f"lookup('tke.overlay.ledger', {options})" for options, _words in errors))
     for (_options, words), message in zip(errors, found, strict=True):
         assert words in message
 
 
-def test_the_lookup_takes_its_place_from_options_variables_and_the_inventory(controller, etcd):
+def test_lookup_finds_the_ledger_by_option_variable_or_inventory(controller, etcd):
     controller.run("tke.overlay.ledger", "-e", f"overlay_ledger_to={etcd.url()}")
     ask = "lookup('tke.overlay.ledger', query='length(nodes)'%s)"
     number, moved = controller.look(ask % f", ledger='{etcd.url()}'", ask % "")
@@ -181,7 +181,7 @@ def test_the_lookup_takes_its_place_from_options_variables_and_the_inventory(con
         assert found == words or words in found
 
 
-def test_what_lies_beside_the_ledger_is_no_inventory(tmp_path):
+def test_files_next_to_the_ledger_are_not_inventory(tmp_path):
     """Ansible reads every file of an inventory directory but the hidden ones."""
     store = open_store(str(tmp_path / "ledger.json"))
     for number in range(4):

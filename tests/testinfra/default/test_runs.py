@@ -191,7 +191,7 @@ def test_preflight_contacts_no_host_and_says_how_long_the_pool_lasts():
     done = play("tke.overlay.preflight", "-vvv")
     assert done.code == 0, done.text
     assert "SSH: EXEC" not in done.text
-    assert "255 nodes of 253 Pods: 4 used, 251 free; node 256 needs a further container CIDR" in joined(done.text)
+    assert "255 nodes of 253 Pods: 4 used, 251 free; node 256 needs another container CIDR" in joined(done.text)
 
 
 @pytest.mark.usefixtures("unchanged")

@@ -252,7 +252,7 @@ def test_a_lost_ledger_is_read_back_from_the_hosts_although_one_is_dead(story):
     _none, (forecast, rebuild, following) = story
     there = play(*rebuild)
     assert there.code != 0
-    assert "there is a ledger at" in joined(there.text)
+    assert "already has a ledger" in joined(there.text)
     before = ledger()
     forget_the_ledger()
     fleet = "/etc/tke-overlay/fleet"

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Action of the module clb_vips; its documentation stands in plugins/modules/clb_vips.py."""
+"""Action of the module clb_vips; its documentation is in plugins/modules/clb_vips.py."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import 
 )
 
 ADDRESS_VARIABLES = ("ansible_host", "overlay_underlay_ip")
-"""By which variables of a host its addresses are known."""
+"""The variables of a host that contain its addresses."""
 
 CLUSTER_VARIABLES = tuple(
     f"overlay_{name}"
@@ -36,7 +36,7 @@ CLUSTER_VARIABLES = tuple(
         *("api_port", "api_ca"),
     )
 )
-"""What both the nodes and the hosts of the pair go by: it must be the same for all of them."""
+"""The variables of the nodes and of the pair that must be the same for all of them."""
 
 
 class ActionModule(LedgerAction):
@@ -55,16 +55,16 @@ class ActionModule(LedgerAction):
     }
 
     def work(self, given: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
-        """Chooses what is missing, checks what is there; or gives both back."""
+        """Choose missing VIPs and check the others, or release both."""
         settings, released = settings_of(given), given["state"] == "absent"
-        addresses, problems = ([], []) if released else _survey(given, task_vars)
+        addresses, problems = ([], []) if released else survey_hosts(given, task_vars)
 
         def change(text: str | None, where: str, _now: str) -> Ledger:
             ledger = planner.load_or_create(settings, text, where)
             if released:
                 ledger.vips = {}
                 return ledger
-            wish = VipSpec(
+            spec = VipSpec(
                 provider=given["provider"],
                 subnet=given["subnet"],
                 gateway=given["subnet_gateway"],
@@ -74,9 +74,9 @@ class ActionModule(LedgerAction):
                 ranges=planner.ranges_of(ledger.pool),
             )
             try:
-                ledger.vips = choose(wish, ledger.vips)
-            except ValidationError as refusal:
-                raise ValidationError(*problems, *refusal.problems) from None
+                ledger.vips = choose(spec, ledger.vips)
+            except ValidationError as error:
+                raise ValidationError(*problems, *error.problems) from None
             if problems:
                 raise ValidationError(*problems)
             return ledger
@@ -85,8 +85,8 @@ class ActionModule(LedgerAction):
         return {**result, **{name: ledger.vips.get(name, "") for name in VIP_NAMES}}
 
 
-def _survey(given: t.Mapping[str, t.Any], task_vars: t.Mapping[str, t.Any]) -> tuple[list[Claim], list[str]]:
-    """The addresses of all hosts, each visited once, and what is wrong with the inventory."""
+def survey_hosts(given: t.Mapping[str, t.Any], task_vars: t.Mapping[str, t.Any]) -> tuple[list[Claim], list[str]]:
+    """Return the addresses of all hosts, and the problems of the inventory. Each host's variables are read once."""
     groups, hostvars = task_vars["groups"], task_vars["hostvars"]
     pair = list(groups.get(given["group"], []))
     concerned = {*pair, *groups.get(given["nodes_group"], [])}
@@ -96,7 +96,7 @@ def _survey(given: t.Mapping[str, t.Any], task_vars: t.Mapping[str, t.Any]) -> t
         names = f" ({', '.join(pair)})" if pair else ""
         problems.append(
             f"group {given['group']} has {len(pair) or 'no'} hosts{names}, and the pair needs exactly two: "
-            f"change that, set overlay_clb_provider to external, or unset overlay_clb_subnet"
+            f"put two hosts into the group, set overlay_clb_provider to external, or unset overlay_clb_subnet"
         )
     for name in groups.get("all", []):
         try:

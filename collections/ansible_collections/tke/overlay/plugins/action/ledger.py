@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Action of the module ledger; its documentation stands in plugins/modules/ledger.py."""
+"""Action of the module ledger; its documentation is in plugins/modules/ledger.py."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import 
 
 
 class ActionModule(LedgerAction):
-    """Moves a ledger to another place."""
+    """Moves a ledger to another store."""
 
     options: t.ClassVar[dict[str, t.Any]] = {
         "src": {"type": "str", "required": True},
@@ -22,7 +22,7 @@ class ActionModule(LedgerAction):
     }
 
     def work(self, given: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
-        """Looks at both places, then moves."""
+        """Inspect both stores, then move the ledger."""
         source, target = open_store(given["src"]), open_store(given["dest"])
         move = inspect(source, target, given["cluster"])
         if not self._task.check_mode:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Action of the module node_cidr; its documentation stands in plugins/modules/node_cidr.py."""
+"""Action of the module node_cidr; its documentation is in plugins/modules/node_cidr.py."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import 
 
 
 class ActionModule(LedgerAction):
-    """Gives each named node its node CIDR, or takes it back."""
+    """Assigns node CIDRs to nodes, or releases them."""
 
     options: t.ClassVar[dict[str, t.Any]] = {
         **CLUSTER_OPTIONS,
@@ -31,8 +31,8 @@ class ActionModule(LedgerAction):
     }
 
     def work(self, given: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
-        """Assigns or releases, then reports the whole ledger."""
-        settings, nodes = settings_of(given), _nodes(given["nodes"])
+        """Assign or release node CIDRs, then return the ledger."""
+        settings, nodes = settings_of(given), parse_nodes(given["nodes"])
         released: dict[str, str] = {}
 
         def change(text: str | None, where: str, now: str) -> Ledger:
@@ -41,14 +41,18 @@ class ActionModule(LedgerAction):
             else:
                 ledger = planner.load_or_create(settings, text, where)
                 released.update(ledger.release([node.name for node in nodes], given["pending_on"], now))
-            ledger.forget(given["acknowledged_by"])
+            ledger.acknowledge(given["acknowledged_by"])
             return ledger
 
         ledger, result = self.change_ledger(given["ledger"], change)
         return {**result, **facts_of(ledger), "released": released, "warnings": ledger.pool.warnings}
 
 
-def _nodes(given: list[t.Any]) -> list[InventoryNode]:
+def parse_nodes(given: list[t.Any]) -> list[InventoryNode]:
+    """Return the nodes of the option ``nodes``.
+
+    :raises ValidationError: one problem for each item that is neither a name nor a dictionary of the known keys.
+    """
     nodes, problems = [], []
     for item in given:
         if isinstance(item, str):
@@ -56,7 +60,7 @@ def _nodes(given: list[t.Any]) -> list[InventoryNode]:
         elif isinstance(item, dict) and isinstance(item.get("name"), str) and set(item) <= {"name", *_NODE_KEYS}:
             nodes.append(InventoryNode(**item))
         else:
-            problems.append(f"nodes: {item!r} is neither a name nor a dict of name, {', '.join(_NODE_KEYS)}")
+            problems.append(f"nodes: {item!r} is neither a name nor a dictionary with name, {', '.join(_NODE_KEYS)}")
     if problems:
         raise ValidationError(*problems)
     return nodes

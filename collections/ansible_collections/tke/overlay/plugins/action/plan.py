@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Action of the module plan; its documentation stands in plugins/modules/plan.py."""
+"""Action of the module plan; its documentation is in plugins/modules/plan.py."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import 
 
 
 class ActionModule(LedgerAction):
-    """Plans the whole overlay in one pass over the inventory."""
+    """Plans the overlay in one pass over the inventory."""
 
     options: t.ClassVar[dict[str, t.Any]] = {
         **CLUSTER_OPTIONS,
@@ -37,24 +37,24 @@ class ActionModule(LedgerAction):
     }
 
     def work(self, given: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
-        """Reads the inventory, checks it, assigns what is missing, and plans."""
+        """Check the inventory, assign missing node CIDRs or release nodes, and return the plan."""
         settings, nodes = settings_of(given), inventory_nodes(given["group"], task_vars)
         before: dict[str, t.Any] = {}
         released: dict[str, str] = {}
 
         def change(text: str | None, where: str, now: str) -> Ledger:
-            before.clear()  # a store may ask again, with another text
+            before.clear()  # a store may call this again with another text
             released.clear()
             before.update(parse(text, where, settings.cluster).nodes if text is not None else {})
             if given["release"] is None:
                 return planner.assign(settings, nodes, text, where, now)
-            leaving = ReleaseRequest(given["release"], task_vars["groups"], given["release_force"])
-            ledger, node_cidrs = release(settings, nodes, text, where, now, leaving)
+            request = ReleaseRequest(given["release"], task_vars["groups"], now, given["release_force"])
+            ledger, node_cidrs = release(settings, nodes, text, where, request)
             released.update(node_cidrs)
             return ledger
 
         ledger, result = self.change_ledger(given["ledger"], change)
-        if given["release"] is not None:  # as if they were not in the inventory
+        if given["release"] is not None:  # released nodes do not count as inventory nodes
             nodes = [node for node in nodes if node.name in ledger.nodes]
         plan = planner.plan(settings, nodes, ledger)
         return {
@@ -72,5 +72,5 @@ class ActionModule(LedgerAction):
 
 
 def _names_by_site(nodes: t.Sequence[InventoryNode]) -> dict[str, str]:
-    """The names of each site in one string: see :class:`NodeDocument` for what a list would cost."""
+    """Return the names of each site in one string, because a list is slow (see :class:`NodeDocument`)."""
     return {site: " ".join(node.name for node in nodes if site in (node.sites or ())) for site in SITES}

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Action of the module rebuild_ledger; its documentation stands in plugins/modules/rebuild_ledger.py."""
+"""Action of the module rebuild_ledger; its documentation is in plugins/modules/rebuild_ledger.py."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import typing as t
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import Version, newest_good, open_store
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.recover import (
-    UNKNOWN,
+    NOT_RECOVERABLE,
     HostRecord,
-    RecoveredLedger,
+    SavedStates,
     recover,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
@@ -26,7 +26,7 @@ from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import 
 
 
 class ActionModule(LedgerAction):
-    """Makes a ledger from what the hosts say, where there is none."""
+    """Rebuilds a lost ledger from the saved states of the hosts."""
 
     options: t.ClassVar[dict[str, t.Any]] = {
         **CLUSTER_OPTIONS,
@@ -37,36 +37,42 @@ class ActionModule(LedgerAction):
     }
 
     def work(self, given: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
-        """Compares all accounts, then writes."""
+        """Compare all records, then write the ledger."""
         settings, nodes = settings_of(given), inventory_nodes(given["group"], task_vars)
-        accounts = {
+        records = {
             name: HostRecord(**{field: saved[field] for field in HostRecord._fields})
             for name, saved in given["saved"].items()
             if saved
         }
-        found = RecoveredLedger(accounts, given["fleets"], [name.strip() for name in given["without"]])
+        found = SavedStates(records, given["fleets"], [name.strip() for name in given["without"]])
 
         def change(text: str | None, where: str, now: str) -> Ledger:
             if text is not None:
                 raise ValidationError(
-                    f"there is a ledger at {where} already, or the mark of one that was moved away; none is "
-                    f"overwritten: if it is broken, put a good previous version back (the site playbook names one), "
+                    f"{where} already has a ledger, or the tombstone of one that was moved away, and neither is "
+                    f"overwritten: if it is broken, restore a good previous version (the site playbook names one), "
                     f"or move it aside"
                 )
             return recover(settings, nodes, found, now)
 
         good = newest_good(open_store(given["ledger"]))
         ledger, result = self.change_ledger(given["ledger"], change)
-        silent = sorted(ledger.nodes.keys() - accounts.keys())
-        return {**result, **facts_of(ledger), "silent": silent, "unknown": UNKNOWN, "warnings": _better(good)}
+        silent = sorted(ledger.nodes.keys() - records.keys())
+        return {
+            **result,
+            **facts_of(ledger),
+            "silent": silent,
+            "unknown": NOT_RECOVERABLE,
+            "warnings": _warn_of_previous(good),
+        }
 
 
-def _better(good: Version | None) -> list[str]:
-    """A previous version knows what no host does."""
+def _warn_of_previous(good: Version | None) -> list[str]:
+    """Return a warning that names a previous version: it contains what the hosts do not save."""
     if good is None:
         return []
     warning = (
-        f"a good previous version of the lost ledger is still there, {good.name}: if nobody was added or released "
-        f"since, it is better than this one, and this puts it back: {good.restore}"
+        f"the lost ledger has a good previous version, {good.name}: if no node was added or released since, use it "
+        f"instead of the rebuilt ledger; restore it with: {good.restore}"
     )
     return [warning]

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Lookup of the ledger."""
+"""The lookup of the ledger."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ short_description: Reads the ledger, the record of which node has which node CID
 version_added: 1.0.0
 description:
   - Reads the ledger from its file or from etcd, and returns it, or what a JMESPath expression finds in it.
-  - Nothing is locked and nothing is changed. A ledger that is torn, edited, of another cluster or moved elsewhere is an
-    error.
+  - Nothing is locked and nothing is changed. A ledger that is truncated, edited, moved or of another
+    cluster is an error.
 author:
   - tke.overlay contributors (@tke-overlay)
 requirements:
@@ -25,7 +25,7 @@ requirements:
 options:
   _terms:
     description:
-      - JMESPath expressions; each yields one result.
+      - JMESPath expressions. Each returns one result.
       - Without any, and without O(query), the result is the whole document, without its checksum.
     type: list
     elements: str
@@ -34,13 +34,15 @@ options:
     type: str
   ledger:
     description:
-      - Where the ledger is kept, as a path on the controller or as C(etcd://host:2379,host:2379/prefix).
+      - The ledger, as a path on the controller or as C(etcd://host:2379,host:2379/prefix).
       - The default is C(overlay-ledger.json) beside the inventory.
     type: str
     vars:
       - name: overlay_ledger
   cluster:
-    description: The identity of the cluster. A ledger of another cluster is an error. Without it, any is read.
+    description:
+      - The identity of the cluster. A ledger of another cluster is an error.
+      - Without this option, any ledger is read.
     type: str
     vars:
       - name: overlay_cluster
@@ -107,15 +109,15 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # ansible-core is not typ
     """Reads the ledger."""
 
     def run(self, terms: list[t.Any], variables: dict[str, t.Any] | None = None, **kwargs: t.Any) -> list[t.Any]:
-        """One result per query."""
+        """Return one result per query."""
         self.set_options(var_options=variables, direct=kwargs)
         queries = [str(term) for term in terms] + [query for query in [self.get_option("query")] if query]
-        _insist_on_libraries(with_jmespath=bool(queries))
+        _require_libraries(with_jmespath=bool(queries))
         cluster = self._templar.template(self.get_option("cluster"))
         try:
             document = _document(self._place(variables or {}), None if cluster is None else str(cluster))
-        except ValidationError as refusal:
-            raise AnsibleLookupError(str(refusal)) from refusal
+        except ValidationError as error:
+            raise AnsibleLookupError(str(error)) from error
         return [_found(query, document) for query in queries] or [document]
 
     def _place(self, variables: dict[str, t.Any]) -> str:
@@ -123,12 +125,14 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # ansible-core is not typ
         if place:
             return str(place)
         if "inventory_dir" not in variables:
-            # Of a host that is not in the inventory, such as an implicit localhost.
-            raise AnsibleLookupError("the ledger beside the inventory is none of this host's: set overlay_ledger")
+            # A host that is not in the inventory, such as the implicit localhost.
+            raise AnsibleLookupError(
+                "this host is not in the inventory, which the default ledger is next to: set overlay_ledger"
+            )
         return os.path.join(str(variables["inventory_dir"]), LEDGER_NAME)
 
 
-def _insist_on_libraries(with_jmespath: bool) -> None:
+def _require_libraries(with_jmespath: bool) -> None:
     wanted = {"netaddr": HAS_NETADDR, "jmespath": HAS_JMESPATH or not with_jmespath}
     missing = " ".join(name for name, there in wanted.items() if not there)
     if missing:
@@ -147,4 +151,6 @@ def _found(query: str, document: dict[str, t.Any]) -> t.Any:
     try:
         return jmespath.search(query, document)
     except jmespath.exceptions.JMESPathError as error:
-        raise AnsibleLookupError(f"the query {query!r} is no JMESPath that fits: {error}") from error
+        raise AnsibleLookupError(
+            f"the query {query!r} is not a valid JMESPath expression for the ledger: {error}"
+        ) from error

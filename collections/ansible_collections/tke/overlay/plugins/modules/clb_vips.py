@@ -8,16 +8,15 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: clb_vips
-short_description: Keeps the two addresses of the private load balancer
+short_description: Chooses the two VIPs of the private load balancer and keeps them in the ledger
 version_added: 1.0.0
 description:
-  - Chooses two free addresses of a subnet, one for the API servers and one for the services, and keeps them in the
+  - Chooses two free addresses of a subnet, one for the API servers and one for the services, and records them in the
     ledger. It runs on the controller and contacts no host.
-  - Never chosen are the network's own address, the broadcast address, the gateway, what is reserved, and the address of
-    any host of the inventory (its C(ansible_host) and C(overlay_underlay_ip), as far as they are numbers) or of the
-    ledger.
-  - What was chosen once stays for ever. If it becomes somebody else's address later, that is an error that names both.
-  - All conflicts are found before anything is written, and reported at once.
+  - It never chooses the network address, the broadcast address, the gateway, a reserved address, or the address of a
+    host of the inventory (numeric C(ansible_host) and C(overlay_underlay_ip)) or of the ledger.
+  - A chosen address never changes. If another host gets the address later, the error names both.
+  - All conflicts are reported at once, before anything is written.
 author:
   - tke.overlay contributors (@tke-overlay)
 extends_documentation_fragment:
@@ -27,10 +26,10 @@ extends_documentation_fragment:
 options:
   provider:
     description:
-      - Who carries the two addresses.
-      - With V(pair) it is the two hosts of O(group), and the addresses are of O(subnet).
-      - With V(external) it is a load balancer that is not managed here. O(vips) must then have both addresses, which
-        are checked and kept in the ledger like others; O(subnet) and O(subnet_reserved) do not matter.
+      - The load balancer that has the two addresses.
+      - With V(pair), the two hosts of O(group) have the addresses, which are in O(subnet).
+      - With V(external), a load balancer that this collection does not manage has them. O(vips) must then contain both
+        addresses, which are checked and recorded in the ledger; O(subnet) and O(subnet_reserved) are ignored.
     type: str
     choices: [pair, external]
     default: pair
@@ -38,7 +37,7 @@ options:
     description: The subnet of the load balancer, an IPv4 network. Required with O(provider=pair).
     type: str
   subnet_gateway:
-    description: The gateway of O(subnet). By default that is its first address.
+    description: The gateway of O(subnet). The default is its first address.
     type: str
   subnet_reserved:
     description: Addresses and networks of O(subnet) that are never chosen.
@@ -46,7 +45,7 @@ options:
     elements: str
     default: []
   vips:
-    description: The addresses you choose yourself, by the names V(apiserver) and V(services).
+    description: Addresses to use instead of chosen ones, by the names V(apiserver) and V(services).
     type: dict
     default: {}
   group:
@@ -59,7 +58,7 @@ options:
     default: overlay_nodes
   state:
     description:
-      - With V(absent) both addresses are given back. Do that only when nobody uses them any more.
+      - With V(absent), both addresses are released. Use it only when no host or client uses them any more.
     type: str
     choices: [present, absent]
     default: present
@@ -69,7 +68,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Two addresses for the pair
+- name: Choose two addresses for the pair
   tke.overlay.clb_vips:
     ledger: "{{ inventory_dir }}/overlay-ledger.json"
     cluster: demo
@@ -79,7 +78,7 @@ EXAMPLES = r"""
   run_once: true
   register: clb_vips_result
 
-- name: The two addresses of a load balancer that the cloud runs
+- name: Record the two addresses of a load balancer of the cloud provider
   tke.overlay.clb_vips:
     ledger: "{{ inventory_dir }}/overlay-ledger.json"
     cluster: demo
@@ -91,12 +90,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 apiserver:
-  description: The address before the API servers; empty with O(state=absent).
+  description: The VIP of the API servers; empty with O(state=absent).
   returned: success
   type: str
   sample: 10.0.2.2
 services:
-  description: The address before the services; empty with O(state=absent).
+  description: The VIP of the services; empty with O(state=absent).
   returned: success
   type: str
   sample: 10.0.2.3

@@ -8,16 +8,16 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: ledger
-short_description: Moves a ledger to another place
+short_description: Moves a ledger to another store
 version_added: 1.0.0
 description:
-  - Moves the record of which node has which node CIDR from a file to etcd, from etcd to a file, or between two places
-    of a kind. It arrives byte for byte as it was. It runs on the controller and contacts no host.
-  - At every instant at most one of the two places has a ledger that can be used. First the source is marked as being
-    moved; then the ledger is written to the target and read back; then the source is marked as moved.
-  - Whatever loads a ledger refuses a mark with the name of the new place, so a run with an old O(dest) or
-    C(overlay_ledger) cannot hand out a node CIDR a second time.
-  - A run that ends in between leaves a ledger that nobody can use until the same task has been run again.
+  - Moves the ledger, the record of which node has which node CIDR, from a file to etcd, from etcd to a file, or between
+    two files or two etcd clusters, without changing a byte. It runs on the controller and contacts no host.
+  - At most one of the two places has a usable ledger at any time. First a tombstone with the ledger replaces the
+    source; then the ledger is written to the target and read back; then the tombstone is marked as finished.
+  - Loading a tombstone is an error that names the new place, so a run with an old O(dest) or C(overlay_ledger) cannot
+    allocate a node CIDR a second time.
+  - After an interrupted run the ledger is not usable until the same task runs again.
   - The ledger as it was stays at the source as a previous version.
 author:
   - tke.overlay contributors (@tke-overlay)
@@ -26,18 +26,19 @@ extends_documentation_fragment:
   - tke.overlay._attributes.controller
 options:
   src:
-    description: Where the ledger is, as a path on the controller or as C(etcd://host:2379,host:2379/prefix).
+    description: The present place of the ledger, as a path on the controller or as C(etcd://host:2379,host:2379/prefix).
     type: str
     required: true
   dest:
     description:
-      - Where it goes, likewise.
-      - There must be nothing yet, the same ledger already, or the mark of a ledger that was moved away from there.
+      - The new place of the ledger, in the same notation.
+      - It must be empty, or have the same ledger, or the tombstone of a ledger that was moved away from it.
         A different ledger is never overwritten.
     type: str
     required: true
   cluster:
-    description: The identity of the cluster. A ledger of another cluster is refused. Without it, any is moved.
+    description: The identity of the cluster. A ledger of another cluster is an error. Without this option, any
+      ledger is moved.
     type: str
 seealso:
   - plugin: tke.overlay.ledger
@@ -81,12 +82,12 @@ service_cidr:
   type: str
   sample: 10.244.255.0/24
 capacity:
-  description: How much fits, and how much of it is used.
+  description: The size of the pool and its use.
   returned: success
   type: dict
   sample: {max_nodes: 255, used: 2, free: 253, usable_pods_per_node: 253, usable_services: 251}
 pending:
-  description: Released node CIDRs that may not be handed out yet, with the hosts that have yet to drop them.
+  description: Released node CIDRs that are not free yet, with the hosts that have not dropped them.
   returned: success
   type: dict
   sample: {10.244.7.0/24: [cloud1]}

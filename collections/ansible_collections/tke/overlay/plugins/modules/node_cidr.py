@@ -8,13 +8,13 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: node_cidr
-short_description: Gives each node its node CIDR of the container CIDR, or takes it back
+short_description: Assigns a node CIDR of the container CIDR to each node, or releases it
 version_added: 1.0.0
 description:
-  - Keeps the record of which node has which node CIDR, the ledger. It runs on the controller and contacts no host.
-  - Node CIDRs are handed out cyclically and sequentially, from a cursor that is part of the ledger.
-  - A node keeps its node CIDR for as long as it is not released; a node that is not named here keeps it too.
-  - All conflicts are found before anything is written, and reported at once.
+  - Maintains the ledger, the record of which node has which node CIDR. It runs on the controller and contacts no host.
+  - Node CIDRs are allocated in ascending order, cyclically, from a cursor that is part of the ledger.
+  - A node keeps its node CIDR until it is released, also when it is not in O(nodes).
+  - All conflicts are reported at once, before anything is written.
 author:
   - tke.overlay contributors (@tke-overlay)
 extends_documentation_fragment:
@@ -25,27 +25,27 @@ options:
   nodes:
     description:
       - The nodes, each as a name or as a dictionary with C(name) and, optional, C(node_cidr) and C(underlay_ip).
-      - With C(node_cidr) the node gets exactly that node CIDR, as it already runs with it. Such nodes go
-        in before any node CIDR is handed out.
+      - With C(node_cidr) the node gets exactly that node CIDR, for instance because it already uses it. Such node CIDRs
+        are occupied before any other node CIDR is allocated.
     type: list
     elements: raw
     default: []
   state:
     description:
-      - With V(present) each node has a node CIDR.
-      - With V(absent) the node CIDRs of these nodes go back to the pool; names without a node CIDR are passed over.
+      - With V(present), each node gets a node CIDR.
+      - With V(absent), the node CIDRs of these nodes are released; names without a node CIDR are skipped.
     type: str
     choices: [present, absent]
     default: present
   pending_on:
     description:
       - With O(state=absent), the hosts that must drop a released node CIDR before it is free again.
-      - Report them with O(acknowledged_by) when they have.
+      - List these hosts in O(acknowledged_by) when they have dropped it.
     type: list
     elements: str
     default: []
   acknowledged_by:
-    description: Hosts that have dropped what was pending on them.
+    description: Hosts that have dropped the node CIDRs that were pending on them.
     type: list
     elements: str
     default: []
@@ -54,7 +54,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Node CIDRs for three nodes, one of which runs already
+- name: Assign node CIDRs to three nodes, one of which already has one
   tke.overlay.node_cidr:
     ledger: "{{ inventory_dir }}/overlay-ledger.json"
     cluster: demo
@@ -70,7 +70,7 @@ EXAMPLES = r"""
       - idc2
   run_once: true
 
-- name: A node is gone; its node CIDR is free when cloud1 and idc1 have dropped it
+- name: Release a node; its node CIDR is free when cloud1 and idc1 have dropped it
   tke.overlay.node_cidr:
     ledger: "{{ inventory_dir }}/overlay-ledger.json"
     cluster: demo
@@ -93,17 +93,17 @@ service_cidr:
   type: str
   sample: 10.244.255.0/24
 capacity:
-  description: How much fits, and how much of it is used.
+  description: The size of the pool and its use.
   returned: success
   type: dict
   sample: {max_nodes: 255, used: 2, free: 253, usable_pods_per_node: 253, usable_services: 251}
 pending:
-  description: Released node CIDRs that may not be handed out yet, with the hosts that have yet to drop them.
+  description: Released node CIDRs that are not free yet, with the hosts that have not dropped them.
   returned: success
   type: dict
   sample: {10.244.7.0/24: [cloud1]}
 released:
-  description: The node CIDRs that this task took back, by node.
+  description: The node CIDRs that this task released, by node.
   returned: success
   type: dict
   sample: {idc2: 10.244.7.0/24}

@@ -8,16 +8,16 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: plan
-short_description: Plans the whole overlay from the inventory and the ledger
+short_description: Plans the overlay from the inventory and the ledger
 version_added: 1.0.0
 description:
-  - Reads the variables of all nodes in one pass, finds every conflict, allocates missing node CIDRs, and
-    returns the document from which M(tke.overlay.node) makes each host what it must be.
-  - It runs on the controller and contacts no host. In check mode it is a preflight that writes nothing.
-  - The whole inventory group counts, whatever C(--limit) says, so no peer is ever forgotten by a partial run.
-  - A node that is in the ledger and not in the inventory stays a peer until it is released.
+  - Reads the variables of all nodes in one pass, reports every conflict, allocates missing node CIDRs, and
+    returns the document that M(tke.overlay.node) applies to each host.
+  - It runs on the controller and contacts no host. In check mode it checks everything and writes nothing.
+  - The plan always contains all hosts of the inventory group, also with C(--limit), so a partial run omits no peer.
+  - A node that is in the ledger but not in the inventory stays a peer until it is released.
   - "Variables of a node: C(overlay_underlay_ip) (default C(ansible_host)), a numeric address that all other nodes reach
-    without NAT; C(overlay_underlay_mtu) (default 1500); C(overlay_node_cidr), to choose its node CIDR."
+    without NAT, C(overlay_underlay_mtu) (default 1500), and C(overlay_node_cidr) to choose the node CIDR."
 author:
   - tke.overlay contributors (@tke-overlay)
 extends_documentation_fragment:
@@ -30,12 +30,12 @@ options:
     type: str
     default: overlay_nodes
   clb_subnet:
-    description: The subnet of the private load balancer, which the container CIDR must not overlap either.
+    description: The subnet of the private load balancer, which the container CIDR must not overlap.
     type: str
   require_idc:
     description:
-      - Whether a fleet without IDC nodes is an error. By default it is a warning.
-      - TKE refuses this mode for clusters that have only cloud nodes.
+      - Whether an inventory without IDC nodes is an error. By default it is a warning.
+      - TKE rejects this mode for clusters that have only cloud nodes.
     type: bool
     default: false
   device:
@@ -56,16 +56,16 @@ options:
     default: tke-br0
   release:
     description:
-      - Nodes that leave for good. Their node CIDRs go back to the pool, as soon as all nodes that are left have dropped
-        them (see O(tke.overlay.node_cidr#module:acknowledged_by)), and the plan is one without them.
-      - With it, nobody is added; a host of the inventory that has no node CIDR stays without.
-      - A node that was released already is passed over; a name that nobody has ever had is an error.
+      - Nodes to release. The plan does not contain them. Their node CIDRs return to the pool when all remaining nodes
+        have dropped them (see O(tke.overlay.node_cidr#module:acknowledged_by)).
+      - With this option no node is added, so a host of the inventory without a node CIDR does not get one.
+      - A node that is already released is skipped. An unknown name is an error.
     type: list
     elements: str
   release_force:
     description:
-      - Release also a host of group C(clb), the last one of group C(apiserver), the last node of a site, or several
-        nodes that are more than a fifth of the fleet. Without it each is an error that says what hangs on it.
+      - Release also a host of group C(clb), the last host of group C(apiserver), the last node of a site, or several
+        nodes that are more than 20% of all nodes. Without this option each of these is an error.
     type: bool
     default: false
 seealso:
@@ -85,7 +85,7 @@ EXAMPLES = r"""
   run_once: true
   register: plan_result
 
-- name: Only look for conflicts
+- name: Only check for conflicts
   tke.overlay.plan:
     ledger: "{{ inventory_dir }}/overlay-ledger.json"
     cluster: demo
@@ -96,7 +96,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 document:
-  description: What every host must be; the same for all, as each finds itself by its name.
+  description: The plan. It is the same for all hosts; each host finds its own entry by its name.
   returned: success
   type: dict
   sample:
@@ -121,40 +121,40 @@ service_cidr:
   type: str
   sample: 10.244.255.0/24
 capacity:
-  description: How much fits, and how much of it is used.
+  description: The size of the pool and its use.
   returned: success
   type: dict
   sample: {max_nodes: 255, used: 2, free: 253, usable_pods_per_node: 253, usable_services: 251}
 pending:
-  description: Released node CIDRs that may not be handed out yet, with the hosts that have yet to drop them.
+  description: Released node CIDRs that are not free yet, with the hosts that have not dropped them.
   returned: success
   type: dict
   sample: {10.244.7.0/24: [cloud1]}
 forecast:
-  description: How long the pool will last, in one sentence.
+  description: The size and use of the pool as a text.
   returned: success
   type: str
   sample: >-
-    10.244.0.0/16 has room for 255 nodes of 253 Pods: 4 used, 251 free; node 256 needs a further container CIDR.
+    10.244.0.0/16 has room for 255 nodes of 253 Pods: 4 used, 251 free; node 256 needs another container CIDR.
     Services: 10.244.255.0/24, 251 usable.
 released:
-  description: The node CIDRs that O(release) took back, by node.
+  description: The node CIDRs that O(release) released, by node.
   returned: success
   type: dict
   sample: {idc7: 10.244.9.0/24}
 fresh:
-  description: Nodes that had no node CIDR before. In check mode they have none yet.
+  description: Nodes that get a node CIDR in this run.
   returned: success
   type: list
   elements: str
   sample: [idc2]
 sites:
-  description: The nodes of the inventory by site, those of each in one string with blanks between.
+  description: The nodes of the inventory by site, as one string of names separated by spaces.
   returned: success
   type: dict
   sample: {cloud: cloud1 cloud2, idc: idc1 idc2}
 vips:
-  description: The addresses of the private load balancer, as far as the ledger has them.
+  description: The VIPs of the private load balancer that the ledger has.
   returned: success
   type: dict
   sample: {apiserver: 10.0.2.2, services: 10.0.2.3}

@@ -8,15 +8,16 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: rebuild_ledger
-short_description: Makes a lost ledger anew from what the hosts have saved
+short_description: Rebuilds a lost ledger from the saved states of the hosts
 version_added: 1.0.0
 description:
-  - Every host of the overlay has saved its own node CIDR and those of all others. From that, this makes a ledger with
-    which the next run of the site playbook changes nothing. It runs on the controller.
-  - It writes only where there is no ledger. In check mode it shows what it would write.
-  - A host is believed what it says of itself. A host that was not reached keeps the node CIDR that all others give it.
-  - A difference is an error that names all of them - two hosts with one node CIDR, a peer seen otherwise
-    than it sees itself, a node that only some know, another cluster, another container CIDR or Service range.
+  - Every host of the overlay saves its own node CIDR and those of all other nodes. This module builds a ledger from
+    them, with which the next run of the site playbook changes nothing. It runs on the controller.
+  - It never overwrites a ledger. In check mode it shows what it would write.
+  - The saved state of a host determines its own node CIDR. A host without a saved state keeps the node CIDR that all
+    other hosts have for it.
+  - Every contradiction is an error that names the hosts - two hosts with one node CIDR, a peer with another node CIDR
+    than in its own state, a node that only some hosts have, another cluster, container CIDR or Service range.
 author:
   - tke.overlay contributors (@tke-overlay)
 extends_documentation_fragment:
@@ -25,17 +26,17 @@ extends_documentation_fragment:
   - tke.overlay._cluster
 options:
   saved:
-    description: By name of the host, what M(tke.overlay.saved_state) returned; nothing for hosts not reached.
+    description: The results of M(tke.overlay.saved_state) by host name; empty for unreachable hosts.
     type: dict
     required: true
   fleets:
-    description: By name of the view, the fleet of a host that has it.
+    description: The fleets by their identifier, which M(tke.overlay.saved_state) returns as C(view).
     type: dict
     required: true
   without:
     description:
-      - Hosts that know the fleet as it was before. Of what they say only their own node CIDR counts.
-      - A node CIDR that only they still know is noted as released and pending on them.
+      - Hosts with an outdated fleet. Only their own node CIDR counts, not what they have saved of other nodes.
+      - A node CIDR that only these hosts have saved is recorded as released and pending on them.
     type: list
     elements: str
     default: []
@@ -48,7 +49,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: A ledger from what the hosts know
+- name: Rebuild the ledger
   tke.overlay.rebuild_ledger:
     ledger: "{{ inventory_dir }}/overlay-ledger.json"
     cluster: demo
@@ -70,24 +71,24 @@ service_cidr:
   type: str
   sample: 10.244.255.0/24
 capacity:
-  description: How much fits, and how much of it is used.
+  description: The size of the pool and its use.
   returned: success
   type: dict
   sample: {max_nodes: 255, used: 2, free: 253, usable_pods_per_node: 253, usable_services: 251}
 pending:
-  description: Node CIDRs that only hosts of O(without) know, with these hosts.
+  description: Node CIDRs that only hosts of O(without) have saved, with these hosts.
   returned: success
   type: dict
   sample: {}
 silent:
-  description: Nodes that were not asked or did not answer, known from the others.
+  description: Nodes without a saved state, which are known from other hosts.
   returned: success
   type: list
   elements: str
   sample: [idc2]
 unknown:
-  description: What no host could tell.
+  description: What the hosts do not save, so that the new ledger lacks it.
   returned: success
   type: str
-  sample: "No host knows, so the new ledger does not: which node CIDRs were released"
+  sample: "The hosts do not save, so the new ledger does not contain: released node CIDRs"
 """

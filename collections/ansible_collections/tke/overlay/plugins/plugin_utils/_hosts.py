@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the inventory says of hosts, and what their modules said: for the plugins that look at all hosts at once."""
+"""Read the inventory's variables and the module results of all hosts, for plugins that process all hosts at once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._errors import Validat
 Variables = t.Mapping[str, t.Any]
 
 LEDGER_NAME = "overlay-ledger.json"
-"""Of the ledger that nobody gave another place; beside the inventory."""
+"""The file name of the ledger when ``overlay_ledger`` is not set; it is in the directory of the inventory."""
 
 HOST_VARIABLES = {
     "underlay_ip": "overlay_underlay_ip",
@@ -31,40 +31,44 @@ PLAN_VARIABLES = tuple(
         *("require_idc", "device", "vni", "port", "bridge", "ledger"),
     )
 )
-"""What role plan passes to the planner: it must be the same for every host."""
+"""The variables that role plan passes to the planner; they must be the same for every host."""
 
 
 class OneValue:
-    """Variables of which a run takes the first host's value: with two, another --limit would mean another cluster."""
+    """Checks variables of which a run uses the first host's value."""
 
     def __init__(self, variables: t.Iterable[str]) -> None:
-        self._found: dict[str, dict[str, str]] = {variable: {} for variable in variables}  # text -> a host that has it
+        # variable -> value as JSON -> a host that has it
+        self._found: dict[str, dict[str, str]] = {
+            variable: {} for variable in variables
+        }  # value as JSON -> a host that has it
 
     def note(self, host: str, variables: Variables) -> None:
-        """Looks at one host. What a template raises is passed on."""
-        # Of the defaults that a role takes only that of the ledger depends on the host.
+        """Record the variables of one host. Errors of templates are passed on."""
+        # Among the defaults of the role, only that of the ledger depends on the host.
         default = {"overlay_ledger": f"{variables.get('inventory_dir')}/{LEDGER_NAME}"}
         for variable, texts in self._found.items():
             value = variables.get(variable, default.get(variable))
             texts.setdefault(json.dumps(value, sort_keys=True, default=str), host)
 
     def problems(self, place: str, among: str = "") -> t.Iterator[str]:
-        """A sentence for each variable with several values.
+        """Yield a problem for each variable with several values.
 
-        :param place: where they could stand.
-        :param among: whose they are, where that is more than the nodes.
+        :param place: the file that the remedy names.
+        :param among: the hosts that were compared, when these are not only the nodes.
         """
         for variable, found in self._found.items():
             if len(found) > 1:
                 each = ", ".join(f"{'not set' if text == 'null' else text} for {host}" for text, host in found.items())
-                whole = f"{variable} is one for the whole cluster{among}"
-                yield f"{whole}, but it is {each}: set it in one place, for instance in {place}"
+                rule = f"{variable} must be the same for the whole cluster{among}"
+                yield f"{rule}, but it is {each}: set it in one place, for instance in {place}"
 
 
 def inventory_nodes(group: str, task_vars: Variables) -> list[InventoryNode]:
-    """The hosts of the group, in the order of the inventory, each visited once.
+    """Return the hosts of the group, in the order of the inventory. Each host's variables are read once.
 
-    :raises ValidationError: the group is empty, a variable cannot be evaluated, or hosts differ in one of the cluster.
+    :raises ValidationError: the group is empty, a variable cannot be evaluated, or hosts differ
+        in a cluster-wide variable.
     """
     groups, hostvars = task_vars["groups"], task_vars["hostvars"]
     if not groups.get(group):
@@ -100,10 +104,10 @@ def _underlay_address(name: str, variables: Variables) -> t.Any:
 
 
 def failure_of(result: Variables, key: str) -> str:
-    """What a module said instead of an answer, which has this key; empty if it was not asked, or not reached."""
+    """Return the error of a module whose result lacks this key; empty when it did not run or was unreachable."""
     if not result or key in result or result.get("unreachable") or result.get("skipped"):
         return ""
-    return str(result.get("msg") or result.get("module_stderr") or "the module failed and said nothing").strip()
+    return str(result.get("msg") or result.get("module_stderr") or "the module failed without a message").strip()
 
 
 def registered(hosts: t.Iterable[str], hostvars: Variables, name: str, key: str) -> dict[str, t.Any]:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the plugins that work on the ledger share: their options, and one run of a change."""
+"""The base of the actions that use the ledger: common options, and one transaction on the ledger."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ CLUSTER_OPTIONS: dict[str, t.Any] = {
 }
 
 Rewrite = t.Callable[[str | None, str, str], ledgers.Ledger]
-"""From the ledger's text, the name of its place and the time (UTC, ISO 8601) to the wanted ledger."""
+"""Takes the ledger's text, the name of its store and the time (UTC, ISO 8601), returns the new ledger."""
 
 
 class LedgerAction(ActionBase):  # type: ignore[misc]  # ansible-core is not typed
-    """An action that runs in the controller's own process and may change the ledger; no host is contacted."""
+    """An action that runs on the controller and may change the ledger; it contacts no host."""
 
     TRANSFERS_FILES = False
     _requires_connection = False
@@ -42,7 +42,7 @@ class LedgerAction(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
     options: t.ClassVar[dict[str, t.Any]]
 
     def run(self, tmp: None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        """Runs :meth:`work`; what it refuses becomes the failure of the task."""
+        """Run :meth:`work`; a validation error becomes the failure of the task."""
         if not HAS_NETADDR:
             raise AnsibleActionFail(
                 f"the Python of this controller has no netaddr: run '{sys.executable} -m pip install netaddr'"
@@ -51,19 +51,19 @@ class LedgerAction(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
         try:
             _validation, given = self.validate_argument_spec(argument_spec=self.options)
             result.update(self.work(given, task_vars or {}))
-        except ValidationError as refusal:
-            # Returned, not raised: ansible-core 2.18 announces a traceback with every exception of an action.
-            result.update(failed=True, msg=str(refusal))
-        except OverflowError:  # ansible-core's own check of a whole number does not expect infinity
-            result.update(failed=True, msg="an option that is a whole number was given as infinity")
+        except ValidationError as error:
+            # Returned, not raised: ansible-core 2.18 shows a traceback for every exception of an action.
+            result.update(failed=True, msg=str(error))
+        except OverflowError:  # ansible-core's check of an integer does not handle infinity
+            result.update(failed=True, msg="an integer option is infinity: set it to a number")
         return result
 
     @abc.abstractmethod
     def work(self, given: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
-        """The result of the task, from its validated arguments."""
+        """Return the result of the task, from its validated arguments."""
 
     def change_ledger(self, place: str, change: Rewrite) -> tuple[ledgers.Ledger, dict[str, t.Any]]:
-        """The ledger after the change, and ``changed`` and ``diff`` of the result. Check mode writes nothing."""
+        """Return the changed ledger, and ``changed`` and ``diff`` of the result. Check mode writes nothing."""
         store = open_store(place)
         time = now()
         seen: list[tuple[str | None, ledgers.Ledger, str]] = []
@@ -71,8 +71,8 @@ class LedgerAction(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
         def changed_text(text: str | None) -> str:
             try:
                 ledger = change(text, store.where, time)
-            except ValidationError as refusal:
-                raise with_a_way_out(refusal, text, store) from None
+            except ValidationError as error:
+                raise with_remedy(error, text, store) from None
             seen.append((text, ledger, ledger.text()))
             return seen[-1][2]
 
@@ -93,46 +93,46 @@ class LedgerAction(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
 
 
 def now() -> str:
-    """The time as the ledger notes it: UTC, ISO 8601."""
+    """Return the present time in the format of the ledger: UTC, ISO 8601."""
     return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def good_text(store: Store, cluster: str | None) -> str:
-    """The ledger's text as it stands in the store.
+    """Return the text of the ledger in the store.
 
     :param cluster: the cluster it must belong to; ``None``: any.
-    :raises ValidationError: there is none, or one that cannot be used.
+    :raises ValidationError: there is no ledger, or it is invalid.
     """
     text = store.read()
     if text is None:
-        raise ValidationError(f"there is no ledger at {store.where} yet: the first run of tke.overlay.site makes it")
+        raise ValidationError(f"there is no ledger at {store.where} yet: the first run of tke.overlay.site creates it")
     try:
         ledgers.parse(text, store.where, cluster)
-    except ValidationError as refusal:
-        raise with_a_way_out(refusal, text, store) from None
+    except ValidationError as error:
+        raise with_remedy(error, text, store) from None
     return text
 
 
-def with_a_way_out(refusal: ValidationError, text: str | None, store: Store) -> ValidationError:
-    """The refusal to work with this text of the store; where the text is broken, with the version to put back."""
+def with_remedy(error: ValidationError, text: str | None, store: Store) -> ValidationError:
+    """Return the error about this text; when the text is broken, with the command that restores a previous version."""
     if text is None or not ledgers.is_broken(text):
-        return refusal
+        return error
     good = newest_good(store)
-    way = (
-        "there is no good previous version beside it"
+    remedy = (
+        "there is no good previous version"
         if good is None
-        else f"the newest good previous version is {good.name}, and this puts it back: {good.restore}"
+        else f"the newest good previous version is {good.name}; restore it with: {good.restore}"
     )
-    return ValidationError(*refusal.problems[:-1], f"{refusal.problems[-1]}; {way}")
+    return ValidationError(*error.problems[:-1], f"{error.problems[-1]}; {remedy}")
 
 
 def settings_of(given: t.Mapping[str, t.Any]) -> ClusterSettings:
-    """The cluster-wide settings among a task's arguments; what it has no option for keeps its default."""
+    """Return the cluster-wide settings in a task's arguments; settings without an option keep their defaults."""
     return ClusterSettings(**{name: given[name] for name in ClusterSettings._fields if name in given})
 
 
 def facts_of(ledger: ledgers.Ledger) -> dict[str, t.Any]:
-    """What every plugin that works on the ledger returns of it."""
+    """Return the values of the ledger that every action returns."""
     return {
         "assignments": {name: held.node_cidr for name, held in sorted(ledger.nodes.items())},
         "service_cidr": ledger.pool.service_cidr,

@@ -1,14 +1,15 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 2: the pool of node CIDRs and who is next. No I/O, plain integers where it loops.
+"""The pool of node CIDRs of a cluster, and the allocator that picks the next one.
 
-The arithmetic is that of TKE's ``ClusterCIDRSettings``: the Service range is
-the end of the container CIDR, what lies before it is cut into node CIDRs, and
+This module does no I/O; its loops use plain integers. The arithmetic is that of
+TKE's ``ClusterCIDRSettings``: the Service range is the end of the container
+CIDR, the addresses before it are divided into node CIDRs, and
 
     max nodes = (addresses of the container CIDR - max services) / max Pods per node
 
-rounded down: a block that belongs partly to the Service range is not handed out.
+rounded down: a block that belongs partly to the Service range is never allocated.
 """
 
 from __future__ import annotations
@@ -21,17 +22,17 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import RES
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
 PRIVATE_RANGES = tuple(ipaddress.IPv4Network(cidr) for cidr in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"))
-"""Where TKE lets a container CIDR lie (RFC 1918)."""
+"""The ranges that TKE accepts for a container CIDR (RFC 1918)."""
 
 TKE_PODS_PER_NODE = (16, 256)
 TKE_SERVICES = (32, 32768)
-"""TKE's own limits; other values work here and are warned about."""
+"""TKE's own limits (least, most). Other values work here and cause a warning."""
 
 LEAST_PODS_PER_NODE = 4
-"""VTEP, gateway and last address leave one Pod."""
+"""Of 4 addresses, the VTEP, the gateway and the last address leave one for a Pod."""
 
 SERVICES_NOT_USABLE = 5
-"""Addresses of the Service range that TKE keeps: usable services = max services - 5."""
+"""Addresses of the Service range that TKE reserves: usable services = max services - 5."""
 
 
 class PoolExhaustedError(Exception):
@@ -39,7 +40,7 @@ class PoolExhaustedError(Exception):
 
 
 class Capacity(t.TypedDict):
-    """How much fits, in nodes, Pods and services."""
+    """The size of a pool and its use, in nodes, Pods and services."""
 
     max_nodes: int
     used: int
@@ -49,22 +50,22 @@ class Capacity(t.TypedDict):
 
 
 def round_up(number: int) -> int:
-    """The least power of two that is not less than ``number``."""
+    """Return the least power of two that is not less than ``number``."""
     return 1 << (number - 1).bit_length()
 
 
 class Pool:
-    """The geometry of a container CIDR: which node CIDRs there are, and where the Services live.
+    """The geometry of a container CIDR: its node CIDRs and its Service range.
 
-    Node CIDRs are numbered from 0 through all CIDRs in the order given. The
-    Service range is the end of the *first* CIDR, so that appending another one
-    neither moves it nor renumbers a node CIDR.
+    Node CIDRs are numbered from 0 across all CIDRs in the order given. The
+    Service range is the end of the *first* CIDR, so appending a CIDR neither
+    moves the Service range nor renumbers a node CIDR.
 
     :param cidrs: IPv4 networks such as ``10.244.0.0/16``.
     :param pods_per_node: addresses of one node CIDR; rounded up to a power of two.
     :param services: addresses of the Service range; rounded up to a power of two.
-    :param reserved: parts of the container CIDR from which no node CIDR is given to anybody.
-    :raises ValidationError: naming every CIDR and number that cannot be used.
+    :param reserved: parts of the container CIDR from which no node CIDR is allocated.
+    :raises ValidationError: one problem for each invalid CIDR and number.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class Pool:
         self.reserved = {number: str(network) for network in kept_back for number in self._numbers_in(network)}
 
     def _numbers_in(self, network: ipaddress.IPv4Network) -> t.Iterator[int]:
-        """The node CIDRs that share an address with the network."""
+        """Yield the numbers of the node CIDRs that share an address with the network."""
         begin, end = int(network.network_address), int(network.broadcast_address)
         before = 0
         for first, count in self._ranges:
@@ -103,17 +104,20 @@ class Pool:
 
     @property
     def ranges(self) -> list[tuple[int, int]]:
-        """For each CIDR its first address, as a number, and how many node CIDRs begin there."""
+        """For each CIDR, its first address as an integer and the number of its node CIDRs."""
         return list(self._ranges)
 
     @property
     def service_cidr(self) -> str:
-        """The last addresses of the first CIDR."""
+        """The Service range: the last addresses of the first CIDR."""
         first = int(self._networks[0].broadcast_address) + 1 - self.services
         return f"{ipaddress.IPv4Address(first)}/{32 - (self.services.bit_length() - 1)}"
 
     def node_cidr(self, number: int) -> str:
-        """The node CIDR of this number, as ``address/prefix``."""
+        """Return the node CIDR with this number, as ``address/prefix``.
+
+        :raises IndexError: the pool has no such number.
+        """
         for first, count in self._ranges:
             if number < count:
                 address = first + number * self.node_cidr_size
@@ -122,9 +126,9 @@ class Pool:
         raise IndexError(number)
 
     def number(self, node_cidr: str) -> int:
-        """The number of a node CIDR; the inverse of :meth:`node_cidr`.
+        """Return the number of a node CIDR; the inverse of :meth:`node_cidr`.
 
-        :raises ValueError: saying why it is not exactly one node CIDR of this pool.
+        :raises ValueError: the text is not exactly one node CIDR of this pool; the message gives the reason.
         """
         try:
             address = int.from_bytes(socket.inet_aton(node_cidr.partition("/")[0]), "big")
@@ -150,7 +154,7 @@ class Pool:
         return f"{node_cidr} is not a node CIDR of the container CIDR {', '.join(self.cidrs)}"
 
     def capacity(self, used: int, pending: int) -> Capacity:
-        """The numbers an operator asks for, with ``used`` and ``pending`` node CIDRs not free."""
+        """Return the capacity when ``used`` node CIDRs have a node and ``pending`` ones are not free yet."""
         return Capacity(
             max_nodes=self.size - len(self.reserved),
             used=used,
@@ -161,65 +165,70 @@ class Pool:
 
 
 class CyclicAllocator:
-    """Hands out numbers cyclically and sequentially, from a cursor that its user keeps.
+    """Allocates numbers in ascending order, cyclically, from a cursor that the caller stores.
 
-    Kubernetes' cidrset, with two things it lacks: the cursor is part of the
-    record, so a restart does not reuse a just-released number at once; and a
-    number released *ahead* of the cursor rests until the cursor has gone round.
+    The operations are those of Kubernetes' cidrset. Two properties are added:
+    the cursor is stored in the ledger, so a restart does not immediately reuse a
+    released number; and a number that is released *ahead* of the cursor is
+    quarantined until the cursor wraps around.
     """
 
-    _FREE, _TAKEN, _RESTING = b"\0", b"\1", b"\2"
-    _WAKE = bytes.maketrans(_RESTING, _FREE)
+    _FREE, _OCCUPIED, _QUARANTINED = b"\0", b"\1", b"\2"
+    _END_QUARANTINE = bytes.maketrans(_QUARANTINED, _FREE)
 
     def __init__(self, size: int, cursor: int = 0) -> None:
         self._marks = bytearray(size)
         self.cursor = cursor % size if size else 0
-        self.rounds = 0  # how often the cursor has gone round since this object was made
+        self.rounds = 0  # how often the cursor has wrapped around since this object was created
 
     def occupy(self, number: int) -> None:
-        """Takes this very number; the cursor stays where it is."""
-        self._marks[number : number + 1] = self._TAKEN
+        """Mark a number as used; the cursor does not move."""
+        self._marks[number : number + 1] = self._OCCUPIED
 
-    def rest(self, number: int) -> None:
-        """Keeps a number back until the cursor has gone round."""
-        self._marks[number : number + 1] = self._RESTING
+    def release(self, number: int) -> None:
+        """Mark a number as free; the cursor does not move."""
+        self._marks[number : number + 1] = self._FREE
+
+    def quarantine(self, number: int) -> None:
+        """Do not allocate a number until the cursor wraps around."""
+        self._marks[number : number + 1] = self._QUARANTINED
 
     def is_ahead(self, number: int) -> bool:
-        """Whether the cursor has yet to reach this number in its present round."""
+        """Return whether the cursor has not yet passed this number in the current round."""
         return number >= self.cursor
 
-    def take(self) -> int:
-        """The next free number, from the cursor on.
+    def allocate_next(self) -> int:
+        """Occupy and return the next free number, starting at the cursor.
 
-        :raises PoolExhaustedError: every number is taken.
+        :raises PoolExhaustedError: every number is occupied.
         """
         number = self._marks.find(self._FREE, self.cursor)
         if number < 0:
-            self._go_round()
+            self._wrap_around()
             number = self._marks.find(self._FREE)
         if number < 0:
             raise PoolExhaustedError
         self.occupy(number)
         self.cursor = number + 1
         if self.cursor == len(self._marks):
-            self._go_round()
+            self._wrap_around()
         return number
 
-    def _go_round(self) -> None:
+    def _wrap_around(self) -> None:
         self.cursor = 0
         self.rounds += 1
-        self._marks = self._marks.translate(self._WAKE)
+        self._marks = self._marks.translate(self._END_QUARANTINE)
 
 
 def _networks(cidrs: t.Sequence[str]) -> list[ipaddress.IPv4Network]:
     if not cidrs:
-        raise ValidationError("the container CIDR is empty: give one, for instance 10.244.0.0/16")
+        raise ValidationError("overlay_container_cidr is empty: set it to a network such as 10.244.0.0/16")
     networks, problems = [], []
     for cidr in cidrs:
         try:
             networks.append(ipaddress.IPv4Network(cidr))
         except ValueError as error:
-            problems.append(f"container CIDR {cidr!r} is not an IPv4 network: {error}")
+            problems.append(f"overlay_container_cidr: {cidr!r} is not an IPv4 network: {error}")
     if problems:
         raise ValidationError(*problems)
     return networks
@@ -228,18 +237,19 @@ def _networks(cidrs: t.Sequence[str]) -> list[ipaddress.IPv4Network]:
 def _reserved(
     cidrs: t.Sequence[str], container: t.Sequence[ipaddress.IPv4Network]
 ) -> tuple[list[ipaddress.IPv4Network], list[str]]:
-    """The reserved networks, and what is wrong with the others."""
+    """Return the reserved networks, and a problem for each invalid one."""
     networks, problems = [], []
     for cidr in cidrs:
         try:
             network = ipaddress.IPv4Network(cidr)
         except ValueError as error:
-            problems.append(f"reserved range {cidr!r} is not an IPv4 network: {error}")
+            problems.append(f"overlay_reserved: {cidr!r} is not an IPv4 network: {error}")
             continue
         networks.append(network)
         if not any(network.subnet_of(other) for other in container):
             problems.append(
-                f"reserved range {network} is no part of the container CIDR {', '.join(map(str, container))}"
+                f"reserved range {network} (overlay_reserved) is not part of the container CIDR "
+                f"{', '.join(map(str, container))}"
             )
     return networks, problems
 
@@ -247,21 +257,21 @@ def _reserved(
 def _problems_of_sizes(pods_per_node: int, services: int) -> t.Iterator[str]:
     if pods_per_node < LEAST_PODS_PER_NODE:
         yield (
-            f"max Pods per node is {pods_per_node}: at least {LEAST_PODS_PER_NODE}, "
-            f"as {RESERVED_ADDRESSES_PER_NODE} addresses of a node CIDR are not for Pods"
+            f"overlay_max_pods_per_node is {pods_per_node}: set at least {LEAST_PODS_PER_NODE}, "
+            f"because {RESERVED_ADDRESSES_PER_NODE} addresses of a node CIDR are not for Pods"
         )
     if services <= SERVICES_NOT_USABLE:
-        yield f"max services is {services}: more than {SERVICES_NOT_USABLE}, as so many are not usable"
+        yield f"overlay_max_services is {services}: set more than {SERVICES_NOT_USABLE}, because so many are not usable"
 
 
 def _problems_of_networks(networks: t.Sequence[ipaddress.IPv4Network]) -> t.Iterator[str]:
     for position, network in enumerate(networks):
         if not any(network.subnet_of(private) for private in PRIVATE_RANGES):
             ranges = ", ".join(map(str, PRIVATE_RANGES))
-            yield f"container CIDR {network} is not private: choose one inside {ranges}"
+            yield f"container CIDR {network} is not private: choose an overlay_container_cidr inside {ranges}"
         for other in networks[:position]:
             if network.overlaps(other):
-                yield f"container CIDR {network} overlaps container CIDR {other}"
+                yield f"container CIDR {network} overlaps container CIDR {other}: change overlay_container_cidr"
 
 
 def _problems_of_fit(networks: t.Sequence[ipaddress.IPv4Network], node_cidr: int, services: int) -> t.Iterator[str]:
@@ -273,19 +283,21 @@ def _problems_of_fit(networks: t.Sequence[ipaddress.IPv4Network], node_cidr: int
             yield (
                 f"container CIDR {network} has no room for one node: {network.num_addresses} addresses{minus} "
                 f"leave {max(left, 0)}, and a node CIDR has {node_cidr}; "
-                f"take a larger CIDR, fewer Pods per node or fewer services"
+                f"set a larger overlay_container_cidr, or a smaller overlay_max_pods_per_node or overlay_max_services"
             )
 
 
 def _warnings(pods_per_node: int, services: int) -> list[str]:
     warnings = []
     for what, asked, (least, most) in (
-        ("max Pods per node", pods_per_node, TKE_PODS_PER_NODE),
-        ("max services", services, TKE_SERVICES),
+        ("overlay_max_pods_per_node", pods_per_node, TKE_PODS_PER_NODE),
+        ("overlay_max_services", services, TKE_SERVICES),
     ):
         given = round_up(asked)
         if given != asked:
-            warnings.append(f"{what}: {asked} is not a power of two and was rounded up to {given}")
+            warnings.append(f"{what} {asked} is not a power of two and was rounded up to {given}")
         if not least <= given <= most:
-            warnings.append(f"{what}: {given} is outside TKE's own range of {least} to {most}; it works here")
+            warnings.append(
+                f"{what} {given} is outside TKE's own range of {least} to {most}; the overlay works with it"
+            )
     return warnings

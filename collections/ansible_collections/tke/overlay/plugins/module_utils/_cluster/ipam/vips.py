@@ -1,11 +1,12 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 2: the two addresses of the private load balancer. No I/O, no memory: the ledger remembers.
+"""Choose and check the two VIPs of the private load balancer.
 
-A VIP is chosen once, and then it is in the kubeconfig and the ``/etc/hosts`` of
-every machine. So it never changes by itself: what does not fit any more is
-refused with both sides, and it is the user who decides which of them moves.
+This module does no I/O; the ledger stores the result. A VIP is written into the
+kubeconfig and the ``/etc/hosts`` of every host, so it never changes on its own.
+When a VIP conflicts with another address, the error names both and the user
+decides which one changes.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import typing as t
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
 VIP_NAMES = ("apiserver", "services")
-"""The VIPs: before the API servers, and before the services that are told apart by name."""
+"""The VIP of the API servers, and the VIP of the services that are distinguished by host name."""
 
 PAIR, EXTERNAL = "pair", "external"
 PROVIDERS = (PAIR, EXTERNAL)
@@ -25,18 +26,19 @@ _HOW_TO_RELEASE = "release the VIPs first (playbook tke.overlay.clb_release)"
 
 
 class Claim(t.NamedTuple):
-    """An address or a network that somebody has, and who that is, as an error names him."""
+    """An address or network that is in use (``what``), and its user as an error names it (``who``)."""
 
     what: str
     who: str
 
 
 class VipSpec(t.NamedTuple):
-    """What the user asks for; nothing is checked yet.
+    """The VIPs that the user asks for; nothing is checked yet.
 
-    ``pins`` are the VIPs that the user chose, by name; of an external load
-    balancer all of them. ``addresses`` are those of all hosts, ``ranges`` the
-    networks that the subnet must not overlap, the narrowest first: one of them is named.
+    ``pins`` are the VIPs that the user chose, by name; an external load balancer
+    needs all of them. ``addresses`` are the addresses of all hosts, ``ranges`` the
+    networks that the subnet must not overlap, the narrowest first: an error names
+    only the first one that overlaps.
     """
 
     provider: str
@@ -48,27 +50,27 @@ class VipSpec(t.NamedTuple):
     ranges: t.Sequence[Claim] = ()
 
 
-def choose(wish: VipSpec, held: t.Mapping[str, str]) -> dict[str, str]:
-    """The VIPs by name: those that are held as they are, then what the user chose, then the first free addresses.
+def choose(spec: VipSpec, held: t.Mapping[str, str]) -> dict[str, str]:
+    """Return the VIPs by name: held ones unchanged, then pinned ones, then the first free addresses.
 
-    :param held: what the ledger has of an earlier run.
-    :raises ValidationError: every conflict there is, all at once, with both sides of each.
+    :param held: the VIPs that the ledger has from an earlier run.
+    :raises ValidationError: one problem for each conflict, naming both sides.
     """
-    problems = list(_problems_of_pins(wish.pins, held))
-    subnet = _subnet(wish, problems)
-    taken = _Taken(wish, subnet, problems)
-    fixed = {name: _address(text) for name, text in {**wish.pins, **held}.items() if name in VIP_NAMES}
+    problems = list(_problems_of_pins(spec.pins, held))
+    subnet = _subnet(spec, problems)
+    taken = _Taken(spec, subnet, problems)
+    fixed = {name: _address(text) for name, text in {**spec.pins, **held}.items() if name in VIP_NAMES}
     for name, address in fixed.items():
         if address is not None:
             problems += taken.problems_of(name, address, held=name in held)
     given = [address for address in fixed.values() if address is not None]
     if len(set(given)) < len(given):
-        problems.append(f"both VIPs are {given[0]} (overlay_clb_vips): give two addresses")
+        problems.append(f"both VIPs are {given[0]} (overlay_clb_vips): set two different addresses")
     missing = [name for name in VIP_NAMES if name not in fixed]
-    if wish.provider == EXTERNAL and missing:
+    if spec.provider == EXTERNAL and missing:
         problems.append(
             f"overlay_clb_provider is external, and overlay_clb_vips lacks {' and '.join(missing)}: "
-            f"give both addresses of the load balancer"
+            f"set both addresses of the load balancer"
         )
     elif missing and subnet is not None:
         free = _first_free(subnet, taken, set(given), len(missing))
@@ -83,7 +85,7 @@ def choose(wish: VipSpec, held: t.Mapping[str, str]) -> dict[str, str]:
 def problems_of_held(
     held: t.Mapping[str, str], addresses: t.Iterable[Claim], ranges: t.Iterable[Claim]
 ) -> t.Iterator[str]:
-    """What stands against VIPs that are held, for a run that is about something else."""
+    """Yield the conflicts of VIPs that the ledger has, for a run that does not choose VIPs."""
     taken = _Taken(VipSpec(EXTERNAL, None, addresses=list(addresses), ranges=list(ranges)), None, [])
     for name, text in held.items():
         address = _address(text)
@@ -92,26 +94,26 @@ def problems_of_held(
 
 
 class _Taken:
-    """Who has which address. Each address of the subnet has at most one name here, of whoever comes first."""
+    """The users of addresses. Each address has at most one user: the first one that claims it."""
 
-    def __init__(self, wish: VipSpec, subnet: ipaddress.IPv4Network | None, problems: list[str]) -> None:
+    def __init__(self, spec: VipSpec, subnet: ipaddress.IPv4Network | None, problems: list[str]) -> None:
         self.subnet = subnet
         self.holders: dict[ipaddress.IPv4Address, str] = {}
         self.networks: list[tuple[ipaddress.IPv4Network, str]] = []
-        for what, who in wish.addresses:
+        for what, who in spec.addresses:
             address = _address(what)
             if address is not None:
                 self.holders.setdefault(address, who)
         if subnet is not None:
-            self._keep_ends(subnet, wish.gateway, problems)
-            self._keep_reserved(subnet, wish.reserved, problems)
-        self.ranges = [(network, who) for what, who in wish.ranges for network in [_network(what)] if network]
+            self._keep_ends(subnet, spec.gateway, problems)
+            self._keep_reserved(subnet, spec.reserved, problems)
+        self.ranges = [(network, who) for what, who in spec.ranges for network in [_network(what)] if network]
 
     def _keep_ends(self, subnet: ipaddress.IPv4Network, gateway: str | None, problems: list[str]) -> None:
         self.holders.setdefault(subnet[0], f"the network address of {subnet} (overlay_clb_subnet)")
         self.holders.setdefault(subnet[-1], f"the broadcast address of {subnet} (overlay_clb_subnet)")
         if gateway is None:
-            self.holders.setdefault(subnet[1], f"the gateway of {subnet} (another one: overlay_clb_gateway)")
+            self.holders.setdefault(subnet[1], f"the gateway of {subnet} (to change it: overlay_clb_gateway)")
             return
         address = _address(gateway)
         if address is None or address not in subnet:
@@ -125,33 +127,33 @@ class _Taken:
             if network is None:
                 problems.append(f"overlay_clb_reserved: {given!r} is neither an address nor a network")
             elif not network.subnet_of(subnet):
-                problems.append(f"overlay_clb_reserved: {given} is no part of {subnet} (overlay_clb_subnet)")
+                problems.append(f"overlay_clb_reserved: {given} is not part of {subnet} (overlay_clb_subnet)")
             else:
                 self.networks.append((network, f"reserved by {given} (overlay_clb_reserved)"))
 
     def holder(self, address: ipaddress.IPv4Address) -> str | None:
-        """Who has it, or ``None``."""
+        """Return the user of an address, or ``None``."""
         if address in self.holders:
             return self.holders[address]
         return next((who for network, who in self.networks if address in network), None)
 
     def problems_of(self, name: str, address: ipaddress.IPv4Address, held: bool) -> t.Iterator[str]:
-        """Why this VIP cannot be, in sentences that say where it comes from."""
+        """Yield why this VIP is invalid; each problem names the source of the VIP."""
         source = "in the ledger" if held else "overlay_clb_vips"
-        way = f"move that, or {_HOW_TO_RELEASE}" if held else "choose another one"
+        remedy = f"change that, or {_HOW_TO_RELEASE}" if held else "choose another one"
         holder = self.holder(address)
         if holder is not None:
-            yield f"the VIP {name} {address} ({source}) is {holder}: {way}"
+            yield f"the VIP {name} {address} ({source}) is {holder}: {remedy}"
         if self.subnet is not None and address not in self.subnet:
-            yield f"the VIP {name} {address} ({source}) is not in {self.subnet} (overlay_clb_subnet): {way}"
+            yield f"the VIP {name} {address} ({source}) is not in {self.subnet} (overlay_clb_subnet): {remedy}"
         if address.is_loopback or address.is_multicast or address.is_link_local or address.is_unspecified:
-            yield f"the VIP {name} {address} ({source}) is not an address that another host could reach: {way}"
+            yield f"the VIP {name} {address} ({source}) is not an address that another host could reach: {remedy}"
         if self.subnet is None:
             for network, who in [each for each in self.ranges if address in each[0]][:1]:
-                yield f"the VIP {name} {address} ({source}) lies in {network} ({who}): {way}"
+                yield f"the VIP {name} {address} ({source}) lies in {network} ({who}): {remedy}"
 
     def exhaustion(self, missing: t.Sequence[str], free: t.Sequence[ipaddress.IPv4Address]) -> str:
-        """Who has what of a subnet without enough free addresses."""
+        """Return the problem of a subnet without enough free addresses, with the users of its addresses."""
         holders = [
             f"{address} is {holder}" for address, holder in sorted(self.holders.items()) if self._inside(address)
         ]
@@ -160,7 +162,7 @@ class _Taken:
         return (
             f"{self.subnet} (overlay_clb_subnet) has {len(free) or 'no'} free address{'' if len(free) == 1 else 'es'}, "
             f"and {len(missing)} {'is' if len(missing) == 1 else 'are'} needed: {'; '.join(holders[:10])}{more}. "
-            f"Take a larger subnet, or reserve less"
+            f"Set a larger overlay_clb_subnet, or reserve less (overlay_clb_reserved)"
         )
 
     def _inside(self, address: ipaddress.IPv4Address) -> bool:
@@ -170,40 +172,40 @@ class _Taken:
 def _problems_of_pins(pins: t.Mapping[str, t.Any], held: t.Mapping[str, str]) -> t.Iterator[str]:
     for name, text in pins.items():
         if name not in VIP_NAMES:
-            yield f"overlay_clb_vips has {name!r}, and there are only the VIPs {' and '.join(VIP_NAMES)}"
+            yield f"overlay_clb_vips has {name!r}, but the only VIPs are {' and '.join(VIP_NAMES)}"
         elif _address(text) is None:
             yield f"overlay_clb_vips: {name} {text!r} is not a numeric IPv4 address"
         elif name in held and _address(text) != _address(held[name]):
             yield (
-                f"the VIP {name} is {held[name]} (in the ledger), and {text} is asked for (overlay_clb_vips): an "
-                f"address never changes under those who use it, so {_HOW_TO_RELEASE}, or ask for {held[name]}"
+                f"the VIP {name} is {held[name]} (in the ledger), and {text} is asked for (overlay_clb_vips): a "
+                f"VIP in use does not change, so {_HOW_TO_RELEASE}, or set {held[name]}"
             )
 
 
-def _subnet(wish: VipSpec, problems: list[str]) -> ipaddress.IPv4Network | None:
-    """The subnet if there is one to choose from; that of an external load balancer is none of ours."""
-    if wish.provider == EXTERNAL:
+def _subnet(spec: VipSpec, problems: list[str]) -> ipaddress.IPv4Network | None:
+    """Return the subnet to choose from; ``None`` when it is invalid or the load balancer is external."""
+    if spec.provider == EXTERNAL:
         return None
-    if wish.subnet is None:
-        problems.append("overlay_clb_subnet is not set, and the pair needs two addresses of it")
+    if spec.subnet is None:
+        problems.append("overlay_clb_subnet is not set: set it to the subnet of the two VIPs of the pair")
         return None
-    subnet = _network(wish.subnet)
-    if subnet is None or "/" not in wish.subnet:
-        problems.append(f"overlay_clb_subnet {wish.subnet!r} is not an IPv4 network such as 10.0.2.0/24")
+    subnet = _network(spec.subnet)
+    if subnet is None or "/" not in spec.subnet:
+        problems.append(f"overlay_clb_subnet {spec.subnet!r} is not an IPv4 network such as 10.0.2.0/24")
         return None
     if subnet.num_addresses < 4:
-        problems.append(f"overlay_clb_subnet {subnet} has no free addresses: two are needed, so take a /28 or larger")
+        problems.append(f"overlay_clb_subnet {subnet} has no free addresses: two are needed, so set a /28 or larger")
         return None
-    ranges = [(network, who) for what, who in wish.ranges for network in [_network(what)] if network is not None]
+    ranges = [(network, who) for what, who in spec.ranges for network in [_network(what)] if network is not None]
     for network, who in [each for each in ranges if each[0].overlaps(subnet)][:1]:
-        problems.append(f"overlay_clb_subnet {subnet} overlaps {network} ({who}): give one of them another place")
+        problems.append(f"overlay_clb_subnet {subnet} overlaps {network} ({who}): change one of them")
     return subnet
 
 
 def _first_free(
     subnet: ipaddress.IPv4Network, taken: _Taken, besides: set[ipaddress.IPv4Address], count: int
 ) -> list[ipaddress.IPv4Address]:
-    """At most ``count`` free addresses, the lowest first; networks that are reserved are passed over as a whole."""
+    """Return at most ``count`` free addresses, the lowest first; reserved networks are skipped in one step."""
     free: list[ipaddress.IPv4Address] = []
     number, last = int(subnet[0]), int(subnet[-1])
     while number <= last and len(free) < count:

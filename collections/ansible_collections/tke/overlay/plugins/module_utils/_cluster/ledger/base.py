@@ -1,11 +1,11 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 3: what every place of a ledger promises.
+"""The interface of a store, which keeps a ledger.
 
-A store holds one text. ``transact`` turns it into another as one step that no
-second writer can come between: either the new text is durable, or the old one
-is untouched. The versions before it are kept beside it.
+A store holds one text. ``transact`` replaces the text atomically: no second
+writer can intervene, and afterwards either the new text is durable or the old
+one is unchanged. The store also keeps the previous versions.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import typing as t
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
 KEPT = 3
-"""How many previous versions stay beside the ledger."""
+"""How many previous versions a store keeps."""
 
 Change = t.Callable[[t.Optional[str]], str]
-"""From the present text (``None``: there is none yet) to the wanted one. May be called more than once."""
+"""Takes the present text (``None``: there is no ledger yet), returns the new one. May be called more than once."""
 
 
 class Version(t.NamedTuple):
-    """A previous text: its name beside the ledger, and the command by which an operator puts it back."""
+    """A previous text, its file or key, and the shell command that restores it."""
 
     name: str
     text: str
@@ -30,19 +30,19 @@ class Version(t.NamedTuple):
 
 
 class IndeterminateWriteError(ValidationError):
-    """A write of which nobody can say now whether it was carried out, or will last."""
+    """A write that may or may not have been carried out, or that may not be durable."""
 
 
 class Store(t.Protocol):
-    """What floors above need of a ledger's place."""
+    """A place that keeps a ledger. ``where`` names it in messages."""
 
     where: str
 
     def read(self) -> str | None:
-        """The present text, or ``None``."""
+        """Return the present text, or ``None`` when there is no ledger."""
 
     def transact(self, change: Change) -> None:
-        """Replaces the text by ``change(text)``; an exception from ``change`` leaves all as it was."""
+        """Replace the text by ``change(text)``; an exception from ``change`` changes nothing."""
 
     def previous(self) -> list[Version]:
-        """The versions before the present one that can be read, newest first."""
+        """Return the previous versions that can be read, newest first."""

@@ -1,14 +1,14 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 3: the record of which node has which node CIDR.
+"""The ledger: the record of which node has which node CIDR.
 
-The ledger is the one thing here that cannot be computed again, so it is strict:
-it loads only what it could have written itself, and every operation either
-succeeds as a whole or raises before anything is changed.
+The ledger cannot be computed from anything else, so it is strict: it loads only
+what it could have written itself, and an operation either succeeds completely or
+raises an error before anything is changed.
 
-It is one JSON document with a line for each node in the order of their names,
-so that a version control system shows who changed what.
+The ledger is one JSON document with one line for each node, sorted by name, so
+that the diff of a version control system shows each change on its own line.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.pool imp
     Pool,
     PoolExhaustedError,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.tombstone import refuse_tombstone
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.tombstone import reject_tombstone
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
 SCHEMA = 1
 
 
 class Assignment(t.NamedTuple):
-    """What a node has: its node CIDR, since when (UTC, ISO 8601), and whether the user chose it.
+    """The node CIDR of a node, since when (UTC, ISO 8601), and whether the user chose it.
 
-    ``underlay`` and ``underlay_mtu`` (bytes) are what the inventory last said of
-    it: by them it stays a peer in runs whose inventory lacks it.
+    ``underlay`` and ``underlay_mtu`` (bytes) are copied from the inventory, so the
+    node stays a peer in runs whose inventory does not have it.
     """
 
     node_cidr: str
@@ -45,10 +45,10 @@ class Assignment(t.NamedTuple):
 
 
 class Pending(t.NamedTuple):
-    """A released node CIDR that may not be handed out yet.
+    """A released node CIDR that must not be allocated yet.
 
-    ``on`` names the hosts that have not yet dropped it; ``quarantined`` is true until
-    the cursor has gone round.
+    ``on`` names the hosts that have not acknowledged that they dropped it;
+    ``quarantined`` is true until the cursor wraps around.
     """
 
     node: str
@@ -58,7 +58,7 @@ class Pending(t.NamedTuple):
 
 
 class Request(t.NamedTuple):
-    """A node that wants a node CIDR; ``node_cidr`` where the user chose it or where it already runs."""
+    """A node that needs a node CIDR; ``node_cidr`` is set when the user chose one or the node already uses one."""
 
     name: str
     node_cidr: str | None = None
@@ -68,9 +68,9 @@ class Request(t.NamedTuple):
 
 @dataclasses.dataclass
 class Ledger:
-    """The record itself. Times are given by the caller, so that one history gives one ledger.
+    """The content of a ledger. The caller passes all times, so equal operations give equal ledgers.
 
-    ``vips`` are the addresses of the private load balancer, by their names (:mod:`vips`).
+    ``vips`` are the addresses of the private load balancer by name (:mod:`vips`).
     """
 
     cluster: str
@@ -81,48 +81,47 @@ class Ledger:
     vips: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def adopt_pool(self, pool: Pool) -> None:
-        """Goes over to the pool the user now asks for: the same, or the same with CIDRs appended.
+        """Change to the pool of the settings: the same, or the same with CIDRs appended.
 
-        :raises ValidationError: the change would move or cut a node CIDR that somebody has.
+        :raises ValidationError: the change would move or split a node CIDR in use.
         """
-        mine = self.pool
+        present = self.pool
         grown = (
-            pool.cidrs[: len(mine.cidrs)] == mine.cidrs
-            and pool.node_cidr_size == mine.node_cidr_size
-            and pool.services == mine.services
+            pool.cidrs[: len(present.cidrs)] == present.cidrs
+            and pool.node_cidr_size == present.node_cidr_size
+            and pool.services == present.services
         )
         if not grown and (self.nodes or self.awaited()):
             holders = ", ".join(f"{name} {held.node_cidr}" for name, held in sorted(self.nodes.items()))
             waiting = ", ".join(f"{node_cidr} of {wait.node}" for node_cidr, wait in sorted(self.awaited().items()))
             raise ValidationError(
-                f"the ledger of cluster {self.cluster} was made for {_describe(mine)}, and the inventory asks for "
-                f"{_describe(pool)}: only appending a container CIDR is possible while node CIDRs are in use. "
-                f"In the way: {holders or 'no node'}" + (f"; released but pending: {waiting}" if waiting else "")
+                f"the ledger of cluster {self.cluster} was created with {_describe(present)}, and the inventory has "
+                f"{_describe(pool)}: while node CIDRs are in use, overlay_container_cidr can only grow at its end. "
+                f"In use: {holders or 'no node'}" + (f"; released but pending: {waiting}" if waiting else "")
             )
         holders_of_reserved = [
             f"node {name} has {held.node_cidr}, which lies in the reserved range {pool.reserved[number]} "
-            f"(overlay_reserved): release {name} first, or reserve less"
+            f"(overlay_reserved): release {name} first, or change overlay_reserved"
             for name, held in sorted(self.nodes.items())
             for number in [pool.number(held.node_cidr)]
             if number in pool.reserved
         ]
         if holders_of_reserved:
             raise ValidationError(*holders_of_reserved)
-        if not grown:  # nobody has a node CIDR, so there is nothing that the old cursor could protect
+        if not grown:  # no node CIDR is in use, so the old cursor protects nothing
             self.cursor, self.pending = 0, {}
         self.pool = pool
 
     def assign(self, requests: t.Sequence[Request], now: str) -> list[str]:
-        """Gives each node its node CIDR and notes its underlay address; returns the names of the new ones.
+        """Assign a node CIDR to each node and record its underlay address; return the names of new nodes.
 
-        What already runs and what the user chose goes in first, so that it is
-        never handed to somebody else; then the others get the next node CIDRs in
-        the order given. A node that has a node CIDR keeps it.
+        Requested node CIDRs are occupied first, so they are never allocated to
+        another node; then the other nodes get the next node CIDRs, in the order
+        given. A node that has a node CIDR keeps it.
 
-        :raises ValidationError: naming both claimants of each node CIDR asked for twice,
-            and the numbers of the pool when it is exhausted.
+        :raises ValidationError: a node CIDR is requested by two nodes, or the pool is exhausted.
         """
-        problems = self._problems_of_choices(requests)
+        problems = self._problems_of_requests(requests)
         if problems:
             raise ValidationError(*problems)
         fresh = [request for request in requests if request.name not in self.nodes]
@@ -132,7 +131,7 @@ class Ledger:
                 self._pin(request.name, request.node_cidr, now)
         try:
             absent = sorted(self.nodes.keys() - {request.name for request in requests})
-            self._hand_out([request for request in fresh if request.node_cidr is None], absent, now)
+            self._allocate([request for request in fresh if request.node_cidr is None], absent, now)
         except ValidationError:
             self.nodes, self.pending = before
             raise
@@ -145,10 +144,10 @@ class Ledger:
         return [request.name for request in fresh]
 
     def release(self, names: t.Iterable[str], pending_on: t.Sequence[str], now: str) -> dict[str, str]:
-        """Takes back the node CIDRs of these nodes; returns them by name. Names without a node CIDR are passed over.
+        """Release the node CIDRs of these nodes and return them by name. Names without a node CIDR are skipped.
 
-        A released node CIDR is not handed out before every host of ``pending_on``
-        has been reported to :meth:`forget` it, nor before the cursor has gone round.
+        A released node CIDR is not allocated before every host of ``pending_on``
+        is passed to :meth:`acknowledge`, nor before the cursor wraps around.
         """
         allocator = self._allocator()
         released = {}
@@ -165,35 +164,35 @@ class Ledger:
             )
             if waiting.on or waiting.quarantined:
                 self.pending[held.node_cidr] = waiting
-        self.forget(released)  # a node that is gone will not report, and has nothing left to drop
+        self.acknowledge(released)  # a released node cannot acknowledge, and has nothing left to drop
         return released
 
-    def forget(self, hosts: t.Iterable[str]) -> None:
-        """Notes that these hosts have dropped every node CIDR that was pending on them."""
-        gone = set(hosts)
+    def acknowledge(self, hosts: t.Iterable[str]) -> None:
+        """Record that these hosts have dropped every node CIDR that was pending on them."""
+        acknowledged = set(hosts)
         for node_cidr, waiting in list(self.pending.items()):
-            left = waiting._replace(on=[host for host in waiting.on if host not in gone])
+            left = waiting._replace(on=[host for host in waiting.on if host not in acknowledged])
             if left.on or left.quarantined:
                 self.pending[node_cidr] = left
             else:
                 del self.pending[node_cidr]
 
     def capacity(self) -> Capacity:
-        """How many nodes fit, are there, and may still come."""
+        """Return the capacity of the pool and its use."""
         kept_back = [node_cidr for node_cidr in self.awaited() if self.pool.number(node_cidr) not in self.pool.reserved]
         return self.pool.capacity(used=len(self.nodes), pending=len(kept_back))
 
     def awaited(self) -> dict[str, Pending]:
-        """The released node CIDRs that some host has yet to drop."""
+        """Return the released node CIDRs that are pending on a host."""
         return {node_cidr: waiting for node_cidr, waiting in self.pending.items() if waiting.on}
 
-    def _problems_of_choices(self, requests: t.Sequence[Request]) -> list[str]:
-        """Why what was chosen by hand cannot be; both sides of each conflict by name."""
+    def _problems_of_requests(self, requests: t.Sequence[Request]) -> list[str]:
+        """Return why requested node CIDRs cannot be assigned; each problem names both sides."""
         holders = {held.node_cidr: name for name, held in self.nodes.items()}
         problems, seen = [], set()
         for name, wanted, *_underlay in requests:
             if name in seen:
-                problems.append(f"node {name} is given twice")
+                problems.append(f"node {name} is listed twice")
             seen.add(name)
             if wanted is None:
                 continue
@@ -201,14 +200,17 @@ class Ledger:
             if held is not None and held.node_cidr != wanted:
                 problems.append(
                     f"node {name} has {held.node_cidr} and asks for {wanted} (overlay_node_cidr): "
-                    f"a node CIDR never changes under a node, so release {name} first, or ask for {held.node_cidr}"
+                    f"a node keeps its node CIDR, so release {name} first, or set {held.node_cidr}"
                 )
             elif holder not in (None, name):
-                problems.append(f"node {name} asks for {wanted} (overlay_node_cidr), which belongs to node {holder}")
+                problems.append(
+                    f"node {name} asks for {wanted} (overlay_node_cidr), which belongs to node {holder}: "
+                    f"choose another one"
+                )
             elif waiting is not None and waiting.on:
                 problems.append(
                     f"node {name} asks for {wanted} (overlay_node_cidr), which was released by {waiting.node} "
-                    f"and has yet to be dropped by {', '.join(waiting.on)}"
+                    f"and is pending on {', '.join(waiting.on)}: run the playbook on these hosts, or choose another one"
                 )
             else:
                 problems.extend(self._problems_of_place(name, wanted))
@@ -223,7 +225,7 @@ class Ledger:
         else:
             if reserved:
                 where = f"the reserved range {reserved} (overlay_reserved)"
-                yield f"node {name} asks for {wanted} (overlay_node_cidr) in {where}"
+                yield f"node {name} asks for {wanted} (overlay_node_cidr) in {where}: choose another one"
 
     def _pin(self, name: str, node_cidr: str, now: str) -> None:
         held = self.nodes.get(name)
@@ -231,17 +233,17 @@ class Ledger:
         self.nodes[name] = pinned
         self.pending.pop(node_cidr, None)
 
-    def _hand_out(self, requests: t.Sequence[Request], orphans: t.Sequence[str], now: str) -> None:
+    def _allocate(self, requests: t.Sequence[Request], orphans: t.Sequence[str], now: str) -> None:
         if not requests:
             return
         allocator = self._allocator()
         given: dict[str, Assignment] = {}
         for request in requests:
             try:
-                node_cidr = self.pool.node_cidr(allocator.take())
+                node_cidr = self.pool.node_cidr(allocator.allocate_next())
             except PoolExhaustedError:
                 raise ValidationError(
-                    self._exhaustion([other.name for other in requests[len(given) :]], orphans)
+                    self._exhaustion_problem([other.name for other in requests[len(given) :]], orphans)
                 ) from None
             given[request.name] = Assignment(node_cidr, None, None, now, pinned=False)
         self.nodes.update(given)
@@ -251,14 +253,15 @@ class Ledger:
                 node_cidr: waiting._replace(quarantined=False) for node_cidr, waiting in self.awaited().items()
             }
 
-    def _exhaustion(self, without: t.Sequence[str], orphans: t.Sequence[str]) -> str:
+    def _exhaustion_problem(self, without: t.Sequence[str], orphans: t.Sequence[str]) -> str:
         capacity = self.capacity()
-        absent = f" ({len(orphans)} of them by nodes not named now: {_some(orphans)})" if orphans else ""
+        absent = f" ({len(orphans)} of them by nodes that are not in this run: {_some(orphans)})" if orphans else ""
         return (
             f"the pool is exhausted: container CIDR {', '.join(self.pool.cidrs)} less the Service range "
             f"{self.pool.service_cidr} has {capacity['max_nodes']} node CIDRs of {self.pool.node_cidr_size} addresses, "
             f"{capacity['used']} used{absent} and {len(self.awaited())} pending; without one: {_some(without)}. "
-            f"Append a container CIDR, release nodes that are gone, or (in a new cluster) take fewer Pods per node"
+            f"Append a CIDR to overlay_container_cidr, release nodes, or (in a new cluster) lower "
+            f"overlay_max_pods_per_node"
         )
 
     def _allocator(self) -> CyclicAllocator:
@@ -269,29 +272,29 @@ class Ledger:
             if waiting.on:
                 allocator.occupy(self.pool.number(node_cidr))
             else:
-                allocator.rest(self.pool.number(node_cidr))
-        for number in self.pool.reserved:  # last, as a resting node CIDR may have been reserved since
+                allocator.quarantine(self.pool.number(node_cidr))
+        for number in self.pool.reserved:  # last, because a quarantined node CIDR may have been reserved since
             allocator.occupy(number)
         return allocator
 
     def summary(self) -> str:
-        """For a diff: what matters to an operator, an entry a line; no times, so that a forecast equals the deed."""
+        """Return the ledger for a diff, one entry per line; without times, so check mode shows what a run writes."""
         lines = [
             f"container CIDR {' '.join(self.pool.cidrs)}",
             f"Service range {self.pool.service_cidr}",
-            f"next node CIDR {self.pool.node_cidr(self.cursor)} or the first free one behind it",
+            f"next node CIDR {self.pool.node_cidr(self.cursor)} or the first free one after it",
         ]
         for name, held in sorted(self.nodes.items()):
             pinned = " pinned" if held.pinned else ""
             lines.append(f"node {name} {held.node_cidr} underlay {held.underlay} mtu {held.underlay_mtu}{pinned}")
         for node_cidr, waiting in sorted(self.pending.items()):
-            until = f"dropped by {', '.join(waiting.on)}" if waiting.on else "the cursor has gone round"
+            until = f"dropped by {', '.join(waiting.on)}" if waiting.on else "the cursor wraps around"
             lines.append(f"released {node_cidr} of {waiting.node}, not free until {until}")
         lines += [f"VIP {name} {address}" for name, address in sorted(self.vips.items())]
         return "".join(f"{line}\n" for line in lines)
 
     def text(self) -> str:
-        """The document, ending with the checksum of all that stands before it."""
+        """Return the document; it ends with a checksum of everything before it."""
         head = {
             "schema": SCHEMA,
             "cluster": self.cluster,
@@ -315,18 +318,18 @@ class Ledger:
 
 
 class BrokenLedgerError(ValidationError):
-    """A text that is not what was written; a previous version may help."""
+    """A ledger that is truncated or edited; a previous version can replace it."""
 
 
 def parse(text: str, where: str, cluster: str | None) -> Ledger:
-    """The ledger that :meth:`Ledger.text` wrote.
+    """Return the ledger that :meth:`Ledger.text` wrote.
 
     :param where: names the ledger in errors.
     :param cluster: the cluster it must belong to; ``None``: any.
-    :raises BrokenLedgerError: torn or edited.
-    :raises ValidationError: moved elsewhere, of a later schema, or of another cluster.
+    :raises BrokenLedgerError: the text is truncated or edited.
+    :raises ValidationError: the ledger was moved, has a later schema, or belongs to another cluster.
     """
-    refuse_tombstone(text, where)
+    reject_tombstone(text, where)
     document = _document(text, where)
     if cluster is not None and document["cluster"] != cluster:
         raise ValidationError(
@@ -342,14 +345,14 @@ def parse(text: str, where: str, cluster: str | None) -> Ledger:
             pending={node_cidr: Pending(**waiting) for node_cidr, waiting in document["pending"].items()},
             vips=document["vips"],
         )
-        _insist_on_single_holders(ledger)
+        _require_single_holders(ledger)
     except (KeyError, TypeError, ValueError) as error:
         raise BrokenLedgerError(_broken(where, f"its content contradicts itself ({error})")) from error
     return ledger
 
 
 def is_broken(text: str) -> bool:
-    """Whether :func:`parse` would find this text torn or edited."""
+    """Return whether :func:`parse` finds this text truncated or edited."""
     try:
         parse(text, "", None)
     except BrokenLedgerError:
@@ -367,16 +370,16 @@ def _document(text: str, where: str) -> dict[str, t.Any]:
         raise BrokenLedgerError(_broken(where, f"it is not the JSON document that was written ({error})")) from error
     if schema != SCHEMA:
         raise ValidationError(
-            f"the ledger {where} has schema {schema!r}, and this release knows only {SCHEMA}: "
+            f"the ledger {where} has schema {schema!r}, and this release supports only {SCHEMA}: "
             f"use the release of tke.overlay that wrote it, or a later one"
         )
     body, mark, _rest = text.rpartition(' "checksum": ')
     if not mark or document.get("checksum") != _checksum(body):
-        raise BrokenLedgerError(_broken(where, "its checksum does not fit, so it was edited or only partly written"))
+        raise BrokenLedgerError(_broken(where, "its checksum does not match, so it was edited or only partly written"))
     return document
 
 
-def _insist_on_single_holders(ledger: Ledger) -> None:
+def _require_single_holders(ledger: Ledger) -> None:
     holders: dict[int, str] = {}
     claims = [(held.node_cidr, name) for name, held in ledger.nodes.items()]
     claims += [(node_cidr, f"pending of {waiting.node}") for node_cidr, waiting in ledger.pending.items()]
@@ -390,7 +393,7 @@ def _insist_on_single_holders(ledger: Ledger) -> None:
 def _broken(where: str, why: str) -> str:
     return (
         f"the ledger {where} cannot be trusted: {why}. Nothing was read from it and nothing was written; "
-        f"put back a good copy (a backup, or the version control of your inventory) and run again"
+        f"restore a good copy (a backup, or the version control of the inventory) and run the playbook again"
     )
 
 
@@ -399,13 +402,13 @@ def _describe(pool: Pool) -> str:
 
 
 def _table(key: str, records: t.Mapping[str, t.Any]) -> str:
-    """One line per record, in the order of their names."""
+    """Return one line per record, sorted by name."""
     lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(records[name])}" for name in sorted(records))
     return f' "{key}": {{\n{lines}\n }},\n' if lines else f' "{key}": {{}},\n'
 
 
 def _some(names: t.Sequence[str], most: int = 10) -> str:
-    """The first names, and how many more there are."""
+    """Return the first names, and the number of the others."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 

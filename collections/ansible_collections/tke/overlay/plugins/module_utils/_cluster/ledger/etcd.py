@@ -1,23 +1,23 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 3: a ledger in etcd, for teams whose controllers share no disk.
+"""The store that keeps a ledger in etcd, for controllers that share no disk.
 
 =====================================  ==========================================================
 ``<prefix>/ledger``                    the ledger
-``<prefix>/ledger.<revision>``         previous versions, by the revision they had; highest is newest
-``<prefix>/writes``                    the marks of the last writes
+``<prefix>/ledger.<revision>``         previous versions, by their revision; the highest is the newest
+``<prefix>/writes``                    the identifiers of the last writes
 =====================================  ==========================================================
 
-A write is one transaction: only if the ledger still has the revision that was
-read, it gets the new text, the old text becomes a previous version, the oldest
-version goes, and the mark of this write is noted. A write that lost the race
-begins again with the fresh ledger.
+A write is one transaction. If the ledger still has the revision that was read, the
+transaction writes the new text, keeps the old text as a previous version, deletes
+the oldest version and records the identifier of this write. Otherwise another
+writer was first, and the write starts again with the present ledger.
 
-When the answer to a write is lost, the very same transaction is sent again: by
-its condition it cannot be carried out twice, and where it does nothing, the
-marks tell whether that is because it had been carried out before. So nothing
-is doubled and nothing is lost, whatever happened on the way.
+When the answer to a write is lost, the same transaction is sent again. Its
+condition prevents that it is carried out twice; when it does nothing, the
+identifiers show whether the first attempt was carried out. So no write is lost or
+repeated.
 """
 
 from __future__ import annotations
@@ -46,19 +46,19 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.etcd_u
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
 PATIENCE = 60.0
-"""Seconds for which a write goes on after lost races."""
+"""Seconds for which a write is retried when other writers are faster."""
 
 PLAIN = 100_000
-"""Up to so many bytes the text is kept as it is; beyond, compressed: etcd takes 1.5 MiB in one request."""
+"""A text of up to so many bytes is stored as it is, a larger one compressed: etcd accepts 1.5 MiB in a request."""
 
 MARKS = 64
-"""How many of the last writes are remembered by their marks."""
+"""How many of the last writes are recorded by their identifiers."""
 
-_PACKED = b"H4sI"  # what gzip begins with, in base64; a ledger begins with a brace
+_PACKED = b"H4sI"  # the start of gzip data in base64; a ledger starts with a brace
 
 
 class EtcdState(t.NamedTuple):
-    """What is there: the value as it is kept, its revision and count of writes (0: no ledger), marks, version keys."""
+    """The stored value, its revision and number of writes (0: no ledger), the write identifiers and version keys."""
 
     value: bytes | None
     revision: int
@@ -68,7 +68,7 @@ class EtcdState(t.NamedTuple):
 
 
 class EtcdStore:
-    """A key in etcd. ``patience`` is in seconds."""
+    """A store in etcd. ``patience`` is in seconds."""
 
     def __init__(self, url: str, patience: float = PATIENCE) -> None:
         place = parse_url(url, os.environ)
@@ -86,15 +86,15 @@ class EtcdStore:
     def read(self) -> str | None:
         """See :meth:`Store.read`.
 
-        :raises ValidationError: no member answers, or the value is not a ledger's.
+        :raises ValidationError: no member answers, or the value is not a text.
         """
         return self._text(self._state().value)
 
     def transact(self, change: Change) -> None:
         """See :meth:`Store.transact`.
 
-        :raises ValidationError: no member answers, etcd refuses, or other writers always come first.
-        :raises IndeterminateWriteError: the write may have been carried out, and nobody can be asked.
+        :raises ValidationError: no member answers, etcd rejects the write, or other writers are always faster.
+        :raises IndeterminateWriteError: the write may have been carried out.
         """
         end = time.monotonic() + self._patience
         longest = 0.01
@@ -106,8 +106,8 @@ class EtcdStore:
                 return
             if time.monotonic() > end:
                 raise ValidationError(
-                    f"the ledger {self.where} was changed by others each time for {self._patience:g} s; "
-                    f"nothing was changed by this run; run again when they are done"
+                    f"the ledger {self.where} was changed by other writers for {self._patience:g} s; "
+                    f"this run changed nothing; run the playbook again when they are done"
                 )
             time.sleep(random.uniform(0, longest))
             longest = min(2 * longest, 0.5)
@@ -138,9 +138,9 @@ class EtcdStore:
         )
 
     def _commit(self, state: EtcdState, text: str) -> bool:
-        """Whether the text replaced that state; not when somebody else came first.
+        """Return whether the text replaced that state; ``False`` when another writer was faster.
 
-        :raises IndeterminateWriteError: the answer was lost, and so many wrote since that the marks no longer tell.
+        :raises IndeterminateWriteError: the answer was lost, and there were too many other writes to find this one.
         """
         mark = secrets.token_hex(8)
         answer, repeated = self._cluster.change(self._write(state, _pack(text), mark))
@@ -151,8 +151,8 @@ class EtcdStore:
         ledger = _rows(answer, 1)
         if not ledger or not 0 <= int(ledger[0]["version"]) - state.writes < MARKS:
             raise IndeterminateWriteError(
-                f"the ledger {self.where} was changed by many others while the answer to a write was lost, so that "
-                f"write may have been carried out or not; run again: what was written is found then"
+                f"the ledger {self.where} had many other writes while the answer to a write was lost, so that write "
+                f"may or may not have been carried out; run the playbook again: it reads what was written"
             )
         return False
 
@@ -189,7 +189,7 @@ class EtcdStore:
         }
 
     def _versions(self, answer: dict[str, t.Any], number: int) -> dict[str, dict[str, t.Any]]:
-        """The rows of that range that are previous versions; an operator may keep copies of his own beside them."""
+        """Return the rows of that range that are previous versions; other keys may be copies made by hand."""
         rows = {_decode(row["key"]).decode(): row for row in _rows(answer, number)}
         pattern = re.compile(re.escape(self._key) + r"\.[0-9]{12}")
         return {name: row for name, row in rows.items() if pattern.fullmatch(name)}
@@ -212,16 +212,16 @@ def _pack(text: str) -> bytes:
 
 
 def _unpack(value: bytes) -> str:
-    """The text of a value.
+    """Return the text of a value.
 
-    :raises ValueError: it is neither a text nor a packed one.
+    :raises ValueError: the value is neither a text nor a compressed text.
     """
     if not value.startswith(_PACKED):
         return value.decode()
     try:
         return gzip.decompress(base64.b64decode(value, validate=False)).decode()
     except (OSError, EOFError, binascii.Error) as error:
-        raise ValueError(f"its compressed value is torn ({error})") from error
+        raise ValueError(f"its compressed value is truncated ({error})") from error
 
 
 def _rows(answer: dict[str, t.Any], number: int) -> list[dict[str, t.Any]]:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 3: what ``etcd://host:2379,host:2379/prefix`` and the environment say about a ledger in etcd."""
+"""Parse ``etcd://host:2379,host:2379/prefix`` and the environment variables of ``etcdctl``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class EtcdEndpoint(t.NamedTuple):
 
 
 class EtcdAccess(t.NamedTuple):
-    """How the end points want to be spoken to. ``cacert``, ``cert`` and ``key`` are paths."""
+    """TLS and login of the endpoints. ``cacert``, ``cert`` and ``key`` are paths."""
 
     tls: bool = False
     cacert: str | None = None
@@ -39,7 +39,7 @@ class EtcdAccess(t.NamedTuple):
 
 
 class EtcdLocation(t.NamedTuple):
-    """Where in which etcd the ledger is."""
+    """The etcd cluster and the key prefix of a ledger."""
 
     where: str
     endpoints: list[EtcdEndpoint]
@@ -48,13 +48,14 @@ class EtcdLocation(t.NamedTuple):
 
 
 def parse_url(url: str, environment: t.Mapping[str, str]) -> EtcdLocation:
-    """The place that a URL means, together with the variables that ``etcdctl`` reads, too.
+    """Return the location in a URL; the environment provides what the URL does not set.
 
+    The variables are those of ``etcdctl``:
     ``ETCDCTL_CACERT``, ``ETCDCTL_CERT``, ``ETCDCTL_KEY``, ``ETCDCTL_USER`` (also
-    ``user:password``) and ``ETCDCTL_PASSWORD``; what the URL says after ``?``
-    (``cacert``, ``cert``, ``key``, ``user``, ``password_file``) goes before them.
+    ``user:password``) and ``ETCDCTL_PASSWORD``. The query parameters of the URL
+    (``cacert``, ``cert``, ``key``, ``user``, ``password_file``) override them.
 
-    :raises ValidationError: every mistake in it.
+    :raises ValidationError: one problem for each mistake in the URL.
     """
     scheme, _mark, rest = url.partition("://")
     rest, _mark, query = rest.partition("?")
@@ -69,7 +70,7 @@ def parse_url(url: str, environment: t.Mapping[str, str]) -> EtcdLocation:
             problems.append(f"overlay_ledger is {_public(url)!r}: {error}")
     if not prefix:
         problems.append(
-            f"overlay_ledger is {_public(url)!r}: it lacks the prefix of the keys, as in etcd://host:2379/demo"
+            f"overlay_ledger is {_public(url)!r}: the prefix of the keys is missing, as in etcd://host:2379/demo"
         )
     tls = scheme == "etcds"
     try:
@@ -84,14 +85,14 @@ def parse_url(url: str, environment: t.Mapping[str, str]) -> EtcdLocation:
 
 def _endpoint(given: str) -> EtcdEndpoint:
     if "@" in given:
-        raise ValueError("a user does not belong there, as the place is logged: say ?user=name, or set ETCDCTL_USER")
+        raise ValueError("a user is not allowed there, because the URL is logged: use ?user=name, or set ETCDCTL_USER")
     try:
         parts = urllib.parse.urlsplit(f"//{given.strip()}")
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise ValueError(f"the end point {given!r} is none ({error})") from None
+        raise ValueError(f"the endpoint {given!r} is invalid ({error})") from None
     if not host or port == 0 or parts.path:
-        raise ValueError(f"the end point {given!r} is none: it must be host:port, with an IPv6 address in brackets")
+        raise ValueError(f"the endpoint {given!r} is invalid: it must be host:port, with an IPv6 address in brackets")
     return EtcdEndpoint(host, port or DEFAULT_PORT)
 
 
@@ -99,12 +100,12 @@ def _access(tls: bool, query: str, environment: t.Mapping[str, str]) -> EtcdAcce
     given = dict(urllib.parse.parse_qsl(query, keep_blank_values=True))
     unknown = sorted(set(given) - {*_TLS, *_LOGIN})
     if unknown:
-        raise ValueError(f"after '?' there can be {', '.join([*_TLS, *_LOGIN])}, and not {', '.join(unknown)}")
+        raise ValueError(f"after '?' only {', '.join([*_TLS, *_LOGIN])} are allowed, not {', '.join(unknown)}")
     if not tls and set(given) & set(_TLS):
-        raise ValueError("cacert, cert and key are for TLS: write etcds:// for it")
+        raise ValueError("cacert, cert and key are for TLS: use etcds://")
     chosen = {name: given.get(name) or environment.get(f"ETCDCTL_{name.upper()}") or None for name in _TLS}
     if bool(chosen["cert"]) != bool(chosen["key"]):
-        raise ValueError("cert and key (ETCDCTL_CERT and ETCDCTL_KEY) go together")
+        raise ValueError("cert and key (ETCDCTL_CERT and ETCDCTL_KEY) must be set together")
     user, _mark, password = (environment.get("ETCDCTL_USER") or "").partition(":")
     password = password or environment.get("ETCDCTL_PASSWORD") or ""
     if "password_file" in given:
@@ -112,12 +113,12 @@ def _access(tls: bool, query: str, environment: t.Mapping[str, str]) -> EtcdAcce
             password = stream.read().strip()
     user = given.get("user") or user
     if user and not password:
-        raise ValueError(f"user {user} has no password: set ETCDCTL_PASSWORD, or say ?password_file=path")
+        raise ValueError(f"user {user} has no password: set ETCDCTL_PASSWORD, or use ?password_file=path")
     return EtcdAccess(tls=tls, user=user or None, password=password or None, **(chosen if tls else {}))
 
 
 def _public(url: str) -> str:
-    """The URL for an error: whoever put a password into it should not find it in a log."""
+    """Return the URL without the login of its hosts, because errors are logged."""
     scheme, mark, rest = url.partition("://")
     hosts, slash, more = rest.partition("/")
     hosts = ",".join("..." + host[host.rindex("@") :] if "@" in host else host for host in hosts.split(","))

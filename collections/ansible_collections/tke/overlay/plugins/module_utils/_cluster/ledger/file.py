@@ -1,24 +1,25 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 3: a ledger in a file on the controller, where several people may run plays at once.
+"""The store that keeps a ledger in a file on the controller, where several users may run playbooks at once.
 
-Beside the ledger ``overlay-ledger.json`` lie, hidden because Ansible takes
-every other file of an inventory directory for an inventory:
+The directory of the ledger ``overlay-ledger.json`` also has these files. They are
+hidden, because Ansible reads every other file of an inventory directory as an
+inventory:
 
 ==================================  =============================================================
-``.overlay-ledger.json.lock``       what writers lock, and who does at the moment
+``.overlay-ledger.json.lock``       the lock of writers; its text names the present holder
 ``.overlay-ledger.json.000041``     previous versions; the highest number is the newest
-``.overlay-ledger.json.new``        a version being written; only a crash leaves it, the next writer removes it
+``.overlay-ledger.json.new``        the version being written; only a crash leaves it, the next writer removes it
 ==================================  =============================================================
 
-A write is: the new text beside, synced; the present file linked as a previous
-version; the new one renamed over it; the directory synced; the oldest version
-removed. So at every instant the ledger is the old one or the new one, whole,
-and there are never fewer whole versions than before.
+A write creates and syncs the new file, links the present file as a previous
+version, renames the new file over the present one, syncs the directory and
+removes the oldest version. So at every instant the ledger is completely the old
+one or the new one, and the number of complete versions never decreases.
 
-Every call here that touches a file is one of ``os`` or ``fcntl``, none is
-buffered: the tests crash the process before each of them.
+This module touches files only by unbuffered calls of ``os`` and ``fcntl``: the
+tests crash the process before each of them.
 """
 
 from __future__ import annotations
@@ -47,37 +48,37 @@ PATIENCE = 60.0
 """Seconds to wait for another writer."""
 
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS, errno.EXDEV)
-"""What file systems without hard links say."""
+"""Errors of file systems without hard links."""
 
-_CURES = {
-    errno.ENOENT: "create its directory, or set overlay_ledger to another place",
+_REMEDIES = {
+    errno.ENOENT: "create its directory, or set overlay_ledger to another path",
     errno.ENOSPC: "free some disk space",
     errno.EDQUOT: "free some of your disk quota",
     errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
-    errno.EACCES: "run as a user who may write there",
-    errno.EPERM: "run as a user who may write there",
-    errno.EROFS: "the file system is read-only; set overlay_ledger to another place",
-    errno.ENOLCK: "its file system knows no locks; keep the ledger on another one, or in etcd",
-    errno.EISDIR: "give the path of a file",
+    errno.EACCES: "run the playbook as a user who may write there",
+    errno.EPERM: "run the playbook as a user who may write there",
+    errno.EROFS: "the file system is read-only; set overlay_ledger to another path",
+    errno.ENOLCK: "its file system does not support locks; keep the ledger on another file system, or in etcd",
+    errno.EISDIR: "set overlay_ledger to the path of a file",
 }
 
 
 class FileStore:
-    """A file. Writers hold ``flock`` on a file beside it, which the kernel drops when a writer dies.
+    """A store in a file. A writer holds ``flock`` on the lock file, which the kernel releases when the writer ends.
 
-    (Not on the ledger itself: that lock would stay with the old inode when the
-    new one is renamed over it.) ``patience`` is in seconds.
+    The ledger itself is not locked, because the lock would stay with the old inode
+    when the new file is renamed over it. ``patience`` is in seconds.
     """
 
     def __init__(self, path: str, patience: float = PATIENCE) -> None:
         self.where = os.path.abspath(os.path.expanduser(path))
-        self._path = os.path.realpath(self.where)  # a link to a ledger kept elsewhere stays a link
+        self._path = os.path.realpath(self.where)  # a symbolic link to the ledger stays a symbolic link
         self._patience = patience
 
     def read(self) -> str | None:
-        """The present text, or ``None`` when there is no such file.
+        """Return the present text, or ``None`` when there is no such file.
 
-        :raises ValidationError: it cannot be read.
+        :raises ValidationError: the file cannot be read.
         """
         try:
             return _read(self._path)
@@ -89,9 +90,9 @@ class FileStore:
     def transact(self, change: Change) -> None:
         """See :meth:`Store.transact`.
 
-        :raises ValidationError: somebody else holds the lock for too long; the directory
-            is missing, read-only or full. The old text is intact.
-        :raises IndeterminateWriteError: the new text is there, but may not survive a power cut.
+        :raises ValidationError: another process holds the lock for too long, or the directory
+            is missing, read-only or full. The old text is unchanged.
+        :raises IndeterminateWriteError: the new text is written, but may not survive a power failure.
         """
         with self._lock() as lock:
             before = self.read()
@@ -134,14 +135,14 @@ class FileStore:
             except BaseException:
                 os.close(descriptor)
                 raise
-            os.close(descriptor)  # somebody deleted the file while we waited; others lock the new one
+            os.close(descriptor)  # the lock file was deleted while this process waited; other writers lock the new one
 
     def _open_lock(self) -> int:
         path = self._beside("lock")
         try:
             return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except PermissionError as error:
-            # Made by somebody else, and not for us to write: it can be locked all the same.
+            # Another user created the file and only that user may write it; it can still be locked.
             with contextlib.suppress(FileNotFoundError):
                 return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             raise error
@@ -157,13 +158,13 @@ class FileStore:
                 holder = os.pread(descriptor, 500, 0).decode(errors="replace").strip()
                 raise ValidationError(
                     f"the ledger {self.where} has been locked for more than {self._patience:g} s by "
-                    f"{holder or 'another process'}; nothing was changed; wait for that run to end, or end it if it "
-                    f"hangs, and run again"
+                    f"{holder or 'another process'}; nothing was changed; wait until that run ends, or stop it if it "
+                    f"hangs, and run the playbook again"
                 ) from None
             return
 
     def _is_lock(self, descriptor: int) -> bool:
-        """Whether this is (still) the file that the next writer would lock."""
+        """Return whether this is still the file that the next writer would lock."""
         try:
             there = os.stat(self._beside("lock"))
         except FileNotFoundError:
@@ -176,10 +177,11 @@ class FileStore:
         try:
             self._create(self._beside("new"), after)
             if before is not None:
-                self._keep(before)
+                self._keep_version(before)
             if not self._is_lock(lock):
                 raise ValidationError(
-                    f"the lock file {self._beside('lock')} was deleted during the run; nothing was changed; run again"
+                    f"the lock file {self._beside('lock')} was deleted during the run; nothing was changed; "
+                    f"run the playbook again"
                 )
             os.rename(self._beside("new"), self._path)
         except (OSError, ValidationError) as error:
@@ -190,20 +192,20 @@ class FileStore:
         except OSError as error:
             raise IndeterminateWriteError(
                 f"the ledger {self.where} was written, but its directory could not be synced ({error.strerror}): "
-                f"the change may not survive a power cut; mend the disk and run again"
+                f"the change may not survive a power failure; check the disk and run the playbook again"
             ) from error
         for number in self._kept()[:-KEPT]:
             self._remove(self._version(number))
 
     def _create(self, path: str, text: str) -> None:
-        """Writes and syncs a file with the mode and the owner of the ledger, where there is one."""
+        """Write and sync a file with the mode and the owner of the present ledger."""
         self._remove(path)
         present = self._stat()
         mode = 0o666 if present is None else stat.S_IMODE(present.st_mode)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         try:
             if present is not None:
-                _dress(descriptor, present)
+                _copy_attributes(descriptor, present)
             left = memoryview(text.encode())
             while left:
                 left = left[os.write(descriptor, left) :]
@@ -211,8 +213,8 @@ class FileStore:
         finally:
             os.close(descriptor)
 
-    def _keep(self, text: str) -> None:
-        """Makes the present file a previous version as well, unless it is one since a crash."""
+    def _keep_version(self, text: str) -> None:
+        """Keep the present file as a previous version, unless a run that crashed already has."""
         numbers = self._kept()
         with contextlib.suppress(OSError, UnicodeDecodeError):
             if numbers and _read(self._version(numbers[-1])) == text:
@@ -239,7 +241,7 @@ class FileStore:
             os.close(directory)
 
     def _remove(self, path: str) -> None:
-        """Removes litter. It may belong to somebody else and stay; then the next step says so, or nobody minds."""
+        """Remove a leftover file. If another user owns it, it stays; the next step then fails when that matters."""
         with contextlib.suppress(OSError):
             os.unlink(path)
 
@@ -253,7 +255,7 @@ class FileStore:
         return self._beside(f"{number:06}")
 
     def _kept(self) -> list[int]:
-        """The numbers of the previous versions, oldest first."""
+        """Return the numbers of the previous versions, oldest first."""
         directory, name = os.path.split(self._path)
         pattern = re.compile(rf"\.{re.escape(name)}\.([0-9]{{6,}})")
         try:
@@ -269,12 +271,12 @@ class FileStore:
             return None
 
     def _why_not(self, error: OSError) -> str:
-        cure = _CURES.get(error.errno or 0, "mend this and run again")
-        return f"the ledger {self.where} cannot be written: {error.strerror or error}; nothing was changed; {cure}"
+        remedy = _REMEDIES.get(error.errno or 0, "fix this and run the playbook again")
+        return f"the ledger {self.where} cannot be written: {error.strerror or error}; nothing was changed; {remedy}"
 
 
 def _read(path: str) -> str:
-    """The text byte for byte: no newline is translated."""
+    """Return the text without translating newlines."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         parts: list[bytes] = []
@@ -287,10 +289,10 @@ def _read(path: str) -> str:
         os.close(descriptor)
 
 
-def _dress(descriptor: int, like: os.stat_result) -> None:
-    """Gives the file that owner, as far as this user may, and that mode."""
-    mine = os.fstat(descriptor)
-    if (mine.st_uid, mine.st_gid) != (like.st_uid, like.st_gid):
+def _copy_attributes(descriptor: int, like: os.stat_result) -> None:
+    """Set the owner, as far as this user may, and the mode of a file."""
+    own = os.fstat(descriptor)
+    if (own.st_uid, own.st_gid) != (like.st_uid, like.st_gid):
         try:
             os.fchown(descriptor, like.st_uid, like.st_gid)
         except PermissionError:
@@ -300,7 +302,7 @@ def _dress(descriptor: int, like: os.stat_result) -> None:
 
 
 def _note(descriptor: int, holder: str) -> None:
-    """Notes in the lock file who holds it. Only for others to read: a full disk must not stop a run here."""
+    """Write the holder into the lock file. It is only information: a full disk must not stop the run."""
     with contextlib.suppress(OSError):
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, holder.encode(), 0)

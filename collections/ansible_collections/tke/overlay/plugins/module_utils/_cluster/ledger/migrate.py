@@ -1,19 +1,19 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 3: a ledger goes from one place to another, in steps of which each leaves at most one that can be used.
+"""Migrate a ledger to another store, in steps that each leave at most one usable ledger.
 
 =====================  ======================  ======================
 after the step         at the source           at the target
 =====================  ======================  ======================
 (before)               the ledger              nothing
-begin                  mark with the ledger    nothing
-copy, and read back    mark with the ledger    the ledger
-finish                 mark                    the ledger
+begin                  tombstone with ledger   nothing
+copy, and read back    tombstone with ledger   the ledger
+finish                 tombstone               the ledger
 =====================  ======================  ======================
 
-A run that ends anywhere in between is finished by the next one with the same
-two places.
+A run that is interrupted is finished by the next run with the same source and
+target.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.base i
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger, parse
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.tombstone import (
     Tombstone,
-    refuse_tombstone,
+    reject_tombstone,
     tombstone_of,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
 
 class Migration(t.NamedTuple):
-    """What is to be done. ``present`` and ``there`` are what source and target hold, ``text`` is the ledger's.
+    """The state of a migration: ``present`` is the text at the source, ``there`` at the target, ``text`` the ledger.
 
-    ``begun``, ``copied`` and ``finished`` tell what a run before has done.
+    ``begun``, ``copied`` and ``finished`` are the steps that an earlier run has done.
     """
 
     source: Store
@@ -52,45 +52,47 @@ class Migration(t.NamedTuple):
 
 
 def inspect(source: Store, target: Store, cluster: str | None) -> Migration:
-    """What a move would have to do; changes nothing.
+    """Return the state of a migration, without changing anything.
 
     :param cluster: the cluster the ledger must belong to; ``None``: any.
     :raises ValidationError: there is no ledger, it is broken or of another cluster, or the target has a different one.
     """
     if source.where == target.where:
-        raise ValidationError(f"the ledger is to be moved from {source.where} to itself: give two places")
+        raise ValidationError(
+            f"the ledger cannot be moved from {source.where} to itself: set another overlay_ledger_to"
+        )
     present, there = source.read(), target.read()
     if present is None:
-        raise ValidationError(f"there is no ledger at {source.where}, so none was moved")
-    mark = tombstone_of(present)
-    if mark is None:
+        raise ValidationError(f"there is no ledger at {source.where}, so nothing was moved: check overlay_ledger_from")
+    tombstone = tombstone_of(present)
+    if tombstone is None:
         ledger = parse(present, source.where, cluster)
         if there != present:
-            _insist_on_room(there, target.where)
+            _require_free_target(there, target.where)
         return Migration(source, target, present, there, present, ledger, copied=there == present)
-    if mark.moved_to != target.where:
-        refuse_tombstone(present, source.where)
-    if mark.ledger is None:
+    if tombstone.moved_to != target.where:
+        reject_tombstone(present, source.where)
+    if tombstone.ledger is None:
         if there is None:
             raise ValidationError(
-                f"the ledger {source.where} was moved to {target.where} ({mark.since}), but there is none now; "
-                f"put a good copy back there (a previous version, or a backup)"
+                f"the ledger {source.where} was moved to {target.where} ({tombstone.since}), but there is none now; "
+                f"restore a good copy there (a previous version, or a backup)"
             )
         ledger = parse(there, target.where, cluster)
         return Migration(source, target, present, there, there, ledger, begun=True, copied=True, finished=True)
-    ledger = parse(mark.ledger, source.where, cluster)
-    copied = there != mark.found and _has_been_there(mark.ledger, target)
-    if not copied and there != mark.found:
-        _insist_on_room(there, target.where)
-    return Migration(source, target, present, there, mark.ledger, ledger, begun=True, copied=copied)
+    ledger = parse(tombstone.ledger, source.where, cluster)
+    copied = there != tombstone.found and _was_copied(tombstone.ledger, target)
+    if not copied and there != tombstone.found:
+        _require_free_target(there, target.where)
+    return Migration(source, target, present, there, tombstone.ledger, ledger, begun=True, copied=copied)
 
 
 def migrate(move: Migration, now: str) -> None:
-    """Begins, copies and finishes, as far as that is not done.
+    """Carry out the steps that are not done yet.
 
     :param now: UTC, ISO 8601.
-    :raises ValidationError: all is as it was.
-    :raises IndeterminateWriteError: nobody can use the ledger until a run with the same places finishes the move.
+    :raises ValidationError: nothing was changed.
+    :raises IndeterminateWriteError: the ledger is not usable until a run with the same source and target finishes.
     """
     if move.finished:
         return
@@ -108,42 +110,43 @@ def migrate(move: Migration, now: str) -> None:
 def _copy(move: Migration, under_way: str) -> None:
     try:
         move.target.transact(_exactly(move.there, move.text, move.target.where))
-    except IndeterminateWriteError as doubt:
-        raise _unfinished(move, str(doubt)) from doubt
+    except IndeterminateWriteError as error:
+        raise _unfinished(move, str(error)) from error
     except ValidationError:
-        # It is certain that nothing was written: the source can be used again.
+        # Nothing was written, so the source can be used again.
         move.source.transact(_exactly(under_way, move.text, move.source.where))
         raise
     try:
         there = move.target.read()
-    except ValidationError as refusal:
-        raise _unfinished(move, str(refusal)) from refusal
+    except ValidationError as error:
+        raise _unfinished(move, str(error)) from error
     if there != move.text:
-        raise _unfinished(move, f"what was written to {move.target.where} is not what is read there")
+        raise _unfinished(move, f"what was written to {move.target.where} differs from what is read there")
 
 
-def _has_been_there(text: str, target: Store) -> bool:
-    """Whether an unfinished run copied it already; somebody may have changed it there since."""
+def _was_copied(text: str, target: Store) -> bool:
+    """Return whether an unfinished run copied the ledger; it may have been changed at the target since."""
     return target.read() == text or text in [version.text for version in target.previous()]
 
 
-def _insist_on_room(there: str | None, where: str) -> None:
-    """A target may be empty, or have the mark of a ledger that was moved away from it."""
+def _require_free_target(there: str | None, where: str) -> None:
+    """Raise an error unless the target is empty or has the tombstone of a ledger that was moved away from it."""
     if there is None:
         return
-    mark = tombstone_of(there)
-    if mark is None:
+    tombstone = tombstone_of(there)
+    if tombstone is None:
         raise ValidationError(
-            f"{where} has a different ledger, which is never overwritten: give another place, or move that one away"
+            f"{where} has a different ledger, which is never overwritten: "
+            f"set another overlay_ledger_to, or move that ledger away"
         )
-    if mark.ledger is not None:
-        refuse_tombstone(there, where)
+    if tombstone.ledger is not None:
+        reject_tombstone(there, where)
 
 
 def _exactly(expected: str | None, wanted: str, where: str) -> Change:
     def change(present: str | None) -> str:
         if present != expected:
-            raise ValidationError(f"the ledger {where} was changed by somebody else during the move; run again")
+            raise ValidationError(f"the ledger {where} was changed by another program; run the playbook again")
         return wanted
 
     return change
@@ -151,6 +154,6 @@ def _exactly(expected: str | None, wanted: str, where: str) -> Change:
 
 def _unfinished(move: Migration, why: str) -> IndeterminateWriteError:
     return IndeterminateWriteError(
-        f"the move of the ledger from {move.source.where} to {move.target.where} is unfinished, and nobody can use it "
-        f"until it is: run the same again. The reason: {why}"
+        f"the move of the ledger from {move.source.where} to {move.target.where} is unfinished, and the ledger cannot "
+        f"be used until it is finished: run the same playbook again. Reason: {why}"
     )

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 3: where a ledger is kept: the place that a user's ``overlay_ledger`` names, and what helps when it broke."""
+"""Open the store that ``overlay_ledger`` names, and find the version that replaces a broken ledger."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ __all__ = ["FileStore", "IndeterminateWriteError", "Store", "Version", "newest_g
 
 
 def open_store(ledger: str) -> Store:
-    """The store at a path on the controller, or at ``etcd://`` or ``etcds://`` (with TLS) ``host:port,.../prefix``.
+    """Return the store of a path on the controller, or of ``etcd://host:port,.../prefix`` (``etcds://`` with TLS).
 
-    :raises ValidationError: a URL of a store that does not exist, or one with a mistake in it.
+    :raises ValidationError: the URL has an unknown scheme or a mistake.
     """
     scheme, mark, _rest = ledger.partition("://")
     if not mark:
         return FileStore(ledger)
     if scheme in ("etcd", "etcds"):
-        # Only here: etcd's client takes a tenth of a second to import, in every task that touches a ledger.
+        # Imported only when needed: the import takes 0.1 s, in every task that uses a ledger.
         from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.etcd import (  # noqa: PLC0415
             EtcdStore,
         )
 
         return EtcdStore(ledger)
     raise ValidationError(
-        f"overlay_ledger is {ledger!r}: a ledger is kept in a file (give a path on the controller) or in etcd "
+        f"overlay_ledger is {ledger!r}: a ledger is in a file (a path on the controller) or in etcd "
         f"(etcd://host:2379,host:2379/prefix, or etcds:// for TLS)"
     )
 
 
 def newest_good(store: Store) -> Version | None:
-    """The newest previous version that is a ledger one can go on with, for when the present one is broken."""
+    """Return the newest previous version that is a valid ledger, to replace a broken one."""
     for version in store.previous():
         try:
             parse(version.text, version.name, None)

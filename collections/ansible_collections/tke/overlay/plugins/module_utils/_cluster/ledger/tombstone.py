@@ -1,10 +1,11 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 3: what stands in the place of a ledger that is being moved, or was.
+"""The tombstone that replaces a ledger in its old place during and after a migration.
 
-Every load refuses it, so a ledger is never in use in two places. While the move
-is under way the mark holds the ledger itself: nothing is lost if it ends there.
+Loading a tombstone is an error, so a ledger is never in use in two places. Until
+the migration is finished the tombstone contains the ledger itself, so nothing is
+lost when the migration is interrupted.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ _BEGIN = '{\n "moved_to": '
 
 
 class Tombstone(t.NamedTuple):
-    """Where the ledger went, and since when (UTC, ISO 8601).
+    """The new place of the ledger, and when it moved (UTC, ISO 8601).
 
-    While the move is under way ``ledger`` is its text, and ``found`` what the
-    target had before (nothing, or an older mark).
+    Until the migration is finished, ``ledger`` is the text of the ledger and
+    ``found`` what the target contained before (nothing, or an older tombstone).
     """
 
     moved_to: str
@@ -30,12 +31,12 @@ class Tombstone(t.NamedTuple):
     found: str | None = None
 
     def text(self) -> str:
-        """What is kept in the ledger's place."""
+        """Return the document that replaces the ledger."""
         return json.dumps(self._asdict(), indent=1) + "\n"
 
 
 def tombstone_of(text: str | None) -> Tombstone | None:
-    """The mark that a text is, or ``None`` where it is something else, such as a ledger."""
+    """Return the tombstone in a text, or ``None`` when the text is something else, such as a ledger."""
     if text is None or not text.startswith(_BEGIN):
         return None
     try:
@@ -44,20 +45,21 @@ def tombstone_of(text: str | None) -> Tombstone | None:
         return None
 
 
-def refuse_tombstone(text: str, where: str) -> None:
-    """Passes over anything but a mark.
+def reject_tombstone(text: str, where: str) -> None:
+    """Raise an error when the text is a tombstone.
 
-    :raises ValidationError: with the place to which the ledger was moved, or is being moved.
+    :raises ValidationError: the text is a tombstone; the message names the new place of the ledger.
     """
-    mark = tombstone_of(text)
-    if mark is None:
+    tombstone = tombstone_of(text)
+    if tombstone is None:
         return
-    if mark.ledger is None:
+    if tombstone.ledger is None:
         raise ValidationError(
-            f"the ledger {where} was moved to {mark.moved_to} ({mark.since}): set overlay_ledger to that place"
+            f"the ledger {where} was moved to {tombstone.moved_to} ({tombstone.since}): "
+            f"set overlay_ledger to {tombstone.moved_to}"
         )
     raise ValidationError(
-        f"the ledger {where} is being moved to {mark.moved_to} (since {mark.since}), and nobody may use it until that "
-        f"is done; if no such run is under way any more, finish it: ansible-playbook tke.overlay.ledger "
-        f"-e overlay_ledger_from={where} -e overlay_ledger_to={mark.moved_to}"
+        f"the ledger {where} is being moved to {tombstone.moved_to} (since {tombstone.since}), and cannot be used "
+        f"until that is finished; if no such run is active, finish it: ansible-playbook tke.overlay.ledger "
+        f"-e overlay_ledger_from={where} -e overlay_ledger_to={tombstone.moved_to}"
     )

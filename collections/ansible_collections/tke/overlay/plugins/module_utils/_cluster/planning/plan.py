@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 4: ledger + inventory variables -> what each host must be. Pure: texts and values in, texts and values out."""
+"""Compute the plan of a cluster from its ledger and the variables of its inventory. This module does no I/O."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Ledger = ledgers.Ledger
 
 
 class Plan(t.NamedTuple):
-    """What one run of the planner found. ``document`` lacks only ``node``, by which a host finds itself."""
+    """The result of the planner. ``document`` is the same for all hosts: its key ``node`` is empty."""
 
     document: NodeDocument
     forecast: str
@@ -37,7 +37,7 @@ class Plan(t.NamedTuple):
 
 
 def load_or_create(settings: ClusterSettings, text: str | None, where: str) -> Ledger:
-    """The ledger of ``text`` brought to the pool the user asks for; a new one where there is none.
+    """Return the ledger in ``text`` with the pool of the settings; a new ledger when ``text`` is ``None``.
 
     :raises ValidationError: see :func:`ledger.parse`, :class:`Pool` and :meth:`Ledger.adopt_pool`.
     """
@@ -52,31 +52,31 @@ def load_or_create(settings: ClusterSettings, text: str | None, where: str) -> L
 def assign(
     settings: ClusterSettings, nodes: t.Sequence[InventoryNode], ledger_text: str | None, where: str, now: str
 ) -> Ledger:
-    """The ledger in which every node has its node CIDR.
+    """Return the ledger in which every node has its node CIDR.
 
-    :param ledger_text: the ledger as it is, or ``None`` where there is none yet.
+    :param ledger_text: the present ledger, or ``None`` when there is none yet.
     :param where: names the ledger in errors.
-    :param now: UTC, ISO 8601; noted beside what is new.
-    :raises ValidationError: every conflict there is, all at once.
+    :param now: UTC, ISO 8601; recorded for new assignments.
+    :raises ValidationError: one problem for each conflict.
     """
     problems = [*preflight.problems_of_cluster(settings), *preflight.problems_of_sites(nodes, settings)]
     try:
         ledger = load_or_create(settings, ledger_text, where)
-    except ValidationError as refusal:
-        raise ValidationError(*problems, *preflight.problems_of_nodes(nodes, settings), *refusal.problems) from None
+    except ValidationError as error:
+        raise ValidationError(*problems, *preflight.problems_of_nodes(nodes, settings), *error.problems) from None
     problems += preflight.problems_of_nodes(nodes, settings, _orphans(nodes, ledger))
     problems += vips.problems_of_held(ledger.vips, _claims_of(nodes, ledger), ranges_of(ledger.pool))
     try:
         ledger.assign([_request(node) for node in nodes], now)
-    except ValidationError as refusal:
-        problems += refusal.problems
+    except ValidationError as error:
+        problems += error.problems
     if problems:
         raise ValidationError(*problems)
     return ledger
 
 
 def _orphans(nodes: t.Sequence[InventoryNode], ledger: Ledger) -> list[InventoryNode]:
-    """What the ledger knows and the inventory lacks, with what may be in the way of others."""
+    """Return the nodes that are in the ledger but not in the inventory, with their underlay addresses."""
     present = {node.name for node in nodes}
     return [
         InventoryNode(name, underlay_ip=held.underlay)
@@ -96,9 +96,9 @@ def _claims_of(nodes: t.Sequence[InventoryNode], ledger: Ledger) -> list[vips.Cl
 
 
 def claims_of_ledger(ledger: Ledger, besides: t.Container[str]) -> list[vips.Claim]:
-    """The underlay addresses that only the ledger knows: those of nodes that the inventory lacks.
+    """Return the underlay addresses of the nodes that are in the ledger but not in the inventory.
 
-    :param besides: the hosts of the inventory, which speak for themselves.
+    :param besides: the hosts of the inventory.
     """
     return [
         vips.Claim(held.underlay, f"node {name} (in the ledger but not in the inventory)")
@@ -108,17 +108,16 @@ def claims_of_ledger(ledger: Ledger, besides: t.Container[str]) -> list[vips.Cla
 
 
 def ranges_of(pool: Pool) -> list[vips.Claim]:
-    """What no address outside of the overlay may lie in, the narrowest first."""
+    """Return the ranges that must not contain an address outside the overlay, the narrowest first."""
     service = vips.Claim(pool.service_cidr, "the Service range, the end of overlay_container_cidr")
     return [service, *(vips.Claim(cidr, "overlay_container_cidr") for cidr in pool.cidrs)]
 
 
 def plan(settings: ClusterSettings, nodes: t.Sequence[InventoryNode], ledger: Ledger) -> Plan:
-    """What each host must be, from a ledger that :func:`assign` returned for the same nodes.
+    """Return the plan, from a ledger that :func:`assign` returned for the same nodes.
 
-    Peers and MTU come from all that the ledger knows: a node that is missing
-    from this inventory keeps its node CIDR and stays a peer, because absence is
-    not release.
+    All nodes of the ledger are peers and count for the MTU: removing a node from
+    the inventory does not release it, so it keeps its node CIDR and stays a peer.
     """
     known = [(name, held) for name, held in ledger.nodes.items() if held.underlay]
     peers = [Peer(name, held.node_cidr, held.underlay) for name, held in known if held.underlay]
@@ -141,13 +140,13 @@ def plan(settings: ClusterSettings, nodes: t.Sequence[InventoryNode], ledger: Le
 
 
 def forecast(ledger: Ledger) -> str:
-    """How long the pool will last, in one sentence."""
+    """Describe the capacity of the pool and its use."""
     capacity, pending = ledger.capacity(), len(ledger.awaited())
-    waiting = f", {pending} released and awaited" if pending else ""
+    waiting = f", {pending} pending" if pending else ""
     return (
         f"{', '.join(ledger.pool.cidrs)} has room for {capacity['max_nodes']} nodes of "
         f"{capacity['usable_pods_per_node']} Pods: {capacity['used']} used{waiting}, {capacity['free']} free; "
-        f"node {capacity['max_nodes'] + 1} needs a further container CIDR. Services: {ledger.pool.service_cidr}, "
+        f"node {capacity['max_nodes'] + 1} needs another container CIDR. Services: {ledger.pool.service_cidr}, "
         f"{capacity['usable_services']} usable."
     )
 
@@ -166,14 +165,14 @@ def _warnings(nodes: t.Sequence[InventoryNode], ledger: Ledger, orphans: t.Seque
     warnings = list(ledger.pool.warnings)
     if orphans:
         warnings.append(
-            f"in the ledger but not in the inventory, so kept as they are: {', '.join(orphans)} "
-            f"(to give their node CIDRs back, release them)"
+            f"in the ledger but not in the inventory, so they keep their node CIDRs: {', '.join(orphans)} "
+            f"(release them to free the node CIDRs)"
         )
     unknown = [name for name, held in sorted(ledger.nodes.items()) if not held.underlay]
     if unknown:
         warnings.append(
-            f"no underlay address is known of {', '.join(unknown)}, so no other node can reach their Pods: "
-            f"put them into the inventory"
+            f"the underlay address of {', '.join(unknown)} is unknown, so no other node can reach their Pods: "
+            f"add them to the inventory"
         )
     if preflight.lacks_idc(nodes):
         warnings.append(f"{preflight.ONLY_CLOUD} (overlay_require_idc makes this an error)")

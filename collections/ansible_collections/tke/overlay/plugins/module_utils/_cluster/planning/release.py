@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 4: nodes that leave for good: whether they are who was meant, and what their going would cost the others."""
+"""Release nodes: check the names, and what other nodes depend on."""
 
 from __future__ import annotations
 
@@ -18,19 +18,21 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.vali
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
 MOST_AT_ONCE = 0.2
-"""The part of the fleet that more than one node leaving together may be without a second thought."""
+"""The largest part of the fleet that one run releases without ``force``, when it is more than one node."""
 
 FORCE = "-e overlay_release_force=true"
 
 
 class ReleaseRequest(t.NamedTuple):
-    """Who is to go, and what is known of everybody.
+    """The nodes to release, and when (``now``: UTC, ISO 8601).
 
-    ``groups`` are those of the inventory; of a node in ``apiserver`` or ``clb`` others depend.
+    ``groups`` are the groups of the inventory; other nodes depend on the hosts of
+    ``apiserver`` and ``clb``.
     """
 
     names: t.Sequence[str]
     groups: t.Mapping[str, t.Sequence[str]]
+    now: str
     force: bool = False
 
 
@@ -39,67 +41,67 @@ def release(
     nodes: t.Sequence[InventoryNode],
     ledger_text: str | None,
     where: str,
-    now: str,
-    leaving: ReleaseRequest,
+    request: ReleaseRequest,
 ) -> tuple[Ledger, dict[str, str]]:
-    """The ledger without these nodes, and their node CIDRs. Nobody is added on the way.
+    """Return the ledger without these nodes, and their node CIDRs. No node is added.
 
-    Their node CIDRs are pending on every node that is left, until it is known to have dropped them.
+    The released node CIDRs are pending on every remaining node until it acknowledges that it has dropped them.
 
-    :param nodes: all of the inventory.
-    :raises ValidationError: a name is unknown, or what hangs on a node was not thought of; nothing is released then.
+    :param nodes: all nodes of the inventory.
+    :raises ValidationError: a name is unknown, or other nodes depend on a node and ``force`` is not set.
     """
     ledger = planner.load_or_create(settings, ledger_text, where)
-    names = list(dict.fromkeys(name.strip() for name in leaving.names))
-    problems = [*_problems_of_names(names, nodes, ledger)] or [*_problems_of_the_rest(names, ledger)]
-    if not problems and not leaving.force:
-        reasons = [*_reasons_to_think(names, ledger, leaving.groups)]
-        problems = [f"{reason}: if that is meant, say so with {FORCE}" for reason in reasons]
+    names = list(dict.fromkeys(name.strip() for name in request.names))
+    problems = [*_problems_of_names(names, nodes, ledger)] or [*_problems_of_empty_cluster(names, ledger)]
+    if not problems and not request.force:
+        reasons = [*_dependencies(names, ledger, request.groups)]
+        problems = [f"{reason}: to release anyway, add {FORCE}" for reason in reasons]
     if problems:
         raise ValidationError(*problems)
     staying = [node for node in nodes if node.name in ledger.nodes and node.name not in names]
-    ledger = planner.assign(settings, staying, ledger_text, where, now)
-    return ledger, ledger.release(names, sorted(ledger.nodes.keys() - set(names)), now)
+    ledger = planner.assign(settings, staying, ledger_text, where, request.now)
+    return ledger, ledger.release(names, sorted(ledger.nodes.keys() - set(names)), request.now)
 
 
 def _problems_of_names(names: t.Sequence[str], nodes: t.Sequence[InventoryNode], ledger: Ledger) -> t.Iterator[str]:
     if not names:
-        yield "nobody is named: say who is to go with -e overlay_release=idc7, or a list: -e overlay_release=idc7,idc8"
-    if "" in names:  # of "-e 'overlay_release=idc7, idc8'" Ansible hands over no more than "idc7,"
-        yield "a name of overlay_release is empty: a list is written without spaces, -e overlay_release=idc7,idc8"
-    # Who was released and is still in the inventory, or still awaited, may be released again: nothing happens.
+        yield (
+            "overlay_release is empty: name the nodes to release with -e overlay_release=idc7, "
+            "or a list: -e overlay_release=idc7,idc8"
+        )
+    if "" in names:  # Ansible passes only "idc7," of "-e 'overlay_release=idc7, idc8'"
+        yield "overlay_release has an empty name: write a list without spaces, -e overlay_release=idc7,idc8"
+    # Releasing a node again while it is in the inventory or its node CIDR is pending does nothing.
     known = {*ledger.nodes, *(node.name for node in nodes), *(wait.node for wait in ledger.pending.values())}
     for name in names:
         if name and name not in known:
             near = difflib.get_close_matches(name, sorted(known))
-            hint = f"is {' or '.join(near)} meant?" if near else f"the ledger has {', '.join(sorted(ledger.nodes))}"
+            hint = f"did you mean {' or '.join(near)}?" if near else f"the ledger has {', '.join(sorted(ledger.nodes))}"
             yield f"there is no node {name} (overlay_release), neither in the ledger nor in the inventory: {hint}"
 
 
-def _problems_of_the_rest(names: t.Sequence[str], ledger: Ledger) -> t.Iterator[str]:
+def _problems_of_empty_cluster(names: t.Sequence[str], ledger: Ledger) -> t.Iterator[str]:
     if ledger.nodes and not ledger.nodes.keys() - set(names):
         yield (
             f"these are all nodes of cluster {ledger.cluster} (overlay_release): "
-            f"to take the whole overlay away, use tke.overlay.reset, and delete the ledger"
+            f"to remove the overlay, run tke.overlay.reset and delete the ledger"
         )
 
 
-def _reasons_to_think(
-    names: t.Sequence[str], ledger: Ledger, groups: t.Mapping[str, t.Sequence[str]]
-) -> t.Iterator[str]:
-    """What would break for others, a sentence each."""
-    going = {name for name in names if name in ledger.nodes}
-    for name in sorted(going & set(groups.get("clb", ()))):
-        yield f"node {name} is in group clb: other nodes reach the API server by way of it"
+def _dependencies(names: t.Sequence[str], ledger: Ledger, groups: t.Mapping[str, t.Sequence[str]]) -> t.Iterator[str]:
+    """Yield what other nodes would lose, one sentence for each dependency."""
+    leaving = {name for name in names if name in ledger.nodes}
+    for name in sorted(leaving & set(groups.get("clb", ()))):
+        yield f"node {name} is in group clb: other nodes reach the API server through it"
     servers = set(groups.get("apiserver", ()))
-    if servers and servers <= going:
-        yield f"{', '.join(sorted(servers))} is all there is in group apiserver: no API server would be left"
+    if servers and servers <= leaving:
+        yield f"{', '.join(sorted(servers))} is every host in group apiserver: no API server would remain"
     for site in SITES:
         members = set(groups.get(site, ())) & ledger.nodes.keys()
-        if members and members <= going:
-            yield f"{', '.join(sorted(members))} is all there is in group {site}: that site would have no node left"
-    if len(going) > max(1, MOST_AT_ONCE * len(ledger.nodes)):
+        if members and members <= leaving:
+            yield f"{', '.join(sorted(members))} is every host in group {site}: that site would have no node"
+    if len(leaving) > max(1, MOST_AT_ONCE * len(ledger.nodes)):
         yield (
-            f"{len(going)} of {len(ledger.nodes)} nodes are more than {MOST_AT_ONCE:.0%} of the fleet: "
-            f"{', '.join(sorted(going))}"
+            f"{len(leaving)} of {len(ledger.nodes)} nodes are more than {MOST_AT_ONCE:.0%} of the fleet: "
+            f"{', '.join(sorted(leaving))}"
         )

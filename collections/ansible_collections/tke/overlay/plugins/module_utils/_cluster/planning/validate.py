@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Floor 4: what a user asks for, and every reason why it cannot be.
+"""Check the settings and the inventory of a cluster.
 
-Nothing here stops at the first fault: each check yields a sentence per
-conflict that names both sides and the variable or host each comes from.
+No check stops at the first error: each yields one problem for each conflict,
+which names both sides and the variable or host that each comes from.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _NODE_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 
 
 class ClusterSettings(t.NamedTuple):
-    """The cluster-wide variables, already of their types; what is inside ``networks`` is not checked yet."""
+    """The cluster-wide variables, with checked types; the content of ``networks`` is not checked yet."""
 
     cluster: str
     container_cidr: list[str]
@@ -53,11 +53,11 @@ class ClusterSettings(t.NamedTuple):
 
 
 class InventoryNode(t.NamedTuple):
-    """One host of the inventory as its variables describe it; nothing is checked yet.
+    """The variables of one host of the inventory; nothing is checked yet.
 
-    ``sites`` are those of the groups ``cloud`` and ``idc`` that it is in; ``None``
-    where only a node CIDR is wanted (module ``node_cidr``): then neither a site nor
-    an underlay address is asked for.
+    ``sites`` are the groups among ``cloud`` and ``idc`` that contain the host. It is
+    ``None`` in the module ``node_cidr``, which only allocates node CIDRs: then
+    neither a site nor an underlay address is required.
     """
 
     name: str
@@ -68,14 +68,14 @@ class InventoryNode(t.NamedTuple):
 
 
 def problems_of_cluster(settings: ClusterSettings) -> t.Iterator[str]:
-    """What is wrong with the cluster-wide variables, node variables apart."""
+    """Yield the problems of the cluster-wide variables."""
     if not settings.cluster.strip():
-        yield "overlay_cluster is empty: give the cluster a name, by which its ledger is known"
+        yield "overlay_cluster is empty: set the name of the cluster, which its ledger records"
     for variable, name in (("overlay_device", settings.device), ("overlay_bridge", settings.bridge)):
         if not DEVICE_NAME.fullmatch(name):
             yield f"{variable} is {name!r}: {DEVICE_NAME_RULE}"
     if settings.device == settings.bridge:
-        yield f"overlay_device and overlay_bridge are both {settings.device!r}: give them two names"
+        yield f"overlay_device and overlay_bridge are both {settings.device!r}: set two different names"
     if not 1 <= settings.vni < 1 << 24:
         yield f"overlay_vni is {settings.vni}: a VNI lies between 1 and {(1 << 24) - 1}"
     if not 1 <= settings.port <= 65535:
@@ -90,13 +90,13 @@ def _problems_of_networks(settings: ClusterSettings) -> t.Iterator[str]:
         if network is None:
             yield f"{where}: {given!r} is not a network such as 10.0.0.0/16"
             continue
-        for mine in container:
-            if network in mine or mine in network:
-                yield f"container CIDR {mine} (overlay_container_cidr) overlaps {network} ({where})"
+        for cidr in container:
+            if network in cidr or cidr in network:
+                yield f"container CIDR {cidr} (overlay_container_cidr) overlaps {network} ({where}): change one of them"
 
 
 def _outside(settings: ClusterSettings) -> t.Iterator[tuple[str, t.Any]]:
-    """Every network that the container CIDR must not touch, with the variable it comes from."""
+    """Yield every network that the container CIDR must not overlap, with its variable."""
     for name, cidrs in settings.networks.items():
         for cidr in cidrs if isinstance(cidrs, (list, tuple)) else [cidrs]:
             yield f"{name} of overlay_networks", cidr
@@ -105,13 +105,13 @@ def _outside(settings: ClusterSettings) -> t.Iterator[tuple[str, t.Any]]:
 
 
 def lacks_idc(nodes: t.Sequence[InventoryNode]) -> bool:
-    """Whether all nodes, as far as their sites are known, are cloud nodes. TKE refuses this mode for such a cluster."""
+    """Return whether all nodes with known sites are cloud nodes. TKE rejects this mode for such a cluster."""
     sites = [node.sites for node in nodes if node.sites is not None]
     return bool(sites) and not any("idc" in some for some in sites)
 
 
 def problems_of_sites(nodes: t.Sequence[InventoryNode], settings: ClusterSettings) -> t.Iterator[str]:
-    """What is wrong with the fleet as a whole."""
+    """Yield the problems of the fleet as a unit."""
     if settings.require_idc and lacks_idc(nodes):
         yield f"{ONLY_CLOUD}: add a host to group idc, or unset overlay_require_idc"
 
@@ -119,9 +119,9 @@ def problems_of_sites(nodes: t.Sequence[InventoryNode], settings: ClusterSetting
 def problems_of_nodes(
     nodes: t.Sequence[InventoryNode], settings: ClusterSettings, orphans: t.Sequence[InventoryNode] = ()
 ) -> t.Iterator[str]:
-    """What is wrong with each node's variables, and between them.
+    """Yield the problems of each node's variables, and the conflicts between nodes.
 
-    :param orphans: nodes that only the ledger knows. They stay peers, so they can be in the way as well.
+    :param orphans: nodes that are only in the ledger. They stay peers, so they can conflict as well.
     """
     container = _parsed(settings.container_cidr)
     for node in nodes:
@@ -173,11 +173,11 @@ def _problems_of_mtu(node: InventoryNode) -> t.Iterator[str]:
     least = MIN_MTU[address.version]
     if overlay_mtu([(str(address), mtu)]) < least:
         yield (
-            f"node {node.name}: overlay_underlay_mtu {mtu} leaves the overlay {mtu - OVERHEAD[address.version]} bytes "
-            f"of at least {least}"
+            f"node {node.name}: overlay_underlay_mtu {mtu} leaves the overlay {mtu - OVERHEAD[address.version]} bytes; "
+            f"it needs at least {least}"
         )
     elif mtu > 65535:
-        yield f"node {node.name}: overlay_underlay_mtu {mtu} is more than an IP packet can have (65535)"
+        yield f"node {node.name}: overlay_underlay_mtu {mtu} is more than the largest IP packet (65535)"
 
 
 def _problems_between(nodes: t.Sequence[InventoryNode], orphans: t.Sequence[InventoryNode]) -> t.Iterator[str]:
@@ -195,19 +195,19 @@ def _problems_between(nodes: t.Sequence[InventoryNode], orphans: t.Sequence[Inve
             )
     versions = {address.version: names[0] for address, names in holders.items()}
     if len(versions) > 1:
-        both = " and ".join(f"IPv{version} (as {name})" for version, name in sorted(versions.items()))
-        yield f"the underlay is of {both}: one overlay needs one IP version underneath"
+        both = " and ".join(f"IPv{version} (node {name})" for version, name in sorted(versions.items()))
+        yield f"the underlay addresses are {both}: use one IP version for all nodes (overlay_underlay_ip)"
 
 
 def _how_to_release(orphans: t.Sequence[str]) -> str:
     if not orphans:
         return ""
     names = ", ".join(orphans)
-    return f" ({names} is in the ledger but not in the inventory: release {names} first, or put it back)"
+    return f" ({names} is in the ledger but not in the inventory: release {names} first, or add it to the inventory)"
 
 
 def numeric_address(given: t.Any) -> netaddr.IPAddress | None:
-    """The address, or ``None`` where it is none (a name, a number, nothing)."""
+    """Return the address, or ``None`` for anything else (a host name, a number, nothing)."""
     if not isinstance(given, str):
         return None
     try:
@@ -217,7 +217,7 @@ def numeric_address(given: t.Any) -> netaddr.IPAddress | None:
 
 
 def whole_number(given: t.Any) -> int | None:
-    """The number, also from digits in a string (as ``-e`` gives them); ``None`` where it is none."""
+    """Return the integer, also from digits in a string (as ``-e`` passes them); ``None`` for anything else."""
     if isinstance(given, bool) or not isinstance(given, (int, str)):
         return None
     try:
@@ -234,6 +234,6 @@ def _network(given: t.Any) -> netaddr.IPNetwork | None:
 
 
 def _parsed(cidrs: t.Iterable[str]) -> list[netaddr.IPNetwork]:
-    """Those that are networks; the pool names the others."""
+    """Return the valid networks; :class:`Pool` reports the others."""
     networks = (_network(cidr) for cidr in cidrs)
     return [network for network in networks if network is not None]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.tke.overlay.plugins.action.clb_vips import CLUSTER_VARIABLES, _survey
+from ansible_collections.tke.overlay.plugins.action.clb_vips import CLUSTER_VARIABLES, survey_hosts
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.vips import Claim
 
 GIVEN = {"provider": "pair", "group": "clb", "nodes_group": "overlay_nodes"}
@@ -18,10 +18,10 @@ COMMON = {"inventory_dir": "/here", "overlay_clb_subnet": "10.0.2.0/24"}
 def survey(given=None, groups=None, **hosts):
     given, groups = given or GIVEN, groups or GROUPS
     hostvars = {name: {**COMMON, **hosts.get(name, {})} for name in groups["all"]}
-    return _survey(given, {"groups": groups, "hostvars": hostvars})
+    return survey_hosts(given, {"groups": groups, "hostvars": hostvars})
 
 
-def test_every_host_of_the_inventory_speaks_for_its_addresses():
+def test_collects_the_addresses_of_all_hosts():
     addresses, problems = survey(x={"ansible_host": "10.0.2.7"}, a={"overlay_underlay_ip": "10.0.2.8"})
     assert addresses == [
         Claim("10.0.2.8", "host a (overlay_underlay_ip)"),
@@ -38,39 +38,39 @@ def test_every_host_of_the_inventory_speaks_for_its_addresses():
         (["a", "b", "c"], "3 hosts (a, b, c)"),
     ],
 )
-def test_a_pair_is_two(pair, words):
+def test_pair_needs_exactly_two_hosts(pair, words):
     groups = {"all": ["a", "b", "c", "clb1"], "overlay_nodes": ["a"], "clb": pair}
     _addresses, (problem,) = survey(groups=groups)
     assert words in problem
     assert survey(given={**GIVEN, "provider": "external"}, groups=groups)[1] == []
 
 
-def test_what_nodes_and_pair_differ_in_is_named_and_others_do_not_matter():
+def test_names_variables_that_differ_between_nodes_and_pair():
     _addresses, problems = survey(
         a={"overlay_cluster": "demo", "overlay_clb_subnet": "10.0.3.0/24"}, x={"overlay_clb_subnet": "10.9.9.0/24"}
     )
     assert len(problems) == 2
-    assert "overlay_cluster is one for the whole cluster" in problems[0]
+    assert "overlay_cluster must be the same for the whole cluster" in problems[0]
     assert "not set for clb1" in problems[0]
     assert '"10.0.2.0/24" for clb1' in problems[1]
 
 
 @pytest.mark.parametrize("variable", CLUSTER_VARIABLES)
-def test_whatever_both_go_by_is_compared(variable):
+def test_compares_every_cluster_variable(variable):
     _addresses, problems = survey(a={variable: "only here"})
     assert [problem.partition(" ")[0] for problem in problems] == [variable]
 
 
-def test_what_the_pair_and_the_nodes_read_is_among_it():
+def test_cluster_variables_include_those_of_the_endpoint():
     assert {"overlay_api_port", "overlay_api_ca", "overlay_clb_services", "overlay_clb_subnet"} <= set(
         CLUSTER_VARIABLES
     )
 
 
-def test_a_host_whose_variables_cannot_be_evaluated_is_named():
+def test_names_hosts_whose_variables_cannot_be_evaluated():
     class Broken(dict):
         def get(self, name, default=None):
             raise ZeroDivisionError("division by zero")
 
-    _addresses, problems = _survey(GIVEN, {"groups": GROUPS, "hostvars": dict.fromkeys(GROUPS["all"], Broken())})
+    _addresses, problems = survey_hosts(GIVEN, {"groups": GROUPS, "hostvars": dict.fromkeys(GROUPS["all"], Broken())})
     assert problems == [f"host {name}: a variable cannot be evaluated: division by zero" for name in GROUPS["all"]]

@@ -90,7 +90,7 @@ def answer(options, given, nodes_of):
     st.dictionaries(st.sampled_from(["overlay_nodes", "cloud", "idc"]), NAMES),
     st.data(),
 )
-def test_the_planner_answers_with_a_plan_or_a_message(given_, groups, data):
+def test_plan_returns_a_plan_or_a_message(given_, groups, data):
     hostvars = {name: data.draw(HOST) for name in groups.get("overlay_nodes", [])}
     assert answer(
         plan.ActionModule.options,
@@ -117,19 +117,23 @@ def test_the_planner_answers_with_a_plan_or_a_message(given_, groups, data):
         },
     )
 )
-def test_node_cidr_answers_with_a_ledger_or_a_message(given_):
-    assert answer(node_cidr.ActionModule.options, given_, lambda parameters: node_cidr._nodes(parameters["nodes"]))
+def test_node_cidr_returns_a_ledger_or_a_message(given_):
+    assert answer(node_cidr.ActionModule.options, given_, lambda parameters: node_cidr.parse_nodes(parameters["nodes"]))
 
 
 @pytest.mark.parametrize(
     ("first", "second", "words"),
     [
-        ({"overlay_port": 8472}, {"overlay_port": 4789}, ["overlay_port is one for the whole cluster", "4789 for b"]),
+        (
+            {"overlay_port": 8472},
+            {"overlay_port": 4789},
+            ["overlay_port must be the same for the whole cluster", "4789 for b"],
+        ),
         ({"overlay_vni": 9}, {}, ["overlay_vni", "9 for a", "not set for b"]),
         ({"inventory_dir": "/one"}, {"inventory_dir": "/two"}, ["overlay_ledger", "/one/overlay-ledger.json"]),
     ],
 )
-def test_hosts_that_differ_in_what_is_one_for_the_cluster_are_named(first, second, words):
+def test_names_hosts_that_differ_in_a_cluster_variable(first, second, words):
     """A run takes such a variable from its first host: with another --limit it would be another plan, or ledger."""
     base = {"inventory_dir": "/one"}
     hostvars = {"a": {**base, "ansible_host": "10.0.0.1", **first}, "b": {**base, "ansible_host": "10.0.0.2", **second}}
@@ -141,7 +145,7 @@ def test_hosts_that_differ_in_what_is_one_for_the_cluster_are_named(first, secon
         assert word in problem
 
 
-def test_a_host_whose_variables_cannot_be_evaluated_is_named():
+def test_names_hosts_whose_variables_cannot_be_evaluated():
     class Broken(dict):
         def get(self, name, default=None):
             raise ZeroDivisionError("division by zero")
@@ -151,18 +155,18 @@ def test_a_host_whose_variables_cannot_be_evaluated_is_named():
         inventory_nodes("overlay_nodes", {"groups": groups, "hostvars": {"a": Broken()}})
 
 
-def test_the_fuzzer_also_meets_what_is_right():
+def test_valid_input_gives_a_ledger():
     good = {
         "ledger": "/ledger",
         "cluster": "demo",
         "container_cidr": "10.244.0.0/16",
         "nodes": ["a", {"name": "c", "node_cidr": "10.244.9.0/24"}],
     }
-    text = answer(node_cidr.ActionModule.options, good, lambda parameters: node_cidr._nodes(parameters["nodes"]))
+    text = answer(node_cidr.ActionModule.options, good, lambda parameters: node_cidr.parse_nodes(parameters["nodes"]))
     assert '"c": {"node_cidr": "10.244.9.0/24"' in text
 
 
-def test_nodes_that_are_neither_names_nor_dicts_are_all_named():
+def test_names_all_invalid_items_of_nodes():
     with pytest.raises(ValidationError) as caught:
-        node_cidr._nodes(["a", 7, {"nom": "b"}])
+        node_cidr.parse_nodes(["a", 7, {"nom": "b"}])
     assert len(caught.value.problems) == 2

@@ -144,3 +144,9 @@ def test_an_invalid_address_names_variable_value_and_remedy(text, words):
 @given(st.ip_addresses(v=6).map(str))
 def test_an_ipv6_address_in_its_short_form_is_no_problem(address):
     assert address_problems("underlay", address) == []
+
+
+def test_fleet_is_sorted_by_numeric_node_cidr():
+    peers = [Peer("a", "10.10.0.0/24", "10.0.0.1"), Peer("b", "10.9.0.0/24", "10.0.0.2")]
+    assert [line.split()[0] for line in fleet_text(peers).splitlines()] == ["b", "a"]
+    assert vtep_address("10.9.0.0") == "10.9.0.0"

@@ -134,7 +134,7 @@ class TestStatus:
         assert "idc1: route: 4 missing" in lines
         assert "idc1: packets dropped by the rules: 3 unrouted" in lines
 
-    def test_orphans_stand_at_the_end_with_a_way_out(self):
+    def test_orphans_stand_at_the_end_with_remedy(self):
         lines = texts(
             overview.status({"cloud1": HostStatus("cloud", overlay("cloud1"))}, PLANNED._replace(orphans=["idc10"]))
         )
@@ -428,12 +428,12 @@ def test_of_many_orphans_the_first_six_are_in_the_command():
 
 def test_how_long_the_pool_lasts_is_told_in_lines_that_a_terminal_shows():
     forecast = (
-        "10.244.0.0/16 has room for 255 nodes of 253 Pods: 4 used, 251 free; node 256 needs a further container CIDR. "
+        "10.244.0.0/16 has room for 255 nodes of 253 Pods: 4 used, 251 free; node 256 needs another container CIDR. "
         "Services: 10.244.255.0/24, 251 usable."
     )
     lines = screen(overview.preflight({"cloud1": "cloud"}, PLANNED._replace(forecast=forecast)))
     assert lines[4:6] == [
-        " 10.244.0.0/16 has room for 255 nodes of 253 Pods: 4 used, 251 free; node 256 needs a further container CIDR.",
+        " 10.244.0.0/16 has room for 255 nodes of 253 Pods: 4 used, 251 free; node 256 needs another container CIDR.",
         " Services: 10.244.255.0/24, 251 usable.",
     ]
     long = f"{'word ' * 30}end. Short."

@@ -35,7 +35,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._errors import Validat
         (["10.0.0.0/23"], 256, 256, 1, "10.0.1.0/24"),
     ],
 )
-def test_arithmetic(cidrs, pods, services, nodes, service_cidr):
+def test_capacity_follows_the_formula_of_tke(cidrs, pods, services, nodes, service_cidr):
     pool = Pool(cidrs, pods, services)
     assert pool.size == nodes
     assert pool.service_cidr == service_cidr
@@ -76,7 +76,7 @@ def test_node_cidrs_and_service_range_share_no_address(prefix, pods_bits, servic
         ("10.1/24", "not an IPv4 network"),
     ],
 )
-def test_an_alien_node_cidr_is_an_error_with_its_name(node_cidr, words):
+def test_foreign_node_cidr_is_rejected_by_name(node_cidr, words):
     with pytest.raises(ValueError, match=words) as caught:
         Pool(["10.0.0.0/16"], 256, 256).number(node_cidr)
     assert node_cidr in str(caught.value)
@@ -85,74 +85,74 @@ def test_an_alien_node_cidr_is_an_error_with_its_name(node_cidr, words):
 @pytest.mark.parametrize(
     ("cidrs", "pods", "services", "words"),
     [
-        ([], 256, 256, ["container CIDR is empty"]),
+        ([], 256, 256, ["overlay_container_cidr is empty"]),
         (["10.0.0.0/16", "nonsense", "10.0.0.1/8"], 256, 256, ["'nonsense'", "'10.0.0.1/8'"]),
         (["8.8.0.0/16"], 256, 256, ["8.8.0.0/16 is not private"]),
         (["172.0.0.0/8"], 256, 256, ["172.0.0.0/8 is not private"]),
         (["10.0.0.0/16", "10.0.128.0/17"], 256, 256, ["10.0.128.0/17 overlaps container CIDR 10.0.0.0/16"]),
         (["10.0.0.0/24"], 256, 256, ["no room for one node", "256 addresses - 256 for services leave 0"]),
         (["10.0.0.0/16", "10.9.0.0/25"], 256, 256, ["10.9.0.0/25 has no room for one node"]),
-        (["10.0.0.0/16"], 256, 5, ["max services is 5"]),
-        (["10.0.0.0/16"], 3, 4, ["max Pods per node is 3", "max services is 4"]),
-        (["10.0.0.0/16"], -1, 256, ["max Pods per node is -1"]),
+        (["10.0.0.0/16"], 256, 5, ["overlay_max_services is 5"]),
+        (["10.0.0.0/16"], 3, 4, ["overlay_max_pods_per_node is 3", "overlay_max_services is 4"]),
+        (["10.0.0.0/16"], -1, 256, ["overlay_max_pods_per_node is -1"]),
         (["11.0.0.0/24"], 256, 256, ["not private", "no room for one node"]),
     ],
 )
-def test_what_cannot_be_is_refused_all_at_once(cidrs, pods, services, words):
+def test_rejects_all_invalid_values_at_once(cidrs, pods, services, words):
     with pytest.raises(ValidationError) as caught:
         Pool(cidrs, pods, services)
     for word in words:
         assert word in str(caught.value)
 
 
-def test_rounding_and_what_tke_would_not_allow_is_said():
+def test_warns_of_rounding_and_values_outside_tke_limits():
     assert Pool(["10.0.0.0/16"], 256, 256).warnings == []
     assert Pool(["10.0.0.0/16"], 100, 256).warnings == [
-        "max Pods per node: 100 is not a power of two and was rounded up to 128"
+        "overlay_max_pods_per_node 100 is not a power of two and was rounded up to 128"
     ]
     (warning,) = Pool(["10.0.0.0/8"], 1024, 256).warnings
     assert "1024 is outside TKE's own range of 16 to 256" in warning
 
 
-def test_the_cursor_goes_on_and_a_number_released_behind_it_waits_for_it_to_come_round():
+def test_released_number_behind_the_cursor_waits_for_wraparound():
     allocator = CyclicAllocator(4)
-    assert [allocator.take(), allocator.take(), allocator.take()] == [0, 1, 2]
+    assert [allocator.allocate_next(), allocator.allocate_next(), allocator.allocate_next()] == [0, 1, 2]
     # 1 is released, and the record is loaded again.
     again = CyclicAllocator(4, allocator.cursor)
     for number in (0, 2):
         again.occupy(number)
-    assert [again.take(), again.take()] == [3, 1]
+    assert [again.allocate_next(), again.allocate_next()] == [3, 1]
     with pytest.raises(PoolExhaustedError):
-        again.take()
+        again.allocate_next()
 
 
-def test_a_number_released_ahead_of_the_cursor_rests_until_the_cursor_has_gone_round():
+def test_quarantined_number_is_skipped_until_wraparound():
     allocator = CyclicAllocator(4, cursor=1)
     assert allocator.is_ahead(2)
-    allocator.rest(2)
-    assert [allocator.take() for _turn in range(4)] == [1, 3, 0, 2]
+    allocator.quarantine(2)
+    assert [allocator.allocate_next() for _turn in range(4)] == [1, 3, 0, 2]
     assert allocator.rounds == 1
 
 
 @given(
     st.integers(1, 40),
-    st.lists(st.one_of(st.just("take"), st.integers(0, 39)), max_size=120),
+    st.lists(st.one_of(st.just("allocate"), st.integers(0, 39)), max_size=120),
 )
-def test_takes_are_those_of_a_plain_model(size, operations):
+def test_allocations_match_a_simple_model(size, operations):
     """The model walks number by number; the allocator must agree, whatever is given back in between."""
     taken, cursor = set(), 0
     cursor_kept = 0
     for operation in operations:
-        if operation == "take":
+        if operation == "allocate":
             allocator = CyclicAllocator(size, cursor_kept)
             for number in taken:
                 allocator.occupy(number)
             expected = next((n % size for n in range(cursor, cursor + size) if n % size not in taken), None)
             if expected is None:
                 with pytest.raises(PoolExhaustedError):
-                    allocator.take()
+                    allocator.allocate_next()
                 continue
-            assert allocator.take() == expected
+            assert allocator.allocate_next() == expected
             taken.add(expected)
             cursor = cursor_kept = (expected + 1) % size
             assert allocator.cursor == cursor
@@ -160,7 +160,7 @@ def test_takes_are_those_of_a_plain_model(size, operations):
             taken.discard(operation % size)
 
 
-def test_numbers_go_on_from_cidr_to_cidr():
+def test_numbers_continue_across_cidrs():
     pool = Pool(["10.0.0.0/24", "10.9.0.0/24", "10.8.0.0/24"], 64, 32, ["10.9.0.192/26", "10.8.0.0/25"])
     node_cidrs = [pool.node_cidr(number) for number in range(pool.size)]
     assert node_cidrs[2:5] == ["10.0.0.128/26", "10.9.0.0/26", "10.9.0.64/26"]
@@ -171,7 +171,7 @@ def test_numbers_go_on_from_cidr_to_cidr():
         pool.node_cidr(11)
 
 
-def test_the_smallest_numbers_are_what_they_are():
+def test_smallest_pool_sizes():
     assert [round_up(number) for number in (1, 2, 3, 4, 5)] == [1, 2, 4, 4, 8]
     pool = Pool(["10.0.0.0/24"], 4, 6)
     assert (pool.node_cidr_size, pool.services, pool.capacity(0, 0)["usable_services"]) == (4, 8, 3)
@@ -183,15 +183,17 @@ def told(*arguments):
     return caught.value.problems
 
 
-def test_refusals_to_the_letter():
-    assert told([], 64, 32) == ["the container CIDR is empty: give one, for instance 10.244.0.0/16"]
+def test_errors_name_values_variables_and_remedies():
+    assert told([], 64, 32) == ["overlay_container_cidr is empty: set it to a network such as 10.244.0.0/16"]
     private = "10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16"
-    assert told(["8.8.0.0/16"], 64, 32) == [f"container CIDR 8.8.0.0/16 is not private: choose one inside {private}"]
-    assert told(["10.0.0.0/24", "10.9.0.0/24"], 64, 32, ["x", "10.7.0.0/24", "10.9.0.0/26"]) == [
-        "reserved range 'x' is not an IPv4 network: Expected 4 octets in 'x'",
-        "reserved range 10.7.0.0/24 is no part of the container CIDR 10.0.0.0/24, 10.9.0.0/24",
+    assert told(["8.8.0.0/16"], 64, 32) == [
+        f"container CIDR 8.8.0.0/16 is not private: choose an overlay_container_cidr inside {private}"
     ]
-    way_out = "take a larger CIDR, fewer Pods per node or fewer services"
+    assert told(["10.0.0.0/24", "10.9.0.0/24"], 64, 32, ["x", "10.7.0.0/24", "10.9.0.0/26"]) == [
+        "overlay_reserved: 'x' is not an IPv4 network: Expected 4 octets in 'x'",
+        "reserved range 10.7.0.0/24 (overlay_reserved) is not part of the container CIDR 10.0.0.0/24, 10.9.0.0/24",
+    ]
+    way_out = "set a larger overlay_container_cidr, or a smaller overlay_max_pods_per_node or overlay_max_services"
     assert told(["10.0.0.0/24", "10.9.0.0/25"], 256, 32) == [
         (
             "container CIDR 10.0.0.0/24 has no room for one node: 256 addresses - 32 for services leave 224, "
@@ -204,14 +206,14 @@ def test_refusals_to_the_letter():
     ]
 
 
-def test_warnings_to_the_letter():
+def test_accepts_the_limits_of_max_services():
     low, high = TKE_SERVICES
     assert Pool(["10.0.0.0/8"], 64, low).warnings == []
     assert Pool(["10.0.0.0/8"], 64, high).warnings == []
     assert Pool(["10.0.0.0/8"], 64, low // 2).warnings == [
-        f"max services: {low // 2} is outside TKE's own range of {low} to {high}; it works here"
+        f"overlay_max_services {low // 2} is outside TKE's own range of {low} to {high}; the overlay works with it"
     ]
 
 
-def test_what_is_reserved_of_the_service_range_is_no_node_cidr_of_the_next_cidr():
+def test_reserved_part_of_service_range_reserves_no_node_cidr():
     assert Pool(["10.0.0.0/24", "10.9.0.0/24"], 64, 32, ["10.0.0.192/26"]).reserved == {}

@@ -15,8 +15,10 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.docume
     Ledger,
     Pending,
     Request,
+    is_broken,
     parse,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.tombstone import Tombstone
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
 NOW = "2026-01-02T03:04:05Z"
@@ -32,7 +34,7 @@ def node_cidrs(ledger):
     return {name: held.node_cidr for name, held in ledger.nodes.items()}
 
 
-def test_node_cidrs_come_in_the_order_of_the_names_given_and_stay():
+def test_allocates_in_the_order_of_the_names_and_keeps_them():
     ledger = ledger_of("b", "a")
     assert node_cidrs(ledger) == {"b": "10.0.0.0/27", "a": "10.0.0.32/27"}
     before = ledger.text()
@@ -40,14 +42,14 @@ def test_node_cidrs_come_in_the_order_of_the_names_given_and_stay():
     assert ledger.text() == before
 
 
-def test_a_node_added_again_gets_the_next_node_cidr_of_the_cycle():
+def test_node_added_again_gets_the_next_node_cidr():
     ledger = ledger_of("a", "b")
     ledger.release(["a"], [], NOW)
     ledger.assign([Request("a")], NOW)
     assert node_cidrs(ledger)["a"] == "10.0.0.64/27"
 
 
-def test_a_node_added_again_with_a_pin_gets_its_own_node_cidr_back():
+def test_node_added_again_with_a_pin_gets_that_node_cidr():
     ledger = ledger_of("a", "b")
     ledger.release(["a"], [], NOW)
     ledger.assign([Request("a", node_cidr="10.0.0.0/27")], NOW)
@@ -55,7 +57,7 @@ def test_a_node_added_again_with_a_pin_gets_its_own_node_cidr_back():
     assert ledger.nodes["a"].pinned
 
 
-def test_the_cursor_is_in_the_record_so_a_restart_reuses_nothing():
+def test_cursor_survives_a_restart():
     ledger = ledger_of("a", "b")
     ledger.release(["b"], [], NOW)
     ledger = parse(ledger.text(), "here", "demo")
@@ -63,35 +65,35 @@ def test_the_cursor_is_in_the_record_so_a_restart_reuses_nothing():
     assert node_cidrs(ledger)["c"] == "10.0.0.64/27"
 
 
-def test_what_already_runs_goes_in_before_anything_is_handed_out():
+def test_pins_are_occupied_before_allocations():
     ledger = ledger_of()
     ledger.assign([Request("new"), Request("runs", node_cidr="10.0.0.0/27")], NOW)
     assert node_cidrs(ledger) == {"runs": "10.0.0.0/27", "new": "10.0.0.32/27"}
 
 
-def test_a_released_node_cidr_waits_for_every_peer_that_must_drop_it():
+def test_released_node_cidr_waits_for_all_acknowledgements():
     ledger = ledger_of("a", "b", "c", cidrs=["10.0.0.0/25"])  # three node CIDRs, all taken
     ledger.release(["a"], ["b", "c", "a"], NOW)
     assert ledger.pending["10.0.0.0/27"].on == ["b", "c"], "the node itself has nothing left to drop"
     with pytest.raises(ValidationError, match="1 pending"):
         ledger.assign([Request("d")], NOW)
-    ledger.forget(["b"])
+    ledger.acknowledge(["b"])
     with pytest.raises(ValidationError, match="without one: d"):
         ledger.assign([Request("d")], NOW)
-    ledger.forget(["c"])
+    ledger.acknowledge(["c"])
     ledger.assign([Request("d")], NOW)
     assert node_cidrs(ledger)["d"] == "10.0.0.0/27"
     assert not ledger.pending
 
 
-def test_a_peer_that_is_released_itself_is_waited_for_no_longer():
+def test_released_peer_does_not_have_to_acknowledge():
     ledger = ledger_of("a", "b")
     ledger.release(["a"], ["b"], NOW)
     ledger.release(["b"], [], NOW)
     assert ledger.awaited() == {}
 
 
-def test_a_pin_released_ahead_of_the_cursor_is_not_handed_out_before_the_cursor_came_round():
+def test_pin_released_ahead_of_the_cursor_is_quarantined():
     ledger = ledger_of("a")
     ledger.assign([Request("p", node_cidr="10.0.0.32/27")], NOW)
     ledger.release(["p"], [], NOW)
@@ -100,7 +102,7 @@ def test_a_pin_released_ahead_of_the_cursor_is_not_handed_out_before_the_cursor_
     assert node_cidrs(ledger)["b"] == "10.0.0.64/27"
 
 
-def test_releasing_a_stranger_frees_nothing():
+def test_releasing_an_unknown_name_changes_nothing():
     ledger = ledger_of("a")
     before = ledger.text()
     assert ledger.release(["stranger"], ["a"], NOW) == {}
@@ -115,10 +117,10 @@ def test_releasing_a_stranger_frees_nothing():
         (Request("x", "10.0.0.224/27"), ["node x", "Service range 10.0.0.224/27"]),
         (Request("x", "10.0.0.64/26"), ["node x", "not of the node CIDR size /27"]),
         (Request("x", "10.9.0.0/27"), ["node x", "not a node CIDR of the container CIDR"]),
-        (Request("x", "10.0.0.32/27"), ["node x", "released by b", "dropped by a"]),
+        (Request("x", "10.0.0.32/27"), ["node x", "released by b", "pending on a"]),
     ],
 )
-def test_a_choice_that_cannot_be_names_both_sides_and_changes_nothing(request_, words):
+def test_invalid_pin_names_both_sides_and_changes_nothing(request_, words):
     ledger = ledger_of("a", "b")
     ledger.release(["b"], ["a"], NOW)
     before = ledger.text()
@@ -130,22 +132,28 @@ def test_a_choice_that_cannot_be_names_both_sides_and_changes_nothing(request_, 
     assert ledger.text() == before
 
 
-def test_two_nodes_that_ask_for_one_node_cidr_are_both_named():
+def test_two_requests_for_one_node_cidr_are_both_named():
     with pytest.raises(ValidationError, match=r"node y asks for 10\.0\.0\.64/27 .*, which belongs to node x"):
         ledger_of().assign([Request("x", "10.0.0.64/27"), Request("y", "10.0.0.64/27")], NOW)
 
 
-def test_exhaustion_names_the_numbers_who_goes_without_and_the_ways_out_and_changes_nothing():
+def test_exhaustion_names_counts_nodes_and_remedies():
     ledger = ledger_of("a", "b", cidrs=["10.0.0.0/25"])
     before = ledger.text()
     with pytest.raises(ValidationError) as caught:
         ledger.assign([Request(name) for name in ("c", "d", "e")] + [Request("p", "10.0.0.64/27")], NOW)
-    for word in ("10.0.0.0/25", "3 node CIDRs of 32", "without one: c, d, e", "Append a container CIDR", "release"):
+    for word in (
+        "10.0.0.0/25",
+        "3 node CIDRs of 32",
+        "without one: c, d, e",
+        "Append a CIDR to overlay_container_cidr",
+        "release nodes",
+    ):
         assert word in str(caught.value)
     assert ledger.text() == before
 
 
-def test_the_pool_grows_by_appending_and_the_service_range_stays():
+def test_appending_a_cidr_keeps_the_service_range():
     ledger = ledger_of("a", "b", "c", cidrs=["10.0.0.0/25"])
     ledger.adopt_pool(Pool(["10.0.0.0/25", "10.9.0.0/25"], 32, 32))
     ledger.assign([Request("d")], NOW)
@@ -163,7 +171,7 @@ def test_the_pool_grows_by_appending_and_the_service_range_stays():
         (["10.9.0.0/24", "10.0.0.0/24"], 32, 32),
     ],
 )
-def test_any_other_change_of_a_pool_in_use_is_refused_with_who_is_in_the_way(cidrs, pods, services):
+def test_other_changes_of_a_used_pool_name_its_nodes(cidrs, pods, services):
     ledger = ledger_of("a", "b")
     ledger.release(["b"], ["a"], NOW)
     with pytest.raises(ValidationError) as caught:
@@ -175,7 +183,7 @@ def test_any_other_change_of_a_pool_in_use_is_refused_with_who_is_in_the_way(cid
     assert empty.pool.cidrs == cidrs
 
 
-def test_with_nobody_in_it_the_pool_can_change_and_the_cursor_begins_anew():
+def test_unused_pool_can_change_and_resets_the_cursor():
     ledger = ledger_of("a", "b", "c")
     ledger.assign([Request("p", node_cidr="10.0.0.192/27")], NOW)
     ledger.release(["a", "b", "c", "p"], [], NOW)
@@ -186,14 +194,14 @@ def test_with_nobody_in_it_the_pool_can_change_and_the_cursor_begins_anew():
     assert parse(ledger.text(), "here", "demo").summary().count("\n") == 3
 
 
-def test_a_released_node_cidr_that_is_awaited_keeps_the_pool_as_it_is():
+def test_pending_node_cidr_prevents_a_change_of_the_pool():
     ledger = ledger_of("a")
     ledger.release(["a"], ["b"], NOW)
-    with pytest.raises(ValidationError, match=r"In the way: no node; released but pending: 10\.0\.0\.0/27 of a"):
+    with pytest.raises(ValidationError, match=r"In use: no node; released but pending: 10\.0\.0\.0/27 of a"):
         ledger.adopt_pool(Pool(["10.9.0.0/26"], 32, 32))
 
 
-def test_the_cursor_that_has_gone_round_is_kept():
+def test_wrapped_cursor_is_stored():
     ledger = ledger_of("a", "b", "c", cidrs=["10.0.0.0/25"])
     ledger.release(["a", "b", "c"], [], NOW)
     ledger = parse(ledger.text(), "here", "demo")
@@ -204,7 +212,7 @@ def test_the_cursor_that_has_gone_round_is_kept():
     assert node_cidrs(ledger) == {"e": "10.0.0.32/27"}
 
 
-def test_a_reserved_node_cidr_is_never_handed_out_even_when_it_rests():
+def test_reserved_quarantined_node_cidr_is_never_allocated():
     ledger = ledger_of("a")
     ledger.assign([Request("p", node_cidr="10.0.0.64/27")], NOW)
     ledger.release(["p"], [], NOW)
@@ -216,14 +224,14 @@ def test_a_reserved_node_cidr_is_never_handed_out_even_when_it_rests():
     assert ledger.capacity()["free"] == 0
 
 
-def test_a_node_cidr_both_awaited_and_reserved_counts_once():
+def test_pending_and_reserved_node_cidr_counts_once():
     ledger = ledger_of("a")
     ledger.release(["a"], ["b"], NOW)
     ledger.adopt_pool(Pool(["10.0.0.0/24"], 32, 32, reserved=["10.0.0.0/27"]))
     assert ledger.capacity()["free"] == ledger.capacity()["max_nodes"] == 6
 
 
-def test_what_was_pending_is_still_so_after_an_assignment_that_failed():
+def test_failed_assignment_keeps_pending_node_cidrs():
     ledger = ledger_of("a", "b", cidrs=["10.0.0.0/25"])
     ledger.release(["b"], [], NOW)
     ledger.pending["10.0.0.32/27"] = ledger.pending.get("10.0.0.32/27") or Pending("b", NOW, [], True)
@@ -233,7 +241,7 @@ def test_what_was_pending_is_still_so_after_an_assignment_that_failed():
     assert ledger.text() == before
 
 
-def test_a_resting_node_cidr_may_be_chosen_by_hand():
+def test_quarantined_node_cidr_may_be_pinned():
     ledger = ledger_of("a")
     ledger.assign([Request("p", node_cidr="10.0.0.64/27")], NOW)
     ledger.release(["p"], [], NOW)
@@ -242,12 +250,12 @@ def test_a_resting_node_cidr_may_be_chosen_by_hand():
     assert not ledger.pending
 
 
-def test_a_node_given_twice_is_named():
-    with pytest.raises(ValidationError, match="node x is given twice"):
+def test_rejects_a_node_that_is_listed_twice():
+    with pytest.raises(ValidationError, match="node x is listed twice"):
         ledger_of().assign([Request("x"), Request("x")], NOW)
 
 
-def test_a_new_underlay_and_mtu_are_noted():
+def test_records_new_underlay_and_mtu():
     ledger = ledger_of("a")
     ledger.assign([Request("a", underlay="10.9.9.9", underlay_mtu=1400)], NOW)
     ledger.assign([Request("a", underlay="10.9.9.8", underlay_mtu=1300)], NOW)
@@ -255,7 +263,7 @@ def test_a_new_underlay_and_mtu_are_noted():
     assert ledger.nodes["a"][1:3] == ("10.9.9.8", 1300)
 
 
-def test_the_text_has_a_line_per_node_in_the_order_of_names():
+def test_text_has_one_line_per_node_sorted_by_name():
     lines = ledger_of("b", "a").text().splitlines()
     rows = [line for line in lines if '"node_cidr"' in line]
     assert [row.split('"')[1] for row in rows] == ["a", "b"]
@@ -271,18 +279,18 @@ def test_the_text_has_a_line_per_node_in_the_order_of_names():
         (lambda text: text.replace('"schema": 1', '"schema": 2'), "schema 2"),
     ],
 )
-def test_a_torn_edited_or_later_ledger_is_refused(edit, words):
+def test_rejects_truncated_edited_and_later_ledgers(edit, words):
     with pytest.raises(ValidationError, match=words) as caught:
         parse(edit(ledger_of("a").text()), "/some/where", "demo")
     assert "/some/where" in str(caught.value)
 
 
-def test_a_ledger_of_another_cluster_is_refused_by_both_names():
+def test_ledger_of_another_cluster_names_both_clusters():
     with pytest.raises(ValidationError, match="cluster 'demo', not to 'other'"):
         parse(ledger_of("a").text(), "/some/where", "other")
 
 
-def test_a_ledger_with_a_right_checksum_and_two_holders_is_refused():
+def test_rejects_two_holders_of_one_node_cidr():
     ledger = ledger_of("a", "b")
     ledger.nodes["b"] = ledger.nodes["a"]
     with pytest.raises(ValidationError, match="is held by a and by b"):
@@ -295,7 +303,7 @@ def test_a_ledger_with_a_right_checksum_and_two_holders_is_refused():
 
 @given(st.data())
 @settings(max_examples=200)
-def test_no_changed_byte_goes_unnoticed(data):
+def test_detects_every_changed_byte(data):
     text = ledger_of("a", "b").text()
     place = data.draw(st.integers(0, len(text) - 1))
     other = data.draw(st.characters(codec="ascii"))
@@ -363,7 +371,7 @@ class History(RuleBasedStateMachine):
 
     @rule(name=names)
     def forget(self, name):
-        self.do(Ledger.forget, [name])
+        self.do(Ledger.acknowledge, [name])
         assert all(name not in waiting.on for waiting in self.ledger.pending.values())
 
     @rule()
@@ -398,12 +406,14 @@ History.TestCase.settings = settings(max_examples=500, stateful_step_count=40)  
 test_history = History.TestCase
 
 
-def test_several_who_are_in_the_way_are_told_apart():
+def test_lists_of_pending_node_cidrs_are_separated():
     ledger = ledger_of("a", "b", "c", "d", cidrs=["10.0.0.0/24"])
     ledger.release(["a", "b"], ["c", "d"], NOW)
     with pytest.raises(ValidationError) as caught:
         ledger.assign([Request("e", node_cidr="10.0.0.0/27")], NOW)
-    assert str(caught.value).endswith("which was released by a and has yet to be dropped by c, d")
+    assert str(caught.value).endswith(
+        "which was released by a and is pending on c, d: run the playbook on these hosts, or choose another one"
+    )
     with pytest.raises(ValidationError) as caught:
         ledger.adopt_pool(Pool(["10.9.0.0/24"], 32, 32))
     assert "; released but pending: 10.0.0.0/27 of a, 10.0.0.32/27 of b" in str(caught.value)
@@ -412,7 +422,7 @@ def test_several_who_are_in_the_way_are_told_apart():
     assert "released but pending" not in str(caught.value)
 
 
-def test_once_the_cursor_went_round_what_waits_rests_no_more():
+def test_wraparound_ends_the_quarantine_of_pending_node_cidrs():
     ledger = ledger_of("a", "b", cidrs=["10.0.0.0/25"])
     ledger.cursor = 0
     ledger.release(["b"], ["a"], NOW)
@@ -426,24 +436,143 @@ def test_once_the_cursor_went_round_what_waits_rests_no_more():
     [
         (
             lambda text: text.replace('"cursor": 1', '"cursor": 2'),
-            "its checksum does not fit, so it was edited or only ",
+            "its checksum does not match, so it was edited or only ",
         ),
         (
             lambda text: text.replace("10.0.0.0/27", "10.0.0.1/27"),
-            "its checksum does not fit, so it was edited or only ",
+            "its checksum does not match, so it was edited or only ",
         ),
     ],
 )
-def test_a_broken_ledger_says_where_and_why(change, why):
+def test_broken_ledger_names_path_and_reason(change, why):
     with pytest.raises(ValidationError) as caught:
         parse(change(ledger_of("a").text()), "/srv/ledger", "demo")
     assert str(caught.value).startswith(f"the ledger /srv/ledger cannot be trusted: {why}")
 
 
-def test_a_ledger_that_contradicts_itself_says_where_and_why():
+def test_contradictory_ledger_names_path_and_reason():
     ledger = ledger_of("a")
     ledger.nodes["b"] = ledger.nodes["a"]
     with pytest.raises(ValidationError) as caught:
         parse(ledger.text(), "/srv/ledger", "demo")
     said = "its content contradicts itself (10.0.0.0/27 is held by a and by b)"
     assert str(caught.value).startswith(f"the ledger /srv/ledger cannot be trusted: {said}")
+
+
+def problems_of_call(work, *arguments, **options):
+    with pytest.raises(ValidationError) as caught:
+        work(*arguments, **options)
+    return caught.value.problems
+
+
+def test_rejected_pool_names_all_nodes_and_pending_ranges():
+    ledger = Ledger("demo", Pool(["10.0.0.0/16", "10.1.0.0/16"], 256, 256))
+    ledger.assign([Request("b"), Request("a")], NOW)
+    ledger.assign([Request("c")], NOW)
+    ledger.release(["c"], ["a"], NOW)
+    (found,) = problems_of_call(ledger.adopt_pool, Pool(["10.2.0.0/16"], 256, 256))
+    assert "10.0.0.0/16, 10.1.0.0/16 with 256 addresses per node and 256 services" in found
+    assert "In use: a 10.0.1.0/24, b 10.0.0.0/24; released but pending: 10.0.2.0/24 of c" in found
+    ledger = Ledger("demo", Pool(["10.0.0.0/16"], 256, 256))
+    ledger.assign([Request("a")], NOW)
+    assert "; released but pending" not in problems_of_call(ledger.adopt_pool, Pool(["10.2.0.0/16"], 256, 256))[0]
+    assert (
+        "container CIDR 10.0.0.0/16 10.1.0.0/16"
+        in Ledger("demo", Pool(["10.0.0.0/16", "10.1.0.0/16"], 256, 256)).summary()
+    )
+
+
+def test_foreign_node_cidr_lists_all_container_cidrs():
+    pool = Pool(["10.0.0.0/16", "10.1.0.0/16"], 256, 256)
+    ledger = Ledger("demo", pool)
+    (found,) = problems_of_call(ledger.assign, [Request("a", node_cidr="10.2.0.0/24")], NOW)
+    assert "10.2.0.0/24 is not a node CIDR of the container CIDR 10.0.0.0/16, 10.1.0.0/16" in found
+
+
+def test_pinned_is_set_only_for_chosen_node_cidrs():
+    ledger = Ledger("demo", Pool(["10.0.0.0/16"], 256, 256))
+    ledger.assign([Request("a", node_cidr="10.0.9.0/24"), Request("b")], NOW)
+    assert (ledger.nodes["a"].pinned, ledger.nodes["b"].pinned) == (True, False)
+
+
+def test_records_the_time_of_an_assignment():
+    ledger = Ledger("demo", Pool(["10.244.0.0/22"], 256, 256))
+    ledger.assign([Request("a", node_cidr="10.244.1.0/24"), Request("b")], NOW)
+    assert [(held.pinned, held.since) for held in ledger.nodes.values()] == [(True, NOW), (False, NOW)]
+
+
+def test_release_skips_unknown_names():
+    ledger = Ledger("demo", Pool(["10.244.0.0/22"], 256, 256))
+    ledger.assign([Request("a"), Request("b"), Request("c")], NOW)
+    assert ledger.release(["a", "nobody", "b"], ["c"], "later") == {"a": "10.244.0.0/24", "b": "10.244.1.0/24"}
+    assert {waiting.since for waiting in ledger.pending.values()} == {"later"}
+
+
+def test_reserved_range_of_an_appended_cidr_is_skipped():
+    pool = Pool(["10.244.0.0/22", "10.245.0.0/22"], 256, 256, ["10.245.1.0/24"])
+    ledger = Ledger("demo", pool)
+    ledger.assign([Request(name) for name in "abcdef"], NOW)
+    assert [held.node_cidr for held in ledger.nodes.values()] == [
+        *("10.244.0.0/24", "10.244.1.0/24", "10.244.2.0/24"),
+        *("10.245.0.0/24", "10.245.2.0/24", "10.245.3.0/24"),
+    ]
+    with pytest.raises(ValidationError) as caught:
+        ledger.assign([Request("g")], NOW)
+    (problem,) = caught.value.problems
+    assert problem.startswith(
+        "the pool is exhausted: container CIDR 10.244.0.0/22, 10.245.0.0/22 less the Service range "
+    )
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [(10, "n0, n1, n2, n3, n4, n5, n6, n7, n8, n9. "), (12, "n0, n1, n2, n3, n4, n5, n6, n7, n8, n9 and 2 more. ")],
+)
+def test_exhaustion_lists_ten_names_and_counts_the_rest(count, said):
+    full = Ledger("demo", Pool(["10.244.0.0/22"], 256, 256))
+    full.assign([Request(name) for name in "abc"], NOW)
+    with pytest.raises(ValidationError) as caught:
+        full.assign([Request(name) for name in "abc"] + [Request(f"n{number}") for number in range(count)], NOW)
+    (problem,) = caught.value.problems
+    assert f" 3 used and 0 pending; without one: {said}" in problem
+
+
+def ledger_with_a_pin():
+    ledger = Ledger("demo", Pool(["10.0.0.0/24"], 32, 32))
+    pinned = Request("b", node_cidr="10.0.0.96/27", underlay="10.9.0.2", underlay_mtu=1500)
+    ledger.assign([Request("a", underlay="10.9.0.1", underlay_mtu=1450), pinned, Request("c")], NOW)
+    return ledger
+
+
+def test_summary_lists_nodes_and_pending_hosts():
+    ledger = ledger_with_a_pin()
+    ledger.release(["a"], ["b", "c"], NOW)
+    assert ledger.summary().splitlines() == [
+        "container CIDR 10.0.0.0/24",
+        "Service range 10.0.0.224/27",
+        f"next node CIDR {ledger.pool.node_cidr(ledger.cursor)} or the first free one after it",
+        "node b 10.0.0.96/27 underlay 10.9.0.2 mtu 1500 pinned",
+        f"node c {ledger.nodes['c'].node_cidr} underlay None mtu None",
+        "released 10.0.0.0/27 of a, not free until dropped by b, c",
+    ]
+    assert NOW not in ledger.summary()
+
+
+def test_summary_shows_quarantined_node_cidrs():
+    ledger = ledger_with_a_pin()
+    ledger.release(["b"], [], NOW)
+    assert "released 10.0.0.96/27 of b, not free until the cursor wraps around\n" in ledger.summary()
+
+
+@pytest.mark.parametrize(
+    ("text", "broken"),
+    [
+        (ledger_with_a_pin().text(), False),
+        (ledger_with_a_pin().text()[:-20], True),
+        (ledger_with_a_pin().text().replace("10.0.0.96", "10.0.0.64"), True),
+        ("", True),
+        (Tombstone("/elsewhere", NOW).text(), False),
+    ],
+)
+def test_truncated_or_edited_ledgers_are_broken(text, broken):
+    assert is_broken(text) is broken

@@ -110,7 +110,7 @@ def _crash_at(step, path):
     leave(0)
 
 
-def test_the_calls_that_the_crashes_come_before_are_those_of_a_write():
+def test_crash_tests_cover_the_calls_of_a_write():
     names = {name for _module, name in calls_of_the_store()}
     assert names > {
         "open",
@@ -128,7 +128,7 @@ def test_the_calls_that_the_crashes_come_before_are_those_of_a_write():
 
 
 @pytest.mark.parametrize("versions", [0, 1, 2, 4, 6])
-def test_a_crash_at_any_call_leaves_the_old_ledger_or_the_new_one_and_no_fewer_copies(tmp_path, versions):
+def test_crash_at_any_call_leaves_old_or_new_ledger(tmp_path, versions):
     outcomes = []
     for step in itertools.count(1):
         directory = tmp_path / str(step)
@@ -176,7 +176,7 @@ def _fail_at(step, path, code, results):
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EIO, errno.EACCES])
-def test_an_error_of_any_call_is_one_refusal_or_of_no_account(tmp_path, code):
+def test_error_of_any_call_is_reported_or_harmless(tmp_path, code):
     seen = set()
     for step in itertools.count(1):
         directory = tmp_path / str(step)
@@ -238,7 +238,7 @@ def _call(name, *arguments):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
-def test_a_full_disk_is_one_clear_error_and_the_old_ledger_stays(tmp_path, private_mounts):
+def test_full_disk_is_an_error_and_keeps_the_old_ledger(tmp_path, private_mounts):
     disk = tmp_path / "disk"
     with mounted(disk, "size=128k"):
         path = str(disk / "ledger.json")
@@ -254,21 +254,26 @@ def test_a_full_disk_is_one_clear_error_and_the_old_ledger_stays(tmp_path, priva
 def test_no_change_needs_no_space(tmp_path, private_mounts):
     disk = tmp_path / "disk"
     with mounted(disk, "size=64k"):
-        FileStore(str(disk / "ledger.json")).transact(lambda text: text_of("old"))
+        store = FileStore(str(disk / "ledger.json"))
+        store.transact(lambda text: text_of("old"))
         with contextlib.suppress(OSError), open(disk / "filler", "wb", buffering=0) as stream:
             while stream.write(b"x" * 4096):
                 pass
-        FileStore(str(disk / "ledger.json")).transact(lambda text: text)
+        store.transact(lambda text: text)
+        assert store.read() == text_of("old")
+        assert store.previous() == []
+        with pytest.raises(ValidationError, match="No space left on device"):
+            store.transact(lambda text: text_of("new"))
 
 
-def test_a_read_only_file_system_is_one_clear_error_and_can_be_read(tmp_path, private_mounts):
+def test_read_only_file_system_is_an_error_of_writes_only(tmp_path, private_mounts):
     disk = tmp_path / "disk"
     with mounted(disk, "size=128k"):
         path = str(disk / "ledger.json")
         FileStore(path).transact(lambda text: text_of("old"))
         before = sorted(os.listdir(disk))
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-        with pytest.raises(ValidationError, match="the file system is read-only; set overlay_ledger to another place"):
+        with pytest.raises(ValidationError, match="the file system is read-only; set overlay_ledger to another path"):
             FileStore(path).transact(lambda text: text_of("new"))
         assert FileStore(path).read() == text_of("old")
         assert sorted(os.listdir(disk)) == before
@@ -281,7 +286,7 @@ def _limited(path, results):
     results.send(str(caught.value))
 
 
-def test_a_limit_on_the_size_of_files_is_one_clear_error(tmp_path):
+def test_file_size_limit_is_an_error(tmp_path):
     path = str(tmp_path / "ledger.json")
     FileStore(path).transact(lambda text: text_of("old"))
     managed, theirs = FORK.Pipe(duplex=False)
@@ -291,7 +296,7 @@ def test_a_limit_on_the_size_of_files_is_one_clear_error(tmp_path):
     assert not (tmp_path / ".ledger.json.new").exists()
 
 
-def test_without_hard_links_the_previous_versions_are_copies(tmp_path, monkeypatch):
+def test_copies_previous_versions_without_hard_links(tmp_path, monkeypatch):
     def no_links(*arguments):
         raise OSError(errno.EOPNOTSUPP, "no")
 
@@ -305,7 +310,7 @@ def test_without_hard_links_the_previous_versions_are_copies(tmp_path, monkeypat
 # --- what lies beside it ---
 
 
-def test_the_previous_versions_are_hidden_from_ansible_and_the_newest_has_the_highest_number(tmp_path):
+def test_previous_versions_are_hidden_and_numbered(tmp_path):
     path = str(tmp_path / "ledger.json")
     history(path, 5)
     names = {other.name for other in tmp_path.iterdir()}
@@ -321,7 +326,7 @@ def test_the_previous_versions_are_hidden_from_ansible_and_the_newest_has_the_hi
     assert nodes_of(FileStore(path).read()) == set("1234")
 
 
-def test_a_link_to_a_ledger_kept_elsewhere_stays_a_link_and_shares_its_lock(tmp_path):
+def test_symbolic_link_stays_and_shares_the_lock(tmp_path):
     (tmp_path / "kept").mkdir()
     (tmp_path / "inventory").mkdir()
     link, real = tmp_path / "inventory" / "ledger.json", tmp_path / "kept" / "real.json"
@@ -342,7 +347,7 @@ def test_a_link_to_a_ledger_kept_elsewhere_stays_a_link_and_shares_its_lock(tmp_
     FileStore(str(link)).transact(meanwhile)
 
 
-def test_mode_and_owner_of_the_ledger_stay(tmp_path):
+def test_keeps_mode_and_owner_of_the_ledger(tmp_path):
     path = tmp_path / "ledger.json"
     FileStore(str(path)).transact(lambda text: "one")
     path.chmod(0o640)
@@ -360,7 +365,7 @@ def _as_user(path, results):
     results.send(FileStore(path).read())
 
 
-def test_a_second_user_of_a_shared_directory_can_write_what_the_first_one_made(tmp_path):
+def test_second_user_of_a_shared_directory_can_write(tmp_path):
     shared = tmp_path / "shared"
     shared.mkdir()
     os.chown(shared, 0, 4242)
@@ -379,7 +384,7 @@ def test_a_second_user_of_a_shared_directory_can_write_what_the_first_one_made(t
 # --- the lock ---
 
 
-def test_a_lock_that_is_held_for_long_is_one_clear_error_that_names_the_holder(tmp_path):
+def test_lock_timeout_names_the_holder(tmp_path):
     path = str(tmp_path / "ledger.json")
     managed, theirs = FORK.Pipe()
 
@@ -397,7 +402,7 @@ def test_a_lock_that_is_held_for_long_is_one_clear_error_that_names_the_holder(t
     assert (tmp_path / ".ledger.json.lock").read_text() == ""
 
 
-def test_a_holder_that_is_killed_holds_nothing(tmp_path):
+def test_killed_holder_releases_the_lock(tmp_path):
     path = str(tmp_path / "ledger.json")
     managed, theirs = FORK.Pipe()
     holder = FORK.Process(target=lambda: FileStore(path).transact(lambda text: theirs.send("held") or theirs.recv()))
@@ -409,7 +414,7 @@ def test_a_holder_that_is_killed_holds_nothing(tmp_path):
     assert FileStore(path).read() == "mine"
 
 
-def test_a_deleted_lock_file_stops_the_write(tmp_path):
+def test_deleted_lock_file_stops_the_write(tmp_path):
     path = str(tmp_path / "ledger.json")
     FileStore(path).transact(lambda text: "one")
 
@@ -423,7 +428,7 @@ def test_a_deleted_lock_file_stops_the_write(tmp_path):
     assert not (tmp_path / ".ledger.json.new").exists()
 
 
-def test_a_lock_file_that_was_deleted_while_one_waited_is_not_the_lock(tmp_path, monkeypatch):
+def test_lock_file_deleted_while_waiting_is_not_the_lock(tmp_path, monkeypatch):
     path, lock = str(tmp_path / "ledger.json"), tmp_path / ".ledger.json.lock"
     flock, times = fcntl.flock, []
 
@@ -453,12 +458,12 @@ def test_a_lock_file_that_was_deleted_while_one_waited_is_not_the_lock(tmp_path,
         ("", "cannot be"),
     ],
 )
-def test_a_place_that_cannot_be_is_one_clear_error(tmp_path, place, words):
+def test_unusable_path_is_an_error(tmp_path, place, words):
     with pytest.raises(ValidationError, match=words):
         FileStore(str(tmp_path / place)).transact(lambda text: "one")
 
 
-def test_a_file_that_is_no_text_is_one_clear_error(tmp_path):
+def test_binary_file_is_an_error(tmp_path):
     path = tmp_path / "ledger.json"
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValidationError, match="cannot be read"):
@@ -466,12 +471,12 @@ def test_a_file_that_is_no_text_is_one_clear_error(tmp_path):
     assert path.read_bytes() == b"\xff\xfe\x00"
 
 
-def test_an_unknown_kind_of_place_is_refused_with_the_kinds_there_are():
+def test_unknown_scheme_names_the_supported_stores():
     with pytest.raises(ValidationError, match="etcds:// for TLS"):
         open_store("consul://host:8500/prefix")
 
 
-def test_a_ledger_of_another_group_keeps_it_though_its_owner_cannot_be_kept(tmp_path, monkeypatch):
+def test_keeps_the_group_when_the_owner_cannot_be_kept(tmp_path, monkeypatch):
     """As for somebody who is not root and writes a ledger of his group."""
     path = tmp_path / "ledger.json"
     history(path, 1)
@@ -490,7 +495,7 @@ def test_a_ledger_of_another_group_keeps_it_though_its_owner_cannot_be_kept(tmp_
     assert path.stat().st_mode & 0o777 == 0o640
 
 
-def test_a_lock_without_a_name_is_held_by_another_process(tmp_path):
+def test_lock_without_a_holder_name_is_of_another_process(tmp_path):
     path = tmp_path / "ledger.json"
     lock = os.open(tmp_path / ".ledger.json.lock", os.O_RDWR | os.O_CREAT)
     fcntl.flock(lock, fcntl.LOCK_EX)
@@ -504,7 +509,7 @@ def test_a_lock_without_a_name_is_held_by_another_process(tmp_path):
     os.close(lock)
 
 
-def test_a_lock_file_that_somebody_deletes_is_named(tmp_path):
+def test_deleted_lock_file_is_named(tmp_path):
     path = tmp_path / "ledger.json"
 
     def change(_text):
@@ -518,7 +523,7 @@ def test_a_lock_file_that_somebody_deletes_is_named(tmp_path):
     assert not path.exists()
 
 
-def test_a_directory_that_cannot_be_synced_is_told_after_the_fact(tmp_path, monkeypatch):
+def test_unsynced_directory_is_an_indeterminate_write(tmp_path, monkeypatch):
     def broken(_self):
         raise OSError(errno.EIO, "Input/output error")
 
@@ -532,7 +537,7 @@ def test_a_directory_that_cannot_be_synced_is_told_after_the_fact(tmp_path, monk
     assert nodes_of(path.read_text()) == {"1"}
 
 
-def test_the_lock_says_who_holds_it_and_nothing_afterwards(tmp_path):
+def test_lock_file_names_the_holder_during_a_write(tmp_path):
     lock = tmp_path / ".ledger.json.lock"
     seen = []
 
@@ -545,7 +550,7 @@ def test_the_lock_says_who_holds_it_and_nothing_afterwards(tmp_path):
     assert lock.read_text() == ""
 
 
-def test_a_copy_that_could_not_become_a_version_does_not_stay(tmp_path, monkeypatch):
+def test_removes_a_copy_that_cannot_become_a_version(tmp_path, monkeypatch):
     """Where there are no hard links."""
     path = tmp_path / "ledger.json"
     history(path, 1)
@@ -564,3 +569,33 @@ def test_a_copy_that_could_not_become_a_version_does_not_stay(tmp_path, monkeypa
     with pytest.raises(ValidationError, match="No space left on device"):
         FileStore(path).transact(lambda _text: text_of("1", "2"))
     assert sorted(os.listdir(tmp_path)) == [".ledger.json.lock", "ledger.json"]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"), [(OSError(errno.EIO, "Input/output error"), "Input/output error"), (OSError("torn"), "torn")]
+)
+def test_unknown_write_errors_have_a_reason_and_a_remedy(tmp_path, monkeypatch, error, reason):
+    def fail(*_arguments):
+        raise error
+
+    where = str(tmp_path / "ledger")
+    monkeypatch.setattr(os, "rename", fail)
+    with pytest.raises(ValidationError) as caught:
+        FileStore(where).transact(lambda _text: "new")
+    assert str(caught.value) == (
+        f"the ledger {where} cannot be written: {reason}; nothing was changed; fix this and run the playbook again"
+    )
+
+
+@pytest.mark.parametrize("torn", ["missing", "binary"])
+def test_skips_previous_versions_that_cannot_be_read(tmp_path, torn):
+    store = FileStore(str(tmp_path / "ledger"))
+    for names in ("a", "ab", "abc"):
+        store.transact(lambda _text, names=names: names)
+    oldest = sorted(tmp_path.glob(".ledger.0*"))[0]
+    if torn == "binary":
+        oldest.write_bytes(b"\xff\xfe")
+    else:
+        oldest.unlink()
+        oldest.mkdir()
+    assert [version.text for version in store.previous()] == ["ab"]

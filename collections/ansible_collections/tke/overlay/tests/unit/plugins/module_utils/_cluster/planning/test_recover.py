@@ -9,12 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import parse_fleet
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import OVERHEAD, Peer, fleet_text, parse_fleet
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import parse
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.plan import assign, plan
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.plan import (
+    assign,
+    plan,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.recover import (
     HostRecord,
-    RecoveredLedger,
+    SavedStates,
     recover,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import (
@@ -33,11 +36,11 @@ NODES = (
 )
 
 
-def told(nodes=NODES, settings=SETTINGS):
+def saved(nodes=NODES, settings=SETTINGS):
     """The ledger that is lost, and what the hosts say that had its plan."""
     ledger = assign(settings, nodes, None, "/ledger", NOW)
     document = plan(settings, nodes, ledger).document
-    accounts = {
+    records = {
         peer.name: HostRecord(
             node=peer.name,
             cluster=ledger.cluster,
@@ -51,7 +54,7 @@ def told(nodes=NODES, settings=SETTINGS):
         )
         for peer in parse_fleet(document["fleet"]).values()
     }
-    return ledger, RecoveredLedger(accounts, {"one": document["fleet"]})
+    return ledger, SavedStates(records, {"one": document["fleet"]})
 
 
 def refusal(found, settings=SETTINGS, nodes=NODES):
@@ -61,7 +64,7 @@ def refusal(found, settings=SETTINGS, nodes=NODES):
 
 
 def changed(found, name, **what):
-    return found._replace(accounts={**found.accounts, name: found.accounts[name]._replace(**what)})
+    return found._replace(records={**found.records, name: found.records[name]._replace(**what)})
 
 
 def behind(found, name, fleet):
@@ -70,10 +73,10 @@ def behind(found, name, fleet):
     return later._replace(fleets={**found.fleets, "another": fleet})
 
 
-@given(silent=st.sets(st.sampled_from([node.name for node in NODES]), max_size=3))
-def test_whoever_is_silent_the_same_plan_follows_from_what_the_others_say(silent):
-    lost, found = told()
-    found = found._replace(accounts={name: own for name, own in found.accounts.items() if name not in silent})
+@given(unreached=st.sets(st.sampled_from([node.name for node in NODES]), max_size=3))
+def test_recovers_the_same_plan_from_any_reachable_hosts(unreached):
+    lost, found = saved()
+    found = found._replace(records={name: own for name, own in found.records.items() if name not in unreached})
     ledger = recover(SETTINGS, NODES, found, NOW)
     assert ledger.nodes == lost.nodes
     assert plan(SETTINGS, NODES, ledger).document == plan(SETTINGS, NODES, lost).document
@@ -81,26 +84,26 @@ def test_whoever_is_silent_the_same_plan_follows_from_what_the_others_say(silent
     assert parse(ledger.text(), "/ledger", "demo").text() == ledger.text()
 
 
-def test_the_cursor_stands_behind_the_highest_node_cidr_in_use():
-    _lost, found = told()
+def test_cursor_is_after_the_highest_node_cidr_in_use():
+    _lost, found = saved()
     assert recover(SETTINGS, NODES, found, NOW).cursor == 8
     small = SETTINGS._replace(container_cidr=["10.244.0.0/21"])
-    _lost, found = told([*NODES[:1], InventoryNode("last", ["idc"], "192.168.1.19", 1450, "10.244.6.0/24")], small)
+    _lost, found = saved([*NODES[:1], InventoryNode("last", ["idc"], "192.168.1.19", 1450, "10.244.6.0/24")], small)
     assert recover(small, NODES[:1], found, NOW).cursor == 0
 
 
-def test_a_silent_node_that_no_inventory_has_keeps_node_cidr_and_mtu_of_the_overlay():
-    lost, found = told([*NODES[:3], NODES[3]._replace(underlay_mtu=1300)])
-    found = found._replace(accounts={name: own for name, own in found.accounts.items() if name != "idc2"})
+def test_unreached_orphan_keeps_node_cidr_and_mtu():
+    lost, found = saved([*NODES[:3], NODES[3]._replace(underlay_mtu=1300)])
+    found = found._replace(records={name: own for name, own in found.records.items() if name != "idc2"})
     ledger = recover(SETTINGS, NODES[:3], found, NOW)
     assert ledger.nodes["idc2"] == lost.nodes["idc2"]._replace(pinned=False)
     assert plan(SETTINGS, NODES[:3], ledger).document["mtu"] == 1250
 
 
-def test_two_who_claim_one_node_cidr_are_both_named():
-    _lost, found = told()
+def test_two_hosts_with_one_node_cidr_are_both_named():
+    _lost, found = saved()
     problems = refusal(changed(found, "idc2", node_cidr="10.244.0.0/24"))
-    assert "hosts cloud1, idc2 all say that the node CIDR 10.244.0.0/24 is theirs: reset all but one" in problems
+    assert "hosts cloud1, idc2 all have the node CIDR 10.244.0.0/24: reset all but one" in problems
 
 
 @pytest.mark.parametrize(
@@ -110,36 +113,36 @@ def test_two_who_claim_one_node_cidr_are_both_named():
         ({"container_cidr": ["10.9.0.0/16"]}, "host idc1 has the container CIDR 10.9.0.0/16"),
         ({"service_cidr": "10.244.254.0/23"}, "host idc1 has the Service range 10.244.254.0/23"),
         ({"node_cidr": "10.244.1.0/25"}, "host idc1: 10.244.1.0/25 is not of the node CIDR size /24"),
-        ({"node": "idc7"}, "host idc1 of the inventory calls itself node idc7"),
+        ({"node": "idc7"}, "host idc1 of the inventory has the saved state of node idc7"),
     ],
 )
-def test_who_belongs_to_something_else_is_named(what, words):
-    _lost, found = told()
+def test_host_of_another_cluster_or_pool_is_named(what, words):
+    _lost, found = saved()
     assert any(words in problem for problem in refusal(changed(found, "idc1", **what)))
 
 
-def test_a_pool_that_has_grown_since_is_no_contradiction():
-    _lost, found = told()
+def test_accepts_a_pool_with_appended_cidrs():
+    _lost, found = saved()
     grown = SETTINGS._replace(container_cidr=["10.244.0.0/16", "10.245.0.0/16"])
-    assert recover(grown, NODES, found, NOW).nodes.keys() == found.accounts.keys()
+    assert recover(grown, NODES, found, NOW).nodes.keys() == found.records.keys()
 
 
-def test_a_host_that_sees_a_peer_otherwise_than_it_sees_itself_is_named_with_the_way_out():
-    _lost, found = told()
+def test_outdated_fleet_is_named_with_the_remedy():
+    _lost, found = saved()
     stale = behind(found, "idc1", found.fleets["one"].replace("cloud1 10.244.0.0/24", "cloud1 10.244.9.0/24"))
     (problem,) = refusal(stale)
-    assert "node cloud1 says it has 10.244.0.0/24 at 10.0.1.11; idc1 knows 10.244.9.0/24 at 10.0.1.11 of it" in problem
+    assert "node cloud1 has 10.244.0.0/24 at 10.0.1.11; idc1 has 10.244.9.0/24 at 10.0.1.11 for it" in problem
     assert "-e overlay_rebuild_without=idc1" in problem
     assert recover(SETTINGS, NODES, stale._replace(without=["idc1"]), NOW).pending.keys() == {"10.244.9.0/24"}
 
 
-def test_a_node_that_only_some_know_is_named_and_pending_on_whom_is_left_out():
-    _lost, found = told()
+def test_node_of_one_fleet_is_named_or_pending_on_excluded_host():
+    _lost, found = saved()
     stale = behind(found, "idc1", found.fleets["one"] + "gone 10.244.9.0/24 192.168.1.99\n")
     (problem,) = refusal(stale)
-    assert "node gone is silent" in problem
-    assert "idc1 knows 10.244.9.0/24 at 192.168.1.99 of it" in problem
-    assert "cloud1, cloud2, idc2 know nothing of it" in problem
+    assert "node gone did not report" in problem
+    assert "idc1 has 10.244.9.0/24 at 192.168.1.99 for it" in problem
+    assert "cloud1, cloud2, idc2 have nothing for it" in problem
     ledger = recover(SETTINGS, NODES, stale._replace(without=["idc1"]), NOW)
     assert "gone" not in ledger.nodes
     assert ledger.pending["10.244.9.0/24"]._asdict() == {
@@ -148,19 +151,19 @@ def test_a_node_that_only_some_know_is_named_and_pending_on_whom_is_left_out():
         "on": ["idc1"],
         "quarantined": False,
     }
-    assert ledger.nodes["idc1"].node_cidr == found.accounts["idc1"].node_cidr
+    assert ledger.nodes["idc1"].node_cidr == found.records["idc1"].node_cidr
     assert parse(ledger.text(), "/ledger", "demo").text() == ledger.text()
 
 
-def test_two_silent_nodes_with_one_node_cidr_are_named():
-    _lost, found = told()
-    one = found._replace(accounts={name: own for name, own in found.accounts.items() if name != "idc2"})
+def test_two_unreached_nodes_with_one_node_cidr_are_named():
+    _lost, found = saved()
+    one = found._replace(records={name: own for name, own in found.records.items() if name != "idc2"})
     problems = refusal(behind(one, "idc1", found.fleets["one"].replace("idc2 ", "idc9 ")))
     assert any("belongs to idc2 and to idc9" in problem for problem in problems)
 
 
-def test_the_vip_of_the_api_servers_is_what_all_know():
-    _lost, found = told()
+def test_recovers_the_vip_of_the_api_servers():
+    _lost, found = saved()
     assert recover(SETTINGS, NODES, changed(found, "idc1", api=""), NOW).vips == {"apiserver": "10.0.2.2"}
     (problem,) = refusal(changed(found, "idc1", api="10.0.2.9"))
     assert "10.0.2.2 for cloud2, 10.0.2.9 for idc1" in problem
@@ -169,41 +172,39 @@ def test_the_vip_of_the_api_servers_is_what_all_know():
 @pytest.mark.parametrize(
     ("found", "words"),
     [
-        (RecoveredLedger({}, {}), "no host that was reached has a saved state"),
-        (told()[1]._replace(without=["idc9"]), "overlay_rebuild_without names idc9"),
-        (told()[1]._replace(without=[node.name for node in NODES]), "leaves out everybody"),
+        (SavedStates({}, {}), "no reachable host has a saved state"),
+        (saved()[1]._replace(without=["idc9"]), "overlay_rebuild_without names idc9"),
+        (saved()[1]._replace(without=[node.name for node in NODES]), "excludes every host"),
     ],
 )
-def test_a_choice_that_leaves_nothing_is_told(found, words):
+def test_rejects_a_selection_without_any_fleet(found, words):
     assert any(words in problem for problem in refusal(found))
 
 
-def test_all_that_see_it_otherwise_are_told_apart_and_named_in_the_way_out():
-    _lost, found = told()
+def test_remedy_names_all_outdated_hosts():
+    _lost, found = saved()
     fleet = found.fleets["one"]
     found = behind(found, "idc1", fleet.replace("cloud1 10.244.0.0/24", "cloud1 10.244.9.0/24"))
     found = changed(found, "idc2", view="third")
     found = found._replace(fleets={**found.fleets, "third": fleet.replace("10.0.1.11", "10.0.1.99")})
     (problem,) = refusal(found)
     assert problem.startswith(
-        "node cloud1 says it has 10.244.0.0/24 at 10.0.1.11; idc1 knows 10.244.9.0/24 at 10.0.1.11 of it; "
-        "idc2 knows 10.244.0.0/24 at 10.0.1.99 of it: "
+        "node cloud1 has 10.244.0.0/24 at 10.0.1.11; idc1 has 10.244.9.0/24 at 10.0.1.11 for it; "
+        "idc2 has 10.244.0.0/24 at 10.0.1.99 for it: "
     )
     assert problem.endswith("-e overlay_rebuild_without=idc1,idc2")
 
 
-def test_everybody_left_out_and_one_address_for_two():
-    _lost, found = told()
-    everybody = found._replace(without=list(found.accounts))
-    assert refusal(everybody) == ["overlay_rebuild_without leaves out everybody: at least one view must count"]
+def test_rejects_all_excluded_and_duplicate_underlay_addresses():
+    _lost, found = saved()
+    everybody = found._replace(without=list(found.records))
+    assert refusal(everybody) == ["overlay_rebuild_without excludes every host: keep at least one"]
     twice = changed(found, "idc2", underlay="192.168.1.11")
-    assert "hosts idc1, idc2 all say that the underlay address 192.168.1.11 is theirs: reset all but one" in refusal(
-        twice
-    )
+    assert "hosts idc1, idc2 all have the underlay address 192.168.1.11: reset all but one" in refusal(twice)
 
 
-def test_what_two_who_are_left_out_know_waits_for_both():
-    _lost, found = told()
+def test_pending_on_all_excluded_hosts_that_have_it():
+    _lost, found = saved()
     gone = found.fleets["one"] + "gone 10.244.9.0/24 192.168.1.99\n"
     found = changed(behind(found, "idc1", gone), "idc2", view="third")
     later = found.fleets["one"] + "later 10.244.9.0/24 192.168.1.99\n"
@@ -214,7 +215,58 @@ def test_what_two_who_are_left_out_know_waits_for_both():
     }
 
 
-def test_what_is_reserved_is_refused_to_a_node_that_has_it_by_now():
-    _lost, found = told()
+def test_recovered_ledger_has_the_reserved_ranges():
+    _lost, found = saved()
     ledger = recover(SETTINGS._replace(reserved=["10.244.40.0/24"]), NODES, found, NOW)
     assert ledger.pool.reserved == {40: "10.244.40.0/24"}
+
+
+def problems_of_call(work, *arguments, **options):
+    with pytest.raises(ValidationError) as caught:
+        work(*arguments, **options)
+    return caught.value.problems
+
+
+def saved_state(node, number, underlay, mtu=1400, cidrs=("10.244.0.0/16",)):
+    return {
+        "node": node,
+        "cluster": "demo",
+        "node_cidr": f"10.244.{number}.0/24",
+        "underlay": underlay,
+        "container_cidr": list(cidrs),
+        "service_cidr": "10.244.255.0/24",
+        "mtu": mtu,
+        "api": "",
+        "view": "v",
+    }
+
+
+def saved_states(rows, fleets):
+    known = {name: HostRecord(**{key: row[key] for key in HostRecord._fields}) for name, row in rows.items()}
+    return SavedStates(known, fleets)
+
+
+@pytest.mark.parametrize(("underlay", "version"), [("10.0.1.1", 4), ("fd00::1", 6)])
+def test_derives_underlay_mtu_of_hosts_outside_the_inventory(underlay, version):
+    fleet = fleet_text([Peer("a", "10.244.0.0/24", underlay)])
+    ledger = recover(SETTINGS, [], saved_states({"a": saved_state("a", 0, underlay)}, {"v": fleet}), NOW)
+    assert ledger.nodes["a"].underlay_mtu == 1400 + OVERHEAD[version]
+
+
+def test_rejects_a_fleet_without_any_saved_state():
+    assert problems_of_call(recover, SETTINGS, [], SavedStates({}, {}), NOW) == [
+        "no reachable host has a saved state of the overlay, so no ledger can be rebuilt: check the inventory"
+    ]
+
+
+def test_names_both_pools_of_a_host_with_another_pool():
+    cidrs = ["10.1.0.0/16", "10.2.0.0/16"]
+    settings = SETTINGS._replace(container_cidr=["10.244.0.0/16", "10.245.0.0/16"])
+    fleet = fleet_text([Peer("a", "10.244.0.0/24", "10.0.1.1")])
+    problems = problems_of_call(
+        recover, settings, [], saved_states({"a": saved_state("a", 0, "10.0.1.1", cidrs=cidrs)}, {"v": fleet}), NOW
+    )
+    assert (
+        "host a has the container CIDR 10.1.0.0/16, 10.2.0.0/16, and overlay_container_cidr is "
+        "10.244.0.0/16, 10.245.0.0/16" in "\n".join(problems)
+    )

@@ -10,7 +10,10 @@ import types
 import pytest
 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import parse
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.plan import assign, plan
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.plan import (
+    assign,
+    plan,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.release import ReleaseRequest, release
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import (
     ClusterSettings,
@@ -39,7 +42,7 @@ def text(nodes=FLEET):
 
 
 def going(names, nodes=FLEET, force=False, ledger=None, groups=GROUPS):
-    return release(SETTINGS, nodes, ledger or text(), "/ledger", NOW, ReleaseRequest(names, groups, force))
+    return release(SETTINGS, nodes, ledger or text(), "/ledger", ReleaseRequest(names, groups, NOW, force))
 
 
 def refusal(*arguments, **more):
@@ -48,7 +51,7 @@ def refusal(*arguments, **more):
     return caught.value.problems
 
 
-def test_the_node_cidr_is_pending_on_all_who_stay_and_nobody_is_added():
+def test_release_is_pending_on_remaining_nodes_and_adds_none():
     newcomer = InventoryNode("idc9", ["idc"], "192.168.1.19", 1450)
     ledger, released = going(["idc5"], [*FLEET, newcomer])
     assert released == {"idc5": "10.244.9.0/24"}
@@ -57,7 +60,7 @@ def test_the_node_cidr_is_pending_on_all_who_stay_and_nobody_is_added():
     assert "idc5 " not in plan(SETTINGS, FLEET[:-1], ledger).document["fleet"]
 
 
-def test_who_is_in_the_ledger_alone_can_go_and_who_went_before_is_passed_over():
+def test_releases_orphans_and_skips_released_nodes():
     ledger, released = going(["idc5"], FLEET[:-1])
     assert released == {"idc5": "10.244.9.0/24"}
     again, nothing = going(["idc5"], FLEET[:-1], ledger=ledger.text())
@@ -65,7 +68,7 @@ def test_who_is_in_the_ledger_alone_can_go_and_who_went_before_is_passed_over():
     assert again.text() == ledger.text()
 
 
-def test_every_unknown_name_is_told_with_those_that_are_near():
+def test_unknown_names_suggest_similar_ones():
     one, other = refusal(["idc55", "nobody", "idc5"])
     assert one.startswith("there is no node idc55 (overlay_release)")
     assert "idc5" in one.partition("is ")[2]
@@ -73,7 +76,7 @@ def test_every_unknown_name_is_told_with_those_that_are_near():
 
 
 @pytest.mark.parametrize("names", [[], [""], ["idc5", ""]])
-def test_an_empty_name_is_a_mistake(names):
+def test_rejects_empty_names(names):
     assert any("overlay_release" in problem for problem in refusal(names))
 
 
@@ -81,12 +84,12 @@ def test_an_empty_name_is_a_mistake(names):
     ("names", "words"),
     [
         (["cloud1"], "node cloud1 is in group clb"),
-        (["cloud2", "cloud3"], "no API server would be left"),
+        (["cloud2", "cloud3"], "no API server would remain"),
         (["idc1", "idc2", "idc3"], "3 of 10 nodes are more than 20% of the fleet: idc1, idc2, idc3"),
-        (GROUPS["idc"], "all there is in group idc: that site would have no node left"),
+        (GROUPS["idc"], "every host in group idc: that site would have no node"),
     ],
 )
-def test_what_others_depend_on_needs_one_word_more(names, words):
+def test_dependencies_require_force(names, words):
     problems = refusal(names)
     assert any(words in problem and "-e overlay_release_force=true" in problem for problem in problems)
     _ledger, released = going(names, force=True)
@@ -94,33 +97,96 @@ def test_what_others_depend_on_needs_one_word_more(names, words):
 
 
 @pytest.mark.parametrize("names", [["cloud2"], ["idc1", "idc2"]])
-def test_an_api_server_among_others_and_a_fifth_of_the_fleet_need_none(names):
+def test_one_api_server_or_a_fifth_of_the_fleet_needs_no_force(names):
     assert sorted(going(names)[1]) == names
 
 
-def test_one_node_of_a_small_fleet_is_no_large_part_of_it():
+def test_one_node_of_a_small_fleet_needs_no_force():
     small = [FLEET[0], FLEET[1], FLEET[5], FLEET[6]]
     groups = {"cloud": ["cloud1", "cloud2"], "idc": ["idc1", "idc2"]}
     _ledger, released = going(["idc2"], small, ledger=text(small), groups=groups)
     assert list(released) == ["idc2"]
 
 
-def test_not_all_can_go_whatever_is_said():
+def test_all_nodes_cannot_be_released_even_with_force():
     (problem,) = refusal([node.name for node in FLEET], force=True)
-    assert "use tke.overlay.reset" in problem
+    assert "run tke.overlay.reset" in problem
 
 
-def test_a_refused_release_leaves_the_ledger_as_it_was():
+def test_rejected_release_does_not_change_the_ledger():
     before = text()
     refusal(["cloud1", "idc1"], ledger=before)
     assert parse(before, "/ledger", "demo").text() == before
 
 
-def test_no_more_than_three_names_are_offered():
+def test_suggests_at_most_three_names():
     (problem,) = refusal(["cloud9"])
-    assert problem.endswith("is cloud5 or cloud4 or cloud3 meant?")
+    assert problem.endswith("did you mean cloud5 or cloud4 or cloud3?")
 
 
-def test_what_is_wrong_with_the_ledger_names_its_place():
+def test_broken_ledger_is_named_by_its_path():
     (problem,) = refusal(["idc5"], ledger=text().replace("idc1", "idc7"))
     assert problem.startswith("the ledger /ledger cannot be trusted")
+
+
+LATER = "2026-02-03T04:05:06Z"
+SIX_NODES = [
+    *(InventoryNode(f"cloud{number}", ["cloud"], f"10.0.1.{number}", 1500) for number in range(1, 4)),
+    *(InventoryNode(f"idc{number}", ["idc"], f"192.168.1.{number}", 1450) for number in range(1, 4)),
+]
+
+
+def problems_of_call(work, *arguments, **options):
+    with pytest.raises(ValidationError) as caught:
+        work(*arguments, **options)
+    return caught.value.problems
+
+
+def leave(*names, nodes=SIX_NODES, groups=None, force=False, now=LATER, where="/ledger"):
+    text = assign(SETTINGS, SIX_NODES, None, "/ledger", NOW).text()
+    return release(SETTINGS, nodes, text, where, ReleaseRequest(names, groups or {}, now, force))
+
+
+def test_rejects_missing_empty_and_unknown_names():
+    assert problems_of_call(leave) == [
+        (
+            "overlay_release is empty: name the nodes to release with -e overlay_release=idc7, "
+            "or a list: -e overlay_release=idc7,idc8"
+        )
+    ]
+    assert problems_of_call(leave, "idc1", "") == [
+        "overlay_release has an empty name: write a list without spaces, -e overlay_release=idc7,idc8"
+    ]
+    begin = "there is no node {} (overlay_release), neither in the ledger nor in the inventory: "
+    assert problems_of_call(leave, "idc9", "zzz") == [
+        begin.format("idc9") + "did you mean idc3 or idc2 or idc1?",
+        begin.format("zzz") + "the ledger has cloud1, cloud2, cloud3, idc1, idc2, idc3",
+    ]
+
+
+def test_names_every_dependency_and_the_force_option():
+    end = ": to release anyway, add -e overlay_release_force=true"
+    groups = {"apiserver": ["idc2", "idc1"], "idc": ["idc1", "idc2", "idc3", "gone"], "clb": ["idc1"]}
+    assert problems_of_call(leave, "idc2", "idc1", "idc3", groups=groups) == [
+        f"node idc1 is in group clb: other nodes reach the API server through it{end}",
+        f"idc1, idc2 is every host in group apiserver: no API server would remain{end}",
+        f"idc1, idc2, idc3 is every host in group idc: that site would have no node{end}",
+        f"3 of 6 nodes are more than 20% of the fleet: idc1, idc2, idc3{end}",
+    ]
+
+
+def test_two_of_six_nodes_need_force_and_one_does_not():
+    assert len(problems_of_call(leave, "idc1", "idc2")) == 1
+    assert leave("idc1")[1] == {"idc1": "10.244.3.0/24"}
+
+
+def test_updates_remaining_nodes_without_checking_leaving_ones():
+    nodes = [
+        node._replace(underlay_ip="nowhere") if node.name == "idc1" else node._replace(underlay_mtu=1400)
+        for node in SIX_NODES
+    ]
+    ledger, _released = leave("idc1", nodes=nodes)
+    assert {held.underlay_mtu for held in ledger.nodes.values()} == {1400}
+    assert ledger.pending["10.244.3.0/24"].since == LATER
+    torn = SETTINGS, SIX_NODES, "torn", "/the/ledger", ReleaseRequest(["idc1"], {}, NOW)
+    assert "/the/ledger" in problems_of_call(release, *torn)[0]

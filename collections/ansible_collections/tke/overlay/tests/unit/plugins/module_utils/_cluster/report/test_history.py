@@ -69,7 +69,7 @@ def test_changes_of_a_node_and_of_pending_node_cidrs():
     older.release(["c"], ["a"], NOW)
     newer = parse(older.text(), "/ledger", None)
     newer.assign([Request("a", node_cidr="10.0.0.0/24", underlay="10.0.1.9", underlay_mtu=1450)], LATER)
-    newer.forget(["a"])
+    newer.acknowledge(["a"])
     changes = [(event["what"], event["node"], event["text"]) for event in history(newer, "1", [("0", older)], 4)]
     assert changes == [
         ("removed", "c", "all hosts have removed node CIDR 10.0.2.0/24"),
