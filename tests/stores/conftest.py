@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""A real etcd of three members in a network namespace of its own, and the tests inside it."""
+"""Fixtures: an etcd cluster of three members in its own network namespace."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def three_members(tmp_path_factory):
 
 @pytest.fixture
 def etcd(three_members):
-    """Three members, in order and empty."""
-    three_members.mend()
+    """Three running members without keys."""
+    three_members.reset()
     return three_members
 
 
 @pytest.fixture(autouse=True)
 def no_login_from_outside(monkeypatch):
-    """What the developer's own etcdctl uses is not for these tests."""
+    """Remove the developer's own settings of etcdctl and proxies from the environment."""
     for name in list(os.environ):
         if re.match("ETCDCTL_|[A-Za-z]+_PROXY$|[a-z]+_proxy$", name):
             monkeypatch.delenv(name)

@@ -23,7 +23,7 @@ CLONE_NEWNET = 0x40000000
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 NAMES = ("one", "two", "three")
-# A port of its own each, for clients and for the other members, all on the namespace's loopback.
+# Each member has one port for clients and one for the other members, on the loopback of the namespace.
 CLIENT_PORTS = {"one": 2379, "two": 3379, "three": 4379, "single": 5379}
 PEER_PORTS = {name: port + 1 for name, port in CLIENT_PORTS.items()}
 
@@ -35,7 +35,7 @@ def _call(name: str, *arguments: int) -> None:
 
 @contextlib.contextmanager
 def namespace() -> Iterator[None]:
-    """This process and what it starts are in a fresh network namespace, of which only the loopback is up."""
+    """Run this process and its children in a new network namespace that has only the loopback."""
     home = os.open("/proc/self/ns/net", os.O_RDONLY)
     _call("unshare", CLONE_NEWNET)
     try:
@@ -47,7 +47,7 @@ def namespace() -> Iterator[None]:
 
 
 def until(condition: Callable[[], T], seconds: float = 20.0) -> T:
-    """Waits for it, and returns what it gives."""
+    """Wait until the condition returns a true value, and return that."""
     end = time.monotonic() + seconds
     while True:
         result = condition()
@@ -58,7 +58,7 @@ def until(condition: Callable[[], T], seconds: float = 20.0) -> T:
 
 
 class Etcd:
-    """Members of one etcd, each a process that can be killed, started again, and cut off."""
+    """The members of one etcd cluster; each is a process that a test can kill, start again and isolate."""
 
     def __init__(
         self,
@@ -90,10 +90,10 @@ class Etcd:
             "logger": "zap",
             "log-level": "error",
         }
-        # Appended to: a member that is started again must not wipe out why it ended.
+        # Append: the log of a restarted member keeps the reason why it ended.
         with (self.directory / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                # A member ends with the tests, also where these are killed.
+                # A member ends with the tests, also when these are killed.
                 [
                     "setpriv",
                     "--pdeathsig",
@@ -117,8 +117,8 @@ class Etcd:
         for name in list(self.processes):
             self.kill(name)
 
-    def mend(self) -> None:
-        """All members run, nothing is cut, nothing is kept, and there is a leader."""
+    def reset(self) -> None:
+        """Start all members, remove all packet filters and keys, and wait for a leader."""
         subprocess.run(["nft", "flush", "ruleset"], check=True)  # of this namespace
         for name in self.names:
             if name not in self.processes:
@@ -137,16 +137,16 @@ class Etcd:
             return document
 
     def status(self, name: str) -> dict[str, Any] | None:
-        """What the member says of itself, or None where it does not answer or knows no leader."""
+        """Return the status of a member, or None when it does not answer or has no leader."""
         try:
             status = self.post("/maintenance/status", {}, name)
-            self.post("/kv/range", {"key": "AA=="}, name)  # which only a cluster with a leader answers
+            self.post("/kv/range", {"key": "AA=="}, name)  # only a cluster with a leader answers this
         except (OSError, urllib.error.URLError):
             return None
         return status if status.get("leader") else None
 
     def leader(self) -> str:
-        """The name of the member that leads."""
+        """Return the name of the leader."""
 
         def who() -> str | None:
             for name in self.names:
@@ -158,7 +158,7 @@ class Etcd:
         return until(who) or ""
 
     def cut(self, name: str) -> None:
-        """From here on nobody reaches the member as a client; among themselves the members still talk."""
+        """Drop the client traffic of a member; the members still reach each other."""
         rules = f"""
         table inet cut {{
             chain input {{
@@ -170,9 +170,9 @@ class Etcd:
         subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)
 
     def compact(self) -> None:
-        """Forgets the history of all keys, as a real etcd is told to do by itself."""
+        """Compact the history of all keys, as auto-compaction of an etcd does."""
         revision = self.post("/kv/range", {"key": "AA=="})["header"]["revision"]
-        with contextlib.suppress(urllib.error.HTTPError):  # somebody else has
+        with contextlib.suppress(urllib.error.HTTPError):  # another process has compacted
             self.post("/kv/compaction", {"revision": revision})
 
     def url(self, prefix: str = "demo", names: Sequence[str] | None = None) -> str:

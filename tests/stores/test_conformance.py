@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""What every store promises, asked of each of them; etcd is a real one of three members."""
+"""The guarantees of a store, tested with each store; etcd is a real cluster of three members."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ODD_TEXTS = [
 
 @pytest.fixture(params=["file", "etcd"])
 def place(request, tmp_path):
-    """A place where no ledger is yet."""
+    """A place without a ledger."""
     if request.param == "file":
         return str(tmp_path / "ledger.json")
     return request.getfixturevalue("etcd").url()
@@ -117,7 +117,7 @@ def test_concurrent_writers_lose_nothing(place):
 
 
 def test_write_during_a_change_is_not_overwritten(place):
-    """The one is in the middle of its change when the other writes, or tries to."""
+    """Another writer writes, or tries to, while a change runs."""
     other = threading.Thread(target=lambda: open_store(place).transact(lambda text: f"{text or ''} other"))
     calls = []
 
@@ -125,7 +125,9 @@ def test_write_during_a_change_is_not_overwritten(place):
         calls.append(text)
         if len(calls) == 1:
             other.start()
-            other.join(timeout=0.5)  # a store that locks makes it wait, one that compares lets it go first
+            other.join(
+                timeout=0.5
+            )  # a store with a lock makes it wait, a store that compares revisions lets it write first
         return f"{text or ''} one"
 
     open_store(place).transact(change)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""The ledger in etcd while members die, answers are lost and the network is cut."""
+"""The etcd store while members fail, answers are lost and the network is interrupted."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def append(word):
 
 
 class Writer:
-    """Writes one word after the other in a thread, until it is stopped."""
+    """Write one word after the other in a thread, until stopped."""
 
     def __init__(self, url):
         self.url, self.done, self.errors = url, [], []
@@ -62,7 +62,7 @@ class Writer:
         assert not self.errors
 
 
-# --- members that die, and a network that is cut ---
+# --- failing members and network ---
 
 
 @pytest.mark.parametrize("which", ["leader", "follower"])
@@ -358,7 +358,7 @@ def test_read_with_lost_answers_changes_nothing(etcd, monkeypatch):
     assert type(caught.value) is ValidationError
 
 
-# --- refusals ---
+# --- rejected requests ---
 
 
 def test_faster_writers_are_an_error_after_the_timeout(etcd):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""Many processes on one ledger, and processes that are killed at any instant: nothing is lost, nothing is doubled.
+"""Many processes that write one ledger, and processes that are killed at any instant, lose and repeat no write.
 
 With TKE_STORES=full in the environment every node is a write of its own and the killing goes on for a minute; that
 takes some minutes. Without, the nodes come in batches and the killing lasts a few seconds.
@@ -31,7 +31,7 @@ FORK = multiprocessing.get_context("fork")
 
 @pytest.fixture(params=["file", "etcd"])
 def place(request, tmp_path):
-    """A place where no ledger is yet; in an etcd that is told now and then to forget its history."""
+    """A place without a ledger; an etcd is compacted every two seconds."""
     if request.param == "file":
         yield str(tmp_path / "ledger.json")
         return
@@ -53,7 +53,7 @@ def opened(place):
 
 
 def add(store, names):
-    """Gives these nodes their node CIDRs, as a run of the playbook does; returns them as they were written."""
+    """Assign node CIDRs to these nodes, as a run of the playbook does, and return them."""
     written = []
 
     def change(text):
@@ -67,7 +67,7 @@ def add(store, names):
 
 
 def nodes_of(place):
-    """All nodes with their node CIDRs. Loading refuses a ledger in which two have the same one."""
+    """Return all nodes with their node CIDRs. Loading rejects a ledger with two holders of one node CIDR."""
     text = open_store(place).read()
     ledger = parse(text, place, "demo") if text else Ledger("demo", Pool(["10.0.0.0/8"], 256, 256))
     return {name: held.node_cidr for name, held in ledger.nodes.items()}
@@ -115,7 +115,7 @@ def test_killed_processes_lose_and_repeat_nothing(place, tmp_path, record_proper
             workers[born].start()
             born += 1
         kill_at += KILL_EVERY
-        time.sleep(max(0.0, kill_at - time.monotonic()))  # what is waited for is the instant
+        time.sleep(max(0.0, kill_at - time.monotonic()))  # wait for the instant of the kill
         victim = workers.pop(chance.choice(sorted(workers)))
         assert victim.is_alive(), "a worker ended by itself"
         victim.kill()
@@ -125,7 +125,7 @@ def test_killed_processes_lose_and_repeat_nothing(place, tmp_path, record_proper
         worker.kill()
         worker.join()
 
-    add(opened(place), ["after"])  # nothing is in the way of the next one
+    add(opened(place), ["after"])  # the next write succeeds
     nodes = nodes_of(place)
     del nodes["after"]
     with open(report, encoding="ascii") as stream:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""The ledger through Ansible: the playbook that moves it, the lookup, and the errors as a user sees them."""
+"""The ledger in Ansible: the playbook that moves it, the lookup, and the errors that a user reads."""
 
 from __future__ import annotations
 
@@ -61,15 +61,15 @@ class Controller:
         out = done.stdout + done.stderr
         assert (done.returncode != 0) == fails, out
         assert "Traceback" not in out
-        return re.sub(r"\s+", " ", out)  # however wide Ansible thinks the terminal is
+        return re.sub(r"\s+", " ", out)  # independent of the width of the terminal
 
     def plan(self, *arguments, fails=False):
         play = "- {hosts: overlay_nodes, gather_facts: false, tasks: [{import_role: {name: tke.overlay.plan}}]}"
         (self.directory / "plan.yml").write_text(play)
         return self.run("plan.yml", *arguments, fails=fails)
 
-    def look(self, *expressions):
-        """What each expression yields on host idc1, or the error of it."""
+    def evaluate(self, *expressions):
+        """Return the value of each expression on host idc1, or its error."""
         tasks = [
             {
                 "ansible.builtin.debug": {"msg": f"{{{{ {expression} }}}}"},
@@ -82,8 +82,8 @@ class Controller:
         found = self.directory / "found"
         tasks += [{"ansible.builtin.copy": {"content": f"{{{{ [{all_of_them}] | to_json }}}}", "dest": str(found)}}]
         play = {"hosts": "idc1", "connection": "local", "gather_facts": False, "tasks": tasks}
-        (self.directory / "look.yml").write_text(json.dumps([play]))
-        self.run("look.yml", "-e", f"ansible_python_interpreter={sys.executable}")
+        (self.directory / "evaluate.yml").write_text(json.dumps([play]))
+        self.run("evaluate.yml", "-e", f"ansible_python_interpreter={sys.executable}")
         return json.loads(found.read_text())
 
 
@@ -136,7 +136,7 @@ def test_broken_ledger_names_a_working_restore_command(controller):
     controller.plan()
     text = open_store(controller.file).read()
     pathlib.Path(controller.file).write_text(text.replace("10.244.1.0/24", "10.244.7.0/24"))
-    for out in controller.plan(fails=True), *controller.look("lookup('tke.overlay.ledger')"):
+    for out in controller.plan(fails=True), *controller.evaluate("lookup('tke.overlay.ledger')"):
         assert "its checksum does not match" in out
         restore = re.search(r"restore it with: (cp \S+/\.overlay-ledger\.json\.000001 \S+/overlay-ledger\.json)", out)
         assert restore, out
@@ -154,7 +154,7 @@ def test_lookup_returns_results_and_reports_errors(controller):
         ("query('tke.overlay.ledger', 'keys(nodes)', 'nodes.nobody')", [["cloud-1.example", "idc1"], None]),
         ("query('tke.overlay.ledger', 'cursor', query='vips')", [2, {}]),
     ]
-    assert controller.look(*(expression for expression, _expected in cases)) == [expected for _, expected in cases]
+    assert controller.evaluate(*(expression for expression, _expected in cases)) == [expected for _, expected in cases]
 
     errors = [
         ("query='nodes['", "the query 'nodes[' is not a valid JMESPath expression"),
@@ -164,7 +164,7 @@ def test_lookup_returns_results_and_reports_errors(controller):
         ("ledger='consul://host/demo'", "a ledger is in a file"),
         ("ledger='etcd://host:2379'", "the prefix of the keys is missing"),
     ]
-    found = controller.look(*(f"lookup('tke.overlay.ledger', {options})" for options, _words in errors))
+    found = controller.evaluate(*(f"lookup('tke.overlay.ledger', {options})" for options, _words in errors))
     for (_options, words), message in zip(errors, found, strict=True):
         assert words in message
 
@@ -172,12 +172,12 @@ def test_lookup_returns_results_and_reports_errors(controller):
 def test_lookup_finds_the_ledger_by_option_variable_or_inventory(controller, etcd):
     controller.run("tke.overlay.ledger", "-e", f"overlay_ledger_to={etcd.url()}")
     ask = "lookup('tke.overlay.ledger', query='length(nodes)'%s)"
-    number, moved = controller.look(ask % f", ledger='{etcd.url()}'", ask % "")
+    number, moved = controller.evaluate(ask % f", ledger='{etcd.url()}'", ask % "")
     assert number == 2
     assert f"was moved to {etcd.url()}" in moved
     for place, words in (f"overlay_ledger={etcd.url()}", 2), ("", f"was moved to {etcd.url()}"):
         (controller.directory / "hosts").write_text(INVENTORY.replace(INVENTORY.splitlines()[-1], place))
-        (found,) = controller.look(ask % "")
+        (found,) = controller.evaluate(ask % "")
         assert found == words or words in found
 
 

@@ -259,7 +259,7 @@ def test_a_lost_ledger_is_read_back_from_the_hosts_although_one_is_dead(story):
     lab("exec", "idc1", "--", "sed", "-i.kept", "s,^cloud1 [^ ]*,cloud1 10.244.9.0/24,", fleet)
     refused = play(*rebuild)
     assert refused.code != 0
-    assert "idc1 knows 10.244.9.0/24 at 10.0.1.11 of it" in joined(refused.text)
+    assert "idc1 has 10.244.9.0/24 at 10.0.1.11 for it" in joined(refused.text)
     assert not LEDGER.exists()
     lab("exec", "idc1", "--", "mv", f"{fleet}.kept", fleet)
     lab("cut", "idc2")

@@ -193,10 +193,10 @@ class EtcdCluster:
             except EtcdError as failure:
                 reasons[member.name] = str(failure)
                 sent = sent or failure.sent
-            except ValidationError as refusal:
+            except ValidationError as error:
                 if not sent:
                     raise
-                reasons[member.name] = str(refusal)  # but an earlier attempt may have been carried out
+                reasons[member.name] = str(error)  # but an earlier attempt may have been carried out
         raise AllMembersFailedError("; ".join(f"{name}: {reason}" for name, reason in reasons.items()), sent)
 
     def _turns(self) -> t.Iterator[EtcdMember]:

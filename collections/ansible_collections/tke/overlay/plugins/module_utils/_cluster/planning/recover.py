@@ -160,30 +160,31 @@ def _conflicts_between_fleets(
 ) -> t.Iterator[str]:
     """Yield where a fleet differs from a node's own record or, without a record, from another fleet."""
     for name in sorted({*records, *(name for fleet in fleets.values() for name in fleet)}):
-        recorded = {who: _words(fleet.get(name)) for who, fleet in fleets.items()}
+        recorded = {hosts: _described(fleet.get(name)) for hosts, fleet in fleets.items()}
         own = records.get(name)
         if own is not None:
-            itself = _words(Peer(name, own.node_cidr, own.underlay))
-            wrong = {who: words for who, words in recorded.items() if words != itself}
+            own_entry = _described(Peer(name, own.node_cidr, own.underlay))
+            wrong = {hosts: entry for hosts, entry in recorded.items() if entry != own_entry}
             if wrong:
-                yield f"node {name} has {itself}; {_differences(wrong)}: {REMEDY}{','.join(wrong)}"
+                yield f"node {name} has {own_entry}; {_differences(wrong)}: {REMEDY}{','.join(wrong)}"
         elif len(set(recorded.values())) > 1:
-            yield f"node {name} did not report, and {_differences(recorded)}: {REMEDY}..."
+            yield f"node {name} did not report, and {_differences(recorded)}: {REMEDY}HOST,..."
     claims: dict[str, set[str]] = {}
     for fleet in fleets.values():
         for name, peer in fleet.items():
             claims.setdefault(peer.node_cidr, set()).add(name)
     for node_cidr, names in claims.items():
         if len(names) > 1:
-            yield f"the node CIDR {node_cidr} belongs to {' and to '.join(sorted(names))} in different fleets: {REMEDY}"
+            holders = " and to ".join(sorted(names))
+            yield f"the node CIDR {node_cidr} belongs to {holders} in different fleets: {REMEDY}HOST,..."
 
 
-def _words(peer: Peer | None) -> str:
+def _described(peer: Peer | None) -> str:
     return "nothing" if peer is None else f"{peer.node_cidr} at {peer.underlay}"
 
 
 def _differences(recorded: t.Mapping[str, str]) -> str:
-    return "; ".join(f"{who} {'have' if ',' in who else 'has'} {words} for it" for who, words in recorded.items())
+    return "; ".join(f"{hosts} {'have' if ',' in hosts else 'has'} {entry} for it" for hosts, entry in recorded.items())
 
 
 def _add_pending_of_excluded(ledger: Ledger, found: SavedStates, now: str) -> None:

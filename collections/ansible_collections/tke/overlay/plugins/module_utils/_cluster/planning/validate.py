@@ -15,7 +15,7 @@ import typing as t
 
 try:
     import netaddr
-except ImportError:  # ansible-test imports every module_utils without it; plugins refuse to run without it
+except ImportError:  # ansible-test imports every module_utils without it; plugins check HAS_NETADDR
     HAS_NETADDR = False
 else:
     HAS_NETADDR = True

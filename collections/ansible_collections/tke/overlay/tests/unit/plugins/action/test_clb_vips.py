@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What clb_vips takes from an inventory: every host's addresses, and what must be the same for nodes and pair."""
+"""The inventory as clb_vips reads it: addresses of all hosts, and variables that nodes and pair share."""
 
 from __future__ import annotations
 

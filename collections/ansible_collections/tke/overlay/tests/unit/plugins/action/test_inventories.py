@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Malformed inventories: whatever a user writes, the answer is a plan or a message, never a traceback."""
+"""Malformed inventories give a plan or an error message, never a traceback."""
 
 from __future__ import annotations
 
@@ -58,10 +58,10 @@ NAMES = st.lists(st.sampled_from(["a", "b", "c", "d e", "", "x" * 300, "\u00fc",
 
 
 def answer(options, given, nodes_of):
-    """The ledger's new text, or the message."""
+    """Return the new text of the ledger, or the error message."""
     try:
         validated = ArgumentSpecValidator(options).validate(given)
-    except OverflowError:  # infinity is no whole number: LedgerAction.run says so
+    except OverflowError:  # infinity is not an integer: LedgerAction.run reports it
         return "infinity"
     if validated.error_messages:
         return "; ".join(validated.error_messages)
@@ -71,8 +71,8 @@ def answer(options, given, nodes_of):
         ledger = planner.assign(cluster, nodes, LEDGER if cluster.cluster == "demo" else None, "/ledger", NOW)
         planner.plan(cluster, nodes, ledger)
         return ledger.text()
-    except ValidationError as refusal:
-        return str(refusal) if all(problem.strip() for problem in refusal.problems) else ""
+    except ValidationError as error:
+        return str(error) if all(problem.strip() for problem in error.problems) else ""
 
 
 @settings(max_examples=2500)
@@ -134,7 +134,7 @@ def test_node_cidr_returns_a_ledger_or_a_message(given_):
     ],
 )
 def test_names_hosts_that_differ_in_a_cluster_variable(first, second, words):
-    """A run takes such a variable from its first host: with another --limit it would be another plan, or ledger."""
+    """A run uses the first host's value: with another --limit it would use another plan or ledger."""
     base = {"inventory_dir": "/one"}
     hostvars = {"a": {**base, "ansible_host": "10.0.0.1", **first}, "b": {**base, "ansible_host": "10.0.0.2", **second}}
     groups = {"overlay_nodes": ["a", "b"], "cloud": ["a"], "idc": ["b"]}

@@ -139,25 +139,25 @@ def test_quarantined_number_is_skipped_until_wraparound():
     st.lists(st.one_of(st.just("allocate"), st.integers(0, 39)), max_size=120),
 )
 def test_allocations_match_a_simple_model(size, operations):
-    """The model walks number by number; the allocator must agree, whatever is given back in between."""
-    taken, cursor = set(), 0
+    """The model checks one number after the other; the allocator must return the same numbers."""
+    occupied, cursor = set(), 0
     cursor_kept = 0
     for operation in operations:
         if operation == "allocate":
             allocator = CyclicAllocator(size, cursor_kept)
-            for number in taken:
+            for number in occupied:
                 allocator.occupy(number)
-            expected = next((n % size for n in range(cursor, cursor + size) if n % size not in taken), None)
+            expected = next((n % size for n in range(cursor, cursor + size) if n % size not in occupied), None)
             if expected is None:
                 with pytest.raises(PoolExhaustedError):
                     allocator.allocate_next()
                 continue
             assert allocator.allocate_next() == expected
-            taken.add(expected)
+            occupied.add(expected)
             cursor = cursor_kept = (expected + 1) % size
             assert allocator.cursor == cursor
         else:
-            taken.discard(operation % size)
+            occupied.discard(operation % size)
 
 
 def test_numbers_continue_across_cidrs():
@@ -177,24 +177,24 @@ def test_smallest_pool_sizes():
     assert (pool.node_cidr_size, pool.services, pool.capacity(0, 0)["usable_services"]) == (4, 8, 3)
 
 
-def told(*arguments):
+def problems_of(*arguments):
     with pytest.raises(ValidationError) as caught:
         Pool(*arguments)
     return caught.value.problems
 
 
 def test_errors_name_values_variables_and_remedies():
-    assert told([], 64, 32) == ["overlay_container_cidr is empty: set it to a network such as 10.244.0.0/16"]
+    assert problems_of([], 64, 32) == ["overlay_container_cidr is empty: set it to a network such as 10.244.0.0/16"]
     private = "10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16"
-    assert told(["8.8.0.0/16"], 64, 32) == [
+    assert problems_of(["8.8.0.0/16"], 64, 32) == [
         f"container CIDR 8.8.0.0/16 is not private: choose an overlay_container_cidr inside {private}"
     ]
-    assert told(["10.0.0.0/24", "10.9.0.0/24"], 64, 32, ["x", "10.7.0.0/24", "10.9.0.0/26"]) == [
+    assert problems_of(["10.0.0.0/24", "10.9.0.0/24"], 64, 32, ["x", "10.7.0.0/24", "10.9.0.0/26"]) == [
         "overlay_reserved: 'x' is not an IPv4 network: Expected 4 octets in 'x'",
         "reserved range 10.7.0.0/24 (overlay_reserved) is not part of the container CIDR 10.0.0.0/24, 10.9.0.0/24",
     ]
     way_out = "set a larger overlay_container_cidr, or a smaller overlay_max_pods_per_node or overlay_max_services"
-    assert told(["10.0.0.0/24", "10.9.0.0/25"], 256, 32) == [
+    assert problems_of(["10.0.0.0/24", "10.9.0.0/25"], 256, 32) == [
         (
             "container CIDR 10.0.0.0/24 has no room for one node: 256 addresses - 32 for services leave 224, "
             f"and a node CIDR has 256; {way_out}"

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The two addresses of the private load balancer: never somebody else's, and never others once they are chosen."""
+"""The two VIPs of the private load balancer are free when they are chosen, and never change afterwards."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ INSIDE = st.integers(0, 255).map(lambda byte: f"10.0.2.{byte}")
 
 @st.composite
 def specs(draw):
-    """Any spec that is not wrong in itself; whether there is room is another matter."""
+    """Build any valid spec; its subnet may be too small."""
     subnet = draw(SUBNET)
     network = ipaddress.IPv4Network(subnet)
     inside = st.integers(0, network.num_addresses - 1).map(lambda number: str(network[number]))
@@ -220,16 +220,16 @@ def test_exhausted_subnet_lists_at_most_ten_holders():
 
 
 @pytest.mark.parametrize(
-    ("spec", "said"),
+    ("spec", "words"),
     [
         ({"pins": {"services": "10.0.2.1"}, "gateway": "10.0.2.1"}, "is the gateway (overlay_clb_gateway): choose"),
         ({"pins": {"services": "10.0.2.255"}}, "(overlay_clb_subnet): choose another one"),
         ({"provider": EXTERNAL, "pins": {}}, "overlay_clb_vips lacks apiserver and services: "),
     ],
 )
-def test_rejected_vip_names_the_remedy(spec, said):
+def test_rejected_vip_names_the_remedy(spec, words):
     found = chosen(VipSpec(PAIR, "10.0.2.0/24")._replace(**spec))
-    assert any(said in text for text in found)
+    assert any(words in text for text in found)
 
 
 def test_pair_requires_a_subnet():

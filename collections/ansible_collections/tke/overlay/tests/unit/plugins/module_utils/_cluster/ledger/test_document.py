@@ -187,7 +187,7 @@ def test_unused_pool_can_change_and_resets_the_cursor():
     ledger = ledger_of("a", "b", "c")
     ledger.assign([Request("p", node_cidr="10.0.0.192/27")], NOW)
     ledger.release(["a", "b", "c", "p"], [], NOW)
-    assert ledger.pending, "the last one rests"
+    assert ledger.pending, "the last one is quarantined"
     ledger.adopt_pool(Pool(["10.9.0.0/26"], 32, 32))
     assert ledger.cursor == 0
     assert ledger.pending == {}
@@ -315,7 +315,7 @@ def test_detects_every_changed_byte(data):
 
 
 class History(RuleBasedStateMachine):
-    """Any history of operations, with a restart after each: what was promised holds, and the replay is the same."""
+    """Any sequence of operations, each followed by a restart, keeps the guarantees and can be replayed."""
 
     names = st.sampled_from([f"n{number}" for number in range(12)])
 
@@ -325,7 +325,7 @@ class History(RuleBasedStateMachine):
         self.more = ["10.128.0.0/27"] if second else []
         self.ledger = Ledger("demo", Pool(self.cidrs, 4, 8))
         self.story = [(Ledger.adopt_pool, self.ledger.pool)]
-        self.released = {}  # node CIDR -> how often the cursor had gone round by then
+        self.released = {}  # node CIDR -> the number of wraparounds when it was released
         self.rounds = 0
 
     def do(self, operation, *arguments):
@@ -346,18 +346,18 @@ class History(RuleBasedStateMachine):
             self.story.pop()
             return
         given = self.ledger.nodes[name].node_cidr
-        assert known is None or known.node_cidr == given, "a node CIDR never changes under a node"
-        assert given not in waiting, "a peer has yet to drop it"
+        assert known is None or known.node_cidr == given, "a node keeps its node CIDR"
+        assert given not in waiting, "it is pending on a peer"
         if known is None and not pin:
             index = self.ledger.pool.number(given)
             if index in quarantined:
-                assert not fresh, "the cursor has not gone round"
+                assert not fresh, "the cursor has not wrapped around"
             if index < cursor or not fresh or self.ledger.cursor == 0:
                 self.rounds += 1
         self.released.pop(given, None)
 
     def ahead(self):
-        """Of the numbers from the cursor on: how many may be handed out in this round, and those that rest."""
+        """Return how many numbers after the cursor are free in this round, and the quarantined ones."""
         held = {assigned.node_cidr for assigned in self.ledger.nodes.values()} | set(self.ledger.awaited())
         numbers = {number for number in map(self.ledger.pool.number, held) if number >= self.ledger.cursor}
         released = {self.ledger.pool.number(node_cidr) for node_cidr, at in self.released.items() if at == self.rounds}
@@ -525,16 +525,16 @@ def test_reserved_range_of_an_appended_cidr_is_skipped():
 
 
 @pytest.mark.parametrize(
-    ("count", "said"),
+    ("count", "names"),
     [(10, "n0, n1, n2, n3, n4, n5, n6, n7, n8, n9. "), (12, "n0, n1, n2, n3, n4, n5, n6, n7, n8, n9 and 2 more. ")],
 )
-def test_exhaustion_lists_ten_names_and_counts_the_rest(count, said):
+def test_exhaustion_lists_ten_names_and_counts_the_rest(count, names):
     full = Ledger("demo", Pool(["10.244.0.0/22"], 256, 256))
     full.assign([Request(name) for name in "abc"], NOW)
     with pytest.raises(ValidationError) as caught:
         full.assign([Request(name) for name in "abc"] + [Request(f"n{number}") for number in range(count)], NOW)
     (problem,) = caught.value.problems
-    assert f" 3 used and 0 pending; without one: {said}" in problem
+    assert f" 3 used and 0 pending; without one: {names}" in problem
 
 
 def ledger_with_a_pin():

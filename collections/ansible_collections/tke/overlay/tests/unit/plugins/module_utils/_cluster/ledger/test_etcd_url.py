@@ -99,7 +99,7 @@ def problems_of_call(work, *arguments, **options):
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "words"),
     [
         ("etcd://me@h/p", "'etcd://...@h/p': a user is not allowed there, because the URL is logged: use ?user=name"),
         ("etcd://a:1,me:pw@b:x/p/q", "'etcd://a:1,...@b:x/p/q': a user is not allowed there"),
@@ -108,9 +108,9 @@ def problems_of_call(work, *arguments, **options):
         ("etcds://h/p?cert=/c", "/p?cert=/c': cert and key (ETCDCTL_CERT and ETCDCTL_KEY) must be set together"),
     ],
 )  # fmt: skip
-def test_invalid_url_is_shown_without_its_login(url, said):
+def test_invalid_url_is_shown_without_its_login(url, words):
     (found,) = problems_of_call(parse_url, url, {})
-    assert said in found
+    assert words in found
     assert found.startswith("overlay_ledger is ")
     assert found.endswith(("TLS: use etcds://", "set together", "ETCDCTL_USER", "brackets"))
 

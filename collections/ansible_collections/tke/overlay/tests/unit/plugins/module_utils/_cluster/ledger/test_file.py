@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The ledger in a file: crashes, full disks, locks. What both stores promise is tested in tests/stores."""
+"""The file store with crashes, full disks and locks. tests/stores has the tests of all stores."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import itertools
 import multiprocessing
 import os
 import resource
+import stat
 import subprocess
 
 import pytest
@@ -44,13 +45,13 @@ def nodes_of(text):
 
 
 def history(path, count):
-    """A ledger with that many versions, the last of which has the nodes 1 to count."""
+    """Write ``count`` versions of a ledger; the last one has the nodes 1 to ``count``."""
     for number in range(1, count + 1):
         FileStore(path).transact(lambda _text, number=number: text_of(*map(str, range(1, number + 1))))
 
 
-def whole_copies(path):
-    """How many different ledgers can be had there: the present one and the versions that the store knows."""
+def complete_copies(path):
+    """Return the number of different ledgers: the present one and the previous versions."""
     texts = {FileStore(path).read(), *(version.text for version in FileStore(path).previous())} - {None}
     return len([text for text in texts if nodes_of(text)])
 
@@ -59,7 +60,7 @@ def whole_copies(path):
 
 
 def calls_of_the_store():
-    """Every function of ``os`` and ``fcntl`` that the store's code names; and it has no other way to a file."""
+    """Return every function of ``os`` and ``fcntl`` in the code of the store; it must not use other file functions."""
     tree = ast.parse(inspect.getsource(store_file))
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     assert not imported & {"io", "shutil", "tempfile", "pathlib", "mmap", "subprocess"}
@@ -73,12 +74,12 @@ def calls_of_the_store():
         (module, name) for module, name in sorted(named) if callable(getattr({"os": os, "fcntl": fcntl}[module], name))
     ]
     harmless = {("os", "getpid"), ("os", "stat_result")}
-    # These two are what os.path.realpath, exists and the like call.
+    # os.path.realpath, exists and similar functions call these two.
     return [call for call in functions if call not in harmless] + [("os", "lstat"), ("os", "readlink")]
 
 
 def before_call(step, act):
-    """Lets ``act`` run just before the step-th call of the store to the operating system; counts in ``left``."""
+    """Run ``act`` before the step-th system call of the store; return the counter of the remaining steps."""
     left = [step]
 
     def wrapped(call, name):
@@ -135,14 +136,14 @@ def test_crash_at_any_call_leaves_old_or_new_ledger(tmp_path, versions):
         directory.mkdir()
         path = str(directory / "ledger.json")
         history(path, versions)
-        old, copies = FileStore(path).read(), whole_copies(path)
+        old, copies = FileStore(path).read(), complete_copies(path)
         code = in_child(_crash_at, step, path)
         new = FileStore(path).read()
         assert new in (old, text_of("new"))
-        assert whole_copies(path) >= copies
+        assert complete_copies(path) >= copies
         outcomes.append((code, new != old))
 
-        FileStore(path).transact(lambda text: text_of("after"))  # what was left is in nobody's way
+        FileStore(path).transact(lambda text: text_of("after"))  # leftover files do not prevent the next write
         assert nodes_of(FileStore(path).read()) == {"after"}
         kept = [version.text for version in FileStore(path).previous()]
         assert len(kept) == len(set(kept)) <= 3
@@ -155,7 +156,7 @@ def test_crash_at_any_call_leaves_old_or_new_ledger(tmp_path, versions):
         if code == 0:
             break
         assert code == 9
-    assert outcomes[-1] == (0, True), "the last child lives through the whole write"
+    assert outcomes[-1] == (0, True), "the last child completes the write"
     assert (9, False) in outcomes
     assert (9, True) in outcomes
     assert len(outcomes) > 20
@@ -163,14 +164,14 @@ def test_crash_at_any_call_leaves_old_or_new_ledger(tmp_path, versions):
 
 def _fail_at(step, path, code, results):
     def fail(name):
-        if name != "close":  # what was opened is closed whatever close() says
+        if name != "close":  # a file is closed even when close() fails
             raise OSError(code, os.strerror(code))
 
     left = before_call(step, fail)
     try:
         FileStore(path).transact(lambda text: text_of("new"))
-    except ValidationError as refusal:
-        results.send(("refused", str(refusal), left[0]))
+    except ValidationError as error:
+        results.send(("rejected", str(error), left[0]))
     else:
         results.send(("done", "", left[0]))
 
@@ -184,9 +185,9 @@ def test_error_of_any_call_is_reported_or_harmless(tmp_path, code):
         path = str(directory / "ledger.json")
         history(path, 5)
         old = FileStore(path).read()
-        managed, theirs = FORK.Pipe(duplex=False)
-        assert in_child(_fail_at, step, path, code, theirs) == 0
-        outcome, message, left = managed.recv()
+        receiver, sender = FORK.Pipe(duplex=False)
+        assert in_child(_fail_at, step, path, code, sender) == 0
+        outcome, message, left = receiver.recv()
         seen.add(outcome)
         new = FileStore(path).read()
         if outcome == "done":
@@ -200,7 +201,7 @@ def test_error_of_any_call_is_reported_or_harmless(tmp_path, code):
         assert len(FileStore(path).previous()) >= 3
         if left > 0:
             break
-    assert seen == {"refused", "done"}
+    assert seen == {"rejected", "done"}
 
 
 # --- disks ---
@@ -208,7 +209,7 @@ def test_error_of_any_call_is_reported_or_harmless(tmp_path, code):
 
 @contextlib.contextmanager
 def mounted(directory, options):
-    """A file system of its own there."""
+    """Mount a file system on the directory."""
     directory.mkdir(exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(directory)], check=True)
     try:
@@ -219,7 +220,7 @@ def mounted(directory, options):
 
 @pytest.fixture
 def private_mounts():
-    """Mounts of this test are seen by nobody else."""
+    """Run the test in its own mount namespace."""
     home = os.open("/proc/self/ns/mnt", os.O_RDONLY)
     here = os.getcwd()
     _call("unshare", 0x00020000 | 0x00000200)  # CLONE_NEWNS, and CLONE_FS, which it needs
@@ -289,9 +290,9 @@ def _limited(path, results):
 def test_file_size_limit_is_an_error(tmp_path):
     path = str(tmp_path / "ledger.json")
     FileStore(path).transact(lambda text: text_of("old"))
-    managed, theirs = FORK.Pipe(duplex=False)
-    assert in_child(_limited, path, theirs) == 0
-    assert "File too large; nothing was changed; raise the limit" in managed.recv()
+    receiver, sender = FORK.Pipe(duplex=False)
+    assert in_child(_limited, path, sender) == 0
+    assert "File too large; nothing was changed; raise the limit" in receiver.recv()
     assert FileStore(path).read() == text_of("old")
     assert not (tmp_path / ".ledger.json.new").exists()
 
@@ -376,9 +377,9 @@ def test_second_user_of_a_shared_directory_can_write(tmp_path):
     path = str(shared / "ledger.json")
     FileStore(path).transact(lambda text: "one")
     (shared / ".ledger.json.new").write_text("left by a crash of the first user")
-    managed, theirs = FORK.Pipe(duplex=False)
-    assert in_child(_as_user, path, theirs) == 0
-    assert managed.recv() == "one two"
+    receiver, sender = FORK.Pipe(duplex=False)
+    assert in_child(_as_user, path, sender) == 0
+    assert receiver.recv() == "one two"
 
 
 # --- the lock ---
@@ -386,28 +387,28 @@ def test_second_user_of_a_shared_directory_can_write(tmp_path):
 
 def test_lock_timeout_names_the_holder(tmp_path):
     path = str(tmp_path / "ledger.json")
-    managed, theirs = FORK.Pipe()
+    receiver, sender = FORK.Pipe()
 
     def hold():
-        FileStore(path).transact(lambda text: theirs.send(os.getpid()) or theirs.recv())
+        FileStore(path).transact(lambda text: sender.send(os.getpid()) or sender.recv())
 
     holder = FORK.Process(target=hold)
     holder.start()
-    pid = managed.recv()
+    pid = receiver.recv()
     with pytest.raises(ValidationError, match=rf"locked for more than 0.2 s by process {pid} on .*nothing was changed"):
         FileStore(path, patience=0.2).transact(lambda text: "mine")
-    managed.send("theirs")
+    receiver.send("sender")
     holder.join()
-    assert FileStore(path).read() == "theirs"
+    assert FileStore(path).read() == "sender"
     assert (tmp_path / ".ledger.json.lock").read_text() == ""
 
 
 def test_killed_holder_releases_the_lock(tmp_path):
     path = str(tmp_path / "ledger.json")
-    managed, theirs = FORK.Pipe()
-    holder = FORK.Process(target=lambda: FileStore(path).transact(lambda text: theirs.send("held") or theirs.recv()))
+    receiver, sender = FORK.Pipe()
+    holder = FORK.Process(target=lambda: FileStore(path).transact(lambda text: sender.send("held") or sender.recv()))
     holder.start()
-    managed.recv()
+    receiver.recv()
     holder.kill()
     holder.join()
     FileStore(path, patience=5).transact(lambda text: "mine")
@@ -477,7 +478,7 @@ def test_unknown_scheme_names_the_supported_stores():
 
 
 def test_keeps_the_group_when_the_owner_cannot_be_kept(tmp_path, monkeypatch):
-    """As for somebody who is not root and writes a ledger of his group."""
+    """A user other than root writes a ledger of one of the user's groups."""
     path = tmp_path / "ledger.json"
     history(path, 1)
     given = []
@@ -487,9 +488,9 @@ def test_keeps_the_group_when_the_owner_cannot_be_kept(tmp_path, monkeypatch):
         if user != -1:
             raise PermissionError
 
-    like = os.stat_result((0o100640, 0, 0, 1, 4711, 4712, 0, 0, 0, 0))
+    path.chmod(0o640)
+    os.chown(path, 4711, 4712)
     monkeypatch.setattr(os, "fchown", fchown)
-    monkeypatch.setattr(FileStore, "_stat", lambda _self: like)
     FileStore(path).transact(lambda _text: text_of("1", "2"))
     assert given == [(True, 4711, 4712), (True, -1, 4712)]
     assert path.stat().st_mode & 0o777 == 0o640
@@ -524,11 +525,15 @@ def test_deleted_lock_file_is_named(tmp_path):
 
 
 def test_unsynced_directory_is_an_indeterminate_write(tmp_path, monkeypatch):
-    def broken(_self):
-        raise OSError(errno.EIO, "Input/output error")
+    fsync = os.fsync
+
+    def broken(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EIO, "Input/output error")
+        fsync(descriptor)
 
     path = tmp_path / "ledger.json"
-    monkeypatch.setattr(FileStore, "_sync_directory", broken)
+    monkeypatch.setattr(os, "fsync", broken)
     with pytest.raises(
         IndeterminateWriteError,
         match=r"was written, but its directory could not be synced \(Input/output error\): the ",
@@ -551,7 +556,7 @@ def test_lock_file_names_the_holder_during_a_write(tmp_path):
 
 
 def test_removes_a_copy_that_cannot_become_a_version(tmp_path, monkeypatch):
-    """Where there are no hard links."""
+    """On a file system without hard links."""
     path = tmp_path / "ledger.json"
     history(path, 1)
     rename = os.rename
@@ -559,13 +564,13 @@ def test_removes_a_copy_that_cannot_become_a_version(tmp_path, monkeypatch):
     def no_link(_old, _new):
         raise OSError(errno.EPERM, "Operation not permitted")
 
-    def refused(old, new):
+    def fail(old, new):
         if new.endswith(".000001"):
             raise OSError(errno.ENOSPC, "No space left on device")
         rename(old, new)
 
     monkeypatch.setattr(os, "link", no_link)
-    monkeypatch.setattr(os, "rename", refused)
+    monkeypatch.setattr(os, "rename", fail)
     with pytest.raises(ValidationError, match="No space left on device"):
         FileStore(path).transact(lambda _text: text_of("1", "2"))
     assert sorted(os.listdir(tmp_path)) == [".ledger.json.lock", "ledger.json"]

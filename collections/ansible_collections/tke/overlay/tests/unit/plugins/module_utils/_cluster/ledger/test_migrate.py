@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A ledger on its way to another place: never usable in two, never lost, whatever step goes wrong."""
+"""Migration of a ledger: at most one usable copy at any time, and no loss when a step fails."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def move(source, target, cluster="demo"):
 
 
 def usable(store):
-    """The ledger that a run of the playbook would work with, or None where it would stop."""
+    """Return the ledger that a run of the playbook would use, or None where it would fail."""
     text = store.read()
     with contextlib.suppress(ValidationError):
         return text if text is not None and parse(text, store.where, "demo") else None
@@ -166,11 +166,11 @@ def test_lost_target_is_an_error(places):
 
 
 class Power(Exception):
-    """The controller's."""
+    """A power failure of the controller."""
 
 
 class Faulty:
-    """A store of which the n-th write, counted over all, ends in a fault before or after it was carried out."""
+    """A store whose n-th write, counted over all stores, fails before or after it is carried out."""
 
     def __init__(self, store, count, fault, after):
         self.store, self.where, self.count, self.fault, self.after = store, store.where, count, fault, after
@@ -192,7 +192,9 @@ class Faulty:
 @pytest.mark.parametrize("used_meanwhile", [False, True], ids=["", "used meanwhile"])
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize(
-    "fault", [Power(), ValidationError("no"), IndeterminateWriteError("perhaps")], ids=["power", "refusal", "doubt"]
+    "fault",
+    [Power(), ValidationError("no"), IndeterminateWriteError("perhaps")],
+    ids=["power", "rejected", "indeterminate"],
 )
 @pytest.mark.parametrize("step", range(4))
 def test_fault_at_any_step_can_be_resumed(places, step, fault, after, used_meanwhile, back_again):
@@ -202,7 +204,7 @@ def test_fault_at_any_step_can_be_resumed(places, step, fault, after, used_meanw
         source, target = target, source
     text = source.read()
     if after and not isinstance(fault, (Power, IndeterminateWriteError)):
-        return  # a refusal says that nothing was written
+        return  # a validation error means that nothing was written
     count = itertools.count(-step)
     with contextlib.suppress(Power, ValidationError):
         move(Faulty(source, count, fault, after), Faulty(target, count, fault, after))
@@ -278,7 +280,7 @@ def problems_of_call(work, *arguments, **options):
 
 
 class BrokenStore(FileStore):
-    """A place that fails as a test wants."""
+    """A store that fails at the step ``at``."""
 
     def __init__(self, path, at, words):
         super().__init__(path)
@@ -290,7 +292,7 @@ class BrokenStore(FileStore):
         return "something else" if self.at == "other" and self.written else super().read()
 
     def transact(self, change):
-        if self.at == "doubt":
+        if self.at == "indeterminate":
             raise IndeterminateWriteError(self.words)
         super().transact(change)
         self.written = True
@@ -299,7 +301,7 @@ class BrokenStore(FileStore):
 @pytest.mark.parametrize(
     ("at", "why"),
     [
-        ("doubt", "the disk is gone"),
+        ("indeterminate", "the disk is gone"),
         ("read", "the disk is gone"),
         ("other", "what was written to {where} differs from what is read there"),
     ],
@@ -363,7 +365,7 @@ def ledger_with_a_pin():
 
 
 class TestInspect:
-    """What a run of the move knows of the runs before."""
+    """The steps of earlier runs that inspect() finds."""
 
     TEXT = ledger_with_a_pin().text()
 

@@ -48,7 +48,7 @@ def planned(nodes, text=None, settings=SETTINGS):
     return ledger, plan(settings, nodes, ledger)
 
 
-def refusal(nodes, text=None, settings=SETTINGS):
+def rejected(nodes, text=None, settings=SETTINGS):
     with pytest.raises(ValidationError) as caught:
         assign(settings, nodes, text, "/ledger", NOW)
     return caught.value.problems
@@ -159,14 +159,14 @@ def test_warns_when_all_nodes_are_cloud_nodes():
     ],
 )
 def test_invalid_input_names_both_sides(nodes, settings, words):
-    text = "\n".join(refusal(nodes, settings=SETTINGS._replace(**settings)))
+    text = "\n".join(rejected(nodes, settings=SETTINGS._replace(**settings)))
     for word in words:
         assert word in text
 
 
 def test_reports_inventory_and_ledger_conflicts_at_once():
     first, _made = planned([CLOUD1])
-    problems = refusal(
+    problems = rejected(
         [CLOUD1._replace(node_cidr="10.244.9.0/24"), IDC1._replace(underlay_ip=None), CLOUD2._replace(underlay_mtu=1)],
         first.text(),
         SETTINGS._replace(networks={"vpc": ["10.244.0.0/20"]}),
@@ -176,7 +176,7 @@ def test_reports_inventory_and_ledger_conflicts_at_once():
 
 def test_renamed_node_must_release_its_old_name():
     first, _made = planned([CLOUD1, IDC1])
-    (problem,) = refusal([CLOUD1, IDC1._replace(name="idc9")], first.text())
+    (problem,) = rejected([CLOUD1, IDC1._replace(name="idc9")], first.text())
     for word in ("idc9", "192.168.1.11", "idc1", "release idc1 first"):
         assert word in problem
 
@@ -192,7 +192,7 @@ def test_orphans_take_part_in_conflicts(orphan, settings, words):
     idc = IDC1._replace(underlay_ip=orphan)
     alone = SETTINGS._replace(networks={})
     first, _made = planned([idc], settings=alone)
-    text = "\n".join(refusal([CLOUD1], first.text(), alone._replace(**settings)))
+    text = "\n".join(rejected([CLOUD1], first.text(), alone._replace(**settings)))
     for word in words:
         assert word in text
 
@@ -206,13 +206,13 @@ def test_warns_of_nodes_without_underlay_address():
 
 def test_rejects_a_broken_ledger():
     first, _made = planned([CLOUD1])
-    (problem,) = refusal([CLOUD1], first.text()[:-20])
+    (problem,) = rejected([CLOUD1], first.text()[:-20])
     assert "/ledger cannot be trusted" in problem
 
 
 def test_rejects_a_ledger_of_another_cluster():
     first, _made = planned([CLOUD1])
-    (problem,) = refusal([CLOUD1], first.text(), SETTINGS._replace(cluster="other"))
+    (problem,) = rejected([CLOUD1], first.text(), SETTINGS._replace(cluster="other"))
     assert "'demo', not to 'other'" in problem
 
 
@@ -226,7 +226,7 @@ def test_reserved_ranges_are_not_allocated_or_counted():
 
 def test_reserved_range_in_use_names_its_node():
     first, _made = planned([CLOUD1, IDC1])
-    (problem,) = refusal([CLOUD1, IDC1], first.text(), SETTINGS._replace(reserved=["10.244.1.0/24"]))
+    (problem,) = rejected([CLOUD1, IDC1], first.text(), SETTINGS._replace(reserved=["10.244.1.0/24"]))
     assert "node idc1 has 10.244.1.0/24, which lies in the reserved range 10.244.1.0/24" in problem
 
 
@@ -234,7 +234,7 @@ def test_exhausted_pool_names_orphans():
     small = SETTINGS._replace(container_cidr=["10.244.0.0/22"])
     first, _made = planned([CLOUD1, IDC1], settings=small)
     others = [InventoryNode(f"new{n}", ["idc"], f"192.168.2.{n}", 1450) for n in (1, 2)]
-    (problem,) = refusal([CLOUD1, *others], first.text(), small)
+    (problem,) = rejected([CLOUD1, *others], first.text(), small)
     assert (
         "3 node CIDRs of 256 addresses, 2 used (1 of them by nodes that are not in this run: idc1) and 0 pending"
         in problem
@@ -247,9 +247,9 @@ def test_node_with_the_address_of_a_vip_names_both():
     ledger.vips = {"apiserver": "10.0.2.2", "services": "192.168.1.11"}
     text = ledger.text()
     assert planned([CLOUD1], text)[0].vips == ledger.vips, "they stay, whatever the planner does"
-    (problem,) = refusal([CLOUD1, IDC1], text)
+    (problem,) = rejected([CLOUD1, IDC1], text)
     assert "the VIP services 192.168.1.11 (in the ledger) is node idc1 (overlay_underlay_ip)" in problem
-    (problem,) = refusal(
+    (problem,) = rejected(
         [CLOUD1], text, SETTINGS._replace(container_cidr=["10.244.0.0/16", "10.0.2.0/23"], networks={})
     )
     assert "the VIP apiserver 10.0.2.2 (in the ledger) lies in 10.0.2.0/23 (overlay_container_cidr)" in problem
@@ -273,7 +273,7 @@ def test_conflicting_orphans_are_named_with_the_remedy():
     ledger, _made = planned([CLOUD1, CLOUD2, IDC1])
     thief = InventoryNode("new", ["idc"], "10.0.1.11", 1500)
     ledger.nodes["cloud2"] = ledger.nodes["cloud2"]._replace(underlay="10.0.1.11")
-    (problem,) = refusal([thief, IDC1], ledger.text())
+    (problem,) = rejected([thief, IDC1], ledger.text())
     assert problem == (
         "nodes new, cloud1, cloud2 all have the underlay address 10.0.1.11 (overlay_underlay_ip): each needs its own "
         "(cloud1, cloud2 is in the ledger but not in the inventory: release cloud1, cloud2 first, "
@@ -283,8 +283,8 @@ def test_conflicting_orphans_are_named_with_the_remedy():
 
 @pytest.mark.parametrize("nothing", [None, ""])
 def test_empty_underlay_address_is_a_missing_one(nothing):
-    said = "node idc1 has no underlay address: set overlay_underlay_ip, or a numeric ansible_host"
-    assert refusal([CLOUD1, IDC1._replace(underlay_ip=nothing)]) == [said]
+    problem = "node idc1 has no underlay address: set overlay_underlay_ip, or a numeric ansible_host"
+    assert rejected([CLOUD1, IDC1._replace(underlay_ip=nothing)]) == [problem]
     ledger, _made = planned([CLOUD1, IDC1._replace(node_cidr="")])
     assert ledger.nodes["idc1"].node_cidr == "10.244.1.0/24"
 

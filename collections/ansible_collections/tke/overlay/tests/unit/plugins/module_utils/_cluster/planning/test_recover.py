@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A ledger from what hosts say: exactly the old one where they agree, a refusal with all names where they do not."""
+"""Recovery of a ledger: the old ledger when the saved states agree, an error with all names otherwise."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ NODES = (
 
 
 def saved(nodes=NODES, settings=SETTINGS):
-    """The ledger that is lost, and what the hosts say that had its plan."""
+    """Return a lost ledger, and the saved states of the hosts that applied its plan."""
     ledger = assign(settings, nodes, None, "/ledger", NOW)
     document = plan(settings, nodes, ledger).document
     records = {
@@ -57,7 +57,7 @@ def saved(nodes=NODES, settings=SETTINGS):
     return ledger, SavedStates(records, {"one": document["fleet"]})
 
 
-def refusal(found, settings=SETTINGS, nodes=NODES):
+def rejected(found, settings=SETTINGS, nodes=NODES):
     with pytest.raises(ValidationError) as caught:
         recover(settings, nodes, found, NOW)
     return caught.value.problems
@@ -68,7 +68,7 @@ def changed(found, name, **what):
 
 
 def behind(found, name, fleet):
-    """As if this host had another view of the fleet."""
+    """Give a host another saved fleet."""
     later = changed(found, name, view="another")
     return later._replace(fleets={**found.fleets, "another": fleet})
 
@@ -102,7 +102,7 @@ def test_unreached_orphan_keeps_node_cidr_and_mtu():
 
 def test_two_hosts_with_one_node_cidr_are_both_named():
     _lost, found = saved()
-    problems = refusal(changed(found, "idc2", node_cidr="10.244.0.0/24"))
+    problems = rejected(changed(found, "idc2", node_cidr="10.244.0.0/24"))
     assert "hosts cloud1, idc2 all have the node CIDR 10.244.0.0/24: reset all but one" in problems
 
 
@@ -118,7 +118,7 @@ def test_two_hosts_with_one_node_cidr_are_both_named():
 )
 def test_host_of_another_cluster_or_pool_is_named(what, words):
     _lost, found = saved()
-    assert any(words in problem for problem in refusal(changed(found, "idc1", **what)))
+    assert any(words in problem for problem in rejected(changed(found, "idc1", **what)))
 
 
 def test_accepts_a_pool_with_appended_cidrs():
@@ -130,7 +130,7 @@ def test_accepts_a_pool_with_appended_cidrs():
 def test_outdated_fleet_is_named_with_the_remedy():
     _lost, found = saved()
     stale = behind(found, "idc1", found.fleets["one"].replace("cloud1 10.244.0.0/24", "cloud1 10.244.9.0/24"))
-    (problem,) = refusal(stale)
+    (problem,) = rejected(stale)
     assert "node cloud1 has 10.244.0.0/24 at 10.0.1.11; idc1 has 10.244.9.0/24 at 10.0.1.11 for it" in problem
     assert "-e overlay_rebuild_without=idc1" in problem
     assert recover(SETTINGS, NODES, stale._replace(without=["idc1"]), NOW).pending.keys() == {"10.244.9.0/24"}
@@ -139,7 +139,7 @@ def test_outdated_fleet_is_named_with_the_remedy():
 def test_node_of_one_fleet_is_named_or_pending_on_excluded_host():
     _lost, found = saved()
     stale = behind(found, "idc1", found.fleets["one"] + "gone 10.244.9.0/24 192.168.1.99\n")
-    (problem,) = refusal(stale)
+    (problem,) = rejected(stale)
     assert "node gone did not report" in problem
     assert "idc1 has 10.244.9.0/24 at 192.168.1.99 for it" in problem
     assert "cloud1, cloud2, idc2 have nothing for it" in problem
@@ -158,14 +158,14 @@ def test_node_of_one_fleet_is_named_or_pending_on_excluded_host():
 def test_two_unreached_nodes_with_one_node_cidr_are_named():
     _lost, found = saved()
     one = found._replace(records={name: own for name, own in found.records.items() if name != "idc2"})
-    problems = refusal(behind(one, "idc1", found.fleets["one"].replace("idc2 ", "idc9 ")))
+    problems = rejected(behind(one, "idc1", found.fleets["one"].replace("idc2 ", "idc9 ")))
     assert any("belongs to idc2 and to idc9" in problem for problem in problems)
 
 
 def test_recovers_the_vip_of_the_api_servers():
     _lost, found = saved()
     assert recover(SETTINGS, NODES, changed(found, "idc1", api=""), NOW).vips == {"apiserver": "10.0.2.2"}
-    (problem,) = refusal(changed(found, "idc1", api="10.0.2.9"))
+    (problem,) = rejected(changed(found, "idc1", api="10.0.2.9"))
     assert "10.0.2.2 for cloud2, 10.0.2.9 for idc1" in problem
 
 
@@ -178,7 +178,7 @@ def test_recovers_the_vip_of_the_api_servers():
     ],
 )
 def test_rejects_a_selection_without_any_fleet(found, words):
-    assert any(words in problem for problem in refusal(found))
+    assert any(words in problem for problem in rejected(found))
 
 
 def test_remedy_names_all_outdated_hosts():
@@ -187,7 +187,7 @@ def test_remedy_names_all_outdated_hosts():
     found = behind(found, "idc1", fleet.replace("cloud1 10.244.0.0/24", "cloud1 10.244.9.0/24"))
     found = changed(found, "idc2", view="third")
     found = found._replace(fleets={**found.fleets, "third": fleet.replace("10.0.1.11", "10.0.1.99")})
-    (problem,) = refusal(found)
+    (problem,) = rejected(found)
     assert problem.startswith(
         "node cloud1 has 10.244.0.0/24 at 10.0.1.11; idc1 has 10.244.9.0/24 at 10.0.1.11 for it; "
         "idc2 has 10.244.0.0/24 at 10.0.1.99 for it: "
@@ -198,9 +198,9 @@ def test_remedy_names_all_outdated_hosts():
 def test_rejects_all_excluded_and_duplicate_underlay_addresses():
     _lost, found = saved()
     everybody = found._replace(without=list(found.records))
-    assert refusal(everybody) == ["overlay_rebuild_without excludes every host: keep at least one"]
+    assert rejected(everybody) == ["overlay_rebuild_without excludes every host: keep at least one"]
     twice = changed(found, "idc2", underlay="192.168.1.11")
-    assert "hosts idc1, idc2 all have the underlay address 192.168.1.11: reset all but one" in refusal(twice)
+    assert "hosts idc1, idc2 all have the underlay address 192.168.1.11: reset all but one" in rejected(twice)
 
 
 def test_pending_on_all_excluded_hosts_that_have_it():

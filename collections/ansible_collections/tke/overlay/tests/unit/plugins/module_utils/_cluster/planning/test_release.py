@@ -41,19 +41,19 @@ def text(nodes=FLEET):
     return assign(SETTINGS, nodes, None, "/ledger", NOW).text()
 
 
-def going(names, nodes=FLEET, force=False, ledger=None, groups=GROUPS):
+def released_from(names, nodes=FLEET, force=False, ledger=None, groups=GROUPS):
     return release(SETTINGS, nodes, ledger or text(), "/ledger", ReleaseRequest(names, groups, NOW, force))
 
 
-def refusal(*arguments, **more):
+def rejected(*arguments, **more):
     with pytest.raises(ValidationError) as caught:
-        going(*arguments, **more)
+        released_from(*arguments, **more)
     return caught.value.problems
 
 
 def test_release_is_pending_on_remaining_nodes_and_adds_none():
     newcomer = InventoryNode("idc9", ["idc"], "192.168.1.19", 1450)
-    ledger, released = going(["idc5"], [*FLEET, newcomer])
+    ledger, released = released_from(["idc5"], [*FLEET, newcomer])
     assert released == {"idc5": "10.244.9.0/24"}
     assert ledger.pending["10.244.9.0/24"].on == sorted(node.name for node in FLEET if node.name != "idc5")
     assert "idc9" not in ledger.nodes
@@ -61,23 +61,23 @@ def test_release_is_pending_on_remaining_nodes_and_adds_none():
 
 
 def test_releases_orphans_and_skips_released_nodes():
-    ledger, released = going(["idc5"], FLEET[:-1])
+    ledger, released = released_from(["idc5"], FLEET[:-1])
     assert released == {"idc5": "10.244.9.0/24"}
-    again, nothing = going(["idc5"], FLEET[:-1], ledger=ledger.text())
+    again, nothing = released_from(["idc5"], FLEET[:-1], ledger=ledger.text())
     assert nothing == {}
     assert again.text() == ledger.text()
 
 
 def test_unknown_names_suggest_similar_ones():
-    one, other = refusal(["idc55", "nobody", "idc5"])
+    one, other = rejected(["idc55", "nobody", "idc5"])
     assert one.startswith("there is no node idc55 (overlay_release)")
-    assert "idc5" in one.partition("is ")[2]
+    assert "did you mean idc5" in one
     assert "the ledger has cloud1, cloud2" in other
 
 
 @pytest.mark.parametrize("names", [[], [""], ["idc5", ""]])
 def test_rejects_empty_names(names):
-    assert any("overlay_release" in problem for problem in refusal(names))
+    assert any("overlay_release" in problem for problem in rejected(names))
 
 
 @pytest.mark.parametrize(
@@ -90,42 +90,42 @@ def test_rejects_empty_names(names):
     ],
 )
 def test_dependencies_require_force(names, words):
-    problems = refusal(names)
+    problems = rejected(names)
     assert any(words in problem and "-e overlay_release_force=true" in problem for problem in problems)
-    _ledger, released = going(names, force=True)
+    _ledger, released = released_from(names, force=True)
     assert sorted(released) == sorted(names)
 
 
 @pytest.mark.parametrize("names", [["cloud2"], ["idc1", "idc2"]])
 def test_one_api_server_or_a_fifth_of_the_fleet_needs_no_force(names):
-    assert sorted(going(names)[1]) == names
+    assert sorted(released_from(names)[1]) == names
 
 
 def test_one_node_of_a_small_fleet_needs_no_force():
     small = [FLEET[0], FLEET[1], FLEET[5], FLEET[6]]
     groups = {"cloud": ["cloud1", "cloud2"], "idc": ["idc1", "idc2"]}
-    _ledger, released = going(["idc2"], small, ledger=text(small), groups=groups)
+    _ledger, released = released_from(["idc2"], small, ledger=text(small), groups=groups)
     assert list(released) == ["idc2"]
 
 
 def test_all_nodes_cannot_be_released_even_with_force():
-    (problem,) = refusal([node.name for node in FLEET], force=True)
+    (problem,) = rejected([node.name for node in FLEET], force=True)
     assert "run tke.overlay.reset" in problem
 
 
 def test_rejected_release_does_not_change_the_ledger():
     before = text()
-    refusal(["cloud1", "idc1"], ledger=before)
+    rejected(["cloud1", "idc1"], ledger=before)
     assert parse(before, "/ledger", "demo").text() == before
 
 
 def test_suggests_at_most_three_names():
-    (problem,) = refusal(["cloud9"])
+    (problem,) = rejected(["cloud9"])
     assert problem.endswith("did you mean cloud5 or cloud4 or cloud3?")
 
 
 def test_broken_ledger_is_named_by_its_path():
-    (problem,) = refusal(["idc5"], ledger=text().replace("idc1", "idc7"))
+    (problem,) = rejected(["idc5"], ledger=text().replace("idc1", "idc7"))
     assert problem.startswith("the ledger /ledger cannot be trusted")
 
 
