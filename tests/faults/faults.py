@@ -120,7 +120,7 @@ class Holders:
                 start = None
         return best
 
-    def await_home(self, seconds: float) -> None:
+    def await_preferred(self, seconds: float) -> None:
         """Wait until each VIP is on its preferred host only.
 
         :raises RuntimeError: when it is not after so many seconds.
@@ -217,12 +217,12 @@ class Event:
 
     fault: str
     outage: float = 0.0  # of new connections, after the fault
-    homecoming: float = 0.0  # of new connections, when the VIP returned to its preferred host
+    return_outage: float = 0.0  # of new connections, when the VIP returned to its preferred host
     failed: int = 0  # number of failed new connections, in both outages
     broken: int = 0  # number of open connections that the fault broke
-    broken_home: int = 0  # number of open connections that the return of the VIP broke
-    double: float = 0.0  # both hosts had the VIP
-    clinging: float = 0.0  # the VIP stayed on a host without a proxy
+    broken_by_return: int = 0  # number of open connections that the return of the VIP broke
+    both_hold: float = 0.0  # both hosts had the VIP
+    without_proxy: float = 0.0  # the VIP stayed on a host without a proxy
     stall: float = 0.0  # maximum delay of the load itself
 
 
@@ -230,7 +230,7 @@ def measure(names: Sequence[str], times: int, progress: Callable[[str], None] = 
     """Cause each fault so many times, in turns, under the load, and return what was measured."""
     moments: list[tuple[str, Moments]] = []
     with Holders(vips()) as holders:
-        holders.await_home(30)
+        holders.await_preferred(30)
         with load(vips()["apiserver"]) as result:
             for number in range(times):
                 for name in names:
@@ -253,7 +253,7 @@ def _one(fault: Fault, holders: Holders) -> Moments:
     holders.cut.discard(PREFERRED)
     if fault is FAULTS["poweroff"]:
         holders.find()
-    holders.await_home(30)
+    holders.await_preferred(30)
     time.sleep(0.7)
     return Moments(begin, broken, repaired, time.time())
 
@@ -268,13 +268,13 @@ def _event(name: str, times: Moments, holders: Holders, result: dict[str, Any]) 
         if start < times.repaired:
             event.outage = max(event.outage, length)
         else:
-            event.homecoming = max(event.homecoming, length)
+            event.return_outage = max(event.return_outage, length)
     broken = [moment for moment, _why in result["broken"] if times.begin <= moment < times.end]
     event.broken = sum(moment < times.repaired for moment in broken)
-    event.broken_home = len(broken) - event.broken
-    event.double = holders.longest(times.begin, times.end, lambda held: bool(held[PREFERRED] & held[STANDBY]))
+    event.broken_by_return = len(broken) - event.broken
+    event.both_hold = holders.longest(times.begin, times.end, lambda held: bool(held[PREFERRED] & held[STANDBY]))
     if not fault.proxies:
-        event.clinging = holders.longest(times.broken, times.repaired, lambda held: bool(held[PREFERRED]))
+        event.without_proxy = holders.longest(times.broken, times.repaired, lambda held: bool(held[PREFERRED]))
     event.stall = max((behind for moment, behind in result["late"] if times.begin <= moment < times.end), default=0.0)
     return event
 
@@ -296,12 +296,12 @@ def report(events: Sequence[Event]) -> str:
             continue
         spread = sorted(event.outage for event in own)
         broken = statistics.median(event.broken for event in own)
-        home = statistics.median(event.broken_home for event in own)
+        home = statistics.median(event.broken_by_return for event in own)
         lines.append(
             f"{fault.about:<34}{len(own):>4}{spread[0]:>7.3f}{statistics.median(spread):>8.3f}"
             f"{spread[int(0.9 * (len(spread) - 1))]:>7.3f}{spread[-1]:>7.3f}"
-            f"{max(event.homecoming for event in own):>11.3f}{max(event.double for event in own):>11.3f}"
-            f"{max(event.clinging for event in own):>11.3f}{max(event.stall for event in own):>11.3f}"
+            f"{max(event.return_outage for event in own):>11.3f}{max(event.both_hold for event in own):>11.3f}"
+            f"{max(event.without_proxy for event in own):>11.3f}{max(event.stall for event in own):>11.3f}"
             f"{f'{broken:.0f} + {home:.0f}':>17}"
         )
     return "\n".join(lines)
@@ -318,7 +318,7 @@ def main() -> int:
     print(f"load of the machine at the start: {os.getloadavg()[0]:.1f}, {os.cpu_count()} CPUs", flush=True)
     events = measure(options.fault or list(FAULTS), options.times, lambda text: print(text, flush=True))
     print(f"\n{report(events)}\n\nload of the machine at the end: {os.getloadavg()[0]:.1f}")
-    worst = max(max(event.outage, event.homecoming, event.double, event.clinging) for event in events)
+    worst = max(max(event.outage, event.return_outage, event.both_hold, event.without_proxy) for event in events)
     return 0 if worst <= LIMIT else 1
 
 

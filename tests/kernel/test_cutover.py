@@ -186,6 +186,7 @@ def test_accepts_any_mac_from_prepare_until_finalize(run):
     assert not node.converge(document(), run, check=False, options=CUTOVER).unfinished
     own, others = macs(run)
     assert own.startswith("0a:58:")
+    assert others
     assert all(mac.startswith("0a:58:") for mac in others)
     assert accepts_any_mac(run), "peers may still send to the former MAC"
     assert not node.converge(document(), run, check=False).changed

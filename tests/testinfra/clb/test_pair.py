@@ -92,7 +92,7 @@ print(request(link))
 
 def test_each_vip_is_on_its_preferred_host_only():
     with Holders(ledger()["vips"]) as holders:
-        holders.await_home(20)
+        holders.await_preferred(20)
 
 
 def test_clients_reach_api_servers_and_named_services_only():

@@ -25,7 +25,7 @@ def test_removes_the_pair_and_frees_its_vips():
     held = ledger()["vips"]
     forecast = play("tke.overlay.clb_release", "--check", "--diff", *confirmed)
     with Holders(held) as holders:
-        holders.await_home(10)
+        holders.await_preferred(10)
         done = play("tke.overlay.clb_release", "--diff", *confirmed)
         assert done.code == 0, joined(done.text)
         assert holders.now() == {host: frozenset() for host in PAIR}

@@ -4,8 +4,8 @@
 """The nftables table of a node: which packets it drops, and how it translates addresses.
 
 The collection keeps one permanent table, ``inet tke_overlay``. Its rules drop packets,
-exclude them from connection tracking, translate addresses and clamp the TCP
-segment size. They never accept a packet, so what kube-proxy, Docker or firewalld
+exclude them from connection tracking, translate addresses and clamp the size of
+TCP segments. They never accept a packet, so what kube-proxy, Docker or firewalld
 drop stays dropped; the tables of these programs are not even read.
 
 A *Pod address* below is any address of a container CIDR: VTEP, gateway, Pod or

@@ -202,7 +202,7 @@ def accept_any_mac(device: str, run: Run) -> None:
 
 
 def accept_own_mac_only(run: Run) -> None:
-    """Undo :func:`accept_any_mac`, if it was called.
+    """End the effect of :func:`accept_any_mac`, if it was called.
 
     :raises KernelError: nft failed.
     """

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Probe peers with one real TCP connection each, with full segments in both directions.
+"""Probe peers with one real TCP connection each, with full TCP segments in both directions.
 
 An echo request does not show what TCP meets: a program computes its checksum, while
 a network card often computes that of TCP and can do so wrongly inside a tunnel; and
@@ -24,7 +24,7 @@ PORT = 8471
 """The TCP port of the echo responder, inside the tunnel; next to the tunnel's usual UDP port."""
 
 BYTES = 1 << 16
-"""Sent in each direction: dozens of full segments, and more than fits into the initial window."""
+"""Sent in each direction: dozens of full TCP segments, and more than fits into the initial window."""
 
 MAX_CONNECTIONS = 32
 """Connections at the same time: at most 2 MB in flight."""
