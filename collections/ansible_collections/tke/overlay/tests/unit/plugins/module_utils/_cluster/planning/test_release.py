@@ -9,7 +9,6 @@ import types
 
 import pytest
 
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import parse
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.file import FileStore
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.plan import (
     assign,
