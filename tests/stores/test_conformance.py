@@ -21,7 +21,7 @@ ODD_TEXTS = [
     "no newline at the end",
     "Gr\u00fc\u00dfe \U0001f600 \u2028 \x00\x1b",
     "H4sI, which is what a compressed value begins with",
-    "{" + "0123456789abcdef" * 40_000 + "}\n",  # more than etcd keeps as it is
+    "{" + "0123456789abcdef" * 40_000 + "}\n",  # etcd stores it compressed
 ]
 
 

@@ -56,7 +56,7 @@ class Writer:
         self._thread.join()
 
     def goes_on(self):
-        """Waits for some more writes."""
+        """Wait until ten more writes are done."""
         enough = len(self.done) + 10
         until(lambda: self.errors or len(self.done) >= enough)
         assert not self.errors
@@ -126,7 +126,7 @@ def test_unreachable_etcd_names_every_endpoint_and_reason(etcd, monkeypatch):
 
 
 class Proxy:
-    """Stands between the store and a member, and does to each write what ``plan`` says.
+    """A proxy between the store and a member that handles each write as ``plan`` says.
 
     ``lose``: passes it on and loses the answer; ``drop``: does not pass it on;
     ``late``: passes it on only after ``release`` was set, and loses the answer;
@@ -150,7 +150,7 @@ class Proxy:
 
     def __exit__(self, *_exception):
         self.release.set()
-        self._listener.shutdown(socket.SHUT_RDWR)  # which ends an accept() under way, as close() does not
+        self._listener.shutdown(socket.SHUT_RDWR)  # ends a running accept(), which close() does not
         self._listener.close()
         self._thread.join()
 
@@ -204,7 +204,7 @@ class Proxy:
 
 
 def _message(connection):
-    """One whole HTTP message."""
+    """Return one complete HTTP message."""
     data = b""
     while b"\r\n\r\n" not in data:
         part = connection.recv(65536)
@@ -260,7 +260,7 @@ def test_lost_answer_is_found_at_the_next_endpoint(etcd):
 
 
 def test_distinguishes_a_lost_answer_from_a_faster_writer(etcd):
-    """The answer is lost, and another writer comes before the question: the write was carried out, once."""
+    """The answer is lost and another writer writes before the retry: the write is carried out once."""
 
     def others():
         for number in range(5):
@@ -446,7 +446,7 @@ def test_keeps_copies_made_by_hand(etcd):
 
 @pytest.fixture
 def single(three_members, tmp_path):
-    """Makes an etcd of one member, in the same namespace, and stops it in the end."""
+    """Return a function that starts an etcd of one member in the same namespace; stop it at the end."""
     with contextlib.ExitStack() as stack:
 
         def make(**options):
@@ -491,7 +491,7 @@ def test_login_uses_the_variables_of_etcdctl(single, monkeypatch, tmp_path):
     store.transact(append("one"))
     with pytest.raises(ValidationError, match="permission denied; nothing was changed"):
         open_store("etcd://127.0.0.1:5379/other").transact(append("one"))
-    # A restarted member knows none of the logins that it gave out: the store logs in again.
+    # A restarted member rejects its earlier tokens, so the store logs in again.
     member.kill("single")
     member.start("single")
     store.transact(append("two"))
@@ -503,7 +503,7 @@ def test_login_uses_the_variables_of_etcdctl(single, monkeypatch, tmp_path):
 
 @pytest.fixture
 def certificates(tmp_path):
-    """A CA, and from it a certificate for 127.0.0.1 and one for a client."""
+    """Create a CA, a certificate for 127.0.0.1 and a client certificate."""
 
     def openssl(*arguments):
         subprocess.run(["openssl", *arguments], check=True, cwd=tmp_path, capture_output=True)
@@ -564,4 +564,4 @@ def test_plain_http_to_a_tls_member_is_an_error(etcd, monkeypatch):
 def test_service_other_than_etcd_is_an_error(etcd, monkeypatch):
     monkeypatch.setattr(etcd_client, "PAUSES", (0.0,))
     with pytest.raises(ValidationError, match="is unreachable"):
-        open_store("etcd://127.0.0.1:2380/demo").read()  # where the members talk among themselves
+        open_store("etcd://127.0.0.1:2380/demo").read()  # the port of the other members

@@ -34,7 +34,7 @@ ONE_MORE = INVENTORY.replace("[idc]", "[idc]\nidc2 overlay_underlay_ip=192.168.1
 
 
 class Controller:
-    """A directory with an inventory, and Ansible run on it."""
+    """A directory with an inventory, on which Ansible runs."""
 
     def __init__(self, directory):
         self.directory = directory
@@ -89,7 +89,7 @@ class Controller:
 
 @pytest.fixture
 def controller(tmp_path):
-    """With a ledger of two nodes in a file."""
+    """Return a controller with a ledger of two nodes in a file."""
     controller = Controller(tmp_path)
     controller.plan()
     return controller
@@ -182,7 +182,7 @@ def test_lookup_finds_the_ledger_by_option_variable_or_inventory(controller, etc
 
 
 def test_files_next_to_the_ledger_are_not_inventory(tmp_path):
-    """Ansible reads every file of an inventory directory but the hidden ones."""
+    """Ansible reads every file of an inventory directory except hidden ones."""
     store = open_store(str(tmp_path / "ledger.json"))
     for number in range(4):
         store.transact(lambda _text, number=number: str(number))

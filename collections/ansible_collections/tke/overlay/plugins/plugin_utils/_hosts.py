@@ -39,9 +39,7 @@ class OneValue:
 
     def __init__(self, variables: t.Iterable[str]) -> None:
         # variable -> value as JSON -> a host that has it
-        self._found: dict[str, dict[str, str]] = {
-            variable: {} for variable in variables
-        }  # value as JSON -> a host that has it
+        self._found: dict[str, dict[str, str]] = {variable: {} for variable in variables}
 
     def note(self, host: str, variables: Variables) -> None:
         """Record the variables of one host. Errors of templates are passed on."""

@@ -167,7 +167,7 @@ class Pool:
 class CyclicAllocator:
     """Allocates numbers in ascending order, cyclically, from a cursor that the caller stores.
 
-    The operations are those of Kubernetes' cidrset. Two properties are added:
+    The operations are named as in Kubernetes' cidrset. Two properties are added:
     the cursor is stored in the ledger, so a restart does not immediately reuse a
     released number; and a number that is released *ahead* of the cursor is
     quarantined until the cursor wraps around.
@@ -184,10 +184,6 @@ class CyclicAllocator:
     def occupy(self, number: int) -> None:
         """Mark a number as used; the cursor does not move."""
         self._marks[number : number + 1] = self._OCCUPIED
-
-    def release(self, number: int) -> None:
-        """Mark a number as free; the cursor does not move."""
-        self._marks[number : number + 1] = self._FREE
 
     def quarantine(self, number: int) -> None:
         """Do not allocate a number until the cursor wraps around."""

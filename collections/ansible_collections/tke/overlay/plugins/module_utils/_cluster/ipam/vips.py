@@ -58,11 +58,11 @@ def choose(spec: VipSpec, held: t.Mapping[str, str]) -> dict[str, str]:
     """
     problems = list(_problems_of_pins(spec.pins, held))
     subnet = _subnet(spec, problems)
-    taken = _Taken(spec, subnet, problems)
+    used = _UsedAddresses(spec, subnet, problems)
     fixed = {name: _address(text) for name, text in {**spec.pins, **held}.items() if name in VIP_NAMES}
     for name, address in fixed.items():
         if address is not None:
-            problems += taken.problems_of(name, address, held=name in held)
+            problems += used.problems_of(name, address, held=name in held)
     given = [address for address in fixed.values() if address is not None]
     if len(set(given)) < len(given):
         problems.append(f"both VIPs are {given[0]} (overlay_clb_vips): set two different addresses")
@@ -73,9 +73,9 @@ def choose(spec: VipSpec, held: t.Mapping[str, str]) -> dict[str, str]:
             f"set both addresses of the load balancer"
         )
     elif missing and subnet is not None:
-        free = _first_free(subnet, taken, set(given), len(missing))
+        free = _first_free(subnet, used, set(given), len(missing))
         if len(free) < len(missing):
-            problems.append(taken.exhaustion(missing, free))
+            problems.append(used.exhaustion(missing, free))
         fixed.update(zip(missing, free))
     if problems:
         raise ValidationError(*problems)
@@ -86,14 +86,14 @@ def problems_of_held(
     held: t.Mapping[str, str], addresses: t.Iterable[Claim], ranges: t.Iterable[Claim]
 ) -> t.Iterator[str]:
     """Yield the conflicts of VIPs that the ledger has, for a run that does not choose VIPs."""
-    taken = _Taken(VipSpec(EXTERNAL, None, addresses=list(addresses), ranges=list(ranges)), None, [])
+    used = _UsedAddresses(VipSpec(EXTERNAL, None, addresses=list(addresses), ranges=list(ranges)), None, [])
     for name, text in held.items():
         address = _address(text)
         if address is not None:
-            yield from taken.problems_of(name, address, held=True)
+            yield from used.problems_of(name, address, held=True)
 
 
-class _Taken:
+class _UsedAddresses:
     """The users of addresses. Each address has at most one user: the first one that claims it."""
 
     def __init__(self, spec: VipSpec, subnet: ipaddress.IPv4Network | None, problems: list[str]) -> None:
@@ -203,17 +203,17 @@ def _subnet(spec: VipSpec, problems: list[str]) -> ipaddress.IPv4Network | None:
 
 
 def _first_free(
-    subnet: ipaddress.IPv4Network, taken: _Taken, besides: set[ipaddress.IPv4Address], count: int
+    subnet: ipaddress.IPv4Network, used: _UsedAddresses, besides: set[ipaddress.IPv4Address], count: int
 ) -> list[ipaddress.IPv4Address]:
     """Return at most ``count`` free addresses, the lowest first; reserved networks are skipped in one step."""
     free: list[ipaddress.IPv4Address] = []
     number, last = int(subnet[0]), int(subnet[-1])
     while number <= last and len(free) < count:
         address = ipaddress.IPv4Address(number)
-        inside = [int(network[-1]) for network, _who in taken.networks if address in network]
+        inside = [int(network[-1]) for network, _who in used.networks if address in network]
         if inside:
             number = max(inside)
-        elif address not in besides and taken.holder(address) is None:
+        elif address not in besides and used.holder(address) is None:
             free.append(address)
         number += 1
     return free

@@ -27,9 +27,9 @@ from ansible_collections.tke.overlay.plugins.module_utils._errors import Validat
         (["10.99.0.0/19"], 256, 1024, 28, "10.99.28.0/22"),
         # Rounded up: 100 Pods -> 128, 200 services -> 256.
         (["10.0.0.0/16"], 100, 200, 510, "10.0.255.0/24"),
-        # Fewer services than Pods of a node: the last block is partly the Service range, and not handed out.
+        # Fewer services than Pods of a node: the last block is partly in the Service range, and is not allocated.
         (["10.0.0.0/24"], 64, 32, 3, "10.0.0.224/27"),
-        # A second CIDR adds whole node CIDRs and leaves the Service range where it is.
+        # A second CIDR adds node CIDRs and does not move the Service range.
         (["10.0.0.0/24", "10.9.0.0/24"], 64, 32, 7, "10.0.0.224/27"),
         (["10.0.0.0/8"], 256, 256, 65535, "10.255.255.0/24"),
         (["10.0.0.0/23"], 256, 256, 1, "10.0.1.0/24"),

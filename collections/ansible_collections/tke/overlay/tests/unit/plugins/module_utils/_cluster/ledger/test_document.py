@@ -72,7 +72,7 @@ def test_pins_are_occupied_before_allocations():
 
 
 def test_released_node_cidr_waits_for_all_acknowledgements():
-    ledger = ledger_of("a", "b", "c", cidrs=["10.0.0.0/25"])  # three node CIDRs, all taken
+    ledger = ledger_of("a", "b", "c", cidrs=["10.0.0.0/25"])  # three node CIDRs, all in use
     ledger.release(["a"], ["b", "c", "a"], NOW)
     assert ledger.pending["10.0.0.0/27"].on == ["b", "c"], "the node itself has nothing left to drop"
     with pytest.raises(ValidationError, match="1 pending"):

@@ -190,11 +190,15 @@ class Faulty:
 
 @pytest.mark.parametrize("back_again", [False, True], ids=["to an empty place", "to a place with a mark"])
 @pytest.mark.parametrize("used_meanwhile", [False, True], ids=["", "used meanwhile"])
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize(
-    "fault",
-    [Power(), ValidationError("no"), IndeterminateWriteError("perhaps")],
-    ids=["power", "rejected", "indeterminate"],
+    ("fault", "after"),
+    [
+        pytest.param(Power(), False, id="power failure before"),
+        pytest.param(Power(), True, id="power failure after"),
+        pytest.param(ValidationError("no"), False, id="rejected before"),  # after a write there is no ValidationError
+        pytest.param(IndeterminateWriteError("perhaps"), False, id="indeterminate before"),
+        pytest.param(IndeterminateWriteError("perhaps"), True, id="indeterminate after"),
+    ],
 )
 @pytest.mark.parametrize("step", range(4))
 def test_fault_at_any_step_can_be_resumed(places, step, fault, after, used_meanwhile, back_again):
@@ -203,8 +207,6 @@ def test_fault_at_any_step_can_be_resumed(places, step, fault, after, used_meanw
         move(source, target)
         source, target = target, source
     text = source.read()
-    if after and not isinstance(fault, (Power, IndeterminateWriteError)):
-        return  # a validation error means that nothing was written
     count = itertools.count(-step)
     with contextlib.suppress(Power, ValidationError):
         move(Faulty(source, count, fault, after), Faulty(target, count, fault, after))

@@ -246,7 +246,7 @@ def test_node_with_the_address_of_a_vip_names_both():
     ledger, _made = planned([CLOUD1])
     ledger.vips = {"apiserver": "10.0.2.2", "services": "192.168.1.11"}
     text = ledger.text()
-    assert planned([CLOUD1], text)[0].vips == ledger.vips, "they stay, whatever the planner does"
+    assert planned([CLOUD1], text)[0].vips == ledger.vips, "the planner keeps the VIPs"
     (problem,) = rejected([CLOUD1, IDC1], text)
     assert "the VIP services 192.168.1.11 (in the ledger) is node idc1 (overlay_underlay_ip)" in problem
     (problem,) = rejected(

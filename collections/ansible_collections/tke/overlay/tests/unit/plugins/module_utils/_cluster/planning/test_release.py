@@ -9,7 +9,7 @@ import types
 
 import pytest
 
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import parse
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.file import FileStore
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.plan import (
     assign,
     plan,
@@ -113,10 +113,14 @@ def test_all_nodes_cannot_be_released_even_with_force():
     assert "run tke.overlay.reset" in problem
 
 
-def test_rejected_release_does_not_change_the_ledger():
-    before = text()
-    rejected(["cloud1", "idc1"], ledger=before)
-    assert parse(before, "/ledger", "demo").text() == before
+def test_rejected_release_does_not_change_the_ledger(tmp_path):
+    store = FileStore(str(tmp_path / "ledger.json"))
+    store.transact(lambda _none: text())
+    request = ReleaseRequest(["cloud1", "idc1"], GROUPS, NOW)
+    with pytest.raises(ValidationError, match="node cloud1 is in group clb"):
+        store.transact(lambda present: release(SETTINGS, FLEET, present, store.where, request)[0].text())
+    assert store.read() == text()
+    assert store.previous() == []
 
 
 def test_suggests_at_most_three_names():
