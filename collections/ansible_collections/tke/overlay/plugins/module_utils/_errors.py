@@ -42,7 +42,7 @@ def some_of(names: t.Sequence[str], most: int, separator: str = ", ") -> str:
     return separator.join(names[:most]) + more
 
 
-def range_problems(what: str, number: int, least: int, most: int, unit: str = "") -> list[str]:
+def range_problems(what: str, number: float, least: int, most: int, unit: str = "") -> list[str]:
     """Return one problem if a number is out of its range, none otherwise.
 
     :param what: the variable or option, as the user wrote it.

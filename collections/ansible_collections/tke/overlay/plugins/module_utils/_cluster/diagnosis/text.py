@@ -8,6 +8,8 @@ from __future__ import annotations
 import textwrap
 import typing as t
 
+from ansible_collections.tke.overlay.plugins.module_utils._errors import some_of
+
 WIDTH = 118
 """Columns of a line of prose. A row of a table may be longer, because a pager does not wrap it."""
 
@@ -30,9 +32,7 @@ def table(head: t.Sequence[str], rows: t.Sequence[t.Sequence[str]]) -> list[str]
 
 def some(names: t.Iterable[str], most: int = 6) -> str:
     """Return the first ``most`` names in natural order and the number of the others."""
-    ordered = sorted(names, key=natural)
-    more = f" and {len(ordered) - most} more" if len(ordered) > most else ""
-    return ", ".join(ordered[:most]) + more
+    return some_of(sorted(names, key=natural), most)
 
 
 def natural(name: str) -> tuple[tuple[int, str], ...]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import ipaddress
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError, some_of
 
 VIP_NAMES = ("apiserver", "services")
 """The VIP of the API servers, and the VIP of the services that are distinguished by host name."""
@@ -158,10 +158,9 @@ class _UsedAddresses:
             f"{address} is {holder}" for address, holder in sorted(self.holders.items()) if self._inside(address)
         ]
         holders += [f"{network} is {who}" for network, who in self.networks]
-        more = f" and {len(holders) - 10} more" if len(holders) > 10 else ""
         return (
             f"{self.subnet} (overlay_clb_subnet) has {len(free) or 'no'} free address{'' if len(free) == 1 else 'es'}, "
-            f"and {len(missing)} {'is' if len(missing) == 1 else 'are'} needed: {'; '.join(holders[:10])}{more}. "
+            f"and {len(missing)} {'is' if len(missing) == 1 else 'are'} needed: {some_of(holders, 10, '; ')}. "
             f"Set a larger overlay_clb_subnet, or reserve less (overlay_clb_reserved)"
         )
 

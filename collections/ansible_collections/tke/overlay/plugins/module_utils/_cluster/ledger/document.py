@@ -25,9 +25,12 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.pool imp
     PoolExhaustedError,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.tombstone import reject_tombstone
-from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError, some_of
 
 SCHEMA = 1
+
+MOST_NAMES = 10
+"""Names in one message; the others are counted."""
 
 
 class Assignment(t.NamedTuple):
@@ -255,11 +258,16 @@ class Ledger:
 
     def _exhaustion_problem(self, without: t.Sequence[str], orphans: t.Sequence[str]) -> str:
         capacity = self.capacity()
-        absent = f" ({len(orphans)} of them by nodes that are not in this run: {_some(orphans)})" if orphans else ""
+        absent = (
+            f" ({len(orphans)} of them by nodes that are not in this run: {some_of(orphans, MOST_NAMES)})"
+            if orphans
+            else ""
+        )
         return (
             f"the pool is exhausted: container CIDR {', '.join(self.pool.cidrs)} less the Service range "
             f"{self.pool.service_cidr} has {capacity['max_nodes']} node CIDRs of {self.pool.node_cidr_size} addresses, "
-            f"{capacity['used']} used{absent} and {len(self.awaited())} pending; without one: {_some(without)}. "
+            f"{capacity['used']} used{absent} and {len(self.awaited())} pending; "
+            f"without one: {some_of(without, MOST_NAMES)}. "
             f"Append a CIDR to overlay_container_cidr, release nodes, or (in a new cluster) lower "
             f"overlay_max_pods_per_node"
         )
@@ -405,12 +413,6 @@ def _table(key: str, records: t.Mapping[str, t.Any]) -> str:
     """Return one line per record, sorted by name."""
     lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(records[name])}" for name in sorted(records))
     return f' "{key}": {{\n{lines}\n }},\n' if lines else f' "{key}": {{}},\n'
-
-
-def _some(names: t.Sequence[str], most: int = 10) -> str:
-    """Return the first names, and the number of the others."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 def _checksum(body: str) -> str:

@@ -26,9 +26,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
-import random
 import re
 import shlex
 import socket
@@ -43,6 +41,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.base i
     Version,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
+from ansible_collections.tke.overlay.plugins.module_utils._locking import lock_file
 
 PATIENCE = 60.0
 """Seconds to wait for another writer."""
@@ -148,20 +147,13 @@ class FileStore:
             raise error
 
     def _wait_for(self, descriptor: int, deadline: float) -> None:
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() < deadline:
-                    time.sleep(random.uniform(0.005, 0.025))
-                    continue
-                holder = os.pread(descriptor, 500, 0).decode(errors="replace").strip()
-                raise ValidationError(
-                    f"the ledger {self.where} has been locked for more than {self._patience:g} s by "
-                    f"{holder or 'another process'}; nothing was changed; wait until that run ends, or stop it if it "
-                    f"hangs, and run the playbook again"
-                ) from None
-            return
+        if not lock_file(descriptor, max(deadline - time.monotonic(), 0)):
+            holder = os.pread(descriptor, 500, 0).decode(errors="replace").strip()
+            raise ValidationError(
+                f"the ledger {self.where} has been locked for more than {self._patience:g} s by "
+                f"{holder or 'another process'}; nothing was changed; wait until that run ends, or stop it if it "
+                f"hangs, and run the playbook again"
+            )
 
     def _is_lock(self, descriptor: int) -> bool:
         """Return whether this is still the file that the next writer would lock."""

@@ -27,6 +27,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
     OVERHEAD,
     overlay_mtu,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._errors import range_problems
 
 SITES = ("cloud", "idc")
 
@@ -76,10 +77,8 @@ def problems_of_cluster(settings: ClusterSettings) -> t.Iterator[str]:
             yield f"{variable} is {name!r}: {DEVICE_NAME_RULE}"
     if settings.device == settings.bridge:
         yield f"overlay_device and overlay_bridge are both {settings.device!r}: set two different names"
-    if not 1 <= settings.vni < 1 << 24:
-        yield f"overlay_vni is {settings.vni}: a VNI lies between 1 and {(1 << 24) - 1}"
-    if not 1 <= settings.port <= 65535:
-        yield f"overlay_port is {settings.port}: a UDP port lies between 1 and 65535"
+    yield from range_problems("overlay_vni", settings.vni, 1, (1 << 24) - 1)
+    yield from range_problems("overlay_port", settings.port, 1, 65535)
     yield from _problems_of_networks(settings)
 
 

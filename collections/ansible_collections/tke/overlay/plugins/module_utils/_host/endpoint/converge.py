@@ -231,9 +231,7 @@ def _problems_of(spec: EndpointSpec) -> list[str]:
     problems += range_problems("the port of the API server", spec.port, 1, 65535)
     problems += range_problems("services_port", spec.services_port, 1, 65535)
     problems += [f"{path} is not an absolute path" for path in (*spec.kubeconfigs, spec.hosts_file) if path[:1] != "/"]
-    if not 0 <= spec.timeout <= 3600:
-        problems.append(f"timeout {spec.timeout} is not between 0 and 3600 seconds")
-    return problems
+    return problems + range_problems("timeout", spec.timeout, 0, 3600, "seconds")
 
 
 def _collect(problems: list[str], work: t.Callable[[], _Value]) -> _Value | None:

@@ -9,6 +9,7 @@ import re
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import is_ipv4_address
+from ansible_collections.tke.overlay.plugins.module_utils._errors import range_problems
 
 API, SERVICES = "apiserver", "services"
 VIPS = (API, SERVICES)
@@ -68,8 +69,7 @@ def problems_of(spec: PairSpec) -> t.Iterator[str]:
         yield "group apiserver has no hosts, so the VIP of the API servers would have no backend: add the API servers"
     for name, server in spec.apiservers.items():
         yield from _problems_of_server(f"API server {name}", server)
-    if not 1 <= spec.vrid <= 254:
-        yield f"overlay_clb_vrid is {spec.vrid}: set it between 1 and 254, because the next number is used, too"
+    yield from range_problems("overlay_clb_vrid", spec.vrid, 1, 254)  # the next number is used, too
     yield from _problems_of_ports(spec)
     yield from _problems_of_services(spec)
 
@@ -79,16 +79,14 @@ def _problems_of_ports(spec: PairSpec) -> t.Iterator[str]:
     if spec.services:
         used_by[(SERVICES, SERVICES_PORT)] = "overlay_clb_services"
     for variable, port in (("overlay_api_port", spec.api_port), ("overlay_clb_metrics_port", spec.metrics_port)):
-        if not 1 <= port <= 65535:
-            yield f"{variable} is {port}: set it to a TCP port between 1 and 65535"
+        yield from range_problems(variable, port, 1, 65535)
     for listener in spec.listeners:
         where = f"overlay_clb_listeners: {listener.name!r}"
         if not _LABEL.fullmatch(listener.name):
             yield f"{where}: use only letters, digits, '_' and '-' in the name"
         if listener.vip not in VIPS:
             yield f"{where}: unknown VIP {listener.vip!r}; the VIPs are {' and '.join(VIPS)}"
-        if not 1 <= listener.port <= 65535:
-            yield f"{where}: port {listener.port} is not between 1 and 65535"
+        yield from range_problems(f"{where}: port", listener.port, 1, 65535)
         user = used_by.setdefault((listener.vip, listener.port), f"listener {listener.name!r}")
         if user != f"listener {listener.name!r}":
             yield f"{where}: port {listener.port} of the VIP {listener.vip} is already used by {user}"

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import selectors
 import socket
@@ -25,6 +24,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelE
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.probe import tcp_echo
 from ansible_collections.tke.overlay.plugins.module_utils._host.probe.tcp_echo import BYTES
+from ansible_collections.tke.overlay.plugins.module_utils._locking import lock_file
 
 CONTROL_FILE = f"{files.RUN_DIRECTORY}/echo-responder"
 CONTROL_SIZE = 64
@@ -46,7 +46,7 @@ def keep_responding(address: str, seconds: int) -> None:
         before = _read_control(descriptor)
         write_control(descriptor, address, time.monotonic() + seconds)
         deadline = time.monotonic() + 5
-        while not _lock(descriptor):
+        while not lock_file(descriptor, 0):
             if seconds > 0 and before is not None and before[0] == address:
                 return  # the running responder reads the new end from the control file
             if time.monotonic() > deadline:
@@ -71,15 +71,6 @@ def _read_control(descriptor: int) -> tuple[str, float] | None:
         return words[0], float(words[1])
     except (IndexError, ValueError):
         return None
-
-
-def _lock(descriptor: int) -> bool:
-    """Lock the control file; return false if a running responder holds the lock."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def listen(address: str) -> socket.socket:

@@ -363,6 +363,6 @@ def test_rejected_ledger_does_not_hide_other_problems():
     with pytest.raises(ValidationError) as caught:
         assign(settings, [InventoryNode("a", ["cloud"], "nowhere", 1500)], other, "/ledger", NOW)
     vni, underlay, cluster = caught.value.problems
-    assert vni == "overlay_vni is 0: a VNI lies between 1 and 16777215"
+    assert vni == "overlay_vni 0 is not between 1 and 16777215"
     assert underlay.startswith("node a: overlay_underlay_ip 'nowhere' is not a numeric address")
     assert "belongs to cluster 'demo', not to 'mine'" in cluster

@@ -36,9 +36,9 @@ def test_accepts_the_limits_of_vni_and_port():
 @pytest.mark.parametrize(
     ("settings", "problem"),
     [
-        ({"vni": 16777216}, "overlay_vni is 16777216: a VNI lies between 1 and 16777215"),
-        ({"port": 0}, "overlay_port is 0: a UDP port lies between 1 and 65535"),
-        ({"port": 65536}, "overlay_port is 65536: a UDP port lies between 1 and 65535"),
+        ({"vni": 16777216}, "overlay_vni 16777216 is not between 1 and 16777215"),
+        ({"port": 0}, "overlay_port 0 is not between 1 and 65535"),
+        ({"port": 65536}, "overlay_port 65536 is not between 1 and 65535"),
         ({"cluster": " "}, "overlay_cluster is empty: set the name of the cluster, which its ledger records"),
         ({"device": "pods"}, "overlay_device and overlay_bridge are both 'pods': set two different names"),
     ],
