@@ -43,6 +43,7 @@ ACCEPTED = {
     ),
     "code.py": "segment = picture = undo = 1\nprint(segment, 'forwarded, unsettled', picture.whole)\n",
     "values.yml": "undo: segment\nname: Read host state\nloop: [picture, told]\n",
+    "fragment.yml": "breaking_changes:\n  - The link tke-ear is now tke-alt.\n",
     "script.sh": 'undo() { echo "$1#told"; }\n',
 }
 

@@ -39,10 +39,10 @@ GENERATED = "programs.py"
 
 PROSE_KEYS = {
     "name", "description", "short_description", "msg", "fail_msg", "success_msg", "prompt", "notes",
-    "release_summary", "breaking_changes", "major_changes", "minor_changes", "bugfixes", "known_issues",
+    "release_summary", "major_changes", "minor_changes", "bugfixes", "known_issues",
     "deprecated_features", "removed_features", "security_fixes", "trivial",
 }  # fmt: skip
-"""Keys of YAML whose values a reader sees."""
+"""Keys of YAML whose values a reader sees; not ``breaking_changes``, which name what was renamed."""
 
 SKIPPED = re.compile(r"``[^`]+``|`[^`]+`|\b[CVOMEP]\([^)]*\)|\w+://\S+|\]\([^)\s]*\)")
 """Code spans of Markdown, reStructuredText and Ansible's markup, URLs, and the targets of links."""
