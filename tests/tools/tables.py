@@ -52,7 +52,7 @@ def options_of(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def tables() -> str:
-    """Return a table for each role. A variable is listed once, with the first role that uses it, which names the others."""
+    """Return a table for each role. A variable is listed once, with the first role that uses it."""
     paths = COLLECTION.glob("roles/*/meta/argument_specs.yml")
     options = {path.parents[1].name: options_of(path) for path in paths}
     roles = sorted(options, key=lambda role: (ORDER.index(role) if role in ORDER else len(ORDER), role))
