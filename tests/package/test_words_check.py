@@ -37,7 +37,7 @@ SAMPLES = {
 ACCEPTED = {
     "page.md": (
         "The network is healthy; Kubernetes' own table is replaced as a whole, and the rest stays.\n"
-        "TCP segments are clamped. The year is near.\n"
+        "TCP segments are clamped to a maximum segment size; TCP\nsegments. The year is near.\n"
         "See https://example.net/picture/undo and [this](told.md#segment).\n"
         "`segment` and ``mend`` are code.\n"
     ),

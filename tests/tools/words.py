@@ -72,7 +72,7 @@ def read_words(text: str) -> list[Word]:
             kind, pattern, instead = (cell.strip() for cell in line.split(" | "))
             if kind not in ("prose", "name"):
                 raise ValueError(f"words.txt: {kind!r} is neither prose nor name")
-            pattern = re.sub(r"(?<!TCP) ", r"\\s+", pattern)  # words of a line break, too; a lookbehind cannot grow
+            pattern = pattern.replace(" ", r"\s+")  # finds words across a line break, too
             words.append(Word(re.compile(rf"(?<![\w-]){pattern}(?![\w])", re.IGNORECASE), instead, kind == "name"))
     return words
 
