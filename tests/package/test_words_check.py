@@ -37,12 +37,13 @@ SAMPLES = {
 ACCEPTED = {
     "page.md": (
         "The network is healthy; Kubernetes' own table is replaced as a whole, and the rest stays.\n"
-        "TCP segments are clamped. The year is near.\n"
+        "TCP segments are clamped to a maximum segment size; TCP\nsegments. The year is near.\n"
         "See https://example.net/picture/undo and [this](told.md#segment).\n"
         "`segment` and ``mend`` are code.\n"
     ),
     "code.py": "segment = picture = undo = 1\nprint(segment, 'forwarded, unsettled', picture.whole)\n",
     "values.yml": "undo: segment\nname: Read host state\nloop: [picture, told]\n",
+    "fragment.yml": "breaking_changes:\n  - The link tke-ear is now tke-alt.\n",
     "script.sh": 'undo() { echo "$1#told"; }\n',
 }
 

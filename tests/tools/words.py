@@ -39,10 +39,10 @@ GENERATED = "programs.py"
 
 PROSE_KEYS = {
     "name", "description", "short_description", "msg", "fail_msg", "success_msg", "prompt", "notes",
-    "release_summary", "breaking_changes", "major_changes", "minor_changes", "bugfixes", "known_issues",
+    "release_summary", "major_changes", "minor_changes", "bugfixes", "known_issues",
     "deprecated_features", "removed_features", "security_fixes", "trivial",
 }  # fmt: skip
-"""Keys of YAML whose values a reader sees."""
+"""Keys of YAML whose values a reader sees; not ``breaking_changes``, which name what was renamed."""
 
 SKIPPED = re.compile(r"``[^`]+``|`[^`]+`|\b[CVOMEP]\([^)]*\)|\w+://\S+|\]\([^)\s]*\)")
 """Code spans of Markdown, reStructuredText and Ansible's markup, URLs, and the targets of links."""
@@ -72,7 +72,7 @@ def read_words(text: str) -> list[Word]:
             kind, pattern, instead = (cell.strip() for cell in line.split(" | "))
             if kind not in ("prose", "name"):
                 raise ValueError(f"words.txt: {kind!r} is neither prose nor name")
-            pattern = re.sub(r"(?<!TCP) ", r"\\s+", pattern)  # words of a line break, too; a lookbehind cannot grow
+            pattern = pattern.replace(" ", r"\s+")  # finds words across a line break, too
             words.append(Word(re.compile(rf"(?<![\w-]){pattern}(?![\w])", re.IGNORECASE), instead, kind == "name"))
     return words
 
