@@ -77,6 +77,6 @@ class TestReport:
         assert document["observed"]["limit"] == "cloud1"
         assert [node["state"] for node in document["nodes"]] == ["ok", "unobserved", "unobserved", "unobserved"]
         assert [finding["kind"] for finding in document["findings"]] == ["conflict", "limit"]
-        assert "overlay_vni is 0" in document["findings"][0]["text"]
+        assert "overlay_vni 0" in document["findings"][0]["text"]
         assert document["pool"]["capacity"]["used"] == len(NODES)
         assert "Traceback" not in done.text
