@@ -42,9 +42,7 @@ TEN_MORE = ROOT / "inventories/lab_ten_more/hosts.yml"
 
 def hunks(done, host):
     """Kind of object -> its lines in the diff of what was changed on a host."""
-    mine = (
-        done.text.partition("Apply the plan to the host]")[2].split(f"changed: [{host}]")[0].rpartition(": [")[2]
-    )
+    mine = done.text.partition("Apply the plan to the host]")[2].split(f"changed: [{host}]")[0].rpartition(": [")[2]
     parts = re.findall(r"^--- before: (.*)\n\+\+\+ after.*\n@@.*\n((?:^[-+ ].*\n)*)", mine, re.MULTILINE)
     return {name: [line for line in text.splitlines() if line[:1] in "-+"] for name, text in parts}
 

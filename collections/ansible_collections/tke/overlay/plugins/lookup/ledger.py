@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
-
 DOCUMENTATION = r"""
 ---
 name: ledger
@@ -101,6 +99,7 @@ else:
 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import open_store
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import HAS_NETADDR
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import LEDGER_NAME
 from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import good_text
 

@@ -8,21 +8,21 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: summary
-short_description: Prints the end of a playbook, from the results of all its hosts
+short_description: Print the last screen of a playbook from the results of all its hosts
 version_added: 1.0.0
 description:
-  - Turns what the tasks before it have registered on all hosts of the play into a table and a few sentences, and says
-    what to do next.
-  - It runs on the controller and contacts no host. Run it once, on hosts that are kept in the play where they are
-    unreachable (C(ignore_unreachable)).
-  - The playbooks of this collection end with it. Its options follow what they need.
+  - Turns the results that the tasks before it have registered on all hosts of the play into a table, a verdict and the
+    next steps, and prints them.
+  - It runs on the controller and contacts no host. Run it once, in a play that keeps unreachable hosts
+    (C(ignore_unreachable)).
+  - The playbooks of this collection end with it, and its options follow their needs.
 author:
   - tke.overlay contributors (@tke-overlay)
 extends_documentation_fragment:
   - tke.overlay._attributes
 attributes:
   action:
-    description: Has an action plugin, by which it runs in the controller's own process.
+    description: Has an action plugin, so it runs in the controller's process.
     support: full
   platform:
     description: Where it runs.
@@ -31,10 +31,12 @@ attributes:
 options:
   of:
     description:
-      - Which playbook it is the end of.
-      - With V(verify) it fails where the nodes do not all reach each other. With V(rollout), the end of one batch, it
-        fails where those of the batch do not reach whom they asked, or one of them failed.
-      - With V(site) it fails where a node does not reach the load balancer.
+      - The playbook whose last screen is printed.
+      - With V(verify) it fails if not all probed pairs of nodes are reachable, or if a node does not reach the API
+        server or a service through the load balancer.
+      - With V(rollout), the end of one batch, it fails if a host of the batch has failed or does not reach a
+        peer that it probed.
+      - With V(site) it fails if a node does not reach the API server through the load balancer.
     type: str
     choices: [verify, rollout, status, site, preflight]
     required: true
@@ -44,23 +46,25 @@ options:
     required: true
   results:
     description:
-      - The name of the variable in which each host's result is registered - of M(tke.overlay.probe) for V(verify) and
+      - The name of the registered variable with the result of each host - of M(tke.overlay.probe) for V(verify) and
         V(rollout), of M(tke.overlay.overlay_info) for V(status), of M(tke.overlay.node) for V(site).
     type: str
   answering:
     description:
-      - With V(verify) and V(rollout), the name of the variable with the result of O(tke.overlay.probe#module:answer).
+      - With V(verify) and V(rollout), the name of the registered variable with the result of
+        O(tke.overlay.probe#module:answer), which starts the echo responder.
     type: str
   endpoint:
     description:
-      - With V(verify) and V(site), the name of the variable with the result of M(tke.overlay.api_endpoint).
-      - Hosts on which it was skipped have no load balancer to reach.
+      - With V(verify) and V(site), the name of the registered variable with the result of
+        M(tke.overlay.api_endpoint).
+      - A host on which it was skipped has no load balancer to reach.
     type: str
   converged:
-    description: With V(rollout), the name of the variable with the result of M(tke.overlay.node).
+    description: With V(rollout), the name of the registered variable with the result of M(tke.overlay.node).
     type: str
   hosts:
-    description: The hosts whose results count; by default all of the play.
+    description: The hosts whose results are evaluated; by default all hosts of the play.
     type: list
     elements: str
 seealso:
@@ -69,7 +73,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Say what was done
+- name: Print the summary
   tke.overlay.summary:
     of: site
     plan: "{{ plan_result }}"
@@ -79,9 +83,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 lines:
-  description: What was printed.
-  returned: success; on failure only with a callback that prints JSON, as others print the result of a failed task
+  description: The printed lines.
+  returned: success; on failure only with a callback that prints JSON, because others print the result of a failed task
   type: list
   elements: str
-  sample: ["whole: 12 of 12 pairs, small, full (1400 bytes) and TCP; worst round trip 0.8 ms cloud1 -> idc2"]
+  sample: ["healthy: 12 of 12 pairs reachable (small, full-size of 1400 bytes and TCP)"]
 """
