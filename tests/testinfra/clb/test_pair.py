@@ -233,7 +233,7 @@ def test_reports_all_invalid_variables_and_changes_nothing():
     text = joined(done.text)
     for words in (
         "4 problems",
-        "overlay_clb_vrid is 300",
+        "overlay_clb_vrid 300",
         "'a b' is not a host name",
         "'x' is not host:port",
         "no backends",
