@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Open the store that ``overlay_ledger`` names, and find the version that replaces a broken ledger."""
+"""Open the store that ``overlay_ledger`` names (a file or etcd)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Check the settings and the inventory of a cluster.
+"""Check the settings and the inventory of a cluster: limits, overlapping ranges, duplicate addresses.
 
 No check stops at the first error: each yields one problem for each conflict,
 which names both sides and the variable or host that each comes from.

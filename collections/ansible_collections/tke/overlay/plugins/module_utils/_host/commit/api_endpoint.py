@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The API endpoint that a host must still reach after a change."""
+"""Check that a host still reaches its API endpoint after a change."""
 
 from __future__ import annotations
 

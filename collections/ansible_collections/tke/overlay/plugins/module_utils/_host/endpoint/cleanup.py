@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Find and remove what the module ``api_endpoint`` leaves on a host, and edit files of names such as /etc/hosts.
+"""Find and remove what the module ``api_endpoint`` has configured on a host, /etc/hosts included.
 
 This is apart from ``converge``, because the reset of a node must not load what checks
 an endpoint: TLS, HTTP and kubeconfigs.

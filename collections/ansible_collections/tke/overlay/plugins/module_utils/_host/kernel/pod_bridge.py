@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The Pod bridge, which must not keep the gateway address of a former node CIDR of the host.
+"""Addresses of the Pod bridge: remove the gateway address of a former node CIDR of the host.
 
 CNI's bridge plugin gives the bridge its gateway address, and starts no Pods while
 the bridge has another one. Besides, the connected route of the former node CIDR

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Render the files of one host of the load balancer pair from its specification. This module is pure: no I/O.
+"""Render haproxy.cfg and the other files of one host of the load balancer pair. Pure: :mod:`converge` writes them.
 
 The text of each file is a template beside this module (``haproxy.cfg.template``,
 ``keepalived.conf.template``, ``*.service.template``, ``rules.nft.template``).

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Configure one host of the pair that carries the private load balancer, or remove the load balancer from it.
+"""Write and load the files of one host of the load balancer pair (haproxy.cfg, keepalived.conf, rules), or remove them.
 
 The steps: read, compare, validate every new configuration with its own program,
 write, reload what has changed, and read back. The proxy itself reports which

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The difference between what a host has and what it must have.
+"""The difference between what a host has and what the plan says, which :mod:`converge` then applies.
 
 :func:`read_actual` reads the host, :func:`compare` compares what was read with
 the target. Comparing runs no program and writes nothing.

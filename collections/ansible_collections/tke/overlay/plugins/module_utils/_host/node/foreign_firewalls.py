@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Foreign firewalls that do not forward the packets of Pods.
+"""Find foreign firewalls (Docker, firewalld, ...) that drop the packets of Pods, for a warning. Nothing is changed.
 
 A packet must pass all tables of the kernel: what one table drops, no other table can accept. Docker sets the policy of
 iptables' FORWARD chain to drop if it is the program that turns forwarding on, and firewalld rejects packets from one of

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The status of a host: what it has, and how that differs from what was last applied. Nothing here changes the host.
+"""The status of a host and its drift: how what it has differs from what was last applied. Nothing is changed.
 
 What was applied is saved on the host itself (:mod:`saved_state`), so drift is found
 without a plan and without the ledger. With the document of the plan, the status also

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The record of a host and of the fleet in its saved state, from which a lost ledger is rebuilt."""
+"""Read what a host has saved about itself and all other nodes, from which a lost ledger is rebuilt."""
 
 from __future__ import annotations
 
