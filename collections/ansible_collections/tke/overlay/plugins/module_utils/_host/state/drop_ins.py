@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Drop-in files for network managers, so that they leave the devices of the overlay alone; and the sysctls of a node."""
+"""Drop-in files that make network managers ignore the devices of the overlay; and the sysctls of a node."""
 
 from __future__ import annotations
 
