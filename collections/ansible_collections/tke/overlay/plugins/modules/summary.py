@@ -8,59 +8,64 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: summary
-short_description: Prints the end of a playbook, from the results of all its hosts
+short_description: Prints the last screen of a playbook from the results of all hosts
 version_added: 1.0.0
 description:
-  - Turns what the tasks before it have registered on all hosts of the play into a table and a few sentences, and says
-    what to do next.
-  - It runs on the controller and contacts no host. Run it once, on hosts that are kept in the play where they are
-    unreachable (C(ignore_unreachable)).
-  - The playbooks of this collection end with it. Its options follow what they need.
+  - Prints a table or a few lines from the results that earlier tasks have registered on all hosts of the play, and the
+    next steps.
+  - The module runs on the controller and contacts no host. Run it once (C(run_once)). Set C(ignore_unreachable) on the
+    play or on the earlier tasks, so that unreachable hosts stay in the play.
+  - The playbooks of this collection end with this module.
 author:
   - tke.overlay contributors (@tke-overlay)
 extends_documentation_fragment:
   - tke.overlay.attributes
 attributes:
   action:
-    description: Has an action plugin, by which it runs in the controller's own process.
+    description: Runs as an action plugin in the process of the controller.
     support: full
   platform:
-    description: Where it runs.
+    description: The module runs on the controller only.
     support: full
     platforms: the controller
 options:
   of:
     description:
-      - Which playbook it is the end of.
-      - With V(verify) it fails where the nodes do not all reach each other. With V(rollout), the end of one batch, it
-        fails where those of the batch do not reach whom they asked, or one of them failed.
-      - With V(site) it fails where a node does not reach the load balancer.
+      - The playbook whose screen is printed.
+      - With V(verify), the task fails if a node does not reach another node, or does not reach the API server or a
+        service through the load balancer.
+      - With V(rollout), which prints the result of one batch, the task fails if a node of the batch failed or does not
+        reach a peer that it probed.
+      - With V(site), the task fails if a node does not reach the API server through the load balancer.
     type: str
     choices: [verify, rollout, status, site, preflight]
     required: true
   plan:
-    description: The result of M(tke.overlay.plan).
+    description: The registered result of M(tke.overlay.plan).
     type: dict
     required: true
   results:
     description:
-      - The name of the variable in which each host's result is registered - of M(tke.overlay.probe) for V(verify) and
-        V(rollout), of M(tke.overlay.overlay_info) for V(status), of M(tke.overlay.node) for V(site).
+      - The name of the variable in which the result of each host is registered.
+      - The result is that of M(tke.overlay.probe) with V(verify) and V(rollout), of M(tke.overlay.overlay_info) with
+        V(status), and of M(tke.overlay.node) with V(site). V(preflight) needs none.
     type: str
   answering:
     description:
-      - With V(verify) and V(rollout), the name of the variable with the result of O(tke.overlay.probe#module:answer).
+      - With V(verify) and V(rollout), the name of the variable in which the result of M(tke.overlay.probe) with
+        O(tke.overlay.probe#module:answer) is registered.
     type: str
   endpoint:
     description:
-      - With V(verify) and V(site), the name of the variable with the result of M(tke.overlay.api_endpoint).
-      - Hosts on which it was skipped have no load balancer to reach.
+      - With V(verify) and V(site), the name of the variable in which the result of M(tke.overlay.api_endpoint) is
+        registered.
+      - Hosts on which that task was skipped are left out of the check of the load balancer.
     type: str
   converged:
-    description: With V(rollout), the name of the variable with the result of M(tke.overlay.node).
+    description: With V(rollout), the name of the variable in which the result of M(tke.overlay.node) is registered.
     type: str
   hosts:
-    description: The hosts whose results count; by default all of the play.
+    description: The hosts whose results are evaluated. The default is all hosts of the play.
     type: list
     elements: str
 seealso:
@@ -69,7 +74,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Say what was done
+- name: Print the summary
   tke.overlay.summary:
     of: site
     plan: "{{ plan_result }}"
@@ -79,9 +84,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 lines:
-  description: What was printed.
-  returned: success; on failure only with a callback that prints JSON, as others print the result of a failed task
+  description: The printed lines.
+  returned: on success; on failure only with a callback that prints JSON, because other callbacks would print them twice
   type: list
   elements: str
-  sample: ["whole: 12 of 12 pairs, small, full (1400 bytes) and TCP; worst round trip 0.8 ms cloud1 -> idc2"]
+  sample:
+    - >-
+      healthy: 12 of 12 pairs reachable (small, full-size of 1400 bytes and TCP);
+      worst round trip 0.8 ms cloud1 -> idc2
 """
