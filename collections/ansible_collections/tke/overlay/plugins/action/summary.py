@@ -132,8 +132,10 @@ def _fleet(plan: t.Mapping[str, t.Any], sites: t.Mapping[str, str], answering: t
         overhead=overhead_on("".join(each.underlay for each in list(parse_fleet(document["fleet"]).values())[:1])),
         fresh=plan["fresh"],
         orphans=plan["orphans"],
-        answering={host for host, each in answering.items() if "tcp" in each},
-        mute={host: failure_of(each, "tcp") for host, each in answering.items() if failure_of(each, "tcp")},
+        responders={host for host, each in answering.items() if "tcp" in each},
+        failed_responders={
+            host: failure_of(each, "tcp") for host, each in answering.items() if failure_of(each, "tcp")
+        },
     )
 
 

@@ -18,7 +18,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.roo
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.text import steps
 
 SITES = {"cloud1": "cloud", "cloud2": "cloud", "idc1": "idc", "idc2": "idc"}
-FLEET = Fleet(SITES, size=1400, port=8472, overhead=50, answering=set(SITES))
+FLEET = Fleet(SITES, size=1400, port=8472, overhead=50, responders=set(SITES))
 CLOUD, IDC = ["cloud1", "cloud2"], ["idc1", "idc2"]
 
 

@@ -42,7 +42,7 @@ def found(kind, wrong, fleet=FLEET, unreached=(), largest=None, text=None):
     """Return the causes if every node probes every other and the pairs in ``wrong`` fail."""
     answers = {}
     for host in fleet.sites:
-        bad = [peer for asker, peer in sorted(wrong) if asker == host]
+        bad = [peer for prober, peer in sorted(wrong) if prober == host]
         text = text or PROBE_TEXTS[kind]
         findings = [{"peer": peer, "kind": kind, "text": text.format(peer), "largest": largest} for peer in bad]
         times = {peer: 0.5 for peer in fleet.sites if peer != host and (kind != SILENT or peer not in bad)}
@@ -252,7 +252,7 @@ def test_tcp_failures(wrong, who, share):
     ],
 )
 def test_rejected_tcp(refused, who, where):
-    fleet = FLEET._replace(answering=set(SITES))
+    fleet = FLEET._replace(responders=set(SITES))
     answers = {host: Answers(True, rtt_ms={peer: 1 for peer in SITES if peer != host}) for host in SITES}
     answers.update({host: answers[host]._replace(refused=peers) for host, peers in refused.items()})
     (cause,) = causes(Evidence(fleet, answers))
@@ -274,22 +274,24 @@ def test_silent_pairs_do_not_count_for_larger_probes():
 def test_many_single_faults_are_grouped_once_each():
     """5,000 nodes probe 16 peers each, with faults without a pattern: every pair is in one group."""
     names = [f"n{number}" for number in range(5000)]
-    asked = {(one, names[(number * 7 + 31 * step) % 5000]) for number, one in enumerate(names) for step in range(1, 17)}
-    wrong = {pair for number, pair in enumerate(sorted(asked)) if number % 8 == 0}
-    groups = grouped(wrong, asked, dict.fromkeys(names, "cloud"))
+    probed = {
+        (one, names[(number * 7 + 31 * step) % 5000]) for number, one in enumerate(names) for step in range(1, 17)
+    }
+    wrong = {pair for number, pair in enumerate(sorted(probed)) if number % 8 == 0}
+    groups = grouped(wrong, probed, dict.fromkeys(names, "cloud"))
     assert sorted(pair for group in groups for pair in group.pairs) == sorted(wrong)
 
 
 @pytest.mark.parametrize(
-    ("asked", "text"),
+    ("probed", "text"),
     [
         ({("a", "b"), ("b", "a")}, "no answer: a and b"),
         ({("a", "b"), ("b", "a"), ("a", "c")}, "no node reaches any other: no answer for 3 pairs"),
     ],
 )
-def test_two_nodes_alone_are_printed_as_a_pair(asked, text):
+def test_two_nodes_alone_are_printed_as_a_pair(probed, text):
     answers = {
-        host: Answers(True, findings=[{"peer": two, "kind": SILENT, "text": ""} for one, two in asked if one == host])
+        host: Answers(True, findings=[{"peer": two, "kind": SILENT, "text": ""} for one, two in probed if one == host])
         for host in "abc"
     }
     (cause,) = causes(Evidence(FLEET._replace(sites=dict.fromkeys("abc", "x")), answers))
@@ -345,7 +347,7 @@ def test_a_host_without_a_site_is_grouped_as_well():
 
 
 def test_pairs_without_a_tcp_test_are_counted():
-    fleet = FLEET._replace(mute={"idc1": "taken"}, answering={"cloud1"})
+    fleet = FLEET._replace(failed_responders={"idc1": "taken"}, responders={"cloud1"})
     findings = [{"peer": "idc1", "kind": TCP, "text": ""}]
     answers = {
         "cloud1": Answers(
@@ -353,8 +355,8 @@ def test_pairs_without_a_tcp_test_are_counted():
         ),
         "cloud2": Answers(True, rtt_ms={"idc1": 1}, findings=findings),
     }
-    unasked = Evidence(fleet, answers).unasked_tcp
-    assert unasked == {("cloud1", "idc1"), ("cloud1", "idc2"), ("cloud1", "idc10"), ("cloud2", "idc1")}
+    untested = Evidence(fleet, answers).untested_tcp
+    assert untested == {("cloud1", "idc1"), ("cloud1", "idc2"), ("cloud1", "idc10"), ("cloud2", "idc1")}
 
 
 def test_only_the_reason_of_an_error_is_repeated():

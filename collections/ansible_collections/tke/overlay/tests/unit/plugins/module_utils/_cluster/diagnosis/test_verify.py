@@ -17,7 +17,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.ver
 
 SITES = {"cloud1": "cloud", "cloud2": "cloud", "cloud3": "cloud", "idc1": "idc", "idc2": "idc", "idc3": "idc"}
 PAIRS = set(itertools.permutations(SITES, 2))
-FLEET = Fleet(SITES, size=1400, port=8472, overhead=50, answering=set(SITES))
+FLEET = Fleet(SITES, size=1400, port=8472, overhead=50, responders=set(SITES))
 TEXT = {
     "silent": "{} does not answer",
     "mtu": "an MTU black hole to {}",
@@ -90,7 +90,7 @@ def test_a_host_that_is_down_is_printed_once():
 def test_a_host_that_answers_probes_is_not_called_down():
     printed = texts(judge(FLEET, answers(unreached=["idc2"])))
     assert "  idc2: unreachable for Ansible but reachable over the overlay; it did not probe its peers" in printed
-    assert not any("dead" in line for line in printed)
+    assert not any("down: " in line for line in printed)
 
 
 def test_a_cut_off_host_is_printed_instead_of_its_peers():
@@ -152,7 +152,7 @@ def test_rejected_tcp_counts_only_with_an_echo_responder():
     collected = answers()
     collected["cloud1"] = collected["cloud1"]._replace(refused=["idc1"])
     assert not judge(FLEET, collected).healthy
-    verdict = judge(FLEET._replace(answering={"cloud1"}), collected)
+    verdict = judge(FLEET._replace(responders={"cloud1"}), collected)
     assert verdict.healthy
     assert "TCP not tested for 1 pair: no echo responder runs on the peer" in texts(verdict)
 
@@ -167,13 +167,13 @@ def test_nodes_without_a_node_cidr_or_probe_are_printed():
 
 def test_a_failed_echo_responder_is_printed_once():
     another_program = answers({("cloud1", "idc1"): "tcp"})
-    fleet = FLEET._replace(answering=set(SITES) - {"idc1"}, mute={"idc1": "port 8471 is taken"})
+    fleet = FLEET._replace(responders=set(SITES) - {"idc1"}, failed_responders={"idc1": "port 8471 is taken"})
     verdict = judge(fleet, another_program)
     assert not verdict.healthy
     assert not any("TCP fails" in line for line in texts(verdict))
     assert "  could not start the echo responder: idc1: port 8471 is taken" in texts(verdict)
     collected = {**answers(), "idc1": Answers(reached=True, failure="no python")}
-    printed = texts(judge(FLEET._replace(mute={"idc1": "no python"}), collected))
+    printed = texts(judge(FLEET._replace(failed_responders={"idc1": "no python"}), collected))
     assert sum("no python" in line for line in printed) == 1
 
 
@@ -207,7 +207,7 @@ def test_every_failed_pair_is_in_exactly_one_group(wrong):
 @given(wrong=st.sets(st.sampled_from(sorted(PAIRS)), min_size=1), unreached=st.sets(st.sampled_from(sorted(SITES))))
 def test_every_fault_is_unhealthy_and_has_a_next_step(kind, wrong, unreached):
     verdict = judge(FLEET, answers(all_of(wrong, kind), unreached=unreached, largest=1300))
-    reporting = {asker for asker, _peer in wrong} - unreached
+    reporting = {prober for prober, _peer in wrong} - unreached
     assert verdict.healthy is not bool(reporting or unreached)
     if not verdict.healthy:
         assert any(line.startswith("next: ") for line in texts(verdict))
@@ -223,7 +223,7 @@ def screen(fleet, collected):
     return [f"{tones[line.tone]}{line.text}" for line in [*verdict.lines, *steps(verdict.steps)]]
 
 
-SMALL = Fleet({"cloud1": "cloud", "idc1": "idc"}, size=1400, port=8472, overhead=50, answering={"cloud1", "idc1"})
+SMALL = Fleet({"cloud1": "cloud", "idc1": "idc"}, size=1400, port=8472, overhead=50, responders={"cloud1", "idc1"})
 
 
 def test_the_line_of_a_healthy_overlay():
@@ -256,7 +256,9 @@ def test_fewer_than_two_nodes_are_an_error():
 
 
 def test_the_screen_of_verify_with_every_absent_host(golden):
-    fleet = FLEET._replace(fresh=["idc3"], mute={"cloud3": "port 8471 is taken", "cloud2": "no python\nhere"})
+    fleet = FLEET._replace(
+        fresh=["idc3"], failed_responders={"cloud3": "port 8471 is taken", "cloud2": "no python\nhere"}
+    )
     collected = answers(all_of(of("idc2") - of("idc3"), "silent"), unreached=["idc1", "idc2", "idc3"])
     collected["idc3"] = Answers(reached=True, failure="no address to ask from")
     collected["cloud2"] = Answers(reached=True, failure="no python\nhere")
@@ -266,7 +268,7 @@ def test_the_screen_of_verify_with_every_absent_host(golden):
         findings=[*collected["cloud1"].findings, finding("cloud3", "tcp")],
         refused=["idc1"],
     )
-    fleet = fleet._replace(answering={"cloud1"})
+    fleet = fleet._replace(responders={"cloud1"})
     assert screen(fleet, collected) == golden("verify")
 
 
@@ -326,7 +328,9 @@ def test_twenty_lines_are_all_printed():
 
 def test_a_failed_echo_responder_has_a_next_step():
     step = "       fix the errors of these hosts; ansible-playbook tke.overlay.site fixes those of the overlay"
-    assert screen(FLEET._replace(mute={"idc1": "taken"}), answers())[-1] == step.replace("      ", " next:", 1)
+    assert screen(FLEET._replace(failed_responders={"idc1": "taken"}), answers())[-1] == step.replace(
+        "      ", " next:", 1
+    )
     collected = {**answers(), "idc1": Answers(True, failure="no python")}
     assert screen(FLEET, collected)[-1] == step.replace("      ", " next:", 1)
 
