@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""A third IDC host is added to the inventory, and the site playbook run again."""
+"""Tests of the site playbook after a third IDC host was added to the inventory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BOTH = (INVENTORY, THIRD)
 
 @pytest.fixture
 def third_host():
-    """A machine more, which Ansible has not met yet; gone again afterwards, its node CIDR given back."""
+    """Start a third machine in the IDC; afterwards release its node CIDR and remove it."""
     lab("-i", str(INVENTORY), "-i", str(THIRD), "up")
     yield
     released = play("molecule/add_node/release.yml")
@@ -26,7 +26,7 @@ def third_host():
 
 
 @pytest.mark.usefixtures("third_host")
-def test_it_gets_the_next_node_cidr_and_each_old_host_gains_three_kernel_objects_and_so_it_does_when_it_comes_again():
+def test_a_new_node_adds_three_objects_per_peer_twice():
     before, record = states(), ledger()
     done = site("--diff", inventories=BOTH)
     assert done.changed() == {*NODES, "idc3"}
@@ -35,7 +35,7 @@ def test_it_gets_the_next_node_cidr_and_each_old_host_gains_three_kernel_objects
     for name in NODES:
         assert before[name] - after[name] == set(), f"{name} lost something"
         new = after[name] - before[name]
-        assert len(new) == 4, f"three kernel objects, and one more who may send to the tunnel's port: {new}"
+        assert len(new) == 4, f"three kernel objects, and the address that may send to the tunnel port: {new}"
     for name in set(before) - set(NODES):
         assert after[name] == before[name]
 
@@ -43,18 +43,18 @@ def test_it_gets_the_next_node_cidr_and_each_old_host_gains_three_kernel_objects
     assert ledger()["nodes"]["idc3"]["node_cidr"] == f"10.244.{record['cursor']}.0/24"
 
     assert site(inventories=BOTH).changed() == set()
-    all_pods_reach_each_other()
+    assert_all_pods_reach_each_other()
 
     assert play("molecule/add_node/release.yml").code == 0
     following = f"10.244.{ledger()['cursor']}.0/24"
     assert site(inventories=BOTH).changed() == {*NODES, "idc3"}
     assert ledger()["nodes"]["idc3"]["node_cidr"] == following != f"10.244.{record['cursor']}.0/24"
-    all_pods_reach_each_other()
+    assert_all_pods_reach_each_other()
     assert site(inventories=BOTH).changed() == set()
 
 
-def all_pods_reach_each_other():
-    """Once those of the third host are there, of the node CIDR that it has now."""
+def assert_all_pods_reach_each_other():
+    """Start Pods on the third host, with addresses of its current node CIDR, and probe all pairs of Pods."""
     started = play("tests/lab/pods.yml", "--limit", "idc3", inventories=BOTH)
     assert started.code == 0, started.text
     pairs = matrix(inventories=BOTH)
@@ -63,7 +63,7 @@ def all_pods_reach_each_other():
 
 
 @pytest.mark.usefixtures("third_host")
-def test_added_alone_by_limit_and_by_the_others_later():
+def test_a_node_is_added_with_limit_before_its_peers():
     done = site("--limit", "idc3", inventories=BOTH)
     assert done.changed() == {"idc3"}
     record = LEDGER.read_bytes()

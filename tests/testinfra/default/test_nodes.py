@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""What every node must be once the site playbook has run, computed here from the ledger alone."""
+"""Tests of the state of every node after the site playbook, computed here from the ledger alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from stories import NODES, SOCKETS, SSH_CONFIG, ledger
 
-# All commands for a host go over one connection, which is kept.
+# All commands for a host use one persistent connection.
 testinfra_hosts = [f"ssh://{name}?ssh_config={SSH_CONFIG}&controlpath={SOCKETS}/nodes-{name}" for name in NODES]
 
 
@@ -32,17 +32,17 @@ def listed(host, command):
     return json.loads(host.check_output(command))
 
 
-def test_the_device_is_what_the_node_cidr_says(host, own):
+def test_the_vtep_is_derived_from_the_node_cidr(host, own):
     (link,) = listed(host, "ip -json -details address show dev tke0")
     assert link["address"] == mac_of(own["node_cidr"])
-    assert link["mtu"] == 1400, "the least underlay MTU (1450, in the IDC) less 50"
+    assert link["mtu"] == 1400, "the smallest underlay MTU (1450, in the IDC) minus 50"
     data = link["linkinfo"]["info_data"]
     assert (data["id"], data["port"], data["local"], data["learning"]) == (1, 8472, own["underlay"], False)
     (address,) = link["addr_info"]
     assert (address["local"], address["prefixlen"]) == (own["node_cidr"].split("/")[0], 32)
 
 
-def test_each_peer_is_exactly_three_kernel_objects(host, own, peers):
+def test_each_peer_has_exactly_three_kernel_objects(host, own, peers):
     neighbors = {(row["dst"], row["lladdr"]) for row in listed(host, "ip -json neigh show dev tke0 nud permanent")}
     assert neighbors == {(peer["node_cidr"].split("/")[0], mac_of(peer["node_cidr"])) for peer in peers}
     fdb = {(row["mac"], row["dst"]) for row in listed(host, "bridge -json fdb show dev tke0")}
@@ -54,7 +54,7 @@ def test_each_peer_is_exactly_three_kernel_objects(host, own, peers):
     assert [row["type"] for row in routes if row["dst"] == own["node_cidr"]] == ["blackhole"]
 
 
-def test_pods_get_addresses_of_the_own_node_cidr_and_the_mtu_of_the_overlay(host, own):
+def test_pods_have_an_address_of_the_node_cidr_and_the_mtu(host, own):
     conflist = json.loads(host.file("/etc/cni/net.d/10-tke-overlay.conflist").content_string)
     bridge = conflist["plugins"][0]
     (scope,) = bridge["ipam"]["ranges"][0]
@@ -65,29 +65,31 @@ def test_pods_get_addresses_of_the_own_node_cidr_and_the_mtu_of_the_overlay(host
     assert interface["addr_info"][0]["local"].rpartition(".")[0] == own["node_cidr"].rpartition(".")[0]
 
 
-def test_the_host_forwards_and_will_after_a_reboot(host):
+def test_the_host_forwards_packets_also_after_a_reboot(host):
     assert host.sysctl("net.ipv4.ip_forward") == 1
     assert "net.ipv4.ip_forward = 1" in host.file("/etc/sysctl.d/99-tke-overlay.conf").content_string
 
 
-def test_an_address_that_no_pod_has_does_not_leave_the_host(host, own):
-    """The Pod bridge has the node CIDR while it is there; without it the blackhole does, and not the default route."""
-    nobody = own["node_cidr"].replace(".0/24", ".250")
-    assert host.run(f"ip route get {nobody}").stdout.startswith(f"{nobody} dev tke-br0")
+def test_packets_to_unused_pod_addresses_stay_on_the_host(host, own):
+    """The Pod bridge has the node CIDR; without the bridge the blackhole route applies, not the default route."""
+    unused = own["node_cidr"].replace(".0/24", ".250")
+    assert host.run(f"ip route get {unused}").stdout.startswith(f"{unused} dev tke-br0")
     host.check_output("ip link set tke-br0 down")
     try:
-        assert "Invalid argument" in host.run(f"ip route get {nobody}").stderr, "the kernel's word for a blackhole"
+        assert "Invalid argument" in host.run(f"ip route get {unused}").stderr, (
+            "the kernel's error for a blackhole route"
+        )
     finally:
         host.check_output("ip link set tke-br0 up")
 
 
-def test_only_peers_may_send_to_the_tunnel(host, peers):
+def test_only_peers_may_send_to_the_tunnel_port(host, peers):
     rows = listed(host, "nft -j list set inet tke_overlay peers4")["nftables"]
     (found,) = [row["set"]["elem"] for row in rows if "set" in row]
     assert set(found) == {peer["underlay"] for peer in peers}
 
 
-def test_what_was_applied_is_kept_for_the_units(host, peers):
+def test_the_applied_state_is_saved_for_the_units(host, peers):
     def lines(table):
         return host.file(f"/etc/tke-overlay/{table}.batch").content_string.splitlines()
 

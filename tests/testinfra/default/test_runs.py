@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""What an operator sees of the site playbook: true forecasts, partial runs that forget nobody, clear errors."""
+"""Tests of the site playbook as an operator runs it: check mode, partial runs, unreachable hosts and clear errors."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ END = "PLAY [Report the result]"
 
 
 def results(done):
-    """What a run printed of each task on each host, with its diff; hosts end in any order."""
+    """Return what a run printed for each task and host, with diffs, sorted because hosts finish in any order."""
     text = re.sub(r"^(?:PLAY|TASK) .*\n", "", done.text.partition(END)[0], flags=re.MULTILINE)
     return sorted(part.strip() for part in re.split(r"(?<=\n)(?<=\]\n)(?=\S|\n)", text))
 
 
-def test_every_pod_reaches_every_pod_with_small_and_with_full_packets():
+def test_every_pod_reaches_every_pod_at_both_packet_sizes():
     pairs = matrix()
     pods = {pair["from"] for pair in pairs}
     assert len(pods) == 8
@@ -47,7 +47,7 @@ def test_every_pod_reaches_every_pod_with_small_and_with_full_packets():
 
 
 @pytest.mark.usefixtures("unchanged")
-def test_a_second_run_changes_nothing_and_at_most_three_tasks_touch_the_wire():
+def test_a_second_run_changes_nothing_with_three_ssh_calls():
     done = site("-vvv", "--diff")
     assert done.changed() == set()
     assert set(done.recap()) == {*NODES, *PAIR}
@@ -55,11 +55,11 @@ def test_a_second_run_changes_nothing_and_at_most_three_tasks_touch_the_wire():
     pair = {"10.0.2.11", "10.0.2.12"}
     assert set(executions) == {ledger()["nodes"][name]["underlay"] for name in NODES} | pair
     assert max(executions.values()) <= 3
-    assert {executions[address] for address in pair} == {1}, "both hosts of the pair at once, and no more than a look"
+    assert {executions[address] for address in pair} == {1}, "one read-only call for each host of the pair"
 
 
-def test_check_mode_changes_nothing_and_its_diff_is_that_of_the_real_run():
-    """A new VNI, so that every table is concerned."""
+def test_the_diff_of_check_mode_is_that_of_the_real_run():
+    """A new VNI changes every table."""
     change = ("--diff", "-e", "overlay_vni=7", "-e", "overlay_max_services=256")
     for line in ("ip neigh del {} dev tke0", "ip route del 10.244.1.0/24", "ip link set tke0 mtu 1300"):
         lab("exec", "cloud1", "--", *line.format("10.244.1.0").split())
@@ -67,37 +67,37 @@ def test_check_mode_changes_nothing_and_its_diff_is_that_of_the_real_run():
     forecast = site("--check", *change)
     assert states() == before
     assert LEDGER.read_bytes() == record
-    deed = site(*change)
-    assert deed.changed() == set(NODES)
-    # All but the table at the end, which says what would be changed and what was.
-    assert deed.recap() == forecast.recap()
-    assert results(deed) == results(forecast)
-    assert "vni 1" in deed.text
+    applied = site(*change)
+    assert applied.changed() == set(NODES)
+    # Compare all but the last table, whose heading differs (WOULD CHANGE, CHANGED).
+    assert applied.recap() == forecast.recap()
+    assert results(applied) == results(forecast)
+    assert "vni 1" in applied.text
     assert site("--diff").changed() == set(NODES)
     assert site().changed() == set()
     assert all(pair["full"] for pair in matrix())
 
 
 @pytest.mark.usefixtures("unchanged")
-def test_a_run_limited_to_one_host_neither_removes_nor_forgets_a_peer():
+def test_a_run_limited_to_one_host_keeps_every_peer():
     done = site("--limit", "idc1")
     assert set(done.recap()) == {"idc1"}
     assert done.changed() == set()
 
 
 @pytest.mark.usefixtures("unchanged")
-def test_an_inventory_that_lacks_a_node_keeps_it_as_a_peer_and_says_so(tmp_path):
+def test_a_node_missing_from_the_inventory_stays_a_peer(tmp_path):
     text = INVENTORY.read_text()
     (line,) = [line for line in text.splitlines() if "idc2:" in line]
     part = tmp_path / "hosts.yml"
     part.write_text(text.replace(f"{line}\n", ""))
     (tmp_path / "group_vars").symlink_to(INVENTORY.parent / "group_vars")
     done = site(inventories=(part,))
-    assert "kept as they are: idc2" in joined(done.text)
+    assert "so they keep their node CIDRs: idc2" in joined(done.text)
     assert done.changed() == set()
 
 
-def test_a_host_that_is_dead_stops_nobody_and_catches_up_later():
+def test_a_host_that_is_down_is_updated_by_the_next_run():
     lab("exec", "cloud1", "--", "ip", "link", "del", "tke0")
     lab("exec", "idc2", "--", "ip", "link", "del", "tke0")
     lab("cut", "idc2")
@@ -113,7 +113,7 @@ def test_a_host_that_is_dead_stops_nobody_and_catches_up_later():
     assert all(pair["full"] for pair in matrix())
 
 
-BAD = [
+INVALID = [
     (
         ["-e", "overlay_container_cidr=10.0.0.0/8"],
         ["10.0.0.0/8 (overlay_container_cidr) overlaps 10.0.0.0/16 (vpc of overlay_networks)"],
@@ -123,7 +123,10 @@ BAD = [
     (["-e", "overlay_underlay_ip=a.host.name"], [f"{name}: overlay_underlay_ip 'a.host.name'" for name in NODES]),
     (["-e", "overlay_underlay_ip={{ nowhere }}"], [f"node {name}: a variable cannot be evaluated" for name in NODES]),
     (["-e", "overlay_container_cidr=10.244.0.0/24"], ["10.244.0.0/24 has no room for one node"]),
-    (["-e", "overlay_max_pods_per_node=128"], ["only appending a container CIDR is possible", "cloud1 10.244.0.0/24"]),
+    (
+        ["-e", "overlay_max_pods_per_node=128"],
+        ["overlay_container_cidr can only grow at its end", "cloud1 10.244.0.0/24"],
+    ),
     (["-e", "overlay_cluster=other"], ["belongs to cluster 'lab', not to 'other'"]),
     (["-e", "overlay_node_cidr=10.244.0.0/24"], ["node cloud2 has 10.244.1.0/24 and asks for 10.244.0.0/24"]),
     (["-e", "overlay_vni=0", "-e", "overlay_port=0"], ["overlay_vni 0", "overlay_port 0", "2 problems"]),
@@ -135,20 +138,20 @@ BAD = [
 
 
 @pytest.mark.usefixtures("unchanged")
-class TestRefusals:
-    """One clear error that names every offending value; the ledger and all hosts stay as they are."""
+class TestInvalidInput:
+    """Invalid input is one error that names every offending value; the ledger and all hosts stay unchanged."""
 
-    @pytest.mark.parametrize(("arguments", "words"), BAD)
-    def test_bad_input_is_one_clear_error_and_nothing_is_changed(self, arguments, words):
+    @pytest.mark.parametrize(("arguments", "texts"), INVALID)
+    def test_invalid_input_is_one_clear_error(self, arguments, texts):
         done = play("tke.overlay.site", *arguments)
         assert done.code != 0
         assert "Traceback" not in done.text
         message = joined(done.text)
-        for word in words:
-            assert word in message
+        for text in texts:
+            assert text in message
         assert done.changed() == set()
 
-    def test_a_pool_too_small_for_a_new_cluster_says_the_numbers(self, tmp_path):
+    def test_a_pool_too_small_for_a_new_cluster_names_the_numbers(self, tmp_path):
         small = ("-e", f"overlay_ledger={tmp_path}/ledger.json", "-e", "overlay_container_cidr=10.244.0.0/22")
         done = play("tke.overlay.site", *small)
         message = joined(done.text)
@@ -156,16 +159,16 @@ class TestRefusals:
         assert not (tmp_path / "ledger.json").exists()
 
     @pytest.mark.parametrize("edit", [lambda text: text[:-40], lambda text: text.replace("10.244.1.0", "10.244.9.0")])
-    def test_a_broken_ledger_is_never_overwritten(self, edit, tmp_path):
-        broken = tmp_path / "ledger.json"
-        broken.write_text(edit(LEDGER.read_text()))
-        text = broken.read_text()
-        done = play("tke.overlay.site", "-e", f"overlay_ledger={broken}")
+    def test_a_damaged_ledger_is_not_overwritten(self, edit, tmp_path):
+        damaged = tmp_path / "ledger.json"
+        damaged.write_text(edit(LEDGER.read_text()))
+        text = damaged.read_text()
+        done = play("tke.overlay.site", "-e", f"overlay_ledger={damaged}")
         assert done.code != 0
-        assert f"the ledger {broken} cannot be trusted" in joined(done.text)
-        assert broken.read_text() == text
+        assert f"the ledger {damaged} cannot be trusted" in joined(done.text)
+        assert damaged.read_text() == text
 
-    def test_a_program_on_the_port_is_named(self):
+    def test_another_program_on_the_port_is_named(self):
         holder = "import socket, time; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('0.0.0.0', 4789))"
         unit = (
             "systemd-run",
@@ -187,7 +190,7 @@ class TestRefusals:
 
 
 @pytest.mark.usefixtures("unchanged")
-def test_preflight_contacts_no_host_and_says_how_long_the_pool_lasts():
+def test_preflight_contacts_no_host_and_prints_the_forecast():
     done = play("tke.overlay.preflight", "-vvv")
     assert done.code == 0, done.text
     assert "SSH: EXEC" not in done.text
@@ -195,14 +198,14 @@ def test_preflight_contacts_no_host_and_says_how_long_the_pool_lasts():
 
 
 @pytest.mark.usefixtures("unchanged")
-def test_preflight_finds_what_the_site_playbook_would_refuse():
+def test_preflight_finds_the_errors_of_the_site_playbook():
     done = play("tke.overlay.preflight", "-e", "overlay_reserved=10.244.1.0/24", "-e", "overlay_vni=0")
     assert done.code != 0
     assert "node cloud2 has 10.244.1.0/24, which lies in the reserved range" in joined(done.text)
     assert "overlay_vni 0" in joined(done.text)
 
 
-def test_the_example_inventory_can_be_planned_as_it_stands():
+def test_the_example_inventory_can_be_planned_unchanged():
     example = ROOT / "inventories/example/hosts.yml"
     done = play("tke.overlay.preflight", "--diff", inventories=(example,))
     assert done.code == 0, done.text
@@ -211,8 +214,9 @@ def test_the_example_inventory_can_be_planned_as_it_stands():
 
 
 @pytest.mark.usefixtures("unchanged")
-def test_hosts_that_are_no_nodes_are_never_made_nodes():
+def test_hosts_outside_the_node_group_stay_unchanged():
     for name in OTHERS:
-        # The pair has a table of rules of its own, and nothing else that a node has.
+        # Hosts of the pair have their own nft table, and nothing else of the collection.
         lines = [line for line in state(name) if name not in PAIR or "tke_overlay_clb" not in line]
+        assert lines
         assert not any("tke" in line or "10.244" in line for line in lines)

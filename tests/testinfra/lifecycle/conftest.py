@@ -10,8 +10,8 @@ from day_two import as_new, inventory_of, not_as_new
 
 
 @pytest.fixture(scope="module", autouse=True)
-def a_fresh_fleet_afterwards():
-    """The walk changes node CIDRs, addresses and the pool: the next scenario shall not see it."""
+def restore_a_fresh_fleet():
+    """The tests change node CIDRs, addresses and the pool; the next scenario needs a fresh fleet."""
     yield
     if not_as_new():
         as_new()
@@ -19,6 +19,6 @@ def a_fresh_fleet_afterwards():
 
 @pytest.fixture
 def story(request, tmp_path):
-    """What the section says: its inventories as files, and its commands."""
+    """Return the inventories of the section as files, and its commands."""
     texts, commands = howto.section(request.param)
     return [inventory_of(text, tmp_path / str(number)) for number, text in enumerate(texts)], commands

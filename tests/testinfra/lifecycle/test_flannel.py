@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""A fleet of flannel's is adopted: its device keeps its name, its VTEPs get our MACs, and no packet is lost."""
+"""Test of the adoption of a flannel fleet: the device keeps its name, VTEPs get new MACs, and no packet is lost."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from stories import INVENTORY, NODES, lab, ledger, play, site
 testinfra_hosts = ["local://"]
 
 MACS = {name: f"be:7c:1d:4{number}:5e:0{number}" for number, name in enumerate(NODES)}
-"""As the kernel gives them to a device for which nobody asks for one, which is what flannel does."""
+"""MACs as the kernel chooses them for a device without a configured MAC, as flannel creates it."""
 DEVICE = ("-e", "overlay_device=flannel.1")
 
 
 def flannel_on(name, held):
-    """What flannel leaves on a host: the device, and for each peer a neighbour, an FDB entry and a route."""
+    """Return a script that creates the objects of flannel: the device, and three objects for each peer."""
     own = held[name]
     address = own["node_cidr"].partition("/")[0]
     vxlan = f"type vxlan id 1 local {own['underlay']} dstport 8472 nolearning"
@@ -50,7 +50,7 @@ def flannel_on(name, held):
 
 @pytest.fixture
 def fleet():
-    """Flannel's fleet under the Pods that are there; afterwards ours, as new."""
+    """Replace the overlay below the running Pods by that of flannel; afterwards install it again."""
     held = ledger()["nodes"]
     forget_the_ledger()
     for name in NODES:
@@ -78,7 +78,7 @@ def test_a_fleet_of_flannel_is_adopted_without_a_lost_packet(fleet, tmp_path):
         after = link_of(name)
         assert before[name]["address"] == MACS[name]
         assert after["address"].startswith("0a:58:0a:f4:")
-        assert after["ifindex"] == before[name]["ifindex"], "the device is the one that was there"
+        assert after["ifindex"] == before[name]["ifindex"], "the device was kept"
         listed = lab("exec", name, "--", "sh", "-c", "bridge fdb show dev flannel.1; ip neigh; nft list tables")
         assert "be:7c:1d" not in listed
         assert "tke_overlay_macs" not in listed

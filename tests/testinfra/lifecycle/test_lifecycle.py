@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""The stories of docs/day-two.md in one walk, each from where the one before it has ended.
+"""Tests of every section of docs/day-two.md, in order: each starts in the state that the one before it has left.
 
-Commands and inventories are those of the page. While they run, 40 flows between Pods of all sites do, too.
+Commands and inventories are read from the page. Meanwhile 40 flows run between Pods of all sites.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ TEN_MORE = ROOT / "inventories/lab_ten_more/hosts.yml"
 
 
 def hunks(done, host):
-    """Kind of object -> its lines in the diff of what was changed on a host."""
-    mine = done.text.partition("Apply the plan to the host]")[2].split(f"changed: [{host}]")[0].rpartition(": [")[2]
-    parts = re.findall(r"^--- before: (.*)\n\+\+\+ after.*\n@@.*\n((?:^[-+ ].*\n)*)", mine, re.MULTILINE)
+    """Return kind of object -> its lines in the diff of a host."""
+    of_host = done.text.partition("Apply the plan to the host]")[2].split(f"changed: [{host}]")[0].rpartition(": [")[2]
+    parts = re.findall(r"^--- before: (.*)\n\+\+\+ after.*\n@@.*\n((?:^[-+ ].*\n)*)", of_host, re.MULTILINE)
     return {name: [line for line in text.splitlines() if line[:1] in "-+"] for name, text in parts}
 
 
 @of_page("Add nodes")
-def test_ten_nodes_are_added_two_of_them_first(story):
-    (_two,), (everybody, first, later) = story
-    assert everybody == later
+def test_ten_nodes_are_added_after_two_of_them(story):
+    (_two,), (all_at_once, first, later) = story
+    assert all_at_once == later
     before = ledger()
     lab("-i", str(INVENTORY), "-i", str(TEN_MORE), "up")
     with nothing_lost():
@@ -62,7 +62,7 @@ def test_ten_nodes_are_added_two_of_them_first(story):
     assert site(inventories=(INVENTORY, TEN_MORE)).changed() == set()
 
 
-def test_all_ten_are_released_at_once_with_a_word_more():
+def test_releasing_many_nodes_at_once_requires_force():
     ten = [f"{site}{number}" for site in ("cloud", "idc") for number in range(3, 8)]
     command = ["tke.overlay.release", "-e", f"overlay_release={','.join(ten)}", "-e", "overlay_release_confirmed=true"]
     refused = play(*command, inventories=(INVENTORY, TEN_MORE))
@@ -79,11 +79,11 @@ def test_all_ten_are_released_at_once_with_a_word_more():
 
 
 @pytest.mark.usefixtures("unchanged")
-def test_a_release_asks_and_knows_its_names():
+def test_a_release_asks_for_confirmation_and_checks_names():
     release = ("tke.overlay.release", "-e")
     done = play(*release, "overlay_release=idc2")
     assert done.code != 0
-    assert "Nothing was changed. To go on without a question, give -e overlay_release_confirmed=true" in joined(
+    assert "Nothing was changed. To continue without a question, set -e overlay_release_confirmed=true" in joined(
         done.text
     )
     done = play(*release, "overlay_release=idc,cloud9,idc2")
@@ -91,17 +91,17 @@ def test_a_release_asks_and_knows_its_names():
     assert "there is no node cloud9 (overlay_release)" in joined(done.text)
     assert "is idc2 or idc1 meant?" in joined(done.text)
     done = play(*release, "overlay_release=idc2, idc1")
-    assert "without spaces" in joined(done.text), "Ansible would drop what comes after a space"
+    assert "without spaces" in joined(done.text), "Ansible drops the text after a space"
     assert play(*release, "overlay_release=idc2", "--check").code == 0
 
 
 @of_page("Release a node")
-def test_a_dead_node_is_released_and_a_peer_that_was_away_clears_what_was_pending_on_it(story):
+def test_a_release_stays_pending_until_every_peer_is_reached(story):
     _none, (release, later) = story
     node_cidr, record = ledger()["nodes"]["idc2"]["node_cidr"], LEDGER.read_bytes()
     lab("cut", "idc1", "idc2")
     with nothing_lost(("cloud1", "cloud2")):
-        assert play(*release).code != 0, "nobody has said yes"
+        assert play(*release).code != 0, "the release was not confirmed"
         assert LEDGER.read_bytes() == record
         done = play(*release, "-e", "overlay_release_confirmed=true", *QUICKLY)
     assert {host for host, counts in done.recap().items() if counts["failed"]} == set()
@@ -120,7 +120,7 @@ def test_a_dead_node_is_released_and_a_peer_that_was_away_clears_what_was_pendin
 
 
 def without_idc2():
-    """The inventory with the released node taken out of it."""
+    """Return the inventory without the released node."""
     path = LAB_STATE / "without-idc2" / "hosts.yml"
     path.parent.mkdir(exist_ok=True)
     text = INVENTORY.read_text()
@@ -131,12 +131,14 @@ def without_idc2():
 
 
 @of_page("Replace a dead machine")
-def test_a_new_machine_takes_the_next_node_cidr_or_that_of_the_dead_one(story):
+def test_a_new_machine_gets_a_new_or_the_former_node_cidr(story):
     (new_address,), (replace, _release, again) = story
     others = ("cloud1", "cloud2", "idc1")
     following = f"10.244.{ledger()['cursor']}.0/24"
     lab("heal", "idc2")
-    lab("-i", str(INVENTORY), "-i", str(new_address), "up")  # released before: so the next of the cycle
+    lab(
+        "-i", str(INVENTORY), "-i", str(new_address), "up"
+    )  # released before, so it gets the next node CIDR of the cycle
     with nothing_lost(others):
         run(again, new_address)
     assert ledger()["nodes"]["idc2"] | {"since": ""} == {
@@ -149,7 +151,7 @@ def test_a_new_machine_takes_the_next_node_cidr_or_that_of_the_dead_one(story):
     assert ledger()["nodes"]["idc2"]["node_cidr"] == following
     after = states(others)
     for name in others:
-        assert len(before[name] - after[name]) == 2, "an FDB entry and who may speak to the tunnel"
+        assert len(before[name] - after[name]) == 2, "an FDB entry and the address that may send to the tunnel port"
         assert len(after[name] - before[name]) == 2
         changed = hunks(done, name)
         assert {kind: len(lines) for kind, lines in changed.items() if not kind.startswith("/")} == {
@@ -174,20 +176,20 @@ def test_a_node_moves_to_another_address_and_back(story):
 
 
 @pytest.mark.usefixtures("unchanged")
-def test_the_group_alone_changes_nothing_on_any_host(tmp_path):
+def test_another_group_alone_changes_no_host(tmp_path):
     text = INVENTORY.read_text()
     (line,) = [line for line in text.splitlines(keepends=True) if "idc2:" in line]
     other = tmp_path / "hosts.yml"
-    place = "            cloud2: {ansible_host: 10.0.1.12}\n"
+    cloud2 = "            cloud2: {ansible_host: 10.0.1.12}\n"
     mtu = line.replace("12}", "12, overlay_underlay_mtu: 1450}")
-    other.write_text(text.replace(line, "").replace(place, place + mtu))
+    other.write_text(text.replace(line, "").replace(cloud2, cloud2 + mtu))
     (tmp_path / "group_vars").symlink_to(INVENTORY.parent / "group_vars")
     assert site(inventories=(other,)).changed() == set()
 
 
 @pytest.fixture
-def firewall_lets_both_ports_through():
-    """As the page says; the router of the lab lets only the port of the inventory through."""
+def firewall_accepts_both_ports():
+    """Open both ports on the router of the lab, as the page requires; it accepts only that of the inventory."""
     rule = ("inet", "lab", "forward", "udp", "dport", "4789", "accept")
     on_router("insert", "rule", *rule)
     yield
@@ -202,8 +204,8 @@ def on_router(*command):
 
 
 @of_page("Change the port")
-@pytest.mark.usefixtures("firewall_lets_both_ports_through")
-def test_the_port_changes_and_nobody_is_interrupted_for_more_than_a_second(story):
+@pytest.mark.usefixtures("firewall_accepts_both_ports")
+def test_a_port_change_interrupts_no_flow_for_over_a_second(story):
     _none, (other_port, back) = story
     with Flows(NODES) as flows:
         done = run(other_port)
@@ -221,7 +223,7 @@ def test_the_port_changes_and_nobody_is_interrupted_for_more_than_a_second(story
 
 
 @of_page("Change the MTU of a site")
-def test_the_mtu_of_a_site_goes_down_and_up(story):
+def test_the_mtu_of_a_site_decreases_and_increases(story):
     (lower,), (command,) = story
     with nothing_lost():
         run(command, lower)
@@ -238,7 +240,7 @@ def test_batches_stop_at_the_first_host_that_fails(story):
         done = play(*command, "-e", "overlay_underlay_mtu=1400", *QUICKLY)
         assert done.code != 0
         assert done.changed() == {"cloud1"}
-        assert mtu_of("idc1") == 1400, "the hosts after the one that failed stay what they are"
+        assert mtu_of("idc1") == 1400, "hosts after the failed one are unchanged"
     finally:
         lab("heal", "cloud2")
     run(command)
@@ -246,11 +248,11 @@ def test_batches_stop_at_the_first_host_that_fails(story):
 
 
 @of_page("When the ledger is lost")
-def test_a_lost_ledger_is_read_back_from_the_hosts_although_one_is_dead(story):
+def test_a_lost_ledger_is_rebuilt_without_an_unreachable_host(story):
     _none, (forecast, rebuild, following) = story
-    there = play(*rebuild)
-    assert there.code != 0
-    assert "already has a ledger" in joined(there.text)
+    existing = play(*rebuild)
+    assert existing.code != 0
+    assert "already has a ledger" in joined(existing.text)
     before = ledger()
     forget_the_ledger()
     fleet = "/etc/tke-overlay/fleet"
@@ -265,7 +267,7 @@ def test_a_lost_ledger_is_read_back_from_the_hosts_although_one_is_dead(story):
         shown = run([*forecast, *QUICKLY])
         assert not LEDGER.exists()
         done = run([*rebuild, *QUICKLY])
-        assert "Known from others alone: idc2." in joined(done.text)
+        assert "Known only from other hosts: idc2." in joined(done.text)
         diff = [line for line in shown.text.splitlines() if line.startswith("+node")]
         assert len(diff) == len(NODES)
     finally:
@@ -280,8 +282,8 @@ def test_a_lost_ledger_is_read_back_from_the_hosts_although_one_is_dead(story):
 
 
 @of_page("Go over to a newer release")
-def test_files_in_other_words_are_written_anew_and_nothing_else_changes(story):
-    """From another release: tests/kernel/test_upgrade.py. Here is what a run makes of files in other words."""
+def test_changed_files_are_written_and_nothing_else_changes(story):
+    """A run writes files again that differ in text only. tests/kernel/test_upgrade.py tests those of other releases."""
     _none, (forecast, following) = story
     for name in NODES:
         lab("exec", name, "--", "sh", "-c", "rm /etc/tke-overlay/fleet; echo '# older' >> /etc/tke-overlay/restore")
@@ -320,11 +322,11 @@ ip link set tke0 alias ""
 ip route show proto 84 dev tke0 | sed 's/.*/route replace & dev tke0 proto static/' | ip -batch -
 ip route show type blackhole | sed 's/.*/route del &/' | ip -batch -
 """
-"""Leaves what somebody would have made with ip and bridge: no mark, no protocol number, no rules, no files."""
+"""Leaves an overlay as made with ip and bridge: without alias, protocol number, nft rules and files."""
 
 
 @of_page("Adopt a fleet that is there")
-def test_a_fleet_that_was_made_by_hand_is_adopted_as_it_is(story):
+def test_an_overlay_made_by_hand_is_adopted_unchanged(story):
     (node_cidrs,), (_preflight, forecast, adopt) = story
     as_new()
     forget_the_ledger()
@@ -341,14 +343,14 @@ def test_a_fleet_that_was_made_by_hand_is_adopted_as_it_is(story):
     }
     for name in NODES:
         (link,), (former,) = json.loads(lab("exec", name, "--", "ip", "-json", "link", "show", "tke0")), before[name]
-        assert link["ifindex"] == former["ifindex"], "the device is the one that was there"
+        assert link["ifindex"] == former["ifindex"], "the device was kept"
         assert "static" not in lab("exec", name, "--", "ip", "route", "show", "dev", "tke0")
     assert run(adopt, node_cidrs).changed() == set()
     forget_the_ledger()
-    site()  # without the pins; on fresh machines everybody gets the same node CIDRs
+    site()  # without pins: fresh machines get the same node CIDRs
 
 
-def test_every_section_of_the_page_is_told_here():
+def test_every_section_of_the_page_is_tested_here():
     texts = [path.read_text() for path in pathlib.Path(__file__).parent.glob("test_*.py")]
-    told = [title for text in texts for title in re.findall(r'^@of_page\("(.*)"\)$', text, re.MULTILINE)]
-    assert sorted(told) == sorted(howto.titles())
+    tested = [title for text in texts for title in re.findall(r'^@of_page\("(.*)"\)$', text, re.MULTILINE)]
+    assert sorted(tested) == sorted(howto.titles())

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""A node moves to the other site: another group, another subnet, another leg of the router, and the name it had."""
+"""Test of a node that moves to the other site: group, subnet and router port change, its name does not."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OTHERS = ("cloud1", "idc1", "idc2")
 
 @pytest.fixture
 def without_cloud2():
-    """The lab's inventory without the node, and afterwards the node where it was, with its Pods."""
+    """Return the inventory of the lab without cloud2; afterwards move cloud2 back and start its Pods."""
     directory = LAB_STATE / "without-cloud2"
     directory.mkdir(exist_ok=True)
     lines = INVENTORY.read_text().splitlines(keepends=True)
@@ -33,7 +33,7 @@ def without_cloud2():
 
 
 @of_page("Move a node to the other site")
-def test_a_node_moves_to_the_other_site_and_keeps_its_name_and_node_cidr(story, without_cloud2):
+def test_a_node_that_changes_its_site_keeps_its_node_cidr(story, without_cloud2):
     (there,), commands = story
     node_cidr = ledger()["nodes"]["cloud2"]["node_cidr"]
     before = states(OTHERS)
@@ -50,7 +50,7 @@ def test_a_node_moves_to_the_other_site_and_keeps_its_name_and_node_cidr(story, 
     }  # fmt: skip
     after = states(OTHERS)
     for name in OTHERS:
-        assert len(before[name] - after[name]) == 2, "an FDB entry and who may speak to the tunnel"
+        assert len(before[name] - after[name]) == 2, "an FDB entry and the address that may send to the tunnel port"
         assert len(after[name] - before[name]) == 2
     on = json.loads(lab("exec", "cloud2", "--", "ip", "-json", "-details", "link", "show", "tke0"))
     assert on[0]["linkinfo"]["info_data"]["local"] == "192.168.1.32"

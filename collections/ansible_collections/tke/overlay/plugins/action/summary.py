@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Action of the module summary; its documentation stands in plugins/modules/summary.py."""
+"""Action plugin of the module summary, which is documented in plugins/modules/summary.py."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
         return result
 
     def _lines(self, given: dict[str, t.Any], task_vars: dict[str, t.Any]) -> tuple[list[Line], str]:
-        """Return the lines of the screen and the message of the failure; an empty one if all is well."""
+        """Return the lines of the screen and the error of the task; an empty one without a fault."""
         plan, hosts = given["plan"], _Results(task_vars, given["hosts"])
         sites = {name: site for site, names in plan["sites"].items() for name in names.split()}
         planned = host_tables.PlannedCluster(plan["assignments"], plan["fresh"], plan["orphans"], plan["forecast"])
@@ -79,13 +79,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
             return screen, "" if reached else ENDPOINT_FAILED
         if given["of"] == "status":
             seen = {host: _status(sites.get(host, ""), each, "overlay") for host, each in results.items()}
-            # A host that is no node is listed for its VIPs only, and was not read where there are none.
+            # Other hosts than nodes are listed for their VIPs only, and are not read if there are no VIPs.
             listed = {host: each for host, each in seen.items() if host in sites or each.result or each.failure}
             return host_tables.status(listed, planned), ""
         responders = hosts.of(given["answering"])
         if given["of"] == "rollout":
             batch = _batch(hosts.of(given["converged"]), task_vars["ansible_play_batch"])
-            # The echo responders of earlier batches may have ended by now, which is no fault.
+            # The echo responders of earlier batches may have ended, which is not a fault.
             fleet = _fleet(plan, sites, {host: responders[host] for host in batch.changed})
             fleet = fleet._replace(fresh=[], orphans=[])
             verdict = rollout.after(
@@ -116,7 +116,7 @@ class _Results:
 
 
 def _endpoint(results: t.Mapping[str, t.Mapping[str, t.Any]], what: str) -> tuple[list[Line], bool]:
-    """Return the lines about the API endpoint. A host that Ansible does not reach has a line of its own already."""
+    """Return the lines about the API endpoint and whether all checks passed; unreachable hosts are left out."""
     checks = {host: (failure_of(each, "backups"), "stages" in each) for host, each in results.items()}
     return endpoints.judge({host: failure for host, (failure, checked) in checks.items() if failure or checked}, what)
 
@@ -132,13 +132,15 @@ def _fleet(plan: t.Mapping[str, t.Any], sites: t.Mapping[str, str], answering: t
         overhead=overhead_on("".join(each.underlay for each in list(parse_fleet(document["fleet"]).values())[:1])),
         fresh=plan["fresh"],
         orphans=plan["orphans"],
-        answering={host for host, each in answering.items() if "tcp" in each},
-        mute={host: failure_of(each, "tcp") for host, each in answering.items() if failure_of(each, "tcp")},
+        responders={host for host, each in answering.items() if "tcp" in each},
+        failed_responders={
+            host: failure_of(each, "tcp") for host, each in answering.items() if failure_of(each, "tcp")
+        },
     )
 
 
 def _batch(converged: t.Mapping[str, t.Mapping[str, t.Any]], here: t.Sequence[str]) -> rollout.Batch:
-    """Return the state of a roll-out; a failed host in an earlier batch would have ended it."""
+    """Return the current batch of a roll-out; all earlier batches succeeded, or the roll-out would have stopped."""
     return rollout.Batch(
         changed={host: bool(converged[host]["changed"]) for host in here},
         failed={host: failure_of(each, "changes") for host, each in converged.items() if failure_of(each, "changes")},

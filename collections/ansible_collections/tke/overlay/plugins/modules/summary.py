@@ -8,63 +8,64 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: summary
-short_description: Print the last screen of a playbook from the results of all its hosts
+short_description: Prints the last screen of a playbook from the results of all hosts
 version_added: 1.0.0
 description:
-  - Turns the results that the tasks before it have registered on all hosts of the play into a table, a verdict and the
-    next steps, and prints them.
-  - It runs on the controller and contacts no host. Run it once, in a play that keeps unreachable hosts
-    (C(ignore_unreachable)).
-  - The playbooks of this collection end with it, and its options follow their needs.
+  - Prints a table or a few lines from the results that earlier tasks have registered on all hosts of the play, and the
+    next steps.
+  - The module runs on the controller and contacts no host. Run it once (C(run_once)). Set C(ignore_unreachable) on the
+    play or on the earlier tasks, so that unreachable hosts stay in the play.
+  - The playbooks of this collection end with this module.
 author:
   - tke.overlay contributors (@tke-overlay)
 extends_documentation_fragment:
   - tke.overlay._attributes
 attributes:
   action:
-    description: Has an action plugin, so it runs in the controller's process.
+    description: Runs as an action plugin in the process of the controller.
     support: full
   platform:
-    description: Where it runs.
+    description: The module runs on the controller only.
     support: full
     platforms: the controller
 options:
   of:
     description:
-      - The playbook whose last screen is printed.
-      - With V(verify) it fails if not all probed pairs of nodes are reachable, or if a node does not reach the API
-        server or a service through the load balancer.
-      - With V(rollout), the end of one batch, it fails if a host of the batch has failed or does not reach a
-        peer that it probed.
-      - With V(site) it fails if a node does not reach the API server through the load balancer.
+      - The playbook whose screen is printed.
+      - With V(verify), the task fails if a node does not reach another node, or does not reach the API server or a
+        service through the load balancer.
+      - With V(rollout), which prints the result of one batch, the task fails if a node of the batch failed or does not
+        reach a peer that it probed.
+      - With V(site), the task fails if a node does not reach the API server through the load balancer.
     type: str
     choices: [verify, rollout, status, site, preflight]
     required: true
   plan:
-    description: The result of M(tke.overlay.plan).
+    description: The registered result of M(tke.overlay.plan).
     type: dict
     required: true
   results:
     description:
-      - The name of the registered variable with the result of each host - of M(tke.overlay.probe) for V(verify) and
-        V(rollout), of M(tke.overlay.overlay_info) for V(status), of M(tke.overlay.node) for V(site).
+      - The name of the variable in which the result of each host is registered.
+      - The result is that of M(tke.overlay.probe) with V(verify) and V(rollout), of M(tke.overlay.overlay_info) with
+        V(status), and of M(tke.overlay.node) with V(site). V(preflight) needs none.
     type: str
   answering:
     description:
-      - With V(verify) and V(rollout), the name of the registered variable with the result of
-        O(tke.overlay.probe#module:answer), which starts the echo responder.
+      - With V(verify) and V(rollout), the name of the variable in which the result of M(tke.overlay.probe) with
+        O(tke.overlay.probe#module:answer) is registered.
     type: str
   endpoint:
     description:
-      - With V(verify) and V(site), the name of the registered variable with the result of
-        M(tke.overlay.api_endpoint).
-      - A host on which it was skipped has no load balancer to reach.
+      - With V(verify) and V(site), the name of the variable in which the result of M(tke.overlay.api_endpoint) is
+        registered.
+      - Hosts on which that task was skipped are left out of the check of the load balancer.
     type: str
   converged:
-    description: With V(rollout), the name of the registered variable with the result of M(tke.overlay.node).
+    description: With V(rollout), the name of the variable in which the result of M(tke.overlay.node) is registered.
     type: str
   hosts:
-    description: The hosts whose results are evaluated; by default all hosts of the play.
+    description: The hosts whose results are evaluated. The default is all hosts of the play.
     type: list
     elements: str
 seealso:
@@ -84,8 +85,11 @@ EXAMPLES = r"""
 RETURN = r"""
 lines:
   description: The printed lines.
-  returned: success; on failure only with a callback that prints JSON, because others print the result of a failed task
+  returned: on success; on failure only with a callback that prints JSON, because other callbacks would print them twice
   type: list
   elements: str
-  sample: ["healthy: 12 of 12 pairs reachable (small, full-size of 1400 bytes and TCP)"]
+  sample:
+    - >-
+      healthy: 12 of 12 pairs reachable (small, full-size of 1400 bytes and TCP);
+      worst round trip 0.8 ms cloud1 -> idc2
 """

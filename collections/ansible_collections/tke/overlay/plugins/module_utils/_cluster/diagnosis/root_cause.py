@@ -39,7 +39,7 @@ class Answers(t.NamedTuple):
 
 
 class Fleet(t.NamedTuple):
-    """The nodes of the inventory (``sites``), and those on which the echo responder was started (``answering``)."""
+    """The nodes of the inventory (``sites``), and those on which the echo responder was started (``responders``)."""
 
     sites: t.Mapping[str, str]  # node -> site
     size: int | None  # of a full-size packet, in bytes; ``None`` if no host has reported it
@@ -48,8 +48,8 @@ class Fleet(t.NamedTuple):
     device: str = "tke0"
     fresh: t.Sequence[str] = ()
     orphans: t.Sequence[str] = ()
-    answering: t.Collection[str] = ()
-    mute: t.Mapping[str, str] = {}  # node -> why its echo responder did not start
+    responders: t.Collection[str] = ()
+    failed_responders: t.Mapping[str, str] = {}  # node -> why its echo responder did not start
 
     @property
     def udp(self) -> str:
@@ -90,33 +90,33 @@ class Evidence:
 
     def __init__(self, fleet: Fleet, answers: t.Mapping[str, Answers]) -> None:
         self.fleet, self.answers = fleet, answers
-        self.asked: set[Pair] = set()
+        self.probed: set[Pair] = set()
         self.wrong: dict[str, dict[Pair, t.Mapping[str, t.Any]]] = {kind: {} for kind in KINDS}
-        self.unasked_tcp: set[Pair] = set()
+        self.untested_tcp: set[Pair] = set()
         for host, answer in answers.items():
-            self.asked.update((host, peer) for peer in answer.rtt_ms)
+            self.probed.update((host, peer) for peer in answer.rtt_ms)
             for finding in answer.findings:
                 pair = (host, finding["peer"])
-                self.asked.add(pair)
-                if finding["kind"] == TCP and finding["peer"] in fleet.mute:
-                    self.unasked_tcp.add(pair)  # another program answered there
+                self.probed.add(pair)
+                if finding["kind"] == TCP and finding["peer"] in fleet.failed_responders:
+                    self.untested_tcp.add(pair)  # another program answered there
                 else:
                     self.wrong[finding["kind"]][pair] = finding
             for peer in answer.refused:
-                if peer in fleet.answering:
+                if peer in fleet.responders:
                     self.wrong[TCP][host, peer] = {"text": REFUSES}
                 else:
-                    self.unasked_tcp.add((host, peer))
+                    self.untested_tcp.add((host, peer))
         self.silent_of: dict[str, set[Pair]] = _by_host(self.wrong[SILENT])
-        self.asked_of: dict[str, set[Pair]] = _by_host(self.asked)
+        self.probed_of: dict[str, set[Pair]] = _by_host(self.probed)
 
-    def is_deaf(self, host: str) -> bool:
+    def has_no_answer(self, host: str) -> bool:
         """Return whether no probed pair with this host had an answer."""
-        return bool(self.asked_of.get(host)) and self.silent_of.get(host) == self.asked_of[host]
+        return bool(self.probed_of.get(host)) and self.silent_of.get(host) == self.probed_of[host]
 
     def dead(self) -> set[str]:
         """Return the nodes that neither Ansible nor any other node reaches."""
-        return {host for host, answer in self.answers.items() if not answer.reached and self.is_deaf(host)}
+        return {host for host, answer in self.answers.items() if not answer.reached and self.has_no_answer(host)}
 
 
 def _by_host(pairs: t.Iterable[Pair]) -> dict[str, set[Pair]]:
@@ -132,9 +132,9 @@ def causes(evidence: Evidence) -> list[Cause]:
 
     Pairs with a node that is down (:meth:`Evidence.dead`) are left out: they say nothing about other nodes.
     """
-    sites, dead = evidence.fleet.sites, evidence.dead()
-    left = {pair for pair in evidence.wrong[SILENT] if not dead.intersection(pair)}
-    rest = {pair for pair in evidence.asked if not dead.intersection(pair)}
+    sites, down = evidence.fleet.sites, evidence.dead()
+    left = {pair for pair in evidence.wrong[SILENT] if not down.intersection(pair)}
+    rest = {pair for pair in evidence.probed if not down.intersection(pair)}
     if left == rest and len(left) > 2:
         found = [_of_all_pairs(left, evidence)]
     else:
@@ -150,31 +150,31 @@ def causes(evidence: Evidence) -> list[Cause]:
 # --- which pairs have a cause in common ---
 
 
-def grouped(wrong: set[Pair], asked: set[Pair], sites: t.Mapping[str, str]) -> list[Group]:
+def grouped(wrong: set[Pair], probed: set[Pair], sites: t.Mapping[str, str]) -> list[Group]:
     """Return the fewest and widest groups: hosts all of whose pairs failed, pairs of sites, hosts with several, pairs.
 
     A pair belongs to the first group that covers it, so that it is reported once.
     """
     groups, left = [], set(wrong)
-    for host in _cut_off(left, asked, sites):
+    for host in _cut_off(left, probed, sites):
         mine = {pair for pair in left if host in pair}
         groups.append(Group(hosts=(host,), pairs=tuple(sorted(mine)), of=len(mine)))
         left -= mine
-        asked = {pair for pair in asked if host not in pair}
-    between = _by_sites(asked, sites)
+        probed = {pair for pair in probed if host not in pair}
+    between = _by_sites(probed, sites)
     for both, pairs in sorted(between.items()):
         if len({frozenset(pair) for pair in pairs}) > 1 and pairs <= left:
             groups.append(Group(sites=both, pairs=tuple(sorted(pairs)), of=len(pairs)))
             left -= pairs
-    return [*groups, *_by_worst_host(left, asked)]
+    return [*groups, *_by_worst_host(left, probed)]
 
 
-def _by_worst_host(left: set[Pair], asked: set[Pair]) -> t.Iterator[Group]:
+def _by_worst_host(left: set[Pair], probed: set[Pair]) -> t.Iterator[Group]:
     """Yield hosts with several failed pairs, the one with the most partners first; then single pairs.
 
     The pairs of a host only become fewer, so a weight may be outdated: it is computed again when the host is next.
     """
-    of_host, all_of = _by_host(left), _by_host(asked)
+    of_host, all_of = _by_host(left), _by_host(probed)
     ranks = {host: rank for rank, host in enumerate(sorted(of_host, key=natural))}
 
     def weighed(host: str) -> tuple[int, int, int, str]:
@@ -204,12 +204,12 @@ def _partners(host: str, pairs: t.Iterable[Pair]) -> set[str]:
     return {each for pair in pairs for each in pair} - {host}
 
 
-def _cut_off(wrong: set[Pair], asked: set[Pair], sites: t.Mapping[str, str]) -> list[str]:
+def _cut_off(wrong: set[Pair], probed: set[Pair], sites: t.Mapping[str, str]) -> list[str]:
     """Return hosts without a single working pair while other hosts reach each other: the cause, not their peers.
 
     If all hosts of a site qualify and were probed only from other sites, the line between the sites is the cause.
     """
-    bad, all_of = _by_host(wrong), _by_host(asked)
+    bad, all_of = _by_host(wrong), _by_host(probed)
     deaf = {host for host, pairs in bad.items() if pairs == all_of[host]}
     others = {host for host in all_of if host not in deaf}
     # With one peer, the peer could be the cause as well; and if no pair works at all, no single host is the cause.
@@ -218,7 +218,7 @@ def _cut_off(wrong: set[Pair], asked: set[Pair], sites: t.Mapping[str, str]) -> 
     members: dict[str, set[str]] = collections.defaultdict(set)
     for host in all_of:
         members[_site(host, sites)].add(host)
-    within = {_site(one, sites) for one, two in asked if _site(one, sites) == _site(two, sites)}
+    within = {_site(one, sites) for one, two in probed if _site(one, sites) == _site(two, sites)}
     whole_sites = [each for site, each in members.items() if site not in within and len(each) > 1 and each <= found]
     return sorted(found.difference(*whole_sites), key=natural)
 
@@ -281,7 +281,7 @@ def _of_silence(group: Group, evidence: Evidence) -> Cause:
     if where:
         step = f"restore what is missing there: ansible-playbook tke.overlay.site --limit {','.join(where)}"
     else:
-        peers = some({peer for _asker, peer in group.pairs})
+        peers = some({peer for _prober, peer in group.pairs})
         step = f"check that {udp} is open at {peers}, and their drift: ansible-playbook tke.overlay.status"
     share = f": {_share(group)}" if group.hosts else ""
     return Cause(SILENT, group.ends, f"no answer: {_who(group)}{share}{why}", (step,))
@@ -316,7 +316,7 @@ def _of_mtu(group: Group, evidence: Evidence) -> Cause:
 def _of_tcp(group: Group, evidence: Evidence) -> Cause:
     text = evidence.wrong[TCP][group.pairs[0]]["text"]
     if REFUSES in text:
-        peers = {peer for _asker, peer in group.pairs}
+        peers = {peer for _prober, peer in group.pairs}
         steps: tuple[str, ...] = (
             f"find the firewall at {some(group.hosts or peers)} that rejects TCP inside the overlay",
         )

@@ -52,7 +52,7 @@ def judge(fleet: Fleet, answers: t.Mapping[str, Answers]) -> VerifyResult:
         lines.append(Line(f"outdated plan: {some(stale)}", BAD))
         steps.insert(0, "run ansible-playbook tke.overlay.site, then verify again")
     lines = _cut(lines)
-    if not evidence.asked and not lines:
+    if not evidence.probed and not lines:
         lines.append(Line("no pair was probed: the inventory has fewer than two nodes with a node CIDR", BAD))
     notes = _notes(evidence)
     if not lines:
@@ -73,28 +73,31 @@ def _absent(evidence: Evidence, lines: list[Line], steps: list[str]) -> None:
         lines.append(Line(f"no node CIDR yet: {some(fleet.fresh)}", BAD))
         steps.append("ansible-playbook tke.overlay.site gives a node CIDR to each node that has none")
     failures = {host: answer.failure for host, answer in evidence.answers.items() if host not in fleet.fresh}
-    for what, of_host in (("could not probe", failures), ("could not start the echo responder", fleet.mute)):
+    for what, of_host in (
+        ("could not probe", failures),
+        ("could not start the echo responder", fleet.failed_responders),
+    ):
         reasons: dict[str, list[str]] = collections.defaultdict(list)
         for host, failure in of_host.items():
-            if failure and not (of_host is fleet.mute and failures.get(host)):
+            if failure and not (of_host is fleet.failed_responders and failures.get(host)):
                 reasons[failure].append(host)
         lines += [
             Line(f"{what}: {some(hosts)}: {first_line(reason)}", BAD) for reason, hosts in sorted(reasons.items())
         ]
-    if any(failures.values()) or fleet.mute:
+    if any(failures.values()) or fleet.failed_responders:
         steps.append("fix the errors of these hosts; ansible-playbook tke.overlay.site fixes those of the overlay")
 
 
 def _unreached(evidence: Evidence, lines: list[Line], steps: list[str]) -> None:
     """Add the nodes that Ansible does not reach; a node that no other node reaches either is down."""
-    unreached, dead = [host for host, answer in evidence.answers.items() if not answer.reached], evidence.dead()
+    unreached, down = [host for host, answer in evidence.answers.items() if not answer.reached], evidence.dead()
     for host in sorted(unreached, key=natural):
-        asked = len(evidence.asked_of.get(host, ()))
-        if host in dead:
-            who = "the one node that probed it" if asked == 1 else f"all {asked} nodes that probed it"
+        probed = len(evidence.probed_of.get(host, ()))
+        if host in down:
+            who = "the one node that probed it" if probed == 1 else f"all {probed} nodes that probed it"
             lines.append(Line(f"down: {host}: unreachable for Ansible and for {who}", BAD))
             steps.append(f"check power and network of {host}; if it is gone for good, release its node CIDR")
-        elif asked:
+        elif probed:
             lines.append(
                 Line(f"{host}: unreachable for Ansible but reachable over the overlay; it did not probe its peers", BAD)
             )
@@ -106,13 +109,13 @@ def _unreached(evidence: Evidence, lines: list[Line], steps: list[str]) -> None:
 
 def _coverage(evidence: Evidence, broken: int) -> str:
     """Return the pairs that are reachable, the packets that were sent, and the worst round trip."""
-    fleet, asked = evidence.fleet, len(evidence.asked)
+    fleet, probed = evidence.fleet, len(evidence.probed)
     nodes = len([host for host in fleet.sites if host not in fleet.fresh])
     everything = nodes * (nodes - 1)
-    pairs = count(asked, "pair") if asked == everything else f"{count(asked, 'probed pair')} out of {everything:,}"
+    pairs = count(probed, "pair") if probed == everything else f"{count(probed, 'probed pair')} out of {everything:,}"
     tcp = any(answer.tcp for answer in evidence.answers.values())
     sizes = f"small, full-size of {fleet.size} bytes and TCP" if tcp else f"small and full-size of {fleet.size} bytes"
-    text = f"{asked - broken:,} of {pairs} reachable ({sizes})"
+    text = f"{probed - broken:,} of {pairs} reachable ({sizes})"
     trips = [(ms, host, peer) for host, answer in evidence.answers.items() for peer, ms in answer.rtt_ms.items()]
     if trips:
         ms, host, peer = max(trips)
@@ -124,22 +127,22 @@ def _notes(evidence: Evidence) -> list[Line]:
     """Return what limits the verdict: a sample, missing TCP tests, orphans."""
     fleet, notes = evidence.fleet, []
     nodes = [host for host in fleet.sites if host not in fleet.fresh]
-    asked = collections.Counter(asker for asker, _peer in evidence.asked)
-    if asked and (len(evidence.answers) < len(nodes) or min(asked.values()) < len(nodes) - 1):  # --limit, or a sample
-        peers = {peer for _asker, peer in evidence.asked}
-        met = {tuple(fleet.sites.get(host, "?") for host in pair) for pair in evidence.asked}
+    probed = collections.Counter(prober for prober, _peer in evidence.probed)
+    if probed and (len(evidence.answers) < len(nodes) or min(probed.values()) < len(nodes) - 1):  # --limit, or a sample
+        peers = {peer for _prober, peer in evidence.probed}
+        met = {tuple(fleet.sites.get(host, "?") for host in pair) for pair in evidence.probed}
         all_met = len({(fleet.sites[one], fleet.sites[two]) for one, two in _site_pairs(nodes, fleet.sites)})
         notes.append(
             Line(
-                f"sample: {len(asked):,} of {count(len(nodes), 'node')} probed {count(len(peers), 'peer')}; "
+                f"sample: {len(probed):,} of {count(len(nodes), 'node')} probed {count(len(peers), 'peer')}; "
                 f"{len(met)} of {all_met} directions between sites are covered"
             )
         )
-    if evidence.unasked_tcp:
+    if evidence.untested_tcp:
         notes.append(
-            Line(f"TCP not tested for {count(len(evidence.unasked_tcp), 'pair')}: no echo responder runs on the peer")
+            Line(f"TCP not tested for {count(len(evidence.untested_tcp), 'pair')}: no echo responder runs on the peer")
         )
-    if not any(answer.tcp for answer in evidence.answers.values()) and evidence.asked:
+    if not any(answer.tcp for answer in evidence.answers.values()) and evidence.probed:
         notes.append(Line("TCP not tested: check mode starts no echo responder"))
     if fleet.orphans:
         notes.append(

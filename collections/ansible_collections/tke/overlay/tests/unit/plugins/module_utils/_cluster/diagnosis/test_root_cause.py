@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is said of each kind of fault, to the letter: verify and the report both print it."""
+"""Tests of the causes that verify and the report print: hosts, text and next steps of each kind of fault."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.roo
 SITES = {"cloud1": "cloud", "cloud2": "cloud", "cloud3": "cloud", "idc1": "idc", "idc2": "idc", "idc10": "idc"}
 FLEET = Fleet(SITES, size=1400, port=4789, overhead=50, device="ov0")
 ALL = set(itertools.permutations(SITES, 2))
-WORDS = {
+PROBE_TEXTS = {
     SILENT: "{} (10.244.0.0) does not answer",
     MTU: "an MTU black hole to {}",
     TCP: "TCP to {} (10.244.0.0, port 8471, 64 KiB there and back): no connection; echoes of full size pass",
@@ -33,17 +33,17 @@ WORDS = {
 
 
 def pairs(*hosts, to=None):
-    """All pairs of these hosts with all, or with those named, both ways."""
+    """Return the pairs of these hosts with all others, or with those in ``to``, in both directions."""
     others = set(to or SITES)
     return {(one, two) for one, two in ALL if (one in hosts and two in others) or (two in hosts and one in others)}
 
 
-def told(kind, wrong, fleet=FLEET, unreached=(), largest=None, words=None):
-    """What is found if all nodes ask all others, and these pairs are wrong."""
+def found(kind, wrong, fleet=FLEET, unreached=(), largest=None, text=None):
+    """Return the causes if every node probes every other and the pairs in ``wrong`` fail."""
     answers = {}
     for host in fleet.sites:
-        bad = [peer for asker, peer in sorted(wrong) if asker == host]
-        text = words or WORDS[kind]
+        bad = [peer for prober, peer in sorted(wrong) if prober == host]
+        text = text or PROBE_TEXTS[kind]
         findings = [{"peer": peer, "kind": kind, "text": text.format(peer), "largest": largest} for peer in bad]
         times = {peer: 0.5 for peer in fleet.sites if peer != host and (kind != SILENT or peer not in bad)}
         reached = host not in unreached
@@ -51,17 +51,17 @@ def told(kind, wrong, fleet=FLEET, unreached=(), largest=None, words=None):
     return causes(Evidence(fleet, answers))
 
 
-IDC_CLOUD = pairs("idc1", "idc2", "idc10", to=["cloud1", "cloud2", "cloud3"])
+BETWEEN_SITES = pairs("idc1", "idc2", "idc10", to=["cloud1", "cloud2", "cloud3"])
 
-SILENCES = {
-    "nobody": (
+SILENT_CASES = {
+    "no pair": (
         ALL,
         tuple(SITES),
         "no node reaches any other: no answer for 30 pairs",
         ("open UDP port 4789 between all nodes", "apply the plan to all nodes: ansible-playbook tke.overlay.site"),
     ),
     "between sites": (
-        IDC_CLOUD,
+        BETWEEN_SITES,
         ("cloud1", "cloud2", "cloud3", "idc1", "idc2", "idc10"),
         "no answer: cloud and idc: 18 of 18 pairs",
         ("open UDP port 4789 both ways between cloud and idc, and check firewalls and routes on the line",),
@@ -99,13 +99,13 @@ SILENCES = {
 }
 
 
-@pytest.mark.parametrize("case", SILENCES)
-def test_silence(case):
-    wrong, hosts, text, steps = SILENCES[case]
-    assert told(SILENT, wrong) == [Cause(SILENT, hosts, text, steps)]
+@pytest.mark.parametrize("case", SILENT_CASES)
+def test_unreachable_pairs(case):
+    wrong, hosts, text, steps = SILENT_CASES[case]
+    assert found(SILENT, wrong) == [Cause(SILENT, hosts, text, steps)]
 
 
-def test_a_host_that_was_not_looked_at_and_answers_nobody_is_not_called_alive():
+def test_a_host_without_own_answers_is_not_called_reachable():
     answers = {
         "cloud1": Answers(True, rtt_ms={"cloud2": 1}, findings=[{"peer": "idc1", "kind": SILENT, "text": ""}]),
         "cloud2": Answers(True, rtt_ms={"cloud1": 1}, findings=[{"peer": "idc1", "kind": SILENT, "text": ""}]),
@@ -117,23 +117,23 @@ def test_a_host_that_was_not_looked_at_and_answers_nobody_is_not_called_alive():
     assert causes(Evidence(FLEET, answers)) == [Cause(SILENT, ("idc1",), text, (step,))]
 
 
-def test_of_a_dead_host_nothing_is_said_here():
-    assert told(SILENT, pairs("idc2"), unreached=["idc2"]) == []
+def test_a_host_that_is_down_has_no_cause_here():
+    assert found(SILENT, pairs("idc2"), unreached=["idc2"]) == []
 
 
-def test_who_cannot_send_is_the_one_to_be_mended():
+def test_a_host_that_cannot_send_is_the_one_to_fix():
     wrong = {("idc1", "cloud1"), ("idc1", "cloud2"), ("idc1", "idc2")}
-    words = "this host cannot send to {} (10.244.0.0): Network is unreachable"
-    (cause,) = told(SILENT, wrong, words=words)
-    said = " (idc1 cannot send: Network is unreachable)"
-    assert cause.text == f"no answer: idc1 with cloud1, cloud2, idc2: 3 of 10 pairs{said}"
+    message = "this host cannot send to {} (10.244.0.0): Network is unreachable"
+    (cause,) = found(SILENT, wrong, text=message)
+    reason = " (idc1 cannot send: Network is unreachable)"
+    assert cause.text == f"no answer: idc1 with cloud1, cloud2, idc2: 3 of 10 pairs{reason}"
     assert cause.steps == ("restore what is missing there: ansible-playbook tke.overlay.site --limit idc1",)
-    (cause,) = told(SILENT, {("cloud1", "idc2"), ("idc2", "cloud1")}, words=words)
+    (cause,) = found(SILENT, {("cloud1", "idc2"), ("idc2", "cloud1")}, text=message)
     assert cause.text == "no answer: cloud1 and idc2 (cloud1, idc2 cannot send: Network is unreachable)"
     assert cause.steps == ("restore what is missing there: ansible-playbook tke.overlay.site --limit cloud1,idc2",)
 
 
-def test_what_each_cannot_send_for_is_told_apart():
+def test_different_send_errors_are_listed_separately():
     answers = {
         "cloud1": Answers(True, findings=[{"peer": "idc1", "kind": SILENT, "text": "cannot send to x: No route"}]),
         "idc1": Answers(True, findings=[{"peer": "cloud1", "kind": SILENT, "text": "cannot send to x: Denied"}]),
@@ -144,9 +144,9 @@ def test_what_each_cannot_send_for_is_told_apart():
 
 
 LINE = "fix the line: it must carry 1450 bytes"
-HOLES = {
+MTU_CASES = {
     "between sites": (
-        IDC_CLOUD,
+        BETWEEN_SITES,
         1300,
         (
             "MTU black hole: cloud and idc: packets of 1400 bytes are lost; "
@@ -193,14 +193,14 @@ HOLES = {
 }
 
 
-@pytest.mark.parametrize("case", HOLES)
-def test_holes(case):
-    wrong, largest, text, step = HOLES[case]
+@pytest.mark.parametrize("case", MTU_CASES)
+def test_mtu_black_holes(case):
+    wrong, largest, text, step = MTU_CASES[case]
     hosts = tuple(host for host in SITES if any(host in pair for pair in wrong))
-    assert told(MTU, wrong, largest=largest) == [Cause(MTU, hosts, text, (step,))]
+    assert found(MTU, wrong, largest=largest) == [Cause(MTU, hosts, text, (step,))]
 
 
-def test_the_smallest_of_several_sizes_counts():
+def test_the_smallest_size_that_passes_is_printed():
     findings = [
         {"peer": peer, "kind": MTU, "text": "", "largest": size} for peer, size in (("idc1", 1300), ("idc2", 900))
     ]
@@ -209,12 +209,12 @@ def test_the_smallest_of_several_sizes_counts():
     assert "; the largest size that passes is 900 bytes (2 of 2 pairs)" in cause.text
 
 
-def test_what_nobody_has_told_is_not_made_up():
+def test_unknown_size_and_port_are_left_out():
     unknown = FLEET._replace(size=None, port=None)
-    (cause,) = told(MTU, {("cloud1", "idc2")}, fleet=unknown)
+    (cause,) = found(MTU, {("cloud1", "idc2")}, fleet=unknown)
     assert cause.text.startswith("MTU black hole: cloud1 -> idc2: full-size packets are lost; ")
     assert cause.steps == ("fix the line",)
-    (cause,) = told(SILENT, IDC_CLOUD, fleet=unknown)
+    (cause,) = found(SILENT, BETWEEN_SITES, fleet=unknown)
     assert cause.steps[0].startswith("open the tunnel's UDP port (overlay_port) both ways between cloud and idc")
 
 
@@ -230,16 +230,16 @@ CHECKSUMS = (
 @pytest.mark.parametrize(
     ("wrong", "who", "share"),
     [
-        (IDC_CLOUD, "cloud and idc", "18 of 18 pairs"),
+        (BETWEEN_SITES, "cloud and idc", "18 of 18 pairs"),
         (pairs("idc2"), "idc2 with cloud1, cloud2, cloud3, idc1, idc10", "10 of 10 pairs"),
         ({("cloud1", "idc2")}, "cloud1 -> idc2", "1 of 1 pair"),
     ],
 )
-def test_tcp(wrong, who, share):
-    (cause,) = told(TCP, wrong)
+def test_tcp_failures(wrong, who, share):
+    (cause,) = found(TCP, wrong)
     assert cause.text == f"TCP fails: {who}; ICMP echoes of the same size pass: no connection ({share})"
     assert cause.steps == CHECKSUMS
-    (cause,) = told(TCP, wrong, words="it hangs")
+    (cause,) = found(TCP, wrong, text="it hangs")
     assert cause.text == f"TCP fails: {who}; ICMP echoes of the same size pass: it hangs ({share})"
 
 
@@ -251,8 +251,8 @@ def test_tcp(wrong, who, share):
         ({"cloud1": ["idc1"], "idc1": ["cloud1"]}, "cloud1 and idc1", "cloud1, idc1"),
     ],
 )
-def test_a_refusal(refused, who, where):
-    fleet = FLEET._replace(answering=set(SITES))
+def test_rejected_tcp(refused, who, where):
+    fleet = FLEET._replace(responders=set(SITES))
     answers = {host: Answers(True, rtt_ms={peer: 1 for peer in SITES if peer != host}) for host in SITES}
     answers.update({host: answers[host]._replace(refused=peers) for host, peers in refused.items()})
     (cause,) = causes(Evidence(fleet, answers))
@@ -260,8 +260,8 @@ def test_a_refusal(refused, who, where):
     assert cause.steps == (f"find the firewall at {where} that rejects TCP inside the overlay",)
 
 
-def test_what_is_silent_is_not_counted_where_larger_things_are_asked():
-    """The share of a host is of the pairs that were asked for that."""
+def test_silent_pairs_do_not_count_for_larger_probes():
+    """The share counts only the pairs that were probed at this size."""
     silent = [{"peer": "idc2", "kind": SILENT, "text": ""}]
     holes = [{"peer": peer, "kind": MTU, "text": "", "largest": 1300} for peer in ("cloud2", "idc1")]
     times = {"cloud2": 1, "cloud3": 1, "idc1": 1}
@@ -271,25 +271,27 @@ def test_what_is_silent_is_not_counted_where_larger_things_are_asked():
     assert hole.text.endswith("(2 of 3 pairs)")
 
 
-def test_many_single_faults():
-    """Faults without a pattern, in 5,000 nodes that asked 16 others each: every pair is told, once."""
+def test_many_single_faults_are_grouped_once_each():
+    """5,000 nodes probe 16 peers each, with faults without a pattern: every pair is in one group."""
     names = [f"n{number}" for number in range(5000)]
-    asked = {(one, names[(number * 7 + 31 * step) % 5000]) for number, one in enumerate(names) for step in range(1, 17)}
-    wrong = {pair for number, pair in enumerate(sorted(asked)) if number % 8 == 0}
-    groups = grouped(wrong, asked, dict.fromkeys(names, "cloud"))
+    probed = {
+        (one, names[(number * 7 + 31 * step) % 5000]) for number, one in enumerate(names) for step in range(1, 17)
+    }
+    wrong = {pair for number, pair in enumerate(sorted(probed)) if number % 8 == 0}
+    groups = grouped(wrong, probed, dict.fromkeys(names, "cloud"))
     assert sorted(pair for group in groups for pair in group.pairs) == sorted(wrong)
 
 
 @pytest.mark.parametrize(
-    ("asked", "text"),
+    ("probed", "text"),
     [
         ({("a", "b"), ("b", "a")}, "no answer: a and b"),
         ({("a", "b"), ("b", "a"), ("a", "c")}, "no node reaches any other: no answer for 3 pairs"),
     ],
 )
-def test_two_nodes_alone_are_a_pair_and_not_everybody(asked, text):
+def test_two_nodes_alone_are_printed_as_a_pair(probed, text):
     answers = {
-        host: Answers(True, findings=[{"peer": two, "kind": SILENT, "text": ""} for one, two in asked if one == host])
+        host: Answers(True, findings=[{"peer": two, "kind": SILENT, "text": ""} for one, two in probed if one == host])
         for host in "abc"
     }
     (cause,) = causes(Evidence(FLEET._replace(sites=dict.fromkeys("abc", "x")), answers))
@@ -297,17 +299,17 @@ def test_two_nodes_alone_are_a_pair_and_not_everybody(asked, text):
 
 
 def texts(*arguments, **options):
-    return [cause.text for cause in told(*arguments, **options)]
+    return [cause.text for cause in found(*arguments, **options)]
 
 
-def test_a_host_that_is_cut_off_does_not_hide_what_is_between_the_sites():
-    assert texts(SILENT, IDC_CLOUD | pairs("idc2")) == [
+def test_a_cut_off_host_does_not_hide_a_fault_between_sites():
+    assert texts(SILENT, BETWEEN_SITES | pairs("idc2")) == [
         "cut off: idc2: reachable for Ansible, no answer for 10 of 10 pairs",
         "no answer: cloud and idc: 12 of 12 pairs",
     ]
 
 
-def test_hosts_of_a_site_that_do_not_reach_each_other_either_are_cut_off_each_by_itself():
+def test_hosts_of_an_unreachable_site_are_cut_off_one_by_one():
     assert texts(SILENT, pairs("idc1", "idc2", "idc10")) == [
         "cut off: idc1: reachable for Ansible, no answer for 10 of 10 pairs",
         "cut off: idc2: reachable for Ansible, no answer for 8 of 8 pairs",
@@ -315,37 +317,37 @@ def test_hosts_of_a_site_that_do_not_reach_each_other_either_are_cut_off_each_by
     ]
 
 
-def of_pairs(wrong, well):
-    """The groups of a sample: these pairs are wrong, those are well."""
-    return grouped(set(wrong), {*wrong, *well}, SITES)
+def groups_of(wrong, passed):
+    """Return the groups of a sample in which the pairs in ``wrong`` fail and those in ``passed`` do not."""
+    return grouped(set(wrong), {*wrong, *passed}, SITES)
 
 
-def test_two_pairs_are_enough_to_blame_the_way_between_two_sites():
+def test_two_pairs_are_enough_for_a_fault_between_sites():
     wrong = [("cloud1", "idc1"), ("cloud2", "idc2")]
-    (group,) = of_pairs(wrong, [("cloud1", "cloud2"), ("idc1", "idc2")])
+    (group,) = groups_of(wrong, [("cloud1", "cloud2"), ("idc1", "idc2")])
     assert (group.sites, group.of) == (("cloud", "idc"), 2)
 
 
-def test_of_two_hosts_with_as_many_partners_the_one_with_more_wrong_pairs_comes_first():
+def test_the_host_with_more_failed_pairs_comes_first():
     wrong = [("cloud1", "cloud2"), ("cloud1", "cloud3")]
     wrong += [("idc1", "idc2"), ("idc2", "idc1"), ("idc1", "idc10"), ("idc10", "idc1")]
-    well = [("cloud2", "cloud3"), ("idc2", "idc10"), ("cloud1", "idc1"), ("cloud2", "cloud1")]
-    assert [group.hosts for group in of_pairs(wrong, well)] == [("idc1",), ("cloud1",)]
+    passed = [("cloud2", "cloud3"), ("idc2", "idc10"), ("cloud1", "idc1"), ("cloud2", "cloud1")]
+    assert [group.hosts for group in groups_of(wrong, passed)] == [("idc1",), ("cloud1",)]
 
 
-def test_a_host_that_no_site_has_is_told_as_any_other():
+def test_a_host_without_a_site_is_grouped_as_well():
     wrong = [("cloud1", "orphan"), ("cloud2", "orphan")]
-    well = [("cloud1", "cloud2"), ("orphan", "cloud1"), ("orphan", "cloud2")]
-    (group,) = of_pairs(wrong, well)
+    passed = [("cloud1", "cloud2"), ("orphan", "cloud1"), ("orphan", "cloud2")]
+    (group,) = groups_of(wrong, passed)
     assert (group.hosts, group.of) == (("orphan",), 4)
-    (group,) = of_pairs(
+    (group,) = groups_of(
         [*wrong, ("orphan", "cloud1"), ("orphan", "cloud2")], [("cloud1", "cloud2"), ("orphan", "idc1")]
     )
     assert (group.sites, group.of) == (("?", "cloud"), 4)
 
 
-def test_what_was_not_asked_by_tcp_is_counted_by_pairs():
-    fleet = FLEET._replace(mute={"idc1": "taken"}, answering={"cloud1"})
+def test_pairs_without_a_tcp_test_are_counted():
+    fleet = FLEET._replace(failed_responders={"idc1": "taken"}, responders={"cloud1"})
     findings = [{"peer": "idc1", "kind": TCP, "text": ""}]
     answers = {
         "cloud1": Answers(
@@ -353,11 +355,11 @@ def test_what_was_not_asked_by_tcp_is_counted_by_pairs():
         ),
         "cloud2": Answers(True, rtt_ms={"idc1": 1}, findings=findings),
     }
-    unasked = Evidence(fleet, answers).unasked_tcp
-    assert unasked == {("cloud1", "idc1"), ("cloud1", "idc2"), ("cloud1", "idc10"), ("cloud2", "idc1")}
+    untested = Evidence(fleet, answers).untested_tcp
+    assert untested == {("cloud1", "idc1"), ("cloud1", "idc2"), ("cloud1", "idc10"), ("cloud2", "idc1")}
 
 
-def test_only_the_end_of_an_error_and_only_the_reason_of_tcp_are_repeated():
+def test_only_the_reason_of_an_error_is_repeated():
     answers = {
         "idc10": Answers(True, findings=[{"peer": "cloud1", "kind": SILENT, "text": "x: cannot send to y: Denied"}]),
         "idc2": Answers(True, findings=[{"peer": "cloud1", "kind": SILENT, "text": "x: cannot send to y: Denied"}]),
@@ -367,12 +369,12 @@ def test_only_the_end_of_an_error_and_only_the_reason_of_tcp_are_repeated():
     (cause,) = causes(Evidence(FLEET, answers))
     assert cause.text.endswith(" (idc2, idc10 cannot send: Denied)")
     assert cause.steps[0].endswith("--limit idc2,idc10")
-    (cause,) = told(TCP, {("cloud1", "idc2")}, words="TCP to {} (a): b (c): d; e; f")
+    (cause,) = found(TCP, {("cloud1", "idc2")}, text="TCP to {} (a): b (c): d; e; f")
     assert "; ICMP echoes of the same size pass: b (c): d (" in cause.text
 
 
-def test_sites_that_only_ask_each_other_are_no_hosts_that_are_cut_off():
-    """As where each node asks those of the other site alone, and only the cloud asks within."""
+def test_sites_that_probe_only_each_other_are_one_group():
+    """Each node probes the other site, and only the nodes in the cloud probe each other."""
     within = [("cloud1", "cloud2"), ("cloud2", "cloud3"), ("cloud3", "cloud1")]
-    (group,) = of_pairs(IDC_CLOUD, within)
+    (group,) = groups_of(BETWEEN_SITES, within)
     assert (group.sites, group.of) == (("cloud", "idc"), 18)
