@@ -43,7 +43,7 @@ def kubectl(name, *words):
 
 @pytest.mark.parametrize("name", ["idc1", "cloud1"])
 def test_kubectl_reaches_the_api_server_through_the_vip(name):
-    assert "server: https://api.lab.internal:6443  # as it joined\n" in on(name, f"cat {KUBECONFIG}")
+    assert "server: https://api.lab.internal:6443  # as when the node joined\n" in on(name, f"cat {KUBECONFIG}")
     assert on(name, f"stat -c '%a %U' {KUBECONFIG}") == "600 root\n"
     assert kubectl(name, "get --raw /readyz") == (0, "ok")
     code, text = kubectl(name, "get namespace default -o jsonpath={.metadata.name}:{.status.phase}")

@@ -89,7 +89,7 @@ def test_a_release_asks_for_confirmation_and_checks_names():
     done = play(*release, "overlay_release=idc,cloud9,idc2")
     assert "there is no node idc (overlay_release)" in joined(done.text)
     assert "there is no node cloud9 (overlay_release)" in joined(done.text)
-    assert "is idc2 or idc1 meant?" in joined(done.text)
+    assert "did you mean idc2 or idc1?" in joined(done.text)
     done = play(*release, "overlay_release=idc2, idc1")
     assert "without spaces" in joined(done.text), "Ansible drops the text after a space"
     assert play(*release, "overlay_release=idc2", "--check").code == 0
