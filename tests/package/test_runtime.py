@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""What the collection says of itself to Ansible: action groups, requirements, what an execution environment needs."""
+"""What the collection declares to Ansible: action groups, requirements, the contents of an execution environment."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ GALAXY = yaml.safe_load((COLLECTION / "galaxy.yml").read_text())
 
 
 def ansible_playbook(*arguments):
-    """A run of a playbook that contacts no host."""
+    """Run a playbook that contacts no host."""
     command = [sys.executable, "-m", "ansible", "playbook", *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
 
 
-def test_every_module_is_in_the_action_group_of_the_place_where_it_works():
+def test_every_module_is_in_the_action_group_of_its_side():
     groups = RUNTIME["action_groups"]
     # The action of node goes along with a module that works on the host.
     controller = sorted(set(ACTIONS) - {"node"})
@@ -44,12 +44,12 @@ def test_every_module_is_in_the_action_group_of_the_place_where_it_works():
     assert groups["overlay"] == [{"metadata": {"extend_group": [f"{PREFIX}controller", f"{PREFIX}host"]}}]
 
 
-def test_an_action_is_documented_by_a_module_of_its_name():
+def test_every_action_has_a_module_with_its_documentation():
     assert set(ACTIONS) <= set(MODULES)
 
 
-def test_defaults_of_a_group_reach_the_modules_of_it(tmp_path):
-    """Both by the group itself and by the one that extends it."""
+def test_group_defaults_reach_the_modules_of_the_group(tmp_path):
+    """By the group itself, and by the group that extends it."""
     playbook = tmp_path / "play.yml"
     task = {"tke.overlay.node_cidr": {"nodes": ["a"]}, "register": "result"}
     given = {"ledger": str(tmp_path / "ledger.json"), "cluster": "demo", "container_cidr": "10.244.0.0/16"}
@@ -67,18 +67,17 @@ def test_defaults_of_a_group_reach_the_modules_of_it(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_in_no_playbook_a_host_runs_ahead_of_the_others():
-    """With ``strategy = free`` in an operator's ansible.cfg, a port would change on one host before others hear it."""
-    for name in PLAYBOOKS:
-        for play in yaml.safe_load((COLLECTION / f"playbooks/{name}.yml").read_text()):
-            if "ansible.builtin.import_playbook" not in play:
-                assert play["strategy"] == "ansible.builtin.linear", f"{name}: {play['name']}"
+def test_every_play_has_the_linear_strategy():
+    """With ``strategy = free`` in ansible.cfg, a port would change on one host before others accept it."""
+    plays = [play for name in PLAYBOOKS for play in yaml.safe_load((COLLECTION / f"playbooks/{name}.yml").read_text())]
+    strategies = {play["name"]: play["strategy"] for play in plays if "ansible.builtin.import_playbook" not in play}
+    assert set(strategies.values()) == {"ansible.builtin.linear"}, strategies
 
 
-def test_only_a_host_that_has_converged_is_noted_to_have_dropped_what_was_released(tmp_path):
-    """In a playbook of a user's own a host stays in the batch after a failure that was rescued, or before its turn."""
-    told = {"a": {"changed": False}, "b": {"failed": True}, "c": {"skipped": True}, "d": {"unreachable": True}}
-    inventory = {"all": {"hosts": {**{name: {"node_result": result} for name, result in told.items()}, "e": {}}}}
+def test_only_converged_hosts_acknowledge_released_node_cidrs(tmp_path):
+    """In a playbook of a user, the batch can contain hosts that failed and were rescued, or that have not run yet."""
+    results = {"a": {"changed": False}, "b": {"failed": True}, "c": {"skipped": True}, "d": {"unreachable": True}}
+    inventory = {"all": {"hosts": {**{name: {"node_result": result} for name, result in results.items()}, "e": {}}}}
     cluster = {"ledger": str(tmp_path / "ledger.json"), "cluster": "demo", "container_cidr": "10.244.0.0/16"}
     inventory["all"]["vars"] = {f"overlay_{name}": value for name, value in cluster.items()}
     (tmp_path / "hosts.yml").write_text(yaml.safe_dump(inventory))
@@ -104,8 +103,8 @@ def test_only_a_host_that_has_converged_is_noted_to_have_dropped_what_was_releas
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_addresses_of_a_load_balancer_that_somebody_else_runs_are_given_back(tmp_path):
-    """There is no group ``clb`` then, and nothing to be done on any host."""
+def test_releases_the_vips_of_an_external_load_balancer(tmp_path):
+    """The inventory then has no group ``clb``, and no host is configured."""
     own = {"cluster": "demo", "container_cidr": "10.244.0.0/16", "clb_provider": "external"}
     own["clb_vips"] = {"apiserver": "10.0.9.4", "services": "10.0.9.5"}
     variables = {**{f"overlay_{name}": value for name, value in own.items()}, "ansible_host": "192.0.2.1"}
@@ -126,7 +125,7 @@ def test_the_addresses_of_a_load_balancer_that_somebody_else_runs_are_given_back
     assert json.loads(ledger.read_text())["vips"] == {}
 
 
-def test_the_least_ansible_core_is_the_same_everywhere():
+def test_minimum_ansible_core_is_the_same_everywhere():
     least = re.fullmatch(r">=(\d+\.\d+)\.0", RUNTIME["requires_ansible"])[1]
     assert f"ansible-core {least} or newer" in (COLLECTION / "README.md").read_text()
     for role in ROLES:
@@ -134,7 +133,7 @@ def test_the_least_ansible_core_is_the_same_everywhere():
         assert meta["galaxy_info"]["min_ansible_version"] == least, role
 
 
-def test_an_execution_environment_gets_what_the_controller_imports():
+def test_execution_environment_has_what_the_controller_imports():
     environment = yaml.safe_load((COLLECTION / "meta/execution-environment.yml").read_text())
     lines = (COLLECTION / environment["dependencies"]["python"]).read_text().splitlines()
     wanted = {line.partition("#")[0].strip() for line in lines} - {""}
@@ -151,13 +150,13 @@ def test_an_execution_environment_gets_what_the_controller_imports():
     assert (COLLECTION / environment["dependencies"]["system"]).is_file()
 
 
-def test_what_galaxy_shows_is_complete():
+def test_galaxy_metadata_is_complete():
     assert re.fullmatch(r"\d+\.\d+\.\d+", GALAXY["version"])
     for key in ("description", "license", "tags", "repository", "documentation", "issues", "homepage", "authors"):
         assert GALAXY[key], key
 
 
-def test_the_first_page_has_a_row_for_everything():
+def test_readme_has_a_row_for_every_plugin_playbook_and_role():
     text = (COLLECTION / "README.md").read_text()
     names = [*MODULES, *PLAYBOOKS, *ROLES]
     assert [name for name in names if f"| `{PREFIX}{name}` |" not in text] == [], "README.md of the collection"
@@ -169,15 +168,15 @@ def test_every_module_has_an_integration_target():
     assert {name for name in targets if not name.startswith("setup_")} == set(MODULES), "tests/integration/targets"
 
 
-def test_a_changelog_fragment_has_code_in_double_backquotes():
-    """It is reStructuredText: the markup of plugin documentation would be shown as it stands."""
+def test_changelog_fragments_use_double_backquotes():
+    """Fragments are reStructuredText, which does not render the markup of plugin documentation."""
     for path in (COLLECTION / "changelogs/fragments").glob("*.yml"):
         markup = re.findall(r"\b(?:C|V|O|M|P|RV|E|L|U)\([^)]*\)", path.read_text())
         assert not markup, f"{path.name}: write ``so``"
 
 
-def test_what_a_release_left_on_a_host_is_kept_for_the_releases_after_it():
-    """So that ``tests/kernel/test_upgrade.py`` takes each of them over."""
+def test_the_state_of_every_release_is_kept():
+    """``tests/kernel/test_upgrade.py`` upgrades from each of them."""
     changelog = yaml.safe_load((COLLECTION / "changelogs/changelog.yaml").read_text())
     # Nothing up to 1.0.0 was ever published, so nobody comes from there.
     releases = {version for version in changelog["releases"] if version not in ("0.1.0", "1.0.0")}
@@ -190,14 +189,14 @@ def test_what_a_release_left_on_a_host_is_kept_for_the_releases_after_it():
         }
 
 
-def test_no_sanity_test_is_told_to_look_away():
+def test_sanity_ignore_files_are_empty():
     cores = set(re.findall(r'^    "(2\.\d+)": \(', (ROOT / "tests/tools/matrix.py").read_text(), re.MULTILINE))
     files = {path.name: path.read_text() for path in (COLLECTION / "tests/sanity").iterdir()}
     assert files == {f"ignore-{core}.txt": "" for core in cores}
 
 
 def test_playbooks_and_roles_contain_no_jinja_programs():
-    """What is computed over many hosts is an action or a filter, which has unit tests."""
+    """Computations over many hosts are actions or filters, which have unit tests."""
     paths = [*(COLLECTION / "playbooks").rglob("*.yml"), *(COLLECTION / "roles").rglob("*.yml")]
     found = [path.name for path in paths if re.search(r"{%-?\s*(for|set)\b", path.read_text())]
     assert paths

@@ -119,7 +119,7 @@ def test_the_diff_of_a_table_has_every_changed_entry():
     assert (bool(kept), kept.before(), kept.foreign) == (False, "", {"e": "foreign"})
 
 
-def test_a_foreign_entry_on_another_device_conflicts_with_a_desired_one():
+def test_foreign_entry_on_another_device_conflicts():
     actual = {"a": ActualEntry("via eth0", managed=False, on_device=False)}
     with pytest.raises(ValidationError) as caught:
         compare(NeighborTable("tke0"), actual, {"a": "new", "b": "new"})

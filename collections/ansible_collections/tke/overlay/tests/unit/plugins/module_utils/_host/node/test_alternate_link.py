@@ -30,7 +30,7 @@ def row(port, alias="tke.overlay"):
     }
 
 
-def test_has_the_tunnels_settings_but_its_own_name_port_and_no_address():
+def test_differs_from_the_tunnel_in_name_port_and_address():
     assert alternate_link_of(LINK, 4789) == LINK._replace(name="tke-alt", port=4789, addresses=None)
     assert alternate_link_of(LINK, None) is None
 
