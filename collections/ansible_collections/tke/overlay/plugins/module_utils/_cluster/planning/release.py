@@ -48,8 +48,14 @@ def release(
     The released node CIDRs are pending on every remaining node until it acknowledges that it has dropped them.
 
     :param nodes: all nodes of the inventory.
-    :raises ValidationError: a name is unknown, or other nodes depend on a node and ``force`` is not set.
+    :raises ValidationError: there is no ledger, a name is unknown, or other nodes depend on a node and ``force`` is not
+        set.
     """
+    if ledger_text is None:
+        raise ValidationError(
+            f"there is no ledger at {where}, so no node can be released: check overlay_ledger and the inventory (-i); "
+            f"before the first run of tke.overlay.site there is nothing to release"
+        )
     ledger = planner.load_or_create(settings, ledger_text, where)
     names = list(dict.fromkeys(name.strip() for name in request.names))
     problems = [*_problems_of_names(names, nodes, ledger)] or [*_problems_of_empty_cluster(names, ledger)]

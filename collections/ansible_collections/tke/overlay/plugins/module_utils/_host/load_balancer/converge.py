@@ -232,7 +232,7 @@ def _validate(spec: PairSpec, links: HostLinks, run: Run) -> None:
                 stream.write(text)
         problems = []
         for command in (
-            ("haproxy", "-c", "-q", "-f", paths["haproxy.cfg"]),
+            ("haproxy", "-c", "-f", paths["haproxy.cfg"]),  # without -q, which suppresses the reason as well
             ("keepalived", "--config-test", f"--use-file={paths['keepalived.conf']}"),
             ("nft", "--check", "--file", paths["rules.nft"]),
         ):

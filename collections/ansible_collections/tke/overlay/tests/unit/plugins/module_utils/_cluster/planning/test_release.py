@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who may leave, and what becomes of his node CIDR."""
+"""Which nodes can be released, and what happens to their node CIDRs."""
 
 from __future__ import annotations
 
@@ -49,6 +49,14 @@ def rejected(*arguments, **more):
     with pytest.raises(ValidationError) as caught:
         released_from(*arguments, **more)
     return caught.value.problems
+
+
+def test_rejects_a_release_without_a_ledger():
+    with pytest.raises(ValidationError) as caught:
+        release(SETTINGS, FLEET, None, "/ledger", ReleaseRequest(["idc5"], GROUPS, NOW))
+    (problem,) = caught.value.problems
+    assert "there is no ledger at /ledger" in problem
+    assert "overlay_ledger" in problem
 
 
 def test_release_is_pending_on_remaining_nodes_and_adds_none():
