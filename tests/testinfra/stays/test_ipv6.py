@@ -93,7 +93,7 @@ def test_rejects_a_node_of_the_other_ip_version(tmp_path):
     before = LEDGER.read_bytes()
     done = play("tke.overlay.site", inventories=(*BOTH, more))
     assert done.code != 0
-    assert re.search(r"the underlay is of IPv4 \(as cloud2\) and IPv6 \(as \w+\)", joined(done.text))
+    assert re.search(r"IPv4 \(node cloud2\) and IPv6 \(node \w+\)", joined(done.text))
     assert LEDGER.read_bytes() == before
 
 
