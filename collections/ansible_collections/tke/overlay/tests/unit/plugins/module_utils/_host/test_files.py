@@ -127,3 +127,14 @@ def test_keeps_a_foreign_file_that_changed_meanwhile(foreign_file):
     with pytest.raises(KernelError, match=re.escape(foreign_file)):
         files.rewrite_foreign(foreign_file, "another text", "new")
     assert pathlib.Path(foreign_file).read_bytes() == b"caf\xe9\n"
+
+
+def test_a_full_disk_keeps_a_foreign_file_and_leaves_nothing_beside(foreign_file, monkeypatch):
+    def full(_source, _target):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files.os, "rename", full)
+    with pytest.raises(KernelError, match=f"{re.escape(foreign_file)} cannot be changed: .*No space left on device"):
+        files.rewrite_foreign(foreign_file, files.read_foreign(foreign_file), "new")
+    assert pathlib.Path(foreign_file).read_bytes() == b"caf\xe9\n"
+    assert os.listdir(os.path.dirname(foreign_file)) == ["hosts"]

@@ -251,3 +251,19 @@ def test_waits_until_the_endpoint_answers(pki, monkeypatch):
     with listening(handle) as port:
         target = EndpointTarget("localhost", "127.0.0.1", port, [TlsClient("ca", pki.ca.pem.decode(), "localhost")])
         assert "200" in wait_for_endpoint(target, fake_iproute, 60)["http"]
+
+
+def test_checks_only_the_requested_stages(pki):
+    with listening(tls_server(pki)) as port:
+        client = TlsClient("ca", pki.ca.pem.decode(), "localhost")
+        target = EndpointTarget("localhost", "127.0.0.1", port, [client], path=None)
+        assert set(wait_for_endpoint(target, fake_iproute, 0, stages=["name"])) == {"name"}
+        assert set(wait_for_endpoint(target, fake_iproute, 0, stages=["route"])) == {"route"}
+        assert set(wait_for_endpoint(target, fake_iproute, 0, stages=["tcp"])) == {"tcp", "tls"}, "no path, no request"
+
+
+def test_a_client_key_that_cannot_be_read_is_an_error(pki):
+    client = TlsClient("cluster a of /kubeconfig", pki.ca.pem.decode(), "localhost", Credentials(b"no", b"secret"))
+    with pytest.raises(ValidationError, match="cluster a of /kubeconfig: the client certificate") as caught:
+        check.tls_context(client)
+    assert "secret" not in str(caught.value)
