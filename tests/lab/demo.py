@@ -90,7 +90,7 @@ def print_nodes(ledger: Ledger, sites: dict[str, str]) -> None:
         (name, sites[name], held.underlay or "", held.node_cidr, vtep_address(held.node_cidr), vtep_mac(held.node_cidr))
         for name, held in sorted(ledger.nodes.items())
     ]
-    print_table("Nodes", ("name", "site", "underlay", "node_cidr", "VTEP", "MAC"), rows)
+    print_table("Nodes", ("name", "site", "underlay", "node CIDR", "VTEP", "MAC"), rows)
 
 
 def print_capacity(ledger: Ledger) -> None:
