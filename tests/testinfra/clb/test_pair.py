@@ -221,6 +221,17 @@ def test_adds_and_removes_a_listener():
     assert curl("registry.lab.internal", 9443, vip="apiserver").returncode == 7
 
 
+def test_shows_the_reason_if_haproxy_rejects_its_configuration(tmp_path):
+    """The CA is read by HAProxy only, which must say what is wrong with it."""
+    before, record = processes(), ledger()
+    (tmp_path / "ca.crt").write_text("-----BEGIN CERTIFICATE-----\nbm8=\n-----END CERTIFICATE-----\n")
+    done = pair_play("-e", f"overlay_api_ca={tmp_path / 'ca.crt'}")
+    assert done.code != 0
+    assert re.search(r"haproxy rejects its new configuration: .*ca-file", joined(done.text))
+    assert processes() == before
+    assert ledger() == record
+
+
 def test_reports_all_invalid_variables_and_changes_nothing():
     before, record = processes(), ledger()
     files = {host: on(host, "sha256sum /etc/tke-overlay/clb/*") for host in PAIR}
