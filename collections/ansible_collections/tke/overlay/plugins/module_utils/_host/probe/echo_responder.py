@@ -102,22 +102,27 @@ def _start(listener: socket.socket, descriptor: int) -> None:
         os.waitpid(child, 0)
         return
     try:
-        os.setsid()
-        if os.fork() == 0:
-            os.chdir("/")
-            null = os.open(os.devnull, os.O_RDWR)
-            for number in range(3):
-                os.dup2(null, number)
-            keep = {listener.fileno(), descriptor}
-            for number in range(3, 1024):
-                if number not in keep:
-                    with contextlib.suppress(OSError):
-                        os.close(number)
-            with contextlib.suppress(OSError), open("/proc/self/comm", "w", encoding="ascii") as comm:
-                comm.write("tke-echo")  # the name that ss and ps show
-            respond(listener, address, descriptor)
+        _run_daemon(listener, address, descriptor)
     finally:
         os._exit(0)
+
+
+def _run_daemon(listener: socket.socket, address: str, descriptor: int) -> None:
+    """Detach from the module's session and files, and respond. Runs in a forked process only."""
+    os.setsid()
+    if os.fork() == 0:
+        os.chdir("/")
+        null = os.open(os.devnull, os.O_RDWR)
+        for number in range(3):
+            os.dup2(null, number)
+        keep = {listener.fileno(), descriptor}
+        for number in range(3, 1024):
+            if number not in keep:
+                with contextlib.suppress(OSError):
+                    os.close(number)
+        with contextlib.suppress(OSError), open("/proc/self/comm", "w", encoding="ascii") as comm:
+            comm.write("tke-echo")  # the name that ss and ps show
+        respond(listener, address, descriptor)
 
 
 class _Client(t.NamedTuple):
