@@ -33,6 +33,8 @@ SAMPLES = {
     "spec.yml": "options:\n  description:\n    - It has {} in it.\n",
     "folded.yml": "fail_msg: >-\n\n  It has {} in it\n",
     "script.sh": "#!/bin/sh\n\n# It has {} in it.\n",
+    "haproxy.cfg.template": "global\n\n    # It has {} in it.\n",
+    "page.html.j2": "<p>\n\nIt has {} in it.\n",
 }
 ACCEPTED = {
     "page.md": (
@@ -53,6 +55,12 @@ ACCEPTED = {
 def test_finds_a_rejected_word_in_each_kind_of_file(name, word):
     found = words.findings_in(pathlib.Path(name), SAMPLES[name].format(word))
     assert [(each.line, each.found) for each in found] == [(3, word)]
+
+
+@pytest.mark.parametrize("before", ["```text\ncode\n```\n`a` and", "one ` alone\n\n", "``a`` and `b`,"])
+def test_code_before_a_word_does_not_hide_it(before):
+    page = f"{before} this is told in `c`.\n"
+    assert [each.found for each in words.findings_in(pathlib.Path("page.md"), page)] == ["told"]
 
 
 def test_ignores_case():
@@ -101,4 +109,4 @@ def test_rejects_a_malformed_table():
 
 def test_checks_every_kind_of_file_of_the_repository():
     suffixes = {path.suffix for path in words.files()}
-    assert suffixes == {".md", ".py", ".sh", ".yml"}
+    assert suffixes == {".j2", ".md", ".py", ".sh", ".template", ".yml"}

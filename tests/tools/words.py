@@ -4,8 +4,9 @@
 
 The words are in ``words.txt``. Without arguments it checks the files of this repository, otherwise the files given.
 
-Checked are: Markdown pages, string literals and comments of Python, comments of shell scripts, and of YAML the comments
-and the values of the keys that a reader sees, such as ``name`` and ``description``. Code spans and URLs are skipped.
+Checked are: Markdown pages, page templates, string literals and comments of Python, comments of shell scripts and of
+templates of configuration files, and of YAML the comments and the values of the keys that a reader sees, such as
+``name`` and ``description``. Code spans and URLs are skipped.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ CHECKED = (
     f"{COLLECTION}/changelogs/fragments/*.yml",
     f"{COLLECTION}/plugins/**/*.py",
     f"{COLLECTION}/plugins/**/*.sh",
+    f"{COLLECTION}/plugins/**/*.template",
+    f"{COLLECTION}/plugins/**/*.j2",
     f"{COLLECTION}/playbooks/**/*.yml",
     f"{COLLECTION}/roles/**/*.yml",
     "inventories/example/**/*.yml",
@@ -44,8 +47,13 @@ PROSE_KEYS = {
 }  # fmt: skip
 """Keys of YAML whose values a reader sees; not ``breaking_changes``, which name what was renamed."""
 
-SKIPPED = re.compile(r"``[^`]+``|`[^`]+`|\b[CVOMEP]\([^)]*\)|\w+://\S+|\]\([^)\s]*\)")
+CODE = r"(?:[^`\n]|\n(?!\s*\n))+"
+"""Text of a code span: it ends in its paragraph, so that one stray backquote does not hide the rest of a page."""
+
+SKIPPED = re.compile(rf"``{CODE}``|`{CODE}`|\b[CVOMEP]\([^)]*\)|\w+://\S+|\]\([^)\s]*\)")
 """Code spans of Markdown, reStructuredText and Ansible's markup, URLs, and the targets of links."""
+
+FENCE = re.compile(r"^[ \t]*```.*$", re.MULTILINE)
 
 
 class Word(NamedTuple):
@@ -83,6 +91,7 @@ WORDS = read_words(Path(__file__).with_name("words.txt").read_text(encoding="utf
 def findings_in(path: Path, text: str) -> list[Finding]:
     """Return all rejected words of a file, by line. The name of the file decides how it is read."""
     readers = {".md": _markdown, ".py": _python, ".yml": _yaml, ".yaml": _yaml, ".sh": _comments}
+    readers |= {".template": _comments, ".j2": _markdown}
     found = {
         Finding(line + before.count("\n"), match[0], word.instead)
         for line, part in readers[path.suffix](text)
@@ -102,8 +111,8 @@ def _blank(match: re.Match[str]) -> str:
 
 
 def _markdown(text: str) -> Iterator[tuple[int, str]]:
-    """The whole page: screens in it are messages."""
-    yield 1, text
+    """The whole page without the fences of its code blocks: screens in it are messages."""
+    yield 1, FENCE.sub("", text)
 
 
 def _python(text: str) -> Iterator[tuple[int, str]]:
