@@ -109,14 +109,17 @@ def failure_of(result: Variables, key: str) -> str:
 
 
 def registered(hosts: t.Iterable[str], hostvars: Variables, name: str, key: str) -> dict[str, t.Any]:
-    """Return, by host, one key of a registered result; hosts without it, or with an empty value, are left out."""
+    """Return, by host, one key of a registered result; hosts without it, or with an empty value, are left out.
+
+    An unreachable host has no result, whatever Ansible has registered for it.
+    """
     values = {host: _result(host, hostvars, name).get(key) for host in hosts}
     return {host: value for host, value in values.items() if value}
 
 
 def succeeded(hosts: t.Iterable[str], hostvars: Variables, name: str) -> list[str]:
     """Return the hosts on which the registered task ran and succeeded."""
-    against = ("failed", "skipped", "unreachable")
+    against = ("failed", "skipped")
     return [
         host
         for host in hosts
@@ -124,15 +127,9 @@ def succeeded(hosts: t.Iterable[str], hostvars: Variables, name: str) -> list[st
     ]
 
 
-def failed(hosts: t.Iterable[str], hostvars: Variables, name: str) -> list[str]:
-    """Return the hosts that were reached and on which the registered task failed."""
-    results = {host: _result(host, hostvars, name) for host in hosts}
-    return [host for host, result in results.items() if result.get("failed") and not result.get("unreachable")]
-
-
 def _result(host: str, hostvars: Variables, name: str) -> Variables:
     result: Variables = hostvars[host].get(name) or {}
-    return result
+    return {} if result.get("unreachable") else result
 
 
 def underlay_addresses(hosts: t.Iterable[str], hostvars: Variables, port: int | str | None = None) -> dict[str, str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import (
-    failed,
     registered,
     succeeded,
     underlay_addresses,
@@ -34,8 +33,8 @@ def test_succeeded_needs_a_task_that_ran():
     assert succeeded(["empty", "ok"], HOSTVARS, "result") == ["empty", "ok"], "in the order given"
 
 
-def test_failed_leaves_out_unreachable_hosts():
-    assert failed(HOSTVARS, HOSTVARS, "result") == ["failed"]
+def test_an_unreachable_host_has_no_result():
+    assert registered(HOSTVARS, HOSTVARS, "result", "failed") == {"failed": True}
 
 
 @pytest.mark.parametrize(
