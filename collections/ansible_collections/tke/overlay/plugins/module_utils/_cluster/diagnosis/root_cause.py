@@ -304,7 +304,7 @@ def _of_silence(group: Group, evidence: Evidence) -> Cause:
 
 
 def _with_evidence(cause: Cause, group: Group, hosts: t.Iterable[str], evidence: Evidence) -> Cause:
-    """Return the cause of silent pairs with what firewalls and the underlay tell about it.
+    """Return the cause of silent pairs with what firewalls and the underlay show about it.
 
     :param hosts: those of the group whose firewalls can be the cause.
     """

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Counters of this host that tell why the probes of its peers fail. The difference of two readings is the evidence."""
+"""Counters of this host that show why the probes of its peers fail. The difference of two readings is the evidence."""
 
 from __future__ import annotations
 
