@@ -148,8 +148,8 @@ def test_a_firewall_between_sites_is_one_line():
         done = verify("--check")
     assert done.code != 0
     assert screen(done)[1] == "  no answer: cloud and idc: 8 of 8 pairs; the underlay addresses answer pings"
-    assert screen(done)[2].startswith("next: open UDP port 8472 both ways between cloud and idc")
-    assert screen(done)[3].endswith("set another overlay_port, such as 4789"), "as for NSX, which drops valid VXLAN"
+    assert screen(done)[-2].startswith("next: open UDP port 8472 both ways between cloud and idc")
+    assert screen(done)[-1].endswith("set another overlay_port, such as 4789"), "as for NSX, which drops valid VXLAN"
 
 
 def test_a_line_that_loses_only_tcp_is_printed():
