@@ -109,6 +109,22 @@ def test_reports_a_missing_peer_as_silent():
     assert set(result.rtt_ms) == set(PEERS)
 
 
+@pytest.mark.usefixtures("peer")
+def test_reports_whether_the_underlay_of_a_silent_peer_answers():
+    """One at the address of the other host, one at an address of nobody, one over IPv6, which is not probed."""
+    gone = {name: f"10.244.20{number}.0" for number, name in enumerate(["near", "nowhere", "six"])}
+    underlays = {"near": "10.0.1.12", "nowhere": "10.0.1.200", "six": "2001:db8::1", "peer1": "10.0.1.12"}
+    task = ProbeTask(HERE, {**PEERS, **gone}, MTU, underlay="10.0.1.11", underlays=underlays)
+    result = module.probe(task, tcp=False, seconds=0.2)
+    assert {finding.peer: finding.underlay for finding in result.findings} == {
+        "near": True,
+        "nowhere": False,
+        "six": None,
+    }
+    lost = module.probe(task._replace(underlay="10.0.1.99"), tcp=False, seconds=0.2)
+    assert {finding.underlay for finding in lost.findings} == {None}, "that address is not on this host"
+
+
 def test_a_lost_packet_does_not_make_a_peer_silent(run, peer):
     dropping(run, peer, "icmp type echo-request numgen inc mod 2 0")
     assert kinds(probe()) == {}
@@ -178,6 +194,7 @@ def test_the_plan_determines_peers_and_size():
     task = task_for_document(document(), {}, 0)
     assert (task.source, task.size, task.overhead) == ("10.244.0.0", 1450, 50)
     assert task.peers == {f"peer{number}": f"10.244.{number}.0" for number in range(1, 6)}
+    assert (task.underlay, task.underlays["peer2"], len(task.underlays)) == ("10.0.1.11", "10.0.1.102", 5)
     sites = {"cloud": ["me", "peer1"], "idc": ["peer2", "peer3", "stranger"]}
     assert set(task_for_document(document(), sites, 0, skip=["peer3"]).peers) == {"peer1", "peer2"}
     with pytest.raises(ValidationError, match="node stranger is not in the plan"):

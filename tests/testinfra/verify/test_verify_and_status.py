@@ -147,16 +147,35 @@ def test_a_firewall_between_sites_is_one_line():
     with hole(ROUTER, "udp dport 8472"):
         done = verify("--check")
     assert done.code != 0
-    assert screen(done)[1] == "  no answer: cloud and idc: 8 of 8 pairs"
-    assert screen(done)[-1].startswith("next: open UDP port 8472 both ways between cloud and idc")
+    assert screen(done)[1] == "  no answer: cloud and idc: 8 of 8 pairs; the underlay addresses answer pings"
+    assert screen(done)[-2].startswith("next: open UDP port 8472 both ways between cloud and idc")
+    assert screen(done)[-1].endswith("set another overlay_port, such as 4789"), "as for NSX, which drops valid VXLAN"
 
 
-def test_a_host_that_loses_only_tcp_is_printed():
-    with hole("idc1", 'iifname "tke0" ip protocol tcp ip length > 200'):
+def test_a_line_that_loses_only_tcp_is_printed():
+    """The inner protocol number is 9 bytes behind the inner Ethernet header, 30 behind the UDP header."""
+    with hole(ROUTER, "udp dport 8472 @th,312,8 6"):
         done = verify()
     assert done.code != 0
-    assert screen(done)[1].startswith(
-        "  TCP fails: idc1 with cloud1, cloud2, idc2; ICMP echoes of the same size pass: "
+    assert screen(done)[1] == (
+        "  TCP fails: cloud and idc; ICMP echoes of the same size pass: no connection (8 of 8 pairs)"
+    )
+    assert "set another overlay_port" in screen(done)[2]
+
+
+def test_a_firewall_that_drops_only_the_tcp_test_is_named():
+    """As ufw does: it accepts echo requests and the tunnel's port, and drops what it does not name."""
+    rules = "ct state established accept; icmp type echo-request accept; udp dport 8472 accept; tcp dport 22 accept;"
+    chain = "type filter hook input priority 0; policy drop;"
+    lab("exec", "idc1", "--", "nft", f"table ip verify_test {{ chain INPUT {{ {chain} {rules} }}; }}")
+    try:
+        done = verify()
+    finally:
+        lab("exec", "idc1", "--", "nft", "delete", "table", "ip", "verify_test")
+    assert done.code != 0
+    assert screen(done)[1].startswith("  TCP test filtered at idc1: chain INPUT of the nftables table ip verify_test ")
+    assert screen(done)[2].startswith(
+        "next: on idc1: let it accept UDP port 8472 from the peers, and packets from tke0"
     )
 
 

@@ -89,12 +89,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
             fleet = _fleet(plan, sites, {host: responders[host] for host in batch.changed})
             fleet = fleet._replace(fresh=[], orphans=[])
             verdict = rollout.after(
-                batch, fleet, {host: _answers(results[host], check=False) for host in batch.changed}
+                batch,
+                fleet,
+                {host: _answers(results[host], check=False, before=responders[host]) for host in batch.changed},
             )
             return [*verdict.lines, *steps(verdict.steps)], "" if verdict.healthy else STOPPED
         # A host on which the echo responder could not start did not probe either.
         answers = {
-            host: _answers(responders[host] if each.get("skipped") else each, self._task.check_mode)
+            host: _answers(responders[host] if each.get("skipped") else each, self._task.check_mode, responders[host])
             for host, each in results.items()
         }
         verdict = verify.judge(_fleet(plan, sites, responders), answers)
@@ -153,7 +155,11 @@ def _status(site: str, result: t.Mapping[str, t.Any], key: str) -> host_tables.H
     return host_tables.HostStatus(site, good, failure_of(result, key), not result.get("unreachable"))
 
 
-def _answers(result: t.Mapping[str, t.Any], check: bool) -> Answers:
+def _answers(result: t.Mapping[str, t.Any], check: bool, before: t.Mapping[str, t.Any]) -> Answers:
+    """Return the answers of a host.
+
+    :param before: the result of the echo responder's start on it, with the counters before the probes.
+    """
     reached, failure = not result.get("unreachable"), failure_of(result, "findings")
     if "findings" not in result:
         return Answers(reached, failure if reached else "")
@@ -164,6 +170,12 @@ def _answers(result: t.Mapping[str, t.Any], check: bool) -> Answers:
         refused=result["tcp"]["refused"],
         tcp=not check,
         plan_current=result.get("plan_current", True),
+        filters=result.get("filters", ()),
+        counters={
+            name: number - before["counters"].get(name, number)
+            for name, number in result.get("counters", {}).items()
+            if "counters" in before
+        },
     )
 
 

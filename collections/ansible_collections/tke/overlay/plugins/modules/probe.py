@@ -140,6 +140,7 @@ findings:
   description:
     - The faults, one entry per peer with a fault. C(kind) is V(silent), V(mtu) or V(tcp).
     - With V(mtu), C(largest) is the largest size that passes.
+    - With V(silent) and O(document), C(underlay) is whether the underlay address of the peer answers.
   returned: success
   type: list
   elements: dict
@@ -149,6 +150,7 @@ findings:
       kind: silent
       text: idc2 (10.244.3.0) does not answer
       largest: null
+      underlay: true
 tcp:
   description:
     - The results of O(tcp). C(echoed) has the peers that returned what was sent, C(refused) those where no echo
@@ -156,6 +158,27 @@ tcp:
   returned: success
   type: dict
   sample: {echoed: [cloud2], refused: [idc1]}
+filters:
+  description:
+    - Chains and rules of foreign firewalls on this host that can drop what its peers send to it. C(drops) names it -
+      packets of the tunnel (V(tunnel)), and out of the tunnel echo requests (V(ping)) or TCP to the echo responder
+      (V(tcp)). C(remedy) opens the firewall.
+    - They explain probes of other hosts that have failed; they do not concern packets of Pods.
+  returned: when peers were probed
+  type: list
+  elements: dict
+  sample:
+    - drops: [tcp]
+      text: chain INPUT of the nftables table ip filter drops what it does not name, such as TCP port 8471 on tke0
+      remedy: ufw allow 8472/udp && ufw allow in on tke0
+counters:
+  description:
+    - Counters of this host. Their increase during the probes of other hosts explains probes that have failed.
+    - C(wrong_checksums) counts TCP segments that arrived with a wrong checksum, C(not_a_peer) tunnel packets that were
+      dropped because their source is no peer.
+  returned: success
+  type: dict
+  sample: {wrong_checksums: 0, not_a_peer: 0}
 plan_current:
   description: Whether this host has applied the plan of O(document). If not, a peer may be silent for that reason.
   returned: when O(document) is given
@@ -170,13 +193,16 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.status import applied_plan, is_current
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.tunnel_filters import TunnelEnds, tunnel_filters
 from ansible_collections.tke.overlay.plugins.module_utils._host.probe.echo_responder import keep_responding
+from ansible_collections.tke.overlay.plugins.module_utils._host.probe.evidence import read_counters
 from ansible_collections.tke.overlay.plugins.module_utils._host.probe.run import (
     ProbeTask,
     probe,
     task_for_document,
     task_for_peers,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._host.probe.tcp_echo import PORT
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import saved_settings
 from ansible_collections.tke.overlay.plugins.module_utils._module import DOCUMENT, Result, document_of, run_module
 
@@ -202,7 +228,7 @@ ARGUMENTS = {
 LIMITS = {"attempts": (1, 10), "timeout": (0.01, 60), "answer": (0, 86_400), "sample": (0, 1_000_000)}
 
 
-def work(module: AnsibleModule, _run: Run) -> Result:
+def work(module: AnsibleModule, run: Run) -> Result:
     """Run the echo responder, probe peers, or both."""
     params = module.params
     problems = [
@@ -229,6 +255,7 @@ def work(module: AnsibleModule, _run: Run) -> Result:
             "rtt_ms": {},
             "findings": [],
             "tcp": {"echoed": [], "refused": []},
+            "counters": read_counters(run),
         }
     outcome = probe(task, params["tcp"], params["timeout"], params["attempts"])
     result: Result = {
@@ -239,10 +266,18 @@ def work(module: AnsibleModule, _run: Run) -> Result:
         "rtt_ms": outcome.rtt_ms,
         "findings": [finding._asdict() for finding in outcome.findings],
         "tcp": {"echoed": outcome.echoed, "refused": outcome.refused},
+        "filters": [each._asdict() for each in tunnel_filters(_ends(params, settings), run)],
+        "counters": read_counters(run),
     }
     if params["document"] is not None:
         result["plan_current"] = is_current(applied_plan(), document_of(params))
     return result
+
+
+def _ends(params: t.Mapping[str, t.Any], settings: t.Mapping[str, str]) -> TunnelEnds:
+    """Return what a firewall must accept, by the plan or else by what was last applied."""
+    known = params["document"] or {"device": settings.get("device", "tke0"), "port": settings.get("port", 8472)}
+    return TunnelEnds(known["device"], int(known["port"]), PORT)
 
 
 def _task(params: t.Mapping[str, t.Any], settings: t.Mapping[str, str]) -> ProbeTask | None:

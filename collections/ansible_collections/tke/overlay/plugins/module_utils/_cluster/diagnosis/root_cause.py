@@ -20,6 +20,12 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.tex
 KINDS = SILENT, MTU, TCP = "silent", "mtu", "tcp"
 """What module probe finds for a pair: no answer at all; only small packets pass; everything passes except TCP."""
 
+TUNNEL, PING = "tunnel", "ping"
+"""What a foreign firewall can drop, besides TCP: packets of the tunnel, and echo requests that come out of it."""
+
+NO_CONNECTION = "no connection"
+"""What module probe reports if nothing answers the first TCP segment."""
+
 REFUSES = "the echo responder runs on the peer, but the connection is refused"
 
 Pair = t.Tuple[str, str]
@@ -36,6 +42,8 @@ class Answers(t.NamedTuple):
     refused: t.Sequence[str] = ()
     tcp: bool = False  # whether it tested TCP, too
     plan_current: bool = True
+    filters: t.Sequence[t.Mapping[str, t.Any]] = ()  # of foreign firewalls, see module probe
+    counters: t.Mapping[str, int] = {}  # how much each has increased during the probes
 
 
 class Fleet(t.NamedTuple):
@@ -114,9 +122,35 @@ class Evidence:
         """Return whether no probed pair with this host had an answer."""
         return bool(self.probed_of.get(host)) and self.silent_of.get(host) == self.probed_of[host]
 
+    def never_answers(self, host: str) -> bool:
+        """Return whether no node that has probed this host had an answer from it."""
+        probes = {pair for pair in self.probed_of.get(host, ()) if pair[1] == host}
+        return bool(probes) and probes <= self.silent_of.get(host, set())
+
     def dead(self) -> set[str]:
         """Return the nodes that neither Ansible nor any other node reaches."""
         return {host for host, answer in self.answers.items() if not answer.reached and self.has_no_answer(host)}
+
+    def filters(self, hosts: t.Iterable[str], drops: t.Collection[str]) -> list[tuple[str, t.Mapping[str, t.Any]]]:
+        """Return the filters of these hosts that can drop such packets, as pairs of host and filter.
+
+        A filter that concerns all peers is not reported if a peer has an answer in spite of it.
+        """
+        return [
+            (host, each)
+            for host in sorted(set(hosts) & set(self.answers), key=natural)
+            for each in self.answers[host].filters
+            if set(drops).intersection(each["drops"]) and (each["some"] or self.never_answers(host))
+        ]
+
+    def know(self, counter: str, hosts: t.Iterable[str]) -> bool:
+        """Return whether all these hosts have reported a counter."""
+        return all(host in self.answers and counter in self.answers[host].counters for host in hosts)
+
+    def increased(self, counter: str, hosts: t.Iterable[str]) -> dict[str, int]:
+        """Return the hosts on which a counter has increased during the probes, and by how much."""
+        found = {host: self.answers[host].counters.get(counter, 0) for host in sorted(set(hosts) & set(self.answers))}
+        return {host: number for host, number in found.items() if number > 0}
 
 
 def _by_host(pairs: t.Iterable[Pair]) -> dict[str, set[Pair]]:
@@ -140,11 +174,14 @@ def causes(evidence: Evidence) -> list[Cause]:
     else:
         found = [_of_silence(group, evidence) for group in grouped(left, rest, sites)]
     rest -= left
-    for kind, cause in ((MTU, _of_mtu), (TCP, _of_tcp)):
-        wrong = set(evidence.wrong[kind])
-        found += [cause(group, evidence) for group in grouped(wrong, rest, sites)]
-        rest -= wrong  # the next kind was not tested for these
-    return found
+    holes = set(evidence.wrong[MTU])
+    found += [_of_mtu(group, evidence) for group in grouped(holes, rest, sites)]
+    rest -= holes  # TCP was not tested for these
+    filtered = _filtered_tcp(evidence)
+    found += [_of_filtered_tcp(rule, pairs, rest) for rule, pairs in filtered.items()]
+    explained: set[Pair] = set().union(*filtered.values())
+    broken = set(evidence.wrong[TCP]) - explained
+    return [*found, *(_of_tcp(group, evidence) for group in grouped(broken, rest - explained, sites))]
 
 
 # --- which pairs have a cause in common ---
@@ -257,11 +294,60 @@ def _of_all_pairs(pairs: set[Pair], evidence: Evidence) -> Cause:
         f"open {evidence.fleet.udp} between all nodes",
         "apply the plan to all nodes: ansible-playbook tke.overlay.site",
     )
-    ends = Group(pairs=tuple(pairs)).ends
-    return Cause(SILENT, ends, f"no node reaches any other: no answer for {count(len(pairs), 'pair')}", steps)
+    group = Group(pairs=tuple(pairs))
+    text = f"no node reaches any other: no answer for {count(len(pairs), 'pair')}"
+    return _with_evidence(Cause(SILENT, group.ends, text, steps), group, group.ends, evidence)
 
 
 def _of_silence(group: Group, evidence: Evidence) -> Cause:
+    return _with_evidence(_of_silent_pairs(group, evidence), group, group.hosts or group.ends, evidence)
+
+
+def _with_evidence(cause: Cause, group: Group, hosts: t.Iterable[str], evidence: Evidence) -> Cause:
+    """Return the cause of silent pairs with what firewalls and the underlay show about it.
+
+    :param hosts: those of the group whose firewalls can be the cause.
+    """
+    found = evidence.filters(hosts, (TUNNEL, PING))
+    same: dict[tuple[str, str], list[str]] = collections.defaultdict(list)
+    for host, each in found:
+        same[each["text"], each["remedy"]].append(host)
+    steps = tuple(f"on {some(which)}: {text}: {remedy}" for (text, remedy), which in same.items())
+    if found and not any(each["some"] for _host, each in found):
+        return cause._replace(steps=steps)
+    if found or _cannot_send(group, evidence)[1]:
+        return cause._replace(steps=(*steps, *cause.steps))
+    underlay, further = _of_underlay(group, evidence)
+    steps = (*_of_other_sources(group, evidence), *cause.steps, *further)
+    return cause._replace(text=f"{cause.text}{underlay}", steps=steps)
+
+
+def _of_other_sources(group: Group, evidence: Evidence) -> t.Iterator[str]:
+    """Yield a step if hosts of the group have dropped tunnel packets whose source is no peer."""
+    dropped = evidence.increased("not_a_peer", group.ends)
+    if dropped:
+        yield (
+            f"{some(dropped)} dropped {count(sum(dropped.values()), 'tunnel packet')} from addresses of no peer: "
+            f"if NAT or a second address changes the source, set overlay_underlay_ip of the sender to what arrives"
+        )
+
+
+def _of_underlay(group: Group, evidence: Evidence) -> tuple[str, tuple[str, ...]]:
+    """Return whether the underlay addresses of silent pairs answer, as text, and the step that follows from it."""
+    answers = {evidence.wrong[SILENT][pair].get("underlay") for pair in group.pairs}
+    if answers == {False}:
+        return "; the underlay addresses do not answer pings either", ()
+    if answers == {True} and not evidence.increased("not_a_peer", group.ends):
+        other = 8472 if evidence.fleet.port == 4789 else 4789
+        step = (
+            f"if {evidence.fleet.udp} is open: some networks (NSX) drop VXLAN of others on that port: set another "
+            f"overlay_port, such as {other}"
+        )
+        return "; the underlay addresses answer pings", (step,)
+    return ("; the underlay addresses answer pings", ()) if answers == {True} else ("", ())
+
+
+def _of_silent_pairs(group: Group, evidence: Evidence) -> Cause:
     udp = evidence.fleet.udp
     if group.sites:
         between = "between " if len(group.sites) > 1 else ""
@@ -313,19 +399,49 @@ def _of_mtu(group: Group, evidence: Evidence) -> Cause:
     return Cause(MTU, group.ends, text, (step,))
 
 
+def _filtered_tcp(evidence: Evidence) -> dict[tuple[str, str], set[Pair]]:
+    """Return the pairs whose TCP test a firewall at the probed node can have dropped, by its text and remedy."""
+    found: dict[tuple[str, str], set[Pair]] = collections.defaultdict(set)
+    for pair in evidence.wrong[TCP]:
+        answer = evidence.answers.get(pair[1])
+        rule = next((each for each in answer.filters if TCP in each["drops"]), None) if answer else None
+        if rule is not None:
+            found[rule["text"], rule["remedy"]].add(pair)
+    return found
+
+
+def _of_filtered_tcp(rule: tuple[str, str], pairs: set[Pair], tested: set[Pair]) -> Cause:
+    text, remedy = rule
+    hosts = sorted({peer for _prober, peer in pairs}, key=natural)
+    share = f"{len(pairs)} of {count(len([pair for pair in tested if pair[1] in hosts]), 'pair')}"
+    return Cause(
+        TCP,
+        tuple(hosts),
+        f"TCP test filtered at {some(hosts)}: {text} ({share})",
+        (f"on {some(hosts)}: {remedy}; Pods do not use that port, but without it their TCP is not tested",),
+    )
+
+
 def _of_tcp(group: Group, evidence: Evidence) -> Cause:
     text = evidence.wrong[TCP][group.pairs[0]]["text"]
+    peers = {peer for _prober, peer in group.pairs}
+    checksums = evidence.increased("wrong_checksums", group.ends)
+    offload = f"try 'ethtool -K {evidence.fleet.device} tx-checksum-ip-generic off' at both ends"
     if REFUSES in text:
-        peers = {peer for _prober, peer in group.pairs}
         steps: tuple[str, ...] = (
             f"find the firewall at {some(group.hosts or peers)} that rejects TCP inside the overlay",
         )
     else:
         text = text.partition("): ")[2].partition(";")[0] or text
-        cure = f"'ethtool -K {evidence.fleet.device} tx-checksum-ip-generic off' at both ends"
         steps = (
-            f"checksum offload of the network card is the usual cause: try {cure}",
+            f"checksum offload of the network card is the usual cause: {offload}",
             "some underlays (vSphere, NSX) drop TCP inside VXLAN on a port that they use: set another overlay_port",
         )
+        if checksums:
+            arrived = ", ".join(f"{number} at {host}" for host, number in checksums.items())
+            text += f"; TCP segments with wrong checksums arrived: {arrived}"
+            steps = (f"checksum offload of the network card is the cause: {offload}",)
+        elif NO_CONNECTION in text and evidence.know("wrong_checksums", peers):
+            steps = (steps[1], f"look for a firewall at {some(peers)} that drops TCP on {evidence.fleet.device}")
     reported = f"TCP fails: {_who(group)}; ICMP echoes of the same size pass: {text} ({_share(group)})"
     return Cause(TCP, group.ends, reported, steps)

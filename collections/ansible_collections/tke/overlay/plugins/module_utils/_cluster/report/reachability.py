@@ -116,6 +116,7 @@ def answers_of(host: ProbedHost, nodes: t.Container[str]) -> Answers:
             for finding in probe.get("findings") or []
             if finding.get("kind") in KINDS and str(finding.get("peer")) in nodes
         ],
+        filters=probe.get("filters") or (),
     )
 
 

@@ -13,7 +13,6 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
     DEVICE_NAME_RULE,
     MAC,
     address_problems,
-    overhead_on,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._errors import (
     KernelError,
@@ -21,6 +20,12 @@ from ansible_collections.tke.overlay.plugins.module_utils._errors import (
     range_problems,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run, read_json, run_batch
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.underlay import (
+    MtuSpec,
+    find_owner,
+    mtu_problems,
+    underlay_routes,
+)
 
 IP = ("ip",)
 
@@ -191,19 +196,23 @@ def compare_link(spec: LinkSpec, links: t.Sequence[Row]) -> LinkChange:
     return LinkChange(before, after, _changes_in_place(spec, before, row))
 
 
-def check_conflicts(spec: LinkSpec, links: t.Sequence[Row], run: Run, labels: FieldLabels = VARIABLES) -> None:
-    """Make sure that name, VNI and port are free, or belong to the link itself.
+def check_conflicts(
+    spec: LinkSpec, links: t.Sequence[Row], run: Run, labels: FieldLabels = VARIABLES, peers: t.Sequence[str] = ()
+) -> None:
+    """Make sure that name, VNI and port are free, or belong to the link itself, and that the underlay fits.
 
     The errors of the kernel, "File exists" and "Address already in use", do not name the cause.
 
     :param labels: the names of the settings in errors.
+    :param peers: the underlay addresses of all peers. The MTU is compared with that of the routes to them, and without
+        peers with that of the link that has the underlay address.
     :raises ValidationError: naming what has each of them.
     """
     row = find_link(spec.name, links)
     problems: list[str] = []
     if row is not None:
         problems.extend(_problems_of_namesake(spec, row, labels))
-    problems.extend(_problems_of_parent(spec, links, labels))
+    problems.extend(_problems_of_underlay(spec, links, peers, run, labels))
     others = [
         link for link in links if kind_of(link) == "vxlan" and link.get("ifname") not in (spec.name, ALTERNATE_LINK)
     ]
@@ -283,23 +292,22 @@ def _problems_of_namesake(spec: LinkSpec, row: Row, labels: FieldLabels) -> t.It
         )
 
 
-def _problems_of_parent(spec: LinkSpec, links: t.Sequence[Row], labels: FieldLabels) -> t.Iterator[str]:
-    owned = {address["local"]: link for link in links for address in link.get("addr_info", [])}
-    parent = owned.get(spec.local)
-    overhead = overhead_on(spec.local)
-    needed = (spec.mtu or 0) + overhead
-    if parent is None:
+def _problems_of_underlay(
+    spec: LinkSpec, links: t.Sequence[Row], peers: t.Sequence[str], run: Run, labels: FieldLabels
+) -> t.Iterator[str]:
+    owner = find_owner(spec.local, links)
+    if owner is None:
+        owned = {address["local"] for link in links for address in link.get("addr_info", [])}
         others = sorted(address for address in owned if not address.startswith(("127.", "::1", "fe80:")))
         yield (
             f"underlay address {spec.local} ({labels.local}) is not an address of this host, which has "
             f"{', '.join(others) or 'none'}: correct it, or add it to a link"
         )
-    elif spec.mtu is not None and parent["mtu"] < needed:
-        yield (
-            f"link {parent['ifname']} with the underlay address {spec.local} has MTU {parent['mtu']}, but an overlay "
-            f"MTU of {spec.mtu} requires {needed}: "
-            f"{labels.mtu.format(underlay=parent['mtu'], overlay=parent['mtu'] - overhead)}"
-        )
+    elif spec.mtu is not None:
+        limits = MtuSpec(spec.mtu, spec.local, labels.mtu)
+        if not peers and "LOOPBACK" not in owner.get("flags", ()) and owner["mtu"] < limits.needed:
+            yield limits.problem(f"link {owner['ifname']} with the underlay address {spec.local}", owner["mtu"])
+        yield from mtu_problems(underlay_routes(spec.local, peers, run), links, limits)
     if spec.dev is not None and find_link(spec.dev, links) is None:
         yield f"the underlay link {spec.dev!r} (dev) does not exist"
 

@@ -163,7 +163,7 @@ def _difference(target: Target, run: Run) -> NodeResult:
     :raises ValidationError: a foreign object is in the way.
     """
     links = read_links(run)
-    check_conflicts(target.link, links, run)
+    check_conflicts(target.link, links, run, peers=target.underlays)
     actual = read_actual(target, links, run)
     check_foreign_routes(actual.tables[target.tables.routes.name])
     return compare(target, actual)

@@ -69,21 +69,26 @@ def _last_rule(table: str, chain: str, run: Run) -> str:
 
 
 def _closed_legacy(run: Run) -> t.Iterator[tuple[str, str, str]]:
-    """Yield the same for the legacy iptables, which nft does not list.
+    """Yield the same for the legacy iptables, which nft does not list."""
+    text = read_legacy_rules(run)
+    rules = [line for line in text.splitlines() if line.startswith("-A FORWARD ")]
+    if "-P FORWARD DROP" in text.splitlines() or (rules and _DROPS_ALL_LEGACY.fullmatch(rules[-1])):
+        yield "chain FORWARD of iptables-legacy", "legacy", text
 
-    Its program runs only if its tables are in use, because running it loads them into the kernel.
+
+def read_legacy_rules(run: Run) -> str:
+    """Return the rules of the legacy iptables' table filter as its program prints them, empty if it is not in use.
+
+    The program runs only if its tables are in use, because running it loads them into the kernel.
     """
     try:
         with open(LEGACY_TABLES, encoding="ascii") as stream:
             in_use = "filter" in stream.read().split()
     except OSError:
-        return
+        return ""
     if not (in_use and os.path.exists(LEGACY_PROGRAM)):
-        return
-    _code, text, _errors = run((LEGACY_PROGRAM, "-S"), None)
-    rules = [line for line in text.splitlines() if line.startswith("-A FORWARD ")]
-    if "-P FORWARD DROP" in text.splitlines() or (rules and _DROPS_ALL_LEGACY.fullmatch(rules[-1])):
-        yield "chain FORWARD of iptables-legacy", "legacy", text
+        return ""
+    return run((LEGACY_PROGRAM, "-S"), None)[1]
 
 
 def _remedy(table: str, text: str, device: str, port: int, bridge: str) -> str:

@@ -68,6 +68,7 @@ class Target(t.NamedTuple):
     written after the kernel's tables, the CNI configuration last: once it exists,
     a kubelet regards the network as ready.
     ``alternate_link`` receives on the other port during a change of the port.
+    ``underlays`` are the underlay addresses of all peers.
     """
 
     link: LinkSpec
@@ -79,6 +80,7 @@ class Target(t.NamedTuple):
     files: Texts
     host: HostFacts
     saved: SavedState
+    underlays: t.Sequence[str]
 
     @property
     def all_files(self) -> FileSpecs:
@@ -125,6 +127,7 @@ def build_target(
         },
         host=host,
         saved=saved,
+        underlays=[peer.underlay for peer in peers],
     )
 
 

@@ -50,13 +50,18 @@ SILENT, MTU, TCP = "silent", "mtu", "tcp"
 
 
 class PeerFinding(t.NamedTuple):
-    """A fault between this host and a peer. ``largest`` is the largest size that passes, if ``kind`` is MTU."""
+    """A fault between this host and a peer.
+
+    ``largest`` is the largest size that passes, if ``kind`` is MTU. ``underlay`` is whether the underlay address of a
+    silent peer answers, ``None`` if it was not probed.
+    """
 
     peer: str
     address: str
     kind: str
     text: str
     largest: int | None = None
+    underlay: bool | None = None
 
 
 class ProbeResult(t.NamedTuple):
@@ -80,6 +85,8 @@ class ProbeTask(t.NamedTuple):
     peers: t.Mapping[str, str]  # name -> VTEP address
     size: int
     overhead: int = OVERHEAD[4]
+    underlay: str = ""  # the address that the tunnel sends from
+    underlays: t.Mapping[str, str] = {}  # name -> underlay address
 
     def validated(self) -> ProbeTask:
         """Return the task itself.
@@ -130,11 +137,14 @@ def task_for_document(document: NodeDocument, sites: Sites, sample: int, skip: t
     }
     if not any(name in names for names in known.values()):
         raise ValidationError(f"node {name} is not in sites, from which the peers are selected: add it there")
+    peers = peers_to_probe(known, sample)[name]
     return ProbeTask(
         source=vtep_address(fleet[name].node_cidr),
-        peers={each: vtep_address(fleet[each].node_cidr) for each in peers_to_probe(known, sample)[name]},
+        peers={each: vtep_address(fleet[each].node_cidr) for each in peers},
         size=document["mtu"],
         overhead=overhead_on(fleet[name].underlay),
+        underlay=fleet[name].underlay,
+        underlays={each: fleet[each].underlay for each in peers},
     )
 
 
@@ -158,7 +168,10 @@ def probe(task: ProbeTask, tcp: bool, seconds: float = 1.0, attempts: int = 3) -
         groups = _group_peers(task, prober)
         measured = [address for _name, address in groups.black_holes[:MAX_MEASURED]]
         largest = _measure_largest(prober, measured, task.size, seconds)
-        findings = [_silent(name, address, prober) for name, address in groups.silent]
+        underlay = _probe_underlays(task, [name for name, _address in groups.silent], seconds)
+        findings = [
+            _silent(name, address, prober)._replace(underlay=underlay.get(name)) for name, address in groups.silent
+        ]
         findings += [_black_hole(pair, largest.get(pair[1]), task, prober) for pair in groups.black_holes]
         reached = [*groups.black_holes, *groups.healthy]
         rtt_ms = {name: _rtt_ms(prober, address, task.size) for name, address in reached}
@@ -171,6 +184,23 @@ def probe(task: ProbeTask, tcp: bool, seconds: float = 1.0, attempts: int = 3) -
     ]
     echoed, refused = ([name for name, result in by_name.items() if result == kind] for kind in (ECHOED, REFUSED))
     return ProbeResult(len(task.peers), rtt_ms, findings, echoed, refused)
+
+
+def _probe_underlays(task: ProbeTask, names: t.Sequence[str], seconds: float) -> dict[str, bool]:
+    """Return for each of these peers whether its underlay address answers small packets outside the tunnel.
+
+    IPv6 addresses are not probed. A firewall can drop these packets too, so only an answer is certain.
+    """
+    addresses = {name: task.underlays[name] for name in names if is_ipv4_address(task.underlays.get(name, ""))}
+    if not addresses or not is_ipv4_address(task.underlay):
+        return {}
+    try:
+        connection = open_echo_socket(task.underlay)
+    except OSError:
+        return {}
+    with EchoProber(connection) as prober:
+        prober.probe([(address, MIN_SIZE) for address in addresses.values()], seconds, attempts=2)
+        return {name: (address, MIN_SIZE) in prober.round_trips for name, address in addresses.items()}
 
 
 def _rtt_ms(prober: EchoProber, address: str, size: int) -> float:

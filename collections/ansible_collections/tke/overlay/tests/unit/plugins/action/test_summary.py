@@ -31,9 +31,10 @@ NOT_REACHED = {"failed": True, "msg": "api (10.0.2.2:6443) does not answer", "st
 
 @pytest.fixture
 def run(monkeypatch):
-    """Run the action on registered results; return its result. The terminal shows nothing."""
-    monkeypatch.setattr(summary.ActionBase, "run", lambda *_arguments: {})
-    monkeypatch.setattr(summary.display, "display", lambda *_arguments, **_options: None)
+    """Run the action on registered results; return its result, with what it prints as ``printed``."""
+    printed = []
+    monkeypatch.setattr(summary.ActionBase, "run", lambda *_arguments: {"printed": printed})
+    monkeypatch.setattr(summary.display, "display", lambda text, **_options: printed.append(text))
 
     def result(of, results):
         action = summary.ActionModule.__new__(summary.ActionModule)
@@ -72,3 +73,28 @@ def test_an_unhealthy_overlay_is_named_first(run):
     result = run("verify", {"a": probed("b", NOT_REACHED, [FINDING]), "b": probed("a", REACHED)})
     assert result["failed"]
     assert "overlay is unhealthy" in result["msg"]
+
+
+def test_counters_are_compared_with_those_before_the_probes(run):
+    """Both hosts have counted packets of no peer at some time, but only one of them during the probes."""
+    silent = {**FINDING, "underlay": True}
+    results = {"a": probed("b", REACHED, [silent]), "b": probed("a", REACHED)}
+    for host, before, after in (("a", 7, 7), ("b", 7, 9)):
+        results[host]["responder"]["counters"] = {"not_a_peer": before}
+        results[host]["probe"]["counters"] = {"not_a_peer": after}
+    printed = "\n".join(run("verify", results)["printed"])
+    assert "b dropped 2 tunnel packets from addresses of no peer" in printed
+
+
+def test_counters_without_a_value_before_the_probes_are_no_evidence(run):
+    """On a host whose echo responder could not start, for instance."""
+    results = {"a": probed("b", REACHED, [FINDING]), "b": probed("a", REACHED)}
+    results["b"]["probe"]["counters"] = {"not_a_peer": 9}
+    assert "of no peer" not in "\n".join(run("verify", results)["printed"])
+
+
+def test_a_firewall_of_the_probed_host_is_named(run):
+    rule = {"drops": ["ping"], "text": "chain x drops it", "remedy": "open x", "some": False}
+    results = {"a": probed("b", REACHED, [FINDING]), "b": probed("a", REACHED)}
+    results["b"]["probe"]["filters"] = [rule]
+    assert "next: on b: chain x drops it: open x" in run("verify", results)["printed"]

@@ -378,3 +378,138 @@ def test_sites_that_probe_only_each_other_are_one_group():
     within = [("cloud1", "cloud2"), ("cloud2", "cloud3"), ("cloud3", "cloud1")]
     (group,) = groups_of(BETWEEN_SITES, within)
     assert (group.sites, group.of) == (("cloud", "idc"), 18)
+
+
+CLOSED = {"drops": ("tunnel",), "text": "chain x drops it", "remedy": "open x", "some": False}
+RULE = {**CLOSED, "text": "a rule drops it", "some": True}
+GENERIC = "open UDP port 4789 both ways between cloud and idc, and check firewalls and routes on the line"
+NSX = (
+    "if UDP port 4789 is open: some networks (NSX) drop VXLAN of others on that port: set another overlay_port, "
+    "such as 8472"
+)
+
+
+def answers_of_silent(wrong, underlay=None, **changes):
+    """Return the answers if these pairs are silent; ``changes`` are further attributes of hosts."""
+    answers = {}
+    for host in SITES:
+        bad = [peer for prober, peer in sorted(wrong) if prober == host]
+        findings = [{"peer": peer, "kind": SILENT, "text": "", "underlay": underlay} for peer in bad]
+        times = {peer: 0.5 for peer in SITES if peer != host and peer not in bad}
+        answers[host] = Answers(True, rtt_ms=times, findings=findings, **changes.get(host, {}))
+    return answers
+
+
+@pytest.mark.parametrize(
+    ("underlay", "text", "steps"),
+    [
+        (None, "", (GENERIC,)),
+        (False, "; the underlay addresses do not answer pings either", (GENERIC,)),
+        (True, "; the underlay addresses answer pings", (GENERIC, NSX)),
+    ],
+)
+def test_silent_pairs_tell_whether_the_underlay_answers(underlay, text, steps):
+    (cause,) = causes(Evidence(FLEET, answers_of_silent(BETWEEN_SITES, underlay)))
+    assert cause.text == f"no answer: cloud and idc: 18 of 18 pairs{text}"
+    assert cause.steps == steps
+
+
+def test_the_advised_port_is_another_one():
+    evidence = Evidence(FLEET._replace(port=8472), answers_of_silent(ALL, underlay=True))
+    assert causes(evidence)[0].steps[-1].endswith("such as 4789")
+
+
+def test_dropped_packets_of_no_peer_come_before_all_other_steps():
+    counted = {"counters": {"not_a_peer": 5, "wrong_checksums": 0}}
+    answers = answers_of_silent(BETWEEN_SITES, underlay=True, cloud1=counted, idc2=counted)
+    (cause,) = causes(Evidence(FLEET, answers))
+    assert cause.steps[0].startswith("cloud1, idc2 dropped 10 tunnel packets from addresses of no peer: if NAT ")
+    assert cause.steps[1:] == (GENERIC,)
+
+
+def test_a_closed_firewall_is_the_cause_of_a_silent_host():
+    answers = answers_of_silent(pairs("idc2"), underlay=False, idc2={"filters": [CLOSED]})
+    (cause,) = causes(Evidence(FLEET, answers))
+    assert cause.text == "cut off: idc2: reachable for Ansible, no answer for 10 of 10 pairs"
+    assert cause.steps == ("on idc2: chain x drops it: open x",)
+
+
+def test_a_closed_firewall_of_a_host_that_only_others_do_not_reach():
+    wrong = {(host, "idc2") for host in SITES if host != "idc2"}
+    (cause,) = causes(Evidence(FLEET, answers_of_silent(wrong, idc2={"filters": [{**CLOSED, "drops": ("ping", TCP)}]})))
+    assert cause.steps == ("on idc2: chain x drops it: open x",)
+
+
+@pytest.mark.parametrize("each", [CLOSED, {**RULE, "drops": (TCP,)}])
+def test_a_firewall_that_cannot_be_the_cause_is_not_named(each):
+    """The hosts of a site reach each other through it; or it drops TCP only."""
+    answers = answers_of_silent(BETWEEN_SITES, cloud1={"filters": [each]})
+    assert causes(Evidence(FLEET, answers))[0].steps == (GENERIC,)
+
+
+def test_a_rule_that_can_concern_some_peers_is_named_first():
+    answers = answers_of_silent({("cloud1", "idc2")}, underlay=True, idc2={"filters": [RULE]})
+    (cause,) = causes(Evidence(FLEET, answers))
+    assert cause.text == "no answer: cloud1 -> idc2"
+    assert cause.steps[0] == "on idc2: a rule drops it: open x"
+    assert cause.steps[1].startswith("check that UDP port 4789 is open at idc2")
+    assert len(cause.steps) == 2
+
+
+def test_hosts_with_the_same_firewall_share_a_step():
+    closed = {"filters": [CLOSED]}
+    answers = answers_of_silent(ALL, **dict.fromkeys(SITES, closed))
+    (cause,) = causes(Evidence(FLEET, answers))
+    assert cause.steps == ("on cloud1, cloud2, cloud3, idc1, idc2, idc10: chain x drops it: open x",)
+
+
+def tcp_answers(wrong, text="TCP to x (y): no connection; z", **changes):
+    """Return the answers if TCP fails for these pairs only; ``changes`` are further attributes of hosts."""
+    answers = {}
+    for host in SITES:
+        findings = [{"peer": peer, "kind": TCP, "text": text} for prober, peer in sorted(wrong) if prober == host]
+        times = {peer: 0.5 for peer in SITES if peer != host}
+        answers[host] = Answers(True, rtt_ms=times, findings=findings, **changes.get(host, {}))
+    return answers
+
+
+def test_a_filtered_tcp_test_names_the_firewall_of_the_probed_node():
+    """The pairs that the firewall does not explain have a cause of their own."""
+    wrong = {(host, "idc2") for host in SITES if host != "idc2"} | {("cloud1", "idc1")}
+    rule = {**CLOSED, "drops": (TCP,)}
+    first, second = causes(Evidence(FLEET, tcp_answers(wrong, idc2={"filters": [rule]}, cloud1={"filters": [rule]})))
+    assert (first.kind, first.hosts) == (TCP, ("idc2",))
+    assert first.text == "TCP test filtered at idc2: chain x drops it (5 of 5 pairs)"
+    assert first.steps == ("on idc2: open x; Pods do not use that port, but without it their TCP is not tested",)
+    assert second.text.startswith("TCP fails: cloud1 -> idc1; ")
+
+
+def test_nodes_with_the_same_filter_are_one_cause():
+    filtered = {"filters": [CLOSED, {**CLOSED, "drops": ("ping", TCP)}]}
+    wrong = {pair for pair in ALL if pair[1] in ("idc2", "idc10")}
+    (cause,) = causes(Evidence(FLEET, tcp_answers(wrong, idc2=filtered, idc10=filtered)))
+    assert cause.text == "TCP test filtered at idc2, idc10: chain x drops it (10 of 10 pairs)"
+
+
+def test_a_rejected_connection_is_explained_by_the_firewall():
+    fleet = FLEET._replace(responders=set(SITES))
+    answers = tcp_answers((), idc1={"filters": [{**RULE, "drops": (TCP,)}]})
+    answers["cloud1"] = answers["cloud1"]._replace(refused=["idc1"])
+    (cause,) = causes(Evidence(fleet, answers))
+    assert cause.text == "TCP test filtered at idc1: a rule drops it (1 of 5 pairs)"
+
+
+def test_wrong_checksums_are_named_with_the_hosts_that_counted_them():
+    counted = {"counters": {"wrong_checksums": 7, "not_a_peer": 0}}
+    answers = tcp_answers({("cloud1", "idc2"), ("cloud2", "idc2")}, idc2=counted)
+    (cause,) = causes(Evidence(FLEET, answers))
+    assert "no connection; TCP segments with wrong checksums arrived: 7 at idc2 (2 of 10 pairs)" in cause.text
+    assert cause.steps == (CHECKSUMS[0].replace("the usual cause", "the cause"),)
+
+
+def test_without_wrong_checksums_the_underlay_comes_first():
+    none = {"counters": {"wrong_checksums": 0, "not_a_peer": 0}}
+    (cause,) = causes(Evidence(FLEET, tcp_answers({("cloud1", "idc2")}, idc2=none)))
+    assert cause.steps == (CHECKSUMS[1], "look for a firewall at idc2 that drops TCP on ov0")
+    stalled = tcp_answers({("cloud1", "idc2")}, text="TCP to x (y): connected, then stalled; z", idc2=none)
+    assert causes(Evidence(FLEET, stalled))[0].steps == CHECKSUMS
