@@ -192,14 +192,15 @@ demo: deps $(STAMP) ## build a flat Pod network over two sites in the lab, and p
 # --- the published collection ---
 
 .PHONY: tables docs artifact release
-tables: $(STAMP) ## generate the table of variables in the guides from the roles' argument_specs
+tables: $(STAMP) ## generate the table of variables in the guides, and the README of each role, from the roles' argument_specs
 	@python tests/tools/tables.py
 
 docs: $(STAMP) ## build the site of guides and reference in .cache/docs/html; a warning is an error
 	@python tests/tools/site.py .cache/docs
 
-artifact: $(STAMP) ## build the collection, install it into .cache/artifact, and check every file
+artifact: $(STAMP) ## build the collection, install it into .cache/artifact, check every file, and import it as Galaxy does
 	@python tests/tools/artifact.py .cache/artifact
+	@python tests/tools/importer.py .cache/artifact/tke-overlay-*.tar.gz .cache/galaxy-importer
 
 release: $(STAMP) ## write changelog, version and artifact of a release: make release VERSION=1.1.0
 	@tests/tools/release.sh '$(VERSION)'

@@ -57,7 +57,7 @@ IN_ROLES = {
     role: variables(
         path
         for path in (COLLECTION / f"roles/{role}").rglob("*")
-        if path.is_file() and path.parent.name not in ("meta", "__pycache__")
+        if path.is_file() and path.suffix != ".md" and path.parent.name not in ("meta", "__pycache__")
     )
     for role in ROLES
 }

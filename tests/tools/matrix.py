@@ -5,7 +5,8 @@
 ``matrix.py DIRECTORY`` makes a virtual environment in DIRECTORY for each combination. It finds Python interpreters in
 PATH and in the directory of pyenv. There are two kinds of checks:
 
-- for the controller: sanity and unit tests with each ansible-core, from the oldest that ``meta/runtime.yml`` allows;
+- for the controller: sanity and unit tests with each ansible-core, from the oldest that ``meta/runtime.yml`` allows to
+  the newest, which can be a pre-release; and the scenario ``default`` with the oldest and the newest, in its own lab;
 - for managed hosts: the code that runs there compiles and imports with each Python from 3.8 on, and its unit tests pass
   with each Python from 3.9 on (pytest requires 3.9).
 """
@@ -29,9 +30,11 @@ CORES = {
     "2.19": ("3.11", "3.12", "3.13"),
     "2.20": ("3.12", "3.13", "3.14"),
     "2.21": ("3.12", "3.13", "3.14"),
+    "2.22": ("3.13", "3.14"),
 }
 HOSTS = ("3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
 LIBRARIES = ("netaddr", "jmespath", "etcd3gw", "hypothesis", "pytest", "pytest-mock", "pytest-xdist", "mock", "pyyaml")
+SCENARIO_LIBRARIES = ("molecule", "pytest-testinfra")
 HOST_LIBRARIES = ("cryptography", "hypothesis", "pytest", "pyyaml")
 UNITS = COLLECTION / "tests/unit/plugins/module_utils"
 NOT_OF_HOSTS = ("_cluster", "_module", "ansible.module_utils", "plugins.action", "plugin_utils")
@@ -65,7 +68,9 @@ def environment_of(directory: Path, core: str, python: Path) -> Path | None:
         pip = [str(place / "bin/python"), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
         log = place / "pip.log"
         with log.open("w", encoding="utf-8") as stream:
-            wanted = [f"ansible-core=={core}.*", *LIBRARIES]
+            # pip takes a pre-release only where the requirement names one, and a release where there is one.
+            major, minor = core.split(".")
+            wanted = [f"ansible-core>={core}.0b1,<{major}.{int(minor) + 1}.dev0", *LIBRARIES, *SCENARIO_LIBRARIES]
             done = subprocess.run([*pip, *wanted], stdout=stream, stderr=stream, check=False)
         if done.returncode != 0:
             return None
@@ -98,6 +103,44 @@ def ansible_test(directory: Path, place: Path, pythons_in_path: list[Path], *arg
         command = [str(place / "bin/ansible-test"), *arguments, "--color", "no"]
         done = subprocess.run(command, cwd=copy, env=environment, stdout=stream, stderr=stream, check=False)
     return "ok" if done.returncode == 0 else f"FAILED: {log.relative_to(ROOT)}"
+
+
+def scenario(directory: Path, place: Path) -> str:
+    """Run the scenario ``default`` with the programs of an environment; return "ok", or the path of its log."""
+    variables = {
+        "PATH": f"{place}/bin:{os.environ['PATH']}",
+        "TKE_LAB": "matrix",
+        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"),
+        "ANSIBLE_ROLES_PATH": str(ROOT / "roles"),
+        "ANSIBLE_HOME": str(directory / f"home-{place.name}/ansible"),
+        "LC_ALL": "C.UTF-8",
+    }
+    lab = ["/usr/bin/python3", "tests/lab/lab"]
+    log = directory / f"{place.name}-scenario.log"
+    with log.open("w", encoding="utf-8") as stream:
+
+        def done(*command: str) -> bool:
+            environment = {**os.environ, **variables}
+            ran = subprocess.run(command, cwd=ROOT, env=environment, stdout=stream, stderr=stream, check=False)
+            return ran.returncode == 0
+
+        try:
+            passed = done(*lab, "up") and done(*lab, "run", "molecule", "test", "-s", "default")
+        finally:
+            done(*lab, "down")
+    return "ok" if passed else f"FAILED: {log.relative_to(ROOT)}"
+
+
+def oldest_and_newest(directory: Path) -> list[tuple[str, str]]:
+    """Return the oldest and the newest ansible-core that could be installed, each with its newest Python here."""
+    found = {
+        core: version
+        for core, versions in CORES.items()
+        for version in versions
+        if (directory / f"{core}-python{version}/bin/ansible-test").exists()
+    }
+    return [(core, found[core]) for core in (min(found), max(found))]
 
 
 def host_tests() -> list[Path]:
@@ -157,6 +200,8 @@ def rows(directory: Path, there: dict[str, Path]) -> Iterator[tuple[str, str, st
                 continue
             for test in ("sanity", "units"):
                 yield core, version, test, ansible_test(directory, place, [], test, "--python", version)
+    for core, version in oldest_and_newest(directory):
+        yield core, version, "scenario default", scenario(directory, directory / f"{core}-python{version}")
     core, version = newest(directory, there)
     place = directory / f"{core}-python{version}"
     for host, python in there.items():

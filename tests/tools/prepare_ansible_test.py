@@ -2,20 +2,24 @@
 # Copyright: (c) 2026, tke.overlay contributors
 """Prepare a home directory in which ``ansible-test`` builds its environments from the package index alone.
 
-This solves two problems. ``ansible-test`` downloads the script that installs pip from another site, unless the script
+This solves three problems. ``ansible-test`` downloads the script that installs pip from another site, unless the script
 is in its cache: this tool puts a script there that unpacks a wheel of pip. ``ansible-test`` does not pass ``PIP_*``
-variables to pip, which then reads its configuration files only: this tool writes the settings into such a file.
+variables to pip, which then reads its configuration files only: this tool writes the settings into such a file. And a
+pre-release of ``ansible-test`` can require a package from a repository of source code: this tool lets it take the
+package's release from the index.
 """
 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from configparser import RawConfigParser
 from pathlib import Path
 from types import SimpleNamespace
 
+import ansible_test
 from ansible_test._internal.python_requirements import get_venv_packages
 
 GET_PIP = '''\
@@ -76,6 +80,15 @@ def pip_settings() -> RawConfigParser:
     return settings
 
 
+def use_releases(requirements: Path) -> None:
+    """Replace each package from a repository by its release, in the requirements of the installed ansible-test."""
+    for path in sorted(requirements.glob("*.txt")):
+        text = path.read_text(encoding="utf-8")
+        released = re.sub(r"^([\w.-]+) @ https?://\S+", r"\1", text, flags=re.MULTILINE)
+        if released != text:
+            path.write_text(released, encoding="utf-8")
+
+
 def main() -> None:
     """Prepare the home directory that the only argument names."""
     home = Path(sys.argv[1])
@@ -83,6 +96,8 @@ def main() -> None:
     script = home / f".ansible/test/cache/get_pip_{pip_version().replace('.', '_')}.py"
     script.parent.mkdir(parents=True, exist_ok=True)
     script.write_text(GET_PIP.format(wheel=str(pip_wheel(script.parent))), encoding="utf-8")
+
+    use_releases(Path(ansible_test.__path__[0], "_data/requirements"))
 
     settings = pip_settings()
     settings["global"]["quiet"] = "2"
