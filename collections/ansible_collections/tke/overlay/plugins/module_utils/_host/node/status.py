@@ -11,12 +11,14 @@ compared as well, by the code of the module node.
 
 from __future__ import annotations
 
+import os
 import re
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import NodeDocument, parse_fleet, plan_id
-from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
-from ansible_collections.tke.overlay.plugins.module_utils._host.files import differing, read_files, read_sysctls
+from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
+from ansible_collections.tke.overlay.plugins.module_utils._host import files
+from ansible_collections.tke.overlay.plugins.module_utils._host.files import RIGHTS, differing, read_files, read_sysctls
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.fdb import FdbTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import (
     LinkChange,
@@ -32,14 +34,23 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.nftables 
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import RouteTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import (
     Delta,
+    Diff,
     Run,
     Table,
     compare,
     read_json,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.converge import ConvergeOptions, converge
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.reset import FILES
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import INTERVAL
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import RULES_FILE, SERVICE, STATE, TIMER
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.checksums import file_drift
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
+    CHECKSUMS,
+    RULES_FILE,
+    SERVICE,
+    STATE,
+    TIMER,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import (
     batch_file,
     saved_entries,
@@ -78,7 +89,7 @@ def read_status(run: Run, document: NodeDocument | None, vips: t.Sequence[str]) 
         "mtu": _number(settings.get("mtu")),
         "peers": _number(summary.get("peers")),
         "plan": _plan(summary.get("plan"), document),
-        "drift": _drift(settings, links, document, run) if settings else [],
+        "drift": _drift(settings, links, document, run) if summary or settings else [],
         "counters": {**_link_counters(device, run), "rules": _rule_counters(run)},
         "timer": _timer(run),
         "vips": [address for address in vips if address in _addresses(links)],
@@ -159,7 +170,11 @@ def _timer(run: Run) -> str:
 def _drift(settings: t.Mapping[str, str], links: t.Sequence[Row], document: NodeDocument | None, run: Run) -> list[str]:
     """Return a sentence for each difference from what was applied."""
     if document is None or not is_current(applied_plan(), document):
-        return [*_saved_kernel_drift(settings, links, run), *_saved_sysctl_drift()]
+        return list(
+            dict.fromkeys(
+                [*file_drift(CHECKSUMS, FILES), *_saved_kernel_drift(settings, links, run), *_saved_sysctl_drift()]
+            )
+        )
     try:
         difference = converge(document, run, check=True, options=ConvergeOptions(interval=_interval()))
     except ValidationError as error:
@@ -168,9 +183,22 @@ def _drift(settings: t.Mapping[str, str], links: t.Sequence[Row], document: Node
         *_link_drift(difference.link),
         *(sentence for name, delta in difference.tables.items() for sentence in _table_drift(name, delta)),
         *(f"sysctl {diff.name}: {diff.before or 'missing'}, not {diff.after}" for diff in difference.sysctls),
-        *(f"file {diff.name}: {'changed' if diff.before else 'missing'}" for diff in difference.files),
+        *_file_sentences(difference.files),
         *(f"unit {diff.name}: is {diff.before or 'off'}, should be {diff.after}" for diff in difference.units),
     ]
+
+
+def _file_sentences(diffs: t.Sequence[Diff]) -> list[str]:
+    """Compare the files with the plan, and with the checksums of what was applied: the plan has no interval."""
+    sentences = [f"file {diff.name}: {_file_state(diff)}" for diff in diffs if diff.name != CHECKSUMS]
+    return list(dict.fromkeys([*sentences, *file_drift(CHECKSUMS, FILES)]))
+
+
+def _file_state(diff: Diff) -> str:
+    """Return how a file differs. The module node shows a wrong mode or owner in place of the content."""
+    if diff.after == f"{RIGHTS}\n":
+        return diff.before.strip()
+    return "changed" if os.path.lexists(files.ROOT + diff.name) else "missing"
 
 
 def _interval() -> int:
@@ -216,7 +244,11 @@ def _saved_link(settings: t.Mapping[str, str]) -> LinkSpec:
 
 
 def _saved_table_drift(table: Table, has_device: bool, run: Run) -> t.Iterator[str]:
-    saved = saved_entries(table)
+    try:
+        saved = saved_entries(table)
+    except KernelError as error:  # the file is damaged
+        yield str(error)
+        return
     if saved is None:
         yield f"file {batch_file(table)}: missing"
         return
