@@ -18,6 +18,7 @@ import typing as t
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import NodeDocument, parse_fleet, plan_id
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.status import endpoint_drift
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import RIGHTS, differing, read_files, read_sysctls
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.fdb import FdbTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import (
@@ -40,6 +41,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables im
     compare,
     read_json,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.status import read_pair_status
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.converge import ConvergeOptions, converge
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.reset import FILES
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import INTERVAL
@@ -62,6 +64,8 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd im
 MOST_NAMED = 3
 """Entries of a table that are named one by one; of more entries only the number is reported."""
 
+NO_PAIR = "load balancer: not installed"
+
 _COUNTERS = {
     f"{direction}_{what}": (direction, what)
     for direction in ("rx", "tx")
@@ -69,16 +73,20 @@ _COUNTERS = {
 }
 
 
-def read_status(run: Run, document: NodeDocument | None, vips: t.Sequence[str]) -> dict[str, t.Any]:
+def read_status(
+    run: Run, document: NodeDocument | None, vips: t.Sequence[str], load_balancer: bool = False
+) -> dict[str, t.Any]:
     """Return the status as the module overlay_info returns it.
 
     :param document: the document of the plan that the host should have, if it is known.
     :param vips: addresses; those that the host holds now are returned.
+    :param load_balancer: whether the host should be one of the pair.
     :raises KernelError: something cannot be read.
     """
     settings, links = saved_settings(), read_links(run)
     summary = saved_summary()
     device = settings.get("device")
+    pair = read_pair_status(run)
     return {
         "node": summary.get("node"),
         "node_cidr": summary.get("node_cidr"),
@@ -89,9 +97,14 @@ def read_status(run: Run, document: NodeDocument | None, vips: t.Sequence[str]) 
         "mtu": _number(settings.get("mtu")),
         "peers": _number(summary.get("peers")),
         "plan": _plan(summary.get("plan"), document),
-        "drift": _drift(settings, links, document, run) if summary or settings else [],
+        "drift": [
+            *(_drift(settings, links, document, run) if summary or settings else []),
+            *endpoint_drift(run),
+            *(pair.drift if pair else [NO_PAIR] if load_balancer else []),
+        ],
         "counters": {**_link_counters(device, run), "rules": _rule_counters(run)},
         "timer": _timer(run),
+        "load_balancer": {"timer": pair.timer} if pair else None,
         "vips": [address for address in vips if address in _addresses(links)],
     }
 
