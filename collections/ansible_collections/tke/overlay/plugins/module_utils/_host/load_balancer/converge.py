@@ -285,7 +285,8 @@ def _needed_actions(wanted: Texts, changed: t.Sequence[Diff], run: Run) -> list[
     """
     names, states = {diff.name for diff in changed}, _states(run)
     actions = []
-    haproxy_is_stale = CA_FILE in names or running_config_id() != config_id_in(wanted[HAPROXY_FILE])
+    running = running_config_id()
+    haproxy_is_stale = CA_FILE in names or running != config_id_in(wanted[HAPROXY_FILE])
     loaded = read_files([LOADED_FILE]).get(LOADED_FILE)
     keepalived_is_stale = loaded != wanted[RULES_FILE] + wanted[KEEPALIVED_FILE]
     for unit, program, stale in (
@@ -296,6 +297,9 @@ def _needed_actions(wanted: Texts, changed: t.Sequence[Diff], run: Run) -> list[
     ):
         if states[unit] != WANTED_STATE or not names.isdisjoint({f"{UNIT_DIRECTORY}/{unit}", program}):
             actions.append(UnitAction(unit, "restart", states[unit] or "missing"))
+        elif unit == HAPROXY_UNIT and not running:
+            # After a reload, a new process keeps the sockets of the old one, also one that another program has removed.
+            actions.append(UnitAction(unit, "restart", "without an answer on its health socket"))
         elif stale:
             actions.append(UnitAction(unit, "reload", "with another configuration"))
     # keepalived loads the rules when it starts and reloads.

@@ -514,7 +514,7 @@ errors=$(nft -f "$here/rules.nft" 2>&1) || fail "the rules cannot be loaded: $(e
 list_rules >"$run/rules.loaded"
 [ -s "$run/rules.loaded" ] || fail "$here/rules.nft was loaded, and the kernel has no table inet tke_overlay_clb"
 if [ ! -s "$run/rules.present" ]; then echo "${notice}tke-overlay-clb: restored: rules: missing"
-elif ! cmp -s "$run/rules.present" "$run/rules.loaded"; then echo "${notice}tke-overlay-clb: restored: rules: changed"
+elif cmp -s "$here/rules.nft" "$run/rules.nft"; then echo "${notice}tke-overlay-clb: restored: rules: changed"
 fi
 cp "$here/rules.nft" "$run/rules.nft" || fail "$run cannot be written"
 mv "$run/rules.loaded" "$run/rules.listing"

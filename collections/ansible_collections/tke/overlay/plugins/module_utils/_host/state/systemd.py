@@ -99,8 +99,8 @@ def unit_faults(wanted: Texts, run: Run) -> list[str]:
             continue
         present = " ".join(filter(None, (values.get("UnitFileState"), values.get("ActiveState")))) or "missing"
         result = values.get("Result", "success")
-        reason = "" if result == "success" else f" ({result}): journalctl -u {name}"
-        faults.append(f"unit {name}: is {present}, should be {wanted[name]}{reason}")
+        reason = "" if result == "success" else f" ({result})"
+        faults.append(f"unit {name}: is {present}{reason}, should be {wanted[name]}")
     return faults
 
 
@@ -152,10 +152,10 @@ def unit_commands(written: t.Iterable[str], host: HostFacts) -> t.Iterator[t.Seq
     new = not set(written).isdisjoint(UNIT_FILES)
     wrong = differing_units(host)
     if wrong:
-        # Enabling takes effect at the next boot, so the reload that is part of it is not needed; it takes 8 times as
-        # long.
-        yield ("systemctl", "--quiet", "--no-reload", "enable", SERVICE, TIMER)
-    if new and host.loaded:
+        # This also loads new files. Without the reload that is part of it, systemd 257 and later reports that the units
+        # need one (NeedDaemonReload).
+        yield ("systemctl", "--quiet", "enable", SERVICE, TIMER)
+    elif new and host.loaded:
         yield ("systemctl", "daemon-reload")
     if new or TIMER in wrong:
         yield ("systemctl", "restart", TIMER)

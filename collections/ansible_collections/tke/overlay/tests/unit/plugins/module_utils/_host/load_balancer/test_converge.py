@@ -248,6 +248,14 @@ def test_the_health_agent_runs_with_a_path_that_upgrades_keep(spec, host, monkey
     assert f"ExecStart={chosen} {HEALTH_AGENT_FILE} " in unit
 
 
+def test_restarts_a_proxy_that_has_lost_its_socket(spec, host):
+    converge(spec, host, check=False)
+    host.config_id = ""
+    result = converge(spec, host, check=False)
+    assert actions(result) == [(HAPROXY_UNIT, "restart")]
+    assert not converge(spec, host, check=False).changed
+
+
 def test_restarts_a_failed_unit_and_one_with_a_new_program(spec, host):
     converge(spec, host, check=False)
     host.units[KEEPALIVED_UNIT] = ("enabled", "failed")
