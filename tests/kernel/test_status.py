@@ -9,7 +9,8 @@ import pytest
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import plan_id
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import converge as node
-from ansible_collections.tke.overlay.plugins.module_utils._host.node import status
+from ansible_collections.tke.overlay.plugins.module_utils._host.node import reset, status
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import STATE
 from breakages import BREAKAGES, PEERS, broken, document, everything
 
 
@@ -142,3 +143,22 @@ def test_reports_a_foreign_route_in_the_place_of_a_planned_one(run):
     (sentence,) = status_of(run)["drift"]
     assert "10.244.1.0/24" in sentence
     assert "10.0.1.1" in sentence
+
+
+@pytest.mark.parametrize("name", [name for name in reset.FILES if name.startswith(STATE)])
+@pytest.mark.parametrize("damage", ["remove", "truncate", "append", "chmod", "binary"])
+def test_each_damaged_file_of_the_saved_state_is_drift_with_and_without_a_plan(run, files_of_the_host, name, damage):
+    node.converge(document(), run, check=False)
+    path = files_of_the_host / name[1:]
+    if damage == "remove":
+        path.unlink()
+    elif damage == "chmod":
+        path.chmod(0o666)
+    elif damage == "binary":
+        path.write_bytes(b"\xff\xfe\n'")
+    else:
+        path.write_text("" if damage == "truncate" else f"{path.read_text()}more\n")
+    for plan in (None, document()):
+        assert any(line.startswith(f"file {name}: ") for line in status_of(run, plan)["drift"])
+    node.converge(document(), run, check=False)
+    assert status_of(run, document())["drift"] == []

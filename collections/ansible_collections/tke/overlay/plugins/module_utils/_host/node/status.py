@@ -283,7 +283,8 @@ def _saved_rules_drift(run: Run) -> t.Iterator[str]:
 
 def _saved_sysctl_drift() -> t.Iterator[str]:
     path = f"{STATE}/sysctl"
-    wanted = dict(line.split(None, 1) for line in read_files([path]).get(path, "").splitlines() if line)
+    pairs = [line.split(None, 1) for line in read_files([path]).get(path, "").splitlines()]
+    wanted = {pair[0]: pair[1] for pair in pairs if len(pair) == 2}  # another line is damage, which the checksums show
     found = read_sysctls(wanted)
     for key, value in differing(found, wanted).items():
         yield f"sysctl {key}: {found.get(key, 'missing')}, not {value}"
