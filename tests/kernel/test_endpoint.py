@@ -375,7 +375,7 @@ def test_a_changed_file_is_drift_and_the_module_writes_it_again(run, host, name,
         path.chmod(0o666)
     else:
         path.write_text("" if damage == "truncate" else f"{path.read_text()}x\n")
-    assert any(name in sentence for sentence in endpoint_drift(run))
+    assert any(name in sentence for sentence in list(endpoint_drift(run)))
     present(SPEC, run, check=False)
     assert list(endpoint_drift(run)) == []
 

@@ -67,7 +67,7 @@ def unit_states(names: t.Sequence[str], run: Run) -> dict[str, UnitState]:
 
 
 def unit_properties(names: t.Sequence[str], run: Run) -> dict[str, Texts]:
-    """Return unit -> the properties that its state and its faults are told from.
+    """Return unit -> the properties from which its state and its faults follow.
 
     :raises KernelError: systemctl failed.
     """
