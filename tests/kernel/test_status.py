@@ -145,6 +145,14 @@ def test_reports_a_foreign_route_in_the_place_of_a_planned_one(run):
     assert "10.0.1.1" in sentence
 
 
+def test_a_node_without_the_files_that_name_it_has_drift(run, files_of_the_host):
+    node.converge(document(), run, check=False)
+    for name in ("summary", "settings"):
+        (files_of_the_host / STATE[1:] / name).unlink()
+        assert f"file {STATE}/{name}: missing" in status_of(run)["drift"]
+    assert status_of(run)["node"] is None
+
+
 @pytest.mark.parametrize("name", [name for name in reset.FILES if name.startswith(STATE)])
 @pytest.mark.parametrize("damage", ["remove", "truncate", "append", "chmod", "binary"])
 def test_each_damaged_file_of_the_saved_state_is_drift_with_and_without_a_plan(run, files_of_the_host, name, damage):

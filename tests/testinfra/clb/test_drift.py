@@ -18,7 +18,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.co
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import reset
 from ansible_collections.tke.overlay.plugins.module_utils._host.state import paths
 from faults import Holders
-from stories import LAB_STATE, NODES, PAIR, ledger, on, play, until
+from stories import LAB_STATE, NODES, PAIR, lab, ledger, on, play, until
 
 testinfra_hosts = ["local://"]
 
@@ -75,6 +75,42 @@ def test_timers_put_back_rules_and_names_that_other_programs_removed():
         on(name, f"cat >/etc/hosts <<'EOF'\n{names[name]}EOF\n")
         unit = on(name, "systemctl show -p Before,After tke-overlay.service")
         assert {"kubelet.service", "cloud-init.service"} <= set(unit.replace("=", " ").split())
+
+
+CLOUD_INIT = """[Unit]
+Before=network-online.target
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -c 'sleep 1; echo 127.0.1.1 written.by.cloud-init >/etc/hosts'
+[Install]
+WantedBy=multi-user.target
+"""
+KUBELET = """[Unit]
+Wants=network-online.target
+After=network-online.target
+[Service]
+Type=oneshot
+ExecStart=/bin/cp /etc/hosts /run/hosts-of-kubelet
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def test_after_a_boot_kubelet_finds_the_name_that_cloud_init_has_removed():
+    """cloud-init with manage_etc_hosts writes the file at each boot; here, units stand in for both programs."""
+    name, units = "idc2", {"cloud-init.service": CLOUD_INIT, "kubelet.service": KUBELET}
+    before = on(name, "cat /etc/hosts")
+    for unit, text in units.items():
+        on(name, f"cat >/etc/systemd/system/{unit} <<'EOF'\n{text}EOF\nsystemctl --quiet enable {unit}")
+    try:
+        lab("reboot", name)
+        until(name, "[ -e /run/hosts-of-kubelet ]", 30)
+        seen = on(name, "cat /run/hosts-of-kubelet")
+        assert seen.startswith("127.0.1.1 written.by.cloud-init\n")
+        assert "api.lab.internal\n" in seen
+    finally:
+        on(name, f"systemctl --quiet disable {' '.join(units)}; cd /etc/systemd/system && rm {' '.join(units)}")
+        on(name, f"systemctl daemon-reload; cat >/etc/hosts <<'EOF'\n{before}EOF\nlab-pod sync pod-1 pod-2 || true")
 
 
 def altered(name, shift):

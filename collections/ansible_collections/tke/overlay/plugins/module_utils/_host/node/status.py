@@ -98,7 +98,7 @@ def read_status(
         "peers": _number(summary.get("peers")),
         "plan": _plan(summary.get("plan"), document),
         "drift": [
-            *(_drift(settings, links, document, run) if summary or settings else []),
+            *(_drift(settings, links, document, run) if _is_configured() else []),
             *endpoint_drift(run),
             *(pair.drift if pair else [NO_PAIR] if load_balancer else []),
         ],
@@ -121,6 +121,11 @@ def is_current(applied: str | None, document: NodeDocument) -> bool:
 
 def _wanted_plan(document: NodeDocument) -> str | None:
     return plan_id(document) if document["node"] in parse_fleet(document["fleet"]) else None
+
+
+def _is_configured() -> bool:
+    """Return whether the host has any file of a node: it can have lost those that name it."""
+    return any(os.path.lexists(files.ROOT + name) for name in FILES)
 
 
 def _plan(applied: str | None, document: NodeDocument | None) -> dict[str, t.Any]:
