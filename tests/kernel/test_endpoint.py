@@ -14,6 +14,7 @@ import pytest
 
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint import cleanup
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint import converge as endpoint
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.check import EndpointCheckError
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.converge import (
@@ -22,9 +23,10 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.converg
     present,
     verified,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.status import endpoint_drift
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import converge as node
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import reset
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import STATE
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import ENDPOINT_NOTE, STATE
 from breakages import broken, document, everything
 
 HOSTS = "127.0.0.1 localhost\n"
@@ -96,7 +98,10 @@ def test_check_mode_forecasts_the_run_and_it_is_idempotent(run, host):
         "/etc/hosts",
         "/etc/kubelet.conf",
         f"{STATE}/endpoint.batch",
+        f"{STATE}/endpoint.hosts",
         f"{STATE}/api-endpoint",
+        f"{STATE}/endpoint.servers",
+        f"{STATE}/endpoint.checksums",
     ]
     assert "verysecret" not in str(forecast)
     after, kernel = tree(host), everything(run)
@@ -165,9 +170,8 @@ def test_a_failing_endpoint_changes_no_kubeconfig(run, host, monkeypatch, stage)
     monkeypatch.setattr(endpoint, "wait_for_endpoint", fails)
     with pytest.raises(EndpointCheckError) as failed:
         present(SPEC, run, check=False)
-    changed = (
-        ["route", "/etc/hosts", f"{STATE}/endpoint.batch"] if stage == "name" else ["route", f"{STATE}/endpoint.batch"]
-    )
+    batch, block = f"{STATE}/endpoint.batch", f"{STATE}/endpoint.hosts"
+    changed = ["route", "/etc/hosts", batch, block] if stage == "name" else ["route", batch]
     assert [diff.name for diff in failed.value.done] == changed
     assert "10.9.9.9" in (host / "etc/kubelet.conf").read_text()
     assert ("api.x" in (host / "etc/hosts").read_text()) == (stage == "name")
@@ -226,3 +230,176 @@ def test_removal_alone_and_with_the_node_is_complete(run, host):
         if (host / "etc/tke-overlay").exists():
             assert (tree(host), everything(run)) == (before, kernel)
     assert not (host / "etc/tke-overlay").exists()
+
+
+# --- the block in /etc/hosts ---
+
+
+def hosts_of(host):
+    return host / "etc/hosts"
+
+
+FOREIGN_TEXTS = {
+    "cloud-init writes the file again": "127.0.1.1 me.example me\n127.0.0.1 localhost\n\n# ::1 ip6-loopback\n",
+    "the last line has no end": "127.0.0.1 localhost\n10.9.9.9 other.x",
+    "the file is empty": "",
+    "the right address": "10.0.2.2 api.x # mine\n",
+    "names that are only alike": "10.9.9.9 my-api.x api.x.example xapi.x\n# 10.9.9.9 api.x\n",
+}
+
+
+@pytest.mark.parametrize("text", FOREIGN_TEXTS.values(), ids=FOREIGN_TEXTS)
+def test_the_script_puts_back_a_lost_block(run, host, text):
+    present(SPEC, run, check=False)
+    path = hosts_of(host)
+    path.write_text(text)
+    path.chmod(0o640)
+    os.chown(path, 7, 8)
+    assert list(endpoint_drift(run)) == ["/etc/hosts: the block of tke.overlay is missing"]
+    assert script(host) == (0, f"tke-overlay: restored: {path}: block missing\n", "")
+    assert path.read_text().startswith(text)
+    assert (path.stat().st_mode & 0o7777, path.stat().st_uid, path.stat().st_gid) == (0o640, 7, 8)
+    assert list(endpoint_drift(run)) == []
+    assert script(host) == SILENT
+    assert present(SPEC, run, check=True).diffs == [], "the script writes what the module writes"
+    assert [each.name for each in path.parent.glob(".hosts*")] == []
+
+
+def test_the_script_corrects_a_changed_block_in_its_place(run, host):
+    present(SPEC, run, check=False)
+    path = hosts_of(host)
+    intact = path.read_text()
+    path.write_text(intact + "10.1.1.1 below\n")
+    for wrong in ("10.0.2.2 api.x\n", "10.0.2.3 registry.x\n"):
+        path.write_text((intact + "10.1.1.1 below\n").replace(wrong, "10.6.6.6 api.x\n"))
+        assert list(endpoint_drift(run)) == ["/etc/hosts: the block of tke.overlay is changed"]
+        assert script(host) == (0, f"tke-overlay: restored: {path}: block changed\n", "")
+        assert path.read_text() == intact + "10.1.1.1 below\n"
+
+
+def test_the_script_creates_a_missing_hosts_file(run, host):
+    present(SPEC, run, check=False)
+    hosts_of(host).unlink()
+    assert "cannot be read" in " ".join(endpoint_drift(run))
+    assert script(host)[::2] == (0, "")
+    assert "\n10.0.2.2 api.x\n" in hosts_of(host).read_text()
+    assert hosts_of(host).stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("10.7.7.7\tme API.x\n", "has another address of: api.x 10.7.7.7;"),
+        ("# BEGIN tke.overlay: x\n10.0.2.2 api.x\n", "markers of the block of tke.overlay that are no pair"),
+        ("# END tke.overlay\n", "that are no pair"),
+        ("# END tke.overlay\n# BEGIN tke.overlay\n", "that are no pair"),
+        ("# BEGIN tke.overlay\n# END tke.overlay\n# END tke.overlay\n", "that are no pair"),
+    ],
+)
+def test_the_script_does_not_change_what_it_does_not_understand(run, host, text, error):
+    present(SPEC, run, check=False)
+    hosts_of(host).write_text(text)
+    broken(run, "ip route del 10.244.1.0/24")
+    code, output, errors = script(host)
+    assert code == 1
+    assert error in errors
+    assert "route 10.244.1.0/24: missing" in output, "the rest is restored"
+    assert hosts_of(host).read_text() == text
+    assert len(list(endpoint_drift(run))) == 1
+
+
+def test_a_mounted_hosts_file_is_written_in_place(run, host):
+    present(SPEC, run, check=False)
+    path = hosts_of(host)
+    path.write_text("127.0.0.1 localhost\n")
+    mounted = f"mount --bind {path} {path} && exec sh {host}{STATE}/restore"
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", mounted],
+        env={**os.environ, "TKE_OVERLAY_RUN": f"{host}/run/tke-overlay"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "10.0.2.2 api.x\n" in path.read_text()
+    assert script(host) == SILENT
+
+
+def test_a_linked_hosts_file_stays_a_link(run, host):
+    present(SPEC, run, check=False)
+    path = hosts_of(host)
+    path.rename(host / "etc/hosts.real")
+    path.symlink_to("hosts.real")
+    (host / "etc/hosts.real").write_text("")
+    assert script(host)[::2] == (0, "")
+    assert path.is_symlink()
+    assert "10.0.2.2 api.x\n" in path.read_text()
+
+
+def test_a_damaged_saved_block_is_not_written(run, host):
+    present(SPEC, run, check=False)
+    saved = host / STATE[1:] / "endpoint.hosts"
+    saved.write_text(saved.read_text().replace("10.0.2.2", "10.6.6.6"))
+    before = hosts_of(host).read_text()
+    code, _output, errors = script(host)
+    assert code == 1
+    assert "the saved state is damaged" in errors
+    assert hosts_of(host).read_text() == before
+    assert f"file {STATE}/endpoint.hosts: changed" in list(endpoint_drift(run))
+    assert present(SPEC, run, check=False).diffs
+    assert script(host) == SILENT
+
+
+@pytest.mark.parametrize("how", ["endpoint", "reset"])
+def test_after_its_removal_nothing_puts_the_block_back(run, host, how):
+    present(SPEC, run, check=False)
+    if how == "endpoint":
+        absent("/etc/hosts", run, check=False)
+        assert script(host) == SILENT
+    else:
+        reset.remove("tke0", "tke-br0", run, check=False)
+        assert not (host / STATE[1:]).exists()
+    assert hosts_of(host).read_text() == HOSTS
+    assert list(endpoint_drift(run)) == []
+
+
+@pytest.mark.parametrize("name", cleanup.FILES)
+@pytest.mark.parametrize("damage", ["remove", "truncate", "append", "chmod"])
+def test_a_changed_file_is_drift_and_the_module_writes_it_again(run, host, name, damage):
+    present(SPEC, run, check=False)
+    assert list(endpoint_drift(run)) == []
+    path = host / name[1:]
+    if damage == "remove":
+        path.unlink()
+    elif damage == "chmod":
+        path.chmod(0o666)
+    else:
+        path.write_text("" if damage == "truncate" else f"{path.read_text()}x\n")
+    assert any(name in sentence for sentence in list(endpoint_drift(run)))
+    present(SPEC, run, check=False)
+    assert list(endpoint_drift(run)) == []
+
+
+def test_another_server_in_a_kubeconfig_is_drift(run, host):
+    present(SPEC, run, check=False)
+    path = host / "etc/kubelet.conf"
+    path.write_text(path.read_text().replace("api.x:6443", "me:verysecret@10.5.5.5:6443"))
+    (sentence,) = endpoint_drift(run)
+    assert sentence == (
+        "kubeconfig /etc/kubelet.conf: the server of cluster a is https://10.5.5.5:6443, not https://api.x:6443"
+    )
+    path.unlink()
+    assert list(endpoint_drift(run)) == ["kubeconfig /etc/kubelet.conf: cannot be read: No such file or directory"]
+
+
+def test_a_changed_route_to_the_load_balancer_is_drift(run, host):
+    present(SPEC, run, check=False)
+    broken(run, "ip route replace 10.0.2.0/24 via 10.0.1.2 dev eth0 proto 84")
+    assert list(endpoint_drift(run)) == [f"route 10.0.2.0/24: changed, should be {ROUTE}"]
+    broken(run, "ip route del 10.0.2.0/24")
+    assert list(endpoint_drift(run)) == [f"route 10.0.2.0/24: missing, should be {ROUTE}"]
+
+
+def test_an_endpoint_that_an_operator_has_noted_is_no_drift(run, host):
+    (host / ENDPOINT_NOTE[1:]).write_text("10.0.1.21:6443\n")
+    assert list(endpoint_drift(run)) == []

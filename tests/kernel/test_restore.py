@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
+import re
 import shutil
 import subprocess
 
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import converge as node
-from ansible_collections.tke.overlay.plugins.module_utils._host.node import reset
+from ansible_collections.tke.overlay.plugins.module_utils._host.node import reset, status
 from ansible_collections.tke.overlay.plugins.module_utils._host.state import lock
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import STATE
 from breakages import BREAKAGES, COMBINABLE, OF_LINK, PEERS, broken, document, everything
@@ -175,13 +177,64 @@ def test_a_device_of_another_kind_is_kept_and_reported(run, host):
 def test_a_rejected_entry_is_reported_and_others_are_restored(run, host):
     batch = host / STATE.lstrip("/") / "route.batch"
     wrong = "route replace 10.244.200.0/24 via 224.0.0.1 dev tke0 onlink proto 84\n"
-    batch.write_text("".join(sorted([wrong, *batch.read_text().splitlines(keepends=True)])))
+    text = "".join(sorted([wrong, *batch.read_text().splitlines(keepends=True)]))
+    sums = batch.with_name("checksums")
+    sums.write_text(
+        re.sub(
+            r"\S+(?=  route.batch$)", hashlib.sha256(text.encode()).hexdigest(), sums.read_text(), flags=re.MULTILINE
+        )
+    )
+    batch.write_text(text)
     broken(run, "ip route del 10.244.5.0/24")
     code, reported, errors = script(host)
     assert code == 1
     assert "invalid gateway" in errors
     assert "10.244.5.0/24" in reported
     assert "10.244.5.0/24" in run(["ip", "route"])[1]
+
+
+@pytest.mark.parametrize("name", ["route.batch", "fdb.batch", "neighbor.batch", "rules.nft", "sysctl", "link.batch"])
+@pytest.mark.parametrize("damage", ["truncate", "cut", "remove"])
+def test_a_damaged_file_removes_nothing_and_is_reported(run, host, name, damage):
+    intact, path = everything(run), host / STATE[1:] / name
+    text = path.read_text()
+    if damage == "remove":
+        path.unlink()
+    else:
+        path.write_text("" if damage == "truncate" else text[: len(text) // 2])
+    code, reported, errors = script(host)
+    assert (code, reported) == (1, "")
+    assert f"the saved state is damaged: {host}{STATE} has lost or other content of: {name} ; run" in errors
+    assert everything(run) == intact
+    assert f"file {STATE}/{name}: {'missing' if damage == 'remove' else 'changed'}" in drift(run)
+    broken(run, "ip link set tke0 mtu 1300")
+    assert ("missing mtu" in script(host)[1]) == (name != "link.batch"), "the other parts are restored"
+    assert path.name in str(node.converge(document(), run, check=False).file_names)
+    assert script(host) == SILENT
+    assert drift(run) == []
+
+
+def test_damaged_settings_change_nothing(run, host):
+    intact = everything(run)
+    (host / STATE[1:] / "settings").write_text("device='tke0\n")
+    code, _reported, errors = script(host)
+    assert code == 1
+    assert "settings ; run tke.overlay.site" in errors
+    assert everything(run) == intact
+    assert f"file {STATE}/settings: changed" in drift(run)
+    node.converge(document(), run, check=False)
+    assert script(host) == SILENT
+
+
+def test_without_checksums_it_restores_and_the_status_names_them(run, host):
+    (host / STATE[1:] / "checksums").unlink()
+    broken(run, "ip route del 10.244.1.0/24")
+    assert script(host) == (0, "tke-overlay: restored: route 10.244.1.0/24: missing\n", "")
+    assert drift(run) == [f"file {STATE}/checksums: missing"]
+
+
+def drift(run):
+    return status.read_status(run, document(), [])["drift"]
 
 
 def test_script_and_module_wait_for_each_other(run, host, monkeypatch):

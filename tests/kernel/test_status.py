@@ -7,10 +7,10 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import plan_id
-from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import converge as node
-from ansible_collections.tke.overlay.plugins.module_utils._host.node import status
+from ansible_collections.tke.overlay.plugins.module_utils._host.node import reset, status
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import STATE
 from breakages import BREAKAGES, PEERS, broken, document, everything
 
 
@@ -105,8 +105,9 @@ def test_reports_a_missing_and_an_edited_batch(run, files_of_the_host):
     node.converge(document(), run, check=False)
     batch = files_of_the_host / "etc/tke-overlay/fdb.batch"
     batch.write_text("fdb replace everything\n")
-    with pytest.raises(KernelError, match="a line that this collection does not write"):
-        status_of(run)
+    changed, line = status_of(run)["drift"]
+    assert changed == "file /etc/tke-overlay/fdb.batch: changed"
+    assert "a line that this collection does not write: 'fdb replace everything'" in line
     batch.unlink()
     assert status_of(run)["drift"] == ["file /etc/tke-overlay/fdb.batch: missing"]
 
@@ -118,7 +119,8 @@ def test_reports_missing_rules_and_damaged_settings(run, files_of_the_host):
     assert status_of(run)["drift"] == ["file /etc/tke-overlay/rules.nft: missing"]
     settings = (state / "settings").read_text()
     (state / "settings").write_text(settings.replace("vni=", "vni=x"))
-    (sentence,) = status_of(run)["drift"]
+    (_rules, changed, sentence) = status_of(run)["drift"]
+    assert changed == "file /etc/tke-overlay/settings: changed"
     assert sentence.startswith("file /etc/tke-overlay/settings: damaged (invalid literal")
 
 
@@ -141,3 +143,30 @@ def test_reports_a_foreign_route_in_the_place_of_a_planned_one(run):
     (sentence,) = status_of(run)["drift"]
     assert "10.244.1.0/24" in sentence
     assert "10.0.1.1" in sentence
+
+
+def test_a_node_without_the_files_that_name_it_has_drift(run, files_of_the_host):
+    node.converge(document(), run, check=False)
+    for name in ("summary", "settings"):
+        (files_of_the_host / STATE[1:] / name).unlink()
+        assert f"file {STATE}/{name}: missing" in status_of(run)["drift"]
+    assert status_of(run)["node"] is None
+
+
+@pytest.mark.parametrize("name", [name for name in reset.FILES if name.startswith(STATE)])
+@pytest.mark.parametrize("damage", ["remove", "truncate", "append", "chmod", "binary"])
+def test_each_damaged_file_of_the_saved_state_is_drift_with_and_without_a_plan(run, files_of_the_host, name, damage):
+    node.converge(document(), run, check=False)
+    path = files_of_the_host / name[1:]
+    if damage == "remove":
+        path.unlink()
+    elif damage == "chmod":
+        path.chmod(0o666)
+    elif damage == "binary":
+        path.write_bytes(b"\xff\xfe\n'")
+    else:
+        path.write_text("" if damage == "truncate" else f"{path.read_text()}more\n")
+    for plan in (None, document()):
+        assert any(line.startswith(f"file {name}: ") for line in status_of(run, plan)["drift"])
+    node.converge(document(), run, check=False)
+    assert status_of(run, document())["drift"] == []

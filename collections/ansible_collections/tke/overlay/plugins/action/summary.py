@@ -79,9 +79,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
             return screen, "" if reached else ENDPOINT_FAILED
         if given["of"] == "status":
             seen = {host: _status(sites.get(host, ""), each, "overlay") for host, each in results.items()}
-            # Other hosts than nodes are listed for their VIPs only, and are not read if there are no VIPs.
+            # Other hosts than nodes are listed for the load balancer, and are not read if there is none.
             listed = {host: each for host, each in seen.items() if host in sites or each.result or each.failure}
-            return host_tables.status(listed, planned), ""
+            return host_tables.status(listed, planned._replace(vips=plan.get("vips") or {})), ""
         responders = hosts.of(given["answering"])
         if given["of"] == "rollout":
             batch = _batch(hosts.of(given["converged"]), task_vars["ansible_play_batch"])

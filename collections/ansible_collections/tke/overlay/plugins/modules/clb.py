@@ -19,6 +19,7 @@ description:
   - The configuration is below C(/etc/tke-overlay/clb). The units are C(tke-overlay-haproxy.service),
     C(tke-overlay-keepalived.service) and C(tke-overlay-clb-health-agent.service). The C(haproxy.cfg) and
     C(keepalived.conf) of the distribution, and instances that use them, are not touched.
+  - C(tke-overlay-clb.timer) loads the nftables rules again if another program has removed or changed them.
   - Each program validates its new configuration before anything is changed. It loads the configuration by a reload,
     which drops no connection.
 author:
@@ -132,6 +133,12 @@ options:
       - Choose another one if another VRRP router of these two hosts uses it.
     type: int
     default: 84
+  restore_interval:
+    description:
+      - The number of seconds between two runs of the timer that loads the nftables rules again if another program has
+        removed or changed them.
+    type: int
+    default: 30
 seealso:
   - module: tke.overlay.clb_vips
 """
@@ -187,6 +194,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.co
     remove,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.spec import (
+    RESTORE_INTERVAL,
     VIPS,
     PairHost,
     PairSpec,
@@ -227,6 +235,7 @@ ARGUMENTS = {
     "ca": {"type": "str"},
     "metrics_port": {"type": "int", "default": 8405},
     "vrid": {"type": "int", "default": 84},
+    "restore_interval": {"type": "int", "default": RESTORE_INTERVAL},
 }
 
 
@@ -252,6 +261,7 @@ def spec_of(params: Result) -> PairSpec:
         ca=params["ca"] or "",
         metrics_port=params["metrics_port"],
         vrid=params["vrid"],
+        restore_interval=params["restore_interval"],
     )
 
 

@@ -13,8 +13,11 @@ version_added: 1.0.0
 description:
   - Compares the kernel's tables with what M(tke.overlay.node) saved on the host, and returns the counters that indicate
     faults. It needs neither the ledger nor a plan.
-  - With O(document) it also returns whether the host has the current plan; if it has, the files and units are compared
-    as well.
+  - Compares files by the checksums of what was applied, also those of M(tke.overlay.api_endpoint) and
+    M(tke.overlay.clb); the block in C(/etc/hosts), the servers of kubeconfigs, the units, the nftables rules and the
+    running configurations of the load balancer.
+  - With O(document) it also returns whether the host has the current plan; if it has, files and units are compared with
+    the plan, too.
   - Changes nothing. On a host that is no node the values are empty.
 author:
   - tke.overlay contributors (@tke-overlay)
@@ -28,8 +31,14 @@ options:
     type: list
     elements: str
     default: []
+  load_balancer:
+    description: Whether this host should be one of the pair of the load balancer. If it has none of it, that is drift.
+    type: bool
+    default: false
 seealso:
   - module: tke.overlay.node
+  - module: tke.overlay.api_endpoint
+  - module: tke.overlay.clb
   - module: tke.overlay.probe
 """
 
@@ -50,6 +59,8 @@ overlay:
     - The state of the overlay on the host. C(node) is null on a host that is no node.
     - C(drift) has one sentence for each difference from what was applied; for more than three entries of a table, only
       their number.
+    - C(load_balancer) is null on a host that is not one of the pair of the load balancer; otherwise its C(timer) is the
+      state of the timer that keeps the rules loaded.
     - C(plan.current) is null without O(document).
     - C(counters.rules) is the number of packets that each rule of the nftables table C(inet tke_overlay) has dropped.
   returned: success
@@ -76,6 +87,7 @@ overlay:
       tx_errors: 0
       rules: {not_a_peer: 0, to_pods: 0, from_pods: 0, inner_source: 0, forwarded_to_vtep: 0, unrouted: 0}
     timer: active
+    load_balancer: null
     vips: []
 """
 
@@ -89,6 +101,7 @@ ARGUMENTS = {
     "name": {"type": "str"},
     "document": {"type": "dict", "options": DOCUMENT},
     "vips": {"type": "list", "elements": "str", "default": []},
+    "load_balancer": {"type": "bool", "default": False},
 }
 
 
@@ -97,7 +110,8 @@ def main() -> None:
 
     def work(module: AnsibleModule, run: Run) -> Result:
         document = None if module.params["document"] is None else document_of(module.params)
-        return {"changed": False, "overlay": read_status(run, document, module.params["vips"])}
+        overlay = read_status(run, document, module.params["vips"], module.params["load_balancer"])
+        return {"changed": False, "overlay": overlay}
 
     run_module(ARGUMENTS, work, required_by={"document": "name"})
 

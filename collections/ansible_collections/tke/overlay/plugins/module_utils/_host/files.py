@@ -33,6 +33,10 @@ RUN_DIRECTORY = "/run/tke-overlay"
 PROGRAM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 """The value of ``PATH`` for every program that runs on a host."""
 
+MODE = 0o644
+RIGHTS = "mode 0644, owner 0"
+"""The access rights of every file that the collection writes as a whole."""
+
 ROOT = ""
 """The prefix of every path; a test sets a directory for each of its hosts."""
 
@@ -40,18 +44,32 @@ ROOT = ""
 def read_files(paths: t.Iterable[str]) -> Texts:
     """Return the content of the existing files, by path.
 
-    :raises KernelError: a file cannot be read, or is not a text file.
+    Bytes that are not UTF-8, which the collection never writes, are replaced: such a file differs from what it should
+    be, and is written again.
+
+    :raises KernelError: a file cannot be read.
     """
     texts = {}
     for path in paths:
         try:
-            with open(ROOT + path, encoding="utf-8") as stream:
+            with open(ROOT + path, encoding="utf-8", errors="replace") as stream:
                 texts[path] = stream.read()
         except (FileNotFoundError, NotADirectoryError):
             continue
-        except (OSError, UnicodeDecodeError) as error:
+        except OSError as error:
             raise KernelError(f"{path} cannot be read: {error}") from error
     return texts
+
+
+def wrong_rights(paths: t.Iterable[str]) -> Texts:
+    """Return path -> mode and owner of the existing files that have others than :func:`write_file` gives them."""
+    found = {}
+    for path in paths:
+        with contextlib.suppress(OSError):
+            status = os.lstat(ROOT + path)
+            if stat.S_ISREG(status.st_mode) and (stat.S_IMODE(status.st_mode), status.st_uid) != (MODE, os.geteuid()):
+                found[path] = f"mode {stat.S_IMODE(status.st_mode):04o}, owner {status.st_uid}"
+    return found
 
 
 def write_file(path: str, text: str, durable: bool = True) -> None:
@@ -67,7 +85,7 @@ def write_file(path: str, text: str, durable: bool = True) -> None:
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
                 stream.write(text)
-                os.fchmod(stream.fileno(), 0o644)
+                os.fchmod(stream.fileno(), MODE)
                 stream.flush()
                 if durable:
                     os.fsync(stream.fileno())

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import collections
+import types
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.text import (
@@ -46,6 +47,7 @@ class PlannedCluster(t.NamedTuple):
     fresh: t.Sequence[str]
     orphans: t.Sequence[str]
     forecast: str
+    vips: t.Mapping[str, str] = types.MappingProxyType({})  # name -> address
 
 
 def natural_order(hosts: t.Iterable[str]) -> list[str]:
@@ -70,6 +72,7 @@ def status(seen: t.Mapping[str, HostStatus], planned: PlannedCluster) -> list[Li
         *lines,
         Line(""),
         *_details(hosts, seen),
+        *_of_vips(seen, planned),
         *_of_orphans(planned),
         *steps(_status_steps(hosts, seen, planned)),
     ]
@@ -94,9 +97,26 @@ def _is_healthy(each: HostStatus) -> bool:
     overlay = _overlay(each)
     if overlay is None:
         return False
-    if overlay["node"] is None:  # a host that is no node, and should be none
-        return bool(overlay["plan"]["current"])
-    return not overlay["drift"] and bool(overlay["plan"]["current"]) and overlay["timer"] == "active"
+    # A host that is no node, and should be none, has the current plan.
+    return not overlay["drift"] and bool(overlay["plan"]["current"]) and set(_timers(overlay)) <= {"active"}
+
+
+def _has_plan(each: HostStatus) -> bool:
+    overlay = _overlay(each)
+    return overlay is not None and bool(overlay["plan"]["current"])
+
+
+def _timers(overlay: t.Mapping[str, t.Any]) -> list[str]:
+    """Return the state of the timer of each part that this host has: the node and the load balancer."""
+    pair = overlay.get("load_balancer")
+    return [*([] if overlay["node"] is None else [overlay["timer"]]), *([pair["timer"]] if pair else [])]
+
+
+def _timer_word(overlay: t.Mapping[str, t.Any]) -> str:
+    """Return the state of the timers in one word, the worst of them."""
+    words = [timer.partition(",") for timer in _timers(overlay)]
+    short = ["failed" if comma else word for word, comma, _reason in words]
+    return next((word for word in short if word != "active"), short[0] if short else "-")
 
 
 def _status_row(host: str, each: HostStatus, planned: PlannedCluster) -> list[str]:
@@ -106,14 +126,17 @@ def _status_row(host: str, each: HostStatus, planned: PlannedCluster) -> list[st
     )
     if overlay is None or overlay["node"] is None:
         word = _plan_state(each) if overlay is None or not overlay["plan"]["current"] else "-"
-        return [host, each.site or "-", node_cidr, word, "-", "-", "-", "-", " ".join((overlay or {}).get("vips", []))]
+        if overlay is None:
+            return [host, each.site or "-", node_cidr, word, "-", "-", "-", "-", ""]
+        drift = str(len(overlay["drift"]) or "-")
+        vips = " ".join(overlay.get("vips", []))
+        return [host, each.site or "-", node_cidr, word, drift, "-", "-", _timer_word(overlay), vips]
     counters = overlay["counters"]
     drops = counters["rx_dropped"] + counters["tx_dropped"] + sum(counters["rules"].values())
     errors = counters["rx_errors"] + counters["tx_errors"]
     numbers = [f"{number}" if number else "-" for number in (len(overlay["drift"]), drops, errors)]
-    timer = overlay["timer"].partition(",")
-    word = "failed" if timer[1] else timer[0]
-    return [host, each.site or "-", node_cidr, _plan_state(each), *numbers, word, " ".join(overlay["vips"])]
+    vips = " ".join(overlay["vips"])
+    return [host, each.site or "-", node_cidr, _plan_state(each), *numbers, _timer_word(overlay), vips]
 
 
 def _details(hosts: t.Sequence[str], seen: t.Mapping[str, HostStatus]) -> list[Line]:
@@ -122,15 +145,30 @@ def _details(hosts: t.Sequence[str], seen: t.Mapping[str, HostStatus]) -> list[L
         overlay = _overlay(seen[host])
         if seen[host].failure and seen[host].reached:
             lines.append(Line(f"{host}: {first_line(seen[host].failure)}", BAD))
-        if overlay is not None and overlay["node"] is not None:
+        if overlay is not None:
             lines += [Line(f"{host}: {first_line(text)}", BAD) for text in overlay["drift"]]
-            if "failed" in overlay["timer"]:
-                lines.append(Line(f"{host}: timer {overlay['timer']}", BAD))
+            lines += [Line(f"{host}: timer {timer}", BAD) for timer in _timers(overlay) if "failed" in timer]
+        if overlay is not None and overlay["node"] is not None:
             dropped = [f"{number} {name}" for name, number in overlay["counters"]["rules"].items() if number]
             if dropped:
                 lines.append(Line(f"{host}: packets dropped by the rules: {', '.join(dropped)}"))
     if len(lines) > DETAILS:
         lines = [*lines[:DETAILS], Line(f"and {count(len(lines) - DETAILS, 'more line')} like these", BAD)]
+    return lines
+
+
+def _of_vips(seen: t.Mapping[str, HostStatus], planned: PlannedCluster) -> list[Line]:
+    """Return a line for each VIP that not exactly one host of the pair holds, if both hosts were read."""
+    overlays = {host: _overlay(each) for host, each in seen.items()}
+    pair = {host: overlay for host, overlay in overlays.items() if overlay and overlay.get("load_balancer")}
+    if len(pair) != 2:
+        return []
+    lines = []
+    for name, address in planned.vips.items():
+        holders = natural_order(host for host, overlay in pair.items() if address in overlay["vips"])
+        if len(holders) != 1:
+            where = f"is on {' and '.join(holders)} at the same time" if holders else "is on no host of the pair"
+            lines.append(Line(f"VIP {name} {address} {where}: journalctl -u tke-overlay-keepalived", BAD))
     return lines
 
 
@@ -150,12 +188,12 @@ def _status_steps(hosts: t.Sequence[str], seen: t.Mapping[str, HostStatus], plan
     failed = [host for host in hosts if words[host] == "failed"]
     if failed:
         todo.append(f"fix the errors of {some(failed)} shown above")
-    behind = [host for host in hosts if words[host] in ("old", "none") and not _is_healthy(seen[host])]
+    behind = [host for host in hosts if words[host] in ("old", "none") and not _has_plan(seen[host])]
     if behind:
         todo.append(f"run ansible-playbook tke.overlay.site to apply the current plan to {some(behind)}")
-    wrong = [host for host in hosts if host not in behind and words[host] == "ok" and not _is_healthy(seen[host])]
+    wrong = [host for host in hosts if _has_plan(seen[host]) and not _is_healthy(seen[host])]
     if wrong:
-        at_work = all((_overlay(seen[host]) or {})["timer"] == "active" for host in wrong)
+        at_work = all(set(_timers(_overlay(seen[host]) or {})) == {"active"} for host in wrong)
         timer = "the timer repairs most of this by itself; " if at_work else ""
         todo.append(f"{timer}ansible-playbook tke.overlay.site --limit {','.join(wrong[:6])} repairs all of it")
     if planned.orphans:

@@ -12,7 +12,7 @@ import typing as t
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import with_port
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import read_files
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import ENDPOINT_NOTE
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import ENDPOINT_CHECKSUMS, ENDPOINT_NOTE
 
 _CONNECT_SECONDS = 2.0
 
@@ -30,13 +30,20 @@ class ApiEndpoint(t.NamedTuple):
 def recorded_endpoint() -> ApiEndpoint | None:
     """Return the API endpoint that is recorded on this host, or ``None`` without a record.
 
+    A damaged record of the module api_endpoint is no record: the same run of the playbook writes it again. One that an
+    operator has written is an error.
+
     :raises ValidationError: the file does not hold one line ``host:port``.
     """
-    text = read_files([ENDPOINT_NOTE]).get(ENDPOINT_NOTE)
+    found = read_files([ENDPOINT_NOTE, ENDPOINT_CHECKSUMS])
+    text = found.get(ENDPOINT_NOTE)
     if text is None:
         return None
     host, _colon, port = text.strip().rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536 or len(text.split()) != 1:
+    damaged = not host or not port.isdigit() or not 0 < int(port) < 65536 or len(text.split()) != 1
+    if damaged and ENDPOINT_CHECKSUMS in found:
+        return None
+    if damaged:
         raise ValidationError(
             f"{ENDPOINT_NOTE} holds {text.strip()!r} instead of one line host:port: correct the file or remove it"
         )

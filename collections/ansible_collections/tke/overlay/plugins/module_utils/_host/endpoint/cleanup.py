@@ -16,9 +16,17 @@ from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint import etc_hosts
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.route import BATCH_FILE, ApiRoute, find_route
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Diff, Run
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import ENDPOINT_NOTE
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
+    ENDPOINT_CHECKSUMS,
+    ENDPOINT_HOSTS,
+    ENDPOINT_NOTE,
+    ENDPOINT_SERVERS,
+)
 
 HOSTS_FILE = "/etc/hosts"
+
+FILES = (BATCH_FILE, ENDPOINT_HOSTS, ENDPOINT_NOTE, ENDPOINT_SERVERS, ENDPOINT_CHECKSUMS)
+"""Every file of an endpoint that this collection writes as a whole."""
 
 
 class FileEdit(t.NamedTuple):
@@ -77,14 +85,17 @@ class EndpointRemains(t.NamedTuple):
 
 def find_remains(hosts_file: str, run: Run) -> EndpointRemains:
     """Return what :func:`remove` would remove."""
-    saved = files.read_files([BATCH_FILE, ENDPOINT_NOTE])
+    saved = files.read_files(FILES)
     route = find_route(saved.get(BATCH_FILE, ""), None, None, run)
     return EndpointRemains(route, hosts_edit(hosts_file, {}), sorted(saved))
 
 
 def remove(remains: EndpointRemains, run: Run) -> None:
-    """Remove the route, the managed block and the files of the endpoint."""
-    remains.route.put(run)
-    rewrite(remains.hosts)
+    """Remove the route, the managed block and the files of the endpoint.
+
+    The files are first: from them, the restore script would put the others back.
+    """
     for path in remains.saved_files:
         files.remove_file(path)
+    remains.route.put(run)
+    rewrite(remains.hosts)

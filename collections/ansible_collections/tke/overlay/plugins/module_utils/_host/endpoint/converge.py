@@ -29,6 +29,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.check i
     wait_for_endpoint,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.cleanup import (
+    FILES,
     HOSTS_FILE,
     FileEdit,
     find_remains,
@@ -36,15 +37,24 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.cleanup
     remove,
     rewrite,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.etc_hosts import render_block, saved_text
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.kubeconfig import (
     parse_kubeconfig,
     redacted_url,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.route import BATCH_FILE, ApiRoute, find_route
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.status import server_lines
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.x509 import require_ca
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Diff, Run
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.checksums import checksums_text
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.lock import locked
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import ENDPOINT_NOTE, STATE
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
+    ENDPOINT_CHECKSUMS,
+    ENDPOINT_HOSTS,
+    ENDPOINT_NOTE,
+    ENDPOINT_SERVERS,
+    STATE,
+)
 
 NAME_SECONDS = 10
 """How long to wait for a name that is in the file already: a cache may hold the old address."""
@@ -122,7 +132,7 @@ def find_change(spec: EndpointSpec, run: Run) -> EndpointChange:
     if problems:
         raise ValidationError(*problems)
     hosts = _collect(problems, functools.partial(hosts_edit, spec.hosts_file, spec.names))
-    saved = files.read_files([BATCH_FILE, ENDPOINT_NOTE])
+    saved = files.read_files(FILES)
     saved_route = saved.get(BATCH_FILE, "")
     route = _collect(problems, functools.partial(find_route, saved_route, spec.subnet, spec.gateway, run))
     clients = _collect(problems, functools.partial(_clients_of_spec, spec)) or []
@@ -142,9 +152,15 @@ def find_change(spec: EndpointSpec, run: Run) -> EndpointChange:
         problems.append("no CA is known: set ca or ca_file, or give a kubeconfig that has one")
     if problems or hosts is None or route is None:
         raise ValidationError(*problems)
-    if route.wanted and not os.path.exists(f"{files.ROOT}{STATE}/restore"):
-        warnings.append("this host is no node of the overlay, so the route is not restored after a reboot")
-    return EndpointChange(route, hosts, edits, _saved_files(spec, route, saved), _distinct(clients), warnings)
+    if not os.path.exists(f"{files.ROOT}{STATE}/restore"):
+        what = (
+            f"the route and the block in {spec.hosts_file} are"
+            if route.wanted
+            else f"the block in {spec.hosts_file} is"
+        )
+        warnings.append(f"this host is no node of the overlay, so {what} not restored when another program removes it")
+    saved_files = _saved_files(spec, route, edits, saved)
+    return EndpointChange(route, hosts, edits, saved_files, _distinct(clients), warnings)
 
 
 def present(spec: EndpointSpec, run: Run, check: bool) -> EndpointResult:
@@ -164,11 +180,15 @@ def present(spec: EndpointSpec, run: Run, check: bool) -> EndpointResult:
     # First by its address: a name that works must not be moved to an endpoint that does not.
     with _note_done(diffs, "route", BATCH_FILE):
         evidence = wait_for_endpoint(target, run, spec.timeout, [stage for stage in STAGES if stage != "name"])
-    with locked(), _note_done(diffs, "route", BATCH_FILE, change.hosts.path):
+    with locked(), _note_done(diffs, "route", BATCH_FILE, ENDPOINT_HOSTS, change.hosts.path):
+        # From now on, the restore script puts the new block back, and not the former one.
+        _save(change.saved_files, ENDPOINT_HOSTS)
         rewrite(change.hosts)
         evidence = {**wait_for_endpoint(target, run, min(spec.timeout, NAME_SECONDS), ["name"]), **evidence}
         _save(change.saved_files, ENDPOINT_NOTE)
         backups = [rewrite(edit, spec.backup) for edit in change.kubeconfigs]
+        _save(change.saved_files, ENDPOINT_SERVERS)
+        _save(change.saved_files, ENDPOINT_CHECKSUMS)
     warnings = [*change.warnings, *_readiness_warnings(evidence)]
     return EndpointResult(diffs, evidence, {}, [name for name in backups if name], warnings)
 
@@ -296,16 +316,31 @@ def _target(spec: EndpointSpec, change: EndpointChange) -> EndpointTarget:
     return EndpointTarget(spec.api_name, spec.names[spec.api_name], spec.port, change.clients)
 
 
-def _saved_files(spec: EndpointSpec, route: ApiRoute, saved: files.Texts) -> list[Diff]:
-    note = f"{with_port(spec.names[spec.api_name], spec.port)}\n"
-    wanted = ((BATCH_FILE, route.batch()), (ENDPOINT_NOTE, note))
-    return [Diff(name, saved.get(name, ""), text) for name, text in wanted]
+def _saved_files(
+    spec: EndpointSpec, route: ApiRoute, kubeconfigs: t.Sequence[FileEdit], saved: files.Texts
+) -> list[Diff]:
+    servers = [line for edit in kubeconfigs for line in server_lines(edit.path, edit.after, spec.clusters)]
+    wanted = {
+        BATCH_FILE: route.batch(),
+        ENDPOINT_HOSTS: saved_text(files.ROOT + spec.hosts_file, render_block(spec.names)),
+        ENDPOINT_NOTE: f"{with_port(spec.names[spec.api_name], spec.port)}\n",
+        ENDPOINT_SERVERS: "".join(f"{line}\n" for line in servers),
+    }
+    sums = checksums_text(ENDPOINT_CHECKSUMS, {name: text or None for name, text in wanted.items()})
+    rights = files.wrong_rights(FILES)
+    return [
+        Diff(name, rights.get(name, "") + saved.get(name, ""), text)
+        for name, text in {**wanted, ENDPOINT_CHECKSUMS: sums}.items()
+    ]
 
 
 def _save(saved_files: t.Sequence[Diff], name: str) -> None:
+    """Write one of the saved files, if it differs, and the checksums of those that the host has now."""
     for diff in saved_files:
         if diff.name == name and diff.before != diff.after:
             files.put_file(name, diff.after or None)
+            present = files.read_files([each for each in FILES if each != ENDPOINT_CHECKSUMS])
+            files.put_file(ENDPOINT_CHECKSUMS, checksums_text(ENDPOINT_CHECKSUMS, present))
 
 
 def _readiness_warnings(evidence: Evidence) -> list[str]:

@@ -47,6 +47,11 @@ def with_block(path: str, text: str, names: t.Mapping[str, str]) -> str:
     return before + block + after
 
 
+def saved_text(path: str, block: str) -> str:
+    """Return the content of the file from which a lost block is put back; empty without a block."""
+    return f"{path}\n{block}" if block else ""
+
+
 def find_block(path: str, text: str) -> str:
     """Return the present block; empty without one.
 

@@ -54,13 +54,13 @@ def find_route(saved: str, subnet: str | None, gateway: str | None, run: Run) ->
     :raises ValidationError: the route is impossible, or a foreign route to the subnet has another gateway.
     """
     old = saved.split()[2:3]
-    managed = _managed(old[0], run) if old else []
+    managed = managed_routes(old[0], run) if old else []
     if subnet is None or gateway is None:
         return ApiRoute(managed[0] if managed else "", "")
     destination = _network(subnet)
-    managed = managed or _managed(destination, run)
+    managed = managed or managed_routes(destination, run)
     wanted = f"{destination} via {gateway} dev {_device_to(gateway, run)} onlink"
-    managed_here = _managed(destination, run)
+    managed_here = managed_routes(destination, run)
     foreign = [row for row in _routes(destination, [], run) if _text(row) not in managed_here]
     for row in foreign:
         if row.get("gateway") != gateway:
@@ -94,7 +94,8 @@ def _device_to(gateway: str, run: Run) -> str:
     return str(row["dev"])
 
 
-def _managed(destination: str, run: Run) -> list[str]:
+def managed_routes(destination: str, run: Run) -> list[str]:
+    """Return the managed routes to this subnet, as in :class:`ApiRoute`."""
     return [_text(row) for row in _routes(destination, ["proto", str(ROUTE_PROTOCOL)], run)]
 
 

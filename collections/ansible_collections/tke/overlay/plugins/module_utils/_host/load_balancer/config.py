@@ -41,17 +41,27 @@ HAPROXY_FILE = f"{DIRECTORY}/haproxy.cfg"
 KEEPALIVED_FILE = f"{DIRECTORY}/keepalived.conf"
 RULES_FILE = f"{DIRECTORY}/rules.nft"
 HEALTH_AGENT_FILE = f"{DIRECTORY}/health_agent.py"
+RESTORE_FILE = f"{DIRECTORY}/restore"
+CHECKSUMS_FILE = f"{DIRECTORY}/checksums"
 CA_FILE = f"{DIRECTORY}/api-ca.crt"
 HEALTH_SOCKET = f"{RUN_DIRECTORY}/health.sock"
 ADMIN_SOCKET = f"{RUN_DIRECTORY}/admin.sock"
 LOADED_FILE = f"{RUN_DIRECTORY}/loaded"
 """A copy of the nftables rules and the keepalived configuration, taken when keepalived loaded them."""
 
+LOADED_RULES_FILE = f"{RUN_DIRECTORY}/rules.nft"
+LISTING_FILE = f"{RUN_DIRECTORY}/rules.listing"
+"""A copy of the nftables rules, and nft's listing of them right after they were loaded."""
+
 HAPROXY_UNIT = "tke-overlay-haproxy.service"
 HEALTH_AGENT_UNIT = "tke-overlay-clb-health-agent.service"
 KEEPALIVED_UNIT = "tke-overlay-keepalived.service"
-UNITS = (HAPROXY_UNIT, HEALTH_AGENT_UNIT, KEEPALIVED_UNIT)
-"""In the order in which they start."""
+RESTORE_UNIT = "tke-overlay-clb.service"
+TIMER_UNIT = "tke-overlay-clb.timer"
+UNITS = (HAPROXY_UNIT, HEALTH_AGENT_UNIT, KEEPALIVED_UNIT, TIMER_UNIT)
+"""The units that are enabled and active, in the order in which they start."""
+
+UNIT_FILES = tuple(f"{UNIT_DIRECTORY}/{unit}" for unit in (*UNITS, RESTORE_UNIT))
 
 TABLE = "inet tke_overlay_clb"
 
@@ -228,7 +238,7 @@ def rules(spec: PairSpec) -> str:
 
 
 def units(spec: PairSpec, links: HostLinks, python: str) -> Texts:
-    """Render the three systemd units. systemd restarts each of them at once whatever ends it.
+    """Render the systemd units. systemd restarts each of the three services at once whatever ends it.
 
     When keepalived ends, its unit removes the VIPs: on a host without VRRP they would be active twice.
 
@@ -240,6 +250,9 @@ def units(spec: PairSpec, links: HostLinks, python: str) -> Texts:
         "haproxy_cfg": HAPROXY_FILE,
         "keepalived_conf": KEEPALIVED_FILE,
         "rules": RULES_FILE,
+        "restore": RESTORE_FILE,
+        "restore_unit": RESTORE_UNIT,
+        "interval": spec.restore_interval,
         "loaded": LOADED_FILE,
         "health_agent": HEALTH_AGENT_FILE,
         "health_socket": HEALTH_SOCKET,
@@ -259,5 +272,7 @@ def units(spec: PairSpec, links: HostLinks, python: str) -> Texts:
             (HAPROXY_UNIT, programs.HAPROXY_SERVICE),
             (HEALTH_AGENT_UNIT, programs.HEALTH_AGENT_SERVICE),
             (KEEPALIVED_UNIT, programs.KEEPALIVED_SERVICE),
+            (TIMER_UNIT, programs.CLB_RESTORE_TIMER),
+            (RESTORE_UNIT, programs.CLB_RESTORE_SERVICE),
         )
     }

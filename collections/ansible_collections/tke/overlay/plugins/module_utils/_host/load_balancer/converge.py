@@ -24,30 +24,35 @@ from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelE
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import (
     PROGRAM_PATH,
+    RIGHTS,
     FileSpecs,
     Texts,
     differing,
     put_file,
     read_files,
     remove_file,
+    wrong_rights,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.nftables import delete_table
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Diff, Run, read_json
 from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer import health_agent, programs
 from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.config import (
     CA_FILE,
+    CHECKSUMS_FILE,
     DIRECTORY,
     HAPROXY_FILE,
     HAPROXY_UNIT,
     HEALTH_AGENT_FILE,
     HEALTH_AGENT_UNIT,
-    HEALTH_SOCKET,
     KEEPALIVED_FILE,
     KEEPALIVED_UNIT,
     LOADED_FILE,
+    RESTORE_FILE,
+    RESTORE_UNIT,
     RULES_FILE,
     RUN_DIRECTORY,
     TABLE,
+    TIMER_UNIT,
     UNITS,
     HostLinks,
     config_id_in,
@@ -57,28 +62,33 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.co
     units,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.spec import VIPS, PairSpec, problems_of
+from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.status import (
+    FILES,
+    WANTED_STATE,
+    rules_drift,
+    running_config_id,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.checksums import checksums_text
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import UNIT_DIRECTORY, WRITTEN_BY
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import systemctl, unit_states
 
 PROGRAMS = ("haproxy", "keepalived")
 
-FILES = (
-    *(CA_FILE, HAPROXY_FILE, KEEPALIVED_FILE, RULES_FILE, HEALTH_AGENT_FILE),
-    *(f"{UNIT_DIRECTORY}/{unit}" for unit in UNITS),
-)
+PYTHONS = ("/usr/bin/python3", "/usr/libexec/platform-python")
+"""Interpreters of a distribution whose paths stay when it is upgraded, unlike ``/usr/bin/python3.11``."""
 
 READY_SECONDS = 10
 
 
 class UnitAction(t.NamedTuple):
-    """What a unit needs: ``reload``, ``restart`` (which also starts it) or ``stop``; and its state before."""
+    """What a unit needs (reload, restart, which also starts it, start or stop), and its state before."""
 
     unit: str
     verb: str
     before: str
 
 
-_DONE = {"reload": "reloaded", "restart": "restarted", "stop": "stopped"}
+_DONE = {"reload": "reloaded", "restart": "restarted", "start": "started", "stop": "stopped"}
 
 
 class PairResult(t.NamedTuple):
@@ -115,13 +125,18 @@ def converge(spec: PairSpec, run: Run, check: bool) -> PairResult:
     missing = missing_programs()
     if missing and not check:
         raise ValidationError(f"this host has no {' and no '.join(missing)}: install the packages of these names")
-    wanted = _wanted_files(spec, links)
+    wanted = _wanted_files(spec, links, stable_python(run))
     specs: FileSpecs = {CA_FILE: None, **wanted}
     found = read_files(specs)
     changed = [Diff(name, found.get(name, ""), text or "") for name, text in differing(found, specs).items()]
     if changed and not missing:
         _validate(spec, links, run)
-    result = PairResult(changed, _needed_actions(wanted, changed, run))
+    rights = [
+        Diff(name, f"{text}\n", f"{RIGHTS}\n")
+        for name, text in wrong_rights(wanted).items()
+        if name not in {diff.name for diff in changed}
+    ]
+    result = PairResult([*changed, *rights], _needed_actions(wanted, changed, run))
     if result.changed and not check:
         _apply(specs, result, run)
         _wait_until_ready(wanted, run)
@@ -137,6 +152,8 @@ def remove(run: Run, check: bool) -> PairResult:
     if result.changed and not check:
         for action in actions:
             _systemctl(run, "disable", "--now", action.unit)
+        if f"{UNIT_DIRECTORY}/{RESTORE_UNIT}" in found:
+            _systemctl(run, "stop", RESTORE_UNIT)  # a run of it could load the rules again
         delete_table(TABLE, run)
         for name in found:
             remove_file(name)
@@ -205,16 +222,29 @@ def _is_in(address: str, subnet: str) -> bool:
     return ipaddress.IPv4Address(address) in ipaddress.IPv4Network(subnet, strict=False)
 
 
-def _wanted_files(spec: PairSpec, links: HostLinks) -> Texts:
-    """Return path -> text of every file; without a CA, its file is left out."""
-    return {
+def stable_python(run: Run) -> str:
+    """Return the interpreter of the health agent: one whose path an upgrade of the distribution keeps, if it works.
+
+    The interpreter that Ansible has found, such as ``/usr/bin/python3.11``, is used only where there is no such one.
+    """
+    for path in PYTHONS:
+        if run((path, "-c", "import sys; sys.exit(sys.version_info < (3, 8))"), None)[0] == 0:
+            return path
+    return sys.executable
+
+
+def _wanted_files(spec: PairSpec, links: HostLinks, python: str) -> Texts:
+    """Return path -> text of every file; without a CA, its file is left out. The checksums are last."""
+    texts = {
         **({CA_FILE: f"{spec.ca.strip()}\n"} if spec.ca.strip() else {}),
         HAPROXY_FILE: haproxy_cfg(spec, links),
         KEEPALIVED_FILE: keepalived_conf(spec, links),
         RULES_FILE: rules(spec),
         HEALTH_AGENT_FILE: WRITTEN_BY + programs.HEALTH_AGENT_PY,
-        **units(spec, links, sys.executable),
+        RESTORE_FILE: programs.RESTORE_PAIR_SH,
+        **units(spec, links, python),
     }
+    return {**texts, CHECKSUMS_FILE: checksums_text(CHECKSUMS_FILE, texts)}
 
 
 def _validate(spec: PairSpec, links: HostLinks, run: Run) -> None:
@@ -255,31 +285,32 @@ def _needed_actions(wanted: Texts, changed: t.Sequence[Diff], run: Run) -> list[
     """
     names, states = {diff.name for diff in changed}, _states(run)
     actions = []
-    haproxy_is_stale = CA_FILE in names or _running_config_id() != config_id_in(wanted[HAPROXY_FILE])
+    running = running_config_id()
+    haproxy_is_stale = CA_FILE in names or running != config_id_in(wanted[HAPROXY_FILE])
     loaded = read_files([LOADED_FILE]).get(LOADED_FILE)
     keepalived_is_stale = loaded != wanted[RULES_FILE] + wanted[KEEPALIVED_FILE]
     for unit, program, stale in (
         (HAPROXY_UNIT, "", haproxy_is_stale),
         (HEALTH_AGENT_UNIT, HEALTH_AGENT_FILE, False),
         (KEEPALIVED_UNIT, "", keepalived_is_stale),
+        (TIMER_UNIT, f"{UNIT_DIRECTORY}/{RESTORE_UNIT}", False),
     ):
-        if states[unit] != "enabled active" or not names.isdisjoint({f"{UNIT_DIRECTORY}/{unit}", program}):
+        if states[unit] != WANTED_STATE or not names.isdisjoint({f"{UNIT_DIRECTORY}/{unit}", program}):
             actions.append(UnitAction(unit, "restart", states[unit] or "missing"))
+        elif unit == HAPROXY_UNIT and not running:
+            # After a reload, a new process keeps the sockets of the old one, also one that another program has removed.
+            actions.append(UnitAction(unit, "restart", "without an answer on its health socket"))
         elif stale:
             actions.append(UnitAction(unit, "reload", "with another configuration"))
+    # keepalived loads the rules when it starts and reloads.
+    if KEEPALIVED_UNIT not in {action.unit for action in actions} and rules_drift(wanted[RULES_FILE], run):
+        actions.append(UnitAction(RESTORE_UNIT, "start", "with other rules in the kernel"))
     return actions
 
 
 def _states(run: Run) -> Texts:
     """Return unit -> "enabled active", or the part of it that holds."""
     return {unit: state.state for unit, state in unit_states(UNITS, run).items()}
-
-
-def _running_config_id() -> str:
-    try:
-        return health_agent.fetch_health(files.ROOT + HEALTH_SOCKET).get("config", "")
-    except OSError:
-        return ""
 
 
 def _apply(specs: FileSpecs, result: PairResult, run: Run) -> None:
@@ -317,10 +348,10 @@ def _wait_until_ready(wanted: Texts, run: Run) -> None:
 
 def _not_ready(wanted: Texts, run: Run) -> tuple[str, str]:
     """Return why this host cannot take the VIPs now, and the unit whose journal may explain it; empty if it can."""
-    if _running_config_id() != config_id_in(wanted[HAPROXY_FILE]):
+    if running_config_id() != config_id_in(wanted[HAPROXY_FILE]):
         return "HAProxy does not run its new configuration", HAPROXY_UNIT
     for unit, state in _states(run).items():
-        if unit in UNITS and state != "enabled active":
+        if unit in UNITS and state != WANTED_STATE:
             return f"{unit} does not run", unit
     weights = health_agent.read_weights(files.ROOT + RUN_DIRECTORY, VIPS)
     if health_agent.FAULTY in weights.values():

@@ -17,6 +17,9 @@ VIPS = (API, SERVICES)
 
 SERVICES_PORT = 443
 
+RESTORE_INTERVAL = 30
+"""Default number of seconds between two runs of the timer that restores the rules; the same as on nodes."""
+
 _NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 
@@ -43,7 +46,8 @@ class PairSpec(t.NamedTuple):
     ``own`` is this host and ``peer`` the other one. This host is the preferred host
     of ``preferred_vip`` and the standby host of the other VIP. ``apiservers`` maps
     names to ``address:port``. ``ca`` is PEM text; if it is empty, the health check of
-    the API servers does not verify their certificates.
+    the API servers does not verify their certificates. ``restore_interval`` is in
+    seconds.
     """
 
     own: PairHost
@@ -58,6 +62,7 @@ class PairSpec(t.NamedTuple):
     ca: str
     metrics_port: int
     vrid: int
+    restore_interval: int = RESTORE_INTERVAL
 
 
 def problems_of(spec: PairSpec) -> t.Iterator[str]:
@@ -70,6 +75,7 @@ def problems_of(spec: PairSpec) -> t.Iterator[str]:
     for name, server in spec.apiservers.items():
         yield from _problems_of_server(f"API server {name}", server)
     yield from range_problems("overlay_clb_vrid", spec.vrid, 1, 254)  # the next number is used, too
+    yield from range_problems("overlay_restore_interval", spec.restore_interval, 1, 86_400, "seconds")
     yield from _problems_of_ports(spec)
     yield from _problems_of_services(spec)
 

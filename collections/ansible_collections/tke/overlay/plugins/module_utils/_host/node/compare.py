@@ -12,11 +12,13 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import (
+    RIGHTS,
     FileSpecs,
     Texts,
     differing,
     read_files,
     read_sysctls,
+    wrong_rights,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import (
     LinkChange,
@@ -51,6 +53,7 @@ class ActualState(t.NamedTuple):
     tables: TableEntries
     files: Texts
     sysctls: Texts
+    rights: Texts  # path -> mode and owner, of the files that have wrong ones
 
 
 class NodeResult(t.NamedTuple):
@@ -105,6 +108,7 @@ def read_actual(target: Target, links: t.Sequence[Row], run: Run) -> ActualState
         links=links,
         tables=read_tables(target, links, run, rules=True),
         files=read_files(target.all_files),
+        rights=wrong_rights(target.all_files),
         sysctls=read_sysctls(target.sysctls),
     )
 
@@ -146,7 +150,7 @@ def compare(target: Target, actual: ActualState) -> NodeResult:
     return NodeResult(
         link=link_change(target, actual.links),
         tables=deltas,
-        files=_file_diffs(actual.files, target.all_files),
+        files=_file_diffs(actual, target.all_files),
         sysctls=_text_diffs(actual.sysctls, target.sysctls),
         units=_text_diffs(target.host.units, differing_units(target.host)),
         systemd=target.host.systemd,
@@ -173,9 +177,18 @@ def _text_diffs(found: Texts, wanted: FileSpecs) -> list[Diff]:
     return [Diff(name, found.get(name, ""), text or "") for name, text in differing(found, wanted).items()]
 
 
-def _file_diffs(found: Texts, wanted: FileSpecs) -> list[Diff]:
-    """Compare files; of the saved batches keep only the lines that differ, because they have a line for each peer."""
+def _file_diffs(actual: ActualState, wanted: FileSpecs) -> list[Diff]:
+    """Compare files; of the saved batches keep only the lines that differ, because they have a line for each peer.
+
+    A file whose content is right, but not its mode or owner, is written again as well.
+    """
+    texts = _text_diffs(actual.files, wanted)
+    names = {diff.name for diff in texts}
+    rights = [Diff(name, f"{text}\n", f"{RIGHTS}\n") for name, text in actual.rights.items() if name not in names]
     return [
-        Diff(diff.name, *line_diff(diff.before, diff.after)) if diff.name.startswith(f"{STATE}/") else diff
-        for diff in _text_diffs(found, wanted)
+        *(
+            Diff(diff.name, *line_diff(diff.before, diff.after)) if diff.name.startswith(f"{STATE}/") else diff
+            for diff in texts
+        ),
+        *rights,
     ]

@@ -11,12 +11,15 @@ compared as well, by the code of the module node.
 
 from __future__ import annotations
 
+import os
 import re
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import NodeDocument, parse_fleet, plan_id
-from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
-from ansible_collections.tke.overlay.plugins.module_utils._host.files import differing, read_files, read_sysctls
+from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
+from ansible_collections.tke.overlay.plugins.module_utils._host import files
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.status import endpoint_drift
+from ansible_collections.tke.overlay.plugins.module_utils._host.files import RIGHTS, differing, read_files, read_sysctls
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.fdb import FdbTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import (
     LinkChange,
@@ -32,14 +35,24 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.nftables 
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import RouteTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import (
     Delta,
+    Diff,
     Run,
     Table,
     compare,
     read_json,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.status import read_pair_status
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.converge import ConvergeOptions, converge
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.reset import FILES
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import INTERVAL
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import RULES_FILE, SERVICE, STATE, TIMER
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.checksums import file_drift
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
+    CHECKSUMS,
+    RULES_FILE,
+    SERVICE,
+    STATE,
+    TIMER,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import (
     batch_file,
     saved_entries,
@@ -51,6 +64,8 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd im
 MOST_NAMED = 3
 """Entries of a table that are named one by one; of more entries only the number is reported."""
 
+NO_PAIR = "load balancer: not installed"
+
 _COUNTERS = {
     f"{direction}_{what}": (direction, what)
     for direction in ("rx", "tx")
@@ -58,16 +73,20 @@ _COUNTERS = {
 }
 
 
-def read_status(run: Run, document: NodeDocument | None, vips: t.Sequence[str]) -> dict[str, t.Any]:
+def read_status(
+    run: Run, document: NodeDocument | None, vips: t.Sequence[str], load_balancer: bool = False
+) -> dict[str, t.Any]:
     """Return the status as the module overlay_info returns it.
 
     :param document: the document of the plan that the host should have, if it is known.
     :param vips: addresses; those that the host holds now are returned.
+    :param load_balancer: whether the host should be one of the pair.
     :raises KernelError: something cannot be read.
     """
     settings, links = saved_settings(), read_links(run)
     summary = saved_summary()
     device = settings.get("device")
+    pair = read_pair_status(run)
     return {
         "node": summary.get("node"),
         "node_cidr": summary.get("node_cidr"),
@@ -78,9 +97,14 @@ def read_status(run: Run, document: NodeDocument | None, vips: t.Sequence[str]) 
         "mtu": _number(settings.get("mtu")),
         "peers": _number(summary.get("peers")),
         "plan": _plan(summary.get("plan"), document),
-        "drift": _drift(settings, links, document, run) if settings else [],
+        "drift": [
+            *(_drift(settings, links, document, run) if _is_configured() else []),
+            *endpoint_drift(run),
+            *(pair.drift if pair else [NO_PAIR] if load_balancer else []),
+        ],
         "counters": {**_link_counters(device, run), "rules": _rule_counters(run)},
         "timer": _timer(run),
+        "load_balancer": {"timer": pair.timer} if pair else None,
         "vips": [address for address in vips if address in _addresses(links)],
     }
 
@@ -97,6 +121,11 @@ def is_current(applied: str | None, document: NodeDocument) -> bool:
 
 def _wanted_plan(document: NodeDocument) -> str | None:
     return plan_id(document) if document["node"] in parse_fleet(document["fleet"]) else None
+
+
+def _is_configured() -> bool:
+    """Return whether the host has any file of a node: it can have lost those that name it."""
+    return any(os.path.lexists(files.ROOT + name) for name in FILES)
 
 
 def _plan(applied: str | None, document: NodeDocument | None) -> dict[str, t.Any]:
@@ -159,7 +188,11 @@ def _timer(run: Run) -> str:
 def _drift(settings: t.Mapping[str, str], links: t.Sequence[Row], document: NodeDocument | None, run: Run) -> list[str]:
     """Return a sentence for each difference from what was applied."""
     if document is None or not is_current(applied_plan(), document):
-        return [*_saved_kernel_drift(settings, links, run), *_saved_sysctl_drift()]
+        return list(
+            dict.fromkeys(
+                [*file_drift(CHECKSUMS, FILES), *_saved_kernel_drift(settings, links, run), *_saved_sysctl_drift()]
+            )
+        )
     try:
         difference = converge(document, run, check=True, options=ConvergeOptions(interval=_interval()))
     except ValidationError as error:
@@ -168,9 +201,22 @@ def _drift(settings: t.Mapping[str, str], links: t.Sequence[Row], document: Node
         *_link_drift(difference.link),
         *(sentence for name, delta in difference.tables.items() for sentence in _table_drift(name, delta)),
         *(f"sysctl {diff.name}: {diff.before or 'missing'}, not {diff.after}" for diff in difference.sysctls),
-        *(f"file {diff.name}: {'changed' if diff.before else 'missing'}" for diff in difference.files),
+        *_file_sentences(difference.files),
         *(f"unit {diff.name}: is {diff.before or 'off'}, should be {diff.after}" for diff in difference.units),
     ]
+
+
+def _file_sentences(diffs: t.Sequence[Diff]) -> list[str]:
+    """Compare the files with the plan, and with the checksums of what was applied: the plan has no interval."""
+    sentences = [f"file {diff.name}: {_file_state(diff)}" for diff in diffs if diff.name != CHECKSUMS]
+    return list(dict.fromkeys([*sentences, *file_drift(CHECKSUMS, FILES)]))
+
+
+def _file_state(diff: Diff) -> str:
+    """Return how a file differs. The module node shows a wrong mode or owner in place of the content."""
+    if diff.after == f"{RIGHTS}\n":
+        return diff.before.strip()
+    return "changed" if os.path.lexists(files.ROOT + diff.name) else "missing"
 
 
 def _interval() -> int:
@@ -216,7 +262,11 @@ def _saved_link(settings: t.Mapping[str, str]) -> LinkSpec:
 
 
 def _saved_table_drift(table: Table, has_device: bool, run: Run) -> t.Iterator[str]:
-    saved = saved_entries(table)
+    try:
+        saved = saved_entries(table)
+    except KernelError as error:  # the file is damaged
+        yield str(error)
+        return
     if saved is None:
         yield f"file {batch_file(table)}: missing"
         return
@@ -238,7 +288,8 @@ def _saved_rules_drift(run: Run) -> t.Iterator[str]:
 
 def _saved_sysctl_drift() -> t.Iterator[str]:
     path = f"{STATE}/sysctl"
-    wanted = dict(line.split(None, 1) for line in read_files([path]).get(path, "").splitlines() if line)
+    pairs = [line.split(None, 1) for line in read_files([path]).get(path, "").splitlines()]
+    wanted = {pair[0]: pair[1] for pair in pairs if len(pair) == 2}  # another line is damage, which the checksums show
     found = read_sysctls(wanted)
     for key, value in differing(found, wanted).items():
         yield f"sysctl {key}: {found.get(key, 'missing')}, not {value}"

@@ -37,8 +37,9 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route imp
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Desired, Table
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.alternate_link import alternate_link_of
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni import CNI_FILE, conflist
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.checksums import checksums_text
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins import drop_ins, wanted_sysctls
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import STATE
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import CHECKSUMS, STATE
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import SavedState, state_files
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import HostFacts, unit_files
 
@@ -113,18 +114,21 @@ def build_target(
         summary=_summary(document, link, own.node_cidr, len(peers)),
         fleet=document["fleet"],
     )
+    network_files = drop_ins(link.name, document["bridge"], sysctls, host)
+    other_files = {
+        **state_files(saved),
+        **unit_files(interval, host),
+        CNI_FILE: conflist(own.node_cidr, document["bridge"], document["mtu"]),
+    }
+    sums = checksums_text(CHECKSUMS, {**network_files, **other_files})
     return Target(
         link=link,
         alternate_link=alternate_link_of(link, allowances.port),
         tables=tables,
         rules=rules,
         sysctls=sysctls,
-        drop_ins=drop_ins(link.name, document["bridge"], sysctls, host),
-        files={
-            **state_files(saved),
-            **unit_files(interval, host),
-            CNI_FILE: conflist(own.node_cidr, document["bridge"], document["mtu"]),
-        },
+        drop_ins=network_files,
+        files={CHECKSUMS: sums, **other_files},
         host=host,
         saved=saved,
         underlays=[peer.underlay for peer in peers],

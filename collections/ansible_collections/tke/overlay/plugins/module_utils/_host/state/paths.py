@@ -26,9 +26,11 @@ STATE_FILES = (
     "rules.nft",
     "sysctl",
     "restore",
+    "checksums",
 )
 """The names of its files. A host has either all of them or none."""
 
+CHECKSUMS = f"{STATE}/checksums"
 SETTINGS = f"{STATE}/settings"
 SUMMARY = f"{STATE}/summary"
 RULES_FILE = f"{STATE}/rules.nft"
@@ -40,6 +42,17 @@ CONFIRMED = f"{STATE}/.confirmed"
 ENDPOINT_NOTE = f"{STATE}/api-endpoint"
 """The API endpoint of this host, one line ``host:port``, written by the module api_endpoint. The host must reach it
 after a change; otherwise the change is rolled back."""
+
+ENDPOINT_HOSTS = f"{STATE}/endpoint.hosts"
+"""The managed block of /etc/hosts, written by the module api_endpoint: the path of the file in the first line, then the
+block. The restore script puts the block back."""
+
+ENDPOINT_SERVERS = f"{STATE}/endpoint.servers"
+"""The servers that the module api_endpoint has set in kubeconfigs: a line of JSON for each, with path, cluster and
+URL. The status reports a kubeconfig that has another server again."""
+
+ENDPOINT_CHECKSUMS = f"{STATE}/endpoint.checksums"
+"""The checksums of these four files."""
 
 LOCK = f"{files.RUN_DIRECTORY}/lock"
 """Held by a module or the restore script while it changes the host."""

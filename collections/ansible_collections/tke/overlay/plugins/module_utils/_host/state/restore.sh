@@ -61,12 +61,36 @@ if [ -d "$here/.confirmed" ]; then
 fi
 
 work=$(mktemp -d "$run/work.XXXXXX") || exit 1
-trap 'rm -rf "$work"' EXIT
+beside=''
+trap 'rm -rf "$work" ${beside:+"$beside"}' EXIT
 trap 'exit 1' HUP INT TERM
-# shellcheck source=/dev/null
-. "$here/settings"
-# shellcheck disable=SC2154 # set by that file
-: "$device $alias $vni $port $local $mac $mtu $address $cidrs"
+
+# --- damaged files ---
+
+# A truncated batch must not remove the entries that it no longer has. $damaged lists the files beside this script that
+# are not as they were written; the parts that need one of them do nothing.
+damaged=''
+if [ -s "$here/checksums" ]; then
+    grep -v -e / -e '  summary$' -e '  fleet$' -e '  restore$' "$here/checksums" >"$work/checksums"
+    damaged=$(cd "$here" && sha256sum -c "$work/checksums" 2>/dev/null | sed -n 's/: FAILED.*//p' | tr '\n' ' ')
+fi
+if [ -n "$damaged" ]; then
+    report_error "the saved state is damaged: $here has lost or other content of: $damaged; run tke.overlay.site"
+fi
+
+# Whether none of these files is damaged.
+intact() {
+    for name; do
+        case " $damaged" in *" $name "*) return 1 ;; esac
+    done
+}
+
+if intact settings; then
+    # shellcheck source=/dev/null
+    . "$here/settings"
+    # shellcheck disable=SC2154 # set by that file
+    : "$device $alias $vni $port $local $mac $mtu $address $cidrs"
+fi
 
 # --- link ---
 
@@ -274,11 +298,89 @@ restore_sysctls() {
     done <"$here/sysctl"
 }
 
-# The rules come before the link, so that no packet that they drop arrives through it.
-restore_rules
-restore_link
-restore_sysctls
-restore_tables
+# --- names of the API endpoint ---
+
+# Put back the block in /etc/hosts, if api_endpoint has written one and another program, such as cloud-init at boot, has
+# removed or changed it. endpoint.hosts has the path of the file in its first line, then the block.
+restore_hosts() {
+    [ -s "$here/endpoint.hosts" ] || return
+    if ! grep -q '  endpoint\.hosts$' "$here/endpoint.checksums" 2>/dev/null ||
+        ! (cd "$here" && grep '  endpoint\.hosts$' endpoint.checksums | sha256sum --status -c -); then
+        report_error "the saved state is damaged: $here/endpoint.hosts; run tke.overlay.site"
+        return
+    fi
+    { read -r hosts && cat >"$work/block"; } <"$here/endpoint.hosts"
+    hosts=$(readlink -f "$hosts") || return
+    if [ -e "$hosts" ]; then cp "$hosts" "$work/hosts" || return; else : >"$work/hosts"; fi
+    # As in etc_hosts.py: the block is the lines between the markers, which must be a pair.
+    begin=$(grep -n '^# BEGIN tke\.overlay' "$work/hosts" | cut -d : -f 1)
+    end=$(grep -n '^# END tke\.overlay[[:space:]]*$' "$work/hosts" | cut -d : -f 1)
+    case "$begin/$end" in
+        /)
+            cp "$work/hosts" "$work/above"
+            : >"$work/below"
+            # A last line without its end must not become one with the block.
+            if [ -n "$(tail -c 1 "$work/above")" ]; then echo >>"$work/above"; fi
+            found='missing' ;;
+        [0-9]*/[0-9]*)
+            if [ "$(echo "$begin$end" | wc -l)" -gt 1 ] || [ "$begin" -gt "$end" ]; then
+                report_error "$hosts has markers of the block of tke.overlay that are no pair: remove these lines"
+                return
+            fi
+            sed -n "$begin,${end}p" "$work/hosts" | cmp -s - "$work/block" && return
+            head -n "$((begin - 1))" "$work/hosts" >"$work/above"
+            tail -n "+$((end + 1))" "$work/hosts" >"$work/below"
+            found='changed' ;;
+        *)
+            report_error "$hosts has markers of the block of tke.overlay that are no pair: remove these lines"
+            return ;;
+    esac
+    keep_foreign_names || return
+    cat "$work/above" "$work/block" "$work/below" >"$work/hosts.new" && write_hosts && report "$hosts: block $found"
+}
+
+# The block does not override a foreign line that gives one of its names another address: report an error instead.
+keep_foreign_names() {
+    cat "$work/above" "$work/below" | sed 's/#.*//' | tr 'A-Z\t' 'a-z ' >"$work/foreign.names"
+    grep -v '^#' "$work/block" >"$work/names"
+    while read -r expected name; do
+        grep -F -e " $name" "$work/foreign.names" | while read -r other names; do
+            case " $names " in *" $name "*) if [ "$other" != "$expected" ]; then echo "$name $other"; fi ;; esac
+        done
+    done <"$work/names" >"$work/conflicts"
+    [ -s "$work/conflicts" ] || return 0
+    report_error "a foreign line of $hosts has another address of: $(tr '\n' ';' <"$work/conflicts")"
+    return 1
+}
+
+# Replace the file in one step, with the mode, owner and attributes of the present one. A mounted file cannot be
+# replaced, and is written in place.
+write_hosts() {
+    beside=$(mktemp "${hosts%/*}/.hosts.tke-overlay.XXXXXX" 2>"$work/errors") || beside=''
+    if [ -n "$beside" ]; then
+        if [ -e "$hosts" ]; then cp --preserve=all "$hosts" "$beside" 2>"$work/errors"; else chmod 644 "$beside"; fi &&
+            cat "$work/hosts.new" >"$beside" && sync "$beside" && unchanged_hosts &&
+            mv -f "$beside" "$hosts" 2>"$work/errors" && return
+        rm -f "$beside"
+    fi
+    if unchanged_hosts && [ -e "$hosts" ] && cat "$work/hosts.new" 2>"$work/errors" >"$hosts"; then return; fi
+    report_error "$hosts cannot be changed: $(head -n 1 "$work/errors")"
+    return 1
+}
+
+# Another program that changes the file at this moment wins; the next run looks again.
+unchanged_hosts() {
+    [ ! -e "$hosts" ] || cmp -s "$hosts" "$work/hosts"
+}
+
+# The names come first: they need nothing of the rest. The rules come before the link, so that no packet that they drop
+# arrives through it.
+restore_hosts
+intact settings || exit 1
+if intact rules.nft; then restore_rules; fi
+if intact link.batch; then restore_link; fi
+if intact sysctl; then restore_sysctls; fi
+if intact route.batch fdb.batch neighbor.batch; then restore_tables; fi
 restore_endpoint_route
 
 if [ -n "$changes" ]; then echo "${notice}tke-overlay: restored: $changes"; fi

@@ -51,7 +51,7 @@ class SavedState(t.NamedTuple):
 
 
 def state_files(state: SavedState) -> Texts:
-    """Return the files of the saved state, by path."""
+    """Return the files of the saved state except their checksums, by path."""
     link, header = state.link, WRITTEN_BY
     address = " ".join(link.addresses or ())
     settings = {
@@ -78,7 +78,7 @@ def state_files(state: SavedState) -> Texts:
     for table, wanted in state.tables:
         # In the order of sort(1), because the script compares with comm(1).
         texts[f"{table.name}.batch"] = "".join(sorted(f"{table.put(key, spec)}\n" for key, spec in wanted.items()))
-    return {f"{STATE}/{name}": texts[name] for name in STATE_FILES}
+    return {f"{STATE}/{name}": texts[name] for name in STATE_FILES if name in texts}
 
 
 def saved_entries(table: Table) -> Desired | None:
@@ -119,7 +119,10 @@ def saved_summary() -> dict[str, str]:
 
 
 def saved_settings() -> dict[str, str]:
-    """Return the content of ``settings``, empty without such a file."""
+    """Return the content of ``settings``, empty without such a file or if it is damaged."""
     text = files.read_files([SETTINGS]).get(SETTINGS, "")
-    pairs = [word.partition("=") for word in shlex.split(text, comments=True)]
-    return {key: value for key, _mark, value in pairs}
+    try:
+        words = shlex.split(text, comments=True)
+    except ValueError:  # damaged: a quotation that does not end
+        return {}
+    return {key: value for key, mark, value in (word.partition("=") for word in words) if mark}

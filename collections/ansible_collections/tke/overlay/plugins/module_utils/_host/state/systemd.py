@@ -60,16 +60,62 @@ def unit_states(names: t.Sequence[str], run: Run) -> dict[str, UnitState]:
 
     :raises KernelError: systemctl failed.
     """
-    code, out, errors = run(("systemctl", "show", "-p", "Id,LoadState,UnitFileState,ActiveState", *names), None)
+    return {
+        name: UnitState(_state_of(values), bool(values) and values.get("LoadState") != "not-found")
+        for name, values in unit_properties(names, run).items()
+    }
+
+
+def unit_properties(names: t.Sequence[str], run: Run) -> dict[str, Texts]:
+    """Return unit -> the properties from which its state and its faults follow.
+
+    :raises KernelError: systemctl failed.
+    """
+    keys = "Id,LoadState,UnitFileState,ActiveState,Result,ExecMainStatus"
+    code, out, errors = run(("systemctl", "show", "-p", keys, *names), None)
     if code != 0:
         raise KernelError(f"systemctl show: {error_text(code, errors)}")
-    units = dict.fromkeys(names, UnitState("", False))
+    units: dict[str, Texts] = {name: {} for name in names}
     for block in out.split("\n\n"):
         values = dict(line.partition("=")[::2] for line in block.splitlines() if line)
-        words = [values.get(key, "") for key in ("UnitFileState", "ActiveState")]
-        state = " ".join(word for word in words if word in ("enabled", "active"))
-        units[values.get("Id", "")] = UnitState(state, values.get("LoadState") != "not-found")
-    return units
+        units[values.get("Id", "")] = values
+    return {name: units[name] for name in names}
+
+
+def _state_of(values: Texts) -> str:
+    words = [values.get(key, "") for key in ("UnitFileState", "ActiveState")]
+    return " ".join(word for word in words if word in ("enabled", "active"))
+
+
+def unit_faults(wanted: Texts, run: Run) -> list[str]:
+    """Return a sentence for each unit that is not in its wanted state, such as "enabled active".
+
+    :raises KernelError: systemctl failed.
+    """
+    faults = []
+    for name, values in unit_properties(tuple(wanted), run).items():
+        state = _state_of(values)
+        if state == wanted[name]:
+            continue
+        present = " ".join(filter(None, (values.get("UnitFileState"), values.get("ActiveState")))) or "missing"
+        result = values.get("Result", "success")
+        reason = "" if result == "success" else f" ({result})"
+        faults.append(f"unit {name}: is {present}{reason}, should be {wanted[name]}")
+    return faults
+
+
+def timer_state(timer: str, service: str, run: Run) -> str:
+    """Return the state of a timer and of the last run of its service, in a few words.
+
+    :raises KernelError: systemctl failed.
+    """
+    units = unit_properties((timer, service), run)
+    if "active" not in _state_of(units[timer]).split():
+        return "stopped"
+    values = units[service]
+    if values.get("Result", "success") == "success":
+        return "active"
+    return f"active, last run failed ({values['Result']} {values.get('ExecMainStatus', '')}): journalctl -u {service}"
 
 
 def wanted_units(host: HostFacts) -> Texts:
@@ -106,10 +152,10 @@ def unit_commands(written: t.Iterable[str], host: HostFacts) -> t.Iterator[t.Seq
     new = not set(written).isdisjoint(UNIT_FILES)
     wrong = differing_units(host)
     if wrong:
-        # Enabling takes effect at the next boot, so the reload that is part of it is not needed; it takes 8 times as
-        # long.
-        yield ("systemctl", "--quiet", "--no-reload", "enable", SERVICE, TIMER)
-    if new and host.loaded:
+        # This also loads new files. Without the reload that is part of it, systemd 257 and later reports that the units
+        # need one (NeedDaemonReload).
+        yield ("systemctl", "--quiet", "enable", SERVICE, TIMER)
+    elif new and host.loaded:
         yield ("systemctl", "daemon-reload")
     if new or TIMER in wrong:
         yield ("systemctl", "restart", TIMER)

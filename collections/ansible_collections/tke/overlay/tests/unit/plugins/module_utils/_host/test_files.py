@@ -32,8 +32,25 @@ def test_written_files_are_read_and_missing_ones_omitted(root):
     assert (root / "etc/tke-overlay/summary").stat().st_mode & 0o777 == 0o644
 
 
-@pytest.mark.parametrize("spoil", [lambda path: path.write_bytes(b"\xff"), lambda path: path.mkdir()])
-def test_a_path_that_is_not_a_text_file_is_named(root, spoil):
+def test_a_file_that_is_not_text_differs_from_any_text(root):
+    (root / "odd").write_bytes(b"a\xff\n")
+    assert files.differing(files.read_files(["/odd"]), {"/odd": "a\n"}) == {"/odd": "a\n"}
+
+
+def test_finds_files_with_another_mode_than_written(root):
+    for name in ("/good", "/open", "/secret"):
+        files.write_file(name, "text")
+    (root / "open").chmod(0o666)
+    (root / "secret").chmod(0o600)
+    (root / "link").symlink_to("/dev/null")
+    found = files.wrong_rights(["/good", "/open", "/secret", "/missing", "/link"])
+    assert found == {"/open": f"mode 0666, owner {os.geteuid()}", "/secret": f"mode 0600, owner {os.geteuid()}"}
+    files.write_file("/open", "text")
+    assert "/open" not in files.wrong_rights(["/open"])
+
+
+@pytest.mark.parametrize("spoil", [lambda path: path.mkdir(), lambda path: path.symlink_to(path)])
+def test_a_path_that_cannot_be_read_is_named(root, spoil):
     spoil(root / "odd")
     with pytest.raises(KernelError, match=r"^/odd cannot be read: "):
         files.read_files(["/odd"])

@@ -31,7 +31,7 @@ PLANNED = PlannedCluster(
 COUNTERS = {f"{way}_{what}": 0 for way in ("rx", "tx") for what in ("packets", "bytes", "dropped", "errors")}
 
 
-def overlay(name, current=True, drift=(), timer="active", vips=(), rules=None, **counters):
+def overlay(name, current=True, drift=(), timer="active", vips=(), rules=None, pair=None, **counters):
     return {
         "overlay": {
             "node": name,
@@ -40,6 +40,7 @@ def overlay(name, current=True, drift=(), timer="active", vips=(), rules=None, *
             "drift": list(drift),
             "counters": {**COUNTERS, **counters, "rules": rules or {"unrouted": 0}},
             "timer": timer,
+            "load_balancer": {"timer": pair} if pair else None,
             "vips": list(vips),
         }
     }
@@ -274,6 +275,63 @@ def test_status_of_a_healthy_host():
         " ",
         " next: nothing to do; ansible-playbook tke.overlay.verify checks that the nodes reach each other",
     ]
+
+
+def of_pair(drift=(), pair="active", vips=(), name=None):
+    return HostStatus("", overlay(name, drift=drift, pair=pair, vips=vips, timer="not installed"))
+
+
+VIPS = PLANNED._replace(vips={"apiserver": "10.0.2.2", "services": "10.0.2.3"})
+
+
+def test_status_of_a_healthy_pair():
+    seen = {"clb1": of_pair(vips=["10.0.2.2"]), "clb2": of_pair(vips=["10.0.2.3"])}
+    assert screen(host_tables.status(seen, VIPS)) == [
+        " HOST  SITE  NODE CIDR  PLAN  DRIFT  DROPS  ERRORS  TIMER   VIPS",
+        " clb1  -     -          -     -      -      -       active  10.0.2.2",
+        " clb2  -     -          -     -      -      -       active  10.0.2.3",
+        " ",
+        " next: nothing to do; ansible-playbook tke.overlay.verify checks that the nodes reach each other",
+    ]
+
+
+def test_status_of_a_pair_with_drift():
+    seen = {
+        "clb1": of_pair(
+            ["rules: table inet tke_overlay_clb is missing", "unit x: is off"], vips=["10.0.2.2", "10.0.2.3"]
+        ),
+        "clb2": of_pair(pair="active, last run failed (exit-code 1): journalctl -u y", vips=["10.0.2.3"]),
+    }
+    assert screen(host_tables.status(seen, VIPS)) == [
+        " HOST  SITE  NODE CIDR  PLAN  DRIFT  DROPS  ERRORS  TIMER   VIPS",
+        "!clb1  -     -          -     2      -      -       active  10.0.2.2 10.0.2.3",
+        "!clb2  -     -          -     -      -      -       failed  10.0.2.3",
+        " ",
+        "!clb1: rules: table inet tke_overlay_clb is missing",
+        "!clb1: unit x: is off",
+        "!clb2: timer active, last run failed (exit-code 1): journalctl -u y",
+        "!VIP services 10.0.2.3 is on clb1 and clb2 at the same time: journalctl -u tke-overlay-keepalived",
+        " next: ansible-playbook tke.overlay.site --limit clb1,clb2 repairs all of it",
+    ]
+
+
+def test_status_of_a_pair_without_vips_and_of_one_that_is_not_installed():
+    seen = {"clb1": of_pair(), "clb2": of_pair()}
+    lines = screen(host_tables.status(seen, VIPS))
+    assert "!VIP apiserver 10.0.2.2 is on no host of the pair: journalctl -u tke-overlay-keepalived" in lines
+    lines = screen(host_tables.status({"clb1": of_pair()}, VIPS))
+    assert not [line for line in lines if "VIP " in line], "with --limit, the other host can hold it"
+    lines = screen(host_tables.status({"clb1": of_pair(["load balancer: not installed"], pair=None)}, VIPS))
+    assert "!clb1: load balancer: not installed" in lines
+    assert lines[-1] == " next: ansible-playbook tke.overlay.site --limit clb1 repairs all of it"
+
+
+def test_status_shows_the_worse_timer_of_a_node_that_is_of_the_pair():
+    for node, pair, word in (("active", "stopped", "stopped"), ("stopped", "active", "stopped")):
+        seen = HostStatus("cloud", overlay("cloud1", timer=node, pair=pair))
+        assert host_tables.status({"cloud1": seen}, PLANNED)[1] == Line(
+            f"cloud1  cloud  10.244.0.0/24  ok    -      -      -       {word}", BAD
+        )
 
 
 def test_status_limits_details_and_hosts_in_the_command():

@@ -52,6 +52,13 @@ def test_reads_an_endpoint(record, text, endpoint, shown):
     assert str(recorded_endpoint()) == shown
 
 
+@pytest.mark.parametrize("text", ["", "10.0.0.5:6443\nmore\n"])
+def test_a_damaged_record_of_the_module_is_no_record(record, tmp_path, text):
+    record(text)
+    (tmp_path / "etc/tke-overlay/endpoint.checksums").write_text("")
+    assert recorded_endpoint() is None
+
+
 def test_no_record_is_no_endpoint(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "ROOT", str(tmp_path))
     assert recorded_endpoint() is None

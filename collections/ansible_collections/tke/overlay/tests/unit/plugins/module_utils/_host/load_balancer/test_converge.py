@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
@@ -15,6 +16,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer im
 from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer import health_agent
 from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.config import (
     CA_FILE,
+    CHECKSUMS_FILE,
     DIRECTORY,
     HAPROXY_FILE,
     HAPROXY_UNIT,
@@ -22,9 +24,13 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.co
     HEALTH_AGENT_UNIT,
     KEEPALIVED_FILE,
     KEEPALIVED_UNIT,
+    LISTING_FILE,
     LOADED_FILE,
+    LOADED_RULES_FILE,
+    RESTORE_UNIT,
     RULES_FILE,
     RUN_DIRECTORY,
+    TIMER_UNIT,
     UNITS,
     config_id_in,
 )
@@ -47,6 +53,8 @@ class Host:
         self.units = {}
         self.config_id = ""  # of the configuration that the proxy runs
         self.units_obey = True
+        self.table = ""  # nft's listing of the table
+        self.pythons = ["/usr/bin/python3"]
         self.after_command = {}  # command -> what happens after it
         self.commands = []
         (root / "run/systemd/system").mkdir(parents=True)
@@ -72,6 +80,10 @@ class Host:
             return 0, "\n\n".join(blocks), ""
         if line.startswith("journalctl"):
             return 0, f"a line of {command[-1]}\n\nand more\n", ""
+        if line.startswith("nft -s list table"):
+            return int(not self.table), self.table, ""
+        if command[0].startswith("/usr/"):
+            return int(command[0] not in self.pythons), "", ""
         if command[0] in ("haproxy", "keepalived") or "--check" in command:
             return 0, "", ""
         self.commands.append(line)
@@ -88,10 +100,18 @@ class Host:
                 self.config_id = config_id_in(self.text(HAPROXY_FILE))
             if words[-1] == KEEPALIVED_UNIT:
                 self.write(LOADED_FILE, self.text(RULES_FILE) + self.text(KEEPALIVED_FILE))
+                self.load_rules()
             if words[-1] == HEALTH_AGENT_UNIT:
                 self.publish(health_agent.HEALTHY)
+        if words[1:] == ["start", RESTORE_UNIT]:
+            self.load_rules()
         if words[1] == "disable":
             self.units.pop(words[-1])
+
+    def load_rules(self):
+        self.table = "table inet tke_overlay_clb {\n}\n"
+        self.write(LISTING_FILE, self.table)
+        self.write(LOADED_RULES_FILE, self.text(RULES_FILE))
 
     def publish(self, weight):
         for vip in ("apiserver", "services"):
@@ -158,6 +178,7 @@ def test_loads_a_new_configuration_by_a_reload(spec, new_spec, host):
     host.commands.clear()
     result = converge(new_spec, host, check=False)
     assert actions(result) == [(HAPROXY_UNIT, "reload")]
+    assert {diff.name for diff in result.files} == {HAPROXY_FILE, CHECKSUMS_FILE}
     assert host.commands == [f"systemctl reload {HAPROXY_UNIT}"]
     assert list(result.diffs())[-1] == (f"unit {HAPROXY_UNIT}", "with another configuration\n", "reloaded\n")
 
@@ -177,6 +198,62 @@ def test_finishes_a_run_that_ended_before_the_reload(spec, host):
     result = converge(spec, host, check=False)
     assert not result.files
     assert actions(result) == [(HAPROXY_UNIT, "reload"), (KEEPALIVED_UNIT, "reload")]
+
+
+@pytest.mark.parametrize("table", ["", "table inet tke_overlay_clb {\n\tchain other {\n\t}\n}\n"])
+def test_loads_rules_that_the_kernel_lost_or_that_were_changed(spec, host, table):
+    converge(spec, host, check=False)
+    host.table = table
+    host.commands.clear()
+    assert actions(converge(spec, host, check=True)) == [(RESTORE_UNIT, "start")]
+    assert not host.commands
+    result = converge(spec, host, check=False)
+    assert host.commands == [f"systemctl start {RESTORE_UNIT}"]
+    assert list(result.diffs()) == [(f"unit {RESTORE_UNIT}", "with other rules in the kernel\n", "started\n")]
+    assert not converge(spec, host, check=False).changed
+
+
+def test_writes_a_file_with_another_mode_again_and_restarts_nothing(spec, host):
+    converge(spec, host, check=False)
+    (host.root / HAPROXY_FILE[1:]).chmod(0o666)
+    result = converge(spec, host, check=False)
+    assert [diff.name for diff in result.files] == [HAPROXY_FILE]
+    assert "0666" in result.files[0].before
+    assert not result.actions
+    assert not converge(spec, host, check=False).changed
+
+
+def test_restarts_the_timer_for_another_interval(spec, host):
+    converge(spec, host, check=False)
+    result = converge(spec._replace(restore_interval=5), host, check=False)
+    assert actions(result) == [(TIMER_UNIT, "restart")]
+    assert "OnUnitInactiveSec=5s" in host.text(f"/etc/systemd/system/{TIMER_UNIT}")
+    with pytest.raises(ValidationError, match="overlay_restore_interval 0 is not between 1 and 86400"):
+        converge(spec._replace(restore_interval=0), host, check=True)
+
+
+@pytest.mark.parametrize(
+    ("pythons", "chosen"),
+    [
+        (["/usr/bin/python3", "/usr/libexec/platform-python"], "/usr/bin/python3"),
+        (["/usr/libexec/platform-python"], "/usr/libexec/platform-python"),
+        ([], "/usr/bin/python3.99"),
+    ],
+)
+def test_the_health_agent_runs_with_a_path_that_upgrades_keep(spec, host, monkeypatch, pythons, chosen):
+    monkeypatch.setattr(sys, "executable", "/usr/bin/python3.99")
+    host.pythons = pythons
+    converge(spec, host, check=False)
+    unit = host.text(f"/etc/systemd/system/{HEALTH_AGENT_UNIT}")
+    assert f"ExecStart={chosen} {HEALTH_AGENT_FILE} " in unit
+
+
+def test_restarts_a_proxy_that_has_lost_its_socket(spec, host):
+    converge(spec, host, check=False)
+    host.config_id = ""
+    result = converge(spec, host, check=False)
+    assert actions(result) == [(HAPROXY_UNIT, "restart")]
+    assert not converge(spec, host, check=False).changed
 
 
 def test_restarts_a_failed_unit_and_one_with_a_new_program(spec, host):
@@ -319,6 +396,7 @@ def test_removes_everything_but_foreign_files(spec, host):
     assert list(result.diffs()) == list(forecast.diffs())
     assert host.commands == [
         *(f"systemctl disable --now {unit}" for unit in reversed(UNITS)),
+        f"systemctl stop {RESTORE_UNIT}",
         "nft -f -",
         "systemctl daemon-reload",
     ]

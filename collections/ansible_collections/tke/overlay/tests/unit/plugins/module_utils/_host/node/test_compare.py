@@ -15,6 +15,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node.compare imp
     compare_tables,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import build_target
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import STATE
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import HostFacts
 
 UNITS = {"tke-overlay.service": "enabled", "tke-overlay.timer": "enabled active"}
@@ -46,7 +47,7 @@ def converged(target):
     tables = {table.name: managed(entries) for table, entries in target.tables.in_removal_order()}
     tables["rules"] = managed(target.rules.wanted)
     files = {path: text for path, text in target.all_files.items() if text is not None}
-    return ActualState([ROW], tables, files, dict(target.sysctls))
+    return ActualState([ROW], tables, files, dict(target.sysctls), {})
 
 
 def test_converged_host_does_not_differ(target, converged):
@@ -57,7 +58,7 @@ def test_converged_host_does_not_differ(target, converged):
 
 
 def test_host_without_anything_lacks_everything(target):
-    result = compare(target, ActualState([], {}, {}, {}))
+    result = compare(target, ActualState([], {}, {}, {}, {}))
     assert result.kernel
     assert result.link.made
     assert {name: delta.added for name, delta in result.tables.items()} == {
@@ -116,3 +117,10 @@ def test_link_is_changed_in_place_where_possible(target, converged):
     result = compare(target, converged._replace(links=[{**ROW, "mtu": 1400}]))
     assert (result.link.before, result.link.after) == ({"mtu": "1400"}, {"mtu": "1450"})
     assert not result.link.made
+
+
+def test_a_file_with_another_mode_is_written_again(target, converged):
+    path = f"{STATE}/route.batch"
+    result = compare(target, converged._replace(rights={path: "mode 0666, owner 0"}))
+    assert result.files == [(path, "mode 0666, owner 0\n", "mode 0644, owner 0\n")]
+    assert not result.kernel

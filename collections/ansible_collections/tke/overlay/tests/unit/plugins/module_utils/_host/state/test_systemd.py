@@ -32,7 +32,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd im
 )
 
 COMPLETE = {SERVICE: "enabled", TIMER: "enabled active"}
-ENABLE = f"systemctl --quiet --no-reload enable {SERVICE} {TIMER}"
+ENABLE = f"systemctl --quiet enable {SERVICE} {TIMER}"
 RELOAD = "systemctl daemon-reload"
 RESTART = f"systemctl restart {TIMER}"
 
@@ -84,8 +84,9 @@ def test_an_unknown_kernel_version_needs_no_workarounds(recorder, monkeypatch):
         ([], COMPLETE, True, []),
         (["/etc/hosts"], COMPLETE, True, []),
         (UNIT_FILES[:1], COMPLETE, True, [RELOAD, RESTART]),
-        (UNIT_FILES, {}, False, [ENABLE, RESTART]),  # systemd loads new units without daemon-reload
+        (UNIT_FILES, {}, False, [ENABLE, RESTART]),  # enabling loads new files
         ([], {SERVICE: "enabled", TIMER: "enabled"}, True, [ENABLE, RESTART]),
+        (UNIT_FILES, {SERVICE: "", TIMER: "enabled active"}, True, [ENABLE, RESTART]),
         ([], {SERVICE: "", TIMER: "enabled active"}, True, [ENABLE]),
     ],
 )
