@@ -178,7 +178,11 @@ def test_recreated_device_has_its_entries_and_the_reason(run, change, words):
     assert len(json.loads(routes)) == len(PEERS)
 
 
-@pytest.mark.parametrize("change", [{"mtu": 1400}, {"fleet": fleet_text([Peer("me", "10.244.9.0/24", "10.0.1.11")])}])
+MOVED = {"fleet": fleet_text([Peer("me", "10.244.9.0/24", "10.0.1.11")])}
+RELEASED = {**MOVED, "former": "10.244.0.0/24 me\n"}
+
+
+@pytest.mark.parametrize("change", [{"mtu": 1400}, RELEASED])
 def test_changes_the_device_in_place_where_possible(run, change):
     node.converge(document(), run, check=False)
     index = device_index(run)

@@ -68,7 +68,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
         """Return the lines of the screen and the error of the task; an empty one without a fault."""
         plan, hosts = given["plan"], _Results(task_vars, given["hosts"])
         sites = {name: site for site, names in plan["sites"].items() for name in names.split()}
-        planned = host_tables.PlannedCluster(plan["assignments"], plan["fresh"], plan["orphans"], plan["forecast"])
+        planned = host_tables.PlannedCluster(
+            plan["assignments"], plan["fresh"], plan["orphans"], plan["forecast"], plan.get("new_ledger", "")
+        )
         if given["of"] == "preflight":
             return host_tables.preflight(sites, planned), ""
         results = hosts.of(given["results"])

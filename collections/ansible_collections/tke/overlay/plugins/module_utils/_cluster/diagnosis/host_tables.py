@@ -46,6 +46,7 @@ class PlannedCluster(t.NamedTuple):
     fresh: t.Sequence[str]
     orphans: t.Sequence[str]
     forecast: str
+    new_ledger: str = ""  # a warning if there was no ledger
 
 
 def natural_order(hosts: t.Iterable[str]) -> list[str]:
@@ -239,7 +240,7 @@ def preflight(sites: t.Mapping[str, str], planned: PlannedCluster) -> list[Line]
         host: [site, f"gets {planned.node_cidrs[host]}" if host in planned.fresh else _keeps(host, planned, len(sites))]
         for host, site in sites.items()
     }
-    lines = _rows(["HOST", "SITE", "NODE CIDR"], rows, ())
+    lines = [*_of_new_ledger(planned), *_rows(["HOST", "SITE", "NODE CIDR"], rows, ())]
     new = len(planned.fresh)
     lines += [Line(""), Line("no conflict found; nothing was changed", GOOD), *prose(planned.forecast)]
     step = (
@@ -252,6 +253,10 @@ def preflight(sites: t.Mapping[str, str], planned: PlannedCluster) -> list[Line]
         *_of_orphans(planned),
         *steps([f"{step}; add --check --diff to see the changes on each host first"]),
     ]
+
+
+def _of_new_ledger(planned: PlannedCluster) -> list[Line]:
+    return [*(Line(line.text, BAD) for line in prose(planned.new_ledger)), Line("")] if planned.new_ledger else []
 
 
 def _keeps(host: str, planned: PlannedCluster, hosts: int) -> str:

@@ -24,8 +24,8 @@ from ansible_collections.tke.overlay.plugins.module_utils._errors import Validat
 NOW = "2026-01-02T03:04:05Z"
 
 
-def ledger_of(*names, cidrs=("10.0.0.0/24",), pods=32, services=32):
-    ledger = Ledger("demo", Pool(list(cidrs), pods, services))
+def ledger_of(*names, cidrs=("10.0.0.0/24",), pods=32, services=32, applied=True):
+    ledger = Ledger("demo", Pool(list(cidrs), pods, services), applied=applied)
     ledger.assign([Request(name) for name in names], NOW)
     return ledger
 
@@ -466,14 +466,14 @@ def problems_of_call(work, *arguments, **options):
 
 
 def test_rejected_pool_names_all_nodes_and_pending_ranges():
-    ledger = Ledger("demo", Pool(["10.0.0.0/16", "10.1.0.0/16"], 256, 256))
+    ledger = Ledger("demo", Pool(["10.0.0.0/16", "10.1.0.0/16"], 256, 256), applied=True)
     ledger.assign([Request("b"), Request("a")], NOW)
     ledger.assign([Request("c")], NOW)
     ledger.release(["c"], ["a"], NOW)
     (found,) = problems_of_call(ledger.adopt_pool, Pool(["10.2.0.0/16"], 256, 256))
     assert "10.0.0.0/16, 10.1.0.0/16 with 256 addresses per node and 256 services" in found
     assert "In use: a 10.0.1.0/24, b 10.0.0.0/24; released but pending: 10.0.2.0/24 of c" in found
-    ledger = Ledger("demo", Pool(["10.0.0.0/16"], 256, 256))
+    ledger = Ledger("demo", Pool(["10.0.0.0/16"], 256, 256), applied=True)
     ledger.assign([Request("a")], NOW)
     assert "; released but pending" not in problems_of_call(ledger.adopt_pool, Pool(["10.2.0.0/16"], 256, 256))[0]
     assert (

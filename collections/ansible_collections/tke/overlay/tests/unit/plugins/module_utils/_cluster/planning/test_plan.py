@@ -44,7 +44,9 @@ IDC1 = InventoryNode("idc1", ["idc"], "192.168.1.11", 1450)
 
 
 def planned(nodes, text=None, settings=SETTINGS):
+    """Return the ledger and the plan, after the hosts have applied it."""
     ledger = assign(settings, nodes, text, "/ledger", NOW)
+    ledger.acknowledge([node.name for node in nodes])
     return ledger, plan(settings, nodes, ledger)
 
 
@@ -343,6 +345,7 @@ def test_document_and_forecast_are_complete():
         "container_cidr": ["10.244.0.0/22", "10.245.0.0/24"],
         "service_cidr": "10.244.3.0/24",
         "fleet": "a 10.244.0.0/24 10.0.1.1\nb 10.244.1.0/24 192.168.1.1\n",
+        "former": "",
     }
     assert len(plan_id(made.document)) == 12
     assert made.forecast == (
