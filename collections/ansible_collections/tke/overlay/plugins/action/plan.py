@@ -38,6 +38,7 @@ class ActionModule(LedgerAction):
         "release": {"type": "list", "elements": "str"},
         "release_force": {"type": "bool", "default": False},
         "saved": {"type": "dict", "default": {}},
+        "saved_clb": {"type": "dict", "default": {}},
         "renumber": {"type": "list", "elements": "str", "default": []},
         "take_over": {"type": "list", "elements": "str", "default": []},
     }
@@ -49,7 +50,7 @@ class ActionModule(LedgerAction):
         released: dict[str, str] = {}
         former: list[Ledger | None] = []
         records = {host: record for host, record in given["saved"].items() if record}
-        found = SavedPlans(records, given["renumber"], given["take_over"])
+        found = SavedPlans(records, given["renumber"], given["take_over"], given["saved_clb"])
 
         def change(text: str | None, where: str, now: str) -> Ledger:
             before.clear()  # a store may call this again with another text

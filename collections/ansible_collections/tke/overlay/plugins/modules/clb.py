@@ -132,6 +132,18 @@ options:
       - Choose another one if another VRRP router of these two hosts uses it.
     type: int
     default: 84
+  cluster:
+    description:
+      - The cluster of the load balancer, which the host records. A host that carries the load balancer of another
+        cluster is an error before anything changes.
+      - Without it, nothing is recorded or compared.
+    type: str
+    default: ""
+  take_over:
+    description: Other clusters, by name, from which the host may be taken.
+    type: list
+    elements: str
+    default: []
 seealso:
   - module: tke.overlay.clb_vips
 """
@@ -182,6 +194,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._errors import Validat
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
 from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.converge import (
     PairResult,
+    check_cluster,
     converge,
     missing_programs,
     remove,
@@ -227,6 +240,8 @@ ARGUMENTS = {
     "ca": {"type": "str"},
     "metrics_port": {"type": "int", "default": 8405},
     "vrid": {"type": "int", "default": 84},
+    "cluster": {"type": "str", "default": ""},
+    "take_over": {"type": "list", "elements": "str", "default": []},
 }
 
 
@@ -252,6 +267,8 @@ def spec_of(params: Result) -> PairSpec:
         ca=params["ca"] or "",
         metrics_port=params["metrics_port"],
         vrid=params["vrid"],
+        cluster=params["cluster"],
+        take_over=params["take_over"],
     )
 
 
@@ -262,6 +279,7 @@ def main() -> None:
         if module.params["state"] == "present":
             result = converge(spec_of(module.params), run, module.check_mode)
         else:
+            check_cluster(module.params["cluster"], module.params["take_over"])
             result = remove(run, module.check_mode)
         return result_of(module, result)
 

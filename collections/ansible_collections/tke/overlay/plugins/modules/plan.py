@@ -76,6 +76,12 @@ options:
         or belongs to another cluster. The error names the hosts, both node CIDRs, and a previous version that agrees.
     type: dict
     default: {}
+  saved_clb:
+    description:
+      - The cluster whose load balancer a host carries, by host name, from M(tke.overlay.saved_state).
+      - Another cluster than O(cluster) is an error, unless it is in O(take_over).
+    type: dict
+    default: {}
   renumber:
     description:
       - Hosts of O(saved) that may get another node CIDR than they have applied, without a release in the ledger; V(all)

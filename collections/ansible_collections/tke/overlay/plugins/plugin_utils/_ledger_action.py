@@ -14,6 +14,9 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import document as ledgers
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import git_conflict
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.base import NotTextError
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.damage import has_conflict
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import (
     Store,
     good_versions,
@@ -96,10 +99,13 @@ class LedgerAction(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
             seen.append((text, ledger, ledger.text()))
             return seen[-1][2]
 
-        if self._task.check_mode:
-            changed_text(store.read())
-        else:
-            store.transact(changed_text)
+        try:
+            if self._task.check_mode:
+                changed_text(store.read())
+            else:
+                store.transact(changed_text)
+        except NotTextError as error:
+            raise with_previous(error, store) from None
         before, ledger, after = seen[-1]
         result: dict[str, t.Any] = {"changed": before != after}
         if self._task.diff and result["changed"]:
@@ -123,9 +129,17 @@ def good_text(store: Store, cluster: str | None) -> str:
     :param cluster: the cluster it must belong to; ``None``: any.
     :raises ValidationError: there is no ledger, or it is invalid.
     """
-    text = store.read()
+    try:
+        text = store.read()
+    except NotTextError as error:
+        raise with_previous(error, store) from None
     if text is None:
-        raise ValidationError(f"there is no ledger at {store.where} yet: the first run of tke.overlay.site creates it")
+        good = newest_good(store)
+        lost = "" if good is None else f". A lost ledger has left {good.name}; restore it with: {good.restore}"
+        raise ValidationError(
+            f"there is no ledger at {store.where} yet: the first run of tke.overlay.site creates it. If the cluster has "
+            f"nodes already, check overlay_ledger and the inventory (-i){lost}"
+        )
     try:
         ledgers.parse(text, store.where, cluster)
     except ValidationError as error:
@@ -137,6 +151,14 @@ def with_remedy(error: ValidationError, text: str | None, store: Store) -> Valid
     """Return the error about this text; when the text is broken, with the command that restores a previous version."""
     if text is None or not ledgers.is_broken(text):
         return error
+    cure = git_conflict.cure(text, store.where) if has_conflict(text) else ""
+    if cure:
+        return ValidationError(*error.problems[:-1], f"{error.problems[-1]}; {cure}")
+    return with_previous(error, store)
+
+
+def with_previous(error: ValidationError, store: Store) -> ValidationError:
+    """Return the error, with the command that restores the newest good version."""
     good = newest_good(store)
     remedy = (
         "there is no good previous version"

@@ -54,6 +54,17 @@ def natural_order(hosts: t.Iterable[str]) -> list[str]:
     return sorted(hosts, key=natural)
 
 
+LEDGER_STEP = (
+    "restore the ledger, or run ansible-playbook tke.overlay.rebuild_ledger; only a new cluster begins with "
+    "ansible-playbook tke.overlay.site"
+)
+
+
+def of_new_ledger(notice: str) -> list[Line]:
+    """Return the lines about a ledger that is not there, and an empty one; nothing without a notice."""
+    return [*(Line(line.text, BAD) for line in prose(notice)), Line("")] if notice else []
+
+
 # --- status ---
 
 
@@ -71,8 +82,9 @@ def status(seen: t.Mapping[str, HostStatus], planned: PlannedCluster) -> list[Li
         *lines,
         Line(""),
         *_details(hosts, seen),
+        *of_new_ledger(planned.new_ledger),
         *_of_orphans(planned),
-        *steps(_status_steps(hosts, seen, planned)),
+        *steps([LEDGER_STEP] if planned.new_ledger else _status_steps(hosts, seen, planned)),
     ]
 
 
@@ -240,7 +252,7 @@ def preflight(sites: t.Mapping[str, str], planned: PlannedCluster) -> list[Line]
         host: [site, f"gets {planned.node_cidrs[host]}" if host in planned.fresh else _keeps(host, planned, len(sites))]
         for host, site in sites.items()
     }
-    lines = [*_of_new_ledger(planned), *_rows(["HOST", "SITE", "NODE CIDR"], rows, ())]
+    lines = [*of_new_ledger(planned.new_ledger), *_rows(["HOST", "SITE", "NODE CIDR"], rows, ())]
     new = len(planned.fresh)
     lines += [Line(""), Line("no conflict found; nothing was changed", GOOD), *prose(planned.forecast)]
     step = (
@@ -253,10 +265,6 @@ def preflight(sites: t.Mapping[str, str], planned: PlannedCluster) -> list[Line]
         *_of_orphans(planned),
         *steps([f"{step}; add --check --diff to see the changes on each host first"]),
     ]
-
-
-def _of_new_ledger(planned: PlannedCluster) -> list[Line]:
-    return [*(Line(line.text, BAD) for line in prose(planned.new_ledger)), Line("")] if planned.new_ledger else []
 
 
 def _keeps(host: str, planned: PlannedCluster, hosts: int) -> str:

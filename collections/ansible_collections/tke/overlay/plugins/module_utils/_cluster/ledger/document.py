@@ -24,6 +24,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.pool imp
     Pool,
     PoolExhaustedError,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.damage import normalized, reason_of
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.tombstone import reject_tombstone
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError, some_of
 
@@ -356,13 +357,14 @@ class BrokenLedgerError(ValidationError):
 
 
 def parse(text: str, where: str, cluster: str | None) -> Ledger:
-    """Return the ledger that :meth:`Ledger.text` wrote.
+    """Return the ledger that :meth:`Ledger.text` wrote; a BOM, and CR before LF, make no difference.
 
     :param where: names the ledger in errors.
     :param cluster: the cluster it must belong to; ``None``: any.
     :raises BrokenLedgerError: the text is truncated or edited.
     :raises ValidationError: the ledger was moved, has a later schema, or belongs to another cluster.
     """
+    text = normalized(text)
     reject_tombstone(text, where)
     document = _document(text, where)
     if cluster is not None and document["cluster"] != cluster:
@@ -404,7 +406,7 @@ def _document(text: str, where: str) -> dict[str, t.Any]:
         document: dict[str, t.Any] = json.loads(text)
         schema = document["schema"]
     except (ValueError, KeyError, TypeError) as error:
-        raise BrokenLedgerError(_broken(where, f"it is not the JSON document that was written ({error})")) from error
+        raise BrokenLedgerError(_broken(where, reason_of(text, where))) from error
     if schema != SCHEMA:
         raise ValidationError(
             f"the ledger {where} has schema {schema!r}, and this release supports only {SCHEMA}: "

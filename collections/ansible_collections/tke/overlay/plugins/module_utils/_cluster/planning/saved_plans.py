@@ -39,7 +39,8 @@ class SavedPlans(t.NamedTuple):
 
     records: t.Mapping[str, t.Mapping[str, t.Any]]
     renumber: t.Sequence[str] = ()  # hosts that may get another plan than a release explains
-    take_over: t.Sequence[str] = ()  # other clusters whose hosts may become nodes of this one
+    take_over: t.Sequence[str] = ()  # other clusters whose hosts may change to this one
+    pairs: t.Mapping[str, str] = {}  # host -> the cluster whose load balancer it carries
 
 
 class ContradictedLedgerError(ValidationError):
@@ -71,16 +72,23 @@ def agrees(ledger: Ledger, found: SavedPlans) -> bool:
 
 
 def _strangers(cluster: str, found: SavedPlans) -> list[str]:
-    """Return a problem for each other cluster whose nodes are among the hosts."""
-    members: dict[str, list[str]] = {}
+    """Return a problem for each other cluster to which hosts belong."""
+    nodes: dict[str, list[str]] = {}
     for host, record in found.records.items():
-        if record["cluster"] != cluster and record["cluster"] not in found.take_over:
-            members.setdefault(record["cluster"], []).append(host)
+        nodes.setdefault(record["cluster"], []).append(host)
+    pairs: dict[str, list[str]] = {}
+    for host, name in found.pairs.items():
+        pairs.setdefault(name, []).append(host)
     return [
-        f"{some_of(hosts, MOST_NODES)}: node of cluster {other!r}, and overlay_cluster is {cluster!r}: correct the "
-        f"inventory, or remove the overlay there first (tke.overlay.reset with the inventory of {other!r}), or take "
-        f"the hosts over with their Pods: -e overlay_take_over={other}"
+        f"of cluster {other!r}, {some_of(hosts, MOST_NODES)} {what}, and overlay_cluster is {cluster!r}: correct the "
+        f"inventory, or remove them first ({playbook} with the inventory of {other!r}), or take them over: "
+        f"-e overlay_take_over={other}"
+        for members, what, playbook in (
+            (nodes, "are nodes", "tke.overlay.reset"),
+            (pairs, "carry the load balancer", "tke.overlay.clb_release"),
+        )
         for other, hosts in members.items()
+        if other != cluster and other not in found.take_over
     ]
 
 

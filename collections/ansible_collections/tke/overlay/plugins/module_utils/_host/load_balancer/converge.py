@@ -57,13 +57,18 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.co
     units,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.spec import VIPS, PairSpec, problems_of
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import UNIT_DIRECTORY, WRITTEN_BY
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.fleet import pair_cluster
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
+    PAIR_CLUSTER_FILE,
+    UNIT_DIRECTORY,
+    WRITTEN_BY,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import systemctl, unit_states
 
 PROGRAMS = ("haproxy", "keepalived")
 
 FILES = (
-    *(CA_FILE, HAPROXY_FILE, KEEPALIVED_FILE, RULES_FILE, HEALTH_AGENT_FILE),
+    *(CA_FILE, PAIR_CLUSTER_FILE, HAPROXY_FILE, KEEPALIVED_FILE, RULES_FILE, HEALTH_AGENT_FILE),
     *(f"{UNIT_DIRECTORY}/{unit}" for unit in UNITS),
 )
 
@@ -111,6 +116,7 @@ def converge(spec: PairSpec, run: Run, check: bool) -> PairResult:
         configuration; nothing was changed.
     :raises KernelError: a command failed, or a service does not become ready.
     """
+    check_cluster(spec.cluster, spec.take_over)
     links = _find_links(spec, run)
     missing = missing_programs()
     if missing and not check:
@@ -145,6 +151,20 @@ def remove(run: Run, check: bool) -> PairResult:
         shutil.rmtree(files.ROOT + RUN_DIRECTORY, ignore_errors=True)
         _systemctl(run, "daemon-reload")
     return result
+
+
+def check_cluster(cluster: str, take_over: t.Container[str]) -> None:
+    """Raise an error if this host carries the load balancer of another cluster that is not in ``take_over``.
+
+    :param cluster: the cluster of the inventory; empty: any.
+    """
+    other = pair_cluster()
+    if cluster and other not in ("", cluster) and other not in take_over:
+        raise ValidationError(
+            f"this host carries the load balancer of cluster {other!r}, and overlay_cluster is {cluster!r}: correct "
+            f"group clb, or remove it first (tke.overlay.clb_release with the inventory of {other!r}), or take the host "
+            f"over: -e overlay_take_over={other}"
+        )
 
 
 # --- the wanted state ------------------------------------------------------------------------
@@ -206,8 +226,9 @@ def _is_in(address: str, subnet: str) -> bool:
 
 
 def _wanted_files(spec: PairSpec, links: HostLinks) -> Texts:
-    """Return path -> text of every file; without a CA, its file is left out."""
+    """Return path -> text of every file; without a CA or a cluster, its file is left out."""
     return {
+        **({PAIR_CLUSTER_FILE: f"{spec.cluster}\n"} if spec.cluster else {}),
         **({CA_FILE: f"{spec.ca.strip()}\n"} if spec.ca.strip() else {}),
         HAPROXY_FILE: haproxy_cfg(spec, links),
         KEEPALIVED_FILE: keepalived_conf(spec, links),

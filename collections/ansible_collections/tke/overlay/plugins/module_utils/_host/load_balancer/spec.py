@@ -58,6 +58,8 @@ class PairSpec(t.NamedTuple):
     ca: str
     metrics_port: int
     vrid: int
+    cluster: str = ""  # empty: not recorded
+    take_over: t.Sequence[str] = ()  # other clusters from which the host may be taken
 
 
 def problems_of(spec: PairSpec) -> t.Iterator[str]:

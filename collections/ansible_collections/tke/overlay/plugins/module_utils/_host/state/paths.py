@@ -41,6 +41,9 @@ ENDPOINT_NOTE = f"{STATE}/api-endpoint"
 """The API endpoint of this host, one line ``host:port``, written by the module api_endpoint. The host must reach it
 after a change; otherwise the change is rolled back."""
 
+PAIR_CLUSTER_FILE = f"{STATE}/clb/cluster"
+"""On a load balancer host, the name of its cluster, one line, written by the module clb."""
+
 LOCK = f"{files.RUN_DIRECTORY}/lock"
 """Held by a module or the restore script while it changes the host."""
 
