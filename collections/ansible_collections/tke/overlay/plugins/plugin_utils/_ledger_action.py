@@ -151,9 +151,8 @@ def with_remedy(error: ValidationError, text: str | None, store: Store) -> Valid
     """Return the error about this text; when the text is broken, with the command that restores a previous version."""
     if text is None or not ledgers.is_broken(text):
         return error
-    cure = git_conflict.cure(text, store.where) if has_conflict(text) else ""
-    if cure:
-        return ValidationError(*error.problems[:-1], f"{error.problems[-1]}; {cure}")
+    if has_conflict(text):
+        return ValidationError(*error.problems[:-1], f"{error.problems[-1]}; {git_conflict.cure(text, store.where)}")
     return with_previous(error, store)
 
 

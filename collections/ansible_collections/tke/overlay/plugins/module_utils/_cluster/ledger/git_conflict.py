@@ -36,22 +36,25 @@ def sides(text: str) -> tuple[str, str]:
 
 
 def cure(text: str, where: str) -> str:
-    """Return how to resolve the conflict; empty if neither side is a complete ledger."""
+    """Return how to resolve the conflict."""
     ledgers = [_ledger(side, where) for side in sides(text)]
-    complete = [(option, ledger) for option, ledger in zip(_OPTIONS, ledgers, strict=True) if ledger is not None]
-    if not complete:
-        return ""
+    complete = [(option, ledger) for option, ledger in zip(_OPTIONS, ledgers) if ledger is not None]
+    if not complete:  # git has merged a part of the lines
+        return (
+            f"never merge lines. Take one complete side ({_take(_OPTIONS[0], where)}, or {_OPTIONS[1]}), compare it with "
+            f"the other one, and before the next run pin in the inventory (overlay_node_cidr) the nodes that only the "
+            f"other one has"
+        )
     if len(complete) == 1:
         return f"only one side is a complete ledger: {_take(complete[0][0], where)}"
     (first, ours), (second, theirs) = complete
-    if not _lacks(ours, theirs):
+    if not _missing(ours, theirs):
         return f"the first side has all that the second has: {_take(first, where)}"
-    if not _lacks(theirs, ours):
+    if not _missing(theirs, ours):
         return f"the second side has all that the first has: {_take(second, where)}"
-    missing = "; ".join(f"{name}: overlay_node_cidr: {node_cidr}" for name, node_cidr in _lacks(ours, theirs).items())
     return (
-        f"never merge lines. Take one complete side ({_take(first, where)}), and before the next run pin in the inventory "
-        f"what only the other side has: {missing}{_clashes(ours, theirs)}"
+        f"never merge lines. Take one complete side ({_take(first, where)}), and before the next run do again what only "
+        f"the other side has: {'; '.join(_missing(ours, theirs))}{_clashes(ours, theirs)}"
     )
 
 
@@ -66,28 +69,42 @@ def _take(option: str, where: str) -> str:
     return f"git checkout {option} -- {shlex.quote(where)}"
 
 
-def _lacks(ledger: Ledger, other: Ledger) -> dict[str, str]:
-    """Return the node CIDRs of ``other`` that the ledger lacks and has not released."""
+def _missing(ledger: Ledger, other: Ledger) -> list[str]:
+    """Return what the ledger lacks of the other one: assignments, releases and VIPs."""
+    released = [name for node_cidr, name in sorted(other.releases().items()) if _holds(ledger, name, node_cidr)]
+    vips = {name: address for name, address in sorted(other.vips.items()) if ledger.vips.get(name) != address}
+    return [
+        *(f"set overlay_node_cidr of {name} to {node_cidr}" for name, node_cidr in _assigned(ledger, other).items()),
+        *([f"release {', '.join(released)}"] if released else []),
+        *(f"set overlay_clb_vips.{name} to {address}" for name, address in vips.items()),
+    ]
+
+
+def _assigned(ledger: Ledger, other: Ledger) -> dict[str, str]:
+    """Return the node CIDRs of the other ledger that this one neither has nor has released."""
     released = ledger.releases()
     return {
         name: held.node_cidr
         for name, held in sorted(other.nodes.items())
-        if (name not in ledger.nodes or ledger.nodes[name].node_cidr != held.node_cidr)
-        and released.get(held.node_cidr) != name
+        if not _holds(ledger, name, held.node_cidr) and released.get(held.node_cidr) != name
     }
+
+
+def _holds(ledger: Ledger, name: str, node_cidr: str) -> bool:
+    return name in ledger.nodes and ledger.nodes[name].node_cidr == node_cidr
 
 
 def _clashes(ledger: Ledger, other: Ledger) -> str:
     """Return which node CIDRs both sides have allocated, to different nodes."""
     holders = {held.node_cidr: name for name, held in ledger.nodes.items()}
     both = [
-        f"{node_cidr} of {holders[node_cidr]} and {name}"
-        for name, node_cidr in _lacks(ledger, other).items()
-        if holders.get(node_cidr, name) != name
+        f"{node_cidr} to {holders[node_cidr]} and {name}"
+        for name, node_cidr in _assigned(ledger, other).items()
+        if node_cidr in holders
     ]
     if not both:
         return ""
     return (
-        f". Both sides have allocated {', '.join(both)}: the second node of each must be reset (tke.overlay.reset) and "
-        f"gets another node CIDR without a pin"
+        f". Both sides have allocated {', '.join(both)}: instead of a pin, reset the second node of each "
+        f"(tke.overlay.reset), which then gets another node CIDR"
     )
