@@ -85,7 +85,7 @@ class NodeDocument(t.TypedDict):
     container_cidr: list[str]
     service_cidr: str
     fleet: str
-    former: t.Optional[str]  # released node CIDRs, see :func:`former_text`; ``None``: not known
+    former: str | None  # released node CIDRs, see :func:`former_text`; ``None``: not known
 
 
 def plan_id(document: NodeDocument) -> str:

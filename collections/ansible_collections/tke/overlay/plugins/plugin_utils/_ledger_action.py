@@ -137,8 +137,8 @@ def good_text(store: Store, cluster: str | None) -> str:
         good = newest_good(store)
         lost = "" if good is None else f". A lost ledger has left {good.name}; restore it with: {good.restore}"
         raise ValidationError(
-            f"there is no ledger at {store.where} yet: the first run of tke.overlay.site creates it. If the cluster has "
-            f"nodes already, check overlay_ledger and the inventory (-i){lost}"
+            f"there is no ledger at {store.where} yet: the first run of tke.overlay.site creates it. If the cluster "
+            f"has nodes already, check overlay_ledger and the inventory (-i){lost}"
         )
     try:
         ledgers.parse(text, store.where, cluster)
@@ -182,8 +182,8 @@ def notice_of_new(store: Store, cluster: str) -> str:
     good = newest_good(store)
     lost = "" if good is None else f". A lost ledger has left {good.name}; restore it with: {good.restore}"
     return (
-        f"there is no ledger at {store.where}, so a NEW one begins. If cluster {cluster!r} has nodes already, stop: its "
-        f"ledger is lost or elsewhere, see overlay_ledger and the inventory (-i){lost}"
+        f"there is no ledger at {store.where}, so a NEW one begins. If cluster {cluster!r} has nodes already, stop: "
+        f"its ledger is lost or elsewhere, see overlay_ledger and the inventory (-i){lost}"
     )
 
 

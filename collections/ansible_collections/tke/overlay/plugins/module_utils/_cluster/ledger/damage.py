@@ -23,8 +23,7 @@ _BINARY = (
 _TEXTS = (
     (
         "$ANSIBLE_VAULT",
-        "it is encrypted by ansible-vault: run 'ansible-vault decrypt {where}' and keep it so, because it has no "
-        "secrets and each run writes it",
+        "it is encrypted by ansible-vault: run 'ansible-vault decrypt {where}' and keep it so; it has no secrets",
     ),
     ("version https://git-lfs", "it is a pointer of Git LFS: run 'git lfs pull', and exclude the ledger from LFS"),
     ("<", "it is HTML or XML, such as the page of a web server instead of the file"),

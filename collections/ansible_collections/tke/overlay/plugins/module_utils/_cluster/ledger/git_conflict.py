@@ -41,8 +41,8 @@ def cure(text: str, where: str) -> str:
     complete = [(option, ledger) for option, ledger in zip(_OPTIONS, ledgers) if ledger is not None]
     if not complete:  # git has merged a part of the lines
         return (
-            f"never merge lines. Take one complete side ({_take(_OPTIONS[0], where)}, or {_OPTIONS[1]}), compare it with "
-            f"the other one, and before the next run pin in the inventory (overlay_node_cidr) the nodes that only the "
+            f"never merge lines. Take one complete side ({_take(_OPTIONS[0], where)}, or {_OPTIONS[1]}), compare it "
+            f"with the other one, and before the next run pin in the inventory (overlay_node_cidr) the nodes that only the "
             f"other one has"
         )
     if len(complete) == 1:
@@ -53,8 +53,8 @@ def cure(text: str, where: str) -> str:
     if not _missing(theirs, ours):
         return f"the second side has all that the first has: {_take(second, where)}"
     return (
-        f"never merge lines. Take one complete side ({_take(first, where)}), and before the next run do again what only "
-        f"the other side has: {'; '.join(_missing(ours, theirs))}{_clashes(ours, theirs)}"
+        f"never merge lines. Take one complete side ({_take(first, where)}), and before the next run do again what "
+        f"only the other side has: {'; '.join(_missing(ours, theirs))}{_clashes(ours, theirs)}"
     )
 
 

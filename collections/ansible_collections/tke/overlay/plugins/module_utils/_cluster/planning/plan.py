@@ -83,9 +83,7 @@ def assign(
     return ledger
 
 
-def _assign(
-    ledger: Ledger, nodes: t.Sequence[InventoryNode], settings: ClusterSettings, now: str
-) -> list[str]:
+def _assign(ledger: Ledger, nodes: t.Sequence[InventoryNode], settings: ClusterSettings, now: str) -> list[str]:
     """Assign a node CIDR to every node, and return the conflicts among the nodes and with the ledger."""
     conflicts = [
         *preflight.problems_of_nodes(nodes, settings, _orphans(nodes, ledger)),
@@ -196,10 +194,9 @@ def notices(before: Ledger | None, after: Ledger) -> list[str]:
     ]
     if not moved:
         return []
-    return [
-        f"no host has applied a plan of this ledger yet, so the node CIDRs are allocated again, from "
-        f"{', '.join(after.pool.cidrs)} (before: {', '.join(before.pool.cidrs)}): {some_of(moved, MOST_MOVED)}"
-    ]
+    ranges = f"from {', '.join(after.pool.cidrs)} (before: {', '.join(before.pool.cidrs)})"
+    notice = f"no host has applied a plan of this ledger yet, so the node CIDRs are allocated again, {ranges}"
+    return [f"{notice}: {some_of(moved, MOST_MOVED)}"]
 
 
 def _warnings(nodes: t.Sequence[InventoryNode], ledger: Ledger, orphans: t.Sequence[str]) -> list[str]:

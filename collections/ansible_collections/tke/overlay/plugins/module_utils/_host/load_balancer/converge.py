@@ -162,8 +162,8 @@ def check_cluster(cluster: str, take_over: t.Container[str]) -> None:
     if cluster and other not in ("", cluster) and other not in take_over:
         raise ValidationError(
             f"this host carries the load balancer of cluster {other!r}, and overlay_cluster is {cluster!r}: correct "
-            f"group clb, or remove it first (tke.overlay.clb_release with the inventory of {other!r}), or take the host "
-            f"over: -e overlay_take_over={other}"
+            f"group clb, or remove it first (tke.overlay.clb_release with the inventory of {other!r}), or take the "
+            f"host over: -e overlay_take_over={other}"
         )
 
 

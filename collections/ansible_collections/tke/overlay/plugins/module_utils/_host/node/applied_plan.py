@@ -75,9 +75,10 @@ def check_plan(document: NodeDocument, accepted: Accepted) -> None:
     found = contradictions(host, SavedPlan(own, fleet), planned, parse_former(former or ""))
     if found:
         raise ValidationError(
-            f"the plan contradicts what this host has applied: {some_of(list(map(_sentence, found)), MOST_NODES, '; ')}. "
-            f"Nothing was changed. The ledger was lost or is an outdated copy: restore the current one, or read it back "
-            f"from the hosts (tke.overlay.rebuild_ledger). If this host was cloned or renamed, run tke.overlay.reset -e "
+            f"the plan contradicts what this host has applied: "
+            f"{some_of([_sentence(each) for each in found], MOST_NODES, '; ')}. Nothing was changed. The ledger was "
+            f"lost or is an outdated copy: restore the current one, or read it back from the hosts "
+            f"(tke.overlay.rebuild_ledger). If this host was cloned or renamed, run tke.overlay.reset -e "
             f"overlay_reset={host}. Only if Pods may lose their addresses: -e overlay_renumber={host}"
         )
 

@@ -35,11 +35,11 @@ def run(monkeypatch):
     monkeypatch.setattr(summary.ActionBase, "run", lambda *_arguments: {})
     monkeypatch.setattr(summary.display, "display", lambda *_arguments, **_options: None)
 
-    def result(of, results):
+    def result(of, results, **more):
         action = summary.ActionModule.__new__(summary.ActionModule)
         action._task = types.SimpleNamespace(check_mode=False)
         names = {"results": "probe", "answering": "responder", "endpoint": "endpoint"}
-        given = {**dict.fromkeys(action.options), "of": of, "plan": PLAN, **names}
+        given = {**dict.fromkeys(action.options), "of": of, "plan": {**PLAN, **more}, **names}
         action.validate_argument_spec = lambda argument_spec: (None, given)
         return action.run(task_vars={"hostvars": results, "ansible_play_hosts_all": [*results]})
 
@@ -72,3 +72,9 @@ def test_an_unhealthy_overlay_is_named_first(run):
     result = run("verify", {"a": probed("b", NOT_REACHED, [FINDING]), "b": probed("a", REACHED)})
     assert result["failed"]
     assert "overlay is unhealthy" in result["msg"]
+
+
+def test_verify_fails_without_a_ledger(run):
+    result = run("verify", {"a": probed("b", REACHED), "b": probed("a", REACHED)}, new_ledger="There is none at /x.")
+    assert result["failed"]
+    assert "There is no ledger" in result["msg"]

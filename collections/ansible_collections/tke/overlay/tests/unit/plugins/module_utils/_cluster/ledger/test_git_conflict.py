@@ -91,8 +91,8 @@ def test_the_only_complete_side_is_named():
     assert cure(text, "/ledger") == "only one side is a complete ledger: git checkout --theirs -- /ledger"
 
 
-def test_partly_merged_sides_are_to_be_taken_from_git(tmp_path):
-    text = cure(merged(after(added("c")), after(released("a"), added("d")), tmp_path), "/ledger")
+def test_partly_merged_sides_are_to_be_taken_from_git():
+    text = cure("<<<<<<< HEAD\n{\n=======\n[\n>>>>>>> other\n", "/ledger")
     assert "git checkout --ours -- /ledger, or --theirs" in text
     assert "overlay_node_cidr" in text
 
