@@ -42,8 +42,8 @@ def cure(text: str, where: str) -> str:
     if not complete:  # git has merged a part of the lines
         return (
             f"never merge lines. Take one complete side ({_take(_OPTIONS[0], where)}, or {_OPTIONS[1]}), compare it "
-            f"with the other one, and before the next run pin in the inventory (overlay_node_cidr) the nodes that only the "
-            f"other one has"
+            f"with the other one, and before the next run pin in the inventory (overlay_node_cidr) the nodes that only "
+            f"the other one has"
         )
     if len(complete) == 1:
         return f"only one side is a complete ledger: {_take(complete[0][0], where)}"
