@@ -65,7 +65,8 @@ class ActionModule(LedgerAction):
                     f"there is no ledger at {where}, so the VIPs cannot be released: check overlay_ledger and the "
                     f"inventory (-i)"
                 )
-            ledger = planner.load_or_create(settings, text, where)
+            # In check mode, the plan has not written the ledger that it would renew.
+            ledger = planner.load_or_create(settings, text, where, renew=True)
             if released:
                 ledger.vips = {}
                 return ledger
