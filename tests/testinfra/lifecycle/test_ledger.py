@@ -22,7 +22,7 @@ def inventory_in_another_order(tmp_path):
     shutil.copytree(INVENTORY.parent, tmp_path / "inventory")
     path = tmp_path / "inventory" / INVENTORY.name
     lines = path.read_text().splitlines(keepends=True)
-    first, second = ([number for number, line in enumerate(lines) if f" {name}:" in line][0] for name in NODES[:2])
+    first, second = (next(number for number, line in enumerate(lines) if f" {name}:" in line) for name in NODES[:2])
     lines[first], lines[second] = lines[second], lines[first]
     path.write_text("".join(lines))
     return path

@@ -354,17 +354,3 @@ def test_every_section_of_the_page_is_tested_here():
     texts = [path.read_text() for path in pathlib.Path(__file__).parent.glob("test_*.py")]
     tested = [title for text in texts for title in re.findall(r'^@of_page\("(.*)"\)$', text, re.MULTILINE)]
     assert sorted(tested) == sorted(howto.titles())
-
-
-def test_a_node_that_left_the_inventory_is_released_and_joins_again():
-    inventory, former = without_idc2(), ledger()["nodes"]["idc2"]["node_cidr"]
-    release = ("tke.overlay.release", "-e", "overlay_release=idc2", "-e", "overlay_release_confirmed=true")
-    done = play(*release, inventories=(inventory,))
-    assert done.code == 0, done.text
-    assert "The overlay was not removed from idc2" in joined(done.text)
-    summary = ("exec", "idc2", "--", "cat", "/etc/tke-overlay/summary")
-    assert f"node_cidr: {former}" in lab(*summary)
-    assert site().changed() >= set(NODES), "the ledger explains what idc2 has missed"
-    following = ledger()["nodes"]["idc2"]["node_cidr"]
-    assert following != former
-    assert f"node_cidr: {following}" in lab(*summary)
