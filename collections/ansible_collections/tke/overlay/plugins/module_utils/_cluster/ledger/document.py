@@ -110,7 +110,7 @@ class Ledger:
                 f"the ledger of cluster {self.cluster} was created with {_describe(present)}, and the inventory has "
                 f"{_describe(pool)}: while node CIDRs are in use, overlay_container_cidr can only grow at its end. "
                 f"In use: {holders or 'no node'}" + (f"; released but pending: {waiting}" if waiting else "") + ". "
-                "To begin anew with other values, run tke.overlay.reset on all hosts, then delete the ledger"
+                "To begin again with other values, run tke.overlay.reset on all hosts, then delete the ledger"
             )
         holders_of_reserved = self._reserved_holders(pool)
         if holders_of_reserved:

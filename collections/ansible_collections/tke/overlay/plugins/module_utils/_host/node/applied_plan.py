@@ -5,7 +5,7 @@
 
 A host that has applied a plan knows which cluster and which node CIDR it has, and
 those of all other nodes. It rejects a plan from a ledger that does not know them:
-one that was lost and begun anew, an outdated copy, or another cluster's.
+one that replaced a lost one, an outdated copy, or another cluster's.
 """
 
 from __future__ import annotations
