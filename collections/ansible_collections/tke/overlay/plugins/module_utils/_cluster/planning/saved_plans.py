@@ -97,10 +97,13 @@ def _contradictions(ledger: Ledger, found: SavedPlans) -> dict[Contradiction, li
     planned = {name: Peer(name, held.node_cidr, "") for name, held in ledger.nodes.items()}
     former = ledger.releases()
     known_by: dict[Contradiction, list[str]] = {}
+    fleets: dict[str, dict[str, Peer]] = {}  # hosts that are up to date have the same text
     for host, record in found.records.items():
         if record["cluster"] == ledger.cluster and not {host, ALL} & set(found.renumber):
-            own = Peer(record["node"], record["node_cidr"], record["underlay"])
-            for each in contradictions(host, SavedPlan(own, _fleet(record["fleet"])), planned, former):
+            own, text = Peer(record["node"], record["node_cidr"], record["underlay"]), record["fleet"]
+            if text not in fleets:
+                fleets[text] = _fleet(text)
+            for each in contradictions(host, SavedPlan(own, fleets[text]), planned, former):
                 known_by.setdefault(each, []).append(host)
     return known_by
 
