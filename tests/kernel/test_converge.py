@@ -11,10 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import Peer, fleet_text
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import Peer, fleet_text, former_text
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import converge as node
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.applied_plan import Accepted
 from breakages import COMBINABLE, PEERS, broken, document, everything
 
 
@@ -178,7 +179,11 @@ def test_recreated_device_has_its_entries_and_the_reason(run, change, words):
     assert len(json.loads(routes)) == len(PEERS)
 
 
-@pytest.mark.parametrize("change", [{"mtu": 1400}, {"fleet": fleet_text([Peer("me", "10.244.9.0/24", "10.0.1.11")])}])
+MOVED = {"fleet": fleet_text([Peer("me", "10.244.9.0/24", "10.0.1.11")])}
+RELEASED = {**MOVED, "former": "10.244.0.0/24 me\n"}
+
+
+@pytest.mark.parametrize("change", [{"mtu": 1400}, RELEASED])
 def test_changes_the_device_in_place_where_possible(run, change):
     node.converge(document(), run, check=False)
     index = device_index(run)
@@ -316,3 +321,37 @@ def test_reports_a_change_that_another_program_reverts(run):
 
     with pytest.raises(KernelError, match=r"neighbor: missing 10\.244\.1\.0"):
         node.converge(document(), reverted, check=False)
+
+
+OTHER = fleet_text([Peer("me", "10.244.9.0/24", "10.0.1.11"), *PEERS[1:]])
+LACKING = fleet_text([Peer("me", "10.244.0.0/24", "10.0.1.11")])
+
+
+@pytest.mark.parametrize("phase", ["prepare", "cutover", "finalize"])
+@pytest.mark.parametrize(
+    ("change", "words", "accepted"),
+    [
+        ({"fleet": OTHER, "former": ""}, ["10.244.0.0/24", "10.244.9.0/24"], {"renumber": ["me"]}),
+        ({"fleet": OTHER, "former": "10.244.0.0/24 one\n"}, ["overlay_renumber=me"], {"renumber": ["all"]}),
+        ({"fleet": LACKING, "former": ""}, [PEERS[1].name, PEERS[1].node_cidr], {"renumber": ["me"]}),
+        ({"cluster": "other"}, ["'demo'", "'other'", "overlay_take_over=demo"], {"take_over": ["demo"]}),
+    ],
+)
+def test_rejects_a_plan_that_contradicts_the_applied_one(run, change, words, accepted, phase):
+    node.converge(document(), run, check=False)
+    before = everything(run)
+    for check in (True, False):
+        with pytest.raises(ValidationError) as caught:
+            node.converge(document(**change), run, check=check, options=node.ConvergeOptions(phase=phase))
+        assert [word for word in words if word not in str(caught.value)] == []
+    assert everything(run) == before
+    assert not node.converge(document(), run, check=True).changed
+    options = node.ConvergeOptions(phase=phase, accepted=Accepted(**accepted))
+    assert node.converge(document(**change), run, check=False, options=options).changed
+
+
+def test_a_release_explains_another_fleet(run):
+    node.converge(document(), run, check=False)
+    former = former_text({peer.node_cidr: peer.name for peer in PEERS[1:]})
+    assert node.converge(document(fleet=LACKING, former=former), run, check=False).changed
+    assert not node.converge(document(fleet=LACKING, former=""), run, check=False).changed

@@ -60,7 +60,13 @@ class ActionModule(LedgerAction):
         addresses, problems = ([], []) if released else survey_hosts(given, task_vars)
 
         def change(text: str | None, where: str, _now: str) -> Ledger:
-            ledger = planner.load_or_create(settings, text, where)
+            if released and text is None:
+                raise ValidationError(
+                    f"there is no ledger at {where}, so the VIPs cannot be released: check overlay_ledger and the "
+                    f"inventory (-i)"
+                )
+            # In check mode, the plan has not written the ledger that it would renew.
+            ledger = planner.load_or_create(settings, text, where, renew=True)
             if released:
                 ledger.vips = {}
                 return ledger

@@ -38,6 +38,7 @@ class ActionModule(LedgerAction):
         def change(text: str | None, where: str, now: str) -> Ledger:
             if given["state"] == "present":
                 ledger = planner.assign(settings, nodes, text, where, now)
+                ledger.applied = ledger.applied or bool(nodes)  # the playbook may use them at once
             else:
                 ledger = planner.load_or_create(settings, text, where)
                 released.update(ledger.release([node.name for node in nodes], given["pending_on"], now))

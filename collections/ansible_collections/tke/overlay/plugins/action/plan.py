@@ -8,14 +8,17 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger, parse
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import open_store
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning import plan as planner
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.release import ReleaseRequest, release
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.saved_plans import SavedPlans, check
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import SITES, InventoryNode
 from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import inventory_nodes
 from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import (
     CLUSTER_OPTIONS,
     LedgerAction,
     facts_of,
+    notice_of_new,
     settings_of,
 )
 
@@ -34,6 +37,10 @@ class ActionModule(LedgerAction):
         "group": {"type": "str", "default": "overlay_nodes"},
         "release": {"type": "list", "elements": "str"},
         "release_force": {"type": "bool", "default": False},
+        "saved": {"type": "dict", "default": {}},
+        "saved_clb": {"type": "dict", "default": {}},
+        "renumber": {"type": "list", "elements": "str", "default": []},
+        "take_over": {"type": "list", "elements": "str", "default": []},
     }
 
     def work(self, given: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -41,34 +48,53 @@ class ActionModule(LedgerAction):
         settings, nodes = settings_of(given), inventory_nodes(given["group"], task_vars)
         before: dict[str, t.Any] = {}
         released: dict[str, str] = {}
+        former: list[Ledger | None] = []
+        records = {host: record for host, record in given["saved"].items() if record}
+        found = SavedPlans(records, given["renumber"], given["take_over"], given["saved_clb"])
 
         def change(text: str | None, where: str, now: str) -> Ledger:
             before.clear()  # a store may call this again with another text
             released.clear()
-            before.update(parse(text, where, settings.cluster).nodes if text is not None else {})
+            present = parse(text, where, settings.cluster) if text is not None else None
+            before.update(present.nodes if present else {})
             if given["release"] is None:
-                return planner.assign(settings, nodes, text, where, now)
-            request = ReleaseRequest(given["release"], task_vars["groups"], now, given["release_force"])
-            ledger, node_cidrs = release(settings, nodes, text, where, request)
-            released.update(node_cidrs)
+                ledger = planner.assign(settings, nodes, text, where, now)
+            else:
+                request = _release_request(given, task_vars, now)
+                ledger, node_cidrs = release(settings, nodes, text, where, request)
+                released.update(node_cidrs)
+            check(ledger, found, where, is_new=text is None)
+            former[:] = [present]
             return ledger
 
-        ledger, result = self.change_ledger(given["ledger"], change)
+        ledger, result = self.change_ledger(given["ledger"], change, found)
+        (present,) = former
+        new_ledger = "" if present else notice_of_new(open_store(given["ledger"]), settings.cluster)
         if given["release"] is not None:  # released nodes do not count as inventory nodes
             nodes = [node for node in nodes if node.name in ledger.nodes]
         plan = planner.plan(settings, nodes, ledger)
         return {
             **result,
             **facts_of(ledger),
+            "applied": ledger.applied,
             "document": {key: value for key, value in plan.document.items() if key != "node"},
             "forecast": plan.forecast,
+            "new_ledger": new_ledger,
             "fresh": sorted(ledger.nodes.keys() - before),
             "orphans": plan.orphans,
             "released": released,
             "sites": _names_by_site(nodes),
             "vips": dict(ledger.vips),
-            "warnings": plan.warnings,
+            "warnings": [*filter(None, [new_ledger]), *planner.notices(present, ledger), *plan.warnings],
         }
+
+
+def _release_request(given: t.Mapping[str, t.Any], task_vars: t.Mapping[str, t.Any], now: str) -> ReleaseRequest:
+    groups, played = task_vars["groups"], task_vars.get("ansible_play_hosts_all", [])
+    names = {name.strip() for name in given["release"]}
+    # With --limit, the run does not reach the other hosts of the inventory.
+    missing = names.intersection(groups[given["group"]]).difference(played) if task_vars.get("ansible_limit") else ()
+    return ReleaseRequest(given["release"], groups, now, given["release_force"], sorted(missing))
 
 
 def _names_by_site(nodes: t.Sequence[InventoryNode]) -> dict[str, str]:

@@ -25,6 +25,7 @@ from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import failure_
 COLORS = {GOOD: constants.COLOR_OK, BAD: constants.COLOR_ERROR}
 
 UNHEALTHY = "The overlay is unhealthy; see the failed pairs and the next steps above."
+NO_LEDGER = "There is no ledger, so nothing was verified; see the next step above."
 STOPPED = "The roll-out has stopped; see the errors and the next steps above."
 ENDPOINT_FAILED = (
     "Not every node reaches the API server and the services through the load balancer; see the errors above. "
@@ -68,7 +69,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
         """Return the lines of the screen and the error of the task; an empty one without a fault."""
         plan, hosts = given["plan"], _Results(task_vars, given["hosts"])
         sites = {name: site for site, names in plan["sites"].items() for name in names.split()}
-        planned = host_tables.PlannedCluster(plan["assignments"], plan["fresh"], plan["orphans"], plan["forecast"])
+        planned = host_tables.PlannedCluster(
+            plan["assignments"],
+            plan["fresh"],
+            plan["orphans"],
+            plan["forecast"],
+            new_ledger=plan.get("new_ledger", ""),
+        )
         if given["of"] == "preflight":
             return host_tables.preflight(sites, planned), ""
         results = hosts.of(given["results"])
@@ -102,6 +109,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
         verdict = verify.judge(_fleet(plan, sites, responders), answers)
         endpoint, reached = _endpoint(hosts.of(given["endpoint"]), endpoints.EVERYTHING)
         fault = UNHEALTHY if not verdict.healthy else "" if reached else ENDPOINT_FAILED
+        if planned.new_ledger:  # all that follows is about nodes that have nothing
+            return [*host_tables.of_new_ledger(planned.new_ledger), *steps([host_tables.LEDGER_STEP])], NO_LEDGER
         return [*endpoint, *verdict.lines, *steps(verdict.steps)], fault
 
 

@@ -59,4 +59,10 @@ options:
         description: All nodes, one per line, with name, node CIDR and underlay address.
         type: str
         required: true
+      former:
+        description:
+          - Released node CIDRs, one per line, each with the node that had it last. They explain to a host why its plan
+            differs from the one that it has applied.
+          - Without it, a host compares only its own node CIDR.
+        type: str
 """

@@ -75,7 +75,7 @@ _raw:
   description:
     - One element per expression, or the whole document.
     - "Its keys: C(cluster), C(container_cidr), C(service_cidr), C(max_pods_per_node), C(max_services), C(cursor),
-      C(nodes), C(pending), C(vips) and C(schema)."
+      C(nodes), C(pending), C(vips), C(former), C(applied) and C(schema)."
   type: list
   elements: raw
   sample: [10.244.0.0/24]

@@ -85,14 +85,16 @@ class NodeDocument(t.TypedDict):
     container_cidr: list[str]
     service_cidr: str
     fleet: str
+    former: str | None  # released node CIDRs, see :func:`former_text`; ``None``: not known
 
 
 def plan_id(document: NodeDocument) -> str:
     """Return the ID of a plan: 12 hexadecimal digits, the same on the controller and on every host that applied it.
 
-    The ID does not depend on ``node``, so one comparison shows whether a host has the current plan.
+    The ID does not depend on ``node``, so one comparison shows whether a host has the current plan; nor on ``former``,
+    from which nothing is configured.
     """
-    words = {key: value for key, value in document.items() if key != "node"}
+    words = {key: value for key, value in document.items() if key not in ("node", "former")}
     return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -161,6 +163,58 @@ def parse_fleet(text: str) -> dict[str, Peer]:
     if problems:
         raise ValidationError(*problems)
     return fleet
+
+
+def former_text(former: t.Mapping[str, str]) -> str:
+    """Return one line per released node CIDR, ``NODE-CIDR NAME``: the node that had it last."""
+    return "".join(f"{node_cidr} {name}\n" for node_cidr, name in sorted(former.items()))
+
+
+def parse_former(text: str) -> dict[str, str]:
+    """Return node CIDR -> name: the inverse of :func:`former_text`."""
+    return dict(line.split() for line in text.splitlines())
+
+
+class Contradiction(t.NamedTuple):
+    """A node that has another node CIDR in the plan that a host has saved than in the new plan, without a release.
+
+    ``planned`` is empty if the node is not in the new plan.
+    """
+
+    name: str
+    saved: str
+    planned: str
+
+
+class SavedPlan(t.NamedTuple):
+    """The plan that a host has applied: its own node, and all nodes by name."""
+
+    own: Peer
+    fleet: t.Mapping[str, Peer]
+
+
+def contradictions(
+    host: str, saved: SavedPlan, planned: t.Mapping[str, Peer], former: t.Mapping[str, str]
+) -> list[Contradiction]:
+    """Return where a new plan contradicts the plan that a host has applied.
+
+    A node CIDR changes only by a release, and the ledger records who released it. A plan without that record comes
+    from another ledger than the saved plan: from a new one in the place of a lost one, or from an outdated copy.
+
+    :param host: the name of the host in the new plan.
+    :param planned: all nodes of the new plan, by name.
+    :param former: node CIDR -> the node that released it last.
+    """
+    own, target = saved.own, planned.get(host)
+    moved = target is None or target.node_cidr != own.node_cidr
+    if moved and former.get(own.node_cidr) == own.name:
+        return []  # released without being reached: the host has missed everything since then
+    found = [Contradiction(own.name, own.node_cidr, target.node_cidr if target else "")] if moved else []
+    for name, peer in sorted(saved.fleet.items()):
+        node_cidr = planned[name].node_cidr if name in planned else ""
+        if name != own.name and node_cidr != peer.node_cidr and former.get(peer.node_cidr) != name:
+            found.append(Contradiction(name, peer.node_cidr, node_cidr))
+    return found
 
 
 def with_port(address: str, port: int) -> str:

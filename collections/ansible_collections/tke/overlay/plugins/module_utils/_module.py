@@ -41,6 +41,7 @@ DOCUMENT = {
     "container_cidr": {"type": "list", "elements": "str", "required": True},
     "service_cidr": {"type": "str", "required": True},
     "fleet": {"type": "str", "required": True},
+    "former": {"type": "str"},
 }
 """The argument ``document`` of the modules that apply the plan; it lacks only ``node``, the name of the host."""
 
@@ -70,7 +71,7 @@ def _short(params: t.Mapping[str, t.Any]) -> Result:
     """Return the arguments for the result without long texts: otherwise each of 5,000 hosts returns 190 KB of fleet."""
     short = {key: value for key, value in params.items() if key != "confirmation"}
     if params.get("document"):
-        short["document"] = {**params["document"], "fleet": "(omitted)"}
+        short["document"] = {**params["document"], "fleet": "(omitted)", "former": "(omitted)"}
     if params.get("sites"):
         short["sites"] = dict.fromkeys(params["sites"], "(omitted)")
     return short

@@ -139,6 +139,18 @@ options:
         removed or changed them.
     type: int
     default: 30
+  cluster:
+    description:
+      - The cluster of the load balancer, which the host records. A host that carries the load balancer of another
+        cluster is an error before anything changes.
+      - Without it, nothing is recorded or compared.
+    type: str
+    default: ""
+  take_over:
+    description: Other clusters, by name, from which the host may be taken.
+    type: list
+    elements: str
+    default: []
 seealso:
   - module: tke.overlay.clb_vips
 """
@@ -189,6 +201,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._errors import Validat
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
 from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.converge import (
     PairResult,
+    check_cluster,
     converge,
     missing_programs,
     remove,
@@ -236,6 +249,8 @@ ARGUMENTS = {
     "metrics_port": {"type": "int", "default": 8405},
     "vrid": {"type": "int", "default": 84},
     "restore_interval": {"type": "int", "default": RESTORE_INTERVAL},
+    "cluster": {"type": "str", "default": ""},
+    "take_over": {"type": "list", "elements": "str", "default": []},
 }
 
 
@@ -262,6 +277,8 @@ def spec_of(params: Result) -> PairSpec:
         metrics_port=params["metrics_port"],
         vrid=params["vrid"],
         restore_interval=params["restore_interval"],
+        cluster=params["cluster"],
+        take_over=params["take_over"],
     )
 
 
@@ -272,6 +289,7 @@ def main() -> None:
         if module.params["state"] == "present":
             result = converge(spec_of(module.params), run, module.check_mode)
         else:
+            check_cluster(module.params["cluster"], module.params["take_over"])
             result = remove(run, module.check_mode)
         return result_of(module, result)
 

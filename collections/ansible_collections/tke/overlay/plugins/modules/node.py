@@ -76,6 +76,25 @@ options:
     description: The token of the change. The action plugin sets it and ignores the value of a task.
     type: str
     default: ""
+  renumber:
+    description:
+      - Hosts that may get another node CIDR than they have applied; V(all) for every host. Their Pods lose their
+        addresses.
+      - Without it, a plan that contradicts the applied one is an error before anything changes, unless the ledger has
+        recorded the release of the node CIDR.
+    type: list
+    elements: str
+    default: []
+  take_over:
+    description:
+      - Other clusters, by name, from which this host may be taken. Without it, a host that is a node of another
+        cluster is an error before anything changes.
+    type: list
+    elements: str
+    default: []
+  cluster:
+    description: With O(state=absent), the cluster of which the host must be a node, if it is one. By default any.
+    type: str
   device:
     description: With O(state=absent), the VXLAN link to remove if the files of the host do not name it.
     type: str
@@ -167,6 +186,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.commit.confirmed
     Confirmation,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.applied_plan import Accepted, check_cluster
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.compare import NodeResult
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.converge import ConvergeOptions, converge
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.cutover import FINALIZE, PHASES
@@ -194,6 +214,9 @@ ARGUMENTS = {
     "bridge": {"type": "str", "default": "tke-br0"},
     "document": {"type": "dict", "options": DOCUMENT},
     "confirmation": {"type": "str", "default": ""},
+    "renumber": {"type": "list", "elements": "str", "default": []},
+    "take_over": {"type": "list", "elements": "str", "default": []},
+    "cluster": {"type": "str"},
 }
 
 
@@ -207,6 +230,7 @@ def present(module: AnsibleModule, run: Run) -> Result:
         phase=params["phase"],
         confirmation=confirmation,
         before_change=_announce_change,
+        accepted=Accepted(params["renumber"], params["take_over"]),
     )
     node_result = converge(document, run, module.check_mode, options)
     if not node_result.systemd:
@@ -248,6 +272,8 @@ def _announce_change() -> None:
 
 def absent(module: AnsibleModule, run: Run) -> Result:
     """Remove all managed objects, and return them."""
+    if module.params["cluster"] is not None:
+        check_cluster(module.params["cluster"], module.params["take_over"])
     remains = remove(module.params["device"], module.params["bridge"], run, module.check_mode)
     for warning in remains.warnings:
         module.warn(warning)

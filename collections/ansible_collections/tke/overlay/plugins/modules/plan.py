@@ -65,9 +65,35 @@ options:
   release_force:
     description:
       - Release also a host of group C(clb), the last host of group C(apiserver), the last node of a site, or several
-        nodes that are more than 20% of all nodes. Without this option each of these is an error.
+        nodes that are more than 20% of all nodes, or a node that C(--limit) excludes. Without this option each of these
+        is an error.
     type: bool
     default: false
+  saved:
+    description:
+      - What hosts have saved, by host name, from M(tke.overlay.saved_state) with C(fleet=true).
+      - A plan that contradicts it is an error, before the ledger is written - the ledger was lost, is an outdated copy,
+        or belongs to another cluster. The error names the hosts, both node CIDRs, and a previous version that agrees.
+    type: dict
+    default: {}
+  saved_clb:
+    description:
+      - The cluster whose load balancer a host carries, by host name, from M(tke.overlay.saved_state).
+      - Another cluster than O(cluster) is an error, unless it is in O(take_over).
+    type: dict
+    default: {}
+  renumber:
+    description:
+      - Hosts of O(saved) that may get another node CIDR than they have applied, without a release in the ledger; V(all)
+        for every host. Their Pods lose their addresses.
+    type: list
+    elements: str
+    default: []
+  take_over:
+    description: Other clusters, by name, whose hosts may become nodes of this one.
+    type: list
+    elements: str
+    default: []
 seealso:
   - module: tke.overlay.node
   - module: tke.overlay.node_cidr
@@ -130,6 +156,16 @@ pending:
   returned: success
   type: dict
   sample: {10.244.7.0/24: [cloud1]}
+applied:
+  description: Whether a host has applied a plan of this ledger. Until then, the container CIDR may change.
+  returned: success
+  type: bool
+  sample: true
+new_ledger:
+  description: A warning if there was no ledger before this run, otherwise empty.
+  returned: success
+  type: str
+  sample: ""
 forecast:
   description: The size and use of the pool as a text.
   returned: success

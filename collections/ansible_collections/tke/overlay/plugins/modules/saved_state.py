@@ -36,6 +36,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+clb_cluster:
+  description: The cluster whose load balancer this host carries; empty if it carries none.
+  returned: success
+  type: str
+  sample: ""
 saved:
   description: The saved state; empty on a host that is not a node of an overlay.
   returned: success
@@ -69,7 +74,7 @@ saved:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.fleet import read_saved
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.fleet import pair_cluster, read_saved
 from ansible_collections.tke.overlay.plugins.module_utils._module import Result, run_module
 
 
@@ -78,9 +83,10 @@ def main() -> None:
 
     def work(module: AnsibleModule, _run: Run) -> Result:
         saved = read_saved()
+        result = {"changed": False, "clb_cluster": pair_cluster()}
         if saved is None:
-            return {"changed": False, "saved": {}}
-        return {"changed": False, "saved": saved if module.params["fleet"] else {**saved, "fleet": ""}}
+            return {**result, "saved": {}}
+        return {**result, "saved": saved if module.params["fleet"] else {**saved, "fleet": ""}}
 
     run_module({"fleet": {"type": "bool", "default": False}}, work)
 

@@ -128,7 +128,8 @@ def succeeded(hosts: t.Iterable[str], hostvars: Variables, name: str) -> list[st
 
 
 def _result(host: str, hostvars: Variables, name: str) -> Variables:
-    result: Variables = hostvars[host].get(name) or {}
+    # A node of the ledger may have left the inventory.
+    result: Variables = (hostvars[host].get(name) if host in hostvars else None) or {}
     return {} if result.get("unreachable") else result
 
 

@@ -14,7 +14,20 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import document as ledgers
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import Store, newest_good, open_store
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import git_conflict
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.base import NotTextError
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.damage import has_conflict
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import (
+    Store,
+    good_versions,
+    newest_good,
+    open_store,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.saved_plans import (
+    ContradictedLedgerError,
+    SavedPlans,
+    agrees,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import HAS_NETADDR, ClusterSettings
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
@@ -27,6 +40,8 @@ CLUSTER_OPTIONS: dict[str, t.Any] = {
     "networks": {"type": "dict", "default": {}},
     "reserved": {"type": "list", "elements": "str", "default": []},
 }
+
+NO_SAVED_PLANS = SavedPlans({})
 
 Rewrite = t.Callable[[str | None, str, str], ledgers.Ledger]
 """Takes the ledger's text, the name of its store and the time (UTC, ISO 8601), returns the new ledger."""
@@ -62,8 +77,14 @@ class LedgerAction(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
     def work(self, given: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         """Return the result of the task, from its validated arguments."""
 
-    def change_ledger(self, place: str, change: Rewrite) -> tuple[ledgers.Ledger, dict[str, t.Any]]:
-        """Return the changed ledger, and ``changed`` and ``diff`` of the result. Check mode writes nothing."""
+    def change_ledger(
+        self, place: str, change: Rewrite, found: SavedPlans = NO_SAVED_PLANS
+    ) -> tuple[ledgers.Ledger, dict[str, t.Any]]:
+        """Return the changed ledger, and ``changed`` and ``diff`` of the result. Check mode writes nothing.
+
+        :param found: the plans of hosts with which ``change`` compares the ledger; an error names a previous version
+            that agrees with them.
+        """
         store = open_store(place)
         time = now()
         seen: list[tuple[str | None, ledgers.Ledger, str]] = []
@@ -71,15 +92,20 @@ class LedgerAction(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
         def changed_text(text: str | None) -> str:
             try:
                 ledger = change(text, store.where, time)
+            except ContradictedLedgerError as error:
+                raise with_agreeing_version(error, store, found) from None
             except ValidationError as error:
                 raise with_remedy(error, text, store) from None
             seen.append((text, ledger, ledger.text()))
             return seen[-1][2]
 
-        if self._task.check_mode:
-            changed_text(store.read())
-        else:
-            store.transact(changed_text)
+        try:
+            if self._task.check_mode:
+                changed_text(store.read())
+            else:
+                store.transact(changed_text)
+        except NotTextError as error:
+            raise with_previous(error, store) from None
         before, ledger, after = seen[-1]
         result: dict[str, t.Any] = {"changed": before != after}
         if self._task.diff and result["changed"]:
@@ -103,9 +129,17 @@ def good_text(store: Store, cluster: str | None) -> str:
     :param cluster: the cluster it must belong to; ``None``: any.
     :raises ValidationError: there is no ledger, or it is invalid.
     """
-    text = store.read()
+    try:
+        text = store.read()
+    except NotTextError as error:
+        raise with_previous(error, store) from None
     if text is None:
-        raise ValidationError(f"there is no ledger at {store.where} yet: the first run of tke.overlay.site creates it")
+        good = newest_good(store)
+        lost = "" if good is None else f". A lost ledger has left {good.name}; restore it with: {good.restore}"
+        raise ValidationError(
+            f"there is no ledger at {store.where} yet: the first run of tke.overlay.site creates it. If the cluster "
+            f"has nodes already, check overlay_ledger and the inventory (-i){lost}"
+        )
     try:
         ledgers.parse(text, store.where, cluster)
     except ValidationError as error:
@@ -117,6 +151,13 @@ def with_remedy(error: ValidationError, text: str | None, store: Store) -> Valid
     """Return the error about this text; when the text is broken, with the command that restores a previous version."""
     if text is None or not ledgers.is_broken(text):
         return error
+    if has_conflict(text):
+        return ValidationError(*error.problems[:-1], f"{error.problems[-1]}; {git_conflict.cure(text, store.where)}")
+    return with_previous(error, store)
+
+
+def with_previous(error: ValidationError, store: Store) -> ValidationError:
+    """Return the error, with the command that restores the newest good version."""
     good = newest_good(store)
     remedy = (
         "there is no good previous version"
@@ -124,6 +165,26 @@ def with_remedy(error: ValidationError, text: str | None, store: Store) -> Valid
         else f"the newest good previous version is {good.name}; restore it with: {good.restore}"
     )
     return ValidationError(*error.problems[:-1], f"{error.problems[-1]}; {remedy}")
+
+
+def with_agreeing_version(error: ContradictedLedgerError, store: Store, found: SavedPlans) -> ValidationError:
+    """Return the error, with the command that restores a previous version that agrees with the hosts."""
+    for version, ledger in good_versions(store):
+        if agrees(ledger, found):
+            reason, *others = error.problems
+            remedy = f"the previous version {version.name} agrees with these hosts; restore it with: {version.restore}"
+            return ValidationError(f"{reason}; {remedy}", *others)
+    return error
+
+
+def notice_of_new(store: Store, cluster: str) -> str:
+    """Return the warning that a run begins a new ledger."""
+    good = newest_good(store)
+    lost = "" if good is None else f". A lost ledger has left {good.name}; restore it with: {good.restore}"
+    return (
+        f"there is no ledger at {store.where}, so a NEW one begins. If cluster {cluster!r} has nodes already, stop: "
+        f"its ledger is lost or elsewhere, see overlay_ledger and the inventory (-i){lost}"
+    )
 
 
 def settings_of(given: t.Mapping[str, t.Any]) -> ClusterSettings:

@@ -48,11 +48,23 @@ class PlannedCluster(t.NamedTuple):
     orphans: t.Sequence[str]
     forecast: str
     vips: t.Mapping[str, str] = types.MappingProxyType({})  # name -> address
+    new_ledger: str = ""  # a warning if there was no ledger
 
 
 def natural_order(hosts: t.Iterable[str]) -> list[str]:
     """Return the hosts with ``idc2`` before ``idc10``."""
     return sorted(hosts, key=natural)
+
+
+LEDGER_STEP = (
+    "restore the ledger, or run ansible-playbook tke.overlay.rebuild_ledger; only a new cluster begins with "
+    "ansible-playbook tke.overlay.site"
+)
+
+
+def of_new_ledger(notice: str) -> list[Line]:
+    """Return the lines about a ledger that is not there, and an empty one; nothing without a notice."""
+    return [*(Line(line.text, BAD) for line in prose(notice)), Line("")] if notice else []
 
 
 # --- status ---
@@ -72,9 +84,10 @@ def status(seen: t.Mapping[str, HostStatus], planned: PlannedCluster) -> list[Li
         *lines,
         Line(""),
         *_details(hosts, seen),
+        *of_new_ledger(planned.new_ledger),
         *_of_vips(seen, planned),
         *_of_orphans(planned),
-        *steps(_status_steps(hosts, seen, planned)),
+        *steps([LEDGER_STEP] if planned.new_ledger else _status_steps(hosts, seen, planned)),
     ]
 
 
@@ -277,7 +290,7 @@ def preflight(sites: t.Mapping[str, str], planned: PlannedCluster) -> list[Line]
         host: [site, f"gets {planned.node_cidrs[host]}" if host in planned.fresh else _keeps(host, planned, len(sites))]
         for host, site in sites.items()
     }
-    lines = _rows(["HOST", "SITE", "NODE CIDR"], rows, ())
+    lines = [*of_new_ledger(planned.new_ledger), *_rows(["HOST", "SITE", "NODE CIDR"], rows, ())]
     new = len(planned.fresh)
     lines += [Line(""), Line("no conflict found; nothing was changed", GOOD), *prose(planned.forecast)]
     step = (

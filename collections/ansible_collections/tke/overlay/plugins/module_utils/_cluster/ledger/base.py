@@ -33,6 +33,10 @@ class IndeterminateWriteError(ValidationError):
     """A write that may or may not have been carried out, or that may not be durable."""
 
 
+class NotTextError(ValidationError):
+    """The ledger is not a text; a previous version can replace it."""
+
+
 class Store(t.Protocol):
     """A place that keeps a ledger. ``where`` names it in messages."""
 

@@ -24,6 +24,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.pool imp
     Pool,
     PoolExhaustedError,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.damage import normalized, reason_of
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.tombstone import reject_tombstone
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError, some_of
 
@@ -74,6 +75,8 @@ class Ledger:
     """The content of a ledger. The caller passes all times, so equal operations give equal ledgers.
 
     ``vips`` are the addresses of the private load balancer by name (:mod:`vips`).
+    ``former`` are released node CIDRs, with the node that had each last, until they are allocated again.
+    ``applied`` is whether a host has applied a plan; until then, nothing in the ledger is in use.
     """
 
     cluster: str
@@ -82,10 +85,14 @@ class Ledger:
     nodes: dict[str, Assignment] = dataclasses.field(default_factory=dict)
     pending: dict[str, Pending] = dataclasses.field(default_factory=dict)
     vips: dict[str, str] = dataclasses.field(default_factory=dict)
+    former: dict[str, str] = dataclasses.field(default_factory=dict)
+    applied: bool = False
 
-    def adopt_pool(self, pool: Pool) -> None:
+    def adopt_pool(self, pool: Pool, *, renew: bool = False) -> None:
         """Change to the pool of the settings: the same, or the same with CIDRs appended.
 
+        :param renew: as long as no host has applied a plan, accept any pool, and forget all assignments if they do not
+            fit into it.
         :raises ValidationError: the change would move or split a node CIDR in use.
         """
         present = self.pool
@@ -94,26 +101,36 @@ class Ledger:
             and pool.node_cidr_size == present.node_cidr_size
             and pool.services == present.services
         )
+        if renew and not self.applied and (not grown or self._reserved_holders(pool)):
+            self.forget_assignments()
         if not grown and (self.nodes or self.awaited()):
             holders = ", ".join(f"{name} {held.node_cidr}" for name, held in sorted(self.nodes.items()))
             waiting = ", ".join(f"{node_cidr} of {wait.node}" for node_cidr, wait in sorted(self.awaited().items()))
             raise ValidationError(
                 f"the ledger of cluster {self.cluster} was created with {_describe(present)}, and the inventory has "
                 f"{_describe(pool)}: while node CIDRs are in use, overlay_container_cidr can only grow at its end. "
-                f"In use: {holders or 'no node'}" + (f"; released but pending: {waiting}" if waiting else "")
+                f"In use: {holders or 'no node'}" + (f"; released but pending: {waiting}" if waiting else "") + ". "
+                "To begin again with other values, run tke.overlay.reset on all hosts, then delete the ledger"
             )
-        holders_of_reserved = [
+        holders_of_reserved = self._reserved_holders(pool)
+        if holders_of_reserved:
+            raise ValidationError(*holders_of_reserved)
+        if not grown:  # no node CIDR is in use, so the old cursor protects nothing
+            self.cursor, self.pending = 0, {}
+        self.pool = pool
+
+    def _reserved_holders(self, pool: Pool) -> list[str]:
+        return [
             f"node {name} has {held.node_cidr}, which lies in the reserved range {pool.reserved[number]} "
             f"(overlay_reserved): release {name} first, or change overlay_reserved"
             for name, held in sorted(self.nodes.items())
             for number in [pool.number(held.node_cidr)]
             if number in pool.reserved
         ]
-        if holders_of_reserved:
-            raise ValidationError(*holders_of_reserved)
-        if not grown:  # no node CIDR is in use, so the old cursor protects nothing
-            self.cursor, self.pending = 0, {}
-        self.pool = pool
+
+    def forget_assignments(self) -> None:
+        """Return every node CIDR to the pool. The caller makes sure that no host has applied a plan."""
+        self.nodes, self.pending, self.cursor = {}, {}, 0
 
     def assign(self, requests: t.Sequence[Request], now: str) -> list[str]:
         """Assign a node CIDR to each node and record its underlay address; return the names of new nodes.
@@ -144,6 +161,8 @@ class Ledger:
                 underlay=request.underlay or held.underlay,
                 underlay_mtu=request.underlay_mtu or held.underlay_mtu,
             )
+        for request in fresh:
+            self.former.pop(self.nodes[request.name].node_cidr, None)
         return [request.name for request in fresh]
 
     def release(self, names: t.Iterable[str], pending_on: t.Sequence[str], now: str) -> dict[str, str]:
@@ -159,6 +178,7 @@ class Ledger:
             if held is None:
                 continue
             released[name] = held.node_cidr
+            self.former[held.node_cidr] = name
             waiting = Pending(
                 node=name,
                 since=now,
@@ -171,8 +191,9 @@ class Ledger:
         return released
 
     def acknowledge(self, hosts: t.Iterable[str]) -> None:
-        """Record that these hosts have dropped every node CIDR that was pending on them."""
+        """Record that these hosts have the plan, and so have dropped every node CIDR that was pending on them."""
         acknowledged = set(hosts)
+        self.applied = self.applied or not acknowledged.isdisjoint(self.nodes)
         for node_cidr, waiting in list(self.pending.items()):
             left = waiting._replace(on=[host for host in waiting.on if host not in acknowledged])
             if left.on or left.quarantined:
@@ -188,6 +209,10 @@ class Ledger:
     def awaited(self) -> dict[str, Pending]:
         """Return the released node CIDRs that are pending on a host."""
         return {node_cidr: waiting for node_cidr, waiting in self.pending.items() if waiting.on}
+
+    def releases(self) -> dict[str, str]:
+        """Return the released node CIDRs, with the node that had each last."""
+        return {**{node_cidr: waiting.node for node_cidr, waiting in self.pending.items()}, **self.former}
 
     def _problems_of_requests(self, requests: t.Sequence[Request]) -> list[str]:
         """Return why requested node CIDRs cannot be assigned; each problem names both sides."""
@@ -311,6 +336,7 @@ class Ledger:
             "max_pods_per_node": self.pool.node_cidr_size,
             "max_services": self.pool.services,
             "cursor": self.cursor,
+            "applied": self.applied,
         }
         lines = [f" {json.dumps(key)}: {json.dumps(value)},\n" for key, value in head.items()]
         body = "".join(
@@ -320,6 +346,7 @@ class Ledger:
                 _table("nodes", {name: held._asdict() for name, held in self.nodes.items()}),
                 _table("pending", {node_cidr: waiting._asdict() for node_cidr, waiting in self.pending.items()}),
                 _table("vips", self.vips),
+                _table("former", self.former),
             ]
         )
         return f'{body} "checksum": "{_checksum(body)}"\n}}\n'
@@ -330,13 +357,14 @@ class BrokenLedgerError(ValidationError):
 
 
 def parse(text: str, where: str, cluster: str | None) -> Ledger:
-    """Return the ledger that :meth:`Ledger.text` wrote.
+    """Return the ledger that :meth:`Ledger.text` wrote; a BOM, and CR before LF, make no difference.
 
     :param where: names the ledger in errors.
     :param cluster: the cluster it must belong to; ``None``: any.
     :raises BrokenLedgerError: the text is truncated or edited.
     :raises ValidationError: the ledger was moved, has a later schema, or belongs to another cluster.
     """
+    text = normalized(text)
     reject_tombstone(text, where)
     document = _document(text, where)
     if cluster is not None and document["cluster"] != cluster:
@@ -352,6 +380,9 @@ def parse(text: str, where: str, cluster: str | None) -> Ledger:
             nodes={name: Assignment(**held) for name, held in document["nodes"].items()},
             pending={node_cidr: Pending(**waiting) for node_cidr, waiting in document["pending"].items()},
             vips=document["vips"],
+            # Ledgers of earlier releases have neither.
+            former=document.get("former", {}),
+            applied=document.get("applied", True),
         )
         _require_single_holders(ledger)
     except (KeyError, TypeError, ValueError) as error:
@@ -375,7 +406,7 @@ def _document(text: str, where: str) -> dict[str, t.Any]:
         document: dict[str, t.Any] = json.loads(text)
         schema = document["schema"]
     except (ValueError, KeyError, TypeError) as error:
-        raise BrokenLedgerError(_broken(where, f"it is not the JSON document that was written ({error})")) from error
+        raise BrokenLedgerError(_broken(where, reason_of(text, where))) from error
     if schema != SCHEMA:
         raise ValidationError(
             f"the ledger {where} has schema {schema!r}, and this release supports only {SCHEMA}: "

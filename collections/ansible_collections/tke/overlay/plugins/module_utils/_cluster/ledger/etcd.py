@@ -39,6 +39,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.base i
     KEPT,
     Change,
     IndeterminateWriteError,
+    NotTextError,
     Version,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.etcd_client import HAS_ETCD3GW, EtcdCluster
@@ -201,7 +202,7 @@ class EtcdStore:
         try:
             return None if value is None else _unpack(value)
         except ValueError as error:
-            raise ValidationError(f"the ledger {self.where} cannot be read: {error}") from error
+            raise NotTextError(f"the ledger {self.where} cannot be read: {error}") from error
 
 
 def _pack(text: str) -> bytes:

@@ -38,8 +38,10 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.base i
     KEPT,
     Change,
     IndeterminateWriteError,
+    NotTextError,
     Version,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.damage import reason_of_binary
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._locking import lock_file
 
@@ -59,6 +61,13 @@ _REMEDIES = {
     errno.EROFS: "the file system is read-only; set overlay_ledger to another path",
     errno.ENOLCK: "its file system does not support locks; keep the ledger on another file system, or in etcd",
     errno.EISDIR: "set overlay_ledger to the path of a file",
+}
+
+_READ_REMEDIES = {
+    errno.EISDIR: "set overlay_ledger to the path of a file in it, such as {path}/overlay-ledger.json",
+    errno.ENOTDIR: "set overlay_ledger to the path of a file in a directory",
+    errno.EACCES: "run the playbook as a user who may read it, or change its mode or its group",
+    errno.ELOOP: "its symbolic links lead to each other; set overlay_ledger to the path of the file",
 }
 
 
@@ -83,8 +92,13 @@ class FileStore:
             return _read(self._path)
         except FileNotFoundError:
             return None
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValidationError(f"the ledger {self.where} cannot be read: {error}") from error
+        except UnicodeDecodeError as error:
+            reason = reason_of_binary(error.object)
+            raise NotTextError(f"the ledger {self.where} cannot be read: {reason}; nothing was changed") from error
+        except OSError as error:
+            remedy = _READ_REMEDIES.get(error.errno or 0, "fix this and run the playbook again").format(path=self.where)
+            reason = f"{error.strerror or error}; nothing was changed; {remedy}"
+            raise ValidationError(f"the ledger {self.where} cannot be read: {reason}") from error
 
     def transact(self, change: Change) -> None:
         """See :meth:`Store.transact`.

@@ -5,16 +5,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import typing as t
+
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.base import (
     IndeterminateWriteError,
     Store,
     Version,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import parse
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger, parse
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.file import FileStore
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
-__all__ = ["FileStore", "IndeterminateWriteError", "Store", "Version", "newest_good", "open_store"]
+__all__ = ["FileStore", "IndeterminateWriteError", "Store", "Version", "good_versions", "newest_good", "open_store"]
 
 
 def open_store(ledger: str) -> Store:
@@ -40,10 +43,11 @@ def open_store(ledger: str) -> Store:
 
 def newest_good(store: Store) -> Version | None:
     """Return the newest previous version that is a valid ledger, to replace a broken one."""
+    return next((version for version, _ledger in good_versions(store)), None)
+
+
+def good_versions(store: Store) -> t.Iterator[tuple[Version, Ledger]]:
+    """Yield the previous versions that are valid ledgers, newest first."""
     for version in store.previous():
-        try:
-            parse(version.text, version.name, None)
-        except ValidationError:
-            continue
-        return version
-    return None
+        with contextlib.suppress(ValidationError):
+            yield version, parse(version.text, version.name, None)

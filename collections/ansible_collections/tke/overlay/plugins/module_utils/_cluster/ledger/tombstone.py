@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import typing as t
 
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.damage import normalized
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
 _BEGIN = '{\n "moved_to": '
@@ -37,7 +38,10 @@ class Tombstone(t.NamedTuple):
 
 def tombstone_of(text: str | None) -> Tombstone | None:
     """Return the tombstone in a text, or ``None`` when the text is something else, such as a ledger."""
-    if text is None or not text.startswith(_BEGIN):
+    if text is None:
+        return None
+    text = normalized(text)
+    if not text.startswith(_BEGIN):
         return None
     try:
         return Tombstone(**json.loads(text))

@@ -12,6 +12,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
     NodeDocument,
     Peer,
     fleet_text,
+    former_text,
     overlay_mtu,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam import vips
@@ -22,7 +23,10 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.vali
     ClusterSettings,
     InventoryNode,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError, some_of
+
+MOST_MOVED = 10
+"""Nodes in one message; the others are counted."""
 
 Ledger = ledgers.Ledger
 
@@ -36,16 +40,17 @@ class Plan(t.NamedTuple):
     warnings: list[str]
 
 
-def load_or_create(settings: ClusterSettings, text: str | None, where: str) -> Ledger:
+def load_or_create(settings: ClusterSettings, text: str | None, where: str, *, renew: bool = False) -> Ledger:
     """Return the ledger in ``text`` with the pool of the settings; a new ledger when ``text`` is ``None``.
 
+    :param renew: see :meth:`Ledger.adopt_pool`.
     :raises ValidationError: see :func:`ledger.parse`, :class:`Pool` and :meth:`Ledger.adopt_pool`.
     """
     pool = Pool(settings.container_cidr, settings.max_pods_per_node, settings.max_services, settings.reserved)
     if text is None:
         return Ledger(settings.cluster, pool)
     ledger = ledgers.parse(text, where, settings.cluster)
-    ledger.adopt_pool(pool)
+    ledger.adopt_pool(pool, renew=renew)
     return ledger
 
 
@@ -54,25 +59,41 @@ def assign(
 ) -> Ledger:
     """Return the ledger in which every node has its node CIDR.
 
+    As long as no host has applied a plan, a contradiction between the ledger and the inventory is no error: all node
+    CIDRs are allocated again. This does not concern the module node_cidr, whose nodes have no site: what has been done
+    with its node CIDRs is not known.
+
     :param ledger_text: the present ledger, or ``None`` when there is none yet.
     :param where: names the ledger in errors.
     :param now: UTC, ISO 8601; recorded for new assignments.
     :raises ValidationError: one problem for each conflict.
     """
     problems = [*preflight.problems_of_cluster(settings), *preflight.problems_of_sites(nodes, settings)]
+    renew = any(node.sites is not None for node in nodes)
     try:
-        ledger = load_or_create(settings, ledger_text, where)
+        ledger = load_or_create(settings, ledger_text, where, renew=renew)
     except ValidationError as error:
         raise ValidationError(*problems, *preflight.problems_of_nodes(nodes, settings), *error.problems) from None
-    problems += preflight.problems_of_nodes(nodes, settings, _orphans(nodes, ledger))
-    problems += vips.problems_of_held(ledger.vips, _claims_of(nodes, ledger), ranges_of(ledger.pool))
+    conflicts = _assign(ledger, nodes, settings, now)
+    if conflicts and renew and ledger.nodes and not ledger.applied:
+        ledger.forget_assignments()
+        conflicts = _assign(ledger, nodes, settings, now)
+    if problems or conflicts:
+        raise ValidationError(*problems, *conflicts)
+    return ledger
+
+
+def _assign(ledger: Ledger, nodes: t.Sequence[InventoryNode], settings: ClusterSettings, now: str) -> list[str]:
+    """Assign a node CIDR to every node, and return the conflicts among the nodes and with the ledger."""
+    conflicts = [
+        *preflight.problems_of_nodes(nodes, settings, _orphans(nodes, ledger)),
+        *vips.problems_of_held(ledger.vips, _claims_of(nodes, ledger), ranges_of(ledger.pool)),
+    ]
     try:
         ledger.assign([_request(node) for node in nodes], now)
     except ValidationError as error:
-        problems += error.problems
-    if problems:
-        raise ValidationError(*problems)
-    return ledger
+        conflicts += error.problems
+    return conflicts
 
 
 def _orphans(nodes: t.Sequence[InventoryNode], ledger: Ledger) -> list[InventoryNode]:
@@ -135,6 +156,7 @@ def plan(settings: ClusterSettings, nodes: t.Sequence[InventoryNode], ledger: Le
         container_cidr=ledger.pool.cidrs,
         service_cidr=ledger.pool.service_cidr,
         fleet=fleet_text(peers),
+        former=former_text(ledger.releases()),
     )
     return Plan(document, forecast(ledger), orphans, _warnings(nodes, ledger, orphans))
 
@@ -159,6 +181,22 @@ def _request(node: InventoryNode) -> ledgers.Request:
         underlay=None if address is None else str(address),
         underlay_mtu=preflight.whole_number(node.underlay_mtu),
     )
+
+
+def notices(before: Ledger | None, after: Ledger) -> list[str]:
+    """Return what a user must know about a change of the ledger that is otherwise never made."""
+    if before is None or before.applied:
+        return []
+    moved = [
+        f"{name} {held.node_cidr}"
+        for name, held in sorted(after.nodes.items())
+        if name in before.nodes and before.nodes[name].node_cidr != held.node_cidr
+    ]
+    if not moved:
+        return []
+    ranges = f"from {', '.join(after.pool.cidrs)} (before: {', '.join(before.pool.cidrs)})"
+    notice = f"no host has applied a plan of this ledger yet, so the node CIDRs are allocated again, {ranges}"
+    return [f"{notice}: {some_of(moved, MOST_MOVED)}"]
 
 
 def _warnings(nodes: t.Sequence[InventoryNode], ledger: Ledger, orphans: t.Sequence[str]) -> list[str]:

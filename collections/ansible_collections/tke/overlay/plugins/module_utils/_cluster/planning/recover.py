@@ -75,7 +75,7 @@ def recover(settings: ClusterSettings, nodes: t.Sequence[InventoryNode], found: 
     problems = [*_conflicts_between_records(found.records), *_conflicts_between_fleets(found.records, fleets)]
     if problems:
         raise ValidationError(*problems)
-    ledger = Ledger(settings.cluster, pool)
+    ledger = Ledger(settings.cluster, pool, applied=True)
     known = {name: peer for fleet in fleets.values() for name, peer in fleet.items()}
     known.update({name: Peer(name, each.node_cidr, each.underlay) for name, each in found.records.items()})
     described, mtu = {node.name: node for node in nodes}, min(each.mtu for each in found.records.values())
@@ -188,10 +188,12 @@ def _differences(recorded: t.Mapping[str, str]) -> str:
 
 
 def _add_pending_of_excluded(ledger: Ledger, found: SavedStates, now: str) -> None:
-    held = {assignment.node_cidr for assignment in ledger.nodes.values()}
+    held = {assignment.node_cidr: name for name, assignment in ledger.nodes.items()}
     for host in found.without:
         for name, peer in parse_fleet(found.fleets[found.records[host].view]).items():
-            if peer.node_cidr not in held:
+            if held.get(peer.node_cidr, name) != name:
+                ledger.former[peer.node_cidr] = name  # another node has it now: the release that the host missed
+            elif peer.node_cidr not in held:
                 former = ledger.pending.get(peer.node_cidr)
                 on = sorted({host, *(former.on if former else ())})
                 ledger.pending[peer.node_cidr] = Pending(former.node if former else name, now, on, quarantined=False)

@@ -27,13 +27,14 @@ class ReleaseRequest(t.NamedTuple):
     """The nodes to release, and when (``now``: UTC, ISO 8601).
 
     ``groups`` are the groups of the inventory; other nodes depend on the hosts of
-    ``apiserver`` and ``clb``.
+    ``apiserver`` and ``clb``. ``excluded`` are the nodes that ``--limit`` excludes from the run.
     """
 
     names: t.Sequence[str]
     groups: t.Mapping[str, t.Sequence[str]]
     now: str
     force: bool = False
+    excluded: t.Sequence[str] = ()
 
 
 def release(
@@ -60,7 +61,7 @@ def release(
     names = list(dict.fromkeys(name.strip() for name in request.names))
     problems = [*_problems_of_names(names, nodes, ledger)] or [*_problems_of_empty_cluster(names, ledger)]
     if not problems and not request.force:
-        reasons = [*_dependencies(names, ledger, request.groups)]
+        reasons = [*_excluded(names, ledger, request.excluded), *_dependencies(names, ledger, request.groups)]
         problems = [f"{reason}: to release anyway, add {FORCE}" for reason in reasons]
     if problems:
         raise ValidationError(*problems)
@@ -92,6 +93,16 @@ def _problems_of_empty_cluster(names: t.Sequence[str], ledger: Ledger) -> t.Iter
             f"these are all nodes of cluster {ledger.cluster} (overlay_release): "
             f"to remove the overlay, run tke.overlay.reset and delete the ledger"
         )
+
+
+def _excluded(names: t.Sequence[str], ledger: Ledger, excluded: t.Container[str]) -> t.Iterator[str]:
+    """Yield the nodes that would keep the overlay, although they may be alive."""
+    for name in names:
+        if name in ledger.nodes and name in excluded:
+            yield (
+                f"--limit excludes node {name} (overlay_release), so the overlay would stay on it while others get its "
+                f"node CIDR {ledger.nodes[name].node_cidr}: run without --limit, which skips a dead node by itself"
+            )
 
 
 def _dependencies(names: t.Sequence[str], ledger: Ledger, groups: t.Mapping[str, t.Sequence[str]]) -> t.Iterator[str]:

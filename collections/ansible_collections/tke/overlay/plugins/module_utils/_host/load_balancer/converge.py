@@ -69,7 +69,12 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.st
     running_config_id,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.checksums import checksums_text
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import UNIT_DIRECTORY, WRITTEN_BY
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.fleet import pair_cluster
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
+    PAIR_CLUSTER_FILE,
+    UNIT_DIRECTORY,
+    WRITTEN_BY,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import systemctl, unit_states
 
 PROGRAMS = ("haproxy", "keepalived")
@@ -121,6 +126,7 @@ def converge(spec: PairSpec, run: Run, check: bool) -> PairResult:
         configuration; nothing was changed.
     :raises KernelError: a command failed, or a service does not become ready.
     """
+    check_cluster(spec.cluster, spec.take_over)
     links = _find_links(spec, run)
     missing = missing_programs()
     if missing and not check:
@@ -162,6 +168,20 @@ def remove(run: Run, check: bool) -> PairResult:
         shutil.rmtree(files.ROOT + RUN_DIRECTORY, ignore_errors=True)
         _systemctl(run, "daemon-reload")
     return result
+
+
+def check_cluster(cluster: str, take_over: t.Container[str]) -> None:
+    """Raise an error if this host carries the load balancer of another cluster that is not in ``take_over``.
+
+    :param cluster: the cluster of the inventory; empty: any.
+    """
+    other = pair_cluster()
+    if cluster and other not in ("", cluster) and other not in take_over:
+        raise ValidationError(
+            f"this host carries the load balancer of cluster {other!r}, and overlay_cluster is {cluster!r}: correct "
+            f"group clb, or remove it first (tke.overlay.clb_release with the inventory of {other!r}), or take the "
+            f"host over: -e overlay_take_over={other}"
+        )
 
 
 # --- the wanted state ------------------------------------------------------------------------
@@ -234,8 +254,9 @@ def stable_python(run: Run) -> str:
 
 
 def _wanted_files(spec: PairSpec, links: HostLinks, python: str) -> Texts:
-    """Return path -> text of every file; without a CA, its file is left out. The checksums are last."""
+    """Return path -> text of every file; without a CA or a cluster, its file is left out. The checksums are last."""
     texts = {
+        **({PAIR_CLUSTER_FILE: f"{spec.cluster}\n"} if spec.cluster else {}),
         **({CA_FILE: f"{spec.ca.strip()}\n"} if spec.ca.strip() else {}),
         HAPROXY_FILE: haproxy_cfg(spec, links),
         KEEPALIVED_FILE: keepalived_conf(spec, links),

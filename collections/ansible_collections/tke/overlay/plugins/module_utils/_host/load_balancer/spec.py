@@ -63,6 +63,8 @@ class PairSpec(t.NamedTuple):
     metrics_port: int
     vrid: int
     restore_interval: int = RESTORE_INTERVAL
+    cluster: str = ""  # empty: not recorded
+    take_over: t.Sequence[str] = ()  # other clusters from which the host may be taken
 
 
 def problems_of(spec: PairSpec) -> t.Iterator[str]:

@@ -36,10 +36,12 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.co
     config_id_in,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.checksums import file_drift
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import PAIR_CLUSTER_FILE
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import timer_state, unit_faults
 
 FILES = (
-    *(CA_FILE, HAPROXY_FILE, KEEPALIVED_FILE, RULES_FILE, HEALTH_AGENT_FILE, RESTORE_FILE, CHECKSUMS_FILE),
+    *(CA_FILE, PAIR_CLUSTER_FILE, HAPROXY_FILE, KEEPALIVED_FILE, RULES_FILE, HEALTH_AGENT_FILE, RESTORE_FILE),
+    CHECKSUMS_FILE,
     *UNIT_FILES,
 )
 """Every file of the load balancer that a host can have, except those in /run."""

@@ -49,6 +49,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link impo
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import check_foreign_routes
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.applied_plan import NOTHING, Accepted, check_plan
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni import CNI_FILE
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.compare import (
     NodeResult,
@@ -95,6 +96,9 @@ class ConvergeOptions(t.NamedTuple):
     before_change: t.Callable[[], None] = _do_nothing
     """Called right before the first change of a confirmed commit."""
 
+    accepted: Accepted = NOTHING
+    """What may contradict the plan that the host has applied, see :mod:`applied_plan`."""
+
 
 class _PreparedCommit(t.NamedTuple):
     """A change that is prepared and not saved yet."""
@@ -130,6 +134,7 @@ def converge(document: NodeDocument, run: Run, check: bool, options: ConvergeOpt
     validate_timeout(confirmation.seconds)
     host = read_host(run)
     target = build_target(document, host, options.interval)
+    check_plan(document, options.accepted)
     if check:
         return _difference(target, run)
     with rolled_back_on_failure(confirmation.token, run):

@@ -13,6 +13,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.files import rea
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
     ENDPOINT_NOTE,
     FLEET_FILE,
+    PAIR_CLUSTER_FILE,
     STATE,
     SUMMARY,
 )
@@ -63,3 +64,8 @@ def read_saved() -> SavedRecord | None:
         raise ValidationError(
             f"the saved state {STATE} of this host is incomplete ({error}): run tke.overlay.site on it"
         ) from error
+
+
+def pair_cluster() -> str:
+    """Return the cluster whose load balancer this host carries; empty if it carries none."""
+    return read_files([PAIR_CLUSTER_FILE]).get(PAIR_CLUSTER_FILE, "").strip()

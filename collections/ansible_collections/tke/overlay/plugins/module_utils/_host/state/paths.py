@@ -53,6 +53,8 @@ URL. The status reports a kubeconfig that has another server again."""
 
 ENDPOINT_CHECKSUMS = f"{STATE}/endpoint.checksums"
 """The checksums of these four files."""
+PAIR_CLUSTER_FILE = f"{STATE}/clb/cluster"
+"""On a load balancer host, the name of its cluster, one line, written by the module clb."""
 
 LOCK = f"{files.RUN_DIRECTORY}/lock"
 """Held by a module or the restore script while it changes the host."""

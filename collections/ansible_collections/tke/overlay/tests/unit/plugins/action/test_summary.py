@@ -36,11 +36,11 @@ def run(monkeypatch):
     monkeypatch.setattr(summary.ActionBase, "run", lambda *_arguments: {"printed": printed})
     monkeypatch.setattr(summary.display, "display", lambda text, **_options: printed.append(text))
 
-    def result(of, results):
+    def result(of, results, **more):
         action = summary.ActionModule.__new__(summary.ActionModule)
         action._task = types.SimpleNamespace(check_mode=False)
         names = {"results": "probe", "answering": "responder", "endpoint": "endpoint"}
-        given = {**dict.fromkeys(action.options), "of": of, "plan": PLAN, **names}
+        given = {**dict.fromkeys(action.options), "of": of, "plan": {**PLAN, **more}, **names}
         action.validate_argument_spec = lambda argument_spec: (None, given)
         return action.run(task_vars={"hostvars": results, "ansible_play_hosts_all": [*results]})
 
@@ -98,3 +98,9 @@ def test_a_firewall_of_the_probed_host_is_named(run):
     results = {"a": probed("b", REACHED, [FINDING]), "b": probed("a", REACHED)}
     results["b"]["probe"]["filters"] = [rule]
     assert "next: on b: chain x drops it: open x" in run("verify", results)["printed"]
+
+
+def test_verify_fails_without_a_ledger(run):
+    result = run("verify", {"a": probed("b", REACHED), "b": probed("a", REACHED)}, new_ledger="There is none at /x.")
+    assert result["failed"]
+    assert "There is no ledger" in result["msg"]

@@ -14,14 +14,19 @@ from hypothesis import strategies as st
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
     PLAN_SCHEMA,
+    Contradiction,
     NodeDocument,
     Peer,
+    SavedPlan,
     address_problems,
+    contradictions,
     fleet_text,
+    former_text,
     gateway_address,
     is_ipv4_address,
     overlay_mtu,
     parse_fleet,
+    parse_former,
     plan_id,
     pod_range,
     vtep_address,
@@ -150,3 +155,42 @@ def test_fleet_is_sorted_by_numeric_node_cidr():
     peers = [Peer("a", "10.10.0.0/24", "10.0.0.1"), Peer("b", "10.9.0.0/24", "10.0.0.2")]
     assert [line.split()[0] for line in fleet_text(peers).splitlines()] == ["b", "a"]
     assert vtep_address("10.9.0.0") == "10.9.0.0"
+
+
+A0, B1, C2 = Peer("a", "10.0.0.0/24", "1"), Peer("b", "10.0.1.0/24", "2"), Peer("c", "10.0.2.0/24", "3")
+FLEET = {"a": A0, "b": B1, "c": C2}
+SWAPPED = {"a": B1._replace(name="a"), "b": A0._replace(name="b"), "c": C2}
+
+
+@pytest.mark.parametrize(
+    ("host", "planned", "former", "found"),
+    [
+        ("a", FLEET, {}, []),
+        ("a", {**FLEET, "d": Peer("d", "10.0.3.0/24", "4")}, {}, []),
+        ("a", {**FLEET, "b": B1._replace(underlay="9")}, {}, []),
+        ("a", SWAPPED, {}, [("a", "10.0.0.0/24", "10.0.1.0/24"), ("b", "10.0.1.0/24", "10.0.0.0/24")]),
+        ("c", SWAPPED, {}, [("a", "10.0.0.0/24", "10.0.1.0/24"), ("b", "10.0.1.0/24", "10.0.0.0/24")]),
+        ("c", {"a": A0, "c": C2}, {}, [("b", "10.0.1.0/24", "")]),
+        ("c", {"a": A0, "c": C2}, {"10.0.1.0/24": "b"}, []),
+        ("c", {"a": A0, "c": C2}, {"10.0.1.0/24": "x"}, [("b", "10.0.1.0/24", "")]),
+        ("c", {"a": A0, "b": B1}, {}, [("c", "10.0.2.0/24", "")]),
+        # Released without being reached, and added again: what it knows of others ends at that time.
+        ("c", {"c": C2._replace(node_cidr="10.0.9.0/24")}, {"10.0.2.0/24": "c"}, []),
+        ("c", {"c": C2._replace(node_cidr="10.0.9.0/24")}, {"10.0.2.0/24": "b"}, [
+            ("c", "10.0.2.0/24", "10.0.9.0/24"), ("a", "10.0.0.0/24", ""), ("b", "10.0.1.0/24", "")
+        ]),
+        # Another name in the inventory.
+        ("z", {**FLEET, "z": Peer("z", "10.0.3.0/24", "4")}, {}, [("a", "10.0.0.0/24", "10.0.3.0/24")]),
+        ("z", {"b": B1, "c": C2, "z": A0._replace(name="z")}, {}, []),
+    ],
+)  # fmt: skip
+def test_a_plan_contradicts_the_applied_one_without_a_release(host, planned, former, found):
+    own = FLEET.get(host, A0)
+    assert contradictions(host, SavedPlan(own, FLEET), planned, former) == [Contradiction(*each) for each in found]
+
+
+def test_former_holders_travel_in_a_text():
+    former = {"10.0.2.0/24": "c", "10.0.1.0/24": "b"}
+    assert former_text(former) == "10.0.1.0/24 b\n10.0.2.0/24 c\n"
+    assert parse_former(former_text(former)) == former
+    assert parse_former("") == {}

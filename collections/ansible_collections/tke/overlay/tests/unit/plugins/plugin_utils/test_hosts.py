@@ -49,3 +49,9 @@ def test_an_unreachable_host_has_no_result():
 def test_underlay_address_falls_back_as_in_the_planner(variables, address, with_port):
     assert underlay_addresses(["api1"], {"api1": variables}) == {"api1": address}
     assert underlay_addresses(["api1"], {"api1": variables}, port="6443") == {"api1": with_port}
+
+
+def test_a_node_that_has_left_the_inventory_has_no_result():
+    hostvars = {"a": {"done": {"saved": {"node": "a"}}}}
+    assert registered(["a", "gone"], hostvars, "done", "saved") == {"a": {"node": "a"}}
+    assert succeeded(["a", "gone"], hostvars, "done") == ["a"]

@@ -445,3 +445,26 @@ def test_the_forecast_has_a_line_per_sentence_and_is_wrapped():
     long = f"{'word ' * 30}end. Short."
     lines = screen(host_tables.preflight({"cloud1": "cloud"}, PLANNED._replace(forecast=long)))
     assert lines[4:7] == [f" {('word ' * 23).strip()}", f" {'word ' * 7}end.", " Short."]
+
+
+NOTICE = "there is no ledger at /x, so a NEW one begins. If cluster 'demo' has nodes already, stop."
+
+
+def test_preflight_begins_with_the_ledger_that_is_not_there():
+    lines = host_tables.preflight({"cloud1": "cloud"}, PLANNED._replace(new_ledger=NOTICE))
+    assert [(line.text, line.tone) for line in lines[:2]] == [
+        ("there is no ledger at /x, so a NEW one begins.", BAD),
+        ("If cluster 'demo' has nodes already, stop.", BAD),
+    ]
+    assert lines[2].text == ""
+
+
+def test_status_without_a_ledger_does_not_advise_to_apply_a_plan():
+    lines = texts(
+        host_tables.status(
+            {"cloud1": HostStatus("cloud", overlay("cloud1", current=False))}, PLANNED._replace(new_ledger=NOTICE)
+        )
+    )
+    assert "there is no ledger at /x, so a NEW one begins." in lines
+    assert [line for line in lines if line.startswith("next:")] == [f"next: {host_tables.LEDGER_STEP}"]
+    assert "rebuild_ledger" in host_tables.LEDGER_STEP

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 
 import pytest
@@ -24,8 +25,8 @@ from ansible_collections.tke.overlay.plugins.module_utils._errors import Validat
 NOW = "2026-01-02T03:04:05Z"
 
 
-def ledger_of(*names, cidrs=("10.0.0.0/24",), pods=32, services=32):
-    ledger = Ledger("demo", Pool(list(cidrs), pods, services))
+def ledger_of(*names, cidrs=("10.0.0.0/24",), pods=32, services=32, applied=True):
+    ledger = Ledger("demo", Pool(list(cidrs), pods, services), applied=applied)
     ledger.assign([Request(name) for name in names], NOW)
     return ledger
 
@@ -272,9 +273,9 @@ def test_text_has_one_line_per_node_sorted_by_name():
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        (lambda text: "", "not the JSON document"),
-        (lambda text: "[]", "not the JSON document"),
-        (lambda text: text[: len(text) // 2], "not the JSON document"),
+        (lambda text: "", "it is empty"),
+        (lambda text: "[]", "another JSON document"),
+        (lambda text: text[: len(text) // 2], "it is truncated"),
         (lambda text: text.replace("10.0.0.0/27", "10.0.0.64/27"), "checksum"),
         (lambda text: text.replace('"schema": 1', '"schema": 2'), "schema 2"),
     ],
@@ -466,14 +467,14 @@ def problems_of_call(work, *arguments, **options):
 
 
 def test_rejected_pool_names_all_nodes_and_pending_ranges():
-    ledger = Ledger("demo", Pool(["10.0.0.0/16", "10.1.0.0/16"], 256, 256))
+    ledger = Ledger("demo", Pool(["10.0.0.0/16", "10.1.0.0/16"], 256, 256), applied=True)
     ledger.assign([Request("b"), Request("a")], NOW)
     ledger.assign([Request("c")], NOW)
     ledger.release(["c"], ["a"], NOW)
     (found,) = problems_of_call(ledger.adopt_pool, Pool(["10.2.0.0/16"], 256, 256))
     assert "10.0.0.0/16, 10.1.0.0/16 with 256 addresses per node and 256 services" in found
     assert "In use: a 10.0.1.0/24, b 10.0.0.0/24; released but pending: 10.0.2.0/24 of c" in found
-    ledger = Ledger("demo", Pool(["10.0.0.0/16"], 256, 256))
+    ledger = Ledger("demo", Pool(["10.0.0.0/16"], 256, 256), applied=True)
     ledger.assign([Request("a")], NOW)
     assert "; released but pending" not in problems_of_call(ledger.adopt_pool, Pool(["10.2.0.0/16"], 256, 256))[0]
     assert (
@@ -576,3 +577,76 @@ def test_summary_shows_quarantined_node_cidrs():
 )
 def test_truncated_or_edited_ledgers_are_broken(text, broken):
     assert is_broken(text) is broken
+
+
+def test_remembers_who_released_a_node_cidr_until_it_is_allocated():
+    ledger = ledger_of("a", "b", "c", cidrs=["10.0.0.0/25"])
+    ledger.release(["a", "b"], [], NOW)
+    ledger = parse(ledger.text(), "here", "demo")
+    assert ledger.former == {"10.0.0.0/27": "a", "10.0.0.32/27": "b"}
+    ledger.assign([Request("c"), Request("d")], NOW)
+    assert ledger.former == {"10.0.0.32/27": "b"}
+    ledger.assign([Request("e", "10.0.0.32/27")], NOW)
+    assert ledger.former == {}
+
+
+def test_releases_contain_those_that_are_pending():
+    ledger = ledger_of("a", "b")
+    ledger.release(["b"], ["a"], NOW)
+    ledger.former = {"10.0.0.64/27": "x"}
+    assert ledger.releases() == {"10.0.0.32/27": "b", "10.0.0.64/27": "x"}
+
+
+def test_a_plan_is_applied_when_a_node_acknowledges():
+    ledger = ledger_of("a", "b", applied=False)
+    ledger.acknowledge(["stranger"])
+    ledger.release(["b"], ["a"], NOW)
+    assert ledger.applied is False
+    assert parse(ledger.text(), "here", "demo").applied is False
+    ledger.acknowledge(["a"])
+    ledger.acknowledge([])
+    assert parse(ledger.text(), "here", "demo").applied is True
+
+
+def test_ledger_of_an_earlier_release_is_in_use():
+    text = ledger_of("a", applied=False).text()
+    body = text.replace(' "applied": false,\n', "").replace(' "former": {},\n', "").rpartition(' "checksum"')[0]
+    old = f'{body} "checksum": "sha256:{hashlib.sha256(body.encode()).hexdigest()}"\n}}\n'
+    ledger = parse(old, "here", "demo")
+    assert (ledger.applied, ledger.former) == (True, {})
+    assert node_cidrs(ledger) == {"a": "10.0.0.0/27"}
+
+
+@pytest.mark.parametrize(
+    "pool", [Pool(["10.9.0.0/26"], 32, 32), Pool(["10.0.0.0/24"], 32, 32, reserved=["10.0.0.0/27"])]
+)
+def test_pool_of_a_ledger_that_was_never_applied_is_renewed(pool):
+    ledger = ledger_of("a", "b", applied=False)
+    ledger.release(["b"], ["a"], NOW)
+    with pytest.raises(ValidationError):
+        ledger.adopt_pool(pool)
+    assert node_cidrs(ledger) == {"a": "10.0.0.0/27"}
+    ledger.adopt_pool(pool, renew=True)
+    assert (ledger.nodes, ledger.pending, ledger.cursor, ledger.pool) == ({}, {}, 0, pool)
+    used = ledger_of("a")
+    with pytest.raises(ValidationError):
+        used.adopt_pool(pool, renew=True)
+
+
+def test_appended_cidr_renews_nothing():
+    ledger = ledger_of("a", "b", applied=False)
+    ledger.adopt_pool(Pool(["10.0.0.0/24", "10.9.0.0/24"], 32, 32), renew=True)
+    assert node_cidrs(ledger) == {"a": "10.0.0.0/27", "b": "10.0.0.32/27"}
+
+
+def test_rejected_pool_names_the_way_to_begin_anew():
+    with pytest.raises(ValidationError, match=r"run tke\.overlay\.reset on all hosts, then delete the ledger"):
+        ledger_of("a").adopt_pool(Pool(["10.9.0.0/26"], 32, 32))
+
+
+@pytest.mark.parametrize("edit", [lambda text: text.replace("\n", "\r\n"), lambda text: "\ufeff" + text])
+def test_accepts_what_editors_and_git_add(edit):
+    text = ledger_of("a").text()
+    assert parse(edit(text), "here", "demo").text() == text
+    with pytest.raises(ValidationError, match="checksum"):
+        parse(edit(text.replace("10.0.0.0/27", "10.0.0.64/27")), "here", "demo")

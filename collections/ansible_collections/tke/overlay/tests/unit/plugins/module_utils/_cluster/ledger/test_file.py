@@ -22,6 +22,7 @@ import pytest
 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.pool import Pool
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import file as store_file
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.base import NotTextError
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger, Request, parse
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import (
     FileStore,
@@ -605,3 +606,19 @@ def test_skips_previous_versions_that_cannot_be_read(tmp_path, torn):
         oldest.unlink()
         oldest.mkdir()
     assert [version.text for version in store.previous()] == ["ab"]
+
+
+def test_directory_and_loop_of_links_name_the_remedy(tmp_path):
+    with pytest.raises(ValidationError, match=rf"Is a directory.*such as {tmp_path}/overlay-ledger\.json"):
+        FileStore(str(tmp_path)).read()
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ValidationError, match="Not a directory; nothing was changed; set overlay_ledger"):
+        FileStore(str(tmp_path / "file" / "ledger.json")).read()
+
+
+def test_binary_ledger_names_what_it_is(tmp_path):
+    path = tmp_path / "ledger.json"
+    path.write_bytes("{}".encode("utf-16"))
+    with pytest.raises(NotTextError, match="UTF-16") as caught:
+        FileStore(str(path)).read()
+    assert str(path) in str(caught.value)

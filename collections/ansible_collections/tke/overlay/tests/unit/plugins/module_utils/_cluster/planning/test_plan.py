@@ -16,10 +16,11 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.vips import (
     Claim,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Request
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Request, parse
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.plan import (
     assign,
     claims_of_ledger,
+    notices,
     plan,
     ranges_of,
 )
@@ -44,7 +45,9 @@ IDC1 = InventoryNode("idc1", ["idc"], "192.168.1.11", 1450)
 
 
 def planned(nodes, text=None, settings=SETTINGS):
+    """Return the ledger and the plan, after the hosts have applied it."""
     ledger = assign(settings, nodes, text, "/ledger", NOW)
+    ledger.acknowledge([node.name for node in nodes])
     return ledger, plan(settings, nodes, ledger)
 
 
@@ -343,6 +346,7 @@ def test_document_and_forecast_are_complete():
         "container_cidr": ["10.244.0.0/22", "10.245.0.0/24"],
         "service_cidr": "10.244.3.0/24",
         "fleet": "a 10.244.0.0/24 10.0.1.1\nb 10.244.1.0/24 192.168.1.1\n",
+        "former": "",
     }
     assert len(plan_id(made.document)) == 12
     assert made.forecast == (
@@ -366,3 +370,68 @@ def test_rejected_ledger_does_not_hide_other_problems():
     assert vni == "overlay_vni 0 is not between 1 and 16777215"
     assert underlay.startswith("node a: overlay_underlay_ip 'nowhere' is not a numeric address")
     assert "belongs to cluster 'demo', not to 'mine'" in cluster
+
+
+NEVER_APPLIED = assign(SETTINGS, [CLOUD1, IDC1], None, "/ledger", NOW).text()
+
+
+@pytest.mark.parametrize(
+    ("nodes", "settings", "expected"),
+    [
+        ([CLOUD1, IDC1], {"container_cidr": ["10.245.0.0/16"]}, {"cloud1": "10.245.0.0/24", "idc1": "10.245.1.0/24"}),
+        ([CLOUD1, IDC1], {"max_pods_per_node": 64}, {"cloud1": "10.244.0.0/26", "idc1": "10.244.0.64/26"}),
+        ([CLOUD1, IDC1], {"max_services": 512}, {"cloud1": "10.244.0.0/24", "idc1": "10.244.1.0/24"}),
+        ([CLOUD1, IDC1], {"reserved": ["10.244.0.0/24"]}, {"cloud1": "10.244.1.0/24", "idc1": "10.244.2.0/24"}),
+        (
+            [CLOUD1, IDC1._replace(node_cidr="10.244.0.0/24")],
+            {},
+            {"cloud1": "10.244.1.0/24", "idc1": "10.244.0.0/24"},
+        ),
+        ([CLOUD1, IDC1._replace(name="idc9")], {}, {"cloud1": "10.244.0.0/24", "idc9": "10.244.1.0/24"}),
+    ],
+)
+def test_what_no_host_has_applied_may_change(nodes, settings, expected):
+    changed = SETTINGS._replace(**settings)
+    ledger, _made = planned(nodes, NEVER_APPLIED, changed)
+    assert {name: held.node_cidr for name, held in ledger.nodes.items()} == expected
+    in_use = parse(NEVER_APPLIED, "/ledger", "demo")
+    in_use.acknowledge(["cloud1"])
+    assert rejected(nodes, in_use.text(), changed)
+
+
+def test_a_valid_change_of_the_inventory_moves_no_node():
+    ledger, _made = planned([CLOUD2, CLOUD1, IDC1], NEVER_APPLIED)
+    assert [ledger.nodes[name].node_cidr for name in ("cloud1", "idc1", "cloud2")] == [
+        "10.244.0.0/24", "10.244.1.0/24", "10.244.2.0/24"
+    ]  # fmt: skip
+
+
+def test_conflicts_of_the_inventory_remain_conflicts():
+    assert len(rejected([CLOUD1, IDC1._replace(underlay_ip="10.0.1.11")], NEVER_APPLIED)) == 1
+
+
+def test_module_node_cidr_renews_nothing():
+    nodes = [node._replace(sites=None) for node in (CLOUD1, IDC1)]
+    assert rejected(nodes, NEVER_APPLIED, SETTINGS._replace(container_cidr=["10.245.0.0/16"]))
+    assert rejected([nodes[0]._replace(node_cidr="10.244.9.0/24")], NEVER_APPLIED)
+
+
+def test_renewed_node_cidrs_are_announced_with_both_ranges():
+    before = parse(NEVER_APPLIED, "/ledger", "demo")
+    after = assign(SETTINGS._replace(container_cidr=["10.245.0.0/16"]), [CLOUD1, IDC1], NEVER_APPLIED, "/ledger", NOW)
+    (notice,) = notices(before, after)
+    for word in ("no host has applied", "from 10.245.0.0/16 (before: 10.244.0.0/16)", "cloud1 10.245.0.0/24, idc1"):
+        assert word in notice
+    assert notices(before, before) == []
+    assert notices(None, after) == []
+    before.applied = True
+    assert notices(before, after) == []
+
+
+def test_document_names_who_released_a_node_cidr():
+    ledger, made = planned([CLOUD1, IDC1])
+    ledger.release(["idc1"], ["cloud1"], NOW)
+    document = plan(SETTINGS, [CLOUD1], ledger).document
+    assert document["former"] == "10.244.1.0/24 idc1\n"
+    assert plan_id(document) == plan_id({**document, "former": ""})
+    assert made.document["former"] == ""

@@ -270,3 +270,18 @@ def test_names_both_pools_of_a_host_with_another_pool():
         "host a has the container CIDR 10.1.0.0/16, 10.2.0.0/16, and overlay_container_cidr is "
         "10.244.0.0/16, 10.245.0.0/16" in "\n".join(problems)
     )
+
+
+def test_rebuilt_ledger_is_in_use():
+    assert recover(SETTINGS, NODES, saved()[1], NOW).applied is True
+
+
+def test_excluded_host_is_told_who_had_a_node_cidr_before():
+    _ledger, found = saved()
+    one = found.fleets["one"]
+    records = {**found.records, "idc1": found.records["idc1"]._replace(view="old")}
+    old = one.replace("idc2 10.244.2.0/24", "gone 10.244.2.0/24")
+    assert old != one
+    ledger = recover(SETTINGS, NODES, SavedStates(records, {"one": one, "old": old}, ["idc1"]), NOW)
+    assert ledger.former == {"10.244.2.0/24": "gone"}
+    assert ledger.pending == {}

@@ -202,3 +202,17 @@ def test_updates_remaining_nodes_without_checking_leaving_ones():
     assert ledger.pending["10.244.3.0/24"].since == LATER
     torn = SETTINGS, SIX_NODES, "torn", "/the/ledger", ReleaseRequest(["idc1"], {}, NOW)
     assert "/the/ledger" in problems_of_call(release, *torn)[0]
+
+
+def test_node_that_limit_excludes_needs_force():
+    request = ReleaseRequest(["idc1", "idc2"], {}, LATER, excluded=["idc2", "idc3"])
+    ledger = assign(SETTINGS, FLEET, None, "/ledger", NOW).text()
+    (problem,) = problems_of_call(release, SETTINGS, FLEET, ledger, "/ledger", request)
+    for word in ("--limit excludes node idc2", "10.244.6.0/24", "-e overlay_release_force=true"):
+        assert word in problem
+    assert "idc1" not in problem
+    forced = release(SETTINGS, FLEET, ledger, "/ledger", request._replace(force=True))[1]
+    assert sorted(forced) == ["idc1", "idc2"]
+    again = request._replace(names=["idc1", "idc7"], excluded=["idc7"])
+    node = InventoryNode("idc7", ["idc"], "192.168.1.77", 1450)
+    assert list(release(SETTINGS, [*FLEET, node], ledger, "/ledger", again)[1]) == ["idc1"], "idc7 has nothing"

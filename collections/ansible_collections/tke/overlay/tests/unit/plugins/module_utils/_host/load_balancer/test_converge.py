@@ -36,10 +36,12 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.co
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.converge import (
     FILES,
+    check_cluster,
     converge,
     missing_programs,
     remove,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import PAIR_CLUSTER_FILE
 
 
 class Host:
@@ -152,6 +154,7 @@ def actions(result):
 
 
 def test_installs_files_then_units_and_is_idempotent(spec, host):
+    spec = spec._replace(cluster="demo")
     forecast = converge(spec, host, check=True)
     assert (host.commands, forecast.changed) == ([], True)
     result = converge(spec, host, check=False)
@@ -412,3 +415,20 @@ def test_removal_fails_if_the_table_stays(spec, host):
     host.errors["nft -f"] = "Operation not permitted"
     with pytest.raises(KernelError, match=r"nft cannot delete table inet tke_overlay_clb: Operation not permitted"):
         remove(host, check=False)
+
+
+def test_pair_of_another_cluster_is_rejected_before_a_change(spec, host):
+    converge(spec._replace(cluster="lab"), host, check=False)
+    host.commands.clear()
+    wanted = spec._replace(cluster="demo")
+    for check in (True, False):
+        with pytest.raises(ValidationError) as caught:
+            converge(wanted, host, check=check)
+        for word in ("cluster 'lab'", "overlay_cluster is 'demo'", "-e overlay_take_over=lab"):
+            assert word in str(caught.value)
+    assert host.commands == []
+    check_cluster("", [])
+    check_cluster("lab", [])
+    converge(spec, host, check=True)
+    converge(wanted._replace(take_over=["lab"]), host, check=False)
+    assert host.text(PAIR_CLUSTER_FILE) == "demo\n"

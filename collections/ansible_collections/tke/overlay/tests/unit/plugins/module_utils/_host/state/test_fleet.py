@@ -8,8 +8,8 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.fleet import read_saved
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import FLEET_FILE, STATE
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.fleet import pair_cluster, read_saved
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import FLEET_FILE, PAIR_CLUSTER_FILE, STATE
 
 
 def test_an_incomplete_saved_state_is_an_error(root):
@@ -21,3 +21,11 @@ def test_an_incomplete_saved_state_is_an_error(root):
         ValidationError, match=rf"the saved state {STATE} of this host is incomplete \('node'\): run tke.overlay"
     ):
         read_saved()
+
+
+def test_load_balancer_host_knows_its_cluster(root):
+    assert pair_cluster() == ""
+    path = root / PAIR_CLUSTER_FILE[1:]
+    path.parent.mkdir(parents=True)
+    path.write_text("demo\n")
+    assert pair_cluster() == "demo"

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, tke.overlay contributors
+"""Hosts know better than a ledger that was lost, left behind or belongs to another cluster: no host is changed."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+
+import pytest
+
+from stories import INVENTORY, LEDGER, NODES, PAIR, joined, ledger, play, site, states
+
+testinfra_hosts = ["local://"]
+
+
+@pytest.fixture
+def inventory_in_another_order(tmp_path):
+    """Return a copy of the inventory with two nodes swapped, so that a new ledger gives them other node CIDRs."""
+    shutil.copytree(INVENTORY.parent, tmp_path / "inventory")
+    path = tmp_path / "inventory" / INVENTORY.name
+    lines = path.read_text().splitlines(keepends=True)
+    first, second = (next(number for number, line in enumerate(lines) if f" {name}:" in line) for name in NODES[:2])
+    lines[first], lines[second] = lines[second], lines[first]
+    path.write_text("".join(lines))
+    return path
+
+
+@pytest.fixture
+def unchanged_hosts():
+    """Check that no host has changed."""
+    before = states(NODES + PAIR)
+    yield
+    assert states(NODES + PAIR) == before
+
+
+@pytest.mark.usefixtures("unchanged_hosts")
+def test_a_lost_ledger_renumbers_nobody(inventory_in_another_order, tmp_path):
+    kept = tmp_path / "kept"
+    held = {name: each["node_cidr"] for name, each in ledger()["nodes"].items()}
+    LEDGER.rename(kept)
+    forecast = play("tke.overlay.preflight", inventories=(inventory_in_another_order,))
+    screen = forecast.text.partition("TASK [Print the summary]")[2].strip().splitlines()
+    assert screen[1].startswith(f"there is no ledger at {LEDGER}"), forecast.text
+    refused = play("tke.overlay.site", inventories=(inventory_in_another_order,))
+    assert refused.code != 0
+    assert refused.changed() == set()
+    assert not LEDGER.exists()
+    text = joined(refused.text)
+    for name, other in zip(NODES[:2], reversed(NODES[:2]), strict=True):
+        assert f"node {name} has {held[name]}, and the plan gives it {held[other]}" in text
+    assert "tke.overlay.rebuild_ledger" in text
+    assert "-e overlay_renumber=" in text
+    assert play("tke.overlay.verify").code != 0
+    (restore,) = set(re.findall(rf"restore it with: (cp \S+ {re.escape(str(LEDGER))})", text))
+    subprocess.run(shlex.split(restore), check=True)
+    assert site().changed() <= {"cloud1"}, "the ledger alone"
+    assert ledger()["nodes"].keys() == held.keys()
+    kept.rename(LEDGER)
+
+
+@pytest.mark.usefixtures("unchanged_hosts")
+def test_hosts_of_another_cluster_are_not_taken_over(tmp_path):
+    other = ("-e", "overlay_cluster=other", "-e", f"overlay_ledger={tmp_path}/ledger.json")
+    refused = play("tke.overlay.site", *other)
+    text = joined(refused.text)
+    assert refused.code != 0
+    assert "of cluster 'lab', cloud1, cloud2, idc1, idc2 are nodes, and overlay_cluster is 'other'" in text
+    assert "of cluster 'lab', clb1, clb2 carry the load balancer" in text
+    assert "-e overlay_take_over=lab" in text
+    assert not (tmp_path / "ledger.json").exists()
+    assert play("tke.overlay.reset", *other, "-e", "overlay_reset_confirmed=true").changed() == set()
+
+
+@pytest.mark.usefixtures("unchanged_hosts")
+def test_one_host_knows_the_nodes_that_limit_excludes(tmp_path):
+    inventory = tmp_path / "hosts.yml"
+    lines = INVENTORY.read_text().splitlines(keepends=True)
+    inventory.write_text("".join(line for line in lines if "idc2:" not in line))
+    (tmp_path / "group_vars").symlink_to(INVENTORY.parent / "group_vars")
+    place = ("-e", f"overlay_ledger={tmp_path}/ledger.json")
+    refused = play("tke.overlay.site", "--limit", "idc1", *place, inventories=(inventory,))
+    assert refused.code != 0
+    assert f"node idc2 has {ledger()['nodes']['idc2']['node_cidr']}, and it is not in the ledger" in joined(
+        refused.text
+    )
+    assert not (tmp_path / "ledger.json").exists()
+
+
+@pytest.mark.usefixtures("unchanged_hosts")
+def test_a_node_that_limit_excludes_is_not_released():
+    record = LEDGER.read_bytes()
+    sure = ("-e", "overlay_release_confirmed=true", "-e", "overlay_clb_release_confirmed=true")
+    refused = play("tke.overlay.release", "-e", "overlay_release=idc2", "--limit", "!idc2", *sure)
+    assert refused.code != 0
+    assert "--limit excludes node idc2" in joined(refused.text)
+    refused = play("tke.overlay.clb_release", "--limit", "clb1", *sure)
+    assert refused.code != 0
+    assert "--limit excludes clb2" in joined(refused.text)
+    assert LEDGER.read_bytes() == record
