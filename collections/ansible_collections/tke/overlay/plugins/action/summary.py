@@ -24,7 +24,7 @@ from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import failure_
 
 COLORS = {GOOD: constants.COLOR_OK, BAD: constants.COLOR_ERROR}
 
-UNHEALTHY = "The overlay is unhealthy; see the failed pairs and the next steps above."
+UNHEALTHY = "The overlay is unhealthy; see the errors and the next steps above."
 STOPPED = "The roll-out has stopped; see the errors and the next steps above."
 ENDPOINT_FAILED = (
     "Not every node reaches the API server and the services through the load balancer; see the errors above. "
@@ -164,6 +164,7 @@ def _answers(result: t.Mapping[str, t.Any], check: bool) -> Answers:
         refused=result["tcp"]["refused"],
         tcp=not check,
         plan_current=result.get("plan_current", True),
+        pods=result.get("pods", ()),
     )
 
 

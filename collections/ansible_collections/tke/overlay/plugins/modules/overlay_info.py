@@ -22,6 +22,7 @@ extends_documentation_fragment:
   - tke.overlay._attributes
   - tke.overlay._attributes.host
   - tke.overlay._document
+  - tke.overlay._pods
 options:
   vips:
     description: Addresses to check; those that this host holds now are returned.
@@ -51,6 +52,11 @@ overlay:
     - C(drift) has one sentence for each difference from what was applied; for more than three entries of a table, only
       their number.
     - C(plan.current) is null without O(document).
+    - C(pods) lists what prevents Pods of the host from talking. C(check) is a keyword - V(forwarding),
+      V(bridge_netfilter), V(bridge), V(port), V(route), V(rules), V(firewall), V(foreign_cni), V(cni_file),
+      V(plugins), V(addresses) or V(old_address). C(text) is one sentence and C(remedy) another one or a command. With
+      the C(severity) V(bad), Pods cannot talk, or new ones cannot start. V(note) is something that Pods will need on a
+      host that has none, or that could not be checked.
     - C(counters.rules) is the number of packets that each rule of the nftables table C(inet tke_overlay) has dropped.
   returned: success
   type: dict
@@ -77,6 +83,7 @@ overlay:
       rules: {not_a_peer: 0, to_pods: 0, from_pods: 0, inner_source: 0, forwarded_to_vtep: 0, unrouted: 0}
     timer: active
     vips: []
+    pods: []
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -89,6 +96,7 @@ ARGUMENTS = {
     "name": {"type": "str"},
     "document": {"type": "dict", "options": DOCUMENT},
     "vips": {"type": "list", "elements": "str", "default": []},
+    "cni_bin_dirs": {"type": "list", "elements": "str", "default": []},
 }
 
 
@@ -97,7 +105,8 @@ def main() -> None:
 
     def work(module: AnsibleModule, run: Run) -> Result:
         document = None if module.params["document"] is None else document_of(module.params)
-        return {"changed": False, "overlay": read_status(run, document, module.params["vips"])}
+        status = read_status(run, document, module.params["vips"], module.params["cni_bin_dirs"])
+        return {"changed": False, "overlay": status}
 
     run_module(ARGUMENTS, work, required_by={"document": "name"})
 

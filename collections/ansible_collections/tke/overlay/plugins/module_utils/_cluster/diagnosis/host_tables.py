@@ -8,6 +8,7 @@ from __future__ import annotations
 import collections
 import typing as t
 
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.pods import PodFault, fault_lines, fault_steps, is_bad, note_lines, pod_faults
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.text import (
     BAD,
     GOOD,
@@ -60,16 +61,18 @@ def status(seen: t.Mapping[str, HostStatus], planned: PlannedCluster) -> list[Li
     """Return a row for each host, the drift and errors, and the next steps."""
     hosts = sorted(seen, key=lambda host: (not seen[host].site, seen[host].site, natural(host)))
     rows = [_status_row(host, seen[host], planned) for host in hosts]
-    head = ["HOST", "SITE", "NODE CIDR", "PLAN", "DRIFT", "DROPS", "ERRORS", "TIMER", "VIPS"]
+    head = ["HOST", "SITE", "NODE CIDR", "PLAN", "DRIFT", "DROPS", "ERRORS", "TIMER", "PODS", "VIPS"]
     if not any(row[-1] for row in rows):
         head, rows = head[:-1], [row[:-1] for row in rows]
     texts = table(head, rows)
     tones = [PLAIN, *(PLAIN if _is_healthy(seen[host]) else BAD for host in hosts)]
     lines = [Line(text, tone) for text, tone in zip(texts, tones)]
+    faults = _pod_faults(seen)
     return [
         *lines,
         Line(""),
         *_details(hosts, seen),
+        *_of_pods(faults),
         *_of_orphans(planned),
         *steps(_status_steps(hosts, seen, planned)),
     ]
@@ -96,7 +99,24 @@ def _is_healthy(each: HostStatus) -> bool:
         return False
     if overlay["node"] is None:  # a host that is no node, and should be none
         return bool(overlay["plan"]["current"])
+    return _is_as_applied(overlay) and not is_bad(overlay["pods"])
+
+
+def _is_as_applied(overlay: t.Mapping[str, t.Any]) -> bool:
+    """Whether a node has the current plan, nothing that differs from it, and its timer."""
     return not overlay["drift"] and bool(overlay["plan"]["current"]) and overlay["timer"] == "active"
+
+
+def _pod_faults(seen: t.Mapping[str, HostStatus]) -> list[PodFault]:
+    return pod_faults({host: (_overlay(each) or {}).get("pods", []) for host, each in seen.items()})
+
+
+def _of_pods(faults: t.Sequence[PodFault]) -> list[Line]:
+    """Return the lines about Pods, the faults before the notes."""
+    lines = [*fault_lines(faults), *note_lines(faults)]
+    if len(lines) > DETAILS:
+        lines = [*lines[:DETAILS], Line(f"and {count(len(lines) - DETAILS, 'more line')} about Pods", BAD)]
+    return lines
 
 
 def _status_row(host: str, each: HostStatus, planned: PlannedCluster) -> list[str]:
@@ -106,14 +126,15 @@ def _status_row(host: str, each: HostStatus, planned: PlannedCluster) -> list[st
     )
     if overlay is None or overlay["node"] is None:
         word = _plan_state(each) if overlay is None or not overlay["plan"]["current"] else "-"
-        return [host, each.site or "-", node_cidr, word, "-", "-", "-", "-", " ".join((overlay or {}).get("vips", []))]
+        return [host, each.site or "-", node_cidr, word, *"-----", " ".join((overlay or {}).get("vips", []))]
     counters = overlay["counters"]
     drops = counters["rx_dropped"] + counters["tx_dropped"] + sum(counters["rules"].values())
     errors = counters["rx_errors"] + counters["tx_errors"]
     numbers = [f"{number}" if number else "-" for number in (len(overlay["drift"]), drops, errors)]
     timer = overlay["timer"].partition(",")
     word = "failed" if timer[1] else timer[0]
-    return [host, each.site or "-", node_cidr, _plan_state(each), *numbers, word, " ".join(overlay["vips"])]
+    faults = f"{len([each for each in overlay['pods'] if each['severity'] == 'bad']) or '-'}"
+    return [host, each.site or "-", node_cidr, _plan_state(each), *numbers, word, faults, " ".join(overlay["vips"])]
 
 
 def _details(hosts: t.Sequence[str], seen: t.Mapping[str, HostStatus]) -> list[Line]:
@@ -153,11 +174,13 @@ def _status_steps(hosts: t.Sequence[str], seen: t.Mapping[str, HostStatus], plan
     behind = [host for host in hosts if words[host] in ("old", "none") and not _is_healthy(seen[host])]
     if behind:
         todo.append(f"run ansible-playbook tke.overlay.site to apply the current plan to {some(behind)}")
-    wrong = [host for host in hosts if host not in behind and words[host] == "ok" and not _is_healthy(seen[host])]
+    nodes = {host: overlay for host, overlay in ((host, _overlay(seen[host])) for host in hosts) if overlay}
+    wrong = [host for host in nodes if words[host] == "ok" and not _is_as_applied(nodes[host])]
     if wrong:
         at_work = all((_overlay(seen[host]) or {})["timer"] == "active" for host in wrong)
         timer = "the timer repairs most of this by itself; " if at_work else ""
         todo.append(f"{timer}ansible-playbook tke.overlay.site --limit {','.join(wrong[:6])} repairs all of it")
+    todo += fault_steps(_pod_faults(seen))
     if planned.orphans:
         names = natural_order(planned.orphans)
         todo.append(
@@ -186,7 +209,9 @@ def site(
     if bad:
         summary += f", {len(bad):,} not done"
     lines += [Line(""), Line(summary, BAD if bad else GOOD), *reach, *prose(planned.forecast), *_of_orphans(planned)]
-    return [*lines, *steps(_site_steps(seen, check))]
+    faults = pod_faults({host: (each.result or {}).get("pods", []) for host, each in seen.items()})
+    lines += _of_pods([fault for fault in faults if fault.severity == BAD])
+    return [*lines, *steps([*fault_steps(faults), *_site_steps(seen, check)])]
 
 
 def _changes_text(each: HostStatus) -> str:

@@ -36,6 +36,7 @@ class Answers(t.NamedTuple):
     refused: t.Sequence[str] = ()
     tcp: bool = False  # whether it tested TCP, too
     plan_current: bool = True
+    pods: t.Sequence[t.Mapping[str, str]] = ()  # what prevents Pods of this host from talking
 
 
 class Fleet(t.NamedTuple):

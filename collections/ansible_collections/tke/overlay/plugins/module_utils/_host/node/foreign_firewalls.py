@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Find foreign firewalls (Docker, firewalld, ...) that drop the packets of Pods, for a warning. Nothing is changed.
+"""Find foreign firewalls (Docker, firewalld, ...) that drop the packets of Pods. Nothing is changed.
 
 A packet must pass all tables of the kernel: what one table drops, no other table can accept. Docker sets the policy of
 iptables' FORWARD chain to drop if it is the program that turns forwarding on, and firewalld rejects packets from one of
@@ -22,6 +22,9 @@ import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.nftables import TABLE
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_network import PodFinding, PodNetwork
+
+CHAINS = ("nft", "list", "chains")
 
 LEGACY_TABLES = "/proc/net/ip_tables_names"
 LEGACY_PROGRAM = "/usr/sbin/iptables-legacy"
@@ -32,18 +35,18 @@ _DROPS_ALL = re.compile(r"\s*(counter packets \d+ bytes \d+ )?(drop|reject( with
 _DROPS_ALL_LEGACY = re.compile(r"-A FORWARD -j (DROP|REJECT)\b.*")
 
 
-def blocking_firewalls(device: str, port: int, bridge: str, cidrs: t.Sequence[str], run: Run) -> list[str]:
-    """Return a sentence for each foreign firewall that drops forwarded packets by default and does not name the Pods.
-
-    :param device: the VXLAN device.
-    :param port: the UDP port of the tunnel.
-    :param cidrs: the container CIDRs.
-    """
-    names = re.compile("|".join(rf"(?<![\w.:-]){re.escape(name)}(?![\w.:-])" for name in (bridge, *cidrs)))
+def blocking_firewalls(network: PodNetwork, run: Run) -> list[PodFinding]:
+    """Return each foreign firewall that drops forwarded packets by default and does not name the Pods."""
+    cidrs = network.container_cidrs
+    names = re.compile("|".join(rf"(?<![\w.:-]){re.escape(name)}(?![\w.:-])" for name in (network.bridge, *cidrs)))
     closed = [*_closed_tables(cidrs, run), *_closed_legacy(run)]
     return [
-        f"{what} forwards only what it names, and it names neither the Pod bridge {bridge} nor the container CIDR: "
-        f"Pods of this host reach no other Pod and are unreachable.{_remedy(table, text, device, port, bridge)}"
+        PodFinding(
+            "firewall",
+            f"{what} forwards only what it names, and it names neither the Pod bridge {network.bridge} nor the "
+            f"container CIDR: Pods of this host reach no other Pod and are unreachable",
+            _remedy(table, text, network),
+        )
         for what, table, text in closed
         if not names.search(text)
     ]
@@ -52,7 +55,7 @@ def blocking_firewalls(device: str, port: int, bridge: str, cidrs: t.Sequence[st
 def _closed_tables(cidrs: t.Sequence[str], run: Run) -> t.Iterator[tuple[str, str, str]]:
     """Yield a description of each closed chain, its table, and the text of the table."""
     families = {"inet", *("ip6" if ":" in cidr else "ip" for cidr in cidrs)}
-    _code, chains, _errors = run(("nft", "list", "chains"), None)
+    _code, chains, _errors = run(CHAINS, None)
     for table, body in _TABLE.findall(chains):
         if table == TABLE or table.split()[0] not in families:
             continue
@@ -86,15 +89,19 @@ def _closed_legacy(run: Run) -> t.Iterator[tuple[str, str, str]]:
         yield "chain FORWARD of iptables-legacy", "legacy", text
 
 
-def _remedy(table: str, text: str, device: str, port: int, bridge: str) -> str:
+def _remedy(table: str, text: str, network: PodNetwork) -> str:
     """Return how to open the firewall: commands, if the program that manages the table is known."""
+    device, bridge = network.device, network.bridge
     if table == "inet firewalld":
-        options = [f"--zone=trusted --add-interface={name}" for name in (bridge, device)] + [f"--add-port={port}/udp"]
+        options = [f"--zone=trusted --add-interface={name}" for name in (bridge, device)]
+        options += [f"--add-port={network.port}/udp"]
         commands = [*(f"firewall-cmd --permanent {option}" for option in options), "firewall-cmd --reload"]
+    elif "ufw-before-forward" in text:
+        commands = [f"ufw route allow {option} on {bridge}" for option in ("in", "out")]
     elif table in ("ip filter", "legacy"):
         program = "iptables" if table == "ip filter" else "iptables-legacy"
         chain = "DOCKER-USER" if "DOCKER-USER" in text else "FORWARD"
         commands = [f"{program} -I {chain} {option} {bridge} -j ACCEPT" for option in ("-i", "-o")]
     else:
-        return " Let it accept packets from the bridge and to the bridge."
-    return f" To open it: {' && '.join(commands)}"
+        return "Let it accept packets from the bridge and to the bridge"
+    return f"To open it: {' && '.join(commands)}"

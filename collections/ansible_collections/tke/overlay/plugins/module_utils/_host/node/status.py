@@ -38,6 +38,8 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables im
     read_json,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.converge import ConvergeOptions, converge
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_checks import pod_findings, summarized
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_network import saved_network
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import INTERVAL
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import RULES_FILE, SERVICE, STATE, TIMER
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import (
@@ -58,15 +60,18 @@ _COUNTERS = {
 }
 
 
-def read_status(run: Run, document: NodeDocument | None, vips: t.Sequence[str]) -> dict[str, t.Any]:
+def read_status(
+    run: Run, document: NodeDocument | None, vips: t.Sequence[str], bin_dirs: t.Sequence[str] = ()
+) -> dict[str, t.Any]:
     """Return the status as the module overlay_info returns it.
 
     :param document: the document of the plan that the host should have, if it is known.
     :param vips: addresses; those that the host holds now are returned.
+    :param bin_dirs: where the container runtime looks for CNI plugins; empty: find out.
     :raises KernelError: something cannot be read.
     """
     settings, links = saved_settings(), read_links(run)
-    summary = saved_summary()
+    summary, network = saved_summary(), saved_network(bin_dirs)
     device = settings.get("device")
     return {
         "node": summary.get("node"),
@@ -82,6 +87,7 @@ def read_status(run: Run, document: NodeDocument | None, vips: t.Sequence[str]) 
         "counters": {**_link_counters(device, run), "rules": _rule_counters(run)},
         "timer": _timer(run),
         "vips": [address for address in vips if address in _addresses(links)],
+        "pods": summarized(pod_findings(network, run, links)) if network else [],
     }
 
 
