@@ -99,7 +99,7 @@ def _is_healthy(each: HostStatus) -> bool:
         return False
     if overlay["node"] is None:  # a host that is no node, and should be none
         return bool(overlay["plan"]["current"])
-    return _is_as_applied(overlay) and not is_bad(overlay["pods"])
+    return _is_as_applied(overlay) and not is_bad(overlay.get("pods", ()))
 
 
 def _is_as_applied(overlay: t.Mapping[str, t.Any]) -> bool:
@@ -133,7 +133,7 @@ def _status_row(host: str, each: HostStatus, planned: PlannedCluster) -> list[st
     numbers = [f"{number}" if number else "-" for number in (len(overlay["drift"]), drops, errors)]
     timer = overlay["timer"].partition(",")
     word = "failed" if timer[1] else timer[0]
-    faults = f"{len([each for each in overlay['pods'] if each['severity'] == 'bad']) or '-'}"
+    faults = f"{len([each for each in overlay.get('pods', ()) if each['severity'] == 'bad']) or '-'}"
     return [host, each.site or "-", node_cidr, _plan_state(each), *numbers, word, faults, " ".join(overlay["vips"])]
 
 

@@ -60,5 +60,5 @@ def note_lines(faults: t.Sequence[PodFault]) -> list[Line]:
 def fault_steps(faults: t.Sequence[PodFault]) -> list[str]:
     """Return a next step for each fault, without the notes."""
     bad = [fault for fault in faults if fault.severity != NOTE]
-    steps = [f"on {some(fault.hosts)}: {fault.remedy}" for fault in bad[:MOST_STEPS]]
+    steps = [f"on {some(fault.hosts)}: {fault.remedy[:1].lower()}{fault.remedy[1:]}" for fault in bad[:MOST_STEPS]]
     return [*steps, "and the same for the other lines about Pods"] if len(bad) > MOST_STEPS else steps

@@ -125,13 +125,16 @@ def _plugins(network: PodNetwork) -> t.Iterator[PodFinding]:
     if not missing:
         return
     elsewhere = [each for each in BIN_DIRS if all(_is_program(f"{each}/{name}") for name in missing)]
-    text = f"{CNI_FILE} needs the CNI plugins {', '.join(missing)}, and {some_of(directories, 4)} "
-    text += ("does not have them" if len(directories) == 1 else "do not have them") + ": no Pod can start"
+    one = len(missing) == 1
+    text = (
+        f"the CNI plugin{'' if one else 's'} {', '.join(missing)}, which {CNI_FILE} names, "
+        f"{'is' if one else 'are'} not in {some_of(directories, 4)}: no Pod can start"
+    )
     if elsewhere:
-        remedy = f"They are in {elsewhere[0]}: let the runtime look there, or copy them to {directories[0]}"
+        remedy = f"Let the container runtime look in {elsewhere[0]}, or copy from there to {directories[0]}"
     else:
-        remedy = f"Install them in {directories[0]} (Debian: apt-get install containernetworking-plugins)"
-    remedy += "; overlay_cni_bin_dirs names other directories"
+        remedy = f"Install in {directories[0]} (Debian: apt-get install containernetworking-plugins)"
+    remedy += "; if the runtime looks elsewhere, set overlay_cni_bin_dirs"
     if runs_pods(network) or any(names_in(each) for each in directories):
         yield PodFinding("plugins", text, remedy)
     else:

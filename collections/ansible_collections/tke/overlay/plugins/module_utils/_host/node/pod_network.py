@@ -32,7 +32,7 @@ class PodFinding(t.NamedTuple):
     @property
     def sentence(self) -> str:
         """The finding and its remedy in one text."""
-        return f"{self.text}. {self.remedy}"
+        return f"{self.text}. {'' if self.remedy[:1].isupper() else 'To correct it: '}{self.remedy}"
 
 
 class PodNetwork(t.NamedTuple):

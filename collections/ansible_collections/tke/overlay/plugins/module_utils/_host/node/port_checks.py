@@ -40,7 +40,15 @@ _CNI_LINK = re.compile(r"veth[0-9a-f]{8}")
 """The host's end of a link that the CNI plugin bridge has created. LXD and others use such names, too."""
 
 _PORT_SETTINGS = {"isolated": False, "hairpin": True, "bcast_flood": True}
-"""Settings of a port without which its Pod reaches no other Pod of this host, itself by a Service, or nothing."""
+"""Settings of a port that its Pod needs."""
+
+_PORT_EFFECTS = {
+    "isolated": ("isolated from the other Pods of this host", "isolated off"),
+    "hairpin": ("without hairpin mode: a Pod does not reach itself by a Service", "hairpin on"),
+    "bcast_flood": ("without broadcasts: nobody finds the Pod by ARP", "bcast_flood on"),
+    "state": ("blocked: packets of these Pods are dropped", "state 3"),
+}
+"""What a wrong setting means, and the setting that is right."""
 
 
 class PodRecord(t.NamedTuple):
@@ -56,12 +64,15 @@ class PodRecord(t.NamedTuple):
 def check_ports(network: PodNetwork, links: t.Sequence[Row], run: Run) -> list[PodFinding]:
     """Return the Pods whose links do not carry packets, and those with an address of another node CIDR."""
     records = pod_records()
+    old = list(_old_addresses(network, links, records, run))
+    own = any(_is_inside(address, [network.node_cidr]) for address in reserved_addresses())
     return [
-        *_bridge(network, links),
+        # The first Pod of a new node CIDR sets the address of the bridge.
+        *_bridge(network, links, gateway=own or not old),
         *_settings(network, links),
         *_off_the_bridge(network, links, records, run),
         *_without_link(links, records),
-        *_old_addresses(network, links, records, run),
+        *old,
     ]
 
 
@@ -111,9 +122,12 @@ def _is_up(row: Row) -> bool:
 # --- the bridge and its ports ---
 
 
-def _bridge(network: PodNetwork, links: t.Sequence[Row]) -> t.Iterator[PodFinding]:
-    """Yield what the next start of a Pod would set right, but the running Pods need now."""
-    row, gateway = find_link(network.bridge, links), f"{network.gateway}/{network.node_cidr.partition('/')[2]}"
+def _bridge(network: PodNetwork, links: t.Sequence[Row], gateway: bool) -> t.Iterator[PodFinding]:
+    """Yield what the next start of a Pod would set right, but the running Pods need now.
+
+    :param gateway: check the address of the bridge, too.
+    """
+    row, address = find_link(network.bridge, links), f"{network.gateway}/{network.node_cidr.partition('/')[2]}"
     if row is None or not ports_of(network.bridge, links):
         return
     if not _is_up(row):
@@ -122,22 +136,25 @@ def _bridge(network: PodNetwork, links: t.Sequence[Row]) -> t.Iterator[PodFindin
             f"the Pod bridge {network.bridge} is down: no Pod of this host reaches anything",
             f"ip link set {network.bridge} up",
         )
-    if gateway not in [f"{info['local']}/{info['prefixlen']}" for info in row.get("addr_info", [])]:
+    if gateway and address not in [f"{info['local']}/{info['prefixlen']}" for info in row.get("addr_info", [])]:
         yield PodFinding(
             "bridge",
-            f"the Pod bridge {network.bridge} has no address {gateway}, the gateway of the Pods: Pods reach only "
+            f"the Pod bridge {network.bridge} has no address {address}, the gateway of the Pods: Pods reach only "
             f"other Pods of this host",
-            f"ip address add {gateway} dev {network.bridge}",
+            f"ip address add {address} dev {network.bridge}",
         )
 
 
 def _settings(network: PodNetwork, links: t.Sequence[Row]) -> t.Iterator[PodFinding]:
     """Yield ports that are on the bridge and do not pass all packets."""
+    bridge = find_link(network.bridge, links)
+    if bridge is None or not _is_up(bridge):
+        return
     down = [row["ifname"] for row in ports_of(network.bridge, links) if not _is_up(row)]
     if down:
         yield PodFinding(
             "port",
-            f"{_links(down)} of the Pod bridge {network.bridge} down: these Pods reach nothing",
+            f"{_links(down)} down, on the Pod bridge {network.bridge}: {_pods(down)} nothing",
             _commands("ip link set {} up", down),
         )
     blocked: dict[str, list[str]] = {}
@@ -145,15 +162,20 @@ def _settings(network: PodNetwork, links: t.Sequence[Row]) -> t.Iterator[PodFind
         settings = row.get("linkinfo", {}).get("info_slave_data", {})
         for name, wanted in _PORT_SETTINGS.items():
             if settings.get(name, wanted) is not wanted:
-                blocked.setdefault(f"{name} {'on' if wanted else 'off'}", []).append(row["ifname"])
+                blocked.setdefault(name, []).append(row["ifname"])
         if "LOWER_UP" in row.get("flags", ()) and settings.get("state") in ("disabled", "blocking"):
-            blocked.setdefault("state 3", []).append(row["ifname"])
-    for setting, names in blocked.items():
+            blocked.setdefault("state", []).append(row["ifname"])
+    for name, names in blocked.items():
+        effect, command = _PORT_EFFECTS[name]
         yield PodFinding(
             "port",
-            f"{_links(names)} of the Pod bridge {network.bridge} without '{setting}': packets of these Pods are lost",
-            _commands(f"bridge link set dev {{}} {setting}", names),
+            f"{_links(names)} on the Pod bridge {network.bridge}, but {effect}",
+            _commands(f"bridge link set dev {{}} {command}", names),
         )
+
+
+def _pods(names: t.Sized) -> str:
+    return "this Pod reaches" if len(names) == 1 else "these Pods reach"
 
 
 def _links(names: t.Sequence[str]) -> str:
@@ -188,7 +210,7 @@ def _off_the_bridge(
     if not names:
         return
     named = [f"{name} ({_pod_text(owned[name][0], recorded.get(name))})" for name in names]
-    what = f"{_links(named)} not on the Pod bridge {network.bridge}: these Pods reach nothing"
+    what = f"{_links(named)} not on the Pod bridge {network.bridge}: {_pods(names)} nothing"
     if find_link(network.bridge, links) is None:
         yield PodFinding(
             "port",
