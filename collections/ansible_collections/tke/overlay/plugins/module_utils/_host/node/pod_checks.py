@@ -32,7 +32,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_network
     PodFinding,
     PodNetwork,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.node.port_checks import check_ports, ports_of
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.port_checks import check_ports
 
 BRIDGE_NETFILTER = "net.bridge.bridge-nf-call-iptables"
 
@@ -132,7 +132,7 @@ def _way(network: PodNetwork, links: t.Sequence[Row], run: Run) -> t.Iterator[Po
     far, bridge = network.far_pod, find_link(network.bridge, links)
     if far is None or bridge is None or find_link(network.device, links) is None:
         return
-    if not ports_of(network.bridge, links):
+    if network.gateway not in [info["local"] for info in bridge.get("addr_info", [])]:
         return  # the next Pod sets the bridge up
     for target, source, come_in, go_out in (
         (far, network.pod, network.bridge, network.device),

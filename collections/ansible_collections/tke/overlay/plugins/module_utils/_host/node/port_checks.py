@@ -65,10 +65,10 @@ def check_ports(network: PodNetwork, links: t.Sequence[Row], run: Run) -> list[P
     """Return the Pods whose links do not carry packets, and those with an address of another node CIDR."""
     records = pod_records()
     old = list(_old_addresses(network, links, records, run))
-    own = any(_is_inside(address, [network.node_cidr]) for address in reserved_addresses())
+    own = _own_reservations(network)
     return [
         # The first Pod of a new node CIDR sets the address of the bridge.
-        *_bridge(network, links, gateway=own or not old),
+        *_bridge(network, links, gateway=bool(own or not old)),
         *_settings(network, links),
         *_off_the_bridge(network, links, records, run),
         *_without_link(links, records),
@@ -120,6 +120,11 @@ def _is_up(row: Row) -> bool:
 
 
 # --- the bridge and its ports ---
+
+
+def _own_reservations(network: PodNetwork) -> list[str]:
+    """Return the addresses of the node CIDR that host-local has reserved."""
+    return [address for address in reserved_addresses() if _is_inside(address, [network.node_cidr])]
 
 
 def _bridge(network: PodNetwork, links: t.Sequence[Row], gateway: bool) -> t.Iterator[PodFinding]:
@@ -292,7 +297,7 @@ def _exists(path: str) -> bool:
 def _delete_command(records: t.Sequence[PodRecord]) -> str:
     pods = [record.pod.split("/") for record in records if "/" in record.pod]
     commands = [f"kubectl delete pod -n {namespace} {name}" for namespace, name in pods[:MOST_NAMED]]
-    return " && ".join(commands) or "kubectl get pods -A -o wide shows their names"
+    return " && ".join(commands) or "kubectl get pods -A -o wide"
 
 
 # --- addresses of another node CIDR ---
@@ -312,21 +317,22 @@ def _old_addresses(
         address: record for record in records if record.link in present for address in filter(is_old, record.addresses)
     }
     found = set(by_address)
-    neighbors = [row["dst"] for row in _rows(("ip", "-json", "-4", "neigh", "show", "dev", network.bridge), run)]
-    if set(filter(is_old, [*reserved_addresses(), *neighbors])) - found:
-        behind = addresses_behind(ports_of(network.bridge, links), run)
+    ports = ports_of(network.bridge, links)
+    if len(ports) > len(_own_reservations(network)) or set(filter(is_old, reserved_addresses())) - found:
+        behind = addresses_behind(ports, run)
         found.update(address for addresses in behind.values() for address in filter(is_old, addresses))
     if not found:
         return
     addresses = sorted(found, key=ipaddress.ip_address)
     named = [f"{address} ({by_address[address].pod})" if address in by_address else address for address in addresses]
-    pods = "Pod has an address" if len(found) == 1 else "Pods have addresses"
     recorded = [by_address[address] for address in addresses if address in by_address]
+    one = len(found) == 1
     yield PodFinding(
         "old_address",
-        f"{len(found)} running {pods} that {'is' if len(found) == 1 else 'are'} not of this node's CIDR "
-        f"{network.node_cidr}, and no other node reaches {'it' if len(found) == 1 else 'them'}: "
+        f"{len(found)} running {'Pod has an address that is' if one else 'Pods have addresses that are'} not of the "
+        f"node CIDR {network.node_cidr} of this host, and no other node reaches {'it' if one else 'them'}: "
         f"{some_of(named, MOST_NAMED)}",
-        f"Delete {'this Pod' if len(found) == 1 else 'these Pods'}, whose successors get addresses of the node: "
+        f"Delete {'this Pod: its successor gets an address' if one else 'these Pods: their successors get addresses'} "
+        f"of the node CIDR. {'' if recorded else 'To find the names: '}"
         f"{_delete_command(recorded)}",
     )
