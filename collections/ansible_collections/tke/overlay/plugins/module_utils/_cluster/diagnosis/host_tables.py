@@ -62,9 +62,9 @@ def status(seen: t.Mapping[str, HostStatus], planned: PlannedCluster) -> list[Li
     hosts = sorted(seen, key=lambda host: (not seen[host].site, seen[host].site, natural(host)))
     rows = [_status_row(host, seen[host], planned) for host in hosts]
     head = ["HOST", "SITE", "NODE CIDR", "PLAN", "DRIFT", "DROPS", "ERRORS", "TIMER", "PODS", "VIPS"]
-    if not any(row[-1] for row in rows):
-        head, rows = head[:-1], [row[:-1] for row in rows]
-    texts = table(head, rows)
+    # The last two columns only where there is something in them.
+    shown = [*range(len(head) - 2), *(at for at in (-2, -1) if any(row[at].strip("-") for row in rows))]
+    texts = table([head[at] for at in shown], [[row[at] for at in shown] for row in rows])
     tones = [PLAIN, *(PLAIN if _is_healthy(seen[host]) else BAD for host in hosts)]
     lines = [Line(text, tone) for text, tone in zip(texts, tones)]
     faults = _pod_faults(seen)

@@ -34,11 +34,11 @@ def pod_faults(findings: t.Mapping[str, PodFindings]) -> list[PodFault]:
 
     :param findings: host -> its findings.
     """
-    hosts: dict[tuple[str, str, str, str], list[str]] = {}
+    hosts: dict[tuple[str, str, str, str], dict[str, None]] = {}
     for host in sorted(findings, key=natural):
         for each in findings[host]:
-            hosts.setdefault((each["check"], each["text"], each["remedy"], each["severity"]), []).append(host)
-    faults = [PodFault(names, *key) for key, names in hosts.items()]
+            hosts.setdefault((each["check"], each["text"], each["remedy"], each["severity"]), {})[host] = None
+    faults = [PodFault(list(names), *key) for key, names in hosts.items()]
     return sorted(faults, key=lambda fault: -len(fault.hosts))
 
 
