@@ -239,7 +239,7 @@ def node_row(node: ReportNode) -> NodeRow:
     """Return the row of one node."""
     sign, label = STATE_LABELS[node["state"]]
     reach = node["reach"]
-    notes = [FINDING_LABELS[kind] for kind in node["findings"] if kind in FINDING_LABELS]
+    notes = [FINDING_LABELS[kind] for kind in node["findings"] if kind in FINDING_LABELS and kind != node["state"]]
     if node["drift"]:
         notes = [count(len(node["drift"]), "difference"), *notes]
     return NodeRow(
