@@ -17,7 +17,6 @@ from breakages import PEERS, document
 from foreign_rules import DOCKER, FIREWALLD, FIREWALLD_AS_INSTALLED, KUBE_IPTABLES, KUBE_NFTABLES
 from world import BURST, HOST, NEIGHBOUR, PEER, POD, burst, counted, frame, silent, vxlan
 
-
 NETWORK = planned_network(document())
 
 

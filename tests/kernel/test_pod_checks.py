@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""What prevents Pods from talking: each fault is found and named, and its remedy removes it. Checking changes nothing."""
+"""What prevents Pods from talking: each fault is found and named, and its remedy works. Checking changes nothing."""
 
 from __future__ import annotations
 

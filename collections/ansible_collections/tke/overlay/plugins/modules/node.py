@@ -131,15 +131,16 @@ changes:
     units: [tke-overlay.timer]
 pods:
   description:
-    - What prevents Pods of the host from talking, as in the return value of M(tke.overlay.overlay_info). Each entry with
-      the severity V(bad) is also a warning.
+    - What prevents Pods of the host from talking, as in the return value of M(tke.overlay.overlay_info). Each entry
+      with the severity V(bad) is also a warning.
     - In check mode, without what the module would set right by itself.
   returned: with O(state=present), after the last phase
   type: list
   elements: dict
   sample:
     - check: port
-      text: "the link veth6c1d80a1 (Pod default/web-0, 10.244.2.7) is not on the Pod bridge tke-br0: these Pods reach nothing"
+      text: "the link veth6c1d80a1 (Pod default/web-0, 10.244.2.7) is not on the Pod bridge tke-br0: this Pod reaches
+        nothing"
       remedy: ip link set veth6c1d80a1 master tke-br0
       severity: bad
 unfinished:

@@ -8,7 +8,14 @@ from __future__ import annotations
 import collections
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.pods import PodFault, fault_lines, fault_steps, is_bad, note_lines, pod_faults
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.pods import (
+    PodFault,
+    fault_lines,
+    fault_steps,
+    is_bad,
+    note_lines,
+    pod_faults,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.text import (
     BAD,
     GOOD,

@@ -8,7 +8,12 @@ from __future__ import annotations
 import collections
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.pods import fault_lines, fault_steps, note_lines, pod_faults
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.pods import (
+    fault_lines,
+    fault_steps,
+    note_lines,
+    pod_faults,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.root_cause import (
     Answers,
     Evidence,

@@ -261,7 +261,7 @@ def addresses_behind(rows: t.Sequence[Row], run: Run) -> dict[str, list[str]]:
     return found
 
 
-def _listing_in(namespace: str) -> t.Tuple[str, ...]:
+def _listing_in(namespace: str) -> tuple[str, ...]:
     return ("ip", "-n", namespace, "-json", "-4", "address", "show")
 
 
