@@ -5,7 +5,7 @@
 
 Which link belongs to a Pod is known from one of two sources. Container runtimes keep the result of each CNI call
 (libcni's cache) with the name of the link and of the Pod. Without such a record, the addresses at the other end of the
-link tell: the name of its network namespace is listed by ``ip netns``. Other programs name their links like the CNI
+link show it, if ``ip netns`` lists the name of its network namespace. Other programs name their links like the CNI
 plugin ``bridge``, so a name alone is no evidence, and neither is a reservation of host-local, which can outlive its
 Pod.
 """
