@@ -88,7 +88,7 @@ def test_every_playbook_names_what_stops_pods(tmp_path):
     assert "unhealthy: 12 of 12 pairs reachable" in verify.text
     status = play("tke.overlay.status")
     assert status.code == 0, status.text
-    (head,) = [line.split() for line in status.text.splitlines() if line.startswith("HOST ")]
+    (head,) = [line.replace("NODE CIDR", "NODE").split() for line in status.text.splitlines() if line[:5] == "HOST "]
     rows = {row[0]: row for row in map(str.split, status.text.splitlines()) if row[1:2] in (["cloud"], ["idc"])}
     assert "nothing to do" not in status.text
     report = play("tke.overlay.report", "-e", f"overlay_report_dest={tmp_path}/report.html")
