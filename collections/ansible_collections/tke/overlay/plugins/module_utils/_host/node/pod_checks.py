@@ -32,7 +32,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_network
     PodFinding,
     PodNetwork,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.node.port_checks import check_ports
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.port_checks import check_ports, ports_of
 
 BRIDGE_NETFILTER = "net.bridge.bridge-nf-call-iptables"
 
@@ -61,15 +61,20 @@ def pod_findings(network: PodNetwork, run: Run, links: t.Sequence[Row] | None = 
         ("rules", lambda: _own_rules(run)),
         ("firewall", lambda: blocking_firewalls(network, run)),
         ("cni", lambda: check_cni(network)),
+        # Last, because it finds again what others have named.
+        ("route", lambda: [] if _named(found) else _way(network, links, run)),
     )
     for name, check in checks:
         try:
             found += check()
         except (OSError, KernelError, ValueError, LookupError) as error:
             found.append(_unchecked(name, error))
-    if not any(each.check in ("forwarding", "bridge") for each in found):
-        found += _way(network, links, run)
     return found
+
+
+def _named(found: t.Iterable[PodFinding]) -> bool:
+    """Whether the reason is known why the kernel would not forward."""
+    return any(each.check in ("forwarding", "bridge") for each in found)
 
 
 def summarized(found: t.Iterable[PodFinding]) -> list[dict[str, str]]:
@@ -132,7 +137,8 @@ def _way(network: PodNetwork, links: t.Sequence[Row], run: Run) -> t.Iterator[Po
     far, bridge = network.far_pod, find_link(network.bridge, links)
     if far is None or bridge is None or find_link(network.device, links) is None:
         return
-    if network.gateway not in [info["local"] for info in bridge.get("addr_info", [])]:
+    addresses = [info["local"] for info in bridge.get("addr_info", [])]
+    if network.gateway not in addresses or not ports_of(network.bridge, links):
         return  # the next Pod sets the bridge up
     for target, source, come_in, go_out in (
         (far, network.pod, network.bridge, network.device),

@@ -79,12 +79,13 @@ def planned_network(document: NodeDocument, bin_dirs: t.Sequence[str] = ()) -> P
 def saved_network(bin_dirs: t.Sequence[str] = ()) -> PodNetwork | None:
     """Return the Pod network that was last applied on this host; ``None`` on a host that is no node."""
     settings, own = saved_settings(), saved_summary().get("node_cidr")
+    port = settings.get("port", "")
     if not (own and settings.get("device") and settings.get("bridge")):
         return None
     return PodNetwork(
         device=settings["device"],
         bridge=settings["bridge"],
-        port=int(settings.get("port", "0")),
+        port=int(port) if port.isdigit() else 0,
         node_cidr=own,
         container_cidrs=settings.get("cidrs", "").split(),
         peer_cidr=_other_cidr(read_files([FLEET]).get(FLEET, ""), own),

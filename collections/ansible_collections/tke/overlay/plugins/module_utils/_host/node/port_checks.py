@@ -168,7 +168,7 @@ def _settings(network: PodNetwork, links: t.Sequence[Row]) -> t.Iterator[PodFind
         for name, wanted in _PORT_SETTINGS.items():
             if settings.get(name, wanted) is not wanted:
                 blocked.setdefault(name, []).append(row["ifname"])
-        if "LOWER_UP" in row.get("flags", ()) and settings.get("state") in ("disabled", "blocking"):
+        if settings.get("state") == "blocking":  # "disabled" is what a port is until the kernel sees its carrier
             blocked.setdefault("state", []).append(row["ifname"])
     for name, names in blocked.items():
         effect, command = _PORT_EFFECTS[name]
@@ -205,6 +205,7 @@ def _off_the_bridge(
     recorded = {record.link: record for record in records}
     apart = [row for row in links if _kind(row) == "veth" and row.get("master") != network.bridge]
     unknown = [row for row in apart if row["ifname"] not in recorded and _CNI_LINK.fullmatch(row["ifname"])]
+    unknown.sort(key=lambda row: "master" in row)
     addresses = {row["ifname"]: recorded[row["ifname"]].addresses for row in apart if row["ifname"] in recorded}
     addresses.update(addresses_behind(unknown[:MOST_ENTERED], run))
     owned = {
