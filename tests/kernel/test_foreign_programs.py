@@ -188,6 +188,11 @@ CLOSED = {
         "a rule of chain own_forward of the nftables table inet mine drops packets of Pods: oifname",
         "Remove or narrow this rule",
     ),
+    "a rule about the bridge before routing": (
+        ForeignRules("nft -f -", table("ip", "hook prerouting priority -300;", 'iifname "tke0" drop')),
+        "a rule of chain own_forward of the nftables table ip mine drops packets of Pods: iifname",
+        "Remove or narrow this rule",
+    ),
     "a rule about the container CIDR, legacy": (
         ForeignRules("iptables-legacy-restore --noflush", "*filter\n-A FORWARD -d 10.244.0.0/16 -j DROP\nCOMMIT\n"),
         "a rule of chain FORWARD of iptables-legacy drops packets of Pods: -A FORWARD -d 10.244.0.0/16 -j DROP",
@@ -219,6 +224,7 @@ OPEN = {
     "another hook": table("inet", "hook input priority 5; policy drop;"),
     "a table of IPv6": table("ip6", "hook forward priority 5; policy drop;"),
     "the Pods by address": table("ip", "hook forward priority 5; policy drop;", "ip daddr 10.244.0.0/16 accept"),
+    "a policy before routing": table("ip", "hook prerouting priority -300; policy drop;", "accept"),
     "a policy for Pods": table("ip", "hook forward priority 5;", "ip daddr 10.244.0.0/16 tcp dport 25 drop"),
     "a drop of some": table("ip", "hook forward priority 5;", "ip saddr 192.0.2.1 drop"),
 }

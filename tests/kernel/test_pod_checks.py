@@ -191,6 +191,20 @@ def test_a_missing_module_is_a_fault_only_where_pods_run(pods, root, tmp_path, m
     assert [(each.check, each.severity) for each in pods.findings()] == [("bridge_netfilter", NOTE)]
 
 
+@pytest.mark.parametrize(("count", "found"), [(97, []), (98, ["conntrack"]), (100, ["conntrack"])])
+def test_a_full_table_of_connections(pods, tmp_path, monkeypatch, count, found):
+    values = {
+        "netfilter/nf_conntrack_count": count,
+        "netfilter/nf_conntrack_max": 100,
+        "bridge/bridge-nf-call-iptables": 1,
+    }
+    for name, value in values.items():
+        (tmp_path / "sysctls/net" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "sysctls/net" / name).write_text(f"{value}\n")
+    monkeypatch.setattr(files, "PROC_SYS", str(tmp_path / "sysctls"))
+    assert [each.check for each in pods.findings()] == found
+
+
 def test_a_node_without_pods_has_no_bridge_and_no_finding(run, root):
     node.converge(document(), run, check=False)
     assert pod_findings(NETWORK, run) == []

@@ -34,7 +34,10 @@ _CHAIN = re.compile(
     r"^\tchain (\S+) \{\n\t\ttype filter hook (\w+) (?:device \S+ )?priority [^;]*; policy (\w+);", re.MULTILINE
 )
 _HOOKS = {"bridge": ("forward", "input", "output")}
-"""Hooks that packets of Pods pass, by family; of other families ``forward``."""
+"""Hooks that all packets of Pods pass, by family; of other families ``forward``."""
+
+_HOOKS_OF_ALL = ("prerouting", "postrouting")
+"""Hooks that packets of the host itself pass, too: only a rule about Pods matters there."""
 
 _DROPS_ALL = re.compile(r"(counter packets \d+ bytes \d+ )?(drop|reject( with .*)?)")
 _DROPS_PODS = (
@@ -95,6 +98,8 @@ def _forwarding_chains(cidrs: t.Sequence[str], run: Run) -> t.Iterator[_Chain]:
         for chain, hook, policy in _CHAIN.findall(body):
             if hook in _HOOKS.get(family, ("forward",)):
                 yield _chain(table, chain, policy, run)
+            elif hook in _HOOKS_OF_ALL:
+                yield _chain(table, chain, policy, run)._replace(closed=False)
 
 
 def _chain(table: str, chain: str, policy: str, run: Run) -> _Chain:

@@ -36,6 +36,9 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node.port_checks
 
 BRIDGE_NETFILTER = "net.bridge.bridge-nf-call-iptables"
 
+CONNTRACK_FULL = 0.98
+"""From this part of the limit on, the kernel drops packets of new connections now and then."""
+
 NAT = ("nft", "list", "chain", *TABLE.split(), "nat")
 
 DEFAULT_ROUTES = ("ip", "-json", "-4", "route", "show", "default")
@@ -59,6 +62,7 @@ def pod_findings(network: PodNetwork, run: Run, links: t.Sequence[Row] | None = 
         ("bridge_netfilter", lambda: _bridge_netfilter(network, links)),
         ("port", lambda: check_ports(network, links, run)),
         ("rules", lambda: _own_rules(run)),
+        ("conntrack", _conntrack),
         ("firewall", lambda: blocking_firewalls(network, run)),
         ("cni", lambda: check_cni(network)),
         # Last, because it finds again what others have named.
@@ -182,6 +186,19 @@ def _bridge_netfilter(network: PodNetwork, links: t.Sequence[Row]) -> t.Iterator
         )
     elif value == "0" and not row.get("linkinfo", {}).get("info_data", {}).get("nf_call_iptables"):
         yield PodFinding("bridge_netfilter", f"{BRIDGE_NETFILTER} is 0: {fault}", f"sysctl -w {BRIDGE_NETFILTER}=1")
+
+
+def _conntrack() -> t.Iterator[PodFinding]:
+    """Yield a finding if the kernel has no room for further connections."""
+    keys = ("net.netfilter.nf_conntrack_count", "net.netfilter.nf_conntrack_max")
+    found = read_sysctls(keys)
+    count, most = (int(found.get(key, "0")) for key in keys)
+    if most and count >= most * CONNTRACK_FULL:
+        yield PodFinding(
+            "conntrack",
+            f"{keys[0]} is {count} of {most}: the kernel drops packets of new connections of Pods",
+            f"sysctl -w {keys[1]}={2 * most}",
+        )
 
 
 def _own_rules(run: Run) -> t.Iterator[PodFinding]:
