@@ -37,7 +37,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node.port_checks
 BRIDGE_NETFILTER = "net.bridge.bridge-nf-call-iptables"
 
 CONNTRACK_FULL = 0.98
-"""From this part of the limit on, the kernel drops packets of new connections now and then."""
+"""From this part of the limit on, short bursts of new connections lose packets."""
 
 NAT = ("nft", "list", "chain", *TABLE.split(), "nat")
 
