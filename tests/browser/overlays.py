@@ -54,6 +54,7 @@ def overlay_info(drift: tuple[str, ...] = (), current: bool = True, vips: tuple[
         },
         "timer": "active",
         "vips": list(vips),
+        "pods": [],
     }
 
 
@@ -155,11 +156,21 @@ def _troubled_host(
         if other != name
     }
     drift = ("route 10.244.3.0/24 is missing", "rules: counter of masquerade is missing") if name == "cloud3" else ()
+    overlay = overlay_info(drift, current=name != "idc1")
+    if name in ("cloud2", "idc4"):
+        overlay["pods"] = [
+            {
+                "check": "forwarding",
+                "text": "net.ipv4.conf.tke0.forwarding is 0: packets from other nodes do not reach Pods of this host",
+                "remedy": "sysctl -w net.ipv4.conf.tke0.forwarding=1",
+                "severity": "bad",
+            }
+        ]
     return ProbedHost(
         name,
         site_of[name],
         selected=True,
-        overlay=overlay_info(drift, current=name != "idc1"),
+        overlay=overlay,
         probe=probe_result(rtt, *found),
     )
 

@@ -12,9 +12,12 @@ import pytest
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import converge as node
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import foreign_firewalls
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.foreign_firewalls import blocking_firewalls
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_network import planned_network
 from breakages import PEERS, document
 from foreign_rules import DOCKER, FIREWALLD, FIREWALLD_AS_INSTALLED, KUBE_IPTABLES, KUBE_NFTABLES
 from world import BURST, HOST, NEIGHBOUR, PEER, POD, burst, counted, frame, silent, vxlan
+
+NETWORK = planned_network(document())
 
 
 class ForeignRules(NamedTuple):
@@ -92,7 +95,7 @@ def test_pods_work_beside_foreign_rules_which_stay(world, load_foreign, foreign)
     if foreign in KUBE_PROXY:
         assert_services_work_and_one_program_masquerades(world, foreign)
     assert listing() == before
-    assert blocking_firewalls("tke0", 8472, "tke-br0", ["10.244.0.0/16"], world.run) == []
+    assert blocking_firewalls(NETWORK, world.run) == []
 
 
 def assert_pod_leaves_as_its_host(world, target=NEIGHBOUR):
@@ -170,7 +173,35 @@ CLOSED = {
     "another program": (
         ForeignRules("nft -f -", table("inet", "hook forward priority 5; policy drop;")),
         "chain own_forward of the nftables table inet mine",
-        "Let it accept packets from the bridge and to the bridge.",
+        "Let it accept packets from the bridge and to the bridge",
+    ),
+    "ufw": (
+        ForeignRules(
+            "iptables-nft-restore --noflush",
+            "*filter\n:FORWARD DROP [0:0]\n:ufw-before-forward - [0:0]\n-A FORWARD -j ufw-before-forward\nCOMMIT\n",
+        ),
+        "chain FORWARD of the nftables table ip filter",
+        "ufw route allow in on tke-br0 && ufw route allow out on tke-br0",
+    ),
+    "a rule about the bridge": (
+        ForeignRules("nft -f -", table("inet", "hook forward priority 5;", 'oifname "tke-br0" counter drop')),
+        "a rule of chain own_forward of the nftables table inet mine drops packets of Pods: oifname",
+        "Remove or narrow this rule",
+    ),
+    "a rule about the bridge before routing": (
+        ForeignRules("nft -f -", table("ip", "hook prerouting priority -300;", 'iifname "tke0" drop')),
+        "a rule of chain own_forward of the nftables table ip mine drops packets of Pods: iifname",
+        "Remove or narrow this rule",
+    ),
+    "a rule about the container CIDR, legacy": (
+        ForeignRules("iptables-legacy-restore --noflush", "*filter\n-A FORWARD -d 10.244.0.0/16 -j DROP\nCOMMIT\n"),
+        "a rule of chain FORWARD of iptables-legacy drops packets of Pods: -A FORWARD -d 10.244.0.0/16 -j DROP",
+        "Remove or narrow this rule",
+    ),
+    "packets on a bridge": (
+        ForeignRules("nft -f -", table("bridge", "hook output priority 5; policy drop;")),
+        "chain own_forward of the nftables table bridge mine",
+        "Let it accept packets from the bridge and to the bridge",
     ),
 }
 
@@ -178,11 +209,11 @@ CLOSED = {
 @pytest.mark.parametrize("case", CLOSED)
 def test_reports_a_closed_firewall_and_how_to_open_it(world, case):
     foreign, what, advice = CLOSED[case]
-    assert blocking_firewalls("tke0", 8472, "tke-br0", ["10.244.0.0/16"], world.run) == []
+    assert blocking_firewalls(NETWORK, world.run) == []
     load(world.run, foreign)
-    (warning,) = blocking_firewalls("tke0", 8472, "tke-br0", ["10.244.0.0/16"], world.run)
-    assert warning.startswith(what)
-    assert advice in warning
+    (warning,) = blocking_firewalls(NETWORK, world.run)
+    assert warning.text.startswith(what)
+    assert advice in warning.remedy
     with world.socket("neighbour", PEER) as peer, world.socket("pod", POD, 53) as pod:
         peer.sendto(vxlan(1, frame("10.244.1.7", POD)), (HOST, 8472))
         assert silent(pod), "the firewall really drops the packet"
@@ -193,6 +224,8 @@ OPEN = {
     "another hook": table("inet", "hook input priority 5; policy drop;"),
     "a table of IPv6": table("ip6", "hook forward priority 5; policy drop;"),
     "the Pods by address": table("ip", "hook forward priority 5; policy drop;", "ip daddr 10.244.0.0/16 accept"),
+    "a policy before routing": table("ip", "hook prerouting priority -300; policy drop;", "accept"),
+    "a policy for Pods": table("ip", "hook forward priority 5;", "ip daddr 10.244.0.0/16 tcp dport 25 drop"),
     "a drop of some": table("ip", "hook forward priority 5;", "ip saddr 192.0.2.1 drop"),
 }
 
@@ -200,7 +233,7 @@ OPEN = {
 @pytest.mark.parametrize("case", OPEN)
 def test_does_not_report_an_open_firewall(run, case):
     load(run, ForeignRules("nft -f -", OPEN[case]))
-    assert blocking_firewalls("tke0", 8472, "tke-br0", ["10.244.0.0/16"], run) == []
+    assert blocking_firewalls(NETWORK, run) == []
 
 
 def test_does_not_run_iptables_legacy_unless_it_is_in_use(run, monkeypatch):
@@ -211,4 +244,4 @@ def test_does_not_run_iptables_legacy_unless_it_is_in_use(run, monkeypatch):
         assert command[0] != foreign_firewalls.LEGACY_PROGRAM
         return run(command, text)
 
-    assert blocking_firewalls("tke0", 8472, "tke-br0", ["10.244.0.0/16"], checked) == []
+    assert blocking_firewalls(NETWORK, checked) == []

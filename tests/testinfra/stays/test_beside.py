@@ -96,7 +96,7 @@ def test_warns_and_helps_when_docker_has_closed_forwarding():
     assert reached()
     changed, text = run_site()
     assert changed == set()
-    assert "forwards nothing" not in text
+    assert "forwards only what it names" not in text
     on(NODE, "systemctl restart docker")
     assert reached()
     assert intact()

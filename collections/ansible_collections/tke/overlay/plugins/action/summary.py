@@ -24,7 +24,7 @@ from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import failure_
 
 COLORS = {GOOD: constants.COLOR_OK, BAD: constants.COLOR_ERROR}
 
-UNHEALTHY = "The overlay is unhealthy; see the failed pairs and the next steps above."
+UNHEALTHY = "The overlay is unhealthy; see the errors and the next steps above."
 NO_LEDGER = "There is no ledger, so nothing was verified; see the next step above."
 STOPPED = "The roll-out has stopped; see the errors and the next steps above."
 ENDPOINT_FAILED = (
@@ -185,6 +185,7 @@ def _answers(result: t.Mapping[str, t.Any], check: bool, before: t.Mapping[str, 
             for name, number in result.get("counters", {}).items()
             if "counters" in before
         },
+        pods=result.get("pods", ()),
     )
 
 

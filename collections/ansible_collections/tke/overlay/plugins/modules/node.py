@@ -24,7 +24,8 @@ description:
   - If anything fails after the first change, the change is rolled back at once. The task then fails and reports the
     failure and the outcome of the rollback.
   - Foreign objects are never changed. If a foreign object is in the way, the task fails before anything has changed.
-  - Warns if another firewall of the host does not forward packets of Pods, and names the commands that open it.
+  - Warns about everything else on the host that prevents Pods from talking, such as a firewall that does not forward
+    their packets, with its remedy - see RV(pods).
   - Needs no facts of other hosts, so a run can be limited to one host, and an unreachable peer does not affect it.
 author:
   - tke.overlay contributors (@tke-overlay)
@@ -32,6 +33,7 @@ extends_documentation_fragment:
   - tke.overlay._attributes
   - tke.overlay._attributes.host
   - tke.overlay._document
+  - tke.overlay._pods
 attributes:
   action:
     description: The action plugin confirms a change over a new connection to the host.
@@ -146,6 +148,20 @@ changes:
     files: [/etc/tke-overlay/route.batch, /etc/cni/net.d/10-tke-overlay.conflist]
     sysctls: [net.ipv4.ip_forward]
     units: [tke-overlay.timer]
+pods:
+  description:
+    - What prevents Pods of the host from talking, as in the return value of M(tke.overlay.overlay_info). Each entry
+      with the severity V(bad) is also a warning.
+    - In check mode, without what the module would set right by itself.
+  returned: with O(state=present), after the last phase
+  type: list
+  elements: dict
+  sample:
+    - check: port
+      text: "the link veth6c1d80a1 (Pod default/web-0, 10.244.2.7) is not on the Pod bridge tke-br0: this Pod reaches
+        nothing"
+      remedy: ip link set veth6c1d80a1 master tke-br0
+      severity: bad
 unfinished:
   description: Whether O(phase=prepare) left changes to the later phases. RV(changes) lists the changes of all phases.
   returned: with O(state=present)
@@ -189,8 +205,9 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables im
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.applied_plan import Accepted, check_cluster
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.compare import NodeResult
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.converge import ConvergeOptions, converge
-from ansible_collections.tke.overlay.plugins.module_utils._host.node.cutover import FINALIZE, PHASES
-from ansible_collections.tke.overlay.plugins.module_utils._host.node.foreign_firewalls import blocking_firewalls
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.cutover import CUTOVER, FINALIZE, PHASES
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_checks import pod_findings, summarized
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_network import BAD, PodFinding, planned_network
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.reset import remove
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import INTERVAL
 from ansible_collections.tke.overlay.plugins.module_utils._module import (
@@ -203,6 +220,9 @@ from ansible_collections.tke.overlay.plugins.module_utils._module import (
 
 MOST_LINES = 50
 """Lines of each kind of change in a result; the diff has all lines."""
+
+REPAIRED = ("forwarding", "bridge_netfilter", "bridge", "rules", "route", "cni_file")
+"""Checks of what the module itself sets."""
 
 ARGUMENTS = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
@@ -217,6 +237,7 @@ ARGUMENTS = {
     "renumber": {"type": "list", "elements": "str", "default": []},
     "take_over": {"type": "list", "elements": "str", "default": []},
     "cluster": {"type": "str"},
+    "cni_bin_dirs": {"type": "list", "elements": "str", "default": []},
 }
 
 
@@ -235,8 +256,7 @@ def present(module: AnsibleModule, run: Run) -> Result:
     node_result = converge(document, run, module.check_mode, options)
     if not node_result.systemd:
         module.warn("this host does not run systemd, so nothing restores the overlay after a reboot")
-    device, port, bridge = document["device"], document["port"], document["bridge"]
-    for warning in (*node_result.warnings, *blocking_firewalls(device, port, bridge, document["container_cidr"], run)):
+    for warning in node_result.warnings:
         module.warn(warning)
     changes = changes_of(node_result)
     result = {
@@ -246,11 +266,26 @@ def present(module: AnsibleModule, run: Run) -> Result:
         "counts": counts(changes),
         **diff_of(module, node_result.diffs()),
     }
+    if not node_result.unfinished and params["phase"] != CUTOVER:
+        result["pods"] = summarized(_checked_pods(module, run))
     if node_result.link.recreated:
         result["recreated"] = node_result.link.recreated
     if node_result.seconds_to_confirm is not None:
         result["seconds_to_confirm"] = node_result.seconds_to_confirm
     return result
+
+
+def _checked_pods(module: AnsibleModule, run: Run) -> list[PodFinding]:
+    """Return what prevents Pods of the host from talking, and warn of it.
+
+    In check mode, what a run would set right by itself is left out.
+    """
+    found = pod_findings(planned_network(document_of(module.params), module.params["cni_bin_dirs"]), run)
+    found = [finding for finding in found if not (module.check_mode and finding.check in REPAIRED)]
+    for finding in found:
+        if finding.severity == BAD:
+            module.warn(finding.sentence)
+    return found
 
 
 def changes_of(node_result: NodeResult) -> Result:

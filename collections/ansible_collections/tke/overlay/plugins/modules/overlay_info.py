@@ -25,6 +25,7 @@ extends_documentation_fragment:
   - tke.overlay._attributes
   - tke.overlay._attributes.host
   - tke.overlay._document
+  - tke.overlay._pods
 options:
   vips:
     description: Addresses to check; those that this host holds now are returned.
@@ -62,6 +63,11 @@ overlay:
     - C(load_balancer) is null on a host that is not one of the pair of the load balancer; otherwise its C(timer) is the
       state of the timer that keeps the rules loaded.
     - C(plan.current) is null without O(document).
+    - C(pods) lists what prevents Pods of the host from talking. C(check) is a keyword - V(forwarding),
+      V(bridge_netfilter), V(bridge), V(port), V(route), V(rules), V(conntrack), V(firewall), V(foreign_cni),
+      V(cni_file), V(plugins), V(addresses) or V(old_address). C(text) is one sentence and C(remedy) another one or a
+      command. With the C(severity) V(bad), Pods cannot talk, or new ones cannot start. V(note) is something that Pods
+      will need on a host that has none, or that could not be checked.
     - C(counters.rules) is the number of packets that each rule of the nftables table C(inet tke_overlay) has dropped.
   returned: success
   type: dict
@@ -89,6 +95,7 @@ overlay:
     timer: active
     load_balancer: null
     vips: []
+    pods: []
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -102,6 +109,7 @@ ARGUMENTS = {
     "document": {"type": "dict", "options": DOCUMENT},
     "vips": {"type": "list", "elements": "str", "default": []},
     "load_balancer": {"type": "bool", "default": False},
+    "cni_bin_dirs": {"type": "list", "elements": "str", "default": []},
 }
 
 
@@ -109,8 +117,9 @@ def main() -> None:
     """Run the module."""
 
     def work(module: AnsibleModule, run: Run) -> Result:
-        document = None if module.params["document"] is None else document_of(module.params)
-        overlay = read_status(run, document, module.params["vips"], module.params["load_balancer"])
+        params = module.params
+        document = None if params["document"] is None else document_of(params)
+        overlay = read_status(run, document, params["vips"], params["load_balancer"], params["cni_bin_dirs"])
         return {"changed": False, "overlay": overlay}
 
     run_module(ARGUMENTS, work, required_by={"document": "name"})

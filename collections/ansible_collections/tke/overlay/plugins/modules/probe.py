@@ -24,6 +24,7 @@ extends_documentation_fragment:
   - tke.overlay._attributes
   - tke.overlay._attributes.host
   - tke.overlay._document
+  - tke.overlay._pods
 options:
   peers:
     description: The peers to probe, instead of the nodes of a plan.
@@ -83,6 +84,12 @@ options:
         once.
       - In check mode, it is not started.
     type: int
+  pods:
+    description:
+      - Whether to return what prevents Pods of this host from talking, see RV(pods). The probes go from VTEP to VTEP
+        and do not show it.
+    type: bool
+    default: false
   attempts:
     description: The number of attempts before a peer counts as silent.
     type: int
@@ -179,6 +186,16 @@ counters:
   returned: success
   type: dict
   sample: {wrong_checksums: 0, not_a_peer: 0}
+pods:
+  description: What prevents Pods of this host from talking, as in the return value of M(tke.overlay.overlay_info).
+  returned: with O(pods)
+  type: list
+  elements: dict
+  sample:
+    - check: forwarding
+      text: "net.ipv4.conf.tke-br0.forwarding is 0: Pods reach only other Pods of this host"
+      remedy: sysctl -w net.ipv4.conf.tke-br0.forwarding=1
+      severity: bad
 plan_current:
   description: Whether this host has applied the plan of O(document). If not, a peer may be silent for that reason.
   returned: when O(document) is given
@@ -192,6 +209,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_checks import pod_findings, summarized
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_network import saved_network
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.status import applied_plan, is_current
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.tunnel_filters import TunnelEnds, tunnel_filters
 from ansible_collections.tke.overlay.plugins.module_utils._host.probe.echo_responder import keep_responding
@@ -223,6 +242,8 @@ ARGUMENTS = {
     "answer": {"type": "int"},
     "attempts": {"type": "int", "default": 3},
     "timeout": {"type": "float", "default": 1.0},
+    "pods": {"type": "bool", "default": False},
+    "cni_bin_dirs": {"type": "list", "elements": "str", "default": []},
 }
 
 LIMITS = {"attempts": (1, 10), "timeout": (0.01, 60), "answer": (0, 86_400), "sample": (0, 1_000_000)}
@@ -246,9 +267,14 @@ def work(module: AnsibleModule, run: Run) -> Result:
                 "this host is no node of the overlay, so the echo responder has no address to listen on: set source"
             )
         keep_responding(source, params["answer"])
+    pods: Result = {}
+    if params["pods"]:
+        network = saved_network(params["cni_bin_dirs"])
+        pods = {"pods": summarized(pod_findings(network, run)) if network else []}
     task = _task(params, settings)
     if task is None:
         return {
+            **pods,
             "changed": False,
             "asked": 0,
             "answered": 0,
@@ -259,6 +285,7 @@ def work(module: AnsibleModule, run: Run) -> Result:
         }
     outcome = probe(task, params["tcp"], params["timeout"], params["attempts"])
     result: Result = {
+        **pods,
         "changed": False,
         "asked": outcome.probed,
         "answered": len(outcome.rtt_ms),

@@ -32,10 +32,10 @@ options:
   of:
     description:
       - The playbook whose screen is printed.
-      - With V(verify), the task fails if a node does not reach another node, or does not reach the API server or a
-        service through the load balancer.
-      - With V(rollout), which prints the result of one batch, the task fails if a node of the batch failed or does not
-        reach a peer that it probed.
+      - With V(verify), the task fails if a node does not reach another node, if something on a node prevents Pods from
+        talking, or if a node does not reach the API server or a service through the load balancer.
+      - With V(rollout), which prints the result of one batch, the task fails if a node of the batch failed, does not
+        reach a peer that it probed, or something on it prevents Pods from talking.
       - With V(site), the task fails if a node does not reach the API server through the load balancer.
     type: str
     choices: [verify, rollout, status, site, preflight]

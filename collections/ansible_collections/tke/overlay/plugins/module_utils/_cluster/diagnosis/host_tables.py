@@ -9,6 +9,14 @@ import collections
 import types
 import typing as t
 
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.pods import (
+    PodFault,
+    fault_lines,
+    fault_steps,
+    is_bad,
+    note_lines,
+    pod_faults,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.text import (
     BAD,
     GOOD,
@@ -74,18 +82,20 @@ def status(seen: t.Mapping[str, HostStatus], planned: PlannedCluster) -> list[Li
     """Return a row for each host, the drift and errors, and the next steps."""
     hosts = sorted(seen, key=lambda host: (not seen[host].site, seen[host].site, natural(host)))
     rows = [_status_row(host, seen[host], planned) for host in hosts]
-    head = ["HOST", "SITE", "NODE CIDR", "PLAN", "DRIFT", "DROPS", "ERRORS", "TIMER", "VIPS"]
-    if not any(row[-1] for row in rows):
-        head, rows = head[:-1], [row[:-1] for row in rows]
-    texts = table(head, rows)
+    head = ["HOST", "SITE", "NODE CIDR", "PLAN", "DRIFT", "DROPS", "ERRORS", "TIMER", "PODS", "VIPS"]
+    # The last two columns only where there is something in them.
+    shown = [*range(len(head) - 2), *(at for at in (-2, -1) if any(row[at].strip("-") for row in rows))]
+    texts = table([head[at] for at in shown], [[row[at] for at in shown] for row in rows])
     tones = [PLAIN, *(PLAIN if _is_healthy(seen[host]) else BAD for host in hosts)]
     lines = [Line(text, tone) for text, tone in zip(texts, tones)]
+    faults = _pod_faults(seen)
     return [
         *lines,
         Line(""),
         *_details(hosts, seen),
         *of_new_ledger(planned.new_ledger),
         *_of_vips(seen, planned),
+        *_of_pods(faults),
         *_of_orphans(planned),
         *steps([LEDGER_STEP] if planned.new_ledger else _status_steps(hosts, seen, planned)),
     ]
@@ -110,13 +120,15 @@ def _is_healthy(each: HostStatus) -> bool:
     overlay = _overlay(each)
     if overlay is None:
         return False
-    # A host that is no node, and should be none, has the current plan.
+    return _is_as_applied(overlay) and not is_bad(overlay.get("pods", ()))
+
+
+def _is_as_applied(overlay: t.Mapping[str, t.Any]) -> bool:
+    """Whether a host has the current plan, nothing that differs from it, and its timers.
+
+    A host that is no node, and should be none, has the current plan.
+    """
     return not overlay["drift"] and bool(overlay["plan"]["current"]) and set(_timers(overlay)) <= {"active"}
-
-
-def _has_plan(each: HostStatus) -> bool:
-    overlay = _overlay(each)
-    return overlay is not None and bool(overlay["plan"]["current"])
 
 
 def _timers(overlay: t.Mapping[str, t.Any]) -> list[str]:
@@ -132,6 +144,18 @@ def _timer_word(overlay: t.Mapping[str, t.Any]) -> str:
     return next((word for word in short if word != "active"), short[0] if short else "-")
 
 
+def _pod_faults(seen: t.Mapping[str, HostStatus]) -> list[PodFault]:
+    return pod_faults({host: (_overlay(each) or {}).get("pods", []) for host, each in seen.items()})
+
+
+def _of_pods(faults: t.Sequence[PodFault]) -> list[Line]:
+    """Return the lines about Pods, the faults before the notes."""
+    lines = [*fault_lines(faults), *note_lines(faults)]
+    if len(lines) > DETAILS:
+        lines = [*lines[:DETAILS], Line(f"and {count(len(lines) - DETAILS, 'more line')} about Pods", BAD)]
+    return lines
+
+
 def _status_row(host: str, each: HostStatus, planned: PlannedCluster) -> list[str]:
     overlay = _overlay(each)
     node_cidr = (overlay or {}).get("node_cidr") or (
@@ -140,16 +164,17 @@ def _status_row(host: str, each: HostStatus, planned: PlannedCluster) -> list[st
     if overlay is None or overlay["node"] is None:
         word = _plan_state(each) if overlay is None or not overlay["plan"]["current"] else "-"
         if overlay is None:
-            return [host, each.site or "-", node_cidr, word, "-", "-", "-", "-", ""]
+            return [host, each.site or "-", node_cidr, word, *"-----", ""]
         drift = str(len(overlay["drift"]) or "-")
         vips = " ".join(overlay.get("vips", []))
-        return [host, each.site or "-", node_cidr, word, drift, "-", "-", _timer_word(overlay), vips]
+        return [host, each.site or "-", node_cidr, word, drift, "-", "-", _timer_word(overlay), "-", vips]
     counters = overlay["counters"]
     drops = counters["rx_dropped"] + counters["tx_dropped"] + sum(counters["rules"].values())
     errors = counters["rx_errors"] + counters["tx_errors"]
     numbers = [f"{number}" if number else "-" for number in (len(overlay["drift"]), drops, errors)]
+    faults = f"{len([each for each in overlay.get('pods', ()) if each['severity'] == 'bad']) or '-'}"
     vips = " ".join(overlay["vips"])
-    return [host, each.site or "-", node_cidr, _plan_state(each), *numbers, _timer_word(overlay), vips]
+    return [host, each.site or "-", node_cidr, _plan_state(each), *numbers, _timer_word(overlay), faults, vips]
 
 
 def _details(hosts: t.Sequence[str], seen: t.Mapping[str, HostStatus]) -> list[Line]:
@@ -201,14 +226,16 @@ def _status_steps(hosts: t.Sequence[str], seen: t.Mapping[str, HostStatus], plan
     failed = [host for host in hosts if words[host] == "failed"]
     if failed:
         todo.append(f"fix the errors of {some(failed)} shown above")
-    behind = [host for host in hosts if words[host] in ("old", "none") and not _has_plan(seen[host])]
+    found = {host: overlay for host in hosts if (overlay := _overlay(seen[host]))}
+    behind = [host for host, overlay in found.items() if not overlay["plan"]["current"]]
     if behind:
         todo.append(f"run ansible-playbook tke.overlay.site to apply the current plan to {some(behind)}")
-    wrong = [host for host in hosts if _has_plan(seen[host]) and not _is_healthy(seen[host])]
+    wrong = [host for host, overlay in found.items() if overlay["plan"]["current"] and not _is_as_applied(overlay)]
     if wrong:
         at_work = all(set(_timers(_overlay(seen[host]) or {})) == {"active"} for host in wrong)
         timer = "the timer repairs most of this by itself; " if at_work else ""
         todo.append(f"{timer}ansible-playbook tke.overlay.site --limit {','.join(wrong[:6])} repairs all of it")
+    todo += fault_steps(_pod_faults(seen))
     if planned.orphans:
         names = natural_order(planned.orphans)
         todo.append(
@@ -237,7 +264,9 @@ def site(
     if bad:
         summary += f", {len(bad):,} not done"
     lines += [Line(""), Line(summary, BAD if bad else GOOD), *reach, *prose(planned.forecast), *_of_orphans(planned)]
-    return [*lines, *steps(_site_steps(seen, check))]
+    faults = pod_faults({host: (each.result or {}).get("pods", []) for host, each in seen.items()})
+    lines += _of_pods([fault for fault in faults if fault.severity == BAD])
+    return [*lines, *steps([*fault_steps(faults), *_site_steps(seen, check)])]
 
 
 def _changes_text(each: HostStatus) -> str:

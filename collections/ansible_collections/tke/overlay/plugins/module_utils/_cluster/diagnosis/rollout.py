@@ -35,7 +35,9 @@ def after(batch: Batch, fleet: Fleet, answers: t.Mapping[str, Answers]) -> Verif
     changed = len([host for host, changed in batch.changed.items() if changed])
     what = f"{some([*batch.changed, *batch.failed])}: {changed:,} of {len(batch.changed) + len(batch.failed):,} changed"
     lines = [Line(f"failed: {host}: {first_line(reason)}", BAD) for host, reason in sorted(batch.failed.items())]
-    probed = any(each.rtt_ms or each.findings or each.failure or not each.reached for each in answers.values())
+    probed = any(
+        each.rtt_ms or each.findings or each.failure or each.pods or not each.reached for each in answers.values()
+    )
     no_peers = VerifyResult(True, [Line("no peer has to answer yet", GOOD)], [])
     judged = judge(fleet, answers) if probed else no_peers
     if judged.healthy and not lines:

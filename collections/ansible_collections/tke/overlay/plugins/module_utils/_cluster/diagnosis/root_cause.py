@@ -44,6 +44,7 @@ class Answers(t.NamedTuple):
     plan_current: bool = True
     filters: t.Sequence[t.Mapping[str, t.Any]] = ()  # of foreign firewalls, see module probe
     counters: t.Mapping[str, int] = {}  # how much each has increased during the probes
+    pods: t.Sequence[t.Mapping[str, str]] = ()  # what prevents Pods of this host from talking
 
 
 class Fleet(t.NamedTuple):

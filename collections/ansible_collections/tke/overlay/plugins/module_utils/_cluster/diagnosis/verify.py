@@ -8,6 +8,12 @@ from __future__ import annotations
 import collections
 import typing as t
 
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.pods import (
+    fault_lines,
+    fault_steps,
+    note_lines,
+    pod_faults,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.root_cause import (
     Answers,
     Evidence,
@@ -30,7 +36,7 @@ MOST = 20
 
 
 class VerifyResult(t.NamedTuple):
-    """Whether all probed pairs are reachable, the lines to print, and the next steps."""
+    """Whether all probed pairs are reachable and Pods have what they need, the lines to print, and the next steps."""
 
     healthy: bool
     lines: list[Line]
@@ -47,6 +53,9 @@ def judge(fleet: Fleet, answers: t.Mapping[str, Answers]) -> VerifyResult:
     for cause in causes(evidence):
         lines.append(Line(cause.text, BAD))
         steps += cause.steps
+    faults = pod_faults({host: answer.pods for host, answer in answers.items()})
+    lines += fault_lines(faults)
+    steps += fault_steps(faults)
     stale = [host for host, answer in answers.items() if not answer.plan_current]
     if stale:
         lines.append(Line(f"outdated plan: {some(stale)}", BAD))
@@ -54,7 +63,7 @@ def judge(fleet: Fleet, answers: t.Mapping[str, Answers]) -> VerifyResult:
     lines = _cut(lines)
     if not evidence.probed and not lines:
         lines.append(Line("no pair was probed: the inventory has fewer than two nodes with a node CIDR", BAD))
-    notes = _notes(evidence)
+    notes = [*_notes(evidence), *note_lines(faults)]
     if not lines:
         return VerifyResult(True, [Line(f"healthy: {_coverage(evidence, 0)}", GOOD), *notes], [])
     broken = len(set().union(*evidence.wrong.values()))

@@ -13,6 +13,7 @@ import collections
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import overhead_on
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.pods import NOTE, pod_faults
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.root_cause import Evidence, Fleet, causes
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.text import count, some, them
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger
@@ -96,6 +97,7 @@ def findings(situation: Situation) -> list[Finding]:
     return [
         *_hosts_not_observed(situation),
         *_unreachable_peers(situation),
+        *_pods(situation),
         *_vips(situation),
         *_drift(situation),
         *_unconfigured(situation),
@@ -185,6 +187,19 @@ def _unreachable_peers(situation: Situation) -> t.Iterator[Finding]:
             hosts=list(cause.hosts),
             text=f"{_sentences([cause.text])}.",
             remedy=_sentences(cause.steps),
+        )
+
+
+def _pods(situation: Situation) -> t.Iterator[Finding]:
+    """Yield what prevents Pods of the hosts from talking."""
+    for fault in pod_faults({host.name: (host.overlay or {}).get("pods") or [] for host in situation.hosts}):
+        note = fault.severity == NOTE
+        yield Finding(
+            severity="note" if note else "bad",
+            kind="pods",
+            hosts=list(fault.hosts),
+            text=f"{'' if note else 'Pods of '}{some(fault.hosts)}: {fault.text}.",
+            remedy=fault.remedy,
         )
 
 

@@ -113,7 +113,8 @@ class ReportNode(t.TypedDict):
     """One node. ``observed``: its state was read. ``state`` is the first of these that applies:
 
     ``orphan`` (only in the ledger), ``missing`` (without a node CIDR), ``unreachable`` (by Ansible), ``failed`` (a
-    module failed there), ``unconfigured`` (without the overlay), ``loss`` (packets from or to it are lost),
+    module failed there), ``unconfigured`` (without the overlay), ``loss`` (packets from or to it are lost), ``pods``
+    (something on it prevents Pods from talking),
     ``unobserved`` (not selected by the run), ``differs`` (from its applied configuration or the plan), ``ok``.
     """
 
@@ -341,6 +342,7 @@ def _state(host: ProbedHost, orphan: bool, missing: bool, kinds: t.Sequence[str]
         ("failed", bool(host.failures)),
         ("unconfigured", is_unconfigured(host)),
         ("loss", not set(KINDS).isdisjoint(kinds)),
+        ("pods", "pods" in kinds),
         ("unobserved", host.overlay is None),
         ("differs", bool(overlay.get("drift")) or has_old_plan(overlay)),
     ):

@@ -22,6 +22,7 @@ STATE_LABELS = {
     "ok": ("✓", "ok"),
     "differs": ("≠", "differs"),
     "loss": ("✕", "packets lost"),
+    "pods": ("✕", "Pods fail"),
     "unconfigured": ("✕", "not configured"),
     "unreachable": ("✕", "unreachable"),
     "failed": ("✕", "failed"),
@@ -43,6 +44,7 @@ FINDING_LABELS = {
     "tcp": "TCP",
     "plan": "old plan",
     "underlay": "no underlay address",
+    "pods": "Pods",
     "vip": "VIP",
 }
 """Label of a finding in the row of its node, where the state of the node does not show it."""
@@ -237,7 +239,7 @@ def node_row(node: ReportNode) -> NodeRow:
     """Return the row of one node."""
     sign, label = STATE_LABELS[node["state"]]
     reach = node["reach"]
-    notes = [FINDING_LABELS[kind] for kind in node["findings"] if kind in FINDING_LABELS]
+    notes = [FINDING_LABELS[kind] for kind in node["findings"] if kind in FINDING_LABELS and kind != node["state"]]
     if node["drift"]:
         notes = [count(len(node["drift"]), "difference"), *notes]
     return NodeRow(

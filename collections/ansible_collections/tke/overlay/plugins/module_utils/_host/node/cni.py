@@ -11,6 +11,9 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import gat
 
 CNI_FILE = "/etc/cni/net.d/10-tke-overlay.conflist"
 
+NETWORK = "tke-overlay"
+"""The name of the CNI network. CNI plugins and runtimes keep their records under it."""
+
 CNI_VERSION = "0.4.0"
 """Supported by all container runtimes since containerd 1.3 and CRI-O 1.17."""
 
@@ -40,5 +43,5 @@ def conflist(node_cidr: str, bridge: str, mtu: int) -> str:
         },
         {"type": "portmap", "capabilities": {"portMappings": True}},
     ]
-    document = {"cniVersion": CNI_VERSION, "name": "tke-overlay", "plugins": plugins}
+    document = {"cniVersion": CNI_VERSION, "name": NETWORK, "plugins": plugins}
     return json.dumps(document, indent=2) + "\n"

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Find foreign firewalls (Docker, firewalld, ...) that drop the packets of Pods, for a warning. Nothing is changed.
+"""Find foreign firewalls (Docker, firewalld, ...) that drop the packets of Pods. Nothing is changed.
 
 A packet must pass all tables of the kernel: what one table drops, no other table can accept. Docker sets the policy of
 iptables' FORWARD chain to drop if it is the program that turns forwarding on, and firewalld rejects packets from one of
@@ -22,58 +22,102 @@ import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.nftables import TABLE
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_network import PodFinding, PodNetwork
+
+CHAINS = ("nft", "list", "chains")
 
 LEGACY_TABLES = "/proc/net/ip_tables_names"
 LEGACY_PROGRAM = "/usr/sbin/iptables-legacy"
 
 _TABLE = re.compile(r"^table (\S+ \S+) \{\n(.*?)^\}", re.MULTILINE | re.DOTALL)
-_CHAIN = re.compile(r"^\tchain (\S+) \{\n\t\ttype filter hook forward priority [^;]*; policy (\w+);", re.MULTILINE)
-_DROPS_ALL = re.compile(r"\s*(counter packets \d+ bytes \d+ )?(drop|reject( with .*)?)\s*")
+_CHAIN = re.compile(
+    r"^\tchain (\S+) \{\n\t\ttype filter hook (\w+) (?:device \S+ )?priority [^;]*; policy (\w+);", re.MULTILINE
+)
+_HOOKS = {"bridge": ("forward", "input", "output")}
+"""Hooks that all packets of Pods pass, by family; of other families ``forward``."""
+
+_HOOKS_OF_ALL = ("prerouting", "postrouting")
+"""Hooks that packets of the host itself pass, too: only a rule about Pods matters there."""
+
+_DROPS_ALL = re.compile(r"(counter packets \d+ bytes \d+ )?(drop|reject( with .*)?)")
+_DROPS_PODS = (
+    r"([io]ifname \"({0})\"|ip [sd]addr ({0})) (counter packets \d+ bytes \d+ )?(drop|reject( with .*)?)"
+    r"|-A FORWARD -[iosd] ({0}) -j (DROP|REJECT)\b.*"
+)
+"""A rule whose only condition is a device of the overlay or a container CIDR."""
+
 _DROPS_ALL_LEGACY = re.compile(r"-A FORWARD -j (DROP|REJECT)\b.*")
 
 
-def blocking_firewalls(device: str, port: int, bridge: str, cidrs: t.Sequence[str], run: Run) -> list[str]:
-    """Return a sentence for each foreign firewall that drops forwarded packets by default and does not name the Pods.
+def blocking_firewalls(network: PodNetwork, run: Run) -> list[PodFinding]:
+    """Return each foreign firewall that drops forwarded packets of Pods.
 
-    :param device: the VXLAN device.
-    :param port: the UDP port of the tunnel.
-    :param cidrs: the container CIDRs.
+    It drops all packets that it does not name, and does not name the Pods; or one of its rules drops all packets of
+    the Pod bridge or the container CIDR. A rule about one port, one address or one Pod is a policy and no fault.
     """
-    names = re.compile("|".join(rf"(?<![\w.:-]){re.escape(name)}(?![\w.:-])" for name in (bridge, *cidrs)))
-    closed = [*_closed_tables(cidrs, run), *_closed_legacy(run)]
-    return [
-        f"{what} forwards only what it names, and it names neither the Pod bridge {bridge} nor the container CIDR: "
-        f"Pods of this host reach no other Pod and are unreachable.{_remedy(table, text, device, port, bridge)}"
-        for what, table, text in closed
-        if not names.search(text)
+    names = [network.bridge, *network.container_cidrs]
+    named = re.compile("|".join(rf"(?<![\w.:-]){re.escape(name)}(?![\w.:-])" for name in names))
+    chains = [*_forwarding_chains(network.container_cidrs, run), *_legacy_chain(run)]
+    closed = [
+        PodFinding(
+            "firewall",
+            f"{chain.what} forwards only what it names, and it names neither the Pod bridge {network.bridge} nor the "
+            f"container CIDR: Pods of this host reach no other Pod and are unreachable",
+            _remedy(chain, network),
+        )
+        for chain in chains
+        if chain.closed and not named.search(chain.text)
+    ]
+    targets = "|".join(map(re.escape, (network.device, *names)))
+    drops_pods = re.compile(_DROPS_PODS.format(targets))
+    return closed + [
+        PodFinding("firewall", f"a rule of {chain.what} drops packets of Pods: {rule}", "Remove or narrow this rule")
+        for chain in chains
+        for rule in chain.rules
+        if drops_pods.fullmatch(rule)
     ]
 
 
-def _closed_tables(cidrs: t.Sequence[str], run: Run) -> t.Iterator[tuple[str, str, str]]:
-    """Yield a description of each closed chain, its table, and the text of the table."""
-    families = {"inet", *("ip6" if ":" in cidr else "ip" for cidr in cidrs)}
-    _code, chains, _errors = run(("nft", "list", "chains"), None)
+class _Chain(t.NamedTuple):
+    """A chain that forwarded packets pass."""
+
+    what: str
+    table: str
+    text: str  # of the table, for a closed chain
+    rules: t.Sequence[str]
+    closed: bool  # it drops what no rule accepts
+
+
+def _forwarding_chains(cidrs: t.Sequence[str], run: Run) -> t.Iterator[_Chain]:
+    families = {"bridge", "inet", *("ip6" if ":" in cidr else "ip" for cidr in cidrs)}
+    _code, chains, _errors = run(CHAINS, None)
     for table, body in _TABLE.findall(chains):
-        if table == TABLE or table.split()[0] not in families:
+        family = table.partition(" ")[0]
+        if table == TABLE or family not in families:
             continue
-        for chain, policy in _CHAIN.findall(body):
-            if policy == "drop" or _DROPS_ALL.fullmatch(_last_rule(table, chain, run)):
-                _code, text, _errors = run(("nft", "list", "table", *table.split()), None)
-                yield f"chain {chain} of the nftables table {table}", table, text
+        for chain, hook, policy in _CHAIN.findall(body):
+            if hook in _HOOKS.get(family, ("forward",)):
+                yield _chain(table, chain, policy, run)
+            elif hook in _HOOKS_OF_ALL:
+                yield _chain(table, chain, policy, run)._replace(closed=False)
 
 
-def _last_rule(table: str, chain: str, run: Run) -> str:
+def _chain(table: str, chain: str, policy: str, run: Run) -> _Chain:
     _code, text, _errors = run(("nft", "list", "chain", *table.split(), chain), None)
-    rules = [line for line in text.splitlines() if line.startswith("\t\t")]
-    return rules[-1] if rules else ""
+    rules = [line.strip() for line in text.splitlines() if line.startswith("\t\t") and " hook " not in line]
+    closed = policy == "drop" or bool(rules and _DROPS_ALL.fullmatch(rules[-1]))
+    if closed:
+        _code, text, _errors = run(("nft", "list", "table", *table.split()), None)
+    return _Chain(f"chain {chain} of the nftables table {table}", table, text, rules, closed)
 
 
-def _closed_legacy(run: Run) -> t.Iterator[tuple[str, str, str]]:
+def _legacy_chain(run: Run) -> t.Iterator[_Chain]:
     """Yield the same for the legacy iptables, which nft does not list."""
     text = read_legacy_rules(run)
     rules = [line for line in text.splitlines() if line.startswith("-A FORWARD ")]
-    if "-P FORWARD DROP" in text.splitlines() or (rules and _DROPS_ALL_LEGACY.fullmatch(rules[-1])):
-        yield "chain FORWARD of iptables-legacy", "legacy", text
+    closed = "-P FORWARD DROP" in text.splitlines() or bool(rules and _DROPS_ALL_LEGACY.fullmatch(rules[-1]))
+    if text:
+        yield _Chain("chain FORWARD of iptables-legacy", "legacy", text, rules, closed)
 
 
 def read_legacy_rules(run: Run) -> str:
@@ -91,15 +135,19 @@ def read_legacy_rules(run: Run) -> str:
     return run((LEGACY_PROGRAM, "-S"), None)[1]
 
 
-def _remedy(table: str, text: str, device: str, port: int, bridge: str) -> str:
+def _remedy(chain: _Chain, network: PodNetwork) -> str:
     """Return how to open the firewall: commands, if the program that manages the table is known."""
+    device, bridge, table = network.device, network.bridge, chain.table
     if table == "inet firewalld":
-        options = [f"--zone=trusted --add-interface={name}" for name in (bridge, device)] + [f"--add-port={port}/udp"]
+        options = [f"--zone=trusted --add-interface={name}" for name in (bridge, device)]
+        options += [f"--add-port={network.port}/udp"]
         commands = [*(f"firewall-cmd --permanent {option}" for option in options), "firewall-cmd --reload"]
+    elif "ufw-before-forward" in chain.text:
+        commands = [f"ufw route allow {option} on {bridge}" for option in ("in", "out")]
     elif table in ("ip filter", "legacy"):
         program = "iptables" if table == "ip filter" else "iptables-legacy"
-        chain = "DOCKER-USER" if "DOCKER-USER" in text else "FORWARD"
-        commands = [f"{program} -I {chain} {option} {bridge} -j ACCEPT" for option in ("-i", "-o")]
+        place = "DOCKER-USER" if "DOCKER-USER" in chain.text else "FORWARD"
+        commands = [f"{program} -I {place} {option} {bridge} -j ACCEPT" for option in ("-i", "-o")]
     else:
-        return " Let it accept packets from the bridge and to the bridge."
-    return f" To open it: {' && '.join(commands)}"
+        return "Let it accept packets from the bridge and to the bridge"
+    return f"To open it: {' && '.join(commands)}"

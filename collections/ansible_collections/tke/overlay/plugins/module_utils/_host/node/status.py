@@ -43,6 +43,8 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables im
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.status import read_pair_status
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.converge import ConvergeOptions, converge
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_checks import pod_findings, summarized
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_network import saved_network
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.reset import FILES
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import INTERVAL
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.checksums import file_drift
@@ -74,17 +76,22 @@ _COUNTERS = {
 
 
 def read_status(
-    run: Run, document: NodeDocument | None, vips: t.Sequence[str], load_balancer: bool = False
+    run: Run,
+    document: NodeDocument | None,
+    vips: t.Sequence[str],
+    load_balancer: bool = False,
+    bin_dirs: t.Sequence[str] = (),
 ) -> dict[str, t.Any]:
     """Return the status as the module overlay_info returns it.
 
     :param document: the document of the plan that the host should have, if it is known.
     :param vips: addresses; those that the host holds now are returned.
     :param load_balancer: whether the host should be one of the pair.
+    :param bin_dirs: where the container runtime looks for CNI plugins; empty: find out.
     :raises KernelError: something cannot be read.
     """
     settings, links = saved_settings(), read_links(run)
-    summary = saved_summary()
+    summary, network = saved_summary(), saved_network(bin_dirs)
     device = settings.get("device")
     pair = read_pair_status(run)
     return {
@@ -106,6 +113,7 @@ def read_status(
         "timer": _timer(run),
         "load_balancer": {"timer": pair.timer} if pair else None,
         "vips": [address for address in vips if address in _addresses(links)],
+        "pods": summarized(pod_findings(network, run, links)) if network else [],
     }
 
 

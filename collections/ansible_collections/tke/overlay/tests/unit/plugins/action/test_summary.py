@@ -104,3 +104,13 @@ def test_verify_fails_without_a_ledger(run):
     result = run("verify", {"a": probed("b", REACHED), "b": probed("a", REACHED)}, new_ledger="There is none at /x.")
     assert result["failed"]
     assert "There is no ledger" in result["msg"]
+
+
+def test_reachable_nodes_fail_if_pods_cannot_talk(run):
+    fault = {"check": "bridge", "text": "tke-br0 is down", "remedy": "ip link set tke-br0 up", "severity": "bad"}
+    results = {"a": probed("b", REACHED), "b": probed("a", REACHED)}
+    results["b"]["probe"]["pods"] = [fault]
+    assert "overlay is unhealthy" in run("verify", results)["msg"]
+    site = run("site", results)
+    assert not site.get("failed"), "site has done its work, and warns"
+    assert "Pods: b: tke-br0 is down" in site["lines"]

@@ -15,6 +15,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.hos
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.text import (
     BAD,
     GOOD,
+    PLAIN,
     Line,
     first_line,
     natural,
@@ -31,7 +32,11 @@ PLANNED = PlannedCluster(
 COUNTERS = {f"{way}_{what}": 0 for way in ("rx", "tx") for what in ("packets", "bytes", "dropped", "errors")}
 
 
-def overlay(name, current=True, drift=(), timer="active", vips=(), rules=None, pair=None, **counters):
+PORT = {"check": "port", "text": "the link veth1 is not on tke-br0", "remedy": "Put it there", "severity": "bad"}
+PLUGINS = {"check": "plugins", "text": "no CNI plugins yet", "remedy": "Install them", "severity": "note"}
+
+
+def overlay(name, current=True, drift=(), timer="active", vips=(), rules=None, pair=None, pods=(), **counters):
     return {
         "overlay": {
             "node": name,
@@ -42,6 +47,7 @@ def overlay(name, current=True, drift=(), timer="active", vips=(), rules=None, p
             "timer": timer,
             "load_balancer": {"timer": pair} if pair else None,
             "vips": list(vips),
+            "pods": list(pods),
         }
     }
 
@@ -119,6 +125,11 @@ class TestStatus:
                 ["none", "-", "-", "-", "-"],
                 "run ansible-playbook tke.overlay.site to apply the current plan to idc1",
             ),
+            (
+                HostStatus("idc", overlay("idc1", pods=[PORT, PORT, PLUGINS])),
+                ["ok", "-", "-", "-", "active", "2"],
+                "on idc1: put it there",
+            ),
         ],
     )
     def test_each_fault_has_its_cells_and_its_next_step(self, seen, cells, step):
@@ -134,6 +145,23 @@ class TestStatus:
         lines = texts(host_tables.status(seen, PLANNED))
         assert "idc1: route: 4 missing" in lines
         assert "idc1: packets dropped by the rules: 3 unrouted" in lines
+
+    def test_a_note_about_pods_is_printed_and_no_fault(self):
+        lines = host_tables.status({"idc1": HostStatus("idc", overlay("idc1", pods=[PLUGINS]))}, PLANNED)
+        assert "PODS" not in lines[0].text
+        assert lines[1].tone == PLAIN
+        assert Line("idc1: no CNI plugins yet") in lines
+        assert lines[-1].text.startswith("next: nothing to do")
+
+    def test_lines_about_pods_are_limited(self):
+        seen = {
+            f"n{number}": HostStatus("idc", overlay(f"n{number}", pods=[{**PORT, "text": f"veth{number}"}]))
+            for number in range(200)
+        }
+        lines = texts(host_tables.status(seen, PLANNED))
+        assert len(lines) < 250
+        assert "and 180 more lines about Pods" in lines
+        assert "and the same for the other lines about Pods" in [line.strip() for line in lines]
 
     def test_orphans_are_printed_with_the_release_command(self):
         lines = texts(
@@ -182,6 +210,16 @@ class TestSite:
         assert "4 hosts: 1 changed, 1 unchanged, 2 not done" in lines
         assert "next: fix the errors of idc10 shown above and run the playbook again" in lines
         assert any("idc2: the next run that reaches it brings it up to date" in line for line in lines)
+
+    def test_names_what_stops_pods_and_the_remedy(self):
+        seen = {
+            name: HostStatus("idc", {"changed": False, "counts": {}, "pods": [PORT, PLUGINS]})
+            for name in ("idc10", "idc2")
+        }
+        lines = host_tables.site(seen, PLANNED, check=False)
+        assert Line("Pods: idc2, idc10: the link veth1 is not on tke-br0", BAD) in lines
+        assert "next: on idc2, idc10: put it there" in texts(lines)
+        assert not any("no CNI plugins" in text for text in texts(lines))
 
     def test_check_mode_prints_what_would_change(self):
         lines = texts(
@@ -240,6 +278,8 @@ FAULTS = {
     "new": HostStatus("cloud", overlay(None, current=False)),
     "clb1": HostStatus("", overlay(None, vips=["10.0.2.2", "10.0.2.3"])),
     "unread": HostStatus("cloud"),
+    "idc3": HostStatus("idc", overlay("idc3", pods=[PORT])),
+    "idc4": HostStatus("idc", overlay("idc4", pods=[PORT, PLUGINS])),
     "edge1": HostStatus(
         "", {"overlay": {**overlay("edge1", vips=["10.0.2.2", "10.0.2.3"])["overlay"], "node_cidr": "10.9.0.0/24"}}
     ),

@@ -53,6 +53,15 @@ def test_the_first_host_has_no_peer_to_probe():
     assert texts(verdict) == ["cloud1: 1 of 1 changed", "no peer has to answer yet"]
 
 
+def test_pods_that_cannot_talk_stop_the_roll_out():
+    fault = {"check": "bridge", "text": "tke-br0 is down", "remedy": "ip link set tke-br0 up", "severity": "bad"}
+    for answer in (Answers(reached=True, tcp=True), reachable("cloud1")):
+        verdict = after(batch(changed={"cloud1": True}), FLEET, {"cloud1": answer._replace(pods=[fault])})
+        assert not verdict.healthy
+        assert "  Pods: cloud1: tke-br0 is down" in texts(verdict)
+        assert "next: on cloud1: ip link set tke-br0 up" in texts(verdict)
+
+
 def test_unreachable_peers_stop_the_roll_out_with_a_remedy():
     verdict = after(batch(left=IDC), FLEET, {host: unreachable_site(host) for host in CLOUD})
     assert not verdict.healthy

@@ -70,6 +70,35 @@ def all_of(pairs, kind):
     return dict.fromkeys(pairs, kind)
 
 
+FORWARDING = {
+    "check": "forwarding",
+    "text": "net.ipv4.conf.tke0.forwarding is 0: packets from other nodes do not reach Pods of this host",
+    "remedy": "sysctl -w net.ipv4.conf.tke0.forwarding=1",
+    "severity": "bad",
+}
+PLUGINS = {"check": "plugins", "text": "no CNI plugins yet", "remedy": "Install them", "severity": "note"}
+
+
+def test_reachable_nodes_are_unhealthy_if_pods_cannot_talk():
+    collected = answers()
+    for host in ("idc3", "cloud1"):
+        collected[host] = collected[host]._replace(pods=[FORWARDING])
+    verdict = judge(FLEET, collected)
+    assert not verdict.healthy
+    lines = texts(verdict)
+    assert lines[0].startswith("unhealthy: 30 of 30 pairs reachable")
+    assert lines[1] == f"  Pods: cloud1, idc3: {FORWARDING['text']}"
+    assert lines[2:] == ["next: on cloud1, idc3: sysctl -w net.ipv4.conf.tke0.forwarding=1"]
+
+
+def test_a_note_about_pods_is_printed_with_a_healthy_overlay():
+    collected = answers()
+    collected["idc3"] = collected["idc3"]._replace(pods=[PLUGINS])
+    verdict = judge(FLEET, collected)
+    assert verdict.healthy
+    assert texts(verdict)[1:] == ["idc3: no CNI plugins yet"]
+
+
 def test_a_healthy_overlay_is_one_line():
     verdict = judge(FLEET, answers())
     assert verdict.healthy

@@ -39,6 +39,28 @@ def released(**pending):
 
 # What was observed; then severity, kind and hosts of each finding, and the parts of its text and of its remedy.
 CASES = {
+    "pods_that_cannot_talk": (
+        ledger_of(*THREE),
+        [
+            *healthy(*THREE)[:1],
+            *(
+                each._replace(
+                    overlay={
+                        **each.overlay,
+                        "pods": [
+                            {"check": "x", "text": "tke-br0 is down", "remedy": "set it up", "severity": "bad"},
+                            {"check": "y", "text": "no plugins yet", "remedy": "Install", "severity": "note"},
+                        ],
+                    }
+                )
+                for each in healthy(*THREE)[1:]
+            ),
+        ],
+        [
+            ("bad", "pods", ["cloud2", "idc1"], ["Pods of cloud2, idc1: tke-br0 is down."], ["set it up"]),
+            ("note", "pods", ["cloud2", "idc1"], ["cloud2, idc1: no plugins yet."], ["Install"]),
+        ],
+    ),
     "one_dead_host": (
         ledger_of(*THREE),
         [host("cloud1", {"cloud2": 1}, ["idc1"]), host("cloud2", {"cloud1": 1}, ["idc1"]), *unreachable("idc1")],

@@ -37,6 +37,7 @@ from ansible_collections.tke.overlay.tests.unit.plugins.module_utils._cluster.re
 )
 
 THREE = ("cloud1", "cloud2", "idc1")
+POD_FAULT = {"check": "bridge", "text": "tke-br0 is down", "remedy": "set it up"}
 TWO = ledger_of("cloud1", "idc1")
 
 
@@ -256,6 +257,8 @@ def test_a_plan_is_current_only_where_one_was_given():
         (host("idc1", {"cloud1": 1}, plan=OLD_PLAN), "differs"),
         (ProbedHost("idc1", "idc"), "unobserved"),
         (host("idc1", None, ["cloud1"], drift=["a"]), "loss"),
+        (host("idc1", {"cloud1": 1}, drift=["a"], pods=[{**POD_FAULT, "severity": "bad"}]), "pods"),
+        (host("idc1", {"cloud1": 1}, pods=[{**POD_FAULT, "severity": "note"}]), "ok"),
         (host("idc1", node=None, drift=["a"]), "unconfigured"),
         (ProbedHost("idc1", "idc", selected=True, failures=["a"]), "failed"),
         (ProbedHost("idc1", "idc", selected=True, unreachable=True, failures=["a"]), "unreachable"),

@@ -1,0 +1,208 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tests of what keeps a container runtime from starting Pods of the overlay."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ansible_collections.tke.overlay.plugins.module_utils._host import files
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni import CNI_FILE, conflist
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni_checks import RESERVED, check_cni
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_network import BAD, NOTE, planned_network
+
+OWN = conflist("10.244.0.0/24", "tke-br0", 1400)
+FLANNEL = json.dumps({"cniVersion": "0.4.0", "name": "cbr0", "plugins": [{"type": "flannel"}]})
+CHAINED = json.dumps({**json.loads(OWN), "plugins": [*json.loads(OWN)["plugins"], {"type": "linkerd-cni"}]})
+DIRECTORY = "/etc/cni/net.d"
+
+
+@pytest.fixture
+def network(document):
+    return planned_network(document)._replace(bridge="tke-br0")
+
+
+class Host:
+    """The files of a host below a directory."""
+
+    def __init__(self, root):
+        self.root = root
+
+    def write(self, path, text="", mode=0o644):
+        there = self.root / path[1:]
+        there.parent.mkdir(parents=True, exist_ok=True)
+        there.write_text(text)
+        there.chmod(mode)
+
+    def remove(self, path):
+        (self.root / path[1:]).unlink()
+
+    def plugins(self, directory, *names):
+        for name in names:
+            self.write(f"{directory}/{name}", "#!/bin/sh\n", 0o755)
+
+
+@pytest.fixture
+def host(tmp_path, monkeypatch):
+    """A node with its CNI file and plugins."""
+    monkeypatch.setattr(files, "ROOT", str(tmp_path))
+    there = Host(tmp_path)
+    there.write(CNI_FILE, OWN)
+    there.write("/etc/tke-overlay/summary", "node_cidr: 10.244.0.0/24\n")
+    there.plugins("/usr/lib/cni", "bridge", "host-local", "portmap", "loopback")
+    return there
+
+
+def test_a_complete_host_has_no_finding(host, network):
+    assert check_cni(network) == []
+
+
+def test_the_missing_file_is_a_finding_once_it_was_saved(host, network):
+    host.remove(CNI_FILE)
+    (finding,) = check_cni(network)
+    assert (finding.check, finding.severity) == ("cni_file", BAD)
+    assert CNI_FILE in finding.text
+    host.remove("/etc/tke-overlay/summary")
+    assert check_cni(network) == [], "the first run writes the file last"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("10-flannel.conflist", FLANNEL),
+        ("10-containerd-net.conflist", "{}"),
+        ("05-cilium.conflist", "not JSON"),
+        ("00-old.conf", json.dumps({"type": "bridge", "bridge": "cni0"})),
+        ("0.json", "[]"),
+        (".hidden.conf", FLANNEL),
+        (
+            "09-old.conflist",
+            conflist("10.244.7.0/24", "tke-br0", 1400),
+        ),
+    ],
+)
+def test_names_a_foreign_file_that_the_runtime_uses_instead(host, network, name, text):
+    host.write(f"{DIRECTORY}/{name}", text)
+    (finding,) = check_cni(network)
+    assert (finding.check, finding.severity) == ("foreign_cni", BAD)
+    assert f"{DIRECTORY}/{name} sorts before 10-tke-overlay.conflist" in finding.text
+    assert f"mv {DIRECTORY}/{name} {DIRECTORY}/{name}.off" in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("87-podman-bridge.conflist", FLANNEL),
+        ("10-flannel.conflist.bak", FLANNEL),
+        ("05-cilium.conflist.cilium_bak", FLANNEL),
+        (".10-tke-overlay.conflist.x1", FLANNEL),
+        ("00-multus.conf", json.dumps({"type": "multus", "clusterNetwork": "tke-overlay"})),
+        ("01-linkerd-cni.conflist", CHAINED),
+    ],
+)
+def test_a_file_that_does_not_win_or_leads_here_is_no_fault(host, network, name, text):
+    host.write(f"{DIRECTORY}/{name}", text)
+    assert check_cni(network) == []
+
+
+def test_names_all_files_that_sort_before(host, network):
+    for name in ("05-cilium.conflist", "10-flannel.conflist"):
+        host.write(f"{DIRECTORY}/{name}", FLANNEL)
+    (finding,) = check_cni(network)
+    assert f"{DIRECTORY}/05-cilium.conflist, {DIRECTORY}/10-flannel.conflist sort before" in finding.text
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "named"),
+    [
+        ("/etc/containerd/config.toml", '[cni]\n  conf_dir = "/srv/net.d"\n', "/srv/net.d"),
+        ("/var/lib/rancher/k3s/agent/etc/containerd/config.toml", "  conf_dir = '/srv/net.d'\n", "/srv/net.d"),
+        ("/etc/crio/crio.conf.d/10.conf", '[crio.network]\nnetwork_dir = "/srv/crio/"\n', "/srv/crio"),
+    ],
+)
+def test_names_another_directory_of_the_runtime(host, network, path, text, named):
+    host.write(path, text)
+    (finding,) = check_cni(network)
+    assert finding.check == "foreign_cni"
+    assert f"reads the CNI files of {named}, and not those of {DIRECTORY}" in finding.text
+
+
+@pytest.mark.parametrize(
+    "text", ['# conf_dir = "/srv"\n', 'conf_dir = "/etc/cni/net.d/"\n', 'conf_dir = ""\n', 'my_conf_dir = "/srv"\n']
+)
+def test_other_settings_of_the_runtime_are_no_fault(host, network, text):
+    host.write("/etc/containerd/config.toml", text)
+    assert check_cni(network) == []
+
+
+def test_names_plugins_that_are_missing_or_not_executable(host, network):
+    host.remove("/usr/lib/cni/portmap")
+    host.write("/usr/lib/cni/bridge", "", 0o644)
+    (finding,) = check_cni(network)
+    assert (finding.check, finding.severity) == ("plugins", BAD)
+    for word in ("the CNI plugins bridge, portmap, which", CNI_FILE, "/opt/cni/bin, /usr/lib/cni, /usr/libexec/cni"):
+        assert word in finding.text
+    for word in ("containernetworking-plugins", "overlay_cni_bin_dirs"):
+        assert word in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("/etc/containerd/config.toml", '[plugins."io.containerd.grpc.v1.cri".cni]\n      bin_dir = "/opt/cni/bin"\n'),
+        ("/etc/containerd/config.toml", "bin_dirs = ['/opt/cni/bin', \"/srv/bin\"]\n"),
+        ("/etc/containerd/conf.d/a.toml", 'bin_dir = "/opt/cni/bin"\n'),
+        ("/etc/crio/crio.conf", '[crio.network]\nplugin_dirs = [\n\t"/opt/cni/bin/",\n]\n'),
+    ],
+)
+def test_looks_where_the_runtime_looks(host, network, path, text):
+    """Debian installs the plugins in /usr/lib/cni, and upstream's containerd looks in /opt/cni/bin."""
+    host.write(path, text)
+    (finding,) = check_cni(network)
+    assert "bridge, host-local, portmap" in finding.text
+    assert "are not in /opt/cni/bin" in finding.text
+    assert "look in /usr/lib/cni, or copy from there to /opt/cni/bin" in finding.remedy
+    host.plugins("/opt/cni/bin", "bridge", "host-local", "portmap")
+    assert check_cni(network) == []
+
+
+def test_the_variable_overrides_the_configuration(host, network):
+    host.write("/etc/containerd/config.toml", 'bin_dir = "/opt/cni/bin"\n')
+    assert check_cni(network._replace(bin_dirs=["/usr/lib/cni"])) == []
+    (finding,) = check_cni(network._replace(bin_dirs=["/srv/bin"]))
+    assert "/srv/bin" in finding.text
+
+
+def test_missing_plugins_are_a_note_before_kubernetes_is_installed(host, network):
+    for name in ("bridge", "host-local", "portmap", "loopback"):
+        host.remove(f"/usr/lib/cni/{name}")
+    (finding,) = check_cni(network)
+    assert (finding.check, finding.severity) == ("plugins", NOTE)
+    host.write("/var/lib/kubelet/config.yaml")
+    (finding,) = check_cni(network)
+    assert finding.severity == BAD
+
+
+def test_reads_the_plugins_from_the_file_itself(host, network):
+    host.write(CNI_FILE, CHAINED)
+    (finding,) = check_cni(network)
+    assert "the CNI plugin linkerd-cni, which" in finding.text
+    host.write(CNI_FILE, "edited by hand")
+    assert check_cni(network) == [], "status shows it as drift"
+
+
+def test_all_addresses_reserved(host, network):
+    small = network._replace(node_cidr="10.244.0.0/29")
+    for number in range(2, 6):
+        host.write(f"{RESERVED}/10.244.0.{number}")
+    for name in ("lock", "last_reserved_ip.0", "10.244.9.2", "1.2.3.4.5"):
+        host.write(f"{RESERVED}/{name}")
+    assert check_cni(small) == []
+    host.write(f"{RESERVED}/10.244.0.6")
+    (finding,) = check_cni(small)
+    assert finding.check == "addresses"
+    assert "all 5 Pod addresses of 10.244.0.0/29" in finding.text
+    assert RESERVED in finding.remedy
