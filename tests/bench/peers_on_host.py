@@ -37,7 +37,7 @@ UNITS = ("tke-overlay.timer", "tke-overlay.service")
 FILES = (
     "/etc/cni/net.d/10-tke-overlay.conflist",
     "/etc/sysctl.d/99-tke-overlay.conf",
-    "/etc/systemd/network/10-tke-overlay.link",
+    "/etc/systemd/network/00-tke-overlay.link",
     *(f"/etc/systemd/system/{unit}" for unit in UNITS),
     *(f"{STATE}/{name}.batch" for name in ("link", "neighbor", "fdb", "route")),
     *(f"{STATE}/{name}" for name in ("summary", "settings", "rules.nft", "sysctl", "restore")),

@@ -173,6 +173,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node.cutover imp
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.foreign_firewalls import blocking_firewalls
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.reset import remove
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import INTERVAL
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins import NO_BRIDGE_NETFILTER
 from ansible_collections.tke.overlay.plugins.module_utils._module import (
     DOCUMENT,
     Result,
@@ -211,6 +212,8 @@ def present(module: AnsibleModule, run: Run) -> Result:
     node_result = converge(document, run, module.check_mode, options)
     if not node_result.systemd:
         module.warn("this host does not run systemd, so nothing restores the overlay after a reboot")
+    if not node_result.bridge_netfilter:
+        module.warn(NO_BRIDGE_NETFILTER)
     device, port, bridge = document["device"], document["port"], document["bridge"]
     for warning in (*node_result.warnings, *blocking_firewalls(device, port, bridge, document["container_cidr"], run)):
         module.warn(warning)

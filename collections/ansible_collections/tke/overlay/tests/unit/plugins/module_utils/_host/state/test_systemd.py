@@ -10,6 +10,7 @@ import os
 import pytest
 
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
+from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.state import systemd
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
     NETWORK_MANAGER,
@@ -47,9 +48,8 @@ def block(name, *states, load="loaded"):
 
 
 def test_unit_states_are_read_from_systemctl(recorder, root):
-    assert read_host(recorder(1)) == HostFacts(False, {}, False, read_host(recorder()).kernel), (
-        "without systemd, no command runs"
-    )
+    found = read_host(recorder(1))
+    assert found == HostFacts(False, {}, False, found.kernel, found.bridge_netfilter), "without systemd"
     (root / "run/systemd/system").mkdir(parents=True)
     blocks = [
         block(SERVICE, "enabled", "inactive"),
@@ -65,6 +65,27 @@ def test_unit_states_are_read_from_systemctl(recorder, root):
     for errors, text in (("no bus\n", "no bus"), ("", "exit code 1")):
         with pytest.raises(KernelError, match=f"^systemctl show: {text}$"):
             read_host(recorder(1, "", errors))
+
+
+@pytest.mark.parametrize(
+    ("loaded", "code", "expected", "lines"),
+    [
+        (True, 1, True, []),
+        (False, 0, True, ["modprobe --dry-run --quiet br_netfilter"]),
+        (False, 1, False, ["modprobe --dry-run --quiet br_netfilter"]),
+        (False, 127, False, ["modprobe --dry-run --quiet br_netfilter"]),
+    ],
+)
+def test_a_kernel_has_bridge_netfilter_if_it_is_loaded_or_can_be(
+    recorder, tmp_path, monkeypatch, loaded, code, expected, lines
+):
+    """Nothing is loaded by asking."""
+    monkeypatch.setattr(files, "PROC_SYS", str(tmp_path))
+    if loaded:
+        (tmp_path / "net/bridge").mkdir(parents=True)
+    run = recorder(code)
+    assert read_host(run).bridge_netfilter is expected
+    assert run.lines == lines
 
 
 @pytest.mark.parametrize("release", ["6.1.0-18-amd64", "4.19.0"])
