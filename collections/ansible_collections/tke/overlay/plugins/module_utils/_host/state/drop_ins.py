@@ -14,9 +14,10 @@ import os
 import string
 import typing as t
 
+from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import Texts
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run, error_text
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
     LINK_FILE,
     MODULES_FILE,
@@ -42,8 +43,10 @@ BRIDGE_SYSCTLS = ("net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-ca
 """The sysctls of bridge netfilter; they exist only while the module is loaded, or if it is built in."""
 
 NO_BRIDGE_NETFILTER = (
-    "the kernel of this host has no module br_netfilter, so Pods do not reach a Service whose Pod is on this host: "
-    "install the modules of the running kernel, so that 'modprobe br_netfilter' succeeds, and run tke.overlay.site"
+    "the kernel of this host has no module br_netfilter, or may not load it, so Pods do not reach a Service whose Pod "
+    "is on this host: "
+    "install the modules of the running kernel (or remove the line of modprobe.d that forbids this one), so that "
+    "'modprobe br_netfilter' succeeds, and run tke.overlay.site"
 )
 
 POD_LINKS = f"veth{'[0-9a-f]' * 8}"
@@ -117,9 +120,17 @@ def without_missing(link: str, sysctls: Texts) -> Texts:
 
 
 def load_bridge_netfilter(wanted: t.Container[str], run: Run) -> None:
-    """Load the kernel module if sysctls of it are wanted and do not exist."""
+    """Load the kernel module if sysctls of it are wanted and do not exist.
+
+    :raises KernelError: the module cannot be loaded.
+    """
     if BRIDGE_SYSCTLS[0] in wanted and not files.read_sysctls(BRIDGE_SYSCTLS[:1]):
-        run(("modprobe", MODULE), None)
+        code, _out, errors = run(("modprobe", MODULE), None)
+        if code != 0:
+            raise KernelError(
+                f"the kernel module {MODULE} cannot be loaded, without which Pods do not reach a Service whose Pod is "
+                f"on this host: {error_text(code, errors)}"
+            )
 
 
 def reload_managers(written: t.Iterable[str], host: HostFacts, run: Run) -> None:

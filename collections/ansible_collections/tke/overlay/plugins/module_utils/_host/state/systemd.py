@@ -58,9 +58,16 @@ def read_host(run: Run) -> HostFacts:
 
 
 def has_bridge_netfilter(run: Run) -> bool:
-    """Return whether the kernel module br_netfilter is loaded, built in, or can be loaded. Nothing is loaded."""
-    loaded = os.path.isdir(os.path.join(files.PROC_SYS, "net/bridge"))
-    return loaded or run(("modprobe", "--dry-run", "--quiet", "br_netfilter"), None)[0] == 0
+    """Return whether the kernel module br_netfilter is loaded, built in, or can be loaded. Nothing is loaded.
+
+    A hardened host can forbid all modules, or have a line ``install br_netfilter /bin/false`` in modprobe.d.
+    """
+    if os.path.isdir(os.path.join(files.PROC_SYS, "net/bridge")):
+        return True
+    if files.read_sysctls(["kernel.modules_disabled"]).get("kernel.modules_disabled") == "1":
+        return False
+    _code, steps, _errors = run(("modprobe", "--show-depends", "br_netfilter"), None)
+    return re.search(r"^(insmod \S*/|builtin )br_netfilter\b", steps, re.MULTILINE) is not None
 
 
 def unit_states(names: t.Sequence[str], run: Run) -> dict[str, UnitState]:

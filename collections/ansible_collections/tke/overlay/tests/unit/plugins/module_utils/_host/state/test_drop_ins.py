@@ -140,6 +140,8 @@ def test_the_module_is_loaded_only_if_it_is_missing(recorder, tmp_path, monkeypa
     assert run.lines == [], "the kernel does not have it"
     drop_ins.load_bridge_netfilter(wanted, run)
     assert run.lines == ["modprobe br_netfilter"]
+    with pytest.raises(KernelError, match=r"br_netfilter cannot be loaded.*: Operation not permitted$"):
+        drop_ins.load_bridge_netfilter(wanted, recorder(1, "", "Operation not permitted\n"))
     (tmp_path / "net/bridge").mkdir(parents=True)
     (tmp_path / "net/bridge/bridge-nf-call-iptables").write_text("0\n")
     drop_ins.load_bridge_netfilter(wanted, run)

@@ -67,23 +67,29 @@ def test_unit_states_are_read_from_systemctl(recorder, root):
             read_host(recorder(1, "", errors))
 
 
+DEPENDS = "modprobe --show-depends br_netfilter"
+INSMOD = "insmod /lib/modules/6.1.0/kernel/net/bridge/bridge.ko \ninsmod /lib/modules/6.1.0/kernel/net/bridge/"
+
+
 @pytest.mark.parametrize(
-    ("loaded", "code", "expected", "lines"),
+    ("sysctls", "out", "expected", "lines"),
     [
-        (True, 1, True, []),
-        (False, 0, True, ["modprobe --dry-run --quiet br_netfilter"]),
-        (False, 1, False, ["modprobe --dry-run --quiet br_netfilter"]),
-        (False, 127, False, ["modprobe --dry-run --quiet br_netfilter"]),
+        ({"net/bridge/bridge-nf-call-iptables": "0"}, "", True, []),
+        ({}, f"{INSMOD}br_netfilter.ko.xz \n", True, [DEPENDS]),
+        ({"kernel/modules_disabled": "0"}, "builtin br_netfilter\n", True, [DEPENDS]),
+        ({"kernel/modules_disabled": "1"}, f"{INSMOD}br_netfilter.ko \n", False, []),
+        ({}, f"{INSMOD}other.ko \ninstall /bin/false \n", False, [DEPENDS]),
+        ({}, "", False, [DEPENDS]),
     ],
 )
-def test_a_kernel_has_bridge_netfilter_if_it_is_loaded_or_can_be(
-    recorder, tmp_path, monkeypatch, loaded, code, expected, lines
+def test_a_kernel_has_bridge_netfilter_if_it_may_be_loaded(
+    recorder, tmp_path, monkeypatch, sysctls, out, expected, lines
 ):
     """Nothing is loaded by asking."""
-    monkeypatch.setattr(files, "PROC_SYS", str(tmp_path))
-    if loaded:
-        (tmp_path / "net/bridge").mkdir(parents=True)
-    run = recorder(code)
+    monkeypatch.setattr(files, "PROC_SYS", str(tmp_path / "sys"))
+    for path, value in sysctls.items():
+        files.write_file(f"/sys/{path}", f"{value}\n", durable=False)
+    run = recorder(0, out)
     assert read_host(run).bridge_netfilter is expected
     assert run.lines == lines
 
