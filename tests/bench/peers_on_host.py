@@ -37,12 +37,16 @@ UNITS = ("tke-overlay.timer", "tke-overlay.service")
 FILES = (
     "/etc/cni/net.d/10-tke-overlay.conflist",
     "/etc/sysctl.d/99-tke-overlay.conf",
-    "/etc/systemd/network/10-tke-overlay.link",
+    "/etc/modules-load.d/tke-overlay.conf",
+    "/etc/systemd/network/00-tke-overlay.link",
+    "/etc/systemd/network/00-tke-overlay.network",
+    "/etc/systemd/networkd.conf.d/10-tke-overlay.conf",
+    "/etc/NetworkManager/conf.d/10-tke-overlay.conf",
     *(f"/etc/systemd/system/{unit}" for unit in UNITS),
     *(f"{STATE}/{name}.batch" for name in ("link", "neighbor", "fdb", "route")),
     *(f"{STATE}/{name}" for name in ("summary", "settings", "rules.nft", "sysctl", "restore")),
 )
-SYSCTLS = {"net.ipv4.ip_forward", f"net/ipv4/conf/{DEVICE}/rp_filter"}
+SYSCTLS = {"net.ipv4.ip_forward", *(f"net/ipv4/conf/{DEVICE}/{name}" for name in ("rp_filter", "forwarding"))}
 RECORDS = ("/run/tke-overlay/rules.nft", "/run/tke-overlay/rules.listing")
 TABLE = ("inet", "tke_overlay")
 MODULE = ("/usr/bin/python3", str(HERE / "node.py"))

@@ -130,7 +130,12 @@ OF_RULES = [
     "nft add set inet tke_overlay mine { type ipv4_addr; }",
     "nft add table inet tke_overlay { flags dormant; }",
 ]
-OF_SYSCTLS = ["sysctl net/ipv4/ip_forward 0", "sysctl net/ipv4/conf/tke0/rp_filter 1"]
+OF_SYSCTLS = [
+    "sysctl net/ipv4/ip_forward 0",
+    "sysctl net/ipv4/conf/tke0/rp_filter 1",
+    "sysctl net/ipv4/conf/tke0/forwarding 0",
+    "sysctl net/bridge/bridge-nf-call-iptables 0",
+]
 
 BREAKAGES = [*OF_LINK, *OF_TABLES, *OF_RULES, *OF_SYSCTLS]
 COMBINABLE = [line for line in BREAKAGES if not line.endswith("alias other")]

@@ -228,7 +228,7 @@ def test_rollback_leaves_nothing_on_a_host_that_was_no_node(run, root):
     make_pending(run)
     assert texts(root) == {}
     drop_ins = {name.removeprefix(f"{root}/run/") for name in texts(root, "run") if name.endswith((".link", ".conf"))}
-    assert {"systemd/network/10-tke-overlay.link", "sysctl.d/99-tke-overlay.conf"} <= drop_ins
+    assert {"systemd/network/00-tke-overlay.link", "sysctl.d/99-tke-overlay.conf"} <= drop_ins
     assert script(root, "roll-back")[::2] == (0, "")
     assert everything(run) == before
     assert {name.removeprefix(f"{root}/") for name in texts(root, ".")} == {
@@ -243,7 +243,7 @@ def test_confirmation_replaces_temporary_drop_ins(run, root):
     make_pending(run)
     script(root, "confirm", "token")
     assert not [name for name in texts(root, "run") if name.endswith((".link", ".conf"))]
-    assert (root / "etc/systemd/network/10-tke-overlay.link").exists()
+    assert (root / "etc/systemd/network/00-tke-overlay.link").exists()
 
 
 def test_rollback_without_saved_state_restores_the_kernel(run, host):

@@ -102,7 +102,7 @@ def main() -> None:
         return 0, outputs[line], ""
 
     read_links(run)
-    BridgeTable("tke-br0", ["10.244.0.0/16"], "10.244.0.1").read(run)
+    BridgeTable("tke-br0", ["10.244.0.0/16"], "10.244.0.0/24").among(read_links(run))
     for device in ("tke0", "tke6"):
         FdbTable(device).read(run)
     for version, within in ((4, ["10.244.0.0/16"]), (6, ["2001:db8::/32"])):

@@ -68,6 +68,14 @@ def test_pods_have_an_address_of_the_node_cidr_and_the_mtu(host, own):
 def test_the_host_forwards_packets_also_after_a_reboot(host):
     assert host.sysctl("net.ipv4.ip_forward") == 1
     assert "net.ipv4.ip_forward = 1" in host.file("/etc/sysctl.d/99-tke-overlay.conf").content_string
+    links = ("tke0", "tke-br0", "eth0")
+    assert [host.sysctl(f"net.ipv4.conf.{link}.forwarding") for link in links] == [1, 1, 1]
+
+
+def test_bridged_packets_pass_the_address_translation_also_after_a_reboot(host):
+    assert [host.sysctl(f"net.bridge.bridge-nf-call-{name}") for name in ("iptables", "ip6tables")] == [1, 1]
+    assert "br_netfilter" in host.file("/etc/modules-load.d/tke-overlay.conf").content_string
+    assert "net.bridge.bridge-nf-call-iptables = 1" in host.file("/etc/sysctl.d/99-tke-overlay.conf").content_string
 
 
 def test_packets_to_unused_pod_addresses_stay_on_the_host(host, own):

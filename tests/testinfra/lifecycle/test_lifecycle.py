@@ -315,7 +315,7 @@ def test_the_pool_grows_and_a_node_gets_a_node_cidr_of_the_new_range(story, tmp_
 
 BY_HAND = r"""
 systemctl disable --now --quiet tke-overlay.timer tke-overlay.service
-rm -rf /etc/tke-overlay /etc/systemd/system/tke-overlay.* /etc/systemd/network/10-tke-overlay.* /etc/sysctl.d/99-tke-*
+rm -rf /etc/tke-overlay /etc/systemd/system/tke-overlay.* /etc/systemd/network/00-tke-overlay.* /etc/sysctl.d/99-tke-*
 systemctl daemon-reload
 nft delete table inet tke_overlay
 ip link set tke0 alias ""

@@ -210,6 +210,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_checks 
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_network import BAD, PodFinding, planned_network
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.reset import remove
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import INTERVAL
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins import NO_BRIDGE_NETFILTER
 from ansible_collections.tke.overlay.plugins.module_utils._module import (
     DOCUMENT,
     Result,
@@ -256,6 +257,8 @@ def present(module: AnsibleModule, run: Run) -> Result:
     node_result = converge(document, run, module.check_mode, options)
     if not node_result.systemd:
         module.warn("this host does not run systemd, so nothing restores the overlay after a reboot")
+    if not node_result.bridge_netfilter:
+        module.warn(NO_BRIDGE_NETFILTER)
     for warning in node_result.warnings:
         module.warn(warning)
     changes = changes_of(node_result)

@@ -65,6 +65,7 @@ def _texts(
     present = SavedState(
         link,
         new.bridge,
+        new.node_cidr,
         new.cidrs,
         [(table, _present_entries(wanted, deltas[table.name])) for table, wanted in new.tables],
         listed_rules(run),

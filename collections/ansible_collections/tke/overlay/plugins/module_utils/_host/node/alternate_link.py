@@ -21,6 +21,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link impo
     compare_link,
     find_link,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins import forwarding_of
 
 
 def alternate_link_of(link: LinkSpec, port: int | None) -> LinkSpec | None:
@@ -53,9 +54,10 @@ def with_alternate_link(change: LinkChange, alternate: LinkSpec | None, links: t
 
 
 def relax_reverse_path_filter(alternate: LinkSpec | None) -> None:
-    """Make the kernel accept packets from the alternate link whose answers leave through the tunnel's link.
+    """Make the kernel accept and forward packets from the alternate link; their answers leave by the tunnel's link.
 
     :raises KernelError: the sysctl cannot be set.
     """
     if alternate is not None:
         write_sysctl(f"net/ipv4/conf/{ALTERNATE_LINK}/rp_filter", "2")
+        write_sysctl(forwarding_of(ALTERNATE_LINK), "1")

@@ -37,6 +37,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables im
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import compare as compare_entries
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.alternate_link import with_alternate_link
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.outward_links import outward_links
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import Target
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import STATE
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import line_diff
@@ -54,6 +55,7 @@ class ActualState(t.NamedTuple):
     files: Texts
     sysctls: Texts
     rights: Texts  # path -> mode and owner, of the files that have wrong ones
+    outward: t.Sequence[str] = ()  # see outward_links()
 
 
 class NodeResult(t.NamedTuple):
@@ -65,6 +67,7 @@ class NodeResult(t.NamedTuple):
     sysctls: list[Diff]
     units: list[Diff]
     systemd: bool
+    bridge_netfilter: bool = True  # whether the kernel has br_netfilter
     unfinished: bool = False
     seconds_to_confirm: float | None = None  # then the host rolls back; ``None``: no confirmation is pending
     warnings: t.Sequence[str] = ()
@@ -104,12 +107,14 @@ def read_actual(target: Target, links: t.Sequence[Row], run: Run) -> ActualState
     :param links: all links of the host.
     :raises KernelError: something cannot be read.
     """
+    outward = outward_links(target.link.local, links, run)
     return ActualState(
         links=links,
         tables=read_tables(target, links, run, rules=True),
         files=read_files(target.all_files),
         rights=wrong_rights(target.all_files),
-        sysctls=read_sysctls(target.sysctls),
+        sysctls=read_sysctls(target.sysctls_with(outward)),
+        outward=outward,
     )
 
 
@@ -132,7 +137,7 @@ def read_tables(
     listed = listed_together(listings, run)
     found: TableEntries = {
         tables.routes.name: tables.routes.read(listed, others=foreign),
-        tables.bridge.name: tables.bridge.among(links),
+        tables.bridge.name: {**tables.bridge.among(links), **tables.bridge.beyond(links, run)},
     }
     found.update({table.name: table.read(listed) for table in readable})
     return found
@@ -151,9 +156,10 @@ def compare(target: Target, actual: ActualState) -> NodeResult:
         link=link_change(target, actual.links),
         tables=deltas,
         files=_file_diffs(actual, target.all_files),
-        sysctls=_text_diffs(actual.sysctls, target.sysctls),
+        sysctls=_text_diffs(actual.sysctls, target.sysctls_with(actual.outward)),
         units=_text_diffs(target.host.units, differing_units(target.host)),
         systemd=target.host.systemd,
+        bridge_netfilter=target.host.bridge_netfilter,
     )
 
 
@@ -167,9 +173,11 @@ def compare_tables(target: Target, found: TableEntries) -> dict[str, Delta]:
 
     :raises ValidationError: a foreign entry is in the place of a wanted one.
     """
+    bridge = target.tables.bridge
+    entries = {**target.tables.entries, bridge.name: bridge.wanted(found.get(bridge.name, {}))}
     return {
-        table.name: compare_entries(table, found.get(table.name, {}), wanted)
-        for table, wanted in target.tables.in_removal_order()
+        table.name: compare_entries(table, found.get(table.name, {}), entries[table.name])
+        for table, _wanted in target.tables.in_removal_order()
     }
 
 

@@ -155,7 +155,7 @@ def converge(document: NodeDocument, run: Run, check: bool, options: ConvergeOpt
                 options.before_change()
             _put_drop_ins(target, difference, run)
             change_kernel(target, difference, run)
-            verify(target, run)
+            verify(target, difference, run)
         return _commit(prepared, difference, run)
 
 

@@ -8,7 +8,12 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, some_of
-from ansible_collections.tke.overlay.plugins.module_utils._host.files import differing, read_sysctls, write_sysctl
+from ansible_collections.tke.overlay.plugins.module_utils._host.files import (
+    Texts,
+    differing,
+    read_sysctls,
+    write_sysctl,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import apply_link, read_links
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import BLACKHOLE, check_foreign_routes
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Delta, Run, apply
@@ -21,6 +26,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node.compare imp
     read_tables,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import Target
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins import load_bridge_netfilter
 
 MOST_FAULTS = 5
 """Number of differences that the error of a failed verification names."""
@@ -39,7 +45,8 @@ def change_kernel(target: Target, difference: NodeResult, run: Run) -> None:
     lines = [*difference.link.lines, *_lines_for_new_device(target, difference)]
     apply_link(difference.link._replace(lines=lines), run)
     relax_reverse_path_filter(target.alternate_link)
-    for key, value in differing(read_sysctls(target.sysctls), target.sysctls).items():
+    load_bridge_netfilter(target.sysctls, run)
+    for key, value in _differing_sysctls(target, difference).items():
         write_sysctl(key, value)
     deltas = _deltas_after_link(target, difference, run)
     apply([(table, deltas[table.name]) for table, _wanted in target.tables.in_removal_order()], run)
@@ -83,9 +90,16 @@ def _deltas_after_link(target: Target, difference: NodeResult, run: Run) -> dict
     return compare_tables(target, found)
 
 
-def verify(target: Target, run: Run) -> None:
+def _differing_sysctls(target: Target, difference: NodeResult) -> Texts:
+    """Return the desired values of the sysctls that differ now, also of those that a new device brought."""
+    wanted = {**target.sysctls_with(()), **{diff.name: diff.after for diff in difference.sysctls}}
+    return differing(read_sysctls(wanted), wanted)
+
+
+def verify(target: Target, difference: NodeResult, run: Run) -> None:
     """Read the kernel's state back. The rules were read back when they were loaded.
 
+    :param difference: what was changed.
     :raises KernelError: it is not the target: the kernel did not take it, or another program changed it.
     """
     links = read_links(run)
@@ -93,12 +107,21 @@ def verify(target: Target, run: Run) -> None:
     faults = [
         f"link {target.link.name}: {key} is {wrong.before.get(key)}, not {wrong.after[key]}" for key in wrong.after
     ]
+    faults += _sysctl_faults(target, difference)
     faults += _table_faults(target, read_tables(target, links, run, foreign=False))
     if faults:
         raise KernelError(
             f"after the change the kernel does not hold what it was given; does another program manage "
             f"{target.link.name}? {some_of(faults, MOST_FAULTS, '; ')}"
         )
+
+
+def _sysctl_faults(target: Target, difference: NodeResult) -> t.Iterator[str]:
+    """Name the sysctls that differ. Those of a new device are left to the timer: udev sets them at the same time."""
+    new = f"net/ipv4/conf/{target.link.name}/" if difference.link.made else None
+    for key, value in _differing_sysctls(target, difference).items():
+        if new is None or not key.startswith(new):
+            yield f"sysctl {key} is not {value}"
 
 
 def _table_faults(target: Target, found: TableEntries) -> t.Iterator[str]:

@@ -32,6 +32,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link impo
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.neighbor import NeighborTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.nftables import RulesTable, counter_values
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.pod_bridge import BridgeTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import RouteTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import (
     Delta,
@@ -43,11 +44,16 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables im
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.status import read_pair_status
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.converge import ConvergeOptions, converge
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.outward_links import outward_links, outward_sysctls
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_checks import pod_findings, summarized
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_network import saved_network
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.reset import FILES
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import INTERVAL
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.checksums import file_drift
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins import (
+    NO_BRIDGE_NETFILTER,
+    without_missing,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
     CHECKSUMS,
     RULES_FILE,
@@ -61,7 +67,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_stat
     saved_settings,
     saved_summary,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import read_host
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import has_bridge_netfilter, read_host
 
 MOST_NAMED = 3
 """Entries of a table that are named one by one; of more entries only the number is reported."""
@@ -196,11 +202,13 @@ def _timer(run: Run) -> str:
 def _drift(settings: t.Mapping[str, str], links: t.Sequence[Row], document: NodeDocument | None, run: Run) -> list[str]:
     """Return a sentence for each difference from what was applied."""
     if document is None or not is_current(applied_plan(), document):
-        return list(
-            dict.fromkeys(
-                [*file_drift(CHECKSUMS, FILES), *_saved_kernel_drift(settings, links, run), *_saved_sysctl_drift()]
-            )
-        )
+        sentences = [
+            *file_drift(CHECKSUMS, FILES),
+            *_saved_kernel_drift(settings, links, run),
+            *_saved_sysctl_drift(settings, links, run),
+            *([] if has_bridge_netfilter(run) else [NO_BRIDGE_NETFILTER]),
+        ]
+        return list(dict.fromkeys(sentences))
     try:
         difference = converge(document, run, check=True, options=ConvergeOptions(interval=_interval()))
     except ValidationError as error:
@@ -210,6 +218,7 @@ def _drift(settings: t.Mapping[str, str], links: t.Sequence[Row], document: Node
         *(sentence for name, delta in difference.tables.items() for sentence in _table_drift(name, delta)),
         *(f"sysctl {diff.name}: {diff.before or 'missing'}, not {diff.after}" for diff in difference.sysctls),
         *_file_sentences(difference.files),
+        *([] if difference.bridge_netfilter else [NO_BRIDGE_NETFILTER]),
         *(f"unit {diff.name}: is {diff.before or 'off'}, should be {diff.after}" for diff in difference.units),
     ]
 
@@ -254,6 +263,7 @@ def _saved_kernel_drift(settings: t.Mapping[str, str], links: t.Sequence[Row], r
     ]
     for table in tables:
         yield from _saved_table_drift(table, is_vxlan, run)
+    yield from _saved_bridge_drift(settings, links, run)
     yield from _saved_rules_drift(run)
 
 
@@ -285,6 +295,13 @@ def _saved_table_drift(table: Table, has_device: bool, run: Run) -> t.Iterator[s
         yield from error.problems
 
 
+def _saved_bridge_drift(settings: t.Mapping[str, str], links: t.Sequence[Row], run: Run) -> t.Iterator[str]:
+    if "node_cidr" in settings and "bridge" in settings:
+        bridge = BridgeTable(settings["bridge"], settings.get("cidrs", "").split(), settings["node_cidr"])
+        present = {**bridge.among(links), **bridge.beyond(links, run)}
+        yield from _table_drift(bridge.name, compare(bridge, present, bridge.wanted(present)))
+
+
 def _saved_rules_drift(run: Run) -> t.Iterator[str]:
     text = read_files([RULES_FILE]).get(RULES_FILE)
     if text is None:
@@ -294,10 +311,12 @@ def _saved_rules_drift(run: Run) -> t.Iterator[str]:
     yield from _table_drift(rules.name, compare(rules, rules.read(run), rules.wanted))
 
 
-def _saved_sysctl_drift() -> t.Iterator[str]:
+def _saved_sysctl_drift(settings: t.Mapping[str, str], links: t.Sequence[Row], run: Run) -> t.Iterator[str]:
     path = f"{STATE}/sysctl"
     pairs = [line.split(None, 1) for line in read_files([path]).get(path, "").splitlines()]
     wanted = {pair[0]: pair[1] for pair in pairs if len(pair) == 2}  # another line is damage, which the checksums show
+    wanted.update(outward_sysctls(outward_links(settings.get("local", ""), links, run)))
+    wanted = without_missing(settings.get("bridge", ""), wanted)
     found = read_sysctls(wanted)
     for key, value in differing(found, wanted).items():
         yield f"sysctl {key}: {found.get(key, 'missing')}, not {value}"

@@ -11,7 +11,6 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
     PLAN_SCHEMA,
     NodeDocument,
     Peer,
-    gateway_address,
     parse_fleet,
     plan_id,
     vtep_address,
@@ -37,8 +36,13 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route imp
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Desired, Table
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.alternate_link import alternate_link_of
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni import CNI_FILE, conflist
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.outward_links import outward_sysctls
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.checksums import checksums_text
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins import drop_ins, wanted_sysctls
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins import (
+    drop_ins,
+    wanted_sysctls,
+    without_missing,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import CHECKSUMS, STATE
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import SavedState, state_files
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import HostFacts, unit_files
@@ -83,6 +87,13 @@ class Target(t.NamedTuple):
     saved: SavedState
     underlays: t.Sequence[str]
 
+    def sysctls_with(self, outward: t.Iterable[str]) -> Texts:
+        """Return the sysctls that the host must have now. The CNI plugin creates the Pod bridge with the first Pod.
+
+        :param outward: the links by which packets leave the cluster, see :mod:`outward_links`.
+        """
+        return without_missing(self.saved.bridge, {**self.sysctls, **outward_sysctls(outward)})
+
     @property
     def all_files(self) -> FileSpecs:
         """The drop-ins and the other files."""
@@ -103,10 +114,11 @@ def build_target(
     link = _link_of(document, own)
     tables = _tables_of(document, own, peers)
     rules = RulesTable(_rules_of(document, own, peers, allowances))
-    sysctls = wanted_sysctls(link.name, len(peers), host, read_sysctls)
+    sysctls = wanted_sysctls(link.name, document["bridge"], len(peers), host, read_sysctls)
     saved = SavedState(
         link=link,
         bridge=document["bridge"],
+        node_cidr=own.node_cidr,
         cidrs=document["container_cidr"],
         tables=tables.in_removal_order(),
         rules=rules.text,
@@ -205,7 +217,7 @@ def _tables_of(document: NodeDocument, own: Peer, peers: t.Iterable[Peer]) -> No
         routes=RouteTable(device, within=document["container_cidr"], bridge=document["bridge"]),
         fdb=FdbTable(device),
         neighbors=NeighborTable(device),
-        bridge=BridgeTable(document["bridge"], document["container_cidr"], gateway_address(own.node_cidr)),
+        bridge=BridgeTable(document["bridge"], document["container_cidr"], own.node_cidr),
         entries={
             RouteTable.name: routes,
             FdbTable.name: fdb,

@@ -1,17 +1,26 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Drop-in files that make network managers ignore the devices of the overlay; and the sysctls of a node."""
+"""Drop-in files that make network managers ignore the links of the overlay and of Pods; and the sysctls of a node.
+
+Bridge netfilter (``br_netfilter``): a Pod asks a Service, and kube-proxy translates the destination to a Pod of the
+same host. The answer goes from one port of the Pod bridge to another. Only with bridge netfilter does it pass the
+address translation, which gives it the source that the first Pod waits for.
+"""
 
 from __future__ import annotations
 
+import os
 import string
 import typing as t
 
+from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
+from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import Texts
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run, error_text
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
     LINK_FILE,
+    MODULES_FILE,
     NETWORK_FILE,
     NETWORK_MANAGER,
     NETWORK_MANAGER_FILE,
@@ -28,31 +37,50 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.programs i
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import HostFacts, systemctl
 
+MODULE = "br_netfilter"
 
-def drop_ins(device: str, bridge: str, sysctls: Texts, host: HostFacts) -> dict[str, str | None]:
-    """Return the drop-ins by path, ``None`` for those of network managers that the host does not have.
+BRIDGE_SYSCTLS = ("net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables")
+"""The sysctls of bridge netfilter; they exist only while the module is loaded, or if it is built in."""
 
-    They must exist before the device does.
+NO_BRIDGE_NETFILTER = (
+    "the kernel of this host has no module br_netfilter, or may not load it, so Pods do not reach a Service whose Pod "
+    "is on this host: "
+    "install the modules of the running kernel (or remove the line of modprobe.d that forbids this one), so that "
+    "'modprobe br_netfilter' succeeds, and run tke.overlay.site"
+)
+
+POD_LINKS = f"veth{'[0-9a-f]' * 8}"
+"""A pattern of networkd for the host's ends of the Pods' links, as CNI's bridge plugin names them."""
+
+
+def drop_ins(device: str, bridge: str, sysctls: Texts, host: HostFacts) -> Texts:
+    """Return the drop-ins by path.
+
+    They must exist before the device does, and also on a host without a network manager: one that is installed or
+    enabled later would take the addresses of the Pod bridge, and the Pods' links off it.
     """
 
     def text(template: str) -> str:
-        return string.Template(template).substitute(device=device, bridge=bridge)
+        return string.Template(template).substitute(device=device, bridge=bridge, ports=POD_LINKS)
 
-    networkd, network_manager = host.units.get(NETWORKD), host.units.get(NETWORK_MANAGER)
     # Up to kernel 5.7, the VXLAN device computes wrong full checksums behind NAT with random-fully, and TCP stalls for
     # 63 s.
     offload = "TransmitChecksumOffload=no\n" if host.kernel < (5, 8) else ""
     return {
         SYSCTL_FILE: WRITTEN_BY + "".join(f"{key} = {value}\n" for key, value in sysctls.items()),
+        MODULES_FILE: f"{WRITTEN_BY}{MODULE}\n",
         LINK_FILE: text(TKE_OVERLAY_LINK) + offload,
-        NETWORK_FILE: text(TKE_OVERLAY_NETWORK) if networkd else None,
-        NETWORKD_FILE: text(NETWORKD_CONF) if networkd else None,
-        NETWORK_MANAGER_FILE: text(NETWORKMANAGER_CONF) if network_manager else None,
+        NETWORK_FILE: text(TKE_OVERLAY_NETWORK),
+        NETWORKD_FILE: text(NETWORKD_CONF),
+        NETWORK_MANAGER_FILE: text(NETWORKMANAGER_CONF),
     }
 
 
-def wanted_sysctls(device: str, peers: int, host: HostFacts, found: t.Callable[[t.Iterable[str]], Texts]) -> Texts:
-    """Return the desired sysctls: forwarding, loose reverse-path filtering, and larger neighbour tables on old kernels.
+def wanted_sysctls(
+    device: str, bridge: str, peers: int, host: HostFacts, found: t.Callable[[t.Iterable[str]], Texts]
+) -> Texts:
+    """Return the desired sysctls: forwarding, loose reverse-path filtering, bridge netfilter if the kernel has it, and
+    larger neighbour tables on old kernels.
 
     :param peers: the number of peers.
     :param found: reads sysctls.
@@ -62,7 +90,12 @@ def wanted_sysctls(device: str, peers: int, host: HostFacts, found: t.Callable[[
         # With the strict filter of some distributions, an answer on another path than the request is dropped.
         # systemd 245 and later sets the sysctl for every new device: hence a file late in order, and the script.
         f"net/ipv4/conf/{device}/rp_filter": "2",
+        # ip_forward sets it for all links at the time of the change. The kernel looks at the link by which a packet
+        # comes, and a link that is created later gets the value of conf.default.
+        **{forwarding_of(link): "1" for link in (device, bridge)},
     }
+    if host.bridge_netfilter:
+        sysctls.update(dict.fromkeys(BRIDGE_SYSCTLS, "1"))
     if host.kernel < (5, 0):
         # Before 5.0, permanent neighbours count. The limits are only raised; a network namespace does not have them.
         room = 1024
@@ -71,6 +104,33 @@ def wanted_sysctls(device: str, peers: int, host: HostFacts, found: t.Callable[[
         keys = {f"net.ipv4.neigh.default.gc_thresh{number}": room * number // 3 for number in (1, 2, 3)}
         sysctls.update({key: str(max(int(value), keys[key])) for key, value in found(keys).items()})
     return sysctls
+
+
+def forwarding_of(link: str) -> str:
+    """Return the sysctl that lets the kernel forward what comes by a link."""
+    return f"net/ipv4/conf/{link}/forwarding"
+
+
+def without_missing(link: str, sysctls: Texts) -> Texts:
+    """Return the sysctls without those of a link, if this host does not have the link."""
+    prefix = f"net/ipv4/conf/{link}/"
+    if os.path.isdir(os.path.join(files.PROC_SYS, prefix)):
+        return sysctls
+    return {key: value for key, value in sysctls.items() if not key.startswith(prefix)}
+
+
+def load_bridge_netfilter(wanted: t.Container[str], run: Run) -> None:
+    """Load the kernel module if sysctls of it are wanted and do not exist.
+
+    :raises KernelError: the module cannot be loaded.
+    """
+    if BRIDGE_SYSCTLS[0] in wanted and not files.read_sysctls(BRIDGE_SYSCTLS[:1]):
+        code, _out, errors = run(("modprobe", MODULE), None)
+        if code != 0:
+            raise KernelError(
+                f"the kernel module {MODULE} cannot be loaded, without which Pods do not reach a Service whose Pod is "
+                f"on this host: {error_text(code, errors)}"
+            )
 
 
 def reload_managers(written: t.Iterable[str], host: HostFacts, run: Run) -> None:

@@ -70,10 +70,13 @@ UNIT_FILES = (f"{UNIT_DIRECTORY}/{SERVICE}", f"{UNIT_DIRECTORY}/{TIMER}")
 # --- drop-ins ---
 
 SYSCTL_FILE = "/etc/sysctl.d/99-tke-overlay.conf"
-LINK_FILE = "/etc/systemd/network/10-tke-overlay.link"
-NETWORK_FILE = "/etc/systemd/network/10-tke-overlay.network"
+MODULES_FILE = "/etc/modules-load.d/tke-overlay.conf"
+# Of all files that match a link, systemd applies the first: 00 precedes the files that match every link, such as those
+# that netplan writes (10-netplan-NAME.network).
+LINK_FILE = "/etc/systemd/network/00-tke-overlay.link"
+NETWORK_FILE = "/etc/systemd/network/00-tke-overlay.network"
 NETWORKD_FILE = "/etc/systemd/networkd.conf.d/10-tke-overlay.conf"
 NETWORK_MANAGER_FILE = "/etc/NetworkManager/conf.d/10-tke-overlay.conf"
 
-DROP_INS = (SYSCTL_FILE, LINK_FILE, NETWORK_FILE, NETWORKD_FILE, NETWORK_MANAGER_FILE)
+DROP_INS = (SYSCTL_FILE, MODULES_FILE, LINK_FILE, NETWORK_FILE, NETWORKD_FILE, NETWORK_MANAGER_FILE)
 """Every drop-in that a host can have."""

@@ -89,7 +89,7 @@ if intact settings; then
     # shellcheck source=/dev/null
     . "$here/settings"
     # shellcheck disable=SC2154 # set by that file
-    : "$device $alias $vni $port $local $mac $mtu $address $cidrs"
+    : "$device $alias $vni $port $local $mac $mtu $address $cidrs $bridge $node_cidr $gateway"
 fi
 
 # --- link ---
@@ -285,8 +285,37 @@ restore_rules() {
     cp "$here/rules.nft" "$run/rules.nft"
 }
 
+# Without this module, bridged packets do not pass the address translation of Services.
+load_bridge_netfilter() {
+    if [ -e /proc/sys/net/bridge/bridge-nf-call-iptables ]; then return; fi
+    grep -q '^net/bridge/' "$here/sysctl" || return
+    if modprobe br_netfilter 2>/dev/null; then report 'module br_netfilter: missing'; fi
+}
+
+# Print the links by which packets of Pods leave the cluster: those with the underlay address, of the default routes, and
+# of the route to the load balancer.
+list_outward_links() {
+    ip -o address show to "$local" | sed 's/^[0-9]*: \([^ ]*\) .*/\1/'
+    {
+        ip -4 route show default
+        if [ -e "$here/endpoint.batch" ]; then cat "$here/endpoint.batch"; fi
+    } | tr ' ' '\n' | sed -n '/^dev$/{n;p;}'
+}
+
+# Print all sysctls, those of the file and those of the links that the host has now.
+list_sysctls() {
+    cat "$here/sysctl"
+    list_outward_links | sort -u | sed 's,.*,net/ipv4/conf/&/forwarding 1,'
+}
+
 restore_sysctls() {
+    load_bridge_netfilter
+    list_sysctls >"$work/sysctl"
     while read -r key value; do
+        # The Pod bridge does not exist before the first Pod; a link of the list can have vanished.
+        case $key in "net/ipv4/conf/$device/"*) ;; net/ipv4/conf/*)
+            if [ ! -e "/proc/sys/$key" ]; then continue; fi ;;
+        esac
         found=''
         if [ -e "/proc/sys/$key" ]; then read -r found <"/proc/sys/$key"; fi
         if [ "$found" = "$value" ]; then continue; fi
@@ -295,7 +324,67 @@ restore_sysctls() {
         else
             report_error "sysctl $key cannot be set"
         fi
-    done <"$here/sysctl"
+    done <"$work/sysctl"
+}
+
+# --- Pod bridge ---
+
+# CNI's bridge plugin creates the bridge with the first Pod, with all of this, and nothing else restores it: network
+# managers and people take it away.
+restore_bridge() {
+    ip -o -d link show dev "$bridge" >"$work/link" 2>/dev/null || return 0
+    read -r line <"$work/link"
+    case "$line " in *" bridge "*) ;; *)
+        report_error "$bridge is not a bridge: another program has created it"
+        return 1 ;;
+    esac
+    differs=''
+    : >"$work/set"
+    case $line in *[\<,]UP[,\>]*) ;; *) correct 'down' "link set $bridge up" ;; esac
+    if ! ip -o -4 address show dev "$bridge" | grep -q -F " $gateway "; then
+        correct "missing $gateway" "address replace $gateway brd + dev $bridge"
+    fi
+    # The route comes with state and address, but it can be missing alone.
+    if [ -z "$differs" ] && [ -z "$(ip -4 route show table main exact "$node_cidr" dev "$bridge")" ]; then
+        correct "missing route $node_cidr" \
+            "route replace $node_cidr dev $bridge src ${gateway%/*} proto kernel scope link"
+    fi
+    compare_ports
+    if [ -z "$differs" ]; then return; fi
+    try ip -force -batch "$work/set"
+    report "bridge $bridge: $differs"
+}
+
+# Put the links of Pods back that are off the bridge, and turn hairpin mode on again.
+compare_ports() {
+    ports=0 hairpins=0
+    ip -o -d link show type veth >"$work/veths"
+    while read -r _number name line; do
+        port=${name%%@*}
+        case "$port $line" in
+            veth*" master $bridge "*' hairpin off '*) hairpins=$((hairpins + 1)) without=$port ;;
+            veth*' master '*) continue ;;
+            veth*)
+                is_pods "$port" "$name" "$line" || continue
+                ports=$((ports + 1)) stray=$port
+                echo "link set $port master $bridge up" >>"$work/set" ;;
+            *) continue ;;
+        esac
+        echo "link set $port type bridge_slave hairpin on" >>"$work/set"
+    done <"$work/veths"
+    if [ "$ports" -gt 0 ]; then differs="$differs${differs:+, }missing ports: $ports, such as $stray"; fi
+    if [ "$hairpins" -gt 0 ]; then differs="$differs${differs:+, }hairpin mode off: $hairpins ports, such as $without"; fi
+}
+
+# Succeed if a veth without a bridge belongs to the Pod bridge: its other end is in a named namespace, where it has an
+# address of the node CIDR with that prefix length; and no route leads to a Pod through it, as with CNI's plugin ptp.
+is_pods() {
+    case "$2 $3" in *@if*' link-netns '*) ;; *) return 1 ;; esac
+    peer=${2##*@if}
+    netns=${3##* link-netns }
+    ip -n "${netns%%[ \\]*}" -o -4 address show to "$node_cidr" 2>/dev/null |
+        grep -q "^${peer%:}: .* inet [^ ]*/${gateway#*/} " || return
+    [ -z "$(ip -4 route show table main root "$node_cidr" dev "$1" 2>/dev/null)" ]
 }
 
 # --- names of the API endpoint ---
@@ -380,6 +469,7 @@ intact settings || exit 1
 if intact rules.nft; then restore_rules; fi
 if intact link.batch; then restore_link; fi
 if intact sysctl; then restore_sysctls; fi
+restore_bridge
 if intact route.batch fdb.batch neighbor.batch; then restore_tables; fi
 restore_endpoint_route
 

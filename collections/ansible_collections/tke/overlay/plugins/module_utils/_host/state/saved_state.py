@@ -22,6 +22,7 @@ from __future__ import annotations
 import shlex
 import typing as t
 
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import gateway_address
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import Texts
@@ -42,6 +43,7 @@ class SavedState(t.NamedTuple):
 
     link: LinkSpec
     bridge: str
+    node_cidr: str
     cidrs: t.Sequence[str]
     tables: t.Sequence[tuple[Table, Desired]]
     rules: str
@@ -58,6 +60,8 @@ def state_files(state: SavedState) -> Texts:
         "device": link.name,
         "alias": ALIAS,
         "bridge": state.bridge,
+        "node_cidr": state.node_cidr,
+        "gateway": f"{gateway_address(state.node_cidr)}/{state.node_cidr.partition('/')[2]}",
         "vni": link.vni,
         "port": link.port,
         "local": link.local,

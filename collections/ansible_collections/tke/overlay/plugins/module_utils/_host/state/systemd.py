@@ -35,6 +35,7 @@ class HostFacts(t.NamedTuple):
     units: Texts  # unit -> "enabled", "active" or both
     loaded: bool  # whether systemd has loaded a file of the units of this collection
     kernel: tuple[int, int]
+    bridge_netfilter: bool = True  # whether the kernel has br_netfilter, loaded or not
 
 
 class UnitState(t.NamedTuple):
@@ -49,10 +50,24 @@ def read_host(run: Run) -> HostFacts:
     release = re.match(r"(\d+)\.(\d+)", os.uname().release)
     kernel = (int(release[1]), int(release[2])) if release else (5, 0)
     if not os.path.isdir(f"{files.ROOT}/run/systemd/system"):
-        return HostFacts(False, {}, False, kernel)
+        return HostFacts(False, {}, False, kernel, has_bridge_netfilter(run))
     units = unit_states((SERVICE, TIMER, NETWORKD, NETWORK_MANAGER), run)
     loaded = units[SERVICE].loaded or units[TIMER].loaded
-    return HostFacts(True, {name: unit.state for name, unit in units.items()}, loaded, kernel)
+    states = {name: unit.state for name, unit in units.items()}
+    return HostFacts(True, states, loaded, kernel, has_bridge_netfilter(run))
+
+
+def has_bridge_netfilter(run: Run) -> bool:
+    """Return whether the kernel module br_netfilter is loaded, built in, or can be loaded. Nothing is loaded.
+
+    A hardened host can forbid all modules, or have a line ``install br_netfilter /bin/false`` in modprobe.d.
+    """
+    if os.path.isdir(os.path.join(files.PROC_SYS, "net/bridge")):
+        return True
+    if files.read_sysctls(["kernel.modules_disabled"]).get("kernel.modules_disabled") == "1":
+        return False
+    _code, steps, _errors = run(("modprobe", "--show-depends", "br_netfilter"), None)
+    return re.search(r"^(insmod \S*/|builtin )br_netfilter\b", steps, re.MULTILINE) is not None
 
 
 def unit_states(names: t.Sequence[str], run: Run) -> dict[str, UnitState]:

@@ -53,11 +53,25 @@ TABLES = [
     *((NeighborTable("tke0", v), st.builds(neighbor_entry, st.ip_addresses(v=v).map(str), MACS)) for v in VERSIONS),
     *((RouteTable("tke0", v), routes(v)) for v in VERSIONS),
     (
-        BridgeTable("tke-br0", ["10.244.0.0/16"], "10.244.0.1"),
-        st.ip_addresses().map(lambda address: (f"{address}/{address.max_prefixlen}", "dev tke-br0")),
+        BridgeTable("tke-br0", ["10.244.0.0/16"], "10.244.0.0/24"),
+        st.one_of(
+            st.ip_addresses().map(lambda address: (f"{address}/{address.max_prefixlen}", "dev tke-br0")),
+            networks(4).map(lambda network: (f"route {network}", "dev tke-br0 src 10.244.0.1")),
+            st.sampled_from(["up", "down"]).map(lambda spec: ("state", spec)),
+            st.sampled_from(["on", "off"]).map(lambda spec: ("hairpin veth1", spec)),
+            st.just(("port veth1", "master tke-br0")),
+        ),
     ),
 ]
 ENTRIES = st.one_of(*(st.tuples(st.just(table), entries) for table, entries in TABLES))
+
+
+OF_OTHER_BRIDGES = [
+    "address replace 10.244.0.1/24 brd + dev cni0",
+    "link set cni0 up",
+    "link set veth1 master cni0 up",
+    "route replace 10.244.0.0/24 dev cni0 src 10.244.0.1 proto kernel scope link",
+]
 
 
 @given(ENTRIES)
@@ -99,7 +113,7 @@ def test_a_line_that_removes_an_entry_is_rejected(given_entry):
         (RouteTable("tke0"), "route replace 10.244.1.0/24 via 10.244.1.0 dev tke0 onlink proto 80"),
         (RouteTable("tke0"), "route replace unreachable 10.244.1.0/24 proto 84"),
         (RouteTable("tke0"), "route replace 10.244.1.0/24 via 10.244.1.0 dev tke0 onlink proto 84\n"),
-        (BridgeTable("tke-br0", [], ""), "address replace 10.244.0.1/24 dev cni0"),
+        *((BridgeTable("tke-br0", [], "10.244.0.0/24"), line) for line in OF_OTHER_BRIDGES),
     ],
 )
 def test_a_foreign_line_is_rejected(table, line):

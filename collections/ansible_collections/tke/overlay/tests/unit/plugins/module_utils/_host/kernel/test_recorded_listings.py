@@ -39,6 +39,13 @@ def recorded(version):
     return lambda command, text: (0, "" if "-batch" in command else outputs[" ".join(command)], "")
 
 
+class Listed(BridgeTable):
+    """The part of the table that is in the listing of the links."""
+
+    def read(self, run):
+        return self.among(read_links(run))
+
+
 MANAGED, FOREIGN = (True, True), (False, True)  # both on the device
 BLACKHOLE, ELSEWHERE = (True, False), (False, False)
 
@@ -70,7 +77,14 @@ READ = {
             "2001:db8:2::1": ("lladdr 0a:58:0a:f4:02:00 stale", *FOREIGN),
         },
     ),
-    "bridge": (BridgeTable("tke-br0", WITHIN[4], "10.244.0.1"), {"10.244.9.1/24": ("dev tke-br0", *MANAGED)}),
+    "bridge": (
+        Listed("tke-br0", WITHIN[4], "10.244.0.0/24"),
+        {
+            "state": ("up", *MANAGED),
+            "10.244.0.1/24": ("dev tke-br0", *MANAGED),
+            "10.244.9.1/24": ("dev tke-br0", *MANAGED),
+        },
+    ),
     "route": (
         RouteTable("tke0", within=WITHIN[4], bridge="tke-br0"),
         {
@@ -154,7 +168,11 @@ BATCHES = {
         [neighbor_entry("2001:db8:1::1", "0a:58:0a:f4:07:00")],
         ["neigh replace 2001:db8:1::1 lladdr 0a:58:0a:f4:07:00 dev tke0 nud permanent"],
     ),
-    "bridge": (BridgeTable("tke-br0", WITHIN[4], "10.244.0.1"), [], ["address del 10.244.9.1/24 dev tke-br0"]),
+    "bridge": (
+        Listed("tke-br0", WITHIN[4], "10.244.0.0/24"),
+        [("10.244.0.1/24", "dev tke-br0"), ("state", "up")],
+        ["address del 10.244.9.1/24 dev tke-br0"],
+    ),
     "route": (
         RouteTable("tke0", within=WITHIN[4], bridge="tke-br0"),
         [

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import pytest
 
+from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import LinkChange, LinkSpec
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.alternate_link import (
     alternate_link_of,
+    relax_reverse_path_filter,
     with_alternate_link,
 )
 
@@ -63,3 +65,13 @@ def test_is_replaced_by_one_with_another_port():
     assert change.lines[0] == "link del tke-alt"
     assert change.lines[2].startswith("link add tke-alt")
     assert (change.before["alternate port"], change.after["alternate port"]) == ("4789", "8472")
+
+
+def test_accepts_and_forwards_what_comes_by_it(tmp_path, monkeypatch):
+    """A new link has the values of conf.default, which can forbid both."""
+    monkeypatch.setattr(files, "PROC_SYS", str(tmp_path))
+    relax_reverse_path_filter(None)
+    directory = tmp_path / "net/ipv4/conf/tke-alt"
+    directory.mkdir(parents=True)
+    relax_reverse_path_filter(alternate_link_of(LINK, 4789))
+    assert {path.name: path.read_text() for path in directory.iterdir()} == {"rp_filter": "2", "forwarding": "1"}

@@ -5,9 +5,13 @@
 
 from __future__ import annotations
 
+import fnmatch
+import re
+
 import pytest
 
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
+from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.state import drop_ins, paths
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins import reload_commands, reload_managers
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
@@ -55,33 +59,93 @@ def systemd(**units):
     return HostFacts(True, {"tke-overlay.service": "", "tke-overlay.timer": "", **units}, False, (6, 1))
 
 
+def texts(**units):
+    return drop_ins.drop_ins("tke0", "tke-br0", {"net.ipv4.ip_forward": "1"}, systemd(**units))
+
+
 @pytest.mark.parametrize(
-    ("units", "present", "absent"),
+    "units", [{}, {paths.NETWORKD: "enabled"}, {paths.NETWORK_MANAGER: "enabled active"}, None], ids=str
+)
+def test_every_host_has_every_drop_in(units):
+    """A manager that is enabled later must find them; nothing else writes them."""
+    host = HostFacts(False, {}, False, (6, 1)) if units is None else systemd(**units)
+    found = drop_ins.drop_ins("tke0", "tke-br0", {"net.ipv4.ip_forward": "1"}, host)
+    assert set(found) == set(paths.DROP_INS)
+    assert all(found.values())
+    assert found == texts()
+
+
+def test_each_drop_in_names_what_it_is_about():
+    found = texts()
+    assert found[paths.LINK_FILE].endswith("[Match]\nOriginalName=tke0\n\n[Link]\nMACAddressPolicy=none\n")
+    assert found[paths.MODULES_FILE].splitlines()[1:] == ["br_netfilter"]
+    managed = "interface-name:tke0;interface-name:tke-br0;interface-name:veth????????\n"
+    lines = found[paths.NETWORK_MANAGER_FILE].splitlines(keepends=True)
+    assert {f"unmanaged-devices+={managed}", f"match-device={managed}", "managed=0\n"} <= set(lines)
+
+
+@pytest.mark.parametrize(
+    ("link", "unmanaged"),
     [
-        ({}, set(), {paths.NETWORK_FILE, paths.NETWORKD_FILE, paths.NETWORK_MANAGER_FILE}),
-        (
-            {paths.NETWORKD: "enabled"},
-            {paths.NETWORK_FILE, paths.NETWORKD_FILE},
-            {paths.NETWORK_MANAGER_FILE},
-        ),
-        (
-            {paths.NETWORK_MANAGER: "enabled active"},
-            {paths.NETWORK_MANAGER_FILE},
-            {paths.NETWORK_FILE, paths.NETWORKD_FILE},
-        ),
+        ("tke0", True),
+        ("tke-br0", True),
+        ("tke-alt", True),
+        ("veth78ba4eea", True),
+        ("eth0", False),
+        ("veth0", False),
+        ("veth-uplink", False),
+        ("veth78ba4ee", False),
+        ("vethabcdefgh", False),
     ],
 )
-def test_only_existing_managers_get_a_drop_in(units, present, absent):
-    texts = drop_ins.drop_ins("tke0", "tke-br0", {"net.ipv4.ip_forward": "1"}, systemd(**units))
-    assert {name for name in present if texts[name]} == present
-    assert {name for name in absent if not texts[name]} == absent
-    assert all("tke0" in texts[name] for name in present - {paths.NETWORKD_FILE})
-    link = "[Match]\nOriginalName=tke0\n\n[Link]\nMACAddressPolicy=none\n"
-    assert texts[paths.LINK_FILE].endswith(link), "every host has udev"
-    if paths.NETWORK_MANAGER_FILE in present:
-        managed = "interface-name:tke0;interface-name:tke-br0\n"
-        lines = texts[paths.NETWORK_MANAGER_FILE].splitlines(keepends=True)
-        assert {f"unmanaged-devices+={managed}", f"match-device={managed}", "managed=0\n"} <= set(lines)
+def test_networkd_ignores_the_links_of_pods_and_no_others(link, unmanaged):
+    """networkd matches names as fnmatch(3) does; the names of Docker's links have seven digits."""
+    (names,) = re.findall(r"^Name=(.*)$", texts()[paths.NETWORK_FILE], re.MULTILINE)
+    assert any(fnmatch.fnmatchcase(link, pattern) for pattern in names.split()) is unmanaged
+
+
+@pytest.mark.parametrize("catch_all", ["00-zz.network", "05-all.network", "10-netplan-all.network", "99-all.network"])
+def test_its_files_precede_those_that_match_every_link(catch_all):
+    for path in (paths.NETWORK_FILE, paths.LINK_FILE):
+        assert path.rpartition("/")[2] < catch_all
+
+
+def test_sysctls_are_those_of_the_links_and_of_bridge_netfilter():
+    host = systemd()
+    keys = {
+        "net.ipv4.ip_forward": "1",
+        "net/ipv4/conf/tke0/rp_filter": "2",
+        "net/ipv4/conf/tke0/forwarding": "1",
+        "net/ipv4/conf/tke-br0/forwarding": "1",
+    }
+    bridge = dict.fromkeys(["net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables"], "1")
+    assert drop_ins.wanted_sysctls("tke0", "tke-br0", 5, host, dict) == {**keys, **bridge}
+    without = host._replace(bridge_netfilter=False)
+    assert drop_ins.wanted_sysctls("tke0", "tke-br0", 5, without, dict) == keys
+
+
+def test_sysctls_of_a_missing_link_are_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "PROC_SYS", str(tmp_path))
+    sysctls = {"net.ipv4.ip_forward": "1", "net/ipv4/conf/tke-br0/forwarding": "1", "net/ipv4/conf/tke0/rp_filter": "2"}
+    left = drop_ins.without_missing("tke-br0", sysctls)
+    assert left == {"net.ipv4.ip_forward": "1", "net/ipv4/conf/tke0/rp_filter": "2"}
+    (tmp_path / "net/ipv4/conf/tke-br0").mkdir(parents=True)
+    assert drop_ins.without_missing("tke-br0", sysctls) == sysctls
+
+
+def test_the_module_is_loaded_only_if_it_is_missing(recorder, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "PROC_SYS", str(tmp_path))
+    run, wanted = recorder(), dict.fromkeys(drop_ins.BRIDGE_SYSCTLS, "1")
+    drop_ins.load_bridge_netfilter({}, run)
+    assert run.lines == [], "the kernel does not have it"
+    drop_ins.load_bridge_netfilter(wanted, run)
+    assert run.lines == ["modprobe br_netfilter"]
+    with pytest.raises(KernelError, match=r"br_netfilter cannot be loaded.*: Operation not permitted$"):
+        drop_ins.load_bridge_netfilter(wanted, recorder(1, "", "Operation not permitted\n"))
+    (tmp_path / "net/bridge").mkdir(parents=True)
+    (tmp_path / "net/bridge/bridge-nf-call-iptables").write_text("0\n")
+    drop_ins.load_bridge_netfilter(wanted, run)
+    assert run.lines == ["modprobe br_netfilter"]
 
 
 @pytest.mark.parametrize(
@@ -101,7 +165,7 @@ def test_old_kernels_get_larger_tables_and_no_offload(kernel, found, limits, off
     def values(keys):
         return {key: found[int(key[-1])] for key in keys if int(key[-1]) in found}
 
-    sysctls = drop_ins.wanted_sysctls("tke0", 5_000, host, values)
+    sysctls = drop_ins.wanted_sysctls("tke0", "tke-br0", 5_000, host, values)
     keys = {f"net.ipv4.neigh.default.gc_thresh{number}": value for number, value in limits.items()}
     assert {key: value for key, value in sysctls.items() if "gc_thresh" in key} == keys
     link = drop_ins.drop_ins("tke0", "tke-br0", sysctls, host)[paths.LINK_FILE]

@@ -38,6 +38,7 @@ TABLES = [
 STATE = SavedState(
     link=LinkSpec("tke0", 1, 8472, "10.0.1.11", mac="0a:58:0a:f4:00:00", mtu=1400, addresses=["10.244.0.0/32"]),
     bridge="tke-br0",
+    node_cidr="10.244.0.0/24",
     cidrs=["10.244.0.0/16", "10.245.0.0/16"],
     tables=TABLES,
     rules="table inet tke_overlay\n",

@@ -10,6 +10,7 @@ import os
 import pytest
 
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
+from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.state import systemd
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
     NETWORK_MANAGER,
@@ -47,9 +48,8 @@ def block(name, *states, load="loaded"):
 
 
 def test_unit_states_are_read_from_systemctl(recorder, root):
-    assert read_host(recorder(1)) == HostFacts(False, {}, False, read_host(recorder()).kernel), (
-        "without systemd, no command runs"
-    )
+    found = read_host(recorder(1))
+    assert found == HostFacts(False, {}, False, found.kernel, found.bridge_netfilter), "without systemd"
     (root / "run/systemd/system").mkdir(parents=True)
     blocks = [
         block(SERVICE, "enabled", "inactive"),
@@ -65,6 +65,33 @@ def test_unit_states_are_read_from_systemctl(recorder, root):
     for errors, text in (("no bus\n", "no bus"), ("", "exit code 1")):
         with pytest.raises(KernelError, match=f"^systemctl show: {text}$"):
             read_host(recorder(1, "", errors))
+
+
+DEPENDS = "modprobe --show-depends br_netfilter"
+INSMOD = "insmod /lib/modules/6.1.0/kernel/net/bridge/bridge.ko \ninsmod /lib/modules/6.1.0/kernel/net/bridge/"
+
+
+@pytest.mark.parametrize(
+    ("sysctls", "out", "expected", "lines"),
+    [
+        ({"net/bridge/bridge-nf-call-iptables": "0"}, "", True, []),
+        ({}, f"{INSMOD}br_netfilter.ko.xz \n", True, [DEPENDS]),
+        ({"kernel/modules_disabled": "0"}, "builtin br_netfilter\n", True, [DEPENDS]),
+        ({"kernel/modules_disabled": "1"}, f"{INSMOD}br_netfilter.ko \n", False, []),
+        ({}, f"{INSMOD}other.ko \ninstall /bin/false \n", False, [DEPENDS]),
+        ({}, "", False, [DEPENDS]),
+    ],
+)
+def test_a_kernel_has_bridge_netfilter_if_it_may_be_loaded(
+    recorder, tmp_path, monkeypatch, sysctls, out, expected, lines
+):
+    """Nothing is loaded by asking."""
+    monkeypatch.setattr(files, "PROC_SYS", str(tmp_path / "sys"))
+    for path, value in sysctls.items():
+        files.write_file(f"/sys/{path}", f"{value}\n", durable=False)
+    run = recorder(0, out)
+    assert read_host(run).bridge_netfilter is expected
+    assert run.lines == lines
 
 
 @pytest.mark.parametrize("release", ["6.1.0-18-amd64", "4.19.0"])
