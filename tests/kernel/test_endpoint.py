@@ -45,7 +45,7 @@ SPEC = EndpointSpec(
     subnet="10.0.2.0/24",
     gateway="10.0.1.1",
     kubeconfigs=["/etc/kubelet.conf"],
-    authority="a CA",
+    authority=b"a CA",
     timeout=0,
 )
 ROUTE = "10.0.2.0/24 via 10.0.1.1 dev eth0 onlink"
@@ -56,7 +56,7 @@ SILENT = (0, "", "")
 def host(run, tmp_path, monkeypatch):
     """A node of the overlay that keeps its files in a temporary directory."""
     monkeypatch.setattr(files, "ROOT", str(tmp_path))
-    monkeypatch.setattr(endpoint, "require_ca", lambda pem, origin: None)
+    monkeypatch.setattr(endpoint, "read_authority", lambda content, origin, der=True: content.decode())
     answers = {"http": "GET /readyz: 200 OK: ok"}
     monkeypatch.setattr(endpoint, "wait_for_endpoint", lambda target, run, seconds, stages=(): answers)
     (tmp_path / "etc").mkdir()

@@ -60,12 +60,13 @@ options:
         default: 6443
   ca:
     description:
-      - The CA of the API server's certificate, in PEM form.
+      - The CA of the API server's certificate, in PEM form. What OpenSSL skips around it (comments in any encoding, a
+        byte order mark, a private key) may be there, and so may further certificates.
       - Not required if a kubeconfig has a CA. With several CAs, the certificate of the endpoint must be valid with each
         of them.
     type: str
   ca_file:
-    description: The CA of the API server's certificate, as a file on the host.
+    description: The CA of the API server's certificate, as a file on the host, in PEM or DER form.
     type: path
   route:
     description:
@@ -222,11 +223,11 @@ ARGUMENTS = {
 def spec_of(module: AnsibleModule) -> EndpointSpec:
     """Return the specification that the arguments describe."""
     params, route = module.params, module.params["route"] or {}
-    authority, origin = params["ca"], "ca"
+    authority, origin = None if params["ca"] is None else params["ca"].encode("utf-8", "surrogateescape"), "ca"
     if params["ca_file"]:
         origin = f"ca_file {params['ca_file']}"
         try:
-            with open(params["ca_file"], encoding="utf-8", errors="replace") as stream:
+            with open(params["ca_file"], "rb") as stream:
                 authority = stream.read()
         except OSError as error:
             raise ValidationError(f"{origin} cannot be read: {error.strerror}") from error

@@ -19,6 +19,7 @@ import typing as t
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import address_problems, with_port
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError, range_problems
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.authority import read_authority
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.check import (
     STAGES,
     EndpointCheckError,
@@ -37,11 +38,11 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.cleanup
     rewrite,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.kubeconfig import (
+    KubeconfigCluster,
     parse_kubeconfig,
     redacted_url,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.route import BATCH_FILE, ApiRoute, find_route
-from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.x509 import require_ca
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Diff, Run
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.lock import locked
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import ENDPOINT_NOTE, STATE
@@ -57,7 +58,7 @@ _Value = t.TypeVar("_Value")
 class EndpointSpec(t.NamedTuple):
     """The wanted state.
 
-    ``names`` maps names to addresses; ``authority`` is the CA as PEM, and
+    ``names`` maps names to addresses; ``authority`` is the CA as it was given, and
     ``authority_origin`` says where it comes from, for error messages. ``subnet`` and
     ``gateway`` describe the route. ``timeout`` is in seconds.
     """
@@ -65,7 +66,7 @@ class EndpointSpec(t.NamedTuple):
     names: t.Mapping[str, str]
     api_name: str
     port: int
-    authority: str | None = None
+    authority: bytes | None = None
     authority_origin: str = "the CA"
     hosts_file: str = HOSTS_FILE
     subnet: str | None = None
@@ -131,13 +132,9 @@ def find_change(spec: EndpointSpec, run: Run) -> EndpointChange:
         found = _collect(problems, functools.partial(_read_kubeconfig, path, spec))
         if found is None:
             continue
-        edits.append(found[0])
-        warnings += [
-            f"{client.origin} has no CA, so it trusts the CAs of the system"
-            for client in found[1]
-            if not client.authority
-        ]
-        clients += [client for client in found[1] if client.authority]
+        edits.append(found.edit)
+        warnings += found.warnings
+        clients += [client for client in found.clients if client.authority]
     if not clients and not problems:
         problems.append("no CA is known: set ca or ca_file, or give a kubeconfig that has one")
     if problems or hosts is None or route is None:
@@ -243,8 +240,15 @@ def _collect(problems: list[str], work: t.Callable[[], _Value]) -> _Value | None
         return None
 
 
-def _read_kubeconfig(path: str, spec: EndpointSpec) -> tuple[FileEdit, list[TlsClient]]:
-    """Return the edit of a kubeconfig, and a client for each selected cluster, with the credentials of its user."""
+class _KubeconfigChange(t.NamedTuple):
+    """The edit of a kubeconfig, a client for each selected cluster with the credentials of its user, and warnings."""
+
+    edit: FileEdit
+    clients: list[TlsClient]
+    warnings: list[str]
+
+
+def _read_kubeconfig(path: str, spec: EndpointSpec) -> _KubeconfigChange:
     try:
         text = files.read_foreign(path)
         text.encode("utf-8")
@@ -255,33 +259,48 @@ def _read_kubeconfig(path: str, spec: EndpointSpec) -> tuple[FileEdit, list[TlsC
         raise ValidationError(f"kubeconfig {path} is not encoded in UTF-8") from None
     config = parse_kubeconfig(path, text)
     selected = config.select(spec.clusters)
-    clients = [
-        TlsClient(
-            f"cluster {cluster.name} of {path}",
-            cluster.authority,
-            cluster.tls_name or spec.api_name,
-            cluster.credentials,
-        )
-        for cluster in selected
-    ]
-    for client in clients:
-        if client.authority is not None:
-            require_ca(client.authority, client.origin)
-            tls_context(client)
+    clients = [_client_of(cluster, path, spec) for cluster in selected]
     before, after = (
         "".join(
             f"server of cluster {cluster.name}: {url or redacted_url(cluster.server.value)}\n" for cluster in selected
         )
         for url in ("", spec.url)
     )
-    return FileEdit(path, text, config.with_server(selected, spec.url), Diff(path, before, after)), clients
+    edit = FileEdit(path, text, config.with_server(selected, spec.url), Diff(path, before, after))
+    return _KubeconfigChange(edit, clients, [text for cluster in selected for text in _warnings_of(cluster, path)])
+
+
+def _client_of(cluster: KubeconfigCluster, path: str, spec: EndpointSpec) -> TlsClient:
+    origin = f"cluster {cluster.name} of {path}"
+    pem = None if cluster.authority is None else read_authority(cluster.authority, origin, der=False)
+    client = TlsClient(origin, pem, cluster.tls_name or spec.api_name, cluster.credentials)
+    if pem is not None:
+        tls_context(client)
+    return client
+
+
+def _warnings_of(cluster: KubeconfigCluster, path: str) -> t.Iterator[str]:
+    """Yield what the check of the endpoint cannot see of the clients that use this cluster."""
+    origin = f"cluster {cluster.name} of {path}"
+    if cluster.insecure:
+        yield (
+            f"{origin} has insecure-skip-tls-verify: true, so it accepts the certificate of any server: set "
+            f"certificate-authority instead"
+        )
+    elif cluster.authority is None:
+        yield f"{origin} has no CA, so it trusts the CAs of the system"
+    if cluster.proxy:
+        yield (
+            f"{origin} has the proxy-url {redacted_url(cluster.proxy)}, so its clients reach the API server through "
+            f"that proxy, which is not checked"
+        )
 
 
 def _clients_of_spec(spec: EndpointSpec) -> list[TlsClient]:
     if spec.authority is None:
         return []
-    require_ca(spec.authority, spec.authority_origin)
-    return [TlsClient(spec.authority_origin, spec.authority, spec.api_name)]
+    pem = read_authority(spec.authority, spec.authority_origin)
+    return [TlsClient(spec.authority_origin, pem, spec.api_name)]
 
 
 def _distinct(clients: t.Sequence[TlsClient]) -> list[TlsClient]:

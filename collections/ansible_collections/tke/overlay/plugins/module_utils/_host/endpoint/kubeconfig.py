@@ -17,6 +17,7 @@ import typing as t
 import urllib.parse
 
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.authority import OMITTED
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.yaml_spans import (
     Node,
     Scalar,
@@ -38,15 +39,18 @@ class Credentials(t.NamedTuple):
 class KubeconfigCluster(t.NamedTuple):
     """An entry of ``clusters``.
 
-    ``authority`` is the CA as PEM. ``tls_name`` is the name for which the server's
-    certificate must be valid, if it is not the name of the server.
+    ``authority`` is the CA as it is in the file. ``tls_name`` is the name for which the
+    server's certificate must be valid, if it is not the name of the server. ``insecure``
+    and ``proxy`` are what the keys of these names in a kubeconfig say.
     """
 
     name: str
     server: Scalar
-    authority: str | None
+    authority: bytes | None
     tls_name: str | None
     credentials: Credentials | None
+    insecure: bool = False
+    proxy: str = ""
 
 
 class Kubeconfig(t.NamedTuple):
@@ -142,12 +146,20 @@ class _Reader:
                 f"{self.path}, line {server.line}: the server of cluster {name} is not a URL on one line"
             )
         authority = self._data(body, "certificate-authority", f"cluster {name}")
+        insecure = _text(body.get("insecure-skip-tls-verify", "")).lower() == "true"
+        if insecure and authority is not None:
+            raise ValidationError(
+                f"{self.path}: cluster {name} has a CA and insecure-skip-tls-verify: true, and Kubernetes rejects both "
+                f"together: remove insecure-skip-tls-verify"
+            )
         return KubeconfigCluster(
             name,
             server,
-            None if authority is None else authority.decode("ascii", "replace"),
+            authority,
             _text(body.get("tls-server-name", "")) or None,
             self._credentials(name),
+            insecure,
+            _text(body.get("proxy-url", "")),
         )
 
     def _credentials(self, cluster: str) -> Credentials | None:
@@ -173,6 +185,11 @@ class _Reader:
         """Return the content of ``key``-data, or of the file that ``key`` names."""
         data, name = _text(body.get(f"{key}-data", "")), _text(body.get(key, ""))
         if data:
+            if data.encode("utf-8", "replace") in OMITTED:
+                raise ValidationError(
+                    f"{self.path}: {key}-data of {what} is {data}, which 'kubectl config view' prints in the place of "
+                    f"the data: write the file again with 'kubectl config view --raw --flatten'"
+                )
             try:
                 return base64.b64decode("".join(data.split()), validate=True)
             except (binascii.Error, ValueError) as error:
