@@ -38,7 +38,7 @@ def certificate():
 def test_lookup_returns_pem_of_a_file_in_either_form(certificate, tmp_path, form):
     plain = certificate.public_bytes(serialization.Encoding.PEM).decode()
     head = "# Müller\r\n".encode() if form == "PEM" else b""
-    (tmp_path / "ca.crt").write_bytes(head + certificate.public_bytes(serialization.Encoding[form]))
+    (tmp_path / "ca.crt").write_bytes(head + certificate.public_bytes(getattr(serialization.Encoding, form)))
     lookup = LookupModule(loader=DataLoader())
     assert lookup.run([f"{tmp_path}/ca.crt"], {}) == [plain]
     with pytest.raises(AnsibleError, match=r"overlay_api_ca: the controller has no file .*/none.crt"):
