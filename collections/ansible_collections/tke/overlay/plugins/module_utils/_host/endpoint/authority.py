@@ -78,6 +78,14 @@ def read_authority(content: bytes, origin: str, der: bool = True) -> str:
     return pem
 
 
+def certificates_in(content: bytes) -> frozenset[bytes]:
+    """Return the certificates of a text as DER; none if it cannot be read."""
+    try:
+        return frozenset(_certificates(content, ""))
+    except ValidationError:
+        return frozenset()
+
+
 def _without_byte_order_mark(content: bytes, origin: str) -> bytes:
     for mark, encoding in _BYTE_ORDER_MARKS.items():
         if content.startswith(mark):
@@ -90,7 +98,7 @@ def _without_byte_order_mark(content: bytes, origin: str) -> bytes:
 
 def _certificates(content: bytes, origin: str) -> list[bytes]:
     """Return the certificates between PEM lines, as DER."""
-    found = []
+    found: list[bytes] = []
     for label, body in _BLOCK.findall(content):
         if label not in _LABELS:
             continue

@@ -9,6 +9,7 @@ an endpoint: TLS, HTTP and kubeconfigs.
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
@@ -16,7 +17,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint import etc_hosts
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.route import BATCH_FILE, ApiRoute, find_route
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Diff, Run
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import ENDPOINT_NOTE
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import ENDPOINT_NOTE, KUBECONFIG_RECORD
 
 HOSTS_FILE = "/etc/hosts"
 
@@ -52,6 +53,8 @@ def rewrite(edit: FileEdit, backup: bool = False) -> str:
     :returns: the path of the backup; empty if there is none or nothing to change.
     """
     if edit.before == edit.after:
+        with contextlib.suppress(OSError):
+            files.remove_unfinished(edit.path)
         return ""
     return files.rewrite_foreign(edit.path, edit.before, edit.after, backup)
 
@@ -77,7 +80,7 @@ class EndpointRemains(t.NamedTuple):
 
 def find_remains(hosts_file: str, run: Run) -> EndpointRemains:
     """Return what :func:`remove` would remove."""
-    saved = files.read_files([BATCH_FILE, ENDPOINT_NOTE])
+    saved = files.read_files([BATCH_FILE, ENDPOINT_NOTE, KUBECONFIG_RECORD])
     route = find_route(saved.get(BATCH_FILE, ""), None, None, run)
     return EndpointRemains(route, hosts_edit(hosts_file, {}), sorted(saved))
 

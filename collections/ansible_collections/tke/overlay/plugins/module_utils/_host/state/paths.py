@@ -41,6 +41,10 @@ ENDPOINT_NOTE = f"{STATE}/api-endpoint"
 """The API endpoint of this host, one line ``host:port``, written by the module api_endpoint. The host must reach it
 after a change; otherwise the change is rolled back."""
 
+KUBECONFIG_RECORD = f"{files.RUN_DIRECTORY}/kubeconfigs"
+"""When the module api_endpoint changed the server of each kubeconfig: a JSON object, path -> clock ticks since the
+boot."""
+
 LOCK = f"{files.RUN_DIRECTORY}/lock"
 """Held by a module or the restore script while it changes the host."""
 

@@ -23,7 +23,7 @@ from ansible_collections.tke.overlay.plugins.plugin_utils._certificates import r
 @pytest.fixture(scope="module")
 def certificate():
     """Return a CA's certificate."""
-    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.datetime.now(datetime.timezone.utc)
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.datetime.now(datetime.UTC)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "the-ca")])
     return (
         x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())

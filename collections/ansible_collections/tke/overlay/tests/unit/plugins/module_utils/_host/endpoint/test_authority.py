@@ -36,11 +36,14 @@ ACCEPTED = {
     "CRLF": lambda pki: pki.ca.pem.replace(b"\n", b"\r\n"),
     "CR": lambda pki: pki.ca.pem.replace(b"\n", b"\r"),
     "spaces around lines": lambda pki: pki.ca.pem.replace(b"\n", b" \n  "),
-    "one long line": lambda pki: b"-----BEGIN CERTIFICATE-----\n%s\n-----END CERTIFICATE-----"
-    % base64.b64encode(pki.ca.der),
+    "one long line": lambda pki: (
+        b"-----BEGIN CERTIFICATE-----\n%s\n-----END CERTIFICATE-----" % base64.b64encode(pki.ca.der)
+    ),
     "a former label": lambda pki: labelled(pki.ca, "X509 CERTIFICATE"),
-    "a trusted certificate": lambda pki: b"-----BEGIN TRUSTED CERTIFICATE-----\n%s\n-----END TRUSTED CERTIFICATE-----"
-    % base64.encodebytes(pki.ca.der + b"\x30\x06\x0c\x04name"),
+    "a trusted certificate": lambda pki: (
+        b"-----BEGIN TRUSTED CERTIFICATE-----\n%s\n-----END TRUSTED CERTIFICATE-----"
+        % base64.encodebytes(pki.ca.der + b"\x30\x06\x0c\x04name")
+    ),
     "the key before it": lambda pki: pki.ca.key_pem + pki.ca.pem,
     "a bundle": lambda pki: pki.other_ca.pem + b"\n# and\n" + pki.server.pem + pki.ca.pem,
     "an expired CA beside it": lambda pki: pki.issue("old", ca=True, expired=True).pem + pki.ca.pem,
