@@ -33,7 +33,8 @@ NOT_REACHED = {"failed": True, "msg": "api (10.0.2.2:6443) does not answer", "st
 def run(monkeypatch):
     """Run the action on registered results; return its result. The terminal shows nothing."""
     monkeypatch.setattr(summary.ActionBase, "run", lambda *_arguments: {})
-    monkeypatch.setattr(summary.display, "display", lambda *_arguments, **_options: None)
+    shown = []
+    monkeypatch.setattr(summary.display, "display", lambda text, **_options: shown.append(text))
 
     def result(of, results):
         action = summary.ActionModule.__new__(summary.ActionModule)
@@ -43,6 +44,7 @@ def run(monkeypatch):
         action.validate_argument_spec = lambda argument_spec: (None, given)
         return action.run(task_vars={"hostvars": results, "ansible_play_hosts_all": [*results]})
 
+    result.shown = shown
     return result
 
 
@@ -72,3 +74,37 @@ def test_an_unhealthy_overlay_is_named_first(run):
     result = run("verify", {"a": probed("b", NOT_REACHED, [FINDING]), "b": probed("a", REACHED)})
     assert result["failed"]
     assert "overlay is unhealthy" in result["msg"]
+
+
+NODE = {"changes": {}, "counts": {}, "changed": False}
+
+
+def applied(**endpoint):
+    """Return what the tasks of site register on one host."""
+    return {"probe": NODE, "endpoint": {**REACHED, **endpoint}}
+
+
+def test_site_counts_what_the_endpoint_changed(run):
+    lines = run("site", {"a": applied(changed=True, changes=["/etc/hosts", "kubelet.service"]), "b": applied()})[
+        "lines"
+    ]
+    assert any("a " in line and "endpoint 2" in line for line in lines)
+    assert any("1 changed, 1 unchanged" in line for line in lines)
+
+
+def test_a_failed_endpoint_still_counts_what_it_changed(run):
+    failed = {"endpoint": {**NOT_REACHED, "changed": True, "changes": ["route"]}, "probe": NODE}
+    result = run("site", {"a": failed, "b": applied()})
+    assert result["failed"]
+    assert any("1 changed, 1 unchanged" in line for line in run.shown)
+
+
+@pytest.mark.parametrize("of", ["verify", "site"])
+def test_names_services_that_keep_the_former_server(run, of):
+    results = {"a": probed("b", {**REACHED, "outdated": ["kubelet.service"]}), "b": probed("a", REACHED)}
+    result = run(of, results)
+    assert not result.get("failed")
+    (line,) = (line for line in result["lines"] if "kubelet.service" in line)
+    assert line.startswith("a: kubelet.service uses the former server")
+    assert "overlay_kubeconfig_services" in line
+    assert any("nodes reach the API server" in line for line in result["lines"])
