@@ -47,6 +47,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.kubecon
     restart,
     write_record,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.obstacles import local_warning
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.route import BATCH_FILE, ApiRoute, find_route
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.spec import EndpointSpec, problems_of
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Diff, Run
@@ -153,7 +154,7 @@ def present(spec: EndpointSpec, run: Run, check: bool) -> EndpointResult:
         _save(change.saved_files, ENDPOINT_NOTE)
         backups = _rewrite_kubeconfigs(spec, change)
     restart(change.outdated, run)
-    warnings = [*change.warnings, *_readiness_warnings(evidence)]
+    warnings = [*change.warnings, *_answer_warnings(target, evidence, run)]
     return EndpointResult(diffs, change.outdated, warnings, evidence, backups=backups)
 
 
@@ -183,7 +184,8 @@ def verified(spec: EndpointSpec, run: Run) -> EndpointResult:
     :raises KernelError: all answer, but :func:`present` would change something.
     """
     change = find_change(spec, run)
-    evidence = wait_for_endpoint(_target(spec, change), run, spec.timeout)
+    api_server = _target(spec, change)
+    evidence = wait_for_endpoint(api_server, run, spec.timeout)
     services = {}
     for name in spec.services:
         # The CA of a service is not known here; the check only requires that it answers to its name.
@@ -196,7 +198,7 @@ def verified(spec: EndpointSpec, run: Run) -> EndpointResult:
         raise KernelError(
             f"the endpoint answers, but this host differs from the specification: {names}: run tke.overlay.site"
         )
-    warnings = [*change.warnings, *_readiness_warnings(evidence)]
+    warnings = [*change.warnings, *_answer_warnings(api_server, evidence, run)]
     return EndpointResult([], change.outdated, warnings, evidence, services)
 
 
@@ -261,6 +263,7 @@ def _save(saved_files: t.Sequence[Diff], name: str) -> None:
             files.put_file(name, diff.after or None)
 
 
-def _readiness_warnings(evidence: Evidence) -> list[str]:
-    """Return the answer of a server that did not report whether it is ready, see ``check``."""
-    return [] if ": 200 " in evidence.get("http", ": 200 ") else [evidence["http"]]
+def _answer_warnings(target: EndpointTarget, evidence: Evidence, run: Run) -> list[str]:
+    """Return what is wrong although the endpoint answers: it did not say whether it is ready, or is on this host."""
+    http = evidence.get("http", ": 200 ")
+    return [*([] if ": 200 " in http else [http]), *local_warning(target.address, run)]
