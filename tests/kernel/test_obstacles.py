@@ -88,11 +88,9 @@ REMOTE = {
         ],
         ["a permanent neighbour entry on eth0 gives 10.0.2.2 the MAC 02:00:00:00:00:09"],
     ),
-    "redirect": (
-        [
-            "nft table ip n { chain o { type nat hook output priority -100; ip daddr 10.0.2.2 tcp dport 1 redirect to :1; }; }"
-        ],
-        ["table ip n, chain o: ip daddr 10.0.2.2 tcp dport 1 redirect to :1"],
+    "drop": (
+        ["nft table ip n { chain o { type filter hook output priority 0; ip daddr 10.0.2.2 drop; }; }"],
+        ["table ip n, chain o: ip daddr 10.0.2.2 drop"],
     ),
     "drop of the subnet": (
         ["nft table inet n { chain o { type filter hook output priority 0; ip daddr 10.0.2.0/24 drop; }; }"],
@@ -104,7 +102,7 @@ REMOTE = {
     ),
     "a map": (
         [
-            "nft table ip n { map m { type ipv4_addr . inet_service : verdict; elements = { 10.0.2.2 . 1 : drop }; }; }",
+            "nft table ip n { map m { type ipv4_addr . inet_service : verdict; elements = {10.0.2.2 . 1 : drop}; }; }",
         ],
         ["table ip n, map m: ", "10.0.2.2"],
     ),
