@@ -230,7 +230,10 @@ def test_shows_the_reason_if_haproxy_rejects_its_configuration():
     """HAProxy reads one file more, which does not exist, so its own words name that file."""
     before, record = processes(), ledger()
     for host in PAIR:
-        on(host, f"cd /usr/sbin && mv haproxy haproxy.real && echo '{HAPROXY_THAT_REJECTS}' >haproxy && chmod 755 haproxy")
+        on(
+            host,
+            f"cd /usr/sbin && mv haproxy haproxy.real && echo '{HAPROXY_THAT_REJECTS}' >haproxy && chmod 755 haproxy",
+        )
     done = pair_play("-e", f"overlay_api_ca={LAB_STATE / 'services-ca.crt'}")
     for host in PAIR:
         on(host, "mv /usr/sbin/haproxy.real /usr/sbin/haproxy")
