@@ -48,6 +48,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.kubecon
     write_record,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.obstacles import local_warning
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.proxies import proxy_warnings
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.route import BATCH_FILE, ApiRoute, find_route
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.spec import EndpointSpec, problems_of
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Diff, Run
@@ -125,6 +126,7 @@ def find_change(spec: EndpointSpec, run: Run) -> EndpointChange:
         *([ROUTE_LOST] if route.wanted and not os.path.exists(f"{files.ROOT}{STATE}/restore") else []),
         *kubeconfigs.warnings,
         *other_kubeconfigs(spec, hosts, kubeconfigs.edits, clients, run),
+        *proxy_warnings(spec.kubeconfigs, spec.api_name),
         *outdated.warnings,
     ]
     saved_files = _saved_files(spec, route, saved)

@@ -85,10 +85,11 @@ class Kubeconfig(t.NamedTuple):
         return text
 
 
-def parse_kubeconfig(path: str, text: str) -> Kubeconfig:
+def parse_kubeconfig(path: str, text: str, names: t.Collection[str] = ()) -> Kubeconfig:
     """Parse a kubeconfig, and read the files that it names.
 
     :param path: the absolute path of the kubeconfig.
+    :param names: the clusters whose CA and credentials are read; without names, those of all.
     :raises ValidationError: it uses unsupported YAML, or lacks what a client needs.
     """
     try:
@@ -99,7 +100,7 @@ def parse_kubeconfig(path: str, text: str) -> Kubeconfig:
         ) from error
     if not isinstance(document, dict) or _text(document.get("kind", "")) != "Config":
         raise ValidationError(f"{path} is no kubeconfig: it lacks 'kind: Config'")
-    reader = _Reader(path, document)
+    reader = _Reader(path, document, names)
     clusters = [reader.cluster(entry) for entry in reader.entries("clusters")]
     names = [cluster.name for cluster in clusters]
     repeated = sorted({name for name in names if names.count(name) > 1})
@@ -122,9 +123,10 @@ def redacted_url(url: str) -> str:
 class _Reader:
     """Reads the entries of a kubeconfig document."""
 
-    def __init__(self, path: str, document: dict[str, t.Any]) -> None:
+    def __init__(self, path: str, document: dict[str, t.Any], names: t.Collection[str]) -> None:
         self.path = path
         self.document = document
+        self.names = names
 
     def entries(self, kind: str) -> list[dict[str, t.Any]]:
         found = self.document.get(kind, [])
@@ -145,6 +147,8 @@ class _Reader:
             raise ValidationError(
                 f"{self.path}, line {server.line}: the server of cluster {name} is not a URL on one line"
             )
+        if self.names and name not in self.names:
+            return KubeconfigCluster(name, server, None, None, None)
         authority = self._data(body, "certificate-authority", f"cluster {name}")
         insecure = _text(body.get("insecure-skip-tls-verify", "")).lower() == "true"
         if insecure and authority is not None:

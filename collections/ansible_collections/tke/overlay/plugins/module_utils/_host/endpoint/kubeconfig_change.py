@@ -43,7 +43,7 @@ def read_kubeconfigs(spec: EndpointSpec, problems: list[str]) -> KubeconfigChang
     changes, present = KubeconfigChanges([], [], []), set()
     for path in spec.kubeconfigs:
         try:
-            config = parse_kubeconfig(path, _read(path))
+            config = parse_kubeconfig(path, _read(path), spec.clusters)
             present |= {cluster.name for cluster in config.clusters}
             selected = config.select(spec.clusters)
             clients = [_client_of(cluster, path, spec) for cluster in selected]

@@ -26,6 +26,9 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths impo
 KNOWN_SERVICES = ("kubelet.service", "kube-proxy.service")
 """Services that use a kubeconfig, also if it is not among their arguments."""
 
+PROC = "/proc"
+"""The directory of the processes; a test sets another one."""
+
 _HERTZ = os.sysconf("SC_CLK_TCK")
 _CONTAINERS = re.compile(r"kubepods|docker|libpod|crio|cri-containerd")
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]+")
@@ -57,13 +60,17 @@ class _Service(t.NamedTuple):
     started: int
 
 
-class _Process(t.NamedTuple):
+class ClientProcess(t.NamedTuple):
     """A process with the path of a kubeconfig among its arguments; ``unit`` is empty in a container."""
 
     name: str
     unit: str
     path: str
     started: int
+    environment: dict[str, str]
+
+    def __str__(self) -> str:
+        return self.unit or f"{self.name} (in a Pod or container)"
 
 
 def now() -> int:
@@ -113,13 +120,11 @@ def find_outdated(changed: Changed, named: t.Sequence[str], run: Run) -> Outdate
         return OutdatedServices([], [], missing)
     asked = [*units, *(name for name in KNOWN_SERVICES if changed and name not in units)]
     services = _services(asked, run) if asked else {}
-    processes = list(_processes(changed)) if changed else []
+    processes = list(client_processes(changed)) if changed else []
     outdated = [name for name in asked if _is_outdated(name, services[name], changed, processes)]
     others = [name for name in outdated if name not in units]
     others += [
-        process.unit or f"{process.name} (in a Pod or container)"
-        for process in processes
-        if process.started < changed[process.path] and process.unit not in asked
+        str(process) for process in processes if process.started < changed[process.path] and process.unit not in asked
     ]
     warnings = [*_state_warnings(units, services), *_warnings(list(dict.fromkeys(others)), changed)]
     restart = [name for name in outdated if name in units]
@@ -160,7 +165,7 @@ def _state_warnings(units: t.Sequence[str], services: t.Mapping[str, _Service]) 
             yield f"{unit} has failed, so it was not restarted: journalctl -u {unit} shows why"
 
 
-def _is_outdated(name: str, service: _Service, changed: Changed, processes: t.Sequence[_Process]) -> bool:
+def _is_outdated(name: str, service: _Service, changed: Changed, processes: t.Sequence[ClientProcess]) -> bool:
     if service.state not in ("active", "reloading") or not changed:
         return False
     own = [process.path for process in processes if process.unit == name]
@@ -186,7 +191,7 @@ def _services(names: t.Sequence[str], run: Run) -> dict[str, _Service]:
 def _started(pid: str) -> int:
     """Return when a process started, in clock ticks since the boot; 0 if it does not exist."""
     try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
+        with open(f"{PROC}/{pid}/stat", encoding="utf-8", errors="replace") as stream:
             text = stream.read()
     except OSError:
         return 0
@@ -194,21 +199,30 @@ def _started(pid: str) -> int:
     return int(text.rpartition(")")[2].split()[19])
 
 
-def _processes(paths: t.Collection[str]) -> t.Iterator[_Process]:
+def client_processes(paths: t.Collection[str]) -> t.Iterator[ClientProcess]:
     """Yield the processes of units and containers that have one of these paths among their arguments."""
-    for pid in os.listdir("/proc"):
+    for pid in os.listdir(PROC):
         if not pid.isdigit():
             continue
         with contextlib.suppress(OSError):
-            with open(f"/proc/{pid}/cmdline", "rb") as stream:
+            with open(f"{PROC}/{pid}/cmdline", "rb") as stream:
                 words = stream.read().decode("utf-8", "surrogateescape").split("\0")
             for path in paths:
                 if any(word == path or word.endswith(f"={path}") for word in words):
-                    with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="replace") as text:
+                    with open(f"{PROC}/{pid}/cgroup", encoding="utf-8", errors="replace") as text:
                         cgroups = text.read()
                     unit = _unit_of(cgroups)
                     if unit is not None:
-                        yield _Process(os.path.basename(words[0]), unit, path, _started(pid))
+                        yield ClientProcess(os.path.basename(words[0]), unit, path, _started(pid), _environment(pid))
+
+
+def _environment(pid: str) -> dict[str, str]:
+    try:
+        with open(f"{PROC}/{pid}/environ", "rb") as stream:
+            text = stream.read().decode("utf-8", "surrogateescape")
+    except OSError:
+        return {}
+    return dict(pair.partition("=")[::2] for pair in text.split("\0") if "=" in pair)
 
 
 def _unit_of(cgroups: str) -> str | None:

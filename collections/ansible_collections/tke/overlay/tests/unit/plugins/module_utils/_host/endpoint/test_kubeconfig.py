@@ -312,3 +312,12 @@ def test_reads_what_weakens_the_check_of_the_server():
     assert (plain.insecure, plain.proxy) == (False, "")
     with pytest.raises(ValidationError, match="cluster a has a CA and insecure-skip-tls-verify: true"):
         parse_kubeconfig("/k", text.replace("proxy-url: 'http://p:3128'", "certificate-authority-data: Y2E="))
+
+
+def test_a_fault_of_another_cluster_does_not_matter():
+    other = ", certificate-authority: /none/ca.crt}"
+    text = CONFIG + CONFIG.partition("clusters:\n")[2].replace("name: a", "name: b").replace("}", other)
+    config = parse_kubeconfig("/k", text, ["a"])
+    assert [cluster.name for cluster in config.clusters] == ["a", "b"]
+    with pytest.raises(ValidationError, match=r"certificate-authority of cluster b: /none/ca\.crt cannot be read"):
+        parse_kubeconfig("/k", text, ["a", "b"])

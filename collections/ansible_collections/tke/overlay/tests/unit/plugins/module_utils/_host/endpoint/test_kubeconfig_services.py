@@ -11,6 +11,7 @@ import pytest
 
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint import kubeconfig_services
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.kubeconfig_services import (
     find_outdated,
     name_problems,
@@ -19,6 +20,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.kubecon
     restart,
     write_record,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.proxies import proxy_warnings
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import KUBECONFIG_RECORD
 
 PATH = "/etc/kubernetes/kubelet.conf"
@@ -133,3 +135,84 @@ def test_rejects_what_is_no_name_of_a_service():
     problems = name_problems(bad)
     assert len(problems) == len(bad)
     assert all(repr(name) in text and "overlay_kubeconfig_services" in text for name, text in zip(bad, problems))
+
+
+# --- processes ---
+
+UNIT = "0::/system.slice/{}.service\n"
+POD = "0::/kubepods.slice/kubepods-burstable.slice/cri-containerd-1.scope\n"
+
+
+@pytest.fixture
+def processes(tmp_path, monkeypatch):
+    """Return the function that adds a process to a stand-in for /proc."""
+    proc = tmp_path / "proc"
+    (proc / "self").mkdir(parents=True)
+    monkeypatch.setattr(kubeconfig_services, "PROC", str(proc))
+
+    def add(words, cgroup, started=7, environment=""):
+        directory = proc / str(100 + len(list(proc.iterdir())))
+        directory.mkdir()
+        (directory / "cmdline").write_text("\0".join([*words, ""]))
+        (directory / "cgroup").write_text(cgroup)
+        (directory / "stat").write_text(f"1 (a ) b) S {' '.join(['0'] * 18)} {started} 0 0\n")
+        (directory / "environ").write_text(environment)
+
+    return add
+
+
+def outdated_of(processes_changed, systemctl=None):
+    return find_outdated({PATH: processes_changed}, [], systemctl or Systemctl({}))
+
+
+def test_finds_processes_that_have_the_path_among_their_arguments(processes):
+    processes(["/usr/bin/kube-router", f"--kubeconfig={PATH}"], UNIT.format("kube-router"))
+    processes(["agent", "--kubeconfig", PATH], "12:cpu:/\n1:name=systemd:/system.slice/agent.service\n")
+    processes(["/kube-scheduler", f"--kubeconfig={PATH}"], POD)
+    processes(["younger", PATH], UNIT.format("younger"), started=9)
+    processes(["kubectl", "--kubeconfig", PATH], "0::/user.slice/user-0.slice/session-1.scope\n")
+    processes(["other", f"--kubeconfig={PATH}.old"], UNIT.format("other"))
+    processes([], UNIT.format("kernel"))
+    outdated = outdated_of(9)
+    names = ["kube-router.service", "agent.service", "kube-scheduler (in a Pod or container)"]
+    assert sorted(outdated.others) == sorted(names)
+    assert outdated.restart == []
+    assert all(any(text.startswith(name) for text in outdated.warnings) for name in names)
+    assert [text for text in outdated.warnings if "systemctl restart kube-scheduler" in text] == []
+
+
+def test_only_the_kubeconfig_of_a_service_counts_if_it_is_known(processes, pid):
+    processes(["kubelet", f"--kubeconfig={PATH}"], UNIT.format("kubelet"))
+    systemctl = Systemctl({"kubelet.service": ("active", "101")})
+    assert find_outdated({PATH: 7, "/root/.kube/config": LATER}, ["kubelet"], systemctl).restart == []
+    assert find_outdated({PATH: 8, "/root/.kube/config": LATER}, ["kubelet"], systemctl).restart == ["kubelet.service"]
+
+
+NAME = "api.demo.internal"
+PROXY = "HTTPS_PROXY=http://me:verysecret@p:3128\0"
+
+
+@pytest.mark.parametrize(
+    "exceptions", ["", "10.0.0.0/8,localhost", "pi.demo.internal", "other.internal", "api.demo.internal.example"]
+)
+def test_a_proxy_between_a_service_and_the_api_server_is_named(processes, exceptions):
+    processes(["kubelet", PATH], UNIT.format("kubelet"), environment=f"{PROXY}NO_PROXY={exceptions}\0")
+    (warning,) = proxy_warnings([PATH], NAME)
+    assert warning.startswith(f"kubelet.service reaches {NAME} through the proxy http://p:3128 ")
+    assert "NO_PROXY" in warning
+    assert "verysecret" not in warning
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        "",
+        "HTTP_PROXY=http://p\0",
+        *(f"{PROXY}NO_PROXY=a, {entry},b\0" for entry in (NAME, f"{NAME}:6443", ".internal", "demo.internal", "*")),
+        f"{PROXY}no_proxy=*.internal\0",
+    ],
+)
+def test_a_service_without_a_proxy_for_the_api_server_is_not_named(processes, environment):
+    processes(["kubelet", PATH], UNIT.format("kubelet"), environment=environment)
+    assert proxy_warnings([PATH], NAME) == []
+    assert proxy_warnings([], NAME) == []
