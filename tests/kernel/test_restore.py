@@ -18,6 +18,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelE
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import converge as node
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import reset
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.status import read_status
 from ansible_collections.tke.overlay.plugins.module_utils._host.state import lock
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import STATE
 from breakages import BREAKAGES, COMBINABLE, OF_LINK, PEERS, broken, document, everything
@@ -312,6 +313,17 @@ def test_a_change_without_room_names_it_and_changes_nothing(run, full_run, tmp_p
         node.converge(document(mtu=1400), run, check=False)
     assert everything(run) == before
     assert script(tmp_path)[1] == ""
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"), [("space", "0 KiB"), ("inodes", "0 inodes are left"), ("read-only", "is mounted read-only")]
+)
+def test_status_names_the_missing_room(run, full_run, kind, words):
+    assert read_status(run, document(), [])["drift"] == []
+    full_run(kind)
+    (line,) = read_status(run, document(), [])["drift"]
+    assert "/run/tke-overlay" in line
+    assert words in line
 
 
 def test_removes_what_a_killed_run_has_left(run, host):

@@ -40,6 +40,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables im
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.converge import ConvergeOptions, converge
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import INTERVAL
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import RULES_FILE, SERVICE, STATE, TIMER
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.room import room_problems
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import (
     batch_file,
     saved_entries,
@@ -78,7 +79,7 @@ def read_status(run: Run, document: NodeDocument | None, vips: t.Sequence[str]) 
         "mtu": _number(settings.get("mtu")),
         "peers": _number(summary.get("peers")),
         "plan": _plan(summary.get("plan"), document),
-        "drift": _drift(settings, links, document, run) if settings else [],
+        "drift": [*room_problems(), *_drift(settings, links, document, run)] if settings else [],
         "counters": {**_link_counters(device, run), "rules": _rule_counters(run)},
         "timer": _timer(run),
         "vips": [address for address in vips if address in _addresses(links)],
