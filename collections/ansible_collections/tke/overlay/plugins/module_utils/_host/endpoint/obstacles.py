@@ -24,6 +24,8 @@ IPVS_LINK = "kube-ipvs0"
 """The link to which kube-proxy in IPVS mode binds the addresses of Services."""
 
 _DISCARDING = ("blackhole", "unreachable", "prohibit")
+_VIRTUAL = ("dummy", "vxlan", "ipip", "wireguard", "geneve")
+_BRIDGES = ("docker", "br-", "cni", "virbr", "lxc", "podman", "nerdctl", "tke-")
 _VERDICT = re.compile(r"\b(drop|reject|dnat|redirect|tproxy|DROP|REJECT|DNAT|REDIRECT|TPROXY)\b")
 _ADDRESS = re.compile(r"(?<![\w.:/])(\d+\.\d+\.\d+\.\d+(?:/\d+)?|[0-9a-fA-F]*:[0-9a-fA-F:]+(?:/\d+)?)(?![\w.:/])")
 _MOST_RULES = 3
@@ -39,6 +41,7 @@ def find_obstacles(address: str, port: int, run: Run) -> list[str]:
     return [
         *_discarding_routes(address, run),
         *([] if row else _discarding_rules(address, run)),
+        *(_link_of_route(address, row[0], run) if row else []),
         *(_neighbour(address, row[0], run) if row else []),
         *_firewall_rules(address, port, run),
     ]
@@ -98,6 +101,19 @@ def _discarding_rules(address: str, run: Run) -> t.Iterator[str]:
             yield (
                 f"the rule with priority {row.get('priority')} of this host (ip rule: to {target} {row['action']}) "
                 f"discards the packets to {address}: remove it"
+            )
+
+
+def _link_of_route(address: str, route: Row, run: Run) -> t.Iterator[str]:
+    link = str(route.get("dev", ""))
+    for row in _rows(["-d", "link", "show", "dev", link], address, run):
+        kind, flags = str(row.get("linkinfo", {}).get("info_kind", "")), row.get("flags", [])
+        if "NO-CARRIER" in flags or "UP" not in flags:
+            yield f"link {link}, by which the packets to {address} leave, is down or has no carrier"
+        if "gateway" not in route and (kind in _VIRTUAL or (kind == "bridge" and link.startswith(_BRIDGES))):
+            yield (
+                f"the packets to {address} leave by {link}, a link of type {kind} for Pods or containers: does a "
+                f"subnet there overlap the load balancer's?"
             )
 
 
