@@ -92,7 +92,11 @@ REMOTE = {
     ),
     "network of containers": (
         ["ip link add docker0 type bridge", "ip link set docker0 up", "ip address add 10.0.2.1/24 dev docker0"],
-        ["leave by docker0, a link of type bridge for Pods or containers", "link docker0, by which", "has no carrier"],
+        ["leave by docker0, a link of type bridge for Pods or containers"],
+    ),
+    "no carrier": (
+        ["ip route add 10.0.2.0/24 dev eth0", "ip link set far down"],
+        ["link eth0, by which the packets to 10.0.2.2 leave, is down or has no carrier"],
     ),
     "overlay": (
         [
