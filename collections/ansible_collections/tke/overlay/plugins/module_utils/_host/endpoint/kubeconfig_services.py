@@ -227,7 +227,7 @@ def _environment(pid: str) -> dict[str, str]:
 
 def _unit_of(cgroups: str) -> str | None:
     """Return the service of a process, an empty text for a container, ``None`` for a session of a user."""
-    if _CONTAINERS.search(cgroups):
-        return ""
-    found = re.findall(r"/([^/\n]+\.service)$", cgroups, re.MULTILINE)
-    return str(found[-1]) if found else None
+    found = re.findall(r"/system\.slice/([^/\n]+\.service)$", cgroups, re.MULTILINE)
+    if found:
+        return str(found[-1])
+    return "" if _CONTAINERS.search(cgroups) else None

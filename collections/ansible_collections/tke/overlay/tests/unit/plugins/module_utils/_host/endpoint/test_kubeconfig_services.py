@@ -168,13 +168,14 @@ def outdated_of(processes_changed, systemctl=None):
 def test_finds_processes_that_have_the_path_among_their_arguments(processes):
     processes(["/usr/bin/kube-router", f"--kubeconfig={PATH}"], UNIT.format("kube-router"))
     processes(["agent", "--kubeconfig", PATH], "12:cpu:/\n1:name=systemd:/system.slice/agent.service\n")
+    processes(["nested", PATH], "0::/docker/1f/system.slice/nested.service\n")
     processes(["/kube-scheduler", f"--kubeconfig={PATH}"], POD)
     processes(["younger", PATH], UNIT.format("younger"), started=9)
     processes(["kubectl", "--kubeconfig", PATH], "0::/user.slice/user-0.slice/session-1.scope\n")
     processes(["other", f"--kubeconfig={PATH}.old"], UNIT.format("other"))
     processes([], UNIT.format("kernel"))
     outdated = outdated_of(9)
-    names = ["kube-router.service", "agent.service", "kube-scheduler (in a Pod or container)"]
+    names = ["kube-router.service", "nested.service", "agent.service", "kube-scheduler (in a Pod or container)"]
     assert sorted(outdated.others) == sorted(names)
     assert outdated.restart == []
     assert all(any(text.startswith(name) for text in outdated.warnings) for name in names)
