@@ -4,11 +4,15 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 import time
 
 import pytest
 
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.arp import macs_of
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.check import (
     EndpointCheckError,
     EndpointTarget,
@@ -138,6 +142,45 @@ def test_names_what_keeps_packets_from_the_address(run, case):
         if not missing or time.monotonic() > deadline:
             break
     assert missing == [], text
+
+
+@pytest.fixture
+def neighbours(run):
+    """Return the function that adds a host with the VIP to the network of link br0."""
+    apply(run, "ip link add br0 type bridge", "ip link set br0 up", "ip address add 10.0.2.1/24 dev br0")
+    processes = []
+    own = os.stat("/proc/self/ns/net").st_ino
+
+    def add():
+        process = subprocess.Popen(["unshare", "-n", "sleep", "60"])
+        processes.append(process)
+        while os.stat(f"/proc/{process.pid}/ns/net").st_ino == own:
+            pass
+        port, inside = f"port{process.pid}", f"nsenter -t {process.pid} -n ip"
+        apply(
+            run, f"ip link add {port} type veth peer name eth0 netns {process.pid}", f"ip link set {port} master br0 up"
+        )
+        apply(run, f"{inside} address add {VIP}/24 dev eth0", f"{inside} link set eth0 up")
+        return json.loads(run([*inside.split(), "-json", "link", "show", "eth0"])[1])[0]["address"]
+
+    yield add
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def test_names_several_hosts_that_answer_for_the_address(run, neighbours):
+    macs = [neighbours()]
+    deadline = time.monotonic() + 10
+    while macs_of(VIP, "br0", "10.0.2.1", 0.2) != macs:
+        assert time.monotonic() < deadline
+    assert find_obstacles(VIP, 6443, run) == []
+    macs.append(neighbours())
+    while len(macs_of(VIP, "br0", "10.0.2.1", 0.2)) < 2:
+        assert time.monotonic() < deadline
+    (obstacle,) = find_obstacles(VIP, 6443, run)
+    assert [word for word in (f"2 hosts answer for {VIP} on br0", *macs) if word not in obstacle] == []
+    assert macs_of(VIP, "none", "10.0.2.1") == []
 
 
 def test_finds_nothing_on_a_host_that_is_not_in_the_way(run):

@@ -17,6 +17,7 @@ import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, some_of
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.arp import macs_of
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run, read_json
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import STATE
 
@@ -43,6 +44,7 @@ def find_obstacles(address: str, port: int, run: Run) -> list[str]:
         *([] if row else _discarding_rules(address, run)),
         *(_link_of_route(address, row[0], run) if row else []),
         *(_neighbour(address, row[0], run) if row else []),
+        *(_duplicates(address, row[0]) if row else []),
         *_firewall_rules(address, port, run),
     ]
 
@@ -130,6 +132,18 @@ def _neighbour(address: str, route: Row, run: Run) -> t.Iterator[str]:
                 else "no host of the pair holds it, or it is in another network than this link"
             )
             yield f"nothing answers for {hop} on {link}: {who}"
+
+
+def _duplicates(address: str, route: Row) -> t.Iterator[str]:
+    link, source = str(route.get("dev", "")), str(route.get("prefsrc", ""))
+    if "gateway" in route or ":" in address or not source:
+        return
+    macs = macs_of(address, link, source)
+    if len(macs) > 1:
+        yield (
+            f"{len(macs)} hosts answer for {address} on {link}, with the MACs {some_of(macs, 4)}: another machine has "
+            f"that address, or both hosts of the pair hold it (tke.overlay.status)"
+        )
 
 
 def _firewall_rules(address: str, port: int, run: Run) -> list[str]:
