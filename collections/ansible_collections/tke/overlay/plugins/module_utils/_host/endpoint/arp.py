@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ask a network who has an address: the kernel keeps only one answer, and several hosts can give one (RFC 5227)."""
+"""Ask a network for the owner of an address: the kernel keeps one answer, and several hosts can answer (RFC 5227)."""
 
 from __future__ import annotations
 
