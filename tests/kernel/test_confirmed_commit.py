@@ -414,6 +414,39 @@ def test_reports_what_a_rollback_could_not_restore(run, host):
     assert "rolled back, but the host is not as it was before: " in summary
 
 
+def test_reports_a_file_that_a_rollback_could_not_restore(run, host):
+    """As on a full disk."""
+    make_pending(run, mtu=1400)
+    file = host / "etc/tke-overlay/summary"
+    file.write_text("placed by a confirmation that was interrupted\n")
+    file.with_name("summary.new").mkdir()
+    code, _out, errors = script(host, "roll-back")
+    assert code == 1
+    assert "not as before: /etc/tke-overlay/summary: mv: " in errors
+    assert "/etc/tke-overlay/summary: mv: " in record(host)[1]
+
+
+@pytest.mark.parametrize("name", ["confirm", "roll-back"])
+def test_scripts_of_a_pending_change_need_no_room_in_run(run, host, name):
+    """The directory of the change is on a small tmpfs that is full when the script starts."""
+    before, directory = kernel(run), host / "run/tke-overlay"
+    make_pending(run, mtu=1400)
+    kept = host / "kept"
+    shutil.copytree(directory, kept)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "none", str(directory)], check=True)
+    try:
+        shutil.copytree(kept, directory, dirs_exist_ok=True)
+        with pytest.raises(OSError, match="No space left"):
+            (directory / "filler").write_bytes(bytes(1 << 20))
+        code, _out, errors = script(host, name, "token")
+        assert (code, errors) == (0, "")
+        assert (kernel(run) == before) == (name == "roll-back")
+        if name == "roll-back":
+            assert record(host)[1] == "complete"
+    finally:
+        subprocess.run(["umount", str(directory)], check=True)
+
+
 # --- one change at a time ---
 
 

@@ -14,15 +14,15 @@ import pytest
 
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
-from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint import cleanup
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint import cleanup, kubeconfig_change
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint import converge as endpoint
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.check import EndpointCheckError
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.converge import (
-    EndpointSpec,
     absent,
     present,
     verified,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.spec import EndpointSpec
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.status import endpoint_drift
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import converge as node
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import reset
@@ -47,7 +47,7 @@ SPEC = EndpointSpec(
     subnet="10.0.2.0/24",
     gateway="10.0.1.1",
     kubeconfigs=["/etc/kubelet.conf"],
-    authority="a CA",
+    authority=b"a CA",
     timeout=0,
 )
 ROUTE = "10.0.2.0/24 via 10.0.1.1 dev eth0 onlink"
@@ -58,7 +58,8 @@ SILENT = (0, "", "")
 def host(run, tmp_path, monkeypatch):
     """A node of the overlay that keeps its files in a temporary directory."""
     monkeypatch.setattr(files, "ROOT", str(tmp_path))
-    monkeypatch.setattr(endpoint, "require_ca", lambda pem, origin: None)
+    for module in (endpoint, kubeconfig_change):
+        monkeypatch.setattr(module, "read_authority", lambda content, origin, der=True: content.decode())
     answers = {"http": "GET /readyz: 200 OK: ok"}
     monkeypatch.setattr(endpoint, "wait_for_endpoint", lambda target, run, seconds, stages=(): answers)
     (tmp_path / "etc").mkdir()
@@ -176,6 +177,76 @@ def test_a_failing_endpoint_changes_no_kubeconfig(run, host, monkeypatch, stage)
     assert "10.9.9.9" in (host / "etc/kubelet.conf").read_text()
     assert ("api.x" in (host / "etc/hosts").read_text()) == (stage == "name")
     assert not (host / "etc/tke-overlay/api-endpoint").exists()
+
+
+def test_names_what_still_leads_to_the_former_server(run, host):
+    """The API server's name changes: another kubeconfig has it, and it vanishes from /etc/hosts."""
+    (host / "etc/kubernetes").mkdir()
+    (host / "etc/kubernetes/admin.conf").write_text(
+        KUBECONFIG.replace("10.9.9.9", "api.x").replace(", certificate-authority: ca.crt", "")
+    )
+    assert "admin.conf" not in " ".join(present(SPEC, run, check=False).warnings)
+    renamed = SPEC._replace(names={"api.y": "10.0.2.2"}, api_name="api.y")
+    for check in (True, False):
+        (warning,) = (text for text in present(renamed, run, check).warnings if "admin.conf" in text)
+        assert "/etc/kubernetes/admin.conf (https://api.x:6443)" in warning
+        assert "overlay_kubeconfigs" in warning
+
+
+def test_a_cluster_that_no_kubeconfig_has_is_an_error(run, host):
+    before = tree(host)
+    with pytest.raises(
+        ValidationError, match=r"overlay_kubeconfig_clusters\) names b, c, which no kubeconfig has"
+    ) as caught:
+        present(SPEC._replace(clusters=["a", "b", "c"]), run, check=False)
+    assert "/etc/kubelet.conf have a" in str(caught.value)
+    assert tree(host) == before
+    (warning,) = present(SPEC._replace(clusters=["a"], kubeconfigs=[]), run, check=True).warnings
+    assert "overlay_kubeconfig_clusters" in warning
+
+
+def test_a_kubeconfig_that_checks_no_certificate_is_named(run, host):
+    text = KUBECONFIG.replace("certificate-authority: ca.crt", "insecure-skip-tls-verify: true, proxy-url: http://p:1")
+    (host / "etc/kubelet.conf").write_text(text)
+    warnings = " ".join(present(SPEC, run, check=True).warnings)
+    assert "cluster a of /etc/kubelet.conf has insecure-skip-tls-verify: true" in warnings
+    assert "has the proxy-url http://p:1, so its clients reach the API server through that proxy" in warnings
+
+
+def test_a_service_that_keeps_the_former_server_is_restarted_once(run, host):
+    """systemctl is a stand-in that starts a new process; what a process has read follows from the real /proc."""
+    (host / "run/systemd/system").mkdir(parents=True)
+    processes = [subprocess.Popen(["sleep", "60"])]
+
+    def run_here(command, text=None):
+        if command[0] != "systemctl":
+            return run(command, text)
+        if command[1] == "restart":
+            processes.append(subprocess.Popen(["sleep", "60"]))
+            return 0, "", ""
+        states = {"kubelet.service": f"ActiveState=active\nMainPID={processes[-1].pid}\n"}
+        blocks = [f"Id={name}\n{states.get(name, 'LoadState=not-found')}" for name in command[4:]]
+        return 0, "\n".join(blocks), ""
+
+    spec = SPEC._replace(kubeconfig_services=["kubelet"])
+    try:
+        (warning,) = (text for text in present(SPEC, run_here, check=True).warnings if "kubelet.service" in text)
+        assert "former server until it restarts" in warning
+        present(SPEC, run_here, check=False)
+        assert present(SPEC, run_here, check=False).outdated.others == ["kubelet.service"], "until it restarts"
+        forecast = present(spec, run_here, check=True).diffs
+        assert [diff.name for diff in forecast] == ["kubelet.service"]
+        with pytest.raises(KernelError, match=r"differs from the specification: kubelet.service"):
+            verified(spec, run_here)
+        assert present(spec, run_here, check=False).diffs == forecast
+        assert len(processes) == 2
+        assert present(spec, run_here, check=False).diffs == []
+        assert verified(SPEC, run_here).outdated.others == []
+        assert len(processes) == 2
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
 
 
 def test_verified_reports_differences(run, host):

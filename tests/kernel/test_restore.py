@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -19,6 +20,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelE
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import converge as node
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import reset, status
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.status import read_status
 from ansible_collections.tke.overlay.plugins.module_utils._host.state import lock
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import STATE
 from breakages import BREAKAGES, COMBINABLE, OF_LINK, PEERS, broken, document, everything
@@ -295,3 +297,91 @@ def test_reset_keeps_a_pod_bridge_with_pods_and_warns(run, host):
     links = run(["ip", "-br", "link"])[1]
     assert "tke-br0" in links
     assert "tke0" not in links.replace("tke-br0", "")
+
+
+# --- no room ---
+
+
+@pytest.fixture
+def full_run(run, tmp_path, monkeypatch):
+    """A configured host whose /run/tke-overlay is a small tmpfs; returns the function that takes its room away."""
+    directory = tmp_path / "run/tke-overlay"
+    directory.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k,nr_inodes=100", "none", str(directory)], check=True)
+    monkeypatch.setattr(files, "ROOT", str(tmp_path))
+
+    def fill(kind, left=0):
+        if kind == "read-only":
+            subprocess.run(["mount", "-o", "remount,ro", str(directory)], check=True)
+        elif kind == "inodes":
+            with contextlib.suppress(OSError):
+                for number in range(200):
+                    (directory / f"filler{number}").touch()
+        else:
+            with pytest.raises(OSError, match="No space left"):
+                (directory / "filler").write_bytes(bytes(1 << 20))
+            os.truncate(directory / "filler", (directory / "filler").stat().st_size - left)
+
+    try:
+        node.converge(document(), run, check=False)
+        yield fill
+    finally:
+        subprocess.run(["umount", str(directory)], check=True)
+
+
+@pytest.mark.parametrize("left", [0, 4096, 16384, 49152])
+@pytest.mark.parametrize("kind", ["space", "inodes"])
+def test_a_full_run_is_named_and_the_network_is_restored(run, full_run, tmp_path, kind, left):
+    spare = tmp_path / "spare"
+    spare.mkdir()
+    full_run(kind, left)
+    code, reported, errors = script(tmp_path, TKE_OVERLAY_SPARE=str(spare))
+    assert (code, reported) == (1, ""), "nothing differs"
+    broken(run, "ip route del 10.244.1.0/24")
+    code, reported, errors = script(tmp_path, TKE_OVERLAY_SPARE=str(spare))
+    assert (code, reported) == (1, "tke-overlay: restored: route 10.244.1.0/24: missing\n")
+    assert f"no room for the files of this script in {tmp_path}/run/tke-overlay: " in errors
+    assert "No space left on device" in errors
+    assert errors.count("\n") == 1
+    assert "another program" not in errors
+    assert "foreign" not in errors
+    assert list(spare.iterdir()) == []
+    assert not node.converge(document(), run, check=True).changed
+
+
+def test_without_any_room_the_kernel_is_left_alone(run, full_run, tmp_path):
+    full_run("space")
+    before = everything(run)
+    code, reported, errors = script(tmp_path, TKE_OVERLAY_SPARE="/none")
+    assert (code, reported) == (1, "")
+    assert "No space left on device" in errors
+    assert everything(run) == before
+
+
+@pytest.mark.parametrize(("kind", "words"), [("space", "No space"), ("inodes", "No space"), ("read-only", "Read-only")])
+def test_a_change_without_room_names_it_and_changes_nothing(run, full_run, tmp_path, kind, words):
+    full_run(kind)
+    before = everything(run)
+    with pytest.raises(KernelError, match=f"/run/tke-overlay/.* cannot be (written|opened): .*{words}"):
+        node.converge(document(mtu=1400), run, check=False)
+    assert everything(run) == before
+    assert script(tmp_path)[1] == ""
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"), [("space", "0 KiB"), ("inodes", "0 inodes are left"), ("read-only", "is mounted read-only")]
+)
+def test_status_names_the_missing_room(run, full_run, kind, words):
+    assert read_status(run, document(), [])["drift"] == []
+    full_run(kind)
+    (line,) = read_status(run, document(), [])["drift"]
+    assert "/run/tke-overlay" in line
+    assert words in line
+
+
+def test_removes_what_a_killed_run_has_left(run, host):
+    left = host / "run/tke-overlay/work.abcdef"
+    left.mkdir()
+    (left / "link").touch()
+    assert script(host) == SILENT
+    assert not left.exists()

@@ -221,13 +221,34 @@ def test_adds_and_removes_a_listener():
     assert curl("registry.lab.internal", 9443, vip="apiserver").returncode == 7
 
 
-def test_shows_the_reason_if_haproxy_rejects_its_configuration(tmp_path):
-    """The CA is read by HAProxy only, which must say what is wrong with it."""
+HAPROXY_THAT_REJECTS = """#!/bin/sh
+exec /usr/sbin/haproxy.real -f /none.cfg "$@"
+"""
+
+
+def test_shows_the_reason_if_haproxy_rejects_its_configuration():
+    """HAProxy reads one file more, which does not exist, so its own words name that file."""
+    before, record = processes(), ledger()
+    for host in PAIR:
+        on(
+            host,
+            f"cd /usr/sbin && mv haproxy haproxy.real && echo '{HAPROXY_THAT_REJECTS}' >haproxy && chmod 755 haproxy",
+        )
+    done = pair_play("-e", f"overlay_api_ca={LAB_STATE / 'services-ca.crt'}")
+    for host in PAIR:
+        on(host, "mv /usr/sbin/haproxy.real /usr/sbin/haproxy")
+    assert done.code != 0
+    assert re.search(r"haproxy rejects its new configuration: .*/none.cfg", joined(done.text))
+    assert processes() == before
+    assert ledger() == record
+
+
+def test_names_a_wrong_ca_before_any_change(tmp_path):
     before, record = processes(), ledger()
     (tmp_path / "ca.crt").write_text("-----BEGIN CERTIFICATE-----\nbm8=\n-----END CERTIFICATE-----\n")
     done = pair_play("-e", f"overlay_api_ca={tmp_path / 'ca.crt'}")
     assert done.code != 0
-    assert re.search(r"haproxy rejects its new configuration: .*ca-file", joined(done.text))
+    assert f"overlay_api_ca ({tmp_path / 'ca.crt'}): the text of certificate 1 is damaged" in joined(done.text)
     assert processes() == before
     assert ledger() == record
 

@@ -110,13 +110,17 @@ def answers(tmp_path_factory):
         on("clb1", f"cat > /tmp/{name}.pem <<'END'\n{text}END")
         code = base64.b64encode(SERVER.format(port=port, name=name).encode()).decode()
         on("clb1", f"echo {code} | base64 -d > /tmp/{name}.py; systemd-run -q --unit {name} python3 /tmp/{name}.py")
+    on("idc1", "ip address add 203.0.113.8/32 dev lo; ip route add blackhole 203.0.113.7")
     lines = f"{API} other.lab.internal\n10.0.1.21 far.lab.internal\n203.0.113.9 lost.lab.internal"
+    lines += "\n203.0.113.8 own.lab.internal\n203.0.113.7 hole.lab.internal"
     on("idc1", f"cp -p /etc/hosts /tmp/hosts; echo '{lines}' >> /etc/hosts; ip route add unreachable 203.0.113.9")
     on("idc1", f"sed -i 's/^{API} api.lab.internal$/10.0.2.11 api.lab.internal/' /etc/hosts")
     cases = {
         "no name": {"name": "none.lab.internal", "address": API},
         "another address": {"name": "api.lab.internal", "address": API},
         "no route": {"name": "lost.lab.internal", "address": "203.0.113.9"},
+        "own link": {"name": "own.lab.internal", "address": "203.0.113.8"},
+        "blackhole": {"name": "hole.lab.internal", "address": "203.0.113.7"},
         "closed": {"name": "other.lab.internal", "address": API, "port": 7440},
         "dropped": {"name": "far.lab.internal", "address": "10.0.1.21"},
         "another name": {"name": "other.lab.internal", "address": API},
@@ -132,6 +136,7 @@ def answers(tmp_path_factory):
             assert time.monotonic() < deadline
     done = play("molecule/endpoint/stages.yml", *VARIABLES, "-e", given)
     on("idc1", "cat /tmp/hosts > /etc/hosts; ip route del unreachable 203.0.113.9")
+    on("idc1", "ip address del 203.0.113.8/32 dev lo; ip route del blackhole 203.0.113.7")
     on("clb1", "systemctl stop expired unready")
     assert done.code == 0, done.text
     return json.loads(file.read_text())
@@ -141,6 +146,8 @@ STAGES = {
     "no name": ("name", "none.lab.internal does not resolve ("),
     "another address": ("name", "api.lab.internal resolves to 10.0.2.11, expected"),
     "no route": ("route", "the kernel has no route to 203.0.113.9: "),
+    "own link": ("tcp", "203.0.113.8 is an address of link lo of this host itself"),
+    "blackhole": ("route", "the route 'blackhole 203.0.113.7' of this host discards the packets"),
     "closed": ("tcp", "tcp: Connection refused: no program listens there"),
     "dropped": ("tcp", "tcp: no answer within 5 s: a firewall drops the packets, or no host has this address"),
     "another name": ("tls", "Hostname mismatch, certificate is not valid for 'other.lab.internal'"),
@@ -186,8 +193,11 @@ def test_verify_reports_that_all_api_servers_are_down():
         assert time.monotonic() < deadline
 
 
-def test_verify_summarises_a_healthy_endpoint_in_a_line():
-    done = play("tke.overlay.verify", *VARIABLES)
+def test_verify_summarises_a_healthy_endpoint_in_a_line(tmp_path):
+    """The CA is in a file as a mail program left it."""
+    text = f"# M\u00fcller\n{(LAB_STATE / 'api-ca.crt').read_text()}".replace("\n", "\r\n")
+    (tmp_path / "ca.crt").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    done = play("tke.overlay.verify", *VARIABLES, "-e", f"overlay_api_ca={tmp_path / 'ca.crt'}")
     assert done.code == 0, done.text
     assert "API endpoint: 4 nodes reach the API server and every service through the load balancer" in joined(done.text)
     assert done.changed() == set()
@@ -203,19 +213,53 @@ def secrets():
     return [line for line in key.splitlines()[1:-1] if line] + [encoded[at : at + 24] for at in range(40, 200, 24)]
 
 
+PID_OF_KUBELET = "systemctl show -P MainPID kubelet"
+
+
+def start_kubelet():
+    """Start a service with the name of kubelet, which never reads its kubeconfig again; return its process."""
+    return on("idc1", f"systemd-run -q --unit kubelet sleep infinity; sleep 0.1; {PID_OF_KUBELET}")
+
+
 def test_a_run_fixes_drift_and_shows_no_secret():
     text = on("idc1", f"cat {KUBECONFIG}")
     assert any(piece in text for piece in secrets()), "the file holds the secret"
     on("idc1", f"sed -i 's,https://api.lab.internal:6443,https://me:verysecret@10.9.9.9:1,' {KUBECONFIG}")
     on("idc1", "sed -i '/api.lab.internal/d' /etc/hosts; ip route del 10.0.2.0/24")
+    on("idc1", f"sed 's,https://me:verysecret@10.9.9.9:1,https://10.9.9.9:1,' {KUBECONFIG} >/etc/kubernetes/admin.conf")
+    before = start_kubelet()
     done = site(*VARIABLES, "--limit", "idc1", "--diff", "-vvv", "-e", "overlay_kubeconfig_backup=true")
     assert done.changed() == {"idc1"}
+    text_of_run = joined(done.text)
+    assert "/etc/kubernetes/admin.conf (https://10.9.9.9:1)" in text_of_run, "it still has the former server"
+    assert "idc1: kubelet.service uses the former server of its kubeconfig" in text_of_run
+    assert "1 host: 1 changed, 0 unchanged" in text_of_run
+    assert on("idc1", PID_OF_KUBELET) == before
     assert "+server of cluster lab: https://api.lab.internal:6443" in done.text
     assert "-server of cluster lab: https://10.9.9.9:1" in done.text
     assert [piece for piece in [*secrets(), "verysecret"] if piece in done.text] == []
     assert on("idc1", f"cat {KUBECONFIG}") == text
     assert "600 root" in on("idc1", f"stat -c '%a %U' {KUBECONFIG}.*~; rm {KUBECONFIG}.*~")
-    assert site(*VARIABLES).changed() == set()
+    on("idc1", "rm /etc/kubernetes/admin.conf")
+    done = site(*VARIABLES, "-e", '{"overlay_kubeconfig_services": ["kubelet"]}')
+    assert done.changed() == {"idc1"}, "only a restart"
+    assert on("idc1", PID_OF_KUBELET) not in (before, "0\n")
+    done = site(*VARIABLES, "-e", '{"overlay_kubeconfig_services": ["kubelet"]}')
+    assert done.changed() == set()
+    assert "former server" not in done.text
+    on("idc1", "systemctl stop kubelet")
+
+
+def test_status_shows_what_keeps_sudo_from_running_a_module():
+    keys = "mkdir -p ~ops/.ssh; cp /root/.ssh/authorized_keys ~ops/.ssh/; chown -R ops ~ops"
+    rights = "ops ALL=(ALL) NOPASSWD: ALL\\nDefaults:ops requiretty\\n"
+    on(
+        "idc1",
+        f"useradd -m -s /bin/bash ops; {keys}; printf '{rights}' >/etc/sudoers.d/ops; chmod 440 /etc/sudoers.d/ops",
+    )
+    done = play("tke.overlay.status", "--limit", "idc1", "-e", "ansible_user=ops", "-e", "ansible_become=true")
+    on("idc1", "rm /etc/sudoers.d/ops; userdel -f -r ops 2>/dev/null || true")
+    assert "idc1: sudo: sorry, you must have a tty to run sudo: remove 'requiretty'" in joined(done.text)
 
 
 def test_a_rebooted_host_reaches_the_api_server():

@@ -18,6 +18,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.vips imp
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning import plan as planner
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
+from ansible_collections.tke.overlay.plugins.plugin_utils._certificates import read_ca
 from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import OneValue
 from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import (
     CLUSTER_OPTIONS,
@@ -49,6 +50,7 @@ class ActionModule(LedgerAction):
         "subnet_gateway": {"type": "str"},
         "subnet_reserved": {"type": "list", "elements": "str", "default": []},
         "vips": {"type": "dict", "default": {}},
+        "api_ca": {"type": "str"},
         "group": {"type": "str", "default": "clb"},
         "nodes_group": {"type": "str", "default": "overlay_nodes"},
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
@@ -58,6 +60,7 @@ class ActionModule(LedgerAction):
         """Choose missing VIPs and check the others, or release both."""
         settings, released = settings_of(given), given["state"] == "absent"
         addresses, problems = ([], []) if released else survey_hosts(given, task_vars)
+        problems += [] if released else self._ca_problems(given["api_ca"])
 
         def change(text: str | None, where: str, _now: str) -> Ledger:
             if released and text is None:
@@ -89,6 +92,16 @@ class ActionModule(LedgerAction):
 
         ledger, result = self.change_ledger(given["ledger"], change)
         return {**result, **{name: ledger.vips.get(name, "") for name in VIP_NAMES}}
+
+    def _ca_problems(self, path: str | None) -> list[str]:
+        """Return why the CA of the API server cannot be used: hosts would find that after others were changed."""
+        if path is None:
+            return []
+        try:
+            read_ca(path, lambda name: self._find_needle("files", name), self._loader)
+        except ValidationError as error:
+            return error.problems
+        return []
 
 
 def survey_hosts(given: t.Mapping[str, t.Any], task_vars: t.Mapping[str, t.Any]) -> tuple[list[Claim], list[str]]:

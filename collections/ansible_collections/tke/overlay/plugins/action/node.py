@@ -127,8 +127,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
         """Return the host's record of the rollback of this change, as soon as there is one."""
         while True:
             done, _fault = self._run_on_new_connection(f"cat {RECORD}", deadline)
-            # Where sudo asked for a password on a terminal, the line break after it comes first.
-            text = str(done["stdout"]).lstrip() if done is not None else ""
+            # The line break after a password of sudo, or what a profile prints, comes first.
+            text = str(done["stdout"]) if done is not None else ""
+            text = text[max(text.find(token), 0) :].lstrip()
             if rollback_summary(text, token) is not None or time.monotonic() > deadline:
                 return text
             time.sleep(PAUSE_SECONDS)

@@ -80,8 +80,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
             return host_tables.preflight(sites, planned), ""
         results = hosts.of(given["results"])
         if given["of"] == "site":
+            checked = hosts.of(given["endpoint"])
+            results = {host: _with_endpoint(each, checked[host]) for host, each in results.items()}
             seen = {host: _status(sites[host], each, "changes") for host, each in results.items() if host in sites}
-            endpoint, reached = _endpoint(hosts.of(given["endpoint"]), endpoints.API_SERVER)
+            endpoint, reached = _endpoint(checked, endpoints.API_SERVER)
             screen = host_tables.site(seen, planned, self._task.check_mode, endpoint)
             return screen, "" if reached else ENDPOINT_FAILED
         if given["of"] == "status":
@@ -129,7 +131,18 @@ class _Results:
 def _endpoint(results: t.Mapping[str, t.Mapping[str, t.Any]], what: str) -> tuple[list[Line], bool]:
     """Return the lines about the API endpoint and whether all checks passed; unreachable hosts are left out."""
     checks = {host: (failure_of(each, "backups"), "stages" in each) for host, each in results.items()}
-    return endpoints.judge({host: failure for host, (failure, checked) in checks.items() if failure or checked}, what)
+    failures = {host: failure for host, (failure, checked) in checks.items() if failure or checked}
+    lines, reached = endpoints.judge(failures, what)
+    lines += endpoints.outdated_services({host: each.get("outdated", ()) for host, each in results.items()})
+    return lines, reached
+
+
+def _with_endpoint(node: t.Mapping[str, t.Any], endpoint: t.Mapping[str, t.Any]) -> t.Mapping[str, t.Any]:
+    """Return the result of a node with what the endpoint has changed on it, so that the table counts it."""
+    changes = endpoint.get("changes")
+    if not changes or "changes" not in node:
+        return node
+    return {**node, "changed": True, "counts": {**node.get("counts", {}), "endpoint": len(changes)}}
 
 
 def _fleet(plan: t.Mapping[str, t.Any], sites: t.Mapping[str, str], answering: t.Mapping[str, t.Any]) -> Fleet:

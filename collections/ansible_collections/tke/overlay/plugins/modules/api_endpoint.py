@@ -60,12 +60,13 @@ options:
         default: 6443
   ca:
     description:
-      - The CA of the API server's certificate, in PEM form.
+      - The CA of the API server's certificate, in PEM form. What OpenSSL skips around it (comments in any encoding, a
+        byte order mark, a private key) may be there, and so may further certificates.
       - Not required if a kubeconfig has a CA. With several CAs, the certificate of the endpoint must be valid with each
         of them.
     type: str
   ca_file:
-    description: The CA of the API server's certificate, as a file on the host.
+    description: The CA of the API server's certificate, as a file on the host, in PEM or DER form.
     type: path
   route:
     description:
@@ -90,14 +91,26 @@ options:
   clusters:
     description:
       - The names of the clusters in O(kubeconfigs) whose server is changed.
-      - Without this option, a kubeconfig with several clusters is an error.
+      - Without this option, a kubeconfig with several clusters is an error. With it, a name that no kubeconfig has is
+        an error.
     type: list
     elements: str
     default: []
   backup:
-    description: Whether to keep a copy of a changed kubeconfig in the same directory, with the same mode and owner.
+    description:
+      - Whether to keep a copy of a changed kubeconfig in the same directory, with the same owner and readable only for
+        it. A change that fails leaves no copy.
     type: bool
     default: false
+  kubeconfig_services:
+    description:
+      - Services of systemd that use O(kubeconfigs), such as V(kubelet). A program reads its kubeconfig when it starts,
+        so a service that has run since before the server was changed is restarted. Others are left alone, and so is a
+        service that does not run.
+      - A service that is not listed here and keeps the former server is named in a warning.
+    type: list
+    elements: str
+    default: []
   hosts_file:
     description: The file that holds the names. M(tke.overlay.node) with C(state=absent) cleans up C(/etc/hosts) only.
     type: path
@@ -174,6 +187,24 @@ services:
   returned: with O(state=verified)
   type: dict
   sample: {registry.demo.internal: {tcp: from 192.168.1.11}}
+changes:
+  description: What was changed, or would be in check mode - V(route), files, and services that were restarted.
+  returned: always
+  type: list
+  elements: str
+  sample: [/etc/hosts, /etc/kubernetes/kubelet.conf, kubelet.service]
+restarted:
+  description: The services of O(kubeconfig_services) that were restarted, or would be in check mode.
+  returned: unless state is absent
+  type: list
+  elements: str
+  sample: [kubelet.service]
+outdated:
+  description: Services and containers that use the former server of a kubeconfig until somebody restarts them.
+  returned: unless state is absent
+  type: list
+  elements: str
+  sample: [kube-proxy.service]
 backups:
   description: The copies of changed kubeconfigs.
   returned: success
@@ -188,11 +219,11 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import wit
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.check import EndpointCheckError
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.converge import (
-    EndpointSpec,
     absent,
     present,
     verified,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.spec import EndpointSpec
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
 from ansible_collections.tke.overlay.plugins.module_utils._module import Result, diff_of, run_module
 
@@ -212,6 +243,7 @@ ARGUMENTS = {
     "kubeconfigs": {"type": "list", "elements": "path", "default": []},
     "clusters": {"type": "list", "elements": "str", "default": []},
     "backup": {"type": "bool", "default": False},
+    "kubeconfig_services": {"type": "list", "elements": "str", "default": []},
     "hosts_file": {"type": "path", "default": "/etc/hosts"},
     "services": {"type": "list", "elements": "str", "default": []},
     "services_port": {"type": "int", "default": 443},
@@ -222,11 +254,11 @@ ARGUMENTS = {
 def spec_of(module: AnsibleModule) -> EndpointSpec:
     """Return the specification that the arguments describe."""
     params, route = module.params, module.params["route"] or {}
-    authority, origin = params["ca"], "ca"
+    authority, origin = None if params["ca"] is None else params["ca"].encode("utf-8", "surrogateescape"), "ca"
     if params["ca_file"]:
         origin = f"ca_file {params['ca_file']}"
         try:
-            with open(params["ca_file"], encoding="utf-8", errors="replace") as stream:
+            with open(params["ca_file"], "rb") as stream:
                 authority = stream.read()
         except OSError as error:
             raise ValidationError(f"{origin} cannot be read: {error.strerror}") from error
@@ -241,7 +273,8 @@ def spec_of(module: AnsibleModule) -> EndpointSpec:
         **{
             key: params[key]
             for key in (
-                "hosts_file", "kubeconfigs", "clusters", "backup", "timeout", "services", "services_port"
+                "hosts_file", "kubeconfigs", "clusters", "backup", "timeout", "services", "services_port",
+                "kubeconfig_services",
             )
         },
     )  # fmt: skip
@@ -254,7 +287,8 @@ def configure(module: AnsibleModule, run: Run) -> Result:
     try:
         result = verified(spec, run) if verify_only else present(spec, run, module.check_mode)
     except EndpointCheckError as error:
-        done = {"changed": bool(error.done), **diff_of(module, error.done)}
+        names = [diff.name for diff in error.done]
+        done = {"changed": bool(error.done), "changes": names, **diff_of(module, error.done)}
         module.fail_json(msg=str(error), failed_stage=error.stage, stages=error.evidence, **done)
         raise  # unreachable, fail_json does not return
     for warning in result.warnings:
@@ -262,7 +296,10 @@ def configure(module: AnsibleModule, run: Run) -> Result:
     return {
         "changed": bool(result.diffs),
         "endpoint": with_port(spec.names[spec.api_name], spec.port),
+        "changes": [diff.name for diff in result.diffs],
         "backups": result.backups,
+        "restarted": result.outdated.restart,
+        "outdated": result.outdated.others,
         **({"stages": result.evidence} if result.evidence else {}),
         **({"services": result.services} if verify_only else {}),
         **diff_of(module, result.diffs),
@@ -276,7 +313,8 @@ def main() -> None:
         if module.params["state"] != "absent":
             return configure(module, run)
         diffs = absent(module.params["hosts_file"], run, module.check_mode)
-        return {"changed": bool(diffs), "backups": [], **diff_of(module, diffs)}
+        changes = [diff.name for diff in diffs]
+        return {"changed": bool(diffs), "changes": changes, "backups": [], **diff_of(module, diffs)}
 
     run_module(
         ARGUMENTS,

@@ -48,6 +48,11 @@ options:
     description: Addresses to use instead of chosen ones, by the names V(apiserver) and V(services).
     type: dict
     default: {}
+  api_ca:
+    description:
+      - The CA of the API server's certificate, a file on the controller. It is only checked here, before any host is
+        changed.
+    type: str
   group:
     description: The inventory group of the pair. With O(provider=pair) it must have exactly two hosts.
     type: str

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import with_port
@@ -101,11 +102,59 @@ def _underlay_address(name: str, variables: Variables) -> t.Any:
     return variables.get("ansible_host", name) if given is None else given
 
 
+# What a host prints when a module cannot start or end -> the remedy.
+_REMEDIES = (
+    (
+        r"you must have a tty to run sudo",
+        "remove 'requiretty' for this user from /etc/sudoers, or set ansible_pipelining to false",
+    ),
+    (
+        r"(?i)(missing|incorrect) (sudo|become|su|doas) password|a (terminal|password) is required",
+        "give the password with --ask-become-pass, or allow the user NOPASSWD in /etc/sudoers",
+    ),
+    (r"not in the sudoers file|not allowed to execute", "allow this user to become root in /etc/sudoers"),
+    (r"\bsudo: ((command )?not found|No such file)", "install sudo on the host, or connect as root"),
+    (
+        r"python\S*: ((command )?not found|No such file|cannot execute)|interpreter \S+ was not found",
+        "install python3 on the host, or set ansible_python_interpreter to its path there",
+    ),
+    (r"No space left on device", "free space and inodes on the host (df, df -i)"),
+    (r"Read-only file system", "mount it read-write"),
+    (r"future feature annotations is not defined", "set ansible_python_interpreter to Python 3.9 or later"),
+)
+_NOISE = re.compile(r"(Shared )?[Cc]onnection to \S+ closed\.?$|Warning: Permanently added|OpenSSH_|debug\d:|\s*$")
+_NO_REASON = re.compile(
+    r"MODULE FAILURE|deserialization failed|See stdout/stderr|interpreter '\S+' was not found|failed to execute"
+)
+
+
+def failure_text(result: Variables) -> str:
+    """Return why a task failed, with the remedy if it is known.
+
+    If a module could not run at all, the reason is not in Ansible's message, but in what the host printed, between
+    what its profile and SSH print.
+    """
+    message = str(result.get("msg") or "").strip()
+    printed = [
+        line.strip()
+        for key in ("module_stderr", "module_stdout")
+        for line in str(result.get(key) or "").splitlines()
+        if not _NOISE.match(line)
+    ]
+    known = [(line, remedy) for line in [*printed, message] for words, remedy in _REMEDIES if re.search(words, line)]
+    if printed and (not message or _NO_REASON.search(message)):
+        message = known[0][0] if known else printed[-1]
+    elif not message:
+        message = "the module failed without a message"
+    remedy = next((remedy for line, remedy in known if line == message), "")
+    return f"{message}: {remedy}" if remedy else message
+
+
 def failure_of(result: Variables, key: str) -> str:
     """Return the error of a module whose result lacks this key; empty when it did not run or was unreachable."""
     if not result or key in result or result.get("unreachable") or result.get("skipped"):
         return ""
-    return str(result.get("msg") or result.get("module_stderr") or "the module failed without a message").strip()
+    return failure_text(result)
 
 
 def registered(hosts: t.Iterable[str], hostvars: Variables, name: str, key: str) -> dict[str, t.Any]:

@@ -111,43 +111,77 @@ def rewrite_foreign(path: str, before: str, after: str, backup: bool = False) ->
     """Change a foreign file atomically, and keep its mode, owner and extended attributes.
 
     Symbolic links are followed. A mounted file (such as /etc/hosts in a container) cannot be replaced, so it is
-    written in place.
+    written in place. If the change fails, the file is as before, and no copy of it is left.
 
     :param before: the content that was read from the file.
-    :param backup: keep a copy of the file.
+    :param backup: keep a copy of the file, which only its owner can read.
     :returns: the path of the copy, empty without one.
     :raises KernelError: the file has changed since it was read, or cannot be written.
     """
     real = os.path.realpath(ROOT + path)
+    copy = f"{real}.{time.strftime('%Y-%m-%d@%H:%M:%S')}~" if backup else ""
     try:
         if read_foreign(path) != before:
             raise KernelError(f"another program has just changed {path}: run the playbook again")
-        copy = f"{real}.{time.strftime('%Y-%m-%d@%H:%M:%S')}~" if backup else ""
-        content = after.encode("utf-8", "surrogateescape")
-        if copy:
-            _write_like(real, copy, before.encode("utf-8", "surrogateescape"))
-        beside = os.path.join(os.path.dirname(real), f".{os.path.basename(real)}.{os.getpid()}")
-        try:
-            _write_like(real, beside, content)
-            os.rename(beside, real)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                os.unlink(beside)
-            if error.errno not in (errno.EBUSY, errno.EROFS, errno.EXDEV):
-                raise
-            _write_in_place(real, content)
+        remove_unfinished(path)
+        with _removed_on_failure(copy):
+            if copy:
+                _write_like(real, copy, before.encode("utf-8", "surrogateescape"), private=True)
+            _replace(real, before.encode("utf-8", "surrogateescape"), after.encode("utf-8", "surrogateescape"))
     except OSError as error:
         raise KernelError(f"{path} cannot be changed: {error}") from error
     return copy[len(ROOT) :]
 
 
-def _write_like(model: str, path: str, content: bytes) -> None:
-    """Write a new file with the access rights of another one. At no time is it readable for more users than that."""
+@contextlib.contextmanager
+def _removed_on_failure(path: str) -> t.Iterator[None]:
+    """Remove a file that exists since the beginning of this block if the block fails, also by a signal."""
+    existed = not path or os.path.lexists(path)
+    try:
+        yield
+    except BaseException:
+        if not existed:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+        raise
+
+
+def remove_unfinished(path: str) -> None:
+    """Remove what a killed run of :func:`rewrite_foreign` has left beside a file. The caller holds the lock."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(_beside(os.path.realpath(ROOT + path)))
+
+
+def _beside(real: str) -> str:
+    return os.path.join(os.path.dirname(real), f".{os.path.basename(real)}.tke-overlay")
+
+
+def _replace(real: str, before: bytes, after: bytes) -> None:
+    beside = _beside(real)
+    try:
+        with _removed_on_failure(beside):
+            _write_like(real, beside, after)
+            os.rename(beside, real)
+    except OSError as error:
+        if error.errno not in (errno.EBUSY, errno.EROFS, errno.EXDEV):
+            raise
+        try:
+            _write_in_place(real, after)
+        except BaseException:
+            _write_in_place(real, before)  # such as on a full disk: it had the room for this
+            raise
+
+
+def _write_like(model: str, path: str, content: bytes, private: bool = False) -> None:
+    """Write a new file with the access rights of another one. At no time is it readable for more users than that.
+
+    :param private: take the rights of all users but the owner away.
+    """
     status = os.stat(model)
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as stream:
         os.fchown(stream.fileno(), status.st_uid, status.st_gid)
         shutil.copystat(model, path)
-        os.fchmod(stream.fileno(), stat.S_IMODE(status.st_mode))
+        os.fchmod(stream.fileno(), stat.S_IMODE(status.st_mode) & (0o600 if private else 0o7777))
         stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())

@@ -29,3 +29,24 @@ def judge(failures: t.Mapping[str, str], what: str = EVERYTHING) -> tuple[list[L
         nodes = count(len(good), "node reaches", "nodes reach")
         lines = [Line(f"API endpoint: {nodes} {what} through the load balancer", GOOD)]
     return lines, not hosts
+
+
+def outdated_services(services: t.Mapping[str, t.Sequence[str]]) -> list[Line]:
+    """Return a line for each service that keeps the former server of a kubeconfig.
+
+    The check of the endpoint is of the node: a program that runs there can have read its kubeconfig before the change.
+
+    :param services: host -> its services that keep the former server.
+    """
+    hosts: dict[str, list[str]] = {}
+    for host, names in services.items():
+        for name in names:
+            hosts.setdefault(name, []).append(host)
+    return [
+        Line(
+            f"{some(names)}: {service} uses the former server of its kubeconfig until it restarts; name it in "
+            f"overlay_kubeconfig_services to let the playbook restart it",
+            BAD,
+        )
+        for service, names in sorted(hosts.items())
+    ]

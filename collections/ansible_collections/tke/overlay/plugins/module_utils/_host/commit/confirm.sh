@@ -27,6 +27,13 @@ give_up() {
     exit 1
 }
 
+# Placing is not done in a subshell, which would outlive this script. So its errors go to a file, which can be empty if
+# there is no room for it.
+give_up_placing() {
+    fault=$(cat "$here/errors")
+    give_up "${fault:-$(df "$here" 2>&1 | tail -n 1)}"
+}
+
 # Each file is placed completely or not at all: all files lie in the directories of their places, safe on the disk,
 # before the first one is moved. Files of one directory are handled together, because each process takes time.
 copy_beside() {
@@ -68,16 +75,16 @@ sync_names() {
     if [ "$#" -gt 0 ]; then sync "$@"; fi
 }
 
-copy_beside 2>"$here/errors" || give_up "$(cat "$here/errors")"
-place "$here/directories" 2>"$here/errors" || give_up "$(cat "$here/errors")"
+fault=$(copy_beside 2>&1) || give_up "$fault"
+place "$here/directories" 2>"$here/errors" || give_up_placing
 while read -r path; do rm -f "$root$path"; done <"$here/removed"
 while read -r command; do
     # shellcheck disable=SC2086 # a line is a list of words
-    $command </dev/null 2>"$here/errors" || give_up "$command: $(cat "$here/errors")"
+    fault=$($command </dev/null 2>&1) || give_up "$command: $fault"
 done <"$here/commands"
 # Once the CNI configuration exists, a kubelet regards the network as ready.
-place "$here/last" 2>"$here/errors" || give_up "$(cat "$here/errors")"
-sync_names 2>"$here/errors" || give_up "$(cat "$here/errors")"
+place "$here/last" 2>"$here/errors" || give_up_placing
+fault=$(sync_names 2>&1) || give_up "$fault"
 
 while read -r path; do rm -f "$root$path"; done <"$here/temporary"
 if [ -d "$root/run/systemd/system" ]; then systemctl --quiet stop tke-overlay-rollback.timer 2>/dev/null; fi

@@ -38,6 +38,13 @@ give_up() {
     exit 1
 }
 
+# Placing is not done in a subshell, which would outlive this script. So its errors go to a file, which can be empty if
+# there is no room for it.
+give_up_placing() {
+    fault=$(cat "$here/errors")
+    give_up "${fault:-$(df "$here" 2>&1 | tail -n 1)}"
+}
+
 # Each file is placed completely or not at all: all files lie in the directories of their places, safe on the disk,
 # before the first one is moved. Files of one directory are handled together, because each process takes time.
 copy_beside() {
@@ -79,16 +86,16 @@ sync_names() {
     if [ "$#" -gt 0 ]; then sync "$@"; fi
 }
 
-copy_beside 2>"$here/errors" || give_up "$(cat "$here/errors")"
-place "$here/directories" 2>"$here/errors" || give_up "$(cat "$here/errors")"
+fault=$(copy_beside 2>&1) || give_up "$fault"
+place "$here/directories" 2>"$here/errors" || give_up_placing
 while read -r path; do rm -f "$root$path"; done <"$here/removed"
 while read -r command; do
     # shellcheck disable=SC2086 # a line is a list of words
-    $command </dev/null 2>"$here/errors" || give_up "$command: $(cat "$here/errors")"
+    fault=$($command </dev/null 2>&1) || give_up "$command: $fault"
 done <"$here/commands"
 # Once the CNI configuration exists, a kubelet regards the network as ready.
-place "$here/last" 2>"$here/errors" || give_up "$(cat "$here/errors")"
-sync_names 2>"$here/errors" || give_up "$(cat "$here/errors")"
+place "$here/last" 2>"$here/errors" || give_up_placing
+fault=$(sync_names 2>&1) || give_up "$fault"
 
 while read -r path; do rm -f "$root$path"; done <"$here/temporary"
 if [ -d "$root/run/systemd/system" ]; then systemctl --quiet stop tke-overlay-rollback.timer 2>/dev/null; fi
@@ -138,15 +145,19 @@ systemd() {
     if [ -d "$root/run/systemd/system" ]; then systemctl --quiet "$@"; fi
 }
 
-# Restores a file; false if it has not changed.
+# Restores a file; false if it has not changed. What fails is added to $unrestored.
+unrestored=''
 restore_file() {
     if [ -e "$here/old$1" ]; then
         if cmp -s "$here/old$1" "$root$1"; then return 1; fi
-        cp "$here/old$1" "$root$1.new" && mv -f "$root$1.new" "$root$1"
+        if fault=$(cp "$here/old$1" "$root$1.new" 2>&1 && mv -f "$root$1.new" "$root$1" 2>&1); then return 0; fi
+        rm -f "$root$1.new"
     else
         if [ ! -e "$root$1" ]; then return 1; fi
-        rm -f "$root$1"
+        if fault=$(rm -f "$root$1" 2>&1); then return 0; fi
     fi
+    unrestored="$unrestored$1: $fault "
+    return 1
 }
 
 units=''
@@ -160,14 +171,16 @@ while read -r path; do
         *) restore_file "$path" ;;
     esac
 done <"$here/files"
-cat "$here/directories" "$here/last" >"$here/all"
-while read -r directory; do rm -rf "$root$directory/.tke-overlay" "$root$directory/.confirmed"; done <"$here/all"
+cat "$here/directories" "$here/last" |
+    while read -r directory; do rm -rf "$root$directory/.tke-overlay" "$root$directory/.confirmed"; done
 while read -r path; do rm -f "$root$path"; done <"$here/temporary"
 if [ -n "$units" ]; then
     systemd daemon-reload
     if [ -e "$root/etc/systemd/system/tke-overlay.timer" ]; then systemd restart tke-overlay.timer; fi
 fi
 rmdir "$root/etc/tke-overlay" 2>/dev/null
+# Where the change has left no room, the restore script and the record need some.
+rm -rf "$here/new" "$here/old"
 
 # --- kernel ---
 
@@ -197,8 +210,8 @@ while read -r key value; do echo "$value" >"/proc/sys/$key"; done <"$here/sysctl
 exec 9>&-
 if [ -n "$base" ]; then restore_kernel; fi
 run_lines "$here/additions"
-# A second run finds no difference if everything is as before.
-left=$(restore_kernel | one_line)
+# A second run finds no difference if everything is as before. That it has to work elsewhere is none.
+left=$unrestored$(restore_kernel | grep -v 'no room for the files of this script' | one_line)
 
 printf '%s\n' "$token" "${left:-complete}" "$(echo "$reason" | one_line)" >"$run/rolled-back"
 systemd stop tke-overlay-rollback.timer 2>/dev/null

@@ -39,15 +39,19 @@ systemd() {
     if [ -d "$root/run/systemd/system" ]; then systemctl --quiet "$@"; fi
 }
 
-# Restores a file; false if it has not changed.
+# Restores a file; false if it has not changed. What fails is added to $unrestored.
+unrestored=''
 restore_file() {
     if [ -e "$here/old$1" ]; then
         if cmp -s "$here/old$1" "$root$1"; then return 1; fi
-        cp "$here/old$1" "$root$1.new" && mv -f "$root$1.new" "$root$1"
+        if fault=$(cp "$here/old$1" "$root$1.new" 2>&1 && mv -f "$root$1.new" "$root$1" 2>&1); then return 0; fi
+        rm -f "$root$1.new"
     else
         if [ ! -e "$root$1" ]; then return 1; fi
-        rm -f "$root$1"
+        if fault=$(rm -f "$root$1" 2>&1); then return 0; fi
     fi
+    unrestored="$unrestored$1: $fault "
+    return 1
 }
 
 units=''
@@ -61,14 +65,16 @@ while read -r path; do
         *) restore_file "$path" ;;
     esac
 done <"$here/files"
-cat "$here/directories" "$here/last" >"$here/all"
-while read -r directory; do rm -rf "$root$directory/.tke-overlay" "$root$directory/.confirmed"; done <"$here/all"
+cat "$here/directories" "$here/last" |
+    while read -r directory; do rm -rf "$root$directory/.tke-overlay" "$root$directory/.confirmed"; done
 while read -r path; do rm -f "$root$path"; done <"$here/temporary"
 if [ -n "$units" ]; then
     systemd daemon-reload
     if [ -e "$root/etc/systemd/system/tke-overlay.timer" ]; then systemd restart tke-overlay.timer; fi
 fi
 rmdir "$root/etc/tke-overlay" 2>/dev/null
+# Where the change has left no room, the restore script and the record need some.
+rm -rf "$here/new" "$here/old"
 
 # --- kernel ---
 
@@ -98,8 +104,8 @@ while read -r key value; do echo "$value" >"/proc/sys/$key"; done <"$here/sysctl
 exec 9>&-
 if [ -n "$base" ]; then restore_kernel; fi
 run_lines "$here/additions"
-# A second run finds no difference if everything is as before.
-left=$(restore_kernel | one_line)
+# A second run finds no difference if everything is as before. That it has to work elsewhere is none.
+left=$unrestored$(restore_kernel | grep -v 'no room for the files of this script' | one_line)
 
 printf '%s\n' "$token" "${left:-complete}" "$(echo "$reason" | one_line)" >"$run/rolled-back"
 systemd stop tke-overlay-rollback.timer 2>/dev/null

@@ -29,6 +29,7 @@ import typing as t
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import with_port
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.kubeconfig import Credentials
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.obstacles import find_obstacles
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.x509 import describe
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Diff, Run, read_json
 
@@ -142,7 +143,9 @@ def wait_for_endpoint(target: EndpointTarget, run: Run, seconds: float, stages: 
             _check_stages(target, run, stages, evidence)
         except _StageError as failure:
             if time.monotonic() + PAUSE > deadline:
-                raise EndpointCheckError(target, failure.stage, failure.reason, evidence) from failure
+                obstacles = [] if failure.stage == "name" else find_obstacles(target.address, target.port, run)
+                reason = "; ".join([failure.reason, *obstacles])
+                raise EndpointCheckError(target, failure.stage, reason, evidence) from failure
             time.sleep(PAUSE)
         else:
             return evidence

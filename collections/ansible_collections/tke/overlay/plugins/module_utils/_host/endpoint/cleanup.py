@@ -9,6 +9,7 @@ an endpoint: TLS, HTTP and kubeconfigs.
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
@@ -21,6 +22,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths impo
     ENDPOINT_HOSTS,
     ENDPOINT_NOTE,
     ENDPOINT_SERVERS,
+    KUBECONFIG_RECORD,
 )
 
 HOSTS_FILE = "/etc/hosts"
@@ -60,6 +62,8 @@ def rewrite(edit: FileEdit, backup: bool = False) -> str:
     :returns: the path of the backup; empty if there is none or nothing to change.
     """
     if edit.before == edit.after:
+        with contextlib.suppress(OSError):
+            files.remove_unfinished(edit.path)
         return ""
     return files.rewrite_foreign(edit.path, edit.before, edit.after, backup)
 
@@ -85,7 +89,7 @@ class EndpointRemains(t.NamedTuple):
 
 def find_remains(hosts_file: str, run: Run) -> EndpointRemains:
     """Return what :func:`remove` would remove."""
-    saved = files.read_files(FILES)
+    saved = files.read_files([*FILES, KUBECONFIG_RECORD])
     route = find_route(saved.get(BATCH_FILE, ""), None, None, run)
     return EndpointRemains(route, hosts_edit(hosts_file, {}), sorted(saved))
 

@@ -13,24 +13,22 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import re
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import address_problems, with_port
-from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError, range_problems
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import with_port
+from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.authority import read_authority
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.check import (
     STAGES,
     EndpointCheckError,
     EndpointTarget,
     Evidence,
     TlsClient,
-    tls_context,
     wait_for_endpoint,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.cleanup import (
     FILES,
-    HOSTS_FILE,
     FileEdit,
     find_remains,
     hosts_edit,
@@ -38,13 +36,24 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.cleanup
     rewrite,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.etc_hosts import render_block, saved_text
-from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.kubeconfig import (
-    parse_kubeconfig,
-    redacted_url,
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.kubeconfig_change import (
+    other_kubeconfigs,
+    read_kubeconfigs,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.kubeconfig_services import (
+    Changed,
+    OutdatedServices,
+    find_outdated,
+    now,
+    read_record,
+    restart,
+    write_record,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.obstacles import local_warning
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.proxies import proxy_warnings
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.route import BATCH_FILE, ApiRoute, find_route
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.spec import EndpointSpec, problems_of
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.status import server_lines
-from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.x509 import require_ca
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Diff, Run
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.checksums import checksums_text
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.lock import locked
@@ -59,44 +68,14 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths impo
 NAME_SECONDS = 10
 """How long to wait for a name that is in the file already: a cache may hold the old address."""
 
-_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*")
 _Value = t.TypeVar("_Value")
-
-
-class EndpointSpec(t.NamedTuple):
-    """The wanted state.
-
-    ``names`` maps names to addresses; ``authority`` is the CA as PEM, and
-    ``authority_origin`` says where it comes from, for error messages. ``subnet`` and
-    ``gateway`` describe the route. ``timeout`` is in seconds.
-    """
-
-    names: t.Mapping[str, str]
-    api_name: str
-    port: int
-    authority: str | None = None
-    authority_origin: str = "the CA"
-    hosts_file: str = HOSTS_FILE
-    subnet: str | None = None
-    gateway: str | None = None
-    kubeconfigs: t.Sequence[str] = ()
-    clusters: t.Sequence[str] = ()
-    backup: bool = False
-    timeout: float = 30
-    services: t.Sequence[str] = ()
-    services_port: int = 443
-
-    @property
-    def url(self) -> str:
-        """The server of the kubeconfigs."""
-        return f"https://{self.api_name}:{self.port}"
 
 
 class EndpointChange(t.NamedTuple):
     """The difference between a host and a specification, and what the check of the endpoint needs.
 
-    ``saved_files`` are files of this collection, replaced as a whole.
+    ``saved_files`` are files of this collection, replaced as a whole. ``changed`` is
+    when the server of each kubeconfig was changed, this run included.
     """
 
     route: ApiRoute
@@ -104,23 +83,30 @@ class EndpointChange(t.NamedTuple):
     kubeconfigs: list[FileEdit]
     saved_files: list[Diff]
     clients: list[TlsClient]
+    changed: Changed
+    outdated: OutdatedServices
     warnings: list[str]
 
     def diffs(self) -> list[Diff]:
         """Return all differences, in the order in which they are applied."""
         route = Diff("route", *(f"{line}\n" if line else "" for line in (self.route.present, self.route.wanted)))
-        diffs = [route, self.hosts.diff, *(edit.diff for edit in self.kubeconfigs), *self.saved_files]
+        edits = [edit.diff for edit in self.kubeconfigs]
+        diffs = [route, self.hosts.diff, *edits, *self.saved_files, *self.outdated.diffs()]
         return [diff for diff in diffs if diff.before != diff.after]
 
 
 class EndpointResult(t.NamedTuple):
-    """The changes that were made, or that would be made in check mode; and what the check of the endpoint saw."""
+    """The changes that were made, or that would be made in check mode; and what the check of the endpoint saw.
+
+    ``outdated`` are the services that keep the former server of a kubeconfig.
+    """
 
     diffs: list[Diff]
-    evidence: Evidence
-    services: dict[str, Evidence]
-    backups: list[str]
+    outdated: OutdatedServices
     warnings: list[str]
+    evidence: t.Mapping[str, str] = {}
+    services: t.Mapping[str, Evidence] = {}
+    backups: t.Sequence[str] = ()
 
 
 def find_change(spec: EndpointSpec, run: Run) -> EndpointChange:
@@ -128,7 +114,7 @@ def find_change(spec: EndpointSpec, run: Run) -> EndpointChange:
 
     :raises ValidationError: names every problem of the specification, and every conflict on the host.
     """
-    problems = _problems_of(spec)
+    problems = problems_of(spec)
     if problems:
         raise ValidationError(*problems)
     hosts = _collect(problems, functools.partial(hosts_edit, spec.hosts_file, spec.names))
@@ -136,31 +122,23 @@ def find_change(spec: EndpointSpec, run: Run) -> EndpointChange:
     saved_route = saved.get(BATCH_FILE, "")
     route = _collect(problems, functools.partial(find_route, saved_route, spec.subnet, spec.gateway, run))
     clients = _collect(problems, functools.partial(_clients_of_spec, spec)) or []
-    edits, warnings = [], []
-    for path in spec.kubeconfigs:
-        found = _collect(problems, functools.partial(_read_kubeconfig, path, spec))
-        if found is None:
-            continue
-        edits.append(found[0])
-        warnings += [
-            f"{client.origin} has no CA, so it trusts the CAs of the system"
-            for client in found[1]
-            if not client.authority
-        ]
-        clients += [client for client in found[1] if client.authority]
+    kubeconfigs = read_kubeconfigs(spec, problems)
+    clients += kubeconfigs.clients
     if not clients and not problems:
         problems.append("no CA is known: set ca or ca_file, or give a kubeconfig that has one")
     if problems or hosts is None or route is None:
         raise ValidationError(*problems)
-    if not os.path.exists(f"{files.ROOT}{STATE}/restore"):
-        what = (
-            f"the route and the block in {spec.hosts_file} are"
-            if route.wanted
-            else f"the block in {spec.hosts_file} is"
-        )
-        warnings.append(f"this host is no node of the overlay, so {what} not restored when another program removes it")
-    saved_files = _saved_files(spec, route, edits, saved)
-    return EndpointChange(route, hosts, edits, saved_files, _distinct(clients), warnings)
+    changed = _changed_kubeconfigs(kubeconfigs.edits)
+    outdated = find_outdated(changed, spec.kubeconfig_services, run)
+    warnings = [
+        *_restore_warnings(spec, route),
+        *kubeconfigs.warnings,
+        *other_kubeconfigs(spec, hosts, kubeconfigs.edits, clients, run),
+        *proxy_warnings(spec.kubeconfigs, spec.api_name),
+        *outdated.warnings,
+    ]
+    saved_files = _saved_files(spec, route, kubeconfigs.edits, saved)
+    return EndpointChange(route, hosts, kubeconfigs.edits, saved_files, _distinct(clients), changed, outdated, warnings)
 
 
 def present(spec: EndpointSpec, run: Run, check: bool) -> EndpointResult:
@@ -171,7 +149,7 @@ def present(spec: EndpointSpec, run: Run, check: bool) -> EndpointResult:
     """
     change = find_change(spec, run)
     if check:
-        return EndpointResult(change.diffs(), {}, {}, [], change.warnings)
+        return EndpointResult(change.diffs(), change.outdated, change.warnings)
     target = _target(spec, change)
     diffs = change.diffs()
     with locked():
@@ -186,11 +164,21 @@ def present(spec: EndpointSpec, run: Run, check: bool) -> EndpointResult:
         rewrite(change.hosts)
         evidence = {**wait_for_endpoint(target, run, min(spec.timeout, NAME_SECONDS), ["name"]), **evidence}
         _save(change.saved_files, ENDPOINT_NOTE)
-        backups = [rewrite(edit, spec.backup) for edit in change.kubeconfigs]
+        backups = _rewrite_kubeconfigs(spec, change)
         _save(change.saved_files, ENDPOINT_SERVERS)
         _save(change.saved_files, ENDPOINT_CHECKSUMS)
-    warnings = [*change.warnings, *_readiness_warnings(evidence)]
-    return EndpointResult(diffs, evidence, {}, [name for name in backups if name], warnings)
+    restart(change.outdated, run)
+    warnings = [*change.warnings, *_answer_warnings(target, evidence, run)]
+    return EndpointResult(diffs, change.outdated, warnings, evidence, backups=backups)
+
+
+def _rewrite_kubeconfigs(spec: EndpointSpec, change: EndpointChange) -> list[str]:
+    """Write the servers, and record when that was; return the backups."""
+    if any(edit.before != edit.after for edit in change.kubeconfigs):
+        # First the record: a change without a record would leave services with the former server, and nobody knew.
+        write_record({**read_record(), **change.changed})
+    backups = [rewrite(edit, spec.backup) for edit in change.kubeconfigs]
+    return [name for name in backups if name]
 
 
 @contextlib.contextmanager
@@ -210,7 +198,8 @@ def verified(spec: EndpointSpec, run: Run) -> EndpointResult:
     :raises KernelError: all answer, but :func:`present` would change something.
     """
     change = find_change(spec, run)
-    evidence = wait_for_endpoint(_target(spec, change), run, spec.timeout)
+    api_server = _target(spec, change)
+    evidence = wait_for_endpoint(api_server, run, spec.timeout)
     services = {}
     for name in spec.services:
         # The CA of a service is not known here; the check only requires that it answers to its name.
@@ -223,7 +212,8 @@ def verified(spec: EndpointSpec, run: Run) -> EndpointResult:
         raise KernelError(
             f"the endpoint answers, but this host differs from the specification: {names}: run tke.overlay.site"
         )
-    return EndpointResult([], evidence, services, [], [*change.warnings, *_readiness_warnings(evidence)])
+    warnings = [*change.warnings, *_answer_warnings(api_server, evidence, run)]
+    return EndpointResult([], change.outdated, warnings, evidence, services)
 
 
 def absent(hosts_file: str, run: Run, check: bool) -> list[Diff]:
@@ -240,20 +230,6 @@ def absent(hosts_file: str, run: Run, check: bool) -> list[Diff]:
 # --- parts ------------------------------------------------------------------------------------------
 
 
-def _problems_of(spec: EndpointSpec) -> list[str]:
-    problems = [
-        f"{name!r} in names is not a host name in lower case" for name in spec.names if not _NAME.fullmatch(name)
-    ]
-    for name, address in spec.names.items():
-        problems += address_problems(f"names: the address of {name},", address)
-    missing = [name for name in (spec.api_name, *spec.services) if name not in spec.names]
-    problems += [f"{name} has no address: add it to names" for name in missing]
-    problems += range_problems("the port of the API server", spec.port, 1, 65535)
-    problems += range_problems("services_port", spec.services_port, 1, 65535)
-    problems += [f"{path} is not an absolute path" for path in (*spec.kubeconfigs, spec.hosts_file) if path[:1] != "/"]
-    return problems + range_problems("timeout", spec.timeout, 0, 3600, "seconds")
-
-
 def _collect(problems: list[str], work: t.Callable[[], _Value]) -> _Value | None:
     """Return the result of a function, or add the problems of its error, so that all are reported at once."""
     try:
@@ -263,45 +239,27 @@ def _collect(problems: list[str], work: t.Callable[[], _Value]) -> _Value | None
         return None
 
 
-def _read_kubeconfig(path: str, spec: EndpointSpec) -> tuple[FileEdit, list[TlsClient]]:
-    """Return the edit of a kubeconfig, and a client for each selected cluster, with the credentials of its user."""
-    try:
-        text = files.read_foreign(path)
-        text.encode("utf-8")
-    except OSError as error:
-        raise ValidationError(f"kubeconfig {path} cannot be read: {error.strerror}") from error
-    except UnicodeEncodeError:
-        # Not chained: the error holds a part of the file.
-        raise ValidationError(f"kubeconfig {path} is not encoded in UTF-8") from None
-    config = parse_kubeconfig(path, text)
-    selected = config.select(spec.clusters)
-    clients = [
-        TlsClient(
-            f"cluster {cluster.name} of {path}",
-            cluster.authority,
-            cluster.tls_name or spec.api_name,
-            cluster.credentials,
-        )
-        for cluster in selected
-    ]
-    for client in clients:
-        if client.authority is not None:
-            require_ca(client.authority, client.origin)
-            tls_context(client)
-    before, after = (
-        "".join(
-            f"server of cluster {cluster.name}: {url or redacted_url(cluster.server.value)}\n" for cluster in selected
-        )
-        for url in ("", spec.url)
-    )
-    return FileEdit(path, text, config.with_server(selected, spec.url), Diff(path, before, after)), clients
+def _restore_warnings(spec: EndpointSpec, route: ApiRoute) -> list[str]:
+    """Return a warning on a host that is no node: it has no restore script."""
+    if os.path.exists(f"{files.ROOT}{STATE}/restore"):
+        return []
+    block = f"the block in {spec.hosts_file}"
+    what = f"the route and {block} are" if route.wanted else f"{block} is"
+    return [f"this host is no node of the overlay, so {what} not restored when another program removes it"]
+
+
+def _changed_kubeconfigs(edits: t.Sequence[FileEdit]) -> Changed:
+    """Return when the server of each kubeconfig was changed, by this run or an earlier one since the boot."""
+    record, present_time = read_record(), now()
+    changed = {edit.path: present_time if edit.before != edit.after else record.get(edit.path) for edit in edits}
+    return {path: ticks for path, ticks in changed.items() if ticks is not None}
 
 
 def _clients_of_spec(spec: EndpointSpec) -> list[TlsClient]:
     if spec.authority is None:
         return []
-    require_ca(spec.authority, spec.authority_origin)
-    return [TlsClient(spec.authority_origin, spec.authority, spec.api_name)]
+    pem = read_authority(spec.authority, spec.authority_origin)
+    return [TlsClient(spec.authority_origin, pem, spec.api_name)]
 
 
 def _distinct(clients: t.Sequence[TlsClient]) -> list[TlsClient]:
@@ -343,6 +301,7 @@ def _save(saved_files: t.Sequence[Diff], name: str) -> None:
             files.put_file(ENDPOINT_CHECKSUMS, checksums_text(ENDPOINT_CHECKSUMS, present))
 
 
-def _readiness_warnings(evidence: Evidence) -> list[str]:
-    """Return the answer of a server that did not report whether it is ready, see ``check``."""
-    return [] if ": 200 " in evidence.get("http", ": 200 ") else [evidence["http"]]
+def _answer_warnings(target: EndpointTarget, evidence: Evidence, run: Run) -> list[str]:
+    """Return what is wrong although the endpoint answers: it did not say whether it is ready, or is on this host."""
+    http = evidence.get("http", ": 200 ")
+    return [*([] if ": 200 " in http else [http]), *local_warning(target.address, run)]

@@ -17,6 +17,7 @@ import typing as t
 import urllib.parse
 
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.authority import OMITTED
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.yaml_spans import (
     Node,
     Scalar,
@@ -38,15 +39,18 @@ class Credentials(t.NamedTuple):
 class KubeconfigCluster(t.NamedTuple):
     """An entry of ``clusters``.
 
-    ``authority`` is the CA as PEM. ``tls_name`` is the name for which the server's
-    certificate must be valid, if it is not the name of the server.
+    ``authority`` is the CA as it is in the file. ``tls_name`` is the name for which the
+    server's certificate must be valid, if it is not the name of the server. ``insecure``
+    and ``proxy`` are what the keys of these names in a kubeconfig say.
     """
 
     name: str
     server: Scalar
-    authority: str | None
+    authority: bytes | None
     tls_name: str | None
     credentials: Credentials | None
+    insecure: bool = False
+    proxy: str = ""
 
 
 class Kubeconfig(t.NamedTuple):
@@ -81,10 +85,11 @@ class Kubeconfig(t.NamedTuple):
         return text
 
 
-def parse_kubeconfig(path: str, text: str) -> Kubeconfig:
+def parse_kubeconfig(path: str, text: str, names: t.Collection[str] = ()) -> Kubeconfig:
     """Parse a kubeconfig, and read the files that it names.
 
     :param path: the absolute path of the kubeconfig.
+    :param names: the clusters whose CA and credentials are read; without names, those of all.
     :raises ValidationError: it uses unsupported YAML, or lacks what a client needs.
     """
     try:
@@ -95,7 +100,7 @@ def parse_kubeconfig(path: str, text: str) -> Kubeconfig:
         ) from error
     if not isinstance(document, dict) or _text(document.get("kind", "")) != "Config":
         raise ValidationError(f"{path} is no kubeconfig: it lacks 'kind: Config'")
-    reader = _Reader(path, document)
+    reader = _Reader(path, document, names)
     clusters = [reader.cluster(entry) for entry in reader.entries("clusters")]
     names = [cluster.name for cluster in clusters]
     repeated = sorted({name for name in names if names.count(name) > 1})
@@ -118,9 +123,10 @@ def redacted_url(url: str) -> str:
 class _Reader:
     """Reads the entries of a kubeconfig document."""
 
-    def __init__(self, path: str, document: dict[str, t.Any]) -> None:
+    def __init__(self, path: str, document: dict[str, t.Any], names: t.Collection[str]) -> None:
         self.path = path
         self.document = document
+        self.names = names
 
     def entries(self, kind: str) -> list[dict[str, t.Any]]:
         found = self.document.get(kind, [])
@@ -141,13 +147,23 @@ class _Reader:
             raise ValidationError(
                 f"{self.path}, line {server.line}: the server of cluster {name} is not a URL on one line"
             )
+        if self.names and name not in self.names:
+            return KubeconfigCluster(name, server, None, None, None)
         authority = self._data(body, "certificate-authority", f"cluster {name}")
+        insecure = _text(body.get("insecure-skip-tls-verify", "")).lower() == "true"
+        if insecure and authority is not None:
+            raise ValidationError(
+                f"{self.path}: cluster {name} has a CA and insecure-skip-tls-verify: true, and Kubernetes rejects both "
+                f"together: remove insecure-skip-tls-verify"
+            )
         return KubeconfigCluster(
             name,
             server,
-            None if authority is None else authority.decode("ascii", "replace"),
+            authority,
             _text(body.get("tls-server-name", "")) or None,
             self._credentials(name),
+            insecure,
+            _text(body.get("proxy-url", "")),
         )
 
     def _credentials(self, cluster: str) -> Credentials | None:
@@ -173,6 +189,11 @@ class _Reader:
         """Return the content of ``key``-data, or of the file that ``key`` names."""
         data, name = _text(body.get(f"{key}-data", "")), _text(body.get(key, ""))
         if data:
+            if data.encode("utf-8", "replace") in OMITTED:
+                raise ValidationError(
+                    f"{self.path}: {key}-data of {what} is {data}, which 'kubectl config view' prints in the place of "
+                    f"the data: write the file again with 'kubectl config view --raw --flatten'"
+                )
             try:
                 return base64.b64decode("".join(data.split()), validate=True)
             except (binascii.Error, ValueError) as error:

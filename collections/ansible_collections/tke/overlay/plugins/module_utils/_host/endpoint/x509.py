@@ -11,12 +11,8 @@ certificate is trusted is left to the TLS library.
 from __future__ import annotations
 
 import ipaddress
-import re
-import ssl
 import time
 import typing as t
-
-from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
 _OIDS = {b"\x55\x04\x03": "CN", b"\x55\x04\x0a": "O"}
 _ALT_NAMES = b"\x55\x1d\x11"
@@ -63,44 +59,35 @@ def parse_certificate(der: bytes) -> Certificate:
     return Certificate(_name(subject), _name(issuer), _alt_names(extensions), not_before, not_after)
 
 
-def require_ca(pem: str, origin: str) -> None:
-    """Check that a text holds CA certificates, and that one of them is valid now.
+def first_element(der: bytes) -> bytes:
+    """Return the first element of a DER text with its tag and length, without what follows.
 
-    :param origin: where the text comes from, for the error message.
-    :raises ValidationError: it does not.
+    :raises ValueError: it is longer than the text.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    try:
-        context.load_verify_locations(cadata=pem)
-    except (ssl.SSLError, ValueError) as error:
-        raise ValidationError(f"{origin} holds no readable certificate in PEM form") from error
-    found = [describe(ssl.PEM_cert_to_DER_cert(text)) for text in _pem_texts(pem)]
-    authorities = t.cast("list[dict[str, str]]", context.get_ca_certs())
-    if not authorities:
-        raise ValidationError(f"{origin} holds no CA certificate, only: {'; '.join(found)}")
-    if all(ssl.cert_time_to_seconds(each["notAfter"]) < time.time() for each in authorities):
-        raise ValidationError(f"the CA of {origin} has expired: {'; '.join(found)}")
-
-
-def _pem_texts(pem: str) -> list[str]:
-    return re.findall(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", pem, re.DOTALL)
+    _tag, _begin, end = _extent(der, 0)
+    return der[:end]
 
 
 def _parts(der: bytes) -> list[tuple[int, bytes]]:
     """Return the elements of a DER text as pairs of tag and content."""
     parts, here = [], 0
     while here < len(der):
-        tag, length = der[here], der[here + 1]
-        here += 2
-        if length & 0x80:
-            size = length & 0x7F
-            length = int.from_bytes(der[here : here + size], "big")
-            here += size
-        if here + length > len(der):
-            raise ValueError("an element is longer than the text")
-        parts.append((tag, der[here : here + length]))
-        here += length
+        tag, begin, here = _extent(der, here)
+        parts.append((tag, der[begin:here]))
     return parts
+
+
+def _extent(der: bytes, here: int) -> tuple[int, int, int]:
+    """Return the tag of the element at this position, and where its content begins and ends."""
+    tag, length = der[here], der[here + 1]
+    here += 2
+    if length & 0x80:
+        size = length & 0x7F
+        length = int.from_bytes(der[here : here + size], "big")
+        here += size
+    if here + length > len(der):
+        raise ValueError("an element is longer than the text")
+    return tag, here, here + length
 
 
 def _name(der: bytes) -> str:

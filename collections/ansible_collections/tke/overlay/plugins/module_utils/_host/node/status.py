@@ -61,6 +61,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths impo
     STATE,
     TIMER,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.room import room_problems
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import (
     batch_file,
     saved_entries,
@@ -111,6 +112,7 @@ def read_status(
         "peers": _number(summary.get("peers")),
         "plan": _plan(summary.get("plan"), document),
         "drift": [
+            *(room_problems() if settings else []),
             *(_drift(settings, links, document, run) if _is_configured() else []),
             *endpoint_drift(run),
             *(pair.drift if pair else [NO_PAIR] if load_balancer else []),

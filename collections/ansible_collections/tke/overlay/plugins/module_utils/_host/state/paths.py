@@ -55,6 +55,9 @@ ENDPOINT_CHECKSUMS = f"{STATE}/endpoint.checksums"
 """The checksums of these four files."""
 PAIR_CLUSTER_FILE = f"{STATE}/clb/cluster"
 """On a load balancer host, the name of its cluster, one line, written by the module clb."""
+KUBECONFIG_RECORD = f"{files.RUN_DIRECTORY}/kubeconfigs"
+"""When the module api_endpoint changed the server of each kubeconfig: a JSON object, path -> clock ticks since the
+boot."""
 
 LOCK = f"{files.RUN_DIRECTORY}/lock"
 """Held by a module or the restore script while it changes the host."""

@@ -60,7 +60,25 @@ if [ -d "$here/.confirmed" ]; then
     exec /bin/sh "$0"
 fi
 
-work=$(mktemp -d "$run/work.XXXXXX") || exit 1
+# Make the directory of this run's files, and check that it has the room for them: the programs below would otherwise
+# print half of a listing, and what is missing from it would look like the work of another program.
+make_work() {
+    for place; do
+        work=$(mktemp -d "$place/work.XXXXXX" 2>&1) || continue
+        room=$(($(cat "$here"/*.batch "$here/rules.nft" | wc -c) * 3 + 65536))
+        reason=$(head -c "$room" /dev/zero 2>&1 >"$work/room") && rm "$work/room" && return
+        rm -rf "$work"
+        work="$reason (needed: $room bytes)"
+    done
+    return 1
+}
+
+rm -rf "$run"/work.* # of a run that was killed
+if ! make_work "$run"; then
+    report_error "no room for the files of this script in $run: $work"
+    # The network must not wait until there is room.
+    make_work "${TKE_OVERLAY_SPARE:-/dev/shm}" || exit 1
+fi
 beside=''
 trap 'rm -rf "$work" ${beside:+"$beside"}' EXIT
 trap 'exit 1' HUP INT TERM
@@ -281,8 +299,8 @@ restore_rules() {
     if [ ! -s "$work/rules" ]; then report 'rules: missing'
     elif ! cmp -s "$work/rules" "$work/loaded"; then report 'rules: changed'
     fi
-    mv "$work/loaded" "$run/rules.listing"
-    cp "$here/rules.nft" "$run/rules.nft"
+    try cp "$work/loaded" "$run/rules.listing"
+    try cp "$here/rules.nft" "$run/rules.nft"
 }
 
 # Without this module, bridged packets do not pass the address translation of Services.

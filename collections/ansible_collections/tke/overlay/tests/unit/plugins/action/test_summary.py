@@ -114,3 +114,37 @@ def test_reachable_nodes_fail_if_pods_cannot_talk(run):
     site = run("site", results)
     assert not site.get("failed"), "site has done its work, and warns"
     assert "Pods: b: tke-br0 is down" in site["lines"]
+
+
+NODE = {"changes": {}, "counts": {}, "changed": False}
+
+
+def applied(**endpoint):
+    """Return what the tasks of site register on one host."""
+    return {"probe": NODE, "endpoint": {**REACHED, **endpoint}}
+
+
+def test_site_counts_what_the_endpoint_changed(run):
+    lines = run("site", {"a": applied(changed=True, changes=["/etc/hosts", "kubelet.service"]), "b": applied()})[
+        "lines"
+    ]
+    assert any("a " in line and "endpoint 2" in line for line in lines)
+    assert any("1 changed, 1 unchanged" in line for line in lines)
+
+
+def test_a_failed_endpoint_still_counts_what_it_changed(run):
+    failed = {"endpoint": {**NOT_REACHED, "changed": True, "changes": ["route"]}, "probe": NODE}
+    result = run("site", {"a": failed, "b": applied()})
+    assert result["failed"]
+    assert any("1 changed, 1 unchanged" in line for line in result["printed"])
+
+
+@pytest.mark.parametrize("of", ["verify", "site"])
+def test_names_services_that_keep_the_former_server(run, of):
+    results = {"a": probed("b", {**REACHED, "outdated": ["kubelet.service"]}), "b": probed("a", REACHED)}
+    result = run(of, results)
+    assert not result.get("failed")
+    (line,) = (line for line in result["lines"] if "kubelet.service" in line)
+    assert line.startswith("a: kubelet.service uses the former server")
+    assert "overlay_kubeconfig_services" in line
+    assert any("nodes reach the API server" in line for line in result["lines"])

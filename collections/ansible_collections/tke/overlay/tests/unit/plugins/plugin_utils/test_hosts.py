@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import (
+    failure_of,
     registered,
     succeeded,
     underlay_addresses,
@@ -55,3 +56,73 @@ def test_a_node_that_has_left_the_inventory_has_no_result():
     hostvars = {"a": {"done": {"saved": {"node": "a"}}}}
     assert registered(["a", "gone"], hostvars, "done", "saved") == {"a": {"node": "a"}}
     assert succeeded(["a", "gone"], hostvars, "done") == ["a"]
+
+
+GENERIC = "Module result deserialization failed: No start of json char found"
+FORMER = "MODULE FAILURE\nSee stdout/stderr for the exact error"
+FAILURES = {
+    "requiretty": (
+        {"msg": GENERIC, "module_stderr": "sudo: sorry, you must have a tty to run sudo\n"},
+        "sudo: sorry, you must have a tty to run sudo: remove 'requiretty'",
+    ),
+    "requiretty, former Ansible": (
+        {"msg": FORMER, "module_stderr": "", "module_stdout": "sudo: sorry, you must have a tty to run sudo\r\n"},
+        "sudo: sorry, you must have a tty to run sudo: remove 'requiretty'",
+    ),
+    "password": (
+        {"msg": "Task failed: Missing sudo password"},
+        "Task failed: Missing sudo password: give the password",
+    ),
+    "password is required": (
+        {"msg": FORMER, "module_stderr": "sudo: a password is required\nShared connection to h closed.\n"},
+        "sudo: a password is required: give the password with --ask-become-pass",
+    ),
+    "not in sudoers": (
+        {"msg": GENERIC, "module_stdout": "me is not in the sudoers file.\nThis incident has been reported."},
+        "me is not in the sudoers file.: allow this user",
+    ),
+    "no sudo": ({"msg": FORMER, "module_stderr": "/bin/sh: 1: sudo: not found"}, "sudo: not found: install sudo"),
+    "no python": (
+        {
+            "msg": "The module interpreter '/x/python3' was not found.",
+            "module_stderr": "/bin/sh: 1: /x/python3: not found",
+        },
+        "/bin/sh: 1: /x/python3: not found: install python3 on the host, or set ansible_python_interpreter",
+    ),
+    "full disk": (
+        {
+            "msg": FORMER,
+            "module_stderr": "Traceback (most recent call last):\nOSError: [Errno 28] No space left on device\n",
+        },
+        "OSError: [Errno 28] No space left on device: free space",
+    ),
+    "noise of a profile": (
+        {"msg": FORMER, "module_stderr": "Welcome!\nsudo: sorry, you must have a tty to run sudo\nLast login: now\n"},
+        "sudo: sorry, you must have a tty",
+    ),
+    "another fault": (
+        {
+            "msg": FORMER,
+            "module_stderr": "Traceback (most recent call last):\nKeyError: 'x'\nConnection to h closed.\n",
+        },
+        "KeyError: 'x'",
+    ),
+    "a message of a module": ({"msg": "this host has no nft", "module_stderr": "x"}, "this host has no nft"),
+    "only output": ({"module_stdout": "Segmentation fault"}, "Segmentation fault"),
+    "nothing": ({"module_stderr": "\n"}, "the module failed without a message"),
+}
+
+
+@pytest.mark.parametrize("case", FAILURES)
+def test_a_failure_shows_what_the_host_printed(case):
+    result, words = FAILURES[case]
+    text = failure_of({"failed": True, **result}, "changes")
+    assert text.startswith(words) or words in text
+    assert "MODULE FAILURE" not in text
+    assert "deserialization" not in text
+    assert "\n" not in text
+
+
+def test_no_failure_of_a_host_that_did_not_fail():
+    for result in ({}, {"changes": {}}, {"unreachable": True, "msg": "x"}, {"skipped": True}):
+        assert failure_of(result, "changes") == ""

@@ -115,8 +115,8 @@ def test_keeps_mode_owner_and_bytes_of_a_foreign_file(foreign_file):
     after = os.stat(foreign_file)
     assert pathlib.Path(foreign_file).read_bytes() == b"caf\xe9\nx"
     assert pathlib.Path(kept).read_bytes() == b"caf\xe9\n"
-    for status in (after, os.stat(kept)):
-        assert (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid) == (0o640, 12, 34)
+    for status, mode in ((after, 0o640), (os.stat(kept), 0o600)):
+        assert (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid) == (mode, 12, 34)
     assert after.st_ino != before.st_ino, "the file is replaced, not rewritten in place"
     assert len(os.listdir(os.path.dirname(foreign_file))) == 2
 
@@ -155,3 +155,57 @@ def test_a_full_disk_keeps_a_foreign_file_and_leaves_nothing_beside(foreign_file
         files.rewrite_foreign(foreign_file, files.read_foreign(foreign_file), "new")
     assert pathlib.Path(foreign_file).read_bytes() == b"caf\xe9\n"
     assert os.listdir(os.path.dirname(foreign_file)) == ["hosts"]
+
+
+def failing(error):
+    def fail(*_arguments, **_options):
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize("call", ["rename", "fsync"])
+def test_a_failed_change_leaves_no_copy_with_secrets(foreign_file, monkeypatch, call, error):
+    before = files.read_foreign(foreign_file)
+    monkeypatch.setattr(files.os, call, failing(error))
+    with pytest.raises((KernelError, KeyboardInterrupt)):
+        files.rewrite_foreign(foreign_file, before, "new", backup=True)
+    assert os.listdir(os.path.dirname(foreign_file)) == ["hosts"]
+    assert files.read_foreign(foreign_file) == before
+
+
+def test_a_failed_change_keeps_the_copy_of_an_earlier_one(foreign_file, monkeypatch):
+    monkeypatch.setattr(files.time, "strftime", lambda _form: "now")
+    files.rewrite_foreign(foreign_file, files.read_foreign(foreign_file), "new", backup=True)
+    with pytest.raises(KernelError, match="File exists"):
+        files.rewrite_foreign(foreign_file, "new", "newer", backup=True)
+    assert sorted(os.listdir(os.path.dirname(foreign_file))) == ["hosts", "hosts.now~"]
+    assert pathlib.Path(f"{foreign_file}.now~").read_bytes() == b"caf\xe9\n"
+
+
+def test_a_full_disk_does_not_truncate_a_mounted_file(foreign_file, monkeypatch):
+    monkeypatch.setattr(files.os, "rename", failing(OSError(errno.EBUSY, "Device or resource busy")))
+    errors = [None, OSError(errno.ENOSPC, "No space left on device"), None]
+
+    def full(_descriptor):
+        error = errors.pop(0)
+        if error:
+            raise error
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(KernelError, match="No space left on device"):
+        files.rewrite_foreign(foreign_file, files.read_foreign(foreign_file), "a longer text")
+    assert errors == []
+    assert pathlib.Path(foreign_file).read_bytes() == b"caf\xe9\n"
+
+
+def test_the_next_change_removes_what_a_killed_one_left(foreign_file):
+    beside = pathlib.Path(os.path.dirname(foreign_file)) / ".hosts.tke-overlay"
+    for change in (
+        lambda: files.rewrite_foreign(foreign_file, files.read_foreign(foreign_file), "new"),
+        lambda: files.remove_unfinished(foreign_file),
+    ):
+        beside.write_text("verysecret")
+        change()
+        assert os.listdir(os.path.dirname(foreign_file)) == ["hosts"]

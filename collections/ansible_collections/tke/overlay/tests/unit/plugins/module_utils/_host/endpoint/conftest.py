@@ -21,7 +21,7 @@ DAY = datetime.timedelta(days=1)
 class Issued:
     """A certificate and its key, self-signed or signed by an issuer."""
 
-    def __init__(self, name, issuer=None, ca=False, names=("localhost",), ends=NOW + DAY):
+    def __init__(self, name, issuer=None, ca=False, names=("localhost",), begins=NOW - 9 * DAY, ends=NOW + DAY):
         self.key = ec.generate_private_key(ec.SECP256R1())
         self.subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         builder = (
@@ -29,7 +29,7 @@ class Issued:
             .issuer_name((issuer or self).subject)
             .public_key(self.key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(NOW - 9 * DAY)
+            .not_valid_before(begins)
             .not_valid_after(ends)
             .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
         )
@@ -50,7 +50,7 @@ class Issued:
 class Pki:
     """Two CAs, and a server and a client certificate of the first."""
 
-    now = NOW
+    now, tomorrow = NOW, NOW + DAY / 2
 
     def __init__(self):
         self.ca, self.other_ca = self.issue("the-ca", ca=True), self.issue("other-ca", ca=True)

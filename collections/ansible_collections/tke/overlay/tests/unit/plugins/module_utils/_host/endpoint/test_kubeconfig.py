@@ -98,7 +98,7 @@ def test_changes_only_the_server():
 
 def test_reads_what_a_client_needs():
     kubernetes, other = parse_kubeconfig("/k", TEXT).clusters
-    assert (kubernetes.authority, kubernetes.credentials.certificate) == ("a CA", b"certificate")
+    assert (kubernetes.authority, kubernetes.credentials.certificate) == (b"a CA", b"certificate")
     assert b"verysecret" in kubernetes.credentials.key
     assert "verysecret" not in repr(kubernetes)
     assert (other.authority, other.credentials) == (None, None)
@@ -283,4 +283,41 @@ def test_reads_a_named_file_relative_to_the_kubeconfig(tmp_path):
         assert words in str(caught.value)
     (tmp_path / "pki").mkdir()
     (tmp_path / "pki/ca.crt").write_text("PEM")
-    assert parse_kubeconfig(path, text).clusters[0].authority == "PEM"
+    assert parse_kubeconfig(path, text).clusters[0].authority == b"PEM"
+
+
+@pytest.mark.parametrize("data", ["DATA+OMITTED", "REDACTED"])
+@pytest.mark.parametrize("key", ["certificate-authority", "client-certificate", "client-key"])
+def test_names_data_that_kubectl_left_out(key, data):
+    kept = {"certificate-authority": "Y2E=", "client-certificate": "YQ==", "client-key": "Yg=="}
+    given = {f"{name}-data": data if name == key else text for name, text in kept.items()}
+    user = {name: text for name, text in given.items() if name.startswith("client")}
+    document = {
+        "kind": "Config",
+        "clusters": [{"name": "a", "cluster": {"server": "https://a:1", **given}}],
+        "contexts": [{"name": "x", "context": {"cluster": "a", "user": "me"}}],
+        "users": [{"name": "me", "user": user}],
+    }
+    with pytest.raises(ValidationError) as caught:
+        parse_kubeconfig("/k", json.dumps(document))
+    for words in ("/k: ", f"{key}-data of ", f" is {data}, which 'kubectl config view'", "--raw"):
+        assert words in str(caught.value)
+
+
+def test_reads_what_weakens_the_check_of_the_server():
+    text = CONFIG.replace("}", ", insecure-skip-tls-verify: true, proxy-url: 'http://p:3128'}")
+    (cluster,) = parse_kubeconfig("/k", text).clusters
+    assert (cluster.insecure, cluster.proxy) == (True, "http://p:3128")
+    (plain,) = parse_kubeconfig("/k", CONFIG).clusters
+    assert (plain.insecure, plain.proxy) == (False, "")
+    with pytest.raises(ValidationError, match="cluster a has a CA and insecure-skip-tls-verify: true"):
+        parse_kubeconfig("/k", text.replace("proxy-url: 'http://p:3128'", "certificate-authority-data: Y2E="))
+
+
+def test_a_fault_of_another_cluster_does_not_matter():
+    other = ", certificate-authority: /none/ca.crt}"
+    text = CONFIG + CONFIG.partition("clusters:\n")[2].replace("name: a", "name: b").replace("}", other)
+    config = parse_kubeconfig("/k", text, ["a"])
+    assert [cluster.name for cluster in config.clusters] == ["a", "b"]
+    with pytest.raises(ValidationError, match=r"certificate-authority of cluster b: /none/ca\.crt cannot be read"):
+        parse_kubeconfig("/k", text, ["a", "b"])

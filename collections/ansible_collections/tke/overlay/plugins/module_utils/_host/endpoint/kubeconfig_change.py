@@ -1,0 +1,141 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Determine what changes in the kubeconfigs of a host: the server, and nothing else."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
+from ansible_collections.tke.overlay.plugins.module_utils._host import files
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.authority import read_authority
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.check import TlsClient, tls_context
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.cleanup import FileEdit
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.kubeconfig import (
+    Kubeconfig,
+    KubeconfigCluster,
+    parse_kubeconfig,
+    redacted_url,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.other_kubeconfigs import (
+    Expected,
+    find_others,
+    host_of,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.spec import EndpointSpec
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Diff, Run
+
+
+class KubeconfigChanges(t.NamedTuple):
+    """The edits of kubeconfigs, a client for each selected cluster with the credentials of its user, and warnings."""
+
+    edits: list[FileEdit]
+    clients: list[TlsClient]
+    warnings: list[str]
+
+
+def read_kubeconfigs(spec: EndpointSpec, problems: list[str]) -> KubeconfigChanges:
+    """Compare the kubeconfigs of a host with a specification.
+
+    :param problems: gets a sentence for each fault of a file.
+    """
+    changes, present = KubeconfigChanges([], [], []), set()
+    for path in spec.kubeconfigs:
+        try:
+            config = parse_kubeconfig(path, _read(path), spec.clusters)
+            present |= {cluster.name for cluster in config.clusters}
+            selected = config.select(spec.clusters)
+            clients = [_client_of(cluster, path, spec) for cluster in selected]
+        except ValidationError as error:
+            problems += error.problems
+            continue
+        changes.edits.append(_edit_of(config, selected, spec.url))
+        changes.clients.extend(client for client in clients if client.authority)
+        changes.warnings.extend(text for cluster in selected for text in _warnings_of(cluster, path))
+    if not problems:
+        problems += _unknown_clusters(spec, present)
+    if spec.clusters and not spec.kubeconfigs:
+        changes.warnings.append(
+            "clusters (overlay_kubeconfig_clusters) is set, but no kubeconfig is given: set kubeconfigs "
+            "(overlay_kubeconfigs)"
+        )
+    return changes
+
+
+def _read(path: str) -> str:
+    try:
+        text = files.read_foreign(path)
+        text.encode("utf-8")
+    except OSError as error:
+        raise ValidationError(f"kubeconfig {path} cannot be read: {error.strerror}") from error
+    except UnicodeEncodeError:
+        # Not chained: the error holds a part of the file.
+        raise ValidationError(f"kubeconfig {path} is not encoded in UTF-8") from None
+    return text
+
+
+def _edit_of(config: Kubeconfig, selected: t.Sequence[KubeconfigCluster], url: str) -> FileEdit:
+    before, after = (
+        "".join(
+            f"server of cluster {cluster.name}: {new or redacted_url(cluster.server.value)}\n" for cluster in selected
+        )
+        for new in ("", url)
+    )
+    return FileEdit(config.path, config.text, config.with_server(selected, url), Diff(config.path, before, after))
+
+
+def _unknown_clusters(spec: EndpointSpec, present: t.Collection[str]) -> list[str]:
+    """Return a problem if ``clusters`` has names that no kubeconfig has: a cluster would silently keep its server."""
+    unknown = [name for name in spec.clusters if name not in present]
+    if not unknown or not spec.kubeconfigs:
+        return []
+    text = (
+        f"clusters (overlay_kubeconfig_clusters) names {', '.join(unknown)}, which no kubeconfig has: "
+        f"{', '.join(spec.kubeconfigs)} have {', '.join(sorted(present))}; correct the name or remove it"
+    )
+    return [text]
+
+
+def other_kubeconfigs(
+    spec: EndpointSpec, hosts: FileEdit, edits: t.Sequence[FileEdit], clients: t.Sequence[TlsClient], run: Run
+) -> list[str]:
+    """Return a warning about kubeconfigs of this cluster that are not listed and have another server."""
+    urls = [line.rpartition(": ")[2] for edit in edits for line in edit.diff.before.splitlines()]
+    names = {line.split()[1] for line in hosts.diff.before.splitlines() if not line.startswith("#")}
+    former = ({host_of(url) for url in urls} | names) - {spec.api_name, *spec.names, ""}
+    authorities = [client.authority for client in clients if client.authority]
+    others = find_others(spec.kubeconfigs, Expected(spec.url, former, authorities), run)
+    if not others:
+        return []
+    text = (
+        f"kubeconfigs of this cluster that do not lead to {spec.url}: {', '.join(others)}; add them to kubeconfigs "
+        f"(overlay_kubeconfigs), or change them by hand"
+    )
+    return [text]
+
+
+def _client_of(cluster: KubeconfigCluster, path: str, spec: EndpointSpec) -> TlsClient:
+    origin = f"cluster {cluster.name} of {path}"
+    pem = None if cluster.authority is None else read_authority(cluster.authority, origin, der=False)
+    client = TlsClient(origin, pem, cluster.tls_name or spec.api_name, cluster.credentials)
+    if pem is not None:
+        tls_context(client)
+    return client
+
+
+def _warnings_of(cluster: KubeconfigCluster, path: str) -> t.Iterator[str]:
+    """Yield what the check of the endpoint cannot see of the clients that use this cluster."""
+    origin = f"cluster {cluster.name} of {path}"
+    if cluster.insecure:
+        yield (
+            f"{origin} has insecure-skip-tls-verify: true, so it accepts the certificate of any server: set "
+            f"certificate-authority instead"
+        )
+    elif cluster.authority is None:
+        yield f"{origin} has no CA, so it trusts the CAs of the system"
+    if cluster.proxy:
+        yield (
+            f"{origin} has the proxy-url {redacted_url(cluster.proxy)}, so its clients reach the API server through "
+            f"that proxy, which is not checked"
+        )
