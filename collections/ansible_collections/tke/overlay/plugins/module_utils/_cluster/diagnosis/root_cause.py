@@ -36,6 +36,7 @@ class Answers(t.NamedTuple):
     refused: t.Sequence[str] = ()
     tcp: bool = False  # whether it tested TCP, too
     plan_current: bool = True
+    connection: str = ""  # the message of the connection to a host that was not reached
 
 
 class Fleet(t.NamedTuple):

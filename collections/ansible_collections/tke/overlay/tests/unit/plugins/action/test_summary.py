@@ -40,7 +40,7 @@ def run(monkeypatch):
         action._task = types.SimpleNamespace(check_mode=False)
         names = {"results": "probe", "answering": "responder", "endpoint": "endpoint"}
         given = {**dict.fromkeys(action.options), "of": of, "plan": PLAN, **names}
-        action.validate_argument_spec = lambda argument_spec: (None, given)
+        action.validate_argument_spec = lambda argument_spec, required_if: (None, given)
         return action.run(task_vars={"hostvars": results, "ansible_play_hosts_all": [*results]})
 
     return result

@@ -232,7 +232,7 @@ FAULTS = {
             tx_errors=8,
         ),
     ),
-    "idc2": HostStatus("idc", reached=False),
+    "idc2": HostStatus("idc", reached=False, connection="root@10.0.0.2: Permission denied (publickey)."),
     "idc1": HostStatus("idc", failure="no nft\nhere"),
     "cloud1": HostStatus("cloud", overlay("cloud1", timer="active, last run failed (exit-code 1): journalctl -u x")),
     "cloud2": HostStatus("cloud", overlay("cloud2", current=False, timer="stopped")),
@@ -289,8 +289,9 @@ def test_the_screen_of_site(golden):
         "cloud1": HostStatus("cloud", {"changed": True, "counts": {"route": 1, "fdb": 1200}}),
         "cloud2": HostStatus("cloud", {"changed": True}),
         "idc1": HostStatus("idc", {"changed": False, "counts": {}}),
-        "idc2": HostStatus("idc", reached=False),
-        "idc3": HostStatus("idc", reached=False),
+        "idc2": HostStatus("idc", reached=False, connection="ssh: connect to host b port 22: Connection timed out"),
+        "idc3": HostStatus("idc", reached=False, connection="x\nHost key verification failed."),
+        "idc4": HostStatus("idc", failure="The module interpreter '/usr/bin/python3' was not found."),
         "idc10": HostStatus("idc", failure="UDP port\n8472 is taken"),
         "idc11": HostStatus(""),
     }
@@ -303,17 +304,28 @@ def test_the_screen_of_site(golden):
 def test_site_in_check_mode():
     seen = {
         "cloud1": HostStatus("cloud", {"changed": True, "counts": {"route": 1}}),
-        "idc2": HostStatus("idc", reached=False),
+        "idc2": HostStatus("idc", reached=False, connection="kex: no such thing"),
     }
     assert screen(host_tables.site(seen, PLANNED, check=True)) == [
         " HOST    SITE   WOULD CHANGE",
         " cloud1  cloud  route 1",
-        "!idc2    idc    unreachable",
+        "!idc2    idc    unreachable: kex: no such thing",
         " ",
         "!2 hosts: 1 would change, 0 unchanged, 1 not done",
         " 10.244.0.0/16 has room for 255 nodes.",
-        " next: idc2: the next run that reaches it brings it up to date; other hosts do not wait",
+        " next: check power, network and SSH of idc2 (kex: no such thing)",
+        "       idc2: the next run that reaches it brings it up to date; other hosts do not wait",
         "       run the same command without --check to apply this",
+    ]
+
+
+def test_site_with_no_host_done_has_only_their_next_steps():
+    message = "ssh: connect to host 10.0.0.1 port 22: No route to host"
+    seen = {host: HostStatus("idc", reached=False, connection=message) for host in ("idc1", "idc2")}
+    assert [text.strip() for text in screen(host_tables.site(seen, PLANNED, check=False))[-2:]] == [
+        "next: idc1, idc2: there is no route to it: check ansible_host, the routes of the controller, and the power of "
+        "the host",
+        "idc1, idc2: the next run that reaches them brings them up to date; other hosts do not wait",
     ]
 
 
