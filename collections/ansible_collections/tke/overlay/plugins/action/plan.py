@@ -34,6 +34,7 @@ class ActionModule(LedgerAction):
         "group": {"type": "str", "default": "overlay_nodes"},
         "release": {"type": "list", "elements": "str"},
         "release_force": {"type": "bool", "default": False},
+        "require_writable": {"type": "bool", "default": False},
     }
 
     def work(self, given: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -53,7 +54,7 @@ class ActionModule(LedgerAction):
             released.update(node_cidrs)
             return ledger
 
-        ledger, result = self.change_ledger(given["ledger"], change)
+        ledger, result = self.change_ledger(given["ledger"], change, given["require_writable"])
         if given["release"] is not None:  # released nodes do not count as inventory nodes
             nodes = [node for node in nodes if node.name in ledger.nodes]
         plan = planner.plan(settings, nodes, ledger)

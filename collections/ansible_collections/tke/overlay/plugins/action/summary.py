@@ -19,9 +19,16 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis imp
     verify,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.root_cause import Answers, Fleet
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.text import BAD, GOOD, Line, steps
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.text import (
+    BAD,
+    GOOD,
+    Line,
+    steps,
+    unified,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import SITES
 from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import failure_of
+from ansible_collections.tke.overlay.plugins.plugin_utils._results import underlays
 
 COLORS = {GOOD: constants.COLOR_OK, BAD: constants.COLOR_ERROR}
 
@@ -57,6 +64,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
         "endpoint": {"type": "str"},
         "converged": {"type": "str"},
         "acknowledged": {"type": "str"},
+        "vips": {"type": "str"},
         "hosts": {"type": "list", "elements": "str"},
     }
 
@@ -85,7 +93,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
         sites = {name: site for site, names in plan["sites"].items() for name in names.split()}
         planned = host_tables.PlannedCluster(plan["assignments"], plan["fresh"], plan["orphans"], plan["forecast"])
         if given["of"] == "preflight":
-            return host_tables.preflight(sites, planned), ""
+            nodes = underlays(sites, task_vars["hostvars"], parse_fleet(plan["document"]["fleet"]))
+            return host_tables.preflight(sites, planned, nodes, _diffs(plan, hosts.of(given["vips"]))), ""
         results = hosts.of(given["results"])
         if given["of"] == "site":
             seen = {host: _status(sites[host], each, "changes") for host, each in results.items() if host in sites}
@@ -128,6 +137,12 @@ class _Results:
     def of(self, name: str | None) -> dict[str, t.Mapping[str, t.Any]]:
         """Return host -> result; empty for a host without one."""
         return {host: self.hostvars[host].get(name) or {} for host in self.hosts}
+
+
+def _diffs(plan: t.Mapping[str, t.Any], vips: t.Mapping[str, t.Mapping[str, t.Any]]) -> str:
+    """Return what the planner and the choice of the VIPs would write to the ledger; empty without ``--diff``."""
+    found = [each["diff"] for each in (plan, *list(vips.values())[:1]) if each.get("diff")]
+    return "".join(unified(each["before"], each["after"], each["before_header"]) for each in found)
 
 
 def _recorded(hosts: _Results, given: t.Mapping[str, t.Any]) -> list[Line]:

@@ -68,6 +68,14 @@ options:
         nodes that are more than 20% of all nodes. Without this option each of these is an error.
     type: bool
     default: false
+  require_writable:
+    description:
+      - In check mode, try also whether the ledger can be written, without leaving a trace. Without check mode the ledger
+        is opened for writing anyway.
+      - In a file, the directory must exist, be writable, have space and support locks. In etcd, the user must have the
+        permission to write.
+    type: bool
+    default: false
 seealso:
   - module: tke.overlay.node
   - module: tke.overlay.node_cidr

@@ -70,6 +70,11 @@ options:
       - With V(site), the name of the variable in which the result of M(tke.overlay.node_cidr) with
         O(tke.overlay.node_cidr#module:acknowledged_by) is registered.
     type: str
+  vips:
+    description:
+      - With V(preflight), the name of the variable in which the result of M(tke.overlay.clb_vips) is registered. With
+        C(--diff) the screen shows what both modules would write to the ledger.
+    type: str
   hosts:
     description: The hosts whose results are evaluated. The default is all hosts of the play.
     type: list

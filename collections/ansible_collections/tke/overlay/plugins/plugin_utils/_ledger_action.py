@@ -62,8 +62,13 @@ class LedgerAction(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
     def work(self, given: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         """Return the result of the task, from its validated arguments."""
 
-    def change_ledger(self, place: str, change: Rewrite) -> tuple[ledgers.Ledger, dict[str, t.Any]]:
-        """Return the changed ledger, and ``changed`` and ``diff`` of the result. Check mode writes nothing."""
+    def change_ledger(
+        self, place: str, change: Rewrite, require_writable: bool = False
+    ) -> tuple[ledgers.Ledger, dict[str, t.Any]]:
+        """Return the changed ledger, and ``changed`` and ``diff`` of the result. Check mode writes nothing.
+
+        :param require_writable: try in check mode, too, whether the store can be written.
+        """
         store = open_store(place)
         time = now()
         seen: list[tuple[str | None, ledgers.Ledger, str]] = []
@@ -77,7 +82,13 @@ class LedgerAction(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
             return seen[-1][2]
 
         if self._task.check_mode:
-            changed_text(store.read())
+            problems = _problems_of_store(store) if require_writable else []
+            try:
+                changed_text(store.read())
+            except ValidationError as error:
+                raise ValidationError(*error.problems, *problems) from None
+            if problems:
+                raise ValidationError(*problems)
         else:
             store.transact(changed_text)
         before, ledger, after = seen[-1]
@@ -90,6 +101,14 @@ class LedgerAction(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
                 "after": ledger.summary(),
             }
         return ledger, result
+
+
+def _problems_of_store(store: Store) -> list[str]:
+    try:
+        store.check_writable()
+    except ValidationError as error:
+        return error.problems
+    return []
 
 
 def now() -> str:

@@ -27,6 +27,11 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.tex
     table,
     them,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.underlay import (
+    Underlay,
+    network_of,
+    warnings,
+)
 
 MOST = 40
 """Rows on the screens of site and preflight; with more hosts, those with equal cells share a row."""
@@ -287,26 +292,41 @@ def _rows(head: t.Sequence[str], rows: t.Mapping[str, t.Sequence[str]], bad: t.C
 # --- preflight ---
 
 
-def preflight(sites: t.Mapping[str, str], planned: PlannedCluster) -> list[Line]:
-    """Return the node CIDR that each host has or would get, and how long the pool lasts."""
+def preflight(
+    sites: t.Mapping[str, str], planned: PlannedCluster, nodes: t.Mapping[str, Underlay], diff: str = ""
+) -> list[Line]:
+    """Return the node CIDR and the underlay address of each host, and how long the pool lasts.
+
+    :param nodes: host -> its underlay address.
+    :param diff: what the next run would write to the ledger; empty if that was not asked for.
+    """
+    many = len(sites) > MOST
+    head = ["HOST", "SITE", "NODE CIDR", "UNDERLAY", "FROM"]
     rows = {
-        host: [site, f"gets {planned.node_cidrs[host]}" if host in planned.fresh else _keeps(host, planned, len(sites))]
+        host: [site, _node_cidr(host, planned, many), *_underlay_cells(nodes[host], many)]
         for host, site in sites.items()
     }
-    lines = _rows(["HOST", "SITE", "NODE CIDR"], rows, ())
+    suspects, todo = warnings(nodes)
     new = len(planned.fresh)
-    lines += [Line(""), Line("no conflict found; nothing was changed", GOOD), *prose(planned.forecast)]
-    step = (
-        f"ansible-playbook tke.overlay.site gives {count(new, 'node')} a node CIDR"
-        if new
-        else "ansible-playbook tke.overlay.site"
-    )
+    step = f" gives {count(new, 'node')} a node CIDR" if new else ""
+    todo.append(f"ansible-playbook tke.overlay.site{step}; add --check --diff to see the changes on each host first")
     return [
-        *lines,
+        *_rows(head, rows, ()),
+        Line(""),
+        *map(Line, diff.splitlines()),
+        Line("no conflict found; the ledger can be written; nothing was changed", GOOD),
+        *prose(planned.forecast),
+        *suspects,
         *_of_orphans(planned),
-        *steps([f"{step}; add --check --diff to see the changes on each host first"]),
+        *steps(todo),
     ]
 
 
-def _keeps(host: str, planned: PlannedCluster, hosts: int) -> str:
-    return f"keeps {planned.node_cidrs[host]}" if hosts <= MOST else "kept"
+def _node_cidr(host: str, planned: PlannedCluster, many: bool) -> str:
+    if many:
+        return "new" if host in planned.fresh else "kept"
+    return f"{'gets' if host in planned.fresh else 'keeps'} {planned.node_cidrs[host]}"
+
+
+def _underlay_cells(node: Underlay, many: bool) -> list[str]:
+    return [f"in {network_of(node.address)}" if many else node.address, node.source]
