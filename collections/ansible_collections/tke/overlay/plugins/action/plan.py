@@ -69,6 +69,7 @@ class ActionModule(LedgerAction):
             "sites": _names_by_site(nodes),
             "vips": dict(ledger.vips),
             "warnings": plan.warnings,
+            "writable": given["require_writable"] or not self._task.check_mode,
         }
 
 

@@ -91,7 +91,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
             bad = any(each.result is None for each in seen.values())
             return host_tables.reset(seen, self._task.check_mode), NOT_RESET if bad else ""
         sites = {name: site for site, names in plan["sites"].items() for name in names.split()}
-        planned = host_tables.PlannedCluster(plan["assignments"], plan["fresh"], plan["orphans"], plan["forecast"])
+        planned = host_tables.PlannedCluster(
+            plan["assignments"], plan["fresh"], plan["orphans"], plan["forecast"], bool(plan.get("writable"))
+        )
         if given["of"] == "preflight":
             nodes = underlays(sites, task_vars["hostvars"], parse_fleet(plan["document"]["fleet"]))
             return host_tables.preflight(sites, planned, nodes, _diffs(plan, hosts.of(given["vips"]))), ""

@@ -14,9 +14,9 @@ description:
     makes that an error before anything is done.
   - It is an error if the inventory has no hosts, if the group C(overlay_nodes) is missing or empty or has names of
     groups as hosts, and if the pattern matches no host.
-  - Where a playbook of this collection is run by its name or path, a C(--limit) that leaves no host of the pattern is an
-    error, and so are C(--tags), C(--skip-tags) and C(--start-at-task) if they skip tasks. A playbook that imports it can
-    use all of them.
+  - Where a playbook of this collection is run by its name or path, a C(--limit) that leaves no host of the pattern is
+    an error, and so are C(--tags), C(--skip-tags) and C(--start-at-task) if they skip tasks. A playbook that imports it
+    can use all of them.
   - C(--syntax-check), C(--list-hosts), C(--list-tasks) and C(--list-tags) work without hosts.
 author:
   - tke.overlay contributors (@tke-overlay)

@@ -67,8 +67,10 @@ _CAUSES: tuple[tuple[str, str, str], ...] = (
         "check ansible_ssh_private_key_file and the passphrase of the key",
     ),
     (
-        r"unix_listener|path .* too long for Unix domain socket|ControlPath too long|[Cc]ontrol socket|"
-        r"Unable to create local directories",
+        (
+            r"unix_listener|path .* too long for Unix domain socket|ControlPath too long|[Cc]ontrol socket|"
+            r"Unable to create local directories"
+        ),
         "the control socket of SSH on the controller fails",
         "set control_path_dir in ansible.cfg ([ssh_connection]) to a short path that the user can write to",
     ),
@@ -93,8 +95,10 @@ _CAUSES: tuple[tuple[str, str, str], ...] = (
         _LOGIN,
     ),
     (
-        r"Could not resolve hostname|Name or service not known|Temporary failure in name resolution|"
-        r"nodename nor servname",
+        (
+            r"Could not resolve hostname|Name or service not known|Temporary failure in name resolution|"
+            r"nodename nor servname"
+        ),
         "its name cannot be resolved on the controller",
         "set ansible_host to an address or to a name that the controller can resolve",
     ),
@@ -114,14 +118,18 @@ _CAUSES: tuple[tuple[str, str, str], ...] = (
         "update the older of both, or allow the algorithm that the message names in ansible_ssh_common_args",
     ),
     (
-        r"kex_exchange_identification|ssh_exchange_identification|banner exchange: .*(invalid|reset)|"
-        r"Connection (closed|reset) by",
+        (
+            r"kex_exchange_identification|ssh_exchange_identification|banner exchange: .*(invalid|reset)|"
+            r"Connection (closed|reset) by"
+        ),
         "the SSH server closes the connection before a login",
-        "check MaxStartups and the journal of the SSH server, and what limits logins on the host (fail2ban, a firewall)",
+        "check MaxStartups and the journal of the SSH server, and what limits logins there (fail2ban, a firewall)",
     ),
     (
-        r"Timeout \(\d+s\) waiting for privilege escalation|[Mm]issing sudo password|[Ii]ncorrect sudo password|"
-        r"sudo: |is not in the sudoers|su: |[Mm]issing become password|requires a tty",
+        (
+            r"Timeout \(\d+s\) waiting for privilege escalation|[Mm]issing sudo password|[Ii]ncorrect sudo password|"
+            r"sudo: |is not in the sudoers|su: |[Mm]issing become password|requires a tty"
+        ),
         "it does not become root",
         _BECOME,
     ),
@@ -131,8 +139,10 @@ _CAUSES: tuple[tuple[str, str, str], ...] = (
         _POWER,
     ),
     (
-        r"python\S*: (not found|No such file)|interpreter .*(not found|No such file)|No python interpreters found|"
-        r"python\S*: command not found|module interpreter",
+        (
+            r"python\S*: (not found|No such file)|interpreter .*(not found|No such file)|No python interpreters found|"
+            r"python\S*: command not found|module interpreter"
+        ),
         "Ansible finds no Python on the host",
         "install python3 there, or set ansible_python_interpreter",
     ),

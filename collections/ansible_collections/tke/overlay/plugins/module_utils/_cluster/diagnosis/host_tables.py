@@ -60,6 +60,7 @@ class PlannedCluster(t.NamedTuple):
     fresh: t.Sequence[str]
     orphans: t.Sequence[str]
     forecast: str
+    writable: bool = False
 
 
 def natural_order(hosts: t.Iterable[str]) -> list[str]:
@@ -307,14 +308,14 @@ def preflight(
         for host, site in sites.items()
     }
     suspects, todo = warnings(nodes)
-    new = len(planned.fresh)
+    new, writable = len(planned.fresh), "; the ledger can be written" if planned.writable else ""
     step = f" gives {count(new, 'node')} a node CIDR" if new else ""
     todo.append(f"ansible-playbook tke.overlay.site{step}; add --check --diff to see the changes on each host first")
     return [
         *_rows(head, rows, ()),
         Line(""),
         *map(Line, diff.splitlines()),
-        Line("no conflict found; the ledger can be written; nothing was changed", GOOD),
+        Line(f"no conflict found{writable}; nothing was changed", GOOD),
         *prose(planned.forecast),
         *suspects,
         *_of_orphans(planned),

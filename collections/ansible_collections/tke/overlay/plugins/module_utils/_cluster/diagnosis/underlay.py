@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The underlay addresses that a run would use: where they come from, and which of them look wrong.
 
-Inventories of other tools have the public address of a host in ``ansible_host``, by which the controller reaches it, and
-its private address in another variable. Nodes must reach each other without address translation, so the private one is
-often meant.
+Inventories of other tools have the public address of a host in ``ansible_host``, by which the controller reaches it,
+and its private address in another variable. Nodes must reach each other without address translation, so the private one
+is often meant.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def warnings(nodes: t.Mapping[str, Underlay]) -> tuple[list[Line], list[str]]:
         one, two = nodes[public[0]].address, nodes[private[0]].address
         lines.append(
             Line(
-                f"underlay addresses of two kinds: public for {some(public)} ({one}), private for {some(private)} ({two}); "
-                f"a node sends to these addresses, and drops packets from all others",
+                f"underlay addresses of two kinds: public for {some(public)} ({one}), private for {some(private)} "
+                f"({two}); a node sends to these addresses, and drops packets from all others",
                 BAD,
             )
         )

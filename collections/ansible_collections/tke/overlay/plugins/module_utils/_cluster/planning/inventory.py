@@ -34,8 +34,7 @@ def problems_of_groups(groups: Groups, sources: t.Sequence[str] = ()) -> list[st
     if not groups.get("all"):
         given = f" ({', '.join(sources)})" if sources else ""
         return [
-            f"the inventory{given} has no hosts: name the right file with -i, and fix what Ansible reports about it "
-            f"in the warnings above"
+            f"the inventory{given} has no hosts: name the right file with -i, and see the warnings of Ansible above"
         ]
     nodes = groups.get(NODES, [])
     confused = [name for name in nodes if (name in groups or name in SITES) and name not in groups.get(name, [])]

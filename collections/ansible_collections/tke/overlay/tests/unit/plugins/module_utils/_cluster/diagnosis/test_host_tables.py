@@ -427,7 +427,7 @@ def test_the_screen_of_preflight(golden):
         "idc1": Underlay("192.168.1.11", "overlay_underlay_ip"),
         "idc2": Underlay("192.168.1.12", "its name"),
     }
-    planned = PLANNED._replace(fresh=["idc1", "idc2"], orphans=["idc10"])
+    planned = PLANNED._replace(fresh=["idc1", "idc2"], orphans=["idc10"], writable=True)
     assert screen(host_tables.preflight(sites, planned, nodes)) == golden("preflight")
     assert screen(host_tables.preflight({"cloud1": "cloud"}, PLANNED, addresses(["cloud1"])))[-1] == (
         " next: ansible-playbook tke.overlay.site; add --check --diff to see the changes on each host first"
