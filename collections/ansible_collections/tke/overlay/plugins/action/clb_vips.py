@@ -61,7 +61,7 @@ class ActionModule(LedgerAction):
 
         def change(text: str | None, where: str, _now: str) -> Ledger:
             if released and text is None:
-                raise ValidationError(f"there is no ledger at {where}, so there is nothing to release: check overlay_ledger")
+                raise ValidationError(f"there is no ledger at {where}, so nothing was released: check overlay_ledger")
             ledger = planner.load_or_create(settings, text, where)
             if released:
                 ledger.vips = {}

@@ -10,7 +10,6 @@ are. A task could not check this: with no host, or with a tag that no task has, 
 from __future__ import annotations
 
 import os
-import typing as t
 
 from ansible import context
 from ansible.inventory.manager import InventoryManager

@@ -625,7 +625,7 @@ def test_an_attempt_to_write_leaves_no_trace(tmp_path, versions):
 
 
 def test_an_attempt_needs_the_directory(tmp_path):
-    with pytest.raises(ValidationError, match="cannot be written.*create its directory"):
+    with pytest.raises(ValidationError, match=r"cannot be written.*create its directory"):
         FileStore(str(tmp_path / "none/ledger.json")).check_writable()
     with pytest.raises(ValidationError, match="set overlay_ledger to the path of a file"):
         FileStore(str(tmp_path)).check_writable()
