@@ -23,6 +23,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.tex
     BAD,
     GOOD,
     Line,
+    some,
     steps,
     unified,
 )
@@ -65,6 +66,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
         "converged": {"type": "str"},
         "acknowledged": {"type": "str"},
         "vips": {"type": "str"},
+        "not_done": {"type": "dict", "default": {}},
         "hosts": {"type": "list", "elements": "str"},
     }
 
@@ -101,7 +103,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
         if given["of"] == "site":
             seen = {host: _status(sites[host], each, "changes") for host, each in results.items() if host in sites}
             endpoint, reached = _endpoint(hosts.of(given["endpoint"]), endpoints.API_SERVER)
-            screen = host_tables.site(seen, planned, self._task.check_mode, [*endpoint, *_recorded(hosts, given)])
+            screen = host_tables.site(
+                seen, planned, self._task.check_mode, [*_pair(given, seen), *endpoint, *_recorded(hosts, given)]
+            )
             return screen, _fault_of_site(seen, reached, bool(_recorded(hosts, given)))
         if given["of"] == "status":
             seen = {host: _status(sites.get(host, ""), each, "overlay") for host, each in results.items()}
@@ -145,6 +149,15 @@ def _diffs(plan: t.Mapping[str, t.Any], vips: t.Mapping[str, t.Mapping[str, t.An
     """Return what the planner and the choice of the VIPs would write to the ledger; empty without ``--diff``."""
     found = [each["diff"] for each in (plan, *list(vips.values())[:1]) if each.get("diff")]
     return "".join(unified(each["before"], each["after"], each["before_header"]) for each in found)
+
+
+def _pair(given: t.Mapping[str, t.Any], seen: t.Container[str]) -> list[Line]:
+    """Return the errors of the hosts without a row: those of the load balancer."""
+    reasons: dict[str, list[str]] = {}
+    for host, reason in (given["not_done"] or {}).items():
+        if host not in seen:
+            reasons.setdefault(reason, []).append(host)
+    return [Line(f"load balancer not configured: {some(names)}: {reason}", BAD) for reason, names in reasons.items()]
 
 
 def _recorded(hosts: _Results, given: t.Mapping[str, t.Any]) -> list[Line]:

@@ -75,6 +75,11 @@ options:
       - With V(preflight), the name of the variable in which the result of M(tke.overlay.clb_vips) is registered. With
         C(--diff) the screen shows what both modules would write to the ledger.
     type: str
+  not_done:
+    description:
+      - With V(site), host to reason. The hosts of the load balancer in it are printed below the table of the nodes.
+    type: dict
+    default: {}
   hosts:
     description: The hosts whose results are evaluated. The default is all hosts of the play.
     type: list

@@ -10,6 +10,7 @@ import typing as t
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.connection import (
     cause_of,
     connection_steps,
+    known_cause,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.root_cause import Answers, Fleet
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.text import (
@@ -51,10 +52,15 @@ def after(batch: Batch, fleet: Fleet, answers: t.Mapping[str, Answers]) -> Verif
             True, [Line(f"{what}{left}", GOOD), *skipped, *judged.lines], connection_steps(batch.unreached)
         )
     unchanged = f": {count(len(batch.left), 'host')} not changed: {some(batch.left)}" if batch.left else ""
-    fixes = [*["fix what failed"] * bool(failed), *_fixes(judged.steps)]
+    fixes = [*_repairs(batch.failed), *_fixes(judged.steps)]
     again = "run the same command again; it applies the plan and continues with the remaining hosts"
     steps = [*connection_steps(batch.unreached), *fixes, f"then {again}" if fixes else again]
     return VerifyResult(False, [Line(what), *skipped, *failed, *judged.lines, Line(f"stopped{unchanged}", BAD)], steps)
+
+
+def _repairs(failed: t.Mapping[str, str]) -> list[str]:
+    known = {host: reason for host, reason in failed.items() if known_cause(reason)}
+    return [*["fix what failed"] * bool(failed), *connection_steps(known)]
 
 
 def _unreached(messages: t.Mapping[str, str]) -> list[Line]:
