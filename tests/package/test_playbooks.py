@@ -138,7 +138,7 @@ def test_the_pair_must_be_part_of_its_release(run):
 def test_the_new_place_of_the_ledger_is_required(run):
     code, text = run("ledger", GOOD)
     assert code != 0
-    assert "nothing was moved: set the new place of the ledger with -e overlay_ledger_to" in joined(text)
+    assert "Nothing was moved. Set the new place of the ledger with -e overlay_ledger_to" in joined(text)
 
 
 def test_every_playbook_prints_its_last_screen_without_reachable_hosts(run, tmp_path):
