@@ -37,7 +37,7 @@ def failures(hosts: t.Iterable[str], hostvars: Variables, names: t.Sequence[str]
 def _reason(result: Variables) -> str:
     if result.get("unreachable"):
         cause = cause_of(str(result.get("msg", "")))
-        return f"unreachable: {cause.what}; {cause.remedy}, then run the playbook again"
+        return f"unreachable: {cause.what}; {cause.remedy}"
     return first_line(failure_of(result, NO_KEY), 500) if result.get("failed") else ""
 
 
