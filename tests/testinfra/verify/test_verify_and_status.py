@@ -109,7 +109,8 @@ class TestHealthy:
         done = play("tke.overlay.preflight")
         assert done.code == 0, done.text
         assert done.changed() == set()
-        assert screen(done)[1].split() == ["cloud1", "cloud", "keeps", "10.244.0.0/24", "10.0.1.11", "overlay_underlay_ip"]
+        row = ["cloud1", "cloud", "keeps", "10.244.0.0/24", "10.0.1.11", "overlay_underlay_ip"]
+        assert screen(done)[1].split() == row
 
 
 def test_a_host_that_is_down_in_verify_and_status():
