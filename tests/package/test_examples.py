@@ -224,7 +224,8 @@ def test_the_readme_links_every_guide(guide):
 def test_messages_in_the_troubleshooting_guide_exist():
     rows = re.findall(r"^\| (`.*?`) \|", (COLLECTION / "docs/troubleshooting.md").read_text(), re.MULTILINE)
     messages = [message for row in rows for message in re.findall("`(.*?)`", row)]
-    code = "".join(path.read_text() for path in (COLLECTION / "plugins").rglob("*.py"))
+    sources = [*(COLLECTION / "plugins").rglob("*.py"), *(COLLECTION / "playbooks").glob("*.yml")]
+    code = "".join(path.read_text() for path in sources)
     assert len(messages) > 5
     assert [message for message in messages if message not in code] == []
 

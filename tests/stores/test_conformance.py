@@ -133,3 +133,14 @@ def test_write_during_a_change_is_not_overwritten(place):
     open_store(place).transact(change)
     other.join()
     assert sorted(open_store(place).read().split()) == ["one", "other"]
+
+
+def test_an_attempt_to_write_changes_nothing(place):
+    store = open_store(place)
+    store.check_writable()
+    assert store.read() is None
+    for text in "one", "two":
+        store.transact(lambda _text, text=text: text)
+    kept = store.previous()
+    store.check_writable()
+    assert (store.read(), store.previous()) == ("two", kept)

@@ -475,6 +475,8 @@ def test_login_uses_the_variables_of_etcdctl(single, monkeypatch, tmp_path):
     member.post("/auth/role/add", {"name": "demo"}, "single")
     keys = {"permType": "READWRITE", "key": "ZGVtby8=", "range_end": "ZGVtbzA="}  # demo/ to demo0
     member.post("/auth/role/grant", {"name": "demo", "perm": keys}, "single")
+    keys = {"permType": "READ", "key": "b3RoZXIv", "range_end": "b3RoZXIw"}  # other/ to other0
+    member.post("/auth/role/grant", {"name": "demo", "perm": keys}, "single")
     member.post("/auth/user/grant", {"user": "overlay", "role": "demo"}, "single")
     member.post("/auth/user/grant", {"user": "root", "role": "root"}, "single")
     member.post("/auth/enable", {}, "single")
@@ -491,6 +493,10 @@ def test_login_uses_the_variables_of_etcdctl(single, monkeypatch, tmp_path):
     store.transact(append("one"))
     with pytest.raises(ValidationError, match="permission denied; nothing was changed"):
         open_store("etcd://127.0.0.1:5379/other").transact(append("one"))
+    store.check_writable()
+    assert open_store("etcd://127.0.0.1:5379/other").read() is None
+    with pytest.raises(ValidationError, match="permission denied; nothing was changed"):
+        open_store("etcd://127.0.0.1:5379/other").check_writable()
     # A restarted member rejects its earlier tokens, so the store logs in again.
     member.kill("single")
     member.start("single")

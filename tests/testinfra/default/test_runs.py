@@ -103,7 +103,7 @@ def test_a_host_that_is_down_is_updated_by_the_next_run():
     lab("cut", "idc2")
     try:
         done = play("tke.overlay.site", *QUICKLY)
-        assert done.recap()["idc2"]["unreachable"] == 1
+        assert done.code != 0
         assert {host for host, counts in done.recap().items() if counts["failed"] or counts["unreachable"]} == {"idc2"}
         assert done.changed() == {"cloud1"}
         assert ledger()["nodes"].keys() == set(NODES)
@@ -194,6 +194,7 @@ def test_preflight_contacts_no_host_and_prints_the_forecast():
     done = play("tke.overlay.preflight", "-vvv")
     assert done.code == 0, done.text
     assert "SSH: EXEC" not in done.text
+    assert done.changed() == set()
     assert "255 nodes of 253 Pods: 4 used, 251 free; node 256 needs another container CIDR" in joined(done.text)
 
 

@@ -53,8 +53,11 @@ def test_the_next_site_waits_until_the_first_is_healthy(story):
                 "the largest size that passes is 1330 bytes" in joined(done.text)
             )
             assert "stopped: 2 hosts not changed: idc1, idc2" in output(done)
-            assert "next: set overlay_underlay_mtu to 1380 for site idc" in joined(done.text)
-            assert "then run the same command again; it continues with the remaining hosts" in output(done)
+            assert "next: set overlay_underlay_mtu to 1380 for site idc; or fix the line" in joined(done.text)
+            assert (
+                "then run the same command again; it applies the plan and continues with the remaining hosts"
+                in output(done)
+            )
     after = states(NODES)
     assert {name for name in NODES if after[name] != before[name]} == {"cloud1", "cloud2"}
     assert mtu_of("cloud1") == 1350

@@ -108,7 +108,9 @@ class TestHealthy:
         assert "4 hosts: 0 changed, 4 unchanged" in lines
         done = play("tke.overlay.preflight")
         assert done.code == 0, done.text
-        assert screen(done)[1].split() == ["cloud1", "cloud", "keeps", "10.244.0.0/24"]
+        assert done.changed() == set()
+        row = ["cloud1", "cloud", "keeps", "10.244.0.0/24", "10.0.1.11", "overlay_underlay_ip"]
+        assert screen(done)[1].split() == row
 
 
 def test_a_host_that_is_down_in_verify_and_status():
@@ -128,6 +130,21 @@ def test_a_host_that_is_down_in_verify_and_status():
         assert row.split()[:4] == ["idc2", "idc", "10.244.3.0/24", "unreachable"]
     finally:
         lab("heal", "idc2")
+
+
+STRANGERS = ("-e", "ansible_ssh_args='-o ControlPath=none -o UserKnownHostsFile=/dev/null'")
+"""Lets SSH know no host key; it rejects them all, because the lab's settings are strict."""
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_an_unknown_host_key_is_named_where_no_host_is_reached():
+    for playbook in ("tke.overlay.site", "tke.overlay.verify"):
+        done = play(playbook, *STRANGERS)
+        assert done.code != 0
+        named = [line for line in screen(done) if "unknown SSH host key: compare its fingerprint" in line]
+        assert len(named) == 1, done.text
+        assert "cloud1, cloud2, idc1, idc2" in named[0]
+        assert not any("power" in line for line in screen(done))
 
 
 def test_an_mtu_hole_between_sites_names_the_largest_size():
@@ -225,7 +242,7 @@ def test_the_screen_is_printed_if_the_first_host_is_down():
         assert any(line.startswith("  down: cloud1: ") for line in screen(verify("--check", *QUICK)))
         done = play("tke.overlay.site", *QUICK)
         assert done.code != 0
-        assert ["cloud1", "cloud", "unreachable"] in [line.split() for line in screen(done)]
+        assert ["cloud1", "cloud", "unreachable:"] in [line.split()[:3] for line in screen(done)]
         assert "4 hosts: 0 changed, 3 unchanged, 1 not done" in screen(done)
     finally:
         lab("heal", "cloud1")

@@ -41,6 +41,7 @@ class ActionModule(LedgerAction):
         "saved_clb": {"type": "dict", "default": {}},
         "renumber": {"type": "list", "elements": "str", "default": []},
         "take_over": {"type": "list", "elements": "str", "default": []},
+        "require_writable": {"type": "bool", "default": False},
     }
 
     def work(self, given: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -67,7 +68,7 @@ class ActionModule(LedgerAction):
             former[:] = [present]
             return ledger
 
-        ledger, result = self.change_ledger(given["ledger"], change, found)
+        ledger, result = self.change_ledger(given["ledger"], change, found, given["require_writable"])
         (present,) = former
         new_ledger = "" if present else notice_of_new(open_store(given["ledger"]), settings.cluster)
         if given["release"] is not None:  # released nodes do not count as inventory nodes
@@ -86,6 +87,7 @@ class ActionModule(LedgerAction):
             "sites": _names_by_site(nodes),
             "vips": dict(ledger.vips),
             "warnings": [*filter(None, [new_ledger]), *planner.notices(present, ledger), *plan.warnings],
+            "writable": given["require_writable"] or not self._task.check_mode,
         }
 
 

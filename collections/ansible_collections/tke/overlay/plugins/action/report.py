@@ -122,6 +122,7 @@ def _hosts(given: Variables, sites: t.Sequence[str], task_vars: Variables) -> li
                 node=name in nodes,
                 selected=name in selected,
                 unreachable=any(result.get("unreachable") for result in results),
+                connection=next((str(each.get("msg", "")) for each in results if each.get("unreachable")), ""),
                 failures=list(dict.fromkeys(filter(None, [_failure(info, "overlay"), _failure(probe, "findings")]))),
                 overlay=info.get("overlay"),
                 probe=probe if "findings" in probe and probe.get("asked") else None,

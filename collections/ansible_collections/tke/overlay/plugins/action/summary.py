@@ -19,14 +19,26 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis imp
     verify,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.root_cause import Answers, Fleet
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.text import BAD, GOOD, Line, steps
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.text import (
+    BAD,
+    GOOD,
+    Line,
+    some,
+    steps,
+    unified,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import SITES
 from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import failure_of
+from ansible_collections.tke.overlay.plugins.plugin_utils._results import underlays
 
 COLORS = {GOOD: constants.COLOR_OK, BAD: constants.COLOR_ERROR}
 
 UNHEALTHY = "The overlay is unhealthy; see the errors and the next steps above."
 NO_LEDGER = "There is no ledger, so nothing was verified; see the next step above."
 STOPPED = "The roll-out has stopped; see the errors and the next steps above."
+NOTHING_DONE = "No node was configured; see the table and the next steps above."
+NOT_RESET = "The overlay was not removed from every host; see the table and the next steps above."
+NOT_RECORDED = "The ledger does not have all acknowledgements; see above. Run the playbook again."
 ENDPOINT_FAILED = (
     "Not every node reaches the API server and the services through the load balancer; see the errors above. "
     "tke.overlay.status shows which host holds the VIPs."
@@ -43,19 +55,27 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
     _supports_check_mode = True
     _supports_async = False
     options: t.ClassVar[dict[str, t.Any]] = {
-        "of": {"type": "str", "required": True, "choices": ["verify", "rollout", "status", "site", "preflight"]},
-        "plan": {"type": "dict", "required": True},
+        "of": {
+            "type": "str",
+            "required": True,
+            "choices": ["verify", "rollout", "status", "site", "reset", "preflight"],
+        },
+        "plan": {"type": "dict"},
         "results": {"type": "str"},
         "answering": {"type": "str"},
         "endpoint": {"type": "str"},
         "converged": {"type": "str"},
+        "acknowledged": {"type": "str"},
+        "vips": {"type": "str"},
+        "not_done": {"type": "dict", "default": {}},
         "hosts": {"type": "list", "elements": "str"},
     }
 
     def run(self, tmp: None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """Evaluate the results, print the screen, and fail if the playbook has found a fault."""
         result: dict[str, t.Any] = super().run(tmp, task_vars)
-        _validation, given = self.validate_argument_spec(argument_spec=self.options)
+        needs_plan = [("of", of, ["plan"]) for of in self.options["of"]["choices"] if of != "reset"]
+        _validation, given = self.validate_argument_spec(argument_spec=self.options, required_if=needs_plan)
         lines, fault = self._lines(given, task_vars or {})
         result["changed"] = False
         if fault:
@@ -68,6 +88,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
     def _lines(self, given: dict[str, t.Any], task_vars: dict[str, t.Any]) -> tuple[list[Line], str]:
         """Return the lines of the screen and the error of the task; an empty one without a fault."""
         plan, hosts = given["plan"], _Results(task_vars, given["hosts"])
+        if given["of"] == "reset":
+            found = hosts.of(given["results"])
+            seen = {host: _status(_site_of(host, task_vars), each, "changes") for host, each in found.items()}
+            bad = any(each.result is None for each in seen.values())
+            return host_tables.reset(seen, self._task.check_mode), NOT_RESET if bad else ""
         sites = {name: site for site, names in plan["sites"].items() for name in names.split()}
         planned = host_tables.PlannedCluster(
             plan["assignments"],
@@ -75,17 +100,21 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
             plan["orphans"],
             plan["forecast"],
             new_ledger=plan.get("new_ledger", ""),
+            writable=bool(plan.get("writable")),
         )
         if given["of"] == "preflight":
-            return host_tables.preflight(sites, planned), ""
+            nodes = underlays(sites, task_vars["hostvars"], parse_fleet(plan["document"]["fleet"]))
+            return host_tables.preflight(sites, planned, nodes, _diffs(plan, hosts.of(given["vips"]))), ""
         results = hosts.of(given["results"])
         if given["of"] == "site":
             checked = hosts.of(given["endpoint"])
             results = {host: _with_endpoint(each, checked[host]) for host, each in results.items()}
             seen = {host: _status(sites[host], each, "changes") for host, each in results.items() if host in sites}
             endpoint, reached = _endpoint(checked, endpoints.API_SERVER)
-            screen = host_tables.site(seen, planned, self._task.check_mode, endpoint)
-            return screen, "" if reached else ENDPOINT_FAILED
+            screen = host_tables.site(
+                seen, planned, self._task.check_mode, [*_pair(given, seen), *endpoint, *_recorded(hosts, given)]
+            )
+            return screen, _fault_of_site(seen, reached, bool(_recorded(hosts, given)))
         if given["of"] == "status":
             seen = {host: _status(sites.get(host, ""), each, "overlay") for host, each in results.items()}
             # Other hosts than nodes are listed for the load balancer, and are not read if there is none.
@@ -128,6 +157,38 @@ class _Results:
         return {host: self.hostvars[host].get(name) or {} for host in self.hosts}
 
 
+def _diffs(plan: t.Mapping[str, t.Any], vips: t.Mapping[str, t.Mapping[str, t.Any]]) -> str:
+    """Return what the planner and the choice of the VIPs would write to the ledger; empty without ``--diff``."""
+    found = [each["diff"] for each in (plan, *list(vips.values())[:1]) if each.get("diff")]
+    return "".join(unified(each["before"], each["after"], each["before_header"]) for each in found)
+
+
+def _pair(given: t.Mapping[str, t.Any], seen: t.Container[str]) -> list[Line]:
+    """Return the errors of the hosts without a row: those of the load balancer."""
+    reasons: dict[str, list[str]] = {}
+    for host, reason in (given["not_done"] or {}).items():
+        if host not in seen:
+            reasons.setdefault(reason, []).append(host)
+    return [Line(f"load balancer not configured: {some(names)}: {reason}", BAD) for reason, names in reasons.items()]
+
+
+def _recorded(hosts: _Results, given: t.Mapping[str, t.Any]) -> list[Line]:
+    """Return the error about acknowledgements that the ledger does not have."""
+    failed = [failure_of(each, "assignments") for each in hosts.of(given["acknowledged"]).values()]
+    errors = list(dict.fromkeys(filter(None, failed)))
+    return [
+        Line(f"released node CIDRs stay pending, because the ledger was not written: {each}", BAD) for each in errors
+    ]
+
+
+def _fault_of_site(seen: t.Mapping[str, host_tables.HostStatus], reached: bool, unrecorded: bool) -> str:
+    if seen and all(each.result is None for each in seen.values()):
+        return NOTHING_DONE
+    if unrecorded:
+        return NOT_RECORDED
+    return "" if reached else ENDPOINT_FAILED
+
+
 def _endpoint(results: t.Mapping[str, t.Mapping[str, t.Any]], what: str) -> tuple[list[Line], bool]:
     """Return the lines about the API endpoint and whether all checks passed; unreachable hosts are left out."""
     checks = {host: (failure_of(each, "backups"), "stages" in each) for host, each in results.items()}
@@ -165,16 +226,24 @@ def _fleet(plan: t.Mapping[str, t.Any], sites: t.Mapping[str, str], answering: t
 
 def _batch(converged: t.Mapping[str, t.Mapping[str, t.Any]], here: t.Sequence[str]) -> rollout.Batch:
     """Return the current batch of a roll-out; all earlier batches succeeded, or the roll-out would have stopped."""
+    unreached = {host: str(converged[host].get("msg", "")) for host in here if converged[host].get("unreachable")}
     return rollout.Batch(
-        changed={host: bool(converged[host]["changed"]) for host in here},
+        changed={host: bool(converged[host]["changed"]) for host in here if "changes" in converged[host]},
         failed={host: failure_of(each, "changes") for host, each in converged.items() if failure_of(each, "changes")},
         left=[host for host, each in converged.items() if not each],
+        unreached=unreached,
     )
+
+
+def _site_of(host: str, task_vars: t.Mapping[str, t.Any]) -> str:
+    return next((site for site in SITES if host in task_vars["groups"].get(site, [])), "")
 
 
 def _status(site: str, result: t.Mapping[str, t.Any], key: str) -> host_tables.HostStatus:
     good = result if key in result else None
-    return host_tables.HostStatus(site, good, failure_of(result, key), not result.get("unreachable"))
+    reached = not result.get("unreachable")
+    connection = "" if reached else str(result.get("msg", ""))
+    return host_tables.HostStatus(site, good, failure_of(result, key), reached, connection)
 
 
 def _answers(result: t.Mapping[str, t.Any], check: bool, before: t.Mapping[str, t.Any]) -> Answers:
@@ -184,7 +253,7 @@ def _answers(result: t.Mapping[str, t.Any], check: bool, before: t.Mapping[str, 
     """
     reached, failure = not result.get("unreachable"), failure_of(result, "findings")
     if "findings" not in result:
-        return Answers(reached, failure if reached else "")
+        return Answers(reached, failure if reached else "", connection="" if reached else str(result.get("msg", "")))
     return Answers(
         reached=True,
         rtt_ms=result["rtt_ms"],

@@ -94,6 +94,14 @@ options:
     type: list
     elements: str
     default: []
+  require_writable:
+    description:
+      - In check mode, try also whether the ledger can be written, without leaving a trace. Without check mode the
+        ledger is opened for writing anyway.
+      - In a file, the directory must exist, be writable, have space and support locks. In etcd, the user must have the
+        permission to write.
+    type: bool
+    default: false
 seealso:
   - module: tke.overlay.node
   - module: tke.overlay.node_cidr
@@ -178,6 +186,11 @@ released:
   returned: success
   type: dict
   sample: {idc7: 10.244.9.0/24}
+writable:
+  description: Whether this run has tried to write the ledger, so that it can be written.
+  returned: success
+  type: bool
+  sample: true
 fresh:
   description: Nodes that get a node CIDR in this run.
   returned: success

@@ -36,19 +36,20 @@ options:
         talking, or if a node does not reach the API server or a service through the load balancer.
       - With V(rollout), which prints the result of one batch, the task fails if a node of the batch failed, does not
         reach a peer that it probed, or something on it prevents Pods from talking.
-      - With V(site), the task fails if a node does not reach the API server through the load balancer.
+      - With V(site), the task fails if no node was configured, if a node does not reach the API server through the load
+        balancer, or if acknowledgements could not be recorded.
+      - With V(reset), the task fails if the overlay was not removed from every host.
     type: str
-    choices: [verify, rollout, status, site, preflight]
+    choices: [verify, rollout, status, site, reset, preflight]
     required: true
   plan:
-    description: The registered result of M(tke.overlay.plan).
+    description: The registered result of M(tke.overlay.plan). Only V(reset) works without it.
     type: dict
-    required: true
   results:
     description:
       - The name of the variable in which the result of each host is registered.
       - The result is that of M(tke.overlay.probe) with V(verify) and V(rollout), of M(tke.overlay.overlay_info) with
-        V(status), and of M(tke.overlay.node) with V(site). V(preflight) needs none.
+        V(status), and of M(tke.overlay.node) with V(site) and V(reset). V(preflight) needs none.
     type: str
   answering:
     description:
@@ -64,6 +65,21 @@ options:
   converged:
     description: With V(rollout), the name of the variable in which the result of M(tke.overlay.node) is registered.
     type: str
+  acknowledged:
+    description:
+      - With V(site), the name of the variable in which the result of M(tke.overlay.node_cidr) with
+        O(tke.overlay.node_cidr#module:acknowledged_by) is registered.
+    type: str
+  vips:
+    description:
+      - With V(preflight), the name of the variable in which the result of M(tke.overlay.clb_vips) is registered. With
+        C(--diff) the screen shows what both modules would write to the ledger.
+    type: str
+  not_done:
+    description:
+      - With V(site), host to reason. The hosts of the load balancer in it are printed below the table of the nodes.
+    type: dict
+    default: {}
   hosts:
     description: The hosts whose results are evaluated. The default is all hosts of the play.
     type: list

@@ -78,12 +78,13 @@ class LedgerAction(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
         """Return the result of the task, from its validated arguments."""
 
     def change_ledger(
-        self, place: str, change: Rewrite, found: SavedPlans = NO_SAVED_PLANS
+        self, place: str, change: Rewrite, found: SavedPlans = NO_SAVED_PLANS, require_writable: bool = False
     ) -> tuple[ledgers.Ledger, dict[str, t.Any]]:
         """Return the changed ledger, and ``changed`` and ``diff`` of the result. Check mode writes nothing.
 
         :param found: the plans of hosts with which ``change`` compares the ledger; an error names a previous version
             that agrees with them.
+        :param require_writable: try in check mode, too, whether the store can be written.
         """
         store = open_store(place)
         time = now()
@@ -101,7 +102,15 @@ class LedgerAction(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
 
         try:
             if self._task.check_mode:
-                changed_text(store.read())
+                problems = _problems_of_store(store) if require_writable else []
+                try:
+                    changed_text(store.read())
+                except ValidationError as error:
+                    if isinstance(error, NotTextError) or not problems:
+                        raise
+                    raise ValidationError(*error.problems, *problems) from None
+                if problems:
+                    raise ValidationError(*problems)
             else:
                 store.transact(changed_text)
         except NotTextError as error:
@@ -116,6 +125,14 @@ class LedgerAction(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
                 "after": ledger.summary(),
             }
         return ledger, result
+
+
+def _problems_of_store(store: Store) -> list[str]:
+    try:
+        store.check_writable()
+    except ValidationError as error:
+        return error.problems
+    return []
 
 
 def now() -> str:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The last screens of the playbooks status, site and preflight: a row for each host, and the next steps."""
+"""The last screens of the playbooks status, site, reset and preflight: a row for each host, and the next steps."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ import collections
 import types
 import typing as t
 
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.connection import (
+    cause_of,
+    connection_steps,
+    known_cause,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.pods import (
     PodFault,
     fault_lines,
@@ -31,6 +36,11 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.tex
     table,
     them,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.underlay import (
+    Underlay,
+    network_of,
+    warnings,
+)
 
 MOST = 40
 """Rows on the screens of site and preflight; with more hosts, those with equal cells share a row."""
@@ -40,12 +50,16 @@ DETAILS = 20
 
 
 class HostStatus(t.NamedTuple):
-    """The result of a module on a host, or why there is none. All empty: the module did not run there."""
+    """The result of a module on a host, or why there is none. All empty: the module did not run there.
+
+    ``connection`` is the message of the connection to a host that was not reached.
+    """
 
     site: str = ""
     result: t.Mapping[str, t.Any] | None = None
     failure: str = ""
     reached: bool = True
+    connection: str = ""
 
 
 class PlannedCluster(t.NamedTuple):
@@ -57,6 +71,7 @@ class PlannedCluster(t.NamedTuple):
     forecast: str
     vips: t.Mapping[str, str] = types.MappingProxyType({})  # name -> address
     new_ledger: str = ""  # a warning if there was no ledger
+    writable: bool = False  # whether the ledger was found to be writable
 
 
 def natural_order(hosts: t.Iterable[str]) -> list[str]:
@@ -222,10 +237,10 @@ def _status_steps(hosts: t.Sequence[str], seen: t.Mapping[str, HostStatus], plan
     todo = []
     unreachable = [host for host in hosts if words[host] == "unreachable"]
     if unreachable:
-        todo.append(f"check power, network and SSH of {some(unreachable)}")
+        todo += connection_steps({host: seen[host].connection for host in unreachable})
     failed = [host for host in hosts if words[host] == "failed"]
     if failed:
-        todo.append(f"fix the errors of {some(failed)} shown above")
+        todo += [f"fix the errors of {some(failed)} shown above", *_known_failures(seen, failed)]
     found = {host: overlay for host in hosts if (overlay := _overlay(seen[host]))}
     behind = [host for host, overlay in found.items() if not overlay["plan"]["current"]]
     if behind:
@@ -245,6 +260,11 @@ def _status_steps(hosts: t.Sequence[str], seen: t.Mapping[str, HostStatus], plan
     return todo or ["nothing to do; ansible-playbook tke.overlay.verify checks that the nodes reach each other"]
 
 
+def _known_failures(seen: t.Mapping[str, HostStatus], failed: t.Sequence[str]) -> list[str]:
+    """Return the steps for failures of the way to the host, such as sudo or a missing Python."""
+    return connection_steps({host: seen[host].failure for host in failed if known_cause(seen[host].failure)})
+
+
 # --- site ---
 
 
@@ -255,44 +275,85 @@ def site(
 
     :param reach: lines about the API endpoint, where there is a load balancer.
     """
-    rows = {host: [each.site or "-", _changes_text(each)] for host, each in seen.items()}
-    bad = {host for host, each in seen.items() if each.result is None}
-    lines = _rows(["HOST", "SITE", "WOULD CHANGE" if check else "CHANGED"], rows, bad)
-    changed = len([each for each in seen.values() if each.result is not None and each.result.get("changed")])
-    verb = "would change" if check else "changed"
-    summary = f"{count(len(seen), 'host')}: {changed:,} {verb}, {len(seen) - changed - len(bad):,} unchanged"
-    if bad:
-        summary += f", {len(bad):,} not done"
-    lines += [Line(""), Line(summary, BAD if bad else GOOD), *reach, *prose(planned.forecast), *_of_orphans(planned)]
+    head = ["HOST", "SITE", "WOULD CHANGE" if check else "CHANGED"]
+    lines = _results(head, seen, "would change" if check else "changed", "unchanged")
     faults = pod_faults({host: (each.result or {}).get("pods", []) for host, each in seen.items()})
+    lines += [*reach, *prose(planned.forecast), *_of_orphans(planned)]
     lines += _of_pods([fault for fault in faults if fault.severity == BAD])
     return [*lines, *steps([*fault_steps(faults), *_site_steps(seen, check)])]
 
 
+def _results(head: t.Sequence[str], seen: t.Mapping[str, HostStatus], changed: str, unchanged: str) -> list[Line]:
+    """Return a row for each host, and how many of them were changed."""
+    rows = {host: [each.site or "-", _changes_text(each)] for host, each in seen.items()}
+    bad = {host for host, each in seen.items() if each.result is None}
+    number = len([each for each in seen.values() if each.result is not None and each.result.get("changed")])
+    summary = f"{count(len(seen), 'host')}: {number:,} {changed}, {len(seen) - number - len(bad):,} {unchanged}"
+    if bad:
+        summary += f", {len(bad):,} not done"
+    return [*_rows(head, rows, bad), Line(""), Line(summary, BAD if bad else GOOD)]
+
+
 def _changes_text(each: HostStatus) -> str:
     if not each.reached:
-        return "unreachable"
+        return f"unreachable: {cause_of(each.connection).what}" if each.connection else "unreachable"
     if each.result is None:
         return f"failed: {first_line(each.failure, 90)}" if each.failure else "not done"
     counts = each.result.get("counts", {})
-    changed = ", ".join(f"{kind} {number:,}" for kind, number in counts.items())
+    changed = ", ".join(f"{kind} {number:,}" for kind, number in counts.items() if number)
     return changed or ("something" if each.result.get("changed") else "nothing")
 
 
 def _site_steps(seen: t.Mapping[str, HostStatus], check: bool) -> list[str]:
-    todo = []
     unreachable = natural_order(host for host, each in seen.items() if not each.reached)
-    failed = natural_order(host for host, each in seen.items() if each.result is None and each.reached)
-    if failed:
-        todo.append(f"fix the errors of {some(failed)} shown above and run the playbook again")
+    todo = _failure_steps(seen)
     if unreachable:
         it = them(unreachable)
         todo.append(
             f"{some(unreachable)}: the next run that reaches {it} brings {it} up to date; other hosts do not wait"
         )
+    if not any(each.result is not None for each in seen.values()):
+        return todo
     if check:
         return [*todo, "run the same command without --check to apply this"]
     return [*todo, "ansible-playbook tke.overlay.verify checks that the nodes reach each other"]
+
+
+def _failure_steps(seen: t.Mapping[str, HostStatus]) -> list[str]:
+    """Return what to do about hosts that failed, were not started or were not reached."""
+    todo = []
+    failed = natural_order(host for host, each in seen.items() if each.failure and each.reached)
+    left = natural_order(host for host, each in seen.items() if each.result is None and not each.failure)
+    left = [host for host in left if seen[host].reached]
+    if failed:
+        todo.append(f"fix the errors of {some(failed)} shown above and run the playbook again")
+        todo += _known_failures(seen, failed)
+    if left:
+        todo.append(f"{some(left)}: not started, because hosts before {them(left)} failed; run the playbook again")
+    return [*todo, *connection_steps({host: each.connection for host, each in seen.items() if not each.reached})]
+
+
+# --- reset ---
+
+
+def reset(seen: t.Mapping[str, HostStatus], check: bool) -> list[Line]:
+    """Return what was removed from each host, and the next steps."""
+    head = ["HOST", "SITE", "WOULD REMOVE" if check else "REMOVED"]
+    lines = _results(head, seen, "would be reset" if check else "reset", "without the overlay")
+    todo = _failure_steps(seen)
+    if any(not each.reached for each in seen.values()):
+        todo.append("hosts that were not reached keep the overlay until this playbook reaches them")
+    if check:
+        todo.append("run the same command without --check to apply this")
+    else:
+        todo.append(
+            "the hosts keep their node CIDRs: ansible-playbook tke.overlay.site configures them again, and "
+            "tke.overlay.release frees the node CIDRs"
+        )
+    return [*lines, *steps(todo)]
+
+
+# --- the rows of site, reset and preflight ---
 
 
 def _rows(head: t.Sequence[str], rows: t.Mapping[str, t.Sequence[str]], bad: t.Collection[str]) -> list[Line]:
@@ -313,26 +374,42 @@ def _rows(head: t.Sequence[str], rows: t.Mapping[str, t.Sequence[str]], bad: t.C
 # --- preflight ---
 
 
-def preflight(sites: t.Mapping[str, str], planned: PlannedCluster) -> list[Line]:
-    """Return the node CIDR that each host has or would get, and how long the pool lasts."""
+def preflight(
+    sites: t.Mapping[str, str], planned: PlannedCluster, nodes: t.Mapping[str, Underlay], diff: str = ""
+) -> list[Line]:
+    """Return the node CIDR and the underlay address of each host, and how long the pool lasts.
+
+    :param nodes: host -> its underlay address.
+    :param diff: what the next run would write to the ledger; empty if that was not asked for.
+    """
+    many = len(sites) > MOST
+    head = ["HOST", "SITE", "NODE CIDR", "UNDERLAY", "FROM"]
     rows = {
-        host: [site, f"gets {planned.node_cidrs[host]}" if host in planned.fresh else _keeps(host, planned, len(sites))]
+        host: [site, _node_cidr(host, planned, many), *_underlay_cells(nodes[host], many)]
         for host, site in sites.items()
     }
-    lines = [*of_new_ledger(planned.new_ledger), *_rows(["HOST", "SITE", "NODE CIDR"], rows, ())]
-    new = len(planned.fresh)
-    lines += [Line(""), Line("no conflict found; nothing was changed", GOOD), *prose(planned.forecast)]
-    step = (
-        f"ansible-playbook tke.overlay.site gives {count(new, 'node')} a node CIDR"
-        if new
-        else "ansible-playbook tke.overlay.site"
-    )
+    suspects, todo = warnings(nodes)
+    new, writable = len(planned.fresh), "; the ledger can be written" if planned.writable else ""
+    step = f" gives {count(new, 'node')} a node CIDR" if new else ""
+    todo.append(f"ansible-playbook tke.overlay.site{step}; add --check --diff to see the changes on each host first")
     return [
-        *lines,
+        *of_new_ledger(planned.new_ledger),
+        *_rows(head, rows, ()),
+        Line(""),
+        *map(Line, diff.splitlines()),
+        Line(f"no conflict found{writable}; nothing was changed", GOOD),
+        *prose(planned.forecast),
+        *suspects,
         *_of_orphans(planned),
-        *steps([f"{step}; add --check --diff to see the changes on each host first"]),
+        *steps(todo),
     ]
 
 
-def _keeps(host: str, planned: PlannedCluster, hosts: int) -> str:
-    return f"keeps {planned.node_cidrs[host]}" if hosts <= MOST else "kept"
+def _node_cidr(host: str, planned: PlannedCluster, many: bool) -> str:
+    if many:
+        return "new" if host in planned.fresh else "kept"
+    return f"{'gets' if host in planned.fresh else 'keeps'} {planned.node_cidrs[host]}"
+
+
+def _underlay_cells(node: Underlay, many: bool) -> list[str]:
+    return [f"in {network_of(node.address)}" if many else node.address, node.source]

@@ -7,6 +7,11 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.connection import (
+    cause_of,
+    connection_steps,
+    known_cause,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.root_cause import Answers, Fleet
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.text import (
     BAD,
@@ -20,11 +25,12 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.ver
 
 
 class Batch(t.NamedTuple):
-    """The reached hosts of one batch, and the hosts of later batches."""
+    """The hosts of one batch, and the hosts of later batches. Those that were not reached do not stop a roll-out."""
 
     changed: t.Mapping[str, bool]  # host -> whether anything was changed there
     failed: t.Mapping[str, str]  # host -> why it has not converged
     left: t.Sequence[str]
+    unreached: t.Mapping[str, str] = {}  # host -> the message of its connection
 
 
 def after(batch: Batch, fleet: Fleet, answers: t.Mapping[str, Answers]) -> VerifyResult:
@@ -33,20 +39,44 @@ def after(batch: Batch, fleet: Fleet, answers: t.Mapping[str, Answers]) -> Verif
     :param answers: by host, for those of the batch that have converged.
     """
     changed = len([host for host, changed in batch.changed.items() if changed])
-    what = f"{some([*batch.changed, *batch.failed])}: {changed:,} of {len(batch.changed) + len(batch.failed):,} changed"
-    lines = [Line(f"failed: {host}: {first_line(reason)}", BAD) for host, reason in sorted(batch.failed.items())]
+    hosts = [*batch.changed, *batch.failed, *batch.unreached]
+    what = f"{some(hosts)}: {changed:,} of {len(hosts):,} changed"
+    skipped = _unreached(batch.unreached)
+    failed = [Line(f"failed: {host}: {first_line(reason)}", BAD) for host, reason in sorted(batch.failed.items())]
     probed = any(
         each.rtt_ms or each.findings or each.failure or each.pods or not each.reached for each in answers.values()
     )
-    no_peers = VerifyResult(True, [Line("no peer has to answer yet", GOOD)], [])
+    no_peers = VerifyResult(True, [Line("no peer has to answer yet", GOOD)] if batch.changed else [], [])
     judged = judge(fleet, answers) if probed else no_peers
-    if judged.healthy and not lines:
+    if judged.healthy and not failed:
         left = f"; remaining: {some(batch.left)}" if batch.left else ""
-        return VerifyResult(True, [Line(f"{what}{left}", GOOD), *judged.lines], [])
+        return VerifyResult(
+            True, [Line(f"{what}{left}", GOOD), *skipped, *judged.lines], connection_steps(batch.unreached)
+        )
     unchanged = f": {count(len(batch.left), 'host')} not changed: {some(batch.left)}" if batch.left else ""
-    again = "then run the same command again; it continues with the remaining hosts"
-    steps = [*["fix what failed"] * bool(lines), *judged.steps, again]
-    return VerifyResult(False, [Line(what), *lines, *judged.lines, Line(f"stopped{unchanged}", BAD)], steps)
+    fixes = [*_repairs(batch.failed), *_fixes(judged.steps)]
+    again = "run the same command again; it applies the plan and continues with the remaining hosts"
+    steps = [*connection_steps(batch.unreached), *fixes, f"then {again}" if fixes else again]
+    return VerifyResult(False, [Line(what), *skipped, *failed, *judged.lines, Line(f"stopped{unchanged}", BAD)], steps)
+
+
+def _repairs(failed: t.Mapping[str, str]) -> list[str]:
+    known = {host: reason for host, reason in failed.items() if known_cause(reason)}
+    return [*["fix what failed"] * bool(failed), *connection_steps(known)]
+
+
+def _unreached(messages: t.Mapping[str, str]) -> list[Line]:
+    causes: dict[str, list[str]] = {}
+    for host, message in messages.items():
+        causes.setdefault(cause_of(message).what, []).append(host)
+    return [Line(f"unreachable: {some(hosts)}: {what}", BAD) for what, hosts in causes.items()]
+
+
+def _fixes(steps: t.Iterable[str]) -> list[str]:
+    """Return the steps of a verdict for a reader who will run the roll-out again, which includes the site playbook."""
+    kept = [step.replace(" and run tke.overlay.site", "") for step in steps]
+    kept = [step.partition("; ansible-playbook tke.overlay.site")[0] for step in kept]
+    return [step for step in kept if "tke.overlay.site" not in step]
 
 
 def cutover_hosts(saved: t.Mapping[str, t.Mapping[str, t.Any]], plan: t.Mapping[str, t.Any]) -> list[str]:

@@ -45,6 +45,7 @@ class Answers(t.NamedTuple):
     filters: t.Sequence[t.Mapping[str, t.Any]] = ()  # of foreign firewalls, see module probe
     counters: t.Mapping[str, int] = {}  # how much each has increased during the probes
     pods: t.Sequence[t.Mapping[str, str]] = ()  # what prevents Pods of this host from talking
+    connection: str = ""  # the message of the connection to a host that was not reached
 
 
 class Fleet(t.NamedTuple):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import difflib
 import textwrap
 import typing as t
 
@@ -78,3 +79,11 @@ def steps(sentences: t.Iterable[str]) -> list[Line]:
     return [
         Line(f"{'next:' if number == 0 else '     '} {text}") for number, text in enumerate(dict.fromkeys(sentences))
     ]
+
+
+def unified(before: str, after: str, name: str) -> str:
+    """Return the differences of two texts, as ``--diff`` prints them."""
+    lines = difflib.unified_diff(
+        before.splitlines(), after.splitlines(), f"before: {name}", f"after: {name}", lineterm="", n=3
+    )
+    return "".join(f"{line}\n" for line in lines)

@@ -8,6 +8,11 @@ from __future__ import annotations
 import collections
 import typing as t
 
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.connection import (
+    connection_steps,
+    known_cause,
+    may_be_down,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.pods import (
     fault_lines,
     fault_steps,
@@ -100,20 +105,30 @@ def _absent(evidence: Evidence, lines: list[Line], steps: list[str]) -> None:
 def _unreached(evidence: Evidence, lines: list[Line], steps: list[str]) -> None:
     """Add the nodes that Ansible does not reach; a node that no other node reaches either is down."""
     unreached, down = [host for host, answer in evidence.answers.items() if not answer.reached], evidence.dead()
+    messages = {host: evidence.answers[host].connection for host in unreached}
+    up = {}
     for host in sorted(unreached, key=natural):
         probed = len(evidence.probed_of.get(host, ()))
         if host in down:
             who = "the one node that probed it" if probed == 1 else f"all {probed} nodes that probed it"
             lines.append(Line(f"down: {host}: unreachable for Ansible and for {who}", BAD))
-            steps.append(f"check power and network of {host}; if it is gone for good, release its node CIDR")
+            if may_be_down(messages[host]):
+                steps.append(f"check power and network of {host}; if it is gone for good, release its node CIDR")
+            else:
+                up[host] = messages[host]
         elif probed:
             lines.append(
                 Line(f"{host}: unreachable for Ansible but reachable over the overlay; it did not probe its peers", BAD)
             )
-            steps.append(f"check SSH from the controller to {host}")
+            if may_be_down(messages[host]):  # but it is not
+                cause = known_cause(messages[host])
+                steps.append(f"check SSH from the controller to {host}" + (f" ({cause.what})" if cause else ""))
+            else:
+                up[host] = messages[host]
         else:
             lines.append(Line(f"{host}: unreachable for Ansible, and no node probed it", BAD))
-            steps.append(f"check power, network and SSH of {host}")
+            up[host] = messages[host]
+    steps += connection_steps(up)
 
 
 def _coverage(evidence: Evidence, broken: int) -> str:

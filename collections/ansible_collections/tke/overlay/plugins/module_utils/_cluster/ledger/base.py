@@ -48,5 +48,11 @@ class Store(t.Protocol):
     def transact(self, change: Change) -> None:
         """Replace the text by ``change(text)``; an exception from ``change`` changes nothing."""
 
+    def check_writable(self) -> None:
+        """Raise an error if a write would fail, as far as that can be tried without leaving a trace.
+
+        :raises ValidationError: names the reason and the remedy.
+        """
+
     def previous(self) -> list[Version]:
         """Return the previous versions that can be read, newest first."""

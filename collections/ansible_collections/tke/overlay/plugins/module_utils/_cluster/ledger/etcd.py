@@ -113,6 +113,13 @@ class EtcdStore:
             time.sleep(random.uniform(0, longest))
             longest = min(2 * longest, 0.5)
 
+    def check_writable(self) -> None:
+        """See :meth:`Store.check_writable`. etcd checks permissions and space of both branches of a transaction."""
+        state = self._state()
+        write = self._write(state, state.value or b"", secrets.token_hex(8))
+        never = {"key": _encode(self._key), "target": "MOD", "result": "EQUAL", "mod_revision": "-1"}
+        self._cluster.attempt({**write, "compare": [never]})
+
     def previous(self) -> list[Version]:
         """See :meth:`Store.previous`."""
         answer = self._cluster.ask(self._versions_range(keys_only=False))

@@ -184,6 +184,16 @@ class EtcdCluster:
                 f"written, and repeats nothing"
             ) from failure
 
+    def attempt(self, transaction: dict[str, t.Any]) -> None:
+        """Let etcd check a transaction whose condition cannot hold, so that it changes nothing.
+
+        :raises ValidationError: no member answers, or etcd rejects the transaction, for instance without permission.
+        """
+        try:
+            self._in_turn(transaction)
+        except AllMembersFailedError as failure:
+            raise self._unreachable(failure) from failure
+
     def _in_turn(self, transaction: dict[str, t.Any]) -> tuple[dict[str, t.Any], bool]:
         reasons: dict[str, str] = {}
         sent = False

@@ -51,6 +51,12 @@ PATIENCE = 60.0
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS, errno.EXDEV)
 """Errors of file systems without hard links."""
 
+_NO_UNNAMED_FILES = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL)
+"""Errors of file systems without unnamed files (O_TMPFILE)."""
+
+_ROOM = 16 << 10
+"""Bytes that a ledger may grow by in the next run."""
+
 _REMEDIES = {
     errno.ENOENT: "create its directory, or set overlay_ledger to another path",
     errno.ENOSPC: "free some disk space",
@@ -112,6 +118,13 @@ class FileStore:
             after = change(before)
             if after != before:
                 self._write(before, after, lock)
+
+    def check_writable(self) -> None:
+        """See :meth:`Store.check_writable`."""
+        try:
+            self._try_to_write()
+        except OSError as error:
+            raise ValidationError(self._why_not(error)) from error
 
     def previous(self) -> list[Version]:
         """See :meth:`Store.previous`."""
@@ -250,6 +263,42 @@ class FileStore:
         """Remove a leftover file. If another user owns it, it stays; the next step then fails when that matters."""
         with contextlib.suppress(OSError):
             os.unlink(path)
+
+    # --- the attempt ---
+
+    def _try_to_write(self) -> None:
+        """Lock and write a file without a name in the directory of the ledger; the kernel removes it on close."""
+        present, directory = self._stat(), os.path.dirname(self._path)
+        if present is not None and stat.S_ISDIR(present.st_mode):
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+        self._check_lock()
+        try:
+            descriptor = os.open(directory, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            if error.errno not in _NO_UNNAMED_FILES:
+                raise
+            if not os.access(directory, os.W_OK | os.X_OK):
+                raise OSError(errno.EACCES, os.strerror(errno.EACCES)) from error
+            return
+        try:
+            lock_file(descriptor, 0)
+            left = (present.st_size if present is not None else 0) + _ROOM
+            while left > 0:
+                left -= os.write(descriptor, bytes(min(left, 1 << 20)))
+        finally:
+            os.close(descriptor)
+
+    def _check_lock(self) -> None:
+        for flags in (os.O_RDWR, os.O_RDONLY):  # see _open_lock
+            try:
+                os.close(os.open(self._beside("lock"), flags | os.O_CLOEXEC))
+            except FileNotFoundError:
+                return
+            except PermissionError:
+                if flags == os.O_RDONLY:
+                    raise
+            else:
+                return
 
     # --- names ---
 

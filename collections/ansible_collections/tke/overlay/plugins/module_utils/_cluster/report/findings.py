@@ -13,6 +13,10 @@ import collections
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import overhead_on
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.connection import (
+    connection_steps,
+    known_cause,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.pods import NOTE, pod_faults
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.root_cause import Evidence, Fleet, causes
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.text import count, some, them
@@ -169,6 +173,9 @@ def _unreachable(hosts: t.Sequence[ProbedHost], silent: bool) -> Finding:
     also = f", and no node gets an answer from {them(names)} either" if silent else ""
     runs = "host runs and accepts" if one else "hosts run and accept"
     remedy = f"Check that the {runs} SSH connections: ansible {first} -m ping"
+    known = connection_steps({host.name: host.connection for host in hosts if known_cause(host.connection)})
+    if known:
+        remedy += f". {'. '.join(known)}"
     if hosts[0].node:
         remedy += (
             f". The other nodes keep {them(names)} as {'a peer' if one else 'peers'}. "

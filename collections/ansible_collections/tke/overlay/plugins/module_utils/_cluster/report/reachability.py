@@ -31,6 +31,7 @@ class ProbedHost(t.NamedTuple):
     node: bool = True
     selected: bool = False
     unreachable: bool = False
+    connection: str = ""  # the message of SSH
     failures: t.Sequence[str] = ()
     overlay: t.Mapping[str, t.Any] | None = None
     probe: t.Mapping[str, t.Any] | None = None

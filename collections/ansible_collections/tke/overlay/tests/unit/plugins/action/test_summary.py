@@ -36,13 +36,20 @@ def run(monkeypatch):
     monkeypatch.setattr(summary.ActionBase, "run", lambda *_arguments: {"printed": printed})
     monkeypatch.setattr(summary.display, "display", lambda text, **_options: printed.append(text))
 
-    def result(of, results, **more):
+    def result(of, results, more=(), **options):
         action = summary.ActionModule.__new__(summary.ActionModule)
         action._task = types.SimpleNamespace(check_mode=False)
         names = {"results": "probe", "answering": "responder", "endpoint": "endpoint"}
-        given = {**dict.fromkeys(action.options), "of": of, "plan": {**PLAN, **more}, **names}
-        action.validate_argument_spec = lambda argument_spec: (None, given)
-        return action.run(task_vars={"hostvars": results, "ansible_play_hosts_all": [*results]})
+        given = {**dict.fromkeys(action.options), "of": of, "plan": {**PLAN, **dict(more)}, **names, **options}
+        action.validate_argument_spec = lambda argument_spec, required_if: (None, given)
+        return action.run(
+            task_vars={
+                "hostvars": results,
+                "ansible_play_hosts_all": [*results],
+                "ansible_play_batch": ["a"],
+                "groups": {},
+            }
+        )
 
     return result
 
@@ -101,7 +108,8 @@ def test_a_firewall_of_the_probed_host_is_named(run):
 
 
 def test_verify_fails_without_a_ledger(run):
-    result = run("verify", {"a": probed("b", REACHED), "b": probed("a", REACHED)}, new_ledger="There is none at /x.")
+    new = {"new_ledger": "There is none at /x."}
+    result = run("verify", {"a": probed("b", REACHED), "b": probed("a", REACHED)}, new)
     assert result["failed"]
     assert "There is no ledger" in result["msg"]
 
@@ -148,3 +156,54 @@ def test_names_services_that_keep_the_former_server(run, of):
     assert line.startswith("a: kubelet.service uses the former server")
     assert "overlay_kubeconfig_services" in line
     assert any("nodes reach the API server" in line for line in result["lines"])
+
+
+LOST = {"unreachable": True, "msg": "ssh: connect to host 10.0.1.11 port 22: Connection refused"}
+
+
+def test_site_fails_if_no_node_was_configured(run):
+    """Ansible itself does not, because the hosts stay in the play until the summary is printed."""
+    result = run("site", {host: {"probe": LOST} for host in "ab"})
+    assert result["failed"]
+    assert "No node was configured" in result["msg"]
+    assert not run("site", {"a": {"probe": LOST}, "b": probed("a", REACHED)}).get("failed"), "a failed itself"
+
+
+def test_site_names_hosts_of_the_pair_that_are_not_done(run):
+    results = {"a": probed("b", REACHED), "b": probed("a", REACHED), "clb1": {}, "clb2": {}}
+    reasons = {"clb1": "no haproxy", "clb2": "no haproxy", "a": "its row has it"}
+    lines = run("site", results, not_done=reasons)["lines"]
+    assert [line for line in lines if "no haproxy" in line] == ["load balancer not configured: clb1, clb2: no haproxy"]
+    assert not [line for line in lines if "its row has it" in line]
+
+
+def test_site_fails_if_acknowledgements_are_not_recorded(run):
+    lost = {"acknowledgement": {"failed": True, "msg": "the ledger is read-only"}}
+    results = {"a": {**probed("b", REACHED), **lost}, "b": {**probed("a", REACHED), **lost}}
+    result = run("site", results, acknowledged="acknowledgement")
+    assert result["failed"]
+    assert "acknowledgements" in result["msg"]
+
+
+def test_rollout_continues_past_unreachable_hosts(run):
+    result = run("rollout", {"a": {"probe": {}, "responder": {}, "node": LOST}, "b": {}}, converged="node")
+    assert not result.get("failed")
+    assert "unreachable: a: the connection to its SSH port was refused" in result["lines"]
+
+
+def test_reset_needs_no_plan_and_fails_if_a_host_is_not_done(run):
+    removed = {"changed": True, "changes": {}, "counts": {"link": 1}}
+    assert not run("reset", {"a": {"probe": removed}}, plan=None).get("failed")
+    result = run("reset", {"a": {"probe": removed}, "b": {"probe": LOST}}, plan=None)
+    assert result["failed"]
+    assert "not removed from every host" in result["msg"]
+
+
+def test_preflight_shows_addresses_and_the_forecast(run):
+    diff = {"before": "", "after": "node a\n", "before_header": "/ledger", "after_header": "/ledger"}
+    results = {"a": {"ansible_host": "10.0.1.11"}, "b": {"overlay_underlay_ip": "10.0.1.12"}}
+    lines = run("preflight", results, plan={**PLAN, "diff": diff, "writable": True})["lines"]
+    assert lines[1].split() == ["a", "cloud", "keeps", "10.244.0.0/24", "10.0.1.11", "ansible_host"]
+    assert lines[2].split()[-1] == "overlay_underlay_ip"
+    assert "+node a" in lines
+    assert "no conflict found; the ledger can be written; nothing was changed" in lines

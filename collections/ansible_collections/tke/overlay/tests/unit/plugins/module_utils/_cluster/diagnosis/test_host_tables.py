@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis import host_tables
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.connection import cause_of
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.host_tables import (
     HostStatus,
     PlannedCluster,
@@ -21,7 +22,9 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.tex
     natural,
     some,
     table,
+    unified,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.underlay import Underlay
 
 PLANNED = PlannedCluster(
     node_cidrs={"cloud1": "10.244.0.0/24", "idc1": "10.244.1.0/24", "idc2": "10.244.2.0/24", "idc10": "10.244.3.0/24"},
@@ -237,16 +240,80 @@ class TestSite:
         assert len(lines) < 10
 
 
+def addresses(hosts):
+    """Return an underlay address in 10.0.1.0/24 for each host."""
+    return {host: Underlay(f"10.0.1.{number}", "ansible_host") for number, host in enumerate(hosts, 1)}
+
+
 def test_preflight_shows_kept_and_new_node_cidrs():
     sites = {"cloud1": "cloud", "idc1": "idc", "idc2": "idc"}
-    lines = texts(host_tables.preflight(sites, PLANNED._replace(fresh=["idc2"], orphans=["idc10"])))
-    assert lines[1:4] == [
-        "cloud1  cloud  keeps 10.244.0.0/24",
-        "idc1    idc    keeps 10.244.1.0/24",
-        "idc2    idc    gets 10.244.2.0/24",
+    planned = PLANNED._replace(fresh=["idc2"], orphans=["idc10"])
+    lines = texts(host_tables.preflight(sites, planned, addresses(sites)))
+    assert [line.split() for line in lines[1:4]] == [
+        ["cloud1", "cloud", "keeps", "10.244.0.0/24", "10.0.1.1", "ansible_host"],
+        ["idc1", "idc", "keeps", "10.244.1.0/24", "10.0.1.2", "ansible_host"],
+        ["idc2", "idc", "gets", "10.244.2.0/24", "10.0.1.3", "ansible_host"],
     ]
     assert any("idc10" in line for line in lines)
     assert lines[-1].startswith("next: ansible-playbook tke.overlay.site gives 1 node a node CIDR")
+
+
+def test_preflight_prints_what_would_be_written():
+    sites = {"idc1": "idc"}
+    diff = unified("a\n", "a\nnode idc1\n", "/ledger")
+    lines = texts(host_tables.preflight(sites, PLANNED, addresses(sites), diff))
+    assert "+node idc1" in lines
+    assert "+++ after: /ledger" in lines
+    assert not unified("a\n", "a\n", "/ledger")
+
+
+def test_rows_of_preflight_are_shared_by_many_hosts():
+    """200 hosts of two networks, and some new ones."""
+    sites = {f"n{number}": "cloud" if number < 100 else "idc" for number in range(200)}
+    nodes = {
+        host: Underlay(f"10.0.{1 if site == 'cloud' else 2}.{number % 100 + 1}", "ansible_host")
+        for number, (host, site) in enumerate(sites.items())
+    }
+    planned = PLANNED._replace(node_cidrs=dict.fromkeys(sites, "10.244.0.0/24"), fresh=["n150", "n151"])
+    lines = texts(host_tables.preflight(sites, planned, nodes))[:5]
+    assert lines[0].split() == ["HOST", "SITE", "NODE", "CIDR", "UNDERLAY", "FROM"]
+    assert [line.split()[-5:] for line in lines[1:]] == [
+        ["cloud", "kept", "in", "10.0.1.0/24", "ansible_host"],
+        ["idc", "kept", "in", "10.0.2.0/24", "ansible_host"],
+        ["idc", "new", "in", "10.0.2.0/24", "ansible_host"],
+        [],
+    ]
+
+
+class TestReset:
+    """The table of reset."""
+
+    def test_the_screen(self):
+        seen = {
+            "cloud1": HostStatus("cloud", {"changed": True, "counts": {"link": 1, "route": 0}}),
+            "cloud2": HostStatus("cloud", {"changed": False, "counts": {}}),
+            "idc1": HostStatus("idc", failure="no nft here"),
+            "idc2": HostStatus("idc", reached=False, connection="Host key verification failed."),
+        }
+        lines = screen(host_tables.reset(seen, check=False))
+        assert lines[:7] == [
+            " HOST    SITE   REMOVED",
+            " cloud1  cloud  link 1",
+            " cloud2  cloud  nothing",
+            "!idc1    idc    failed: no nft here",
+            "!idc2    idc    unreachable: unknown SSH host key",
+            " ",
+            "!4 hosts: 1 reset, 1 without the overlay, 2 not done",
+        ]
+        assert lines[7] == " next: fix the errors of idc1 shown above and run the playbook again"
+        assert lines[-1].startswith("       the hosts keep their node CIDRs: ")
+
+    def test_check_mode(self):
+        lines = screen(
+            host_tables.reset({"a": HostStatus("idc", {"changed": True, "counts": {"link": 1}})}, check=True)
+        )
+        assert lines[0] == " HOST  SITE  WOULD REMOVE"
+        assert lines[-1] == " next: run the same command without --check to apply this"
 
 
 # --- complete screens ---
@@ -271,7 +338,7 @@ FAULTS = {
             tx_errors=8,
         ),
     ),
-    "idc2": HostStatus("idc", reached=False),
+    "idc2": HostStatus("idc", reached=False, connection="root@10.0.0.2: Permission denied (publickey)."),
     "idc1": HostStatus("idc", failure="no nft\nhere"),
     "cloud1": HostStatus("cloud", overlay("cloud1", timer="active, last run failed (exit-code 1): journalctl -u x")),
     "cloud2": HostStatus("cloud", overlay("cloud2", current=False, timer="stopped")),
@@ -387,8 +454,9 @@ def test_the_screen_of_site(golden):
         "cloud1": HostStatus("cloud", {"changed": True, "counts": {"route": 1, "fdb": 1200}}),
         "cloud2": HostStatus("cloud", {"changed": True}),
         "idc1": HostStatus("idc", {"changed": False, "counts": {}}),
-        "idc2": HostStatus("idc", reached=False),
-        "idc3": HostStatus("idc", reached=False),
+        "idc2": HostStatus("idc", reached=False, connection="ssh: connect to host b port 22: Connection timed out"),
+        "idc3": HostStatus("idc", reached=False, connection="x\nHost key verification failed."),
+        "idc4": HostStatus("idc", failure="The module interpreter '/usr/bin/python3' was not found."),
         "idc10": HostStatus("idc", failure="UDP port\n8472 is taken"),
         "idc11": HostStatus(""),
     }
@@ -401,17 +469,27 @@ def test_the_screen_of_site(golden):
 def test_site_in_check_mode():
     seen = {
         "cloud1": HostStatus("cloud", {"changed": True, "counts": {"route": 1}}),
-        "idc2": HostStatus("idc", reached=False),
+        "idc2": HostStatus("idc", reached=False, connection="kex: no such thing"),
     }
     assert screen(host_tables.site(seen, PLANNED, check=True)) == [
         " HOST    SITE   WOULD CHANGE",
         " cloud1  cloud  route 1",
-        "!idc2    idc    unreachable",
+        "!idc2    idc    unreachable: kex: no such thing",
         " ",
         "!2 hosts: 1 would change, 0 unchanged, 1 not done",
         " 10.244.0.0/16 has room for 255 nodes.",
-        " next: idc2: the next run that reaches it brings it up to date; other hosts do not wait",
+        " next: check power, network and SSH of idc2 (kex: no such thing)",
+        "       idc2: the next run that reaches it brings it up to date; other hosts do not wait",
         "       run the same command without --check to apply this",
+    ]
+
+
+def test_site_with_no_host_done_has_only_their_next_steps():
+    message = "ssh: connect to host 10.0.0.1 port 22: No route to host"
+    seen = {host: HostStatus("idc", reached=False, connection=message) for host in ("idc1", "idc2")}
+    assert [text.strip() for text in screen(host_tables.site(seen, PLANNED, check=False))[-2:]] == [
+        f"next: idc1, idc2: there is no route to it: {cause_of(message).remedy}",
+        "idc1, idc2: the next run that reaches them brings them up to date; other hosts do not wait",
     ]
 
 
@@ -442,21 +520,20 @@ def test_site_has_at_most_forty_rows():
 
 def test_the_screen_of_preflight(golden):
     sites = {"cloud1": "cloud", "idc2": "idc", "idc1": "idc"}
-    assert screen(host_tables.preflight(sites, PLANNED._replace(fresh=["idc1", "idc2"], orphans=["idc10"]))) == golden(
-        "preflight"
-    )
-    assert screen(host_tables.preflight({"cloud1": "cloud"}, PLANNED))[-1] == (
+    nodes = {
+        "cloud1": Underlay("203.0.113.7", "ansible_host", "10.0.0.7", "ip"),
+        "idc1": Underlay("192.168.1.11", "overlay_underlay_ip"),
+        "idc2": Underlay("192.168.1.12", "its name"),
+    }
+    planned = PLANNED._replace(fresh=["idc1", "idc2"], orphans=["idc10"], writable=True)
+    assert screen(host_tables.preflight(sites, planned, nodes)) == golden("preflight")
+    assert screen(host_tables.preflight({"cloud1": "cloud"}, PLANNED, addresses(["cloud1"])))[-1] == (
         " next: ansible-playbook tke.overlay.site; add --check --diff to see the changes on each host first"
     )
-    many = {f"n{number}": "idc" for number in range(41)}
-    node_cidrs = {name: f"10.244.{number}.0/24" for number, name in enumerate(many)}
-    assert screen(host_tables.preflight(many, PLANNED._replace(node_cidrs=node_cidrs, fresh=["n7"])))[1:3] == [
-        " n0, n1 and 38 more  idc   kept",
-        " n7                  idc   gets 10.244.7.0/24",
-    ]
-    forty = dict(list(many.items())[:40])
-    rows = screen(host_tables.preflight(forty, PLANNED._replace(node_cidrs=node_cidrs)))
-    assert rows[1].split() == ["n0", "idc", "keeps", "10.244.0.0/24"]
+    forty = {f"n{number}": "idc" for number in range(40)}
+    node_cidrs = {name: f"10.244.{number}.0/24" for number, name in enumerate(forty)}
+    rows = screen(host_tables.preflight(forty, PLANNED._replace(node_cidrs=node_cidrs), addresses(forty)))
+    assert rows[1].split() == ["n0", "idc", "keeps", "10.244.0.0/24", "10.0.1.1", "ansible_host"]
 
 
 def test_limits_of_name_lists_and_messages():
@@ -477,13 +554,15 @@ def test_the_forecast_has_a_line_per_sentence_and_is_wrapped():
         "10.244.0.0/16 has room for 255 nodes of 253 Pods: 4 used, 251 free; node 256 needs a further container CIDR. "
         "Services: 10.244.255.0/24, 251 usable."
     )
-    lines = screen(host_tables.preflight({"cloud1": "cloud"}, PLANNED._replace(forecast=forecast)))
+    lines = screen(
+        host_tables.preflight({"cloud1": "cloud"}, PLANNED._replace(forecast=forecast), addresses(["cloud1"]))
+    )
     assert lines[4:6] == [
         " 10.244.0.0/16 has room for 255 nodes of 253 Pods: 4 used, 251 free; node 256 needs a further container CIDR.",
         " Services: 10.244.255.0/24, 251 usable.",
     ]
     long = f"{'word ' * 30}end. Short."
-    lines = screen(host_tables.preflight({"cloud1": "cloud"}, PLANNED._replace(forecast=long)))
+    lines = screen(host_tables.preflight({"cloud1": "cloud"}, PLANNED._replace(forecast=long), addresses(["cloud1"])))
     assert lines[4:7] == [f" {('word ' * 23).strip()}", f" {'word ' * 7}end.", " Short."]
 
 

@@ -32,8 +32,8 @@ def unreachable_site(host):
     return reachable(host, CLOUD)._replace(findings=findings)
 
 
-def batch(changed=None, failed=None, left=()):
-    return Batch(changed if changed is not None else dict.fromkeys(CLOUD, True), failed or {}, left)
+def batch(changed=None, failed=None, left=(), unreached=None):
+    return Batch(changed if changed is not None else dict.fromkeys(CLOUD, True), failed or {}, left, unreached or {})
 
 
 def texts(verdict):
@@ -73,7 +73,9 @@ def test_unreachable_peers_stop_the_roll_out_with_a_remedy():
     stopped = texts(verdict).index("stopped: 2 hosts not changed: idc1, idc2")
     assert [text[:6] for text in texts(verdict)[stopped + 1 :]] == ["next: ", "      "]
     assert "open UDP port 8472 both ways between cloud and idc" in texts(verdict)[stopped + 1]
-    assert texts(verdict)[-1].endswith("run the same command again; it continues with the remaining hosts")
+    assert texts(verdict)[-1].endswith(
+        "then run the same command again; it applies the plan and continues with the remaining hosts"
+    )
 
 
 @pytest.mark.parametrize("left", [IDC, []])
@@ -115,6 +117,30 @@ def test_the_screen_of_a_stopped_roll_out(golden):
     )
     assert stopped.healthy is False
     assert screen(stopped) == golden("rollout")
+
+
+def test_unreachable_hosts_are_named_and_do_not_stop_the_roll_out():
+    lost = dict.fromkeys(CLOUD, "Host key verification failed.")
+    verdict = after(batch({}, left=IDC, unreached=lost), FLEET, {})
+    assert verdict.healthy
+    assert texts(verdict)[:2] == [
+        "cloud1, cloud2: 0 of 2 changed; remaining: idc1, idc2",
+        "unreachable: cloud1, cloud2: unknown SSH host key",
+    ]
+    assert texts(verdict)[-1].startswith("next: cloud1, cloud2: unknown SSH host key: compare its fingerprint")
+
+
+def test_a_stopped_roll_out_names_one_command():
+    """The roll-out runs the site playbook itself: no step may tell the reader to run it as well."""
+    stale = {host: unreachable_site(host)._replace(plan_current=False) for host in CLOUD}
+    lost = {"cloud1": Answers(reached=True, failure="no address")}
+    hole = [{"peer": peer, "kind": "mtu", "text": "", "largest": 1300} for peer in IDC]
+    black_hole = {host: reachable(host, CLOUD)._replace(findings=hole) for host in CLOUD}
+    for answers in (stale, lost, black_hole):
+        verdict = after(batch(dict.fromkeys(answers, True), left=IDC), FLEET, answers)
+        assert not verdict.healthy
+        assert not [text for text in verdict.steps if "tke.overlay.site" in text]
+        assert [text for text in verdict.steps if "run the same command again" in text] == verdict.steps[-1:]
 
 
 @pytest.mark.parametrize(

@@ -622,3 +622,68 @@ def test_binary_ledger_names_what_it_is(tmp_path):
     with pytest.raises(NotTextError, match="UTF-16") as caught:
         FileStore(str(path)).read()
     assert str(path) in str(caught.value)
+
+
+# --- an attempt to write ---
+
+
+def listing(directory):
+    """Return the names and times of a directory and its files."""
+    paths = [directory, *directory.iterdir()]
+    return {path.name: (path.stat().st_mtime_ns, path.stat().st_size) for path in paths}
+
+
+@pytest.mark.parametrize("versions", [0, 2])
+def test_an_attempt_to_write_leaves_no_trace(tmp_path, versions):
+    history(str(tmp_path / "ledger.json"), versions)
+    before = listing(tmp_path)
+    FileStore(str(tmp_path / "ledger.json")).check_writable()
+    assert listing(tmp_path) == before
+
+
+def test_an_attempt_needs_the_directory(tmp_path):
+    with pytest.raises(ValidationError, match=r"cannot be written.*create its directory"):
+        FileStore(str(tmp_path / "none/ledger.json")).check_writable()
+    with pytest.raises(ValidationError, match="set overlay_ledger to the path of a file"):
+        FileStore(str(tmp_path)).check_writable()
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENOLCK, errno.EACCES])
+@pytest.mark.parametrize("call", ["open", "write", "lock"])
+def test_an_attempt_reports_every_error(tmp_path, monkeypatch, code, call):
+    def fail(*_arguments, **_options):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(*((store_file, "lock_file") if call == "lock" else (store_file.os, call)), fail)
+    with pytest.raises(ValidationError, match=f"cannot be written: {os.strerror(code)}; nothing was changed"):
+        FileStore(str(tmp_path / "ledger.json")).check_writable()
+
+
+def test_an_attempt_without_unnamed_files(tmp_path, monkeypatch):
+    """Some file systems have no O_TMPFILE; the permissions of the directory are read instead."""
+    real = os.open
+
+    def without(path, flags, mode=0o777):
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, "no")
+        return real(path, flags, mode)
+
+    monkeypatch.setattr(store_file.os, "open", without)
+    FileStore(str(tmp_path / "ledger.json")).check_writable()
+    monkeypatch.setattr(store_file.os, "access", lambda *_arguments: False)
+    with pytest.raises(ValidationError, match="Permission denied"):
+        FileStore(str(tmp_path / "ledger.json")).check_writable()
+
+
+def test_an_attempt_needs_the_lock_file(tmp_path, monkeypatch):
+    real, lock = os.open, tmp_path / ".ledger.json.lock"
+    lock.touch()
+
+    def refuse(path, flags, mode=0o777):
+        if path == str(lock):
+            raise PermissionError(errno.EACCES, "no")
+        return real(path, flags, mode)
+
+    monkeypatch.setattr(store_file.os, "open", refuse)
+    with pytest.raises(ValidationError, match="run the playbook as a user who may write there"):
+        FileStore(str(tmp_path / "ledger.json")).check_writable()

@@ -96,6 +96,15 @@ CASES = {
         ],
         [("bad", "unreachable", ["idc1"], ["Ansible cannot reach idc1."], ["ansible idc1 -m ping", f"{RELEASE}idc1"])],
     ),
+    "host_whose_key_is_unknown": (
+        ledger_of(*THREE),
+        [
+            host("cloud1", {"cloud2": 1, "idc1": 1}),
+            host("cloud2", {"cloud1": 1, "idc1": 1}),
+            *(each._replace(connection="Host key verification failed.") for each in unreachable("idc1")),
+        ],
+        [("bad", "unreachable", ["idc1"], ["idc1"], ["idc1: unknown SSH host key: compare its fingerprint"])],
+    ),
     "unreachable_load_balancer": (
         ledger_of("cloud1", "idc1", vips=VIPS),
         [

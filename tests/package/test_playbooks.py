@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, tke.overlay contributors
+"""The playbooks where there is nothing to work on: no nodes in the inventory, or no node that SSH reaches.
+
+Without nodes each must end with an error. Without reachable nodes each must still print its last screen.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from product import COLLECTION, PLAYBOOKS, PREFIX, ROOT
+
+CONFIRMED = [f"overlay_{what}_confirmed=true" for what in ("release", "reset", "clb_release")]
+NODES = """
+[cloud]
+a overlay_underlay_ip=10.0.1.11
+b overlay_underlay_ip=10.0.1.12
+[idc]
+c overlay_underlay_ip=192.168.1.11
+d overlay_underlay_ip=192.168.1.12
+e overlay_underlay_ip=192.168.1.13
+"""
+GOOD = f"""[overlay_nodes:children]
+cloud
+idc
+{NODES}
+[all:vars]
+ansible_host=127.0.0.1
+ansible_port=1
+overlay_cluster=demo
+overlay_container_cidr=10.244.0.0/16
+"""
+WITHOUT_NODES = {
+    "misspelt": (f"[overlay-nodes:children]\ncloud\nidc\n{NODES}", ["rename group overlay-nodes (5 hosts)"]),
+    "hosts": (f"[overlay_nodes]\ncloud\nidc\n{NODES}", ["cloud and idc as hosts", "[overlay_nodes:children]"]),
+    "broken": ("[overlay_nodes:children\ncloud]", ["has no hosts", "hosts.ini"]),
+}
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run a playbook of the collection with an inventory; return its exit code and its output."""
+
+    def playbook(name, inventory, *arguments):
+        (tmp_path / "hosts.ini").write_text(inventory)
+        done = subprocess.run(
+            [sys.executable, "-m", "ansible", "playbook", "-i", "hosts.ini", PREFIX + name, *arguments],
+            cwd=tmp_path,
+            env={
+                "PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}",
+                "HOME": str(tmp_path),
+                "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"),
+                "ANSIBLE_NOCOLOR": "1",
+                "LC_ALL": "C.UTF-8",
+            },
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert "Traceback" not in done.stdout + done.stderr
+        return done.returncode, done.stdout + done.stderr
+
+    return playbook
+
+
+def joined(text):
+    return " ".join(text.split())
+
+
+@pytest.mark.parametrize("name", PLAYBOOKS)
+def test_every_playbook_begins_with_the_check_of_its_hosts(name):
+    plays = yaml.safe_load((COLLECTION / f"playbooks/{name}.yml").read_text())
+    assert re.search(r"\| tke\.overlay\.required_hosts\(groups\b", plays[0]["hosts"])
+
+
+@pytest.mark.parametrize("kind", WITHOUT_NODES)
+def test_an_inventory_without_nodes_is_an_error(run, kind):
+    inventory, words = WITHOUT_NODES[kind]
+    code, text = run("verify", inventory)
+    assert code != 0
+    for word in words:
+        assert word in joined(text)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--tags", "nothing"), ("--skip-tags", "all"), ("--start-at-task", "Print the summary"), ("--limit", "lb")],
+)
+def test_an_option_that_skips_all_tasks_is_an_error(run, arguments):
+    code, text = run("preflight", f"{GOOD}[lb]\nlb\n", *arguments)
+    assert code != 0
+    assert " ".join(arguments[:1]) in joined(text)
+    assert "PLAY [" not in text
+
+
+def test_nothing_to_check_needs_no_inventory(run):
+    code, text = run("site", "", "--syntax-check")
+    assert code == 0, text
+
+
+def test_preflight_leaves_no_trace(run, tmp_path):
+    code, text = run("preflight", GOOD, "--diff")
+    assert code == 0, text
+    assert "no conflict found; the ledger can be written; nothing was changed" in text
+    assert "+node a 10.244.0.0/24" in text
+    assert "changed=0" in text
+    assert [path.name for path in tmp_path.iterdir() if path.name != ".ansible"] == ["hosts.ini"]
+
+
+def test_preflight_reports_a_ledger_that_cannot_be_written_with_all_problems(run):
+    code, text = run("preflight", GOOD, "-e", "overlay_ledger=/nowhere/x.json", "-e", "overlay_vni=0")
+    assert code != 0
+    for word in ("overlay_vni 0", "/nowhere/x.json cannot be written", "create its directory"):
+        assert word in joined(text)
+
+
+def test_the_pair_must_be_part_of_its_release(run):
+    code, text = run("clb_release", GOOD, "-e", CONFIRMED[2])
+    assert code != 0
+    assert "group clb has no hosts" in joined(text)
+    code, text = run("clb_release", f"{GOOD}[clb]\np\nq\n", "-e", CONFIRMED[2], "--limit", "p")
+    assert code != 0
+    assert "q is left out by --limit" in joined(text)
+    code, text = run("clb_release", GOOD, "-e", CONFIRMED[2], "-e", "overlay_clb_provider=external")
+    assert code != 0
+    assert "there is no ledger at" in joined(text)
+
+
+def test_the_new_place_of_the_ledger_is_required(run):
+    code, text = run("ledger", GOOD)
+    assert code != 0
+    assert "Nothing was moved. Set the new place of the ledger with -e overlay_ledger_to" in joined(text)
+
+
+def test_every_playbook_prints_its_last_screen_without_reachable_hosts(run, tmp_path):
+    """One after the other, because they need the ledger of the first."""
+    refused = "a, b, c, d, e: the connection to its SSH port was refused: check ansible_port"
+    for name, arguments, fails, words in (
+        ("site", (), True, ["5 hosts: 0 changed, 0 unchanged, 5 not done", refused]),
+        ("site", ("-e", "overlay_serial=2"), True, ["5 not done", "c, d, e: not started"]),
+        ("rollout", (), True, ["a, b: 0 of 2 changed; remaining: c, d, e", "unreachable: c, d, e", "5 not done"]),
+        ("status", (), False, ["unreachable", refused]),
+        ("verify", (), True, ["unhealthy: 0 of 0 probed pairs", refused]),
+        ("report", (), False, ["The network is not healthy"]),
+        ("rebuild_ledger", ("-e", "overlay_ledger=other.json"), True, ["no reachable host has a saved state"]),
+        ("reset", ("-e", CONFIRMED[1]), True, ["5 hosts: 0 reset, 0 without the overlay, 5 not done", refused]),
+        (
+            "release",
+            ("-e", CONFIRMED[0], "-e", "overlay_release=e"),
+            True,
+            ["Still in the inventory: e", "Not reached: a, b, c, d", "unreachable: the connection"],
+        ),
+    ):
+        code, text = run(name, GOOD, *arguments)
+        assert (code != 0) == fails, f"{name}: {text}"
+        for word in words:
+            assert word in joined(text), f"{name}: {text}"
+        assert (tmp_path / "overlay-ledger.json").exists()
