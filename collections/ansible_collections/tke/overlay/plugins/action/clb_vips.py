@@ -53,6 +53,14 @@ class ActionModule(LedgerAction):
         "nodes_group": {"type": "str", "default": "overlay_nodes"},
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     }
+    variables: t.ClassVar[dict[str, str]] = {
+        **LedgerAction.variables,
+        "provider": "overlay_clb_provider",
+        "subnet": "overlay_clb_subnet",
+        "vips": "overlay_clb_vips",
+        "subnet_gateway": "overlay_clb_gateway",
+        "subnet_reserved": "overlay_clb_reserved",
+    }
 
     def work(self, given: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         """Choose missing VIPs and check the others, or release both."""

@@ -195,6 +195,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.converg
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
 from ansible_collections.tke.overlay.plugins.module_utils._module import Result, diff_of, run_module
+from ansible_collections.tke.overlay.plugins.module_utils._names import path_problems
 
 ARGUMENTS = {
     "state": {"type": "str", "choices": ["present", "absent", "verified"], "default": "present"},
@@ -225,6 +226,9 @@ def spec_of(module: AnsibleModule) -> EndpointSpec:
     authority, origin = params["ca"], "ca"
     if params["ca_file"]:
         origin = f"ca_file {params['ca_file']}"
+        problems = path_problems("ca_file", params["ca_file"])
+        if problems:
+            raise ValidationError(*problems)
         try:
             with open(params["ca_file"], encoding="utf-8", errors="replace") as stream:
                 authority = stream.read()
@@ -275,6 +279,9 @@ def main() -> None:
     def work(module: AnsibleModule, run: Run) -> Result:
         if module.params["state"] != "absent":
             return configure(module, run)
+        problems = path_problems("hosts_file", module.params["hosts_file"])
+        if problems:
+            raise ValidationError(*problems)
         diffs = absent(module.params["hosts_file"], run, module.check_mode)
         return {"changed": bool(diffs), "backups": [], **diff_of(module, diffs)}
 

@@ -20,6 +20,7 @@ import tempfile
 import time
 import typing as t
 
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import network_problems
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import (
@@ -171,7 +172,7 @@ def _find_links(spec: PairSpec, run: Run) -> HostLinks:
         for device, address, _length in addresses
         if _is_in(address, spec.subnet) and address not in spec.vips.values()
     ]
-    if not vips:
+    if not vips and not network_problems("", spec.subnet):
         problems.append(
             f"host {spec.own.name} has no address in {spec.subnet} (overlay_clb_subnet) on any of its links "
             f"({listing}), so it cannot carry the VIPs: use a host of that subnet"
@@ -202,7 +203,7 @@ def _gateways(run: Run) -> list[str]:
 
 
 def _is_in(address: str, subnet: str) -> bool:
-    return ipaddress.IPv4Address(address) in ipaddress.IPv4Network(subnet, strict=False)
+    return not network_problems("", subnet) and ipaddress.ip_address(address) in ipaddress.ip_network(subnet)
 
 
 def _wanted_files(spec: PairSpec, links: HostLinks) -> Texts:

@@ -36,6 +36,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.probe.tcp_echo i
     REFUSED,
     probe_tcp,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._names import shown
 
 MAX_MEASURED = 64
 """For so many peers behind an MTU black hole, the probe measures the largest size that passes."""
@@ -89,7 +90,7 @@ class ProbeTask(t.NamedTuple):
         if not self.source:
             raise ValidationError("this host is no node of the overlay, so it has no address to probe from: set source")
         problems = [
-            f"{what} {text!r} is no IPv4 address"
+            f"{what} {shown(text)} is no IPv4 address"
             for what, text in [
                 ("source", self.source),
                 *((f"address of {name}", text) for name, text in self.peers.items()),
