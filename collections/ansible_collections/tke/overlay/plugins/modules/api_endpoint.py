@@ -224,7 +224,7 @@ def spec_of(module: AnsibleModule) -> EndpointSpec:
     """Return the specification that the arguments describe."""
     params, route = module.params, module.params["route"] or {}
     authority, origin = params["ca"], "ca"
-    if params["ca_file"]:
+    if params["ca_file"] is not None:
         origin = f"ca_file {params['ca_file']}"
         problems = path_problems("ca_file", params["ca_file"])
         if problems:

@@ -20,7 +20,7 @@ import tempfile
 import time
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import network_problems
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import is_ipv4_address, network_problems
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import (
@@ -162,7 +162,7 @@ def _find_links(spec: PairSpec, run: Run) -> HostLinks:
     addresses = _addresses(run)
     own = [device for device, address, _length in addresses if address == spec.own.address]
     listing = ", ".join(f"{device} {address}/{length}" for device, address, length in addresses) or "none"
-    if not own:
+    if not own and is_ipv4_address(spec.own.address):
         problems.append(
             f"host {spec.own.name} has its address {spec.own.address} on none of its links ({listing}): set "
             f"overlay_underlay_ip to the address by which the other host of the pair reaches it"

@@ -124,7 +124,9 @@ def task_for_document(document: NodeDocument, sites: Sites, sample: int, skip: t
     fleet = parse_fleet(document["fleet"])
     name = document["node"]
     if name not in fleet:
-        raise ValidationError(f"node {name} is not in the plan: is it in the inventory group that was planned?")
+        raise ValidationError(
+            f"node {shown(name)[1:-1]} is not in the plan: is it in the inventory group that was planned?"
+        )
     known = {site: [each for each in names if each in fleet and each not in skip] for site, names in sites.items()}
     known = {site: names for site, names in known.items() if names} or {
         "": [each for each in fleet if each not in skip]

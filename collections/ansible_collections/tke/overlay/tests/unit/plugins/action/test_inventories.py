@@ -159,6 +159,7 @@ def test_names_hosts_whose_variables_cannot_be_evaluated():
             return super().get(name, default)
 
     groups = {"overlay_nodes": ["a", "b"], "cloud": ["a", "b"]}
+
     class Hostvars(dict):
         def raw_get(self, host):
             return dict(self[host])
