@@ -35,6 +35,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._errors import Validat
 from ansible_collections.tke.overlay.plugins.module_utils._names import (
     INVENTORY_NAME,
     INVENTORY_NAME_RULE,
+    MOST_SHOWN,
     is_host_name,
     shown,
 )
@@ -237,7 +238,10 @@ def strict_address(text: str) -> Address:
     """
     if "%" in text:
         raise ValueError(f"{shown(text)} has a zone: write the address without it")
-    return ipaddress.ip_address(text)
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        raise ValueError(f"{shown(text)} is not an IP address") from None
 
 
 def strict_network(text: str) -> Network:
@@ -247,7 +251,10 @@ def strict_network(text: str) -> Network:
     """
     if "%" in text:
         raise ValueError(f"{shown(text)} has a zone: write the network without it")
-    return ipaddress.ip_network(text)
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError as error:
+        raise ValueError(str(error)[:MOST_SHOWN]) from None
 
 
 def address_problems(what: str, text: str) -> list[str]:

@@ -394,18 +394,20 @@ def nearest(name: str, known: t.Iterable[str]) -> str | None:
 
     A name that lacks words or underscores of the known one is nearer than one with other letters.
     """
-    words = set(name.split("_"))
-    joined = name.replace("_", "")
+    words, joined = set(name.split("_")), name.replace("_", "").lower()
 
-    def likeness(other: str) -> tuple[float, str]:
+    def likeness(other: str) -> tuple[float, float, str]:
         ratio = difflib.SequenceMatcher(None, name.partition("_")[2], other.partition("_")[2]).ratio()
         if other.replace("_", "") == joined:
-            return 2.0, other
-        return (1 + ratio if words < set(other.split("_")) else ratio), other
+            return 1.0, ratio, other
+        return (max(ratio, LIKENESS_OF_PART) if words < set(other.split("_")) else ratio), ratio, other
 
-    best = max(map(likeness, sorted(known)), default=(0.0, ""))
-    return best[1] if best[0] >= LEAST_LIKENESS else None
+    best = max(map(likeness, sorted(known)), default=(0.0, 0.0, ""))
+    return best[2] if best[0] >= LEAST_LIKENESS else None
 
+
+LIKENESS_OF_PART = 0.9
+"""The likeness of a name that has all words of the user, and more."""
 
 LEAST_LIKENESS = 0.6
 
