@@ -77,6 +77,9 @@ class LedgerAction(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
         if missing or invalid:
             raise ValidationError(*missing, *invalid)
         _validation, given = self.validate_argument_spec(argument_spec=self.options)
+        for name, option in self.options.items():
+            if option.get("elements") == "str" and given[name] is not None:
+                given[name] = [text.strip() for text in given[name]]  # "a, b" of the command line
         return t.cast(dict[str, t.Any], given)
 
     def missing_arguments(self) -> list[str]:
