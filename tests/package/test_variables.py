@@ -12,7 +12,14 @@ import pytest
 import yaml
 
 from ansible_collections.tke.overlay.plugins.action import clb_vips
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.variables import (
+    NULLABLE,
+    OF_PLANNER,
+    PLAYBOOK_VARIABLES,
+    problems_of_variable,
+)
 from ansible_collections.tke.overlay.plugins.plugin_utils import _hosts
+from ansible_collections.tke.overlay.plugins.plugin_utils._variables import known_names, specs
 from product import COLLECTION, MODULES, PLAYBOOKS, ROLES, ROOT, documented, module_documentation
 
 NAME = re.compile(r"(?<![\w.])overlay_[a-z0-9_]+\b")
@@ -92,6 +99,35 @@ def test_every_variable_is_in_the_table_once():
 def test_no_variable_is_documented_that_nothing_reads():
     assert set() == DOCUMENTED - READ, "argument_specs"
     assert set() == set(ROWS) - READ, "docs/variables.md"
+
+
+def test_every_variable_has_a_specification():
+    """Preflight checks what has one. Variables of roles have it in argument_specs, those of playbooks in a table."""
+    assert set(ROWS) == set(specs()), "PLAYBOOK_VARIABLES"
+    assert not set(PLAYBOOK_VARIABLES) & DOCUMENTED, "PLAYBOOK_VARIABLES has what a role describes"
+    assert READ <= known_names()
+
+
+@pytest.mark.parametrize("value", [{"k": ["v"]}, [["x"]], None, "\n", "", 1.5], ids=repr)
+@pytest.mark.parametrize("name", sorted(set(ROWS) - set(OF_PLANNER)))
+def test_an_error_names_the_variable_that_has_a_wrong_type(name, value):
+    spec = specs()[name]
+    if spec.type == "raw" or (value is None and name in NULLABLE) or (spec.type == "dict" and isinstance(value, dict)):
+        assert name in ("overlay_reset", "overlay_serial", "overlay_clb_subnet", "overlay_clb_vips", "overlay_networks")
+        return
+    problems = problems_of_variable(name, value, spec)
+    assert problems
+    for problem in problems:
+        assert problem.startswith(name)
+        assert re.search(r"set |give it|put the text|not one line|not a whole number|not an absolute path", problem)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_defaults_of_a_role_are_valid(role):
+    defaults = {name: option.get("default") for name, option in documented(role).items() if name in ROWS}
+    for name, value in defaults.items():
+        if value is not None and "{{" not in str(value):
+            assert problems_of_variable(name, value, specs()[name]) == [], name
 
 
 def test_a_variable_of_two_roles_has_one_default():

@@ -39,6 +39,10 @@ CLUSTER_VARIABLES = tuple(
 """The variables of the nodes and of the pair that must be the same for all of them."""
 
 
+PAIR_VARIABLES = ("overlay_clb_listeners", "overlay_clb_vrid")
+"""The variables of the pair that must be the same for both hosts: otherwise each would be master of its own."""
+
+
 class ActionModule(LedgerAction):
     """Keeps the two addresses of the private load balancer in the ledger."""
 
@@ -99,7 +103,7 @@ def survey_hosts(given: t.Mapping[str, t.Any], task_vars: t.Mapping[str, t.Any])
     pair = list(groups.get(given["group"], []))
     concerned = {*pair, *groups.get(given["nodes_group"], [])}
     addresses, problems = [], []
-    values = OneValue(CLUSTER_VARIABLES)
+    values, values_of_pair = OneValue(CLUSTER_VARIABLES), OneValue(PAIR_VARIABLES)
     if given["provider"] == PAIR and len(pair) != 2:
         names = f" ({', '.join(pair)})" if pair else ""
         problems.append(
@@ -113,6 +117,9 @@ def survey_hosts(given: t.Mapping[str, t.Any], task_vars: t.Mapping[str, t.Any])
             addresses += [Claim(text, f"host {name} ({key})") for key, text in found.items() if isinstance(text, str)]
             if name in concerned:
                 values.note(name, variables)
+            if name in pair:
+                values_of_pair.note(name, variables)
         except Exception as error:  # a template can raise anything; ansible-core 2.18 wraps only some of it
             problems.append(f"host {name}: a variable cannot be evaluated: {error}")
-    return addresses, [*problems, *values.problems("group_vars/all", ", nodes and hosts of the pair")]
+    problems += values.problems("group_vars/all", ", nodes and hosts of the pair")
+    return addresses, [*problems, *values_of_pair.problems("the group_vars of clb", ", which has one pair")]

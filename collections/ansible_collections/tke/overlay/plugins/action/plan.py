@@ -19,7 +19,10 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.vali
     problems_of_cluster,
     problems_of_nodes,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.variables import VariableSurvey
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.variables import (
+    VariableSurvey,
+    problems_of_api_name,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import Inventory, read_inventory
 from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import (
@@ -73,6 +76,8 @@ class ActionModule(LedgerAction):
         missing = [variable for variable in missing if variable not in survey.given]
         if missing:
             problems.append(problem_of_missing_variables(missing, group, task_vars))
+        if "cluster" in self._task.args:
+            problems += problems_of_api_name(str(self._task.args["cluster"]), survey.given)
         if not problems:
             return super().arguments(task_vars)
         usable = {

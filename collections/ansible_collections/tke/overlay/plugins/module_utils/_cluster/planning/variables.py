@@ -108,12 +108,14 @@ def problems_of_variable(name: str, value: t.Any, spec: VariableSpec) -> list[st
     if value is None and name in NULLABLE:
         return []
     problems = problems_of_value(name, value, spec)
-    if problems or name not in RULES:
-        least, most, unit = RANGES.get(name, (0, 0, ""))
-        if problems and most:
-            return [f"{problem}: set a number from {least} to {most}{unit and f' {unit}'}" for problem in problems]
-        return problems or (range_problems(name, int(value), least, most, unit) if most else [])
-    return RULES[name](name, _as_given(value, spec))
+    least, most, unit = RANGES.get(name, (0, 0, ""))
+    if problems and most and value is not None:
+        return [f"{problem}: set a number from {least} to {most}{unit and f' {unit}'}" for problem in problems]
+    if problems:
+        return problems
+    if name in RULES:
+        return RULES[name](name, _as_given(value, spec))
+    return range_problems(name, int(value), least, most, unit) if most else []
 
 
 def problems_of_value(what: str, value: t.Any, spec: VariableSpec) -> list[str]:
@@ -176,7 +178,8 @@ _SCALARS: dict[str, t.Callable[[t.Any], str]] = {
 
 
 def _kind_of(value: t.Any) -> str:
-    return "a dictionary" if isinstance(value, dict) else "a list" if isinstance(value, (list, tuple)) else "no text"
+    kinds = ((dict, "a dictionary"), ((list, tuple), "a list"), (bool, "a boolean"), (str, "a text"))
+    return next((kind for types, kind in kinds if isinstance(value, types)), "a number")
 
 
 def _problems_of_list(what: str, value: t.Any, spec: VariableSpec) -> list[str]:
@@ -299,6 +302,20 @@ RULES: dict[str, t.Callable[[str, t.Any], list[str]]] = {
     "overlay_kubeconfigs": _paths,
 }
 """Variable -> the function that returns the problems of its value, which has the right type."""
+
+
+def problems_of_api_name(cluster: str, given: t.Container[str]) -> list[str]:
+    """Return a problem if the default name of the API server is needed, and the name of the cluster gives none.
+
+    :param given: the variables that a host has.
+    """
+    name = f"api.{cluster}.internal"
+    balanced = "overlay_clb_subnet" in given or "overlay_clb_provider" in given
+    has_endpoint = balanced and ("overlay_api_ca" in given or "overlay_kubeconfigs" in given)
+    if not has_endpoint or "overlay_api_name" in given or not _api_name("", name):
+        return []
+    where = f"overlay_cluster {shown(cluster)} gives the API server the name {shown(name)}"
+    return [f"{where}, which is not a host name in lower case: set overlay_api_name"]
 
 
 # --- all hosts ------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.tke.overlay.plugins.action.clb_vips import CLUSTER_VARIABLES, survey_hosts
+from ansible_collections.tke.overlay.plugins.action.clb_vips import CLUSTER_VARIABLES, PAIR_VARIABLES, survey_hosts
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.vips import Claim
 
 GIVEN = {"provider": "pair", "group": "clb", "nodes_group": "overlay_nodes"}
@@ -59,6 +59,15 @@ def test_names_variables_that_differ_between_nodes_and_pair():
 def test_compares_every_cluster_variable(variable):
     _addresses, problems = survey(a={variable: "only here"})
     assert [problem.partition(" ")[0] for problem in problems] == [variable]
+
+
+@pytest.mark.parametrize("variable", PAIR_VARIABLES)
+def test_compares_variables_of_the_pair_between_its_hosts(variable):
+    """With two VRRP router identifiers, both hosts would hold both VIPs."""
+    _addresses, problems = survey(a={variable: "of a node"}, clb2={variable: "only here"})
+    assert [problem.partition(" ")[0] for problem in problems] == [variable]
+    assert "not set for clb1" in problems[0]
+    assert "group_vars of clb" in problems[0]
 
 
 def test_cluster_variables_include_those_of_the_endpoint():

@@ -96,6 +96,12 @@ def test_an_unsuitable_ledger_is_named_beside_a_variable():
     assert [problem.partition(" ")[0] for problem in found] == ["overlay_confirm_timeout", *["overlay_ledger"] * 2]
 
 
+def test_the_name_of_the_cluster_is_part_of_the_name_of_the_api_server():
+    variables = {"overlay_clb_subnet": "10.0.2.0/24", "overlay_kubeconfigs": ["/etc/x"]}
+    (problem,) = problems({**GOOD, "cluster": "My Cluster"}, variables=variables)
+    assert problem.startswith("overlay_cluster 'My Cluster' gives the API server the name")
+
+
 def test_unknown_variables_are_a_warning():
     plugin = Plan.__new__(Plan)
     assert plugin.warnings({"groups": GROUPS}) == []

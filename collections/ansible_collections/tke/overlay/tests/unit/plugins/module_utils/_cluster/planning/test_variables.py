@@ -14,6 +14,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.vari
     describe_group_vars,
     nearest,
     problem_of_missing,
+    problems_of_api_name,
     problems_of_value,
     problems_of_variable,
     spec_of,
@@ -92,8 +93,8 @@ def test_accepts_what_ansible_converts(spec, value):
         (TEXTS, {"a": 1}, "overlay_x {'a': 1} is a dictionary: set a list"),
         (TEXTS, ["a", None], "overlay_x: item 2, has no value"),
         (TEXTS, "a,\tb\nc", "overlay_x: item 2, 'b\\nc' is not one line"),
-        (SERVICES, "x", "overlay_x 'x' is no text: set a list of dictionaries with name, backends"),
-        (SERVICES, [3], "overlay_x: item 1, 3 is no text: set a dictionary"),
+        (SERVICES, "x", "overlay_x 'x' is a text: set a list of dictionaries with name, backends"),
+        (SERVICES, [3], "overlay_x: item 1, 3 is a number: set a dictionary"),
         (
             SERVICES,
             [{"name": "x", "backend": 1, "backends": "a"}],
@@ -101,7 +102,8 @@ def test_accepts_what_ansible_converts(spec, value):
         ),
         (SERVICES, [{"name": "x"}], "overlay_x: item 1, {'name': 'x'} lacks backends"),
         (DICTIONARY, ["a"], "overlay_x ['a'] is a list: set a dictionary"),
-        (DICTIONARY, "a", "overlay_x 'a' is no text: set a dictionary"),
+        (DICTIONARY, "a", "overlay_x 'a' is a text: set a dictionary"),
+        (DICTIONARY, True, "overlay_x True is a boolean: set a dictionary"),
         (DICTIONARY, {"a\n": 1}, "overlay_x has the key 'a\\n': set a name on one line"),
         (VIPS, {"apiserver": ["a"]}, "overlay_x apiserver ['a'] is a list: set one text"),
         (VariableSpec("str", choices=("a", "b")), "c", "overlay_x 'c' is unknown: set a or b"),
@@ -216,6 +218,33 @@ def test_accepts_what_the_grammar_of_a_variable_allows(name, spec, value):
 def test_names_what_the_grammar_of_a_variable_forbids(name, spec, value, problem):
     (found,) = problems_of_variable(name, value, spec)
     assert found.startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("cluster", "given", "valid"),
+    [
+        ("demo", {"overlay_clb_subnet", "overlay_api_ca"}, True),
+        ("My Cluster", {"overlay_clb_subnet", "overlay_api_ca"}, False),
+        ("My Cluster", {"overlay_clb_provider", "overlay_kubeconfigs"}, False),
+        ("My Cluster", {"overlay_clb_subnet", "overlay_api_ca", "overlay_api_name"}, True),
+        ("My Cluster", {"overlay_clb_subnet"}, True),
+        ("My Cluster", {"overlay_api_ca"}, True),
+    ],
+)
+def test_the_cluster_must_give_a_name_only_where_it_is_used(cluster, given, valid):
+    problems = problems_of_api_name(cluster, given)
+    assert bool(problems) is not valid
+    for problem in problems:
+        assert problem.startswith(
+            "overlay_cluster 'My Cluster' gives the API server the name 'api.My Cluster.internal'"
+        )
+        assert problem.endswith("set overlay_api_name")
+
+
+def test_a_number_without_a_value_has_one_remedy():
+    assert problems_of_variable("overlay_vni", None, NUMBER) == [
+        "overlay_vni has no value: give it one, or remove the line"
+    ]
 
 
 # --- all hosts ------------------------------------------------------------------------------------
