@@ -33,7 +33,8 @@ GROUPS = (NODES, "cloud", "idc", "clb", "apiserver")
 
 MOST_FILES = 8
 
-_FACT = re.compile(r"ansible_facts|'(ansible_(?!host|user|port|connection)\w+)' is undefined")
+_FACT = re.compile(r"\bansible_(?!(?:host|user|port|connection|password|collections)\b|ssh_|become|play_|inventory_)\w")
+"""A fact, in a template or in the error about it; not a variable of the connection or of the play."""
 
 
 @functools.cache

@@ -403,7 +403,7 @@ class VariableSurvey:
         for group, members in groups.items():
             if set(members) & set(self._hosts) == set(hosts):
                 return f" (group {group})"
-        return f" ({some_of(list(dict.fromkeys(hosts)), MOST_HOSTS)})"
+        return f" ({some_of([shown(host)[1:-1] for host in dict.fromkeys(hosts)], MOST_HOSTS)})"
 
 
 def nearest(name: str, known: t.Iterable[str]) -> str | None:

@@ -81,6 +81,8 @@ def test_a_host_is_checked_and_its_unknown_variables_are_noted():
         ("'x' is\n undefined", "{{ x }}", ["'x' is undefined", "define what it refers to"]),
         ("'ansible_default_ipv4' is undefined", "", ["gather no facts"]),
         ("object of type 'dict' has no attribute 'y'", "{{ ansible_facts.y }}", ["gather no facts"]),
+        ("it has an undefined variable", "{{ ansible_eth0.ipv4.address }}", ["gather no facts"]),
+        ("no such file: /x/ansible_collections/y", "{{ ansible_ssh_host }}", ["define what it refers to"]),
         ("'ansible_host' is undefined", "{{ ansible_host }}", ["define what it refers to"]),
     ],
 )

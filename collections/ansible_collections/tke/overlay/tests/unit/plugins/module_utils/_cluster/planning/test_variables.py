@@ -294,6 +294,14 @@ def test_many_hosts_are_counted():
     assert found.problems({}) == ["overlay_vni 0 is not between 1 and 16777215 (h1, h2, h3, h4, h5 and 3 more)"]
 
 
+def test_a_hostile_name_of_a_host_is_shown_on_one_line():
+    found = VariableSurvey({"overlay_vni": NUMBER}, [])
+    for host in ("a", "b\n  c"):
+        found.host(host)
+    found.value("overlay_vni", 0)
+    assert found.problems({}) == ["overlay_vni 0 is not between 1 and 16777215 (b\\n  c)"]
+
+
 def test_the_planner_checks_variables_of_one_host():
     found = survey()
     found.value("overlay_underlay_ip", ["wrong"])
