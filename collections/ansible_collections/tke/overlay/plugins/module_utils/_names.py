@@ -58,4 +58,4 @@ def path_problems(what: str, path: str) -> list[str]:
     """
     if not path.startswith("/"):
         return [f"{what} {shown(path)} is not an absolute path"]
-    return [] if path.isprintable() else [f"{what} {shown(path)} has characters that cannot be printed: write it anew"]
+    return [] if path.isprintable() else [f"{what} {shown(path)} has characters that cannot be printed: remove them"]
