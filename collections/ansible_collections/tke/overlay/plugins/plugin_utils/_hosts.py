@@ -5,12 +5,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import with_port
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import SITES, InventoryNode
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.variables import VariableSurvey
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.variables import (
+    VariableSurvey,
+    problems_of_balanced_host,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from ansible_collections.tke.overlay.plugins.plugin_utils import _variables
 
@@ -96,11 +100,28 @@ def read_inventory(group: str, task_vars: Variables) -> Inventory:
         sites = [site for site in SITES if name in members[site]]
         nodes.append(InventoryNode(name=name, sites=sites, **_of_node(name, survey, variables)))
         values.note(name, variables.mapping, survey.failed)
-    for name in dict.fromkeys([*groups.get("clb", []), *groups.get("apiserver", [])]):
-        if name not in set(groups[group]):
-            _variables.survey_host(survey, name, _variables.HostVariables(hostvars, name))
-    problems = [*_variables.problems_of_names(group, groups), *survey.problems(groups)]
+    problems = _variables.problems_of_names(group, groups)
+    balanced = _has_pair(hostvars[nodes[0].name])
+    known = {node.name for node in nodes}
+    for site, name in [(each, name) for each in ("clb", "apiserver") for name in groups.get(each, [])]:
+        variables = _variables.HostVariables(hostvars, name)
+        if name not in known:
+            known.add(name)
+            _variables.survey_host(survey, name, variables)
+        node = InventoryNode(name, **_of_node(name, survey, variables))
+        if balanced and node.underlay_from:
+            problems += problems_of_balanced_host(name, site, node.underlay_ip)
+    problems += survey.problems(groups)
     return Inventory(nodes, survey, [*problems, *values.problems("the group_vars of overlay_nodes")])
+
+
+def _has_pair(variables: Variables) -> bool:
+    """Whether a node has a private load balancer of two hosts."""
+    with contextlib.suppress(Exception):  # what cannot be evaluated is reported elsewhere
+        return (
+            variables.get("overlay_clb_subnet") is not None and variables.get("overlay_clb_provider", "pair") == "pair"
+        )
+    return False
 
 
 def _of_node(name: str, survey: VariableSurvey, variables: _variables.HostVariables) -> dict[str, t.Any]:

@@ -46,7 +46,6 @@ RANGES = {
     "overlay_verify_sample": (0, 1_000_000, ""),
     "overlay_verify_answer": (0, 86_400, "seconds"),
     "overlay_report_history": (0, 1_000_000, ""),
-    "overlay_max_fail_percentage": (0, 100, ""),
 }
 """Variable -> the least and the largest number, and its unit."""
 
@@ -77,7 +76,7 @@ PLAYBOOK_VARIABLES = {
     "overlay_ledger_to": VariableSpec("str"),
     "overlay_ledger_from": VariableSpec("str"),
     "overlay_rollout_first": VariableSpec("str"),
-    "overlay_max_fail_percentage": VariableSpec("int"),
+    "overlay_max_fail_percentage": VariableSpec("raw"),
     "overlay_release": VariableSpec("list", "str"),
     "overlay_release_confirmed": VariableSpec("bool"),
     "overlay_clb_release_confirmed": VariableSpec("bool"),
@@ -316,6 +315,19 @@ def problems_of_api_name(cluster: str, given: t.Container[str]) -> list[str]:
         return []
     where = f"overlay_cluster {shown(cluster)} gives the API server the name {shown(name)}"
     return [f"{where}, which is not a host name in lower case: set overlay_api_name"]
+
+
+def problems_of_balanced_host(name: str, group: str, address: t.Any) -> list[str]:
+    """Return the problem of the address of a host of the pair (group ``clb``) or of an API server."""
+    is_valid = is_ipv4_address if group == "clb" else _is_host
+    if isinstance(address, str) and is_valid(address):
+        return []
+    kind = "an IPv4 address" if group == "clb" else "a host name or an IPv4 address"
+    return [f"host {name} (group {group}): the address {shown(address)} is not {kind}: set overlay_underlay_ip"]
+
+
+def _is_host(text: str) -> bool:
+    return is_server(f"{text}:1")
 
 
 # --- all hosts ------------------------------------------------------------------------------------

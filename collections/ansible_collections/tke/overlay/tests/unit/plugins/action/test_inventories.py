@@ -172,6 +172,28 @@ def test_names_hosts_whose_variables_cannot_be_evaluated():
     assert list(problems_of_nodes(inventory.nodes, GOOD)) == []
 
 
+@pytest.mark.parametrize(
+    ("variables", "count"),
+    [({"overlay_clb_subnet": "10.0.2.0/24"}, 2), ({}, 0), ({"overlay_clb_provider": "external"}, 0)],
+)
+def test_addresses_of_the_pair_are_checked_where_there_is_one(variables, count):
+    variables = {**variables, "overlay_cluster": "demo", "ansible_host": "10.0.0.1"}
+    hostvars = {
+        "a": variables,
+        "c": {**variables, "ansible_host": "c.example"},
+        "api": {**variables, "overlay_underlay_ip": "x y"},
+        "api2": {**variables, "overlay_underlay_ip": "x.example", "overlay_port": "x"},
+    }
+    groups = {"overlay_nodes": ["a"], "cloud": ["a"], "clb": ["a", "c"], "apiserver": ["a", "api", "api2"]}
+    problems = read_inventory("overlay_nodes", {"groups": groups, "hostvars": hostvars}).problems
+    assert [problem.partition(":")[0] for problem in problems[:-1]] == [
+        "host c (group clb)",
+        "host api (group apiserver)",
+    ][:count]
+    assert problems[-1].startswith("overlay_port 'x' is not a whole number")
+    assert problems[-1].endswith("(api2)")
+
+
 def test_valid_input_gives_a_ledger():
     good = {
         "ledger": "/ledger",

@@ -15,6 +15,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.vari
     nearest,
     problem_of_missing,
     problems_of_api_name,
+    problems_of_balanced_host,
     problems_of_value,
     problems_of_variable,
     spec_of,
@@ -239,6 +240,25 @@ def test_the_cluster_must_give_a_name_only_where_it_is_used(cluster, given, vali
             "overlay_cluster 'My Cluster' gives the API server the name 'api.My Cluster.internal'"
         )
         assert problem.endswith("set overlay_api_name")
+
+
+@pytest.mark.parametrize(
+    ("group", "address", "kind"),
+    [
+        ("clb", "10.0.1.1", None),
+        ("clb", "clb1.example", "an IPv4 address"),
+        ("clb", 7, "an IPv4 address"),
+        ("apiserver", "10.0.1.1", None),
+        ("apiserver", "api1.example", None),
+        ("apiserver", "10.0.1.1:1\n  server zz 10.9.9.9", "a host name or an IPv4 address"),
+        ("apiserver", "fd00::1", "a host name or an IPv4 address"),
+        ("apiserver", None, "a host name or an IPv4 address"),
+    ],
+)
+def test_the_pair_reaches_its_hosts_at_an_address(group, address, kind):
+    problems = problems_of_balanced_host("h", group, address)
+    start = f"host h (group {group}): the address {address!r} is not {kind}: set overlay_underlay_ip"
+    assert problems == ([start] if kind else [])
 
 
 def test_a_number_without_a_value_has_one_remedy():
