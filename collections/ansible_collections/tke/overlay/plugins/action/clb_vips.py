@@ -18,6 +18,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.vips imp
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning import plan as planner
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
+from ansible_collections.tke.overlay.plugins.module_utils._names import shown
 from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import OneValue
 from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import (
     CLUSTER_OPTIONS,
@@ -111,15 +112,19 @@ def survey_hosts(given: t.Mapping[str, t.Any], task_vars: t.Mapping[str, t.Any])
             f"put two hosts into the group, set overlay_clb_provider to external, or unset overlay_clb_subnet"
         )
     for name in groups.get("all", []):
+        reading = "a variable"
         try:
             variables = hostvars[name]
-            found = {variable: variables.get(variable) for variable in ADDRESS_VARIABLES}
-            addresses += [Claim(text, f"host {name} ({key})") for key, text in found.items() if isinstance(text, str)]
+            for reading in ADDRESS_VARIABLES:
+                text = variables.get(reading)
+                addresses += [Claim(text, f"host {name} ({reading})")] if isinstance(text, str) else []
+            reading = "a variable"
             if name in concerned:
                 values.note(name, variables)
             if name in pair:
                 values_of_pair.note(name, variables)
         except Exception as error:  # a template can raise anything; ansible-core 2.18 wraps only some of it
-            problems.append(f"host {name}: a variable cannot be evaluated: {error}")
+            reason = " ".join(str(error).split())
+            problems.append(f"host {shown(name)[1:-1]}: {reading} cannot be evaluated: {reason}")
     problems += values.problems("group_vars/all", ", nodes and hosts of the pair")
     return addresses, [*problems, *values_of_pair.problems("the group_vars of clb", ", which has one pair")]

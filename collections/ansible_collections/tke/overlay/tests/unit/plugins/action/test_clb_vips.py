@@ -79,7 +79,7 @@ def test_cluster_variables_include_those_of_the_endpoint():
 def test_names_hosts_whose_variables_cannot_be_evaluated():
     class Broken(dict):
         def get(self, name, default=None):
-            raise ZeroDivisionError("division by zero")
+            raise ZeroDivisionError("division\n by zero")
 
     _addresses, problems = survey_hosts(GIVEN, {"groups": GROUPS, "hostvars": dict.fromkeys(GROUPS["all"], Broken())})
-    assert problems == [f"host {name}: a variable cannot be evaluated: division by zero" for name in GROUPS["all"]]
+    assert problems == [f"host {name}: ansible_host cannot be evaluated: division by zero" for name in GROUPS["all"]]
