@@ -124,6 +124,24 @@ def test_an_error_names_the_variable_that_has_a_wrong_type(name, value):
         assert re.search(r"set |give it|put the text|not one line|not a whole number|not an absolute path", problem)
 
 
+HOSTILE = ("a\nb", "a\rb", "a\tb", "a\0b", "a\x85b", "a\u2028b", "a\u202eb", "a\udcffb", " a", "a ", "a\n")
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=ascii)
+def test_no_variable_takes_a_text_that_is_not_one_line(text):
+    """What is left reads as it is, on one line, in every file, error and screen."""
+    kinds = {"str": text, "path": text, "list": [text], "dict": {text: "x"}}
+    checked = set()
+    for name in set(ROWS) - set(OF_PLANNER):
+        spec = specs()[name]
+        if spec.type in kinds and spec.elements != "dict":
+            checked.add(name)
+            problems = problems_of_variable(name, kinds[spec.type], spec)
+            assert problems, name
+            assert all(problem.startswith(name) and problem.isprintable() for problem in problems)
+    assert len(checked) > 20
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_the_defaults_of_a_role_are_valid(role):
     defaults = {name: option.get("default") for name, option in documented(role).items() if name in ROWS}
