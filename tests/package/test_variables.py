@@ -12,7 +12,13 @@ import pytest
 import yaml
 
 from ansible_collections.tke.overlay.plugins.action import clb_vips
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.variables import (
+    OF_PLANNER,
+    PLAYBOOK_VARIABLES,
+    problems_of_variable,
+)
 from ansible_collections.tke.overlay.plugins.plugin_utils import _hosts
+from ansible_collections.tke.overlay.plugins.plugin_utils._variables import known_names, specs
 from product import COLLECTION, MODULES, PLAYBOOKS, ROLES, ROOT, documented, module_documentation
 
 NAME = re.compile(r"(?<![\w.])overlay_[a-z0-9_]+\b")
@@ -92,6 +98,56 @@ def test_every_variable_is_in_the_table_once():
 def test_no_variable_is_documented_that_nothing_reads():
     assert set() == DOCUMENTED - READ, "argument_specs"
     assert set() == set(ROWS) - READ, "docs/variables.md"
+
+
+def test_every_variable_has_a_specification():
+    """Preflight checks what has one. Variables of roles have it in argument_specs, those of playbooks in a table."""
+    assert set(ROWS) == set(specs()), "PLAYBOOK_VARIABLES"
+    assert not set(PLAYBOOK_VARIABLES) & DOCUMENTED, "PLAYBOOK_VARIABLES has what a role describes"
+    assert known_names() >= READ
+
+
+def wrong_values():
+    """Yield a variable and a value that cannot be right for it: of another type, empty, or of several lines."""
+    for name in sorted(set(ROWS) - set(OF_PLANNER)):
+        kind = specs()[name].type
+        values = [{"k": ["v"]}, [["x"]], None, "\n", "", 1.5] if kind != "raw" else [None]
+        yield from ((name, value) for value in values if not (kind == "dict" and isinstance(value, dict)))
+
+
+@pytest.mark.parametrize(("name", "value"), [each for each in wrong_values() if each != ("overlay_clb_subnet", None)])
+def test_an_error_names_the_variable_that_has_a_wrong_type(name, value):
+    problems = problems_of_variable(name, value, specs()[name])
+    assert problems
+    for problem in problems:
+        assert problem.startswith(name)
+        assert re.search(r"set |give it|put the text|not one line|not a whole number|not an absolute path", problem)
+
+
+HOSTILE = ("a\nb", "a\rb", "a\tb", "a\0b", "a\x85b", "a\u2028b", "a\u202eb", "a\udcffb", " a", "a ", "a\n")
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=ascii)
+def test_no_variable_takes_a_text_that_is_not_one_line(text):
+    """What is left reads as it is, on one line, in every file, error and screen."""
+    kinds = {"str": text, "path": text, "list": [text], "dict": {text: "x"}}
+    checked = set()
+    for name in set(ROWS) - set(OF_PLANNER):
+        spec = specs()[name]
+        if spec.type in kinds and spec.elements != "dict":
+            checked.add(name)
+            problems = problems_of_variable(name, kinds[spec.type], spec)
+            assert problems, name
+            assert all(problem.startswith(name) and problem.isprintable() for problem in problems)
+    assert len(checked) > 20
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_defaults_of_a_role_are_valid(role):
+    defaults = {name: option.get("default") for name, option in documented(role).items() if name in ROWS}
+    for name, value in defaults.items():
+        if value is not None and "{{" not in str(value):
+            assert problems_of_variable(name, value, specs()[name]) == [], name
 
 
 def test_a_variable_of_two_roles_has_one_default():

@@ -121,7 +121,10 @@ INVALID = [
     (["-e", "overlay_underlay_ip=10.0.1.11"], ["cloud1, cloud2, idc1, idc2 all have the underlay address 10.0.1.11"]),
     (["-e", "overlay_underlay_ip=''"], [f"node {name} has no underlay address" for name in NODES]),
     (["-e", "overlay_underlay_ip=a.host.name"], [f"{name}: overlay_underlay_ip 'a.host.name'" for name in NODES]),
-    (["-e", "overlay_underlay_ip={{ nowhere }}"], [f"node {name}: a variable cannot be evaluated" for name in NODES]),
+    (["-e", "overlay_underlay_ip={{ nowhere }}"], ["overlay_underlay_ip is set, but cannot be evaluated"]),
+    (["-e", "overlay_cluster={{ nowhere }}"], ["overlay_cluster is set, but cannot be evaluated", "nowhere"]),
+    (["-e", "overlay_underlay_ip={{ ansible_default_ipv4.address }}"], ["gather no facts"]),
+    (["-e", "overlay_container_cidr=10.244.0.0"], ["'10.244.0.0' has no prefix length"]),
     (["-e", "overlay_container_cidr=10.244.0.0/24"], ["10.244.0.0/24 has no room for one node"]),
     (
         ["-e", "overlay_max_pods_per_node=128"],
@@ -130,7 +133,10 @@ INVALID = [
     (["-e", "overlay_cluster=other"], ["belongs to cluster 'lab', not to 'other'"]),
     (["-e", "overlay_node_cidr=10.244.0.0/24"], ["node cloud2 has 10.244.1.0/24 and asks for 10.244.0.0/24"]),
     (["-e", "overlay_vni=0", "-e", "overlay_port=0"], ["overlay_vni 0", "overlay_port 0", "2 problems"]),
-    (["-e", "overlay_vni=many"], ["'many'", "vni"]),
+    (
+        ["-e", "overlay_vni=0x10", "-e", "overlay_api_port=99999"],
+        ["overlay_vni '0x10'", "overlay_api_port 99999", "2 p"],
+    ),
     (["-e", "overlay_ledger=/nowhere/ledger.json"], ["/nowhere/ledger.json cannot be written", "create its directory"]),
     (["-e", "overlay_ledger=etcd://127.0.0.1:9/x"], ["127.0.0.1:9", "refused"]),
     (["-e", "overlay_device=eth0"], ["eth0 (overlay_device) already exists and is not a VXLAN link but veth"]),

@@ -18,6 +18,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.vips imp
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning import plan as planner
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
+from ansible_collections.tke.overlay.plugins.module_utils._names import shown
 from ansible_collections.tke.overlay.plugins.plugin_utils._certificates import read_ca
 from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import OneValue
 from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import (
@@ -40,6 +41,10 @@ CLUSTER_VARIABLES = tuple(
 """The variables of the nodes and of the pair that must be the same for all of them."""
 
 
+PAIR_VARIABLES = ("overlay_clb_listeners", "overlay_clb_vrid")
+"""The variables of the pair that must be the same for both hosts: otherwise each would be master of its own."""
+
+
 class ActionModule(LedgerAction):
     """Keeps the two addresses of the private load balancer in the ledger."""
 
@@ -54,6 +59,14 @@ class ActionModule(LedgerAction):
         "group": {"type": "str", "default": "clb"},
         "nodes_group": {"type": "str", "default": "overlay_nodes"},
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    }
+    variables: t.ClassVar[dict[str, str]] = {
+        **LedgerAction.variables,
+        "provider": "overlay_clb_provider",
+        "subnet": "overlay_clb_subnet",
+        "vips": "overlay_clb_vips",
+        "subnet_gateway": "overlay_clb_gateway",
+        "subnet_reserved": "overlay_clb_reserved",
     }
 
     def work(self, given: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -110,7 +123,7 @@ def survey_hosts(given: t.Mapping[str, t.Any], task_vars: t.Mapping[str, t.Any])
     pair = list(groups.get(given["group"], []))
     concerned = {*pair, *groups.get(given["nodes_group"], [])}
     addresses, problems = [], []
-    values = OneValue(CLUSTER_VARIABLES)
+    values, values_of_pair = OneValue(CLUSTER_VARIABLES), OneValue(PAIR_VARIABLES)
     if given["provider"] == PAIR and len(pair) != 2:
         names = f" ({', '.join(pair)})" if pair else ""
         problems.append(
@@ -118,12 +131,19 @@ def survey_hosts(given: t.Mapping[str, t.Any], task_vars: t.Mapping[str, t.Any])
             f"put two hosts into the group, set overlay_clb_provider to external, or unset overlay_clb_subnet"
         )
     for name in groups.get("all", []):
+        reading = "a variable"
         try:
             variables = hostvars[name]
-            found = {variable: variables.get(variable) for variable in ADDRESS_VARIABLES}
-            addresses += [Claim(text, f"host {name} ({key})") for key, text in found.items() if isinstance(text, str)]
+            for reading in ADDRESS_VARIABLES:
+                text = variables.get(reading)
+                addresses += [Claim(text, f"host {name} ({reading})")] if isinstance(text, str) else []
+            reading = "a variable"
             if name in concerned:
                 values.note(name, variables)
+            if name in pair:
+                values_of_pair.note(name, variables)
         except Exception as error:  # a template can raise anything; ansible-core 2.18 wraps only some of it
-            problems.append(f"host {name}: a variable cannot be evaluated: {error}")
-    return addresses, [*problems, *values.problems("group_vars/all", ", nodes and hosts of the pair")]
+            reason = " ".join(str(error).split())
+            problems.append(f"host {shown(name)[1:-1]}: {reading} cannot be evaluated: {reason}")
+    problems += values.problems("group_vars/all", ", nodes and hosts of the pair")
+    return addresses, [*problems, *values_of_pair.problems("the group_vars of clb", ", which has one pair")]

@@ -20,6 +20,11 @@ class ActionModule(LedgerAction):
         "dest": {"type": "str", "required": True},
         "cluster": {"type": "str"},
     }
+    variables: t.ClassVar[dict[str, str]] = {
+        "src": "overlay_ledger_from",
+        "dest": "overlay_ledger_to",
+        "cluster": "overlay_cluster",
+    }
 
     def work(self, given: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         """Inspect both stores, then move the ledger."""

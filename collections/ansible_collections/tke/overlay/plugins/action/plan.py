@@ -7,20 +7,34 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger, parse
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import open_store
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning import plan as planner
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.release import ReleaseRequest, release
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.saved_plans import SavedPlans, check
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import SITES, InventoryNode
-from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import inventory_nodes
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import (
+    SITES,
+    InventoryNode,
+    problems_of_cluster,
+    problems_of_nodes,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.variables import (
+    VariableSurvey,
+    problems_of_api_name,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
+from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import Inventory, read_inventory
 from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import (
     CLUSTER_OPTIONS,
     LedgerAction,
     facts_of,
     notice_of_new,
+    now,
     settings_of,
 )
+from ansible_collections.tke.overlay.plugins.plugin_utils._variables import problem_of_missing_variables
 
 
 class ActionModule(LedgerAction):
@@ -43,10 +57,62 @@ class ActionModule(LedgerAction):
         "take_over": {"type": "list", "elements": "str", "default": []},
         "require_writable": {"type": "bool", "default": False},
     }
+    variables: t.ClassVar[dict[str, str]] = {
+        **{name: f"overlay_{name}" for name in options},
+        "release": "overlay_leaving",
+        "require_writable": "overlay_ledger_writable",
+        **{name: name for name in ("group", "saved", "saved_clb")},
+    }
+    inventory = Inventory([], VariableSurvey({}, ()), [])  # until arguments() has read it
+
+    def warnings(self, task_vars: dict[str, t.Any]) -> list[str]:
+        """Return a warning about variables that the collection does not know."""
+        return self.inventory.survey.warnings(task_vars["groups"])
+
+    def arguments(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
+        """Read the inventory, and return the validated arguments.
+
+        :raises ValidationError: names the problems of all variables and all nodes.
+        """
+        group = str(self._task.args.get("group") or self.options["group"]["default"])
+        self.inventory = read_inventory(group, task_vars)
+        survey, invalid = self.inventory.survey, self.invalid_arguments()
+        problems = list(self.inventory.problems)
+        for option, found in invalid.items():
+            problems += found if self.variables[option] not in survey.invalid else []
+        missing = [self.variables[option] for option in self.missing_arguments()]
+        missing = [variable for variable in missing if variable not in survey.given]
+        if missing:
+            problems.append(problem_of_missing_variables(missing, group, task_vars))
+        if "cluster" in self._task.args:
+            problems += problems_of_api_name(str(self._task.args["cluster"]), survey.given)
+        if not problems:
+            return super().arguments(task_vars)
+        usable = {
+            option: value
+            for option, value in self._task.args.items()
+            if option not in invalid and self.variables.get(option) not in survey.invalid
+        }
+        raise ValidationError(*problems, *self._further_problems(usable))
+
+    def _further_problems(self, usable: t.Mapping[str, t.Any]) -> list[str]:
+        """Return what the planner finds beside invalid variables, so that a user sees all problems at once."""
+        known = all(usable.get(name) is not None for name in ("ledger", "cluster", "container_cidr"))
+        placeholders = {} if known else {"ledger": "-", "cluster": "-", "container_cidr": []}
+        given = ArgumentSpecValidator(self.options).validate({**usable, **placeholders}).validated_parameters
+        settings, nodes = settings_of(given), self.inventory.nodes
+        if not known or given["release"] is not None:
+            return [*problems_of_cluster(settings), *problems_of_nodes(nodes, settings)]
+        try:
+            store = open_store(given["ledger"])
+            planner.assign(settings, nodes, store.read(), store.where, now())
+        except ValidationError as error:
+            return error.problems
+        return []
 
     def work(self, given: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         """Check the inventory, assign missing node CIDRs or release nodes, and return the plan."""
-        settings, nodes = settings_of(given), inventory_nodes(given["group"], task_vars)
+        settings, nodes = settings_of(given), self.inventory.nodes
         before: dict[str, t.Any] = {}
         released: dict[str, str] = {}
         former: list[Ledger | None] = []
@@ -86,7 +152,12 @@ class ActionModule(LedgerAction):
             "released": released,
             "sites": _names_by_site(nodes),
             "vips": dict(ledger.vips),
-            "warnings": [*filter(None, [new_ledger]), *planner.notices(present, ledger), *plan.warnings],
+            "warnings": [
+                *filter(None, [new_ledger]),
+                *self.warnings(task_vars),
+                *planner.notices(present, ledger),
+                *plan.warnings,
+            ],
             "writable": given["require_writable"] or not self._task.check_mode,
         }
 

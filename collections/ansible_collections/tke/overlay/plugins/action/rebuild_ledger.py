@@ -16,7 +16,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.reco
     recover,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
-from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import inventory_nodes
+from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import read_inventory
 from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import (
     CLUSTER_OPTIONS,
     LedgerAction,
@@ -38,7 +38,9 @@ class ActionModule(LedgerAction):
 
     def work(self, given: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         """Compare all records, then write the ledger."""
-        settings, nodes = settings_of(given), inventory_nodes(given["group"], task_vars)
+        settings, inventory = settings_of(given), read_inventory(given["group"], task_vars)
+        if inventory.problems:
+            raise ValidationError(*inventory.problems)
         records = {
             name: HostRecord(**{field: saved[field] for field in HostRecord._fields})
             for name, saved in given["saved"].items()
@@ -53,7 +55,7 @@ class ActionModule(LedgerAction):
                     f"overwritten: if it is broken, restore a good previous version (the site playbook names one), "
                     f"or move it aside"
                 )
-            return recover(settings, nodes, found, now)
+            return recover(settings, inventory.nodes, found, now)
 
         good = newest_good(open_store(given["ledger"]))
         ledger, result = self.change_ledger(given["ledger"], change)

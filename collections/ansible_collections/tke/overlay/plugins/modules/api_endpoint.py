@@ -226,6 +226,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.converg
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.spec import EndpointSpec
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
 from ansible_collections.tke.overlay.plugins.module_utils._module import Result, diff_of, run_module
+from ansible_collections.tke.overlay.plugins.module_utils._names import path_problems
 
 ARGUMENTS = {
     "state": {"type": "str", "choices": ["present", "absent", "verified"], "default": "present"},
@@ -255,8 +256,11 @@ def spec_of(module: AnsibleModule) -> EndpointSpec:
     """Return the specification that the arguments describe."""
     params, route = module.params, module.params["route"] or {}
     authority, origin = None if params["ca"] is None else params["ca"].encode("utf-8", "surrogateescape"), "ca"
-    if params["ca_file"]:
+    if params["ca_file"] is not None:
         origin = f"ca_file {params['ca_file']}"
+        problems = path_problems("ca_file", params["ca_file"])
+        if problems:
+            raise ValidationError(*problems)
         try:
             with open(params["ca_file"], "rb") as stream:
                 authority = stream.read()
@@ -312,6 +316,9 @@ def main() -> None:
     def work(module: AnsibleModule, run: Run) -> Result:
         if module.params["state"] != "absent":
             return configure(module, run)
+        problems = path_problems("hosts_file", module.params["hosts_file"])
+        if problems:
+            raise ValidationError(*problems)
         diffs = absent(module.params["hosts_file"], run, module.check_mode)
         changes = [diff.name for diff in diffs]
         return {"changed": bool(diffs), "changes": changes, "backups": [], **diff_of(module, diffs)}

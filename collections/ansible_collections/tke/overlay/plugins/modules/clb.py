@@ -214,6 +214,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.sp
     ProxiedService,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._module import Result, diff_of, run_module
+from ansible_collections.tke.overlay.plugins.module_utils._names import shown
 
 BACKENDS = {"type": "list", "elements": "str", "required": True}
 ARGUMENTS = {
@@ -260,7 +261,8 @@ def spec_of(params: Result) -> PairSpec:
     names = [host.name for host in pair]
     if len(set(names)) != 2 or len(pair) != 2 or params["name"] not in names:
         raise ValidationError(
-            f"pair has the hosts {', '.join(names) or '(none)'}: give two hosts, one of them {params['name']} (name)"
+            f"pair has the hosts {', '.join(shown(name)[1:-1] for name in names) or '(none)'}: give two hosts, one of "
+            f"them {shown(params['name'])[1:-1]} (name)"
         )
     number = names.index(params["name"])
     return PairSpec(

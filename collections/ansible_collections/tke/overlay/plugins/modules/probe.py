@@ -207,6 +207,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import is_ipv4_address
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_checks import pod_findings, summarized
@@ -224,6 +225,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.probe.run import
 from ansible_collections.tke.overlay.plugins.module_utils._host.probe.tcp_echo import PORT
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import saved_settings
 from ansible_collections.tke.overlay.plugins.module_utils._module import DOCUMENT, Result, document_of, run_module
+from ansible_collections.tke.overlay.plugins.module_utils._names import shown
 
 ARGUMENTS = {
     "name": {"type": "str"},
@@ -256,6 +258,14 @@ def work(module: AnsibleModule, run: Run) -> Result:
         f"{option} {params[option]} is not between {least} and {most}"
         for option, (least, most) in LIMITS.items()
         if params[option] is not None and not least <= params[option] <= most
+    ]
+    source = params["source"]
+    if source is not None and not is_ipv4_address(source):
+        problems.append(f"source {shown(source)} is no IPv4 address")
+    problems += [
+        f"sites: {shown(names)} of {shown(site)} is not a list of names"
+        for site, names in params["sites"].items()
+        if not _are_names(names)
     ]
     if problems:
         raise ValidationError(*problems)
@@ -305,6 +315,11 @@ def _ends(params: t.Mapping[str, t.Any], settings: t.Mapping[str, str]) -> Tunne
     """Return what a firewall must accept, by the plan or else by what was last applied."""
     known = params["document"] or {"device": settings.get("device", "tke0"), "port": settings.get("port", 8472)}
     return TunnelEnds(known["device"], int(known["port"]), PORT)
+
+
+def _are_names(names: t.Any) -> bool:
+    """Whether a value is a list of texts, or one text with names separated by spaces."""
+    return isinstance(names, str) or (isinstance(names, list) and all(isinstance(name, str) for name in names))
 
 
 def _task(params: t.Mapping[str, t.Any], settings: t.Mapping[str, str]) -> ProbeTask | None:

@@ -5,13 +5,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import with_port
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import SITES, InventoryNode
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.variables import (
+    VariableSurvey,
+    problems_of_balanced_host,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
+from ansible_collections.tke.overlay.plugins.plugin_utils import _variables
 
 Variables = t.Mapping[str, t.Any]
 
@@ -42,11 +48,16 @@ class OneValue:
         # variable -> value as JSON -> a host that has it
         self._found: dict[str, dict[str, str]] = {variable: {} for variable in variables}
 
-    def note(self, host: str, variables: Variables) -> None:
-        """Record the variables of one host. Errors of templates are passed on."""
+    def note(self, host: str, variables: Variables, besides: t.Container[str] = ()) -> None:
+        """Record the variables of one host. Errors of templates are passed on.
+
+        :param besides: variables that cannot be evaluated.
+        """
         # Among the defaults of the role, only that of the ledger depends on the host.
         default = {"overlay_ledger": f"{variables.get('inventory_dir')}/{LEDGER_NAME}"}
         for variable, texts in self._found.items():
+            if variable in besides:
+                continue
             value = variables.get(variable, default.get(variable))
             texts.setdefault(json.dumps(value, sort_keys=True, default=str), host)
 
@@ -63,11 +74,18 @@ class OneValue:
                 yield f"{rule}, but it is {each}: set it in one place, for instance in {place}"
 
 
-def inventory_nodes(group: str, task_vars: Variables) -> list[InventoryNode]:
+class Inventory(t.NamedTuple):
+    """The nodes of the inventory, and what is wrong with the variables and names of all hosts."""
+
+    nodes: list[InventoryNode]
+    survey: VariableSurvey
+    problems: list[str]
+
+
+def read_inventory(group: str, task_vars: Variables) -> Inventory:
     """Return the hosts of the group, in the order of the inventory. Each host's variables are read once.
 
-    :raises ValidationError: the group is empty, a variable cannot be evaluated, or hosts differ
-        in a cluster-wide variable.
+    :raises ValidationError: the group is empty.
     """
     groups, hostvars = task_vars["groups"], task_vars["hostvars"]
     if not groups.get(group):
@@ -75,26 +93,52 @@ def inventory_nodes(group: str, task_vars: Variables) -> list[InventoryNode]:
             f"inventory group {group!r} has no hosts: put the nodes into its children 'cloud' and 'idc'"
         )
     members = {site: set(groups.get(site, [])) for site in SITES}
-    nodes, problems, values = [], [], OneValue(PLAN_VARIABLES)
+    survey, values = VariableSurvey(_variables.specs(), _variables.known_names()), OneValue(PLAN_VARIABLES)
+    nodes = []
     for name in groups[group]:
-        try:
-            variables, sites = hostvars[name], [site for site in SITES if name in members[site]]
-            nodes.append(InventoryNode(name=name, sites=sites, **_of_node(name, variables)))
-            values.note(name, variables)
-        except Exception as error:  # a template can raise anything; ansible-core 2.18 wraps only some of it
-            problems.append(f"node {name}: a variable cannot be evaluated: {error}")
-    problems += values.problems("the group_vars of overlay_nodes")
-    if problems:
-        raise ValidationError(*problems)
-    return nodes
+        variables = _variables.HostVariables(hostvars, name)
+        _variables.survey_host(survey, name, variables)
+        sites = [site for site in SITES if name in members[site]]
+        nodes.append(InventoryNode(name=name, sites=sites, **_of_node(name, survey, variables)))
+        values.note(name, variables.mapping, survey.failed)
+    problems = _variables.problems_of_names(group, groups)
+    balanced = _has_pair(hostvars[nodes[0].name])
+    known = {node.name for node in nodes}
+    for site, name in [(each, name) for each in ("clb", "apiserver") for name in groups.get(each, [])]:
+        variables = _variables.HostVariables(hostvars, name)
+        if name not in known:
+            known.add(name)
+            _variables.survey_host(survey, name, variables)
+        node = InventoryNode(name, **_of_node(name, survey, variables))
+        if balanced and node.underlay_from:
+            problems += problems_of_balanced_host(name, site, node.underlay_ip)
+    problems += survey.problems(groups)
+    return Inventory(nodes, survey, [*problems, *values.problems("the group_vars of overlay_nodes")])
 
 
-def _of_node(name: str, variables: Variables) -> dict[str, t.Any]:
-    values = {field: variables.get(variable) for field, variable in HOST_VARIABLES.items()}
-    values["underlay_ip"] = _underlay_address(name, variables)
-    if values["underlay_mtu"] is None:
-        values["underlay_mtu"] = DEFAULT_UNDERLAY_MTU
-    return values
+def _has_pair(variables: Variables) -> bool:
+    """Whether a node has a private load balancer of two hosts."""
+    with contextlib.suppress(Exception):  # what cannot be evaluated is reported elsewhere
+        return (
+            variables.get("overlay_clb_subnet") is not None and variables.get("overlay_clb_provider", "pair") == "pair"
+        )
+    return False
+
+
+def _of_node(name: str, survey: VariableSurvey, variables: _variables.HostVariables) -> dict[str, t.Any]:
+    values = {field: _variables.evaluated(survey, variables, name) for field, name in HOST_VARIABLES.items()}
+    source = HOST_VARIABLES["underlay_ip"]
+    if values["underlay_ip"] is None:
+        source = "ansible_host"
+        values["underlay_ip"] = _variables.evaluated(survey, variables, source)
+    if values["underlay_ip"] is None:
+        source, values["underlay_ip"] = "inventory_hostname", name
+    if values["underlay_ip"] is _variables.FAILED:
+        source = ""
+    known = {field: None if value is _variables.FAILED else value for field, value in values.items()}
+    if known["underlay_mtu"] is None:
+        known["underlay_mtu"] = DEFAULT_UNDERLAY_MTU
+    return {**known, "underlay_from": source}
 
 
 def _underlay_address(name: str, variables: Variables) -> t.Any:

@@ -29,6 +29,10 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.save
     agrees,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import HAS_NETADDR, ClusterSettings
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.variables import (
+    problems_of_variable,
+    spec_of,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
 CLUSTER_OPTIONS: dict[str, t.Any] = {
@@ -55,6 +59,8 @@ class LedgerAction(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
     _supports_check_mode = True
     _supports_async = False
     options: t.ClassVar[dict[str, t.Any]]
+    variables: t.ClassVar[dict[str, str]] = {name: f"overlay_{name}" for name in CLUSTER_OPTIONS}
+    """Option -> the variable of which a role takes its value; errors name that."""
 
     def run(self, tmp: None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """Run :meth:`work`; a validation error becomes the failure of the task."""
@@ -64,14 +70,49 @@ class LedgerAction(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
             )
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         try:
-            _validation, given = self.validate_argument_spec(argument_spec=self.options)
-            result.update(self.work(given, task_vars or {}))
+            result.update(self.work(self.arguments(task_vars or {}), task_vars or {}))
         except ValidationError as error:
             # Returned, not raised: ansible-core 2.18 shows a traceback for every exception of an action.
-            result.update(failed=True, msg=str(error))
+            result.update(failed=True, msg=str(error), warnings=self.warnings(task_vars or {}))
         except OverflowError:  # ansible-core's check of an integer does not handle infinity
             result.update(failed=True, msg="an integer option is infinity: set it to a number")
         return result
+
+    def warnings(self, task_vars: dict[str, t.Any]) -> list[str]:
+        """Return warnings that belong to errors, too."""
+        return []
+
+    def arguments(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
+        """Return the validated arguments.
+
+        :raises ValidationError: names every missing and every invalid one.
+        """
+        missing = [f"{self.variables.get(name, name)} is not set" for name in self.missing_arguments()]
+        invalid = [problem for problems in self.invalid_arguments().values() for problem in problems]
+        if missing or invalid:
+            raise ValidationError(*missing, *invalid)
+        _validation, given = self.validate_argument_spec(argument_spec=self.options)
+        for name, option in self.options.items():
+            if option.get("elements") == "str" and given[name] is not None:
+                given[name] = [text.strip() for text in given[name]]  # "a, b" of the command line
+        return t.cast(dict[str, t.Any], given)
+
+    def missing_arguments(self) -> list[str]:
+        """Return the required options that the task does not set."""
+        return [
+            name
+            for name, option in self.options.items()
+            if option.get("required") and self._task.args.get(name) is None
+        ]
+
+    def invalid_arguments(self) -> dict[str, list[str]]:
+        """Return the problems of each option that has any."""
+        problems = {
+            name: problems_of_variable(self.variables.get(name, name), value, spec_of(self.options[name]))
+            for name, value in self._task.args.items()
+            if name in self.options and value is not None
+        }
+        return {name: found for name, found in problems.items() if found}
 
     @abc.abstractmethod
     def work(self, given: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:

@@ -20,6 +20,7 @@ import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import RESERVED_ADDRESSES_PER_NODE
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
+from ansible_collections.tke.overlay.plugins.module_utils._names import shown
 
 PRIVATE_RANGES = tuple(ipaddress.IPv4Network(cidr) for cidr in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"))
 """The ranges that TKE accepts for a container CIDR (RFC 1918)."""
@@ -133,7 +134,7 @@ class Pool:
         try:
             address = int.from_bytes(socket.inet_aton(node_cidr.partition("/")[0]), "big")
         except OSError:
-            raise ValueError(f"{node_cidr!r} is not an IPv4 network") from None
+            raise ValueError(f"{shown(node_cidr)} is not an IPv4 network") from None
         before = 0
         for first, count in self._ranges:
             number = before + (address - first) // self.node_cidr_size
@@ -146,7 +147,7 @@ class Pool:
         try:
             network = ipaddress.IPv4Network(node_cidr)
         except ValueError as error:
-            return f"{node_cidr!r} is not an IPv4 network: {error}"
+            return f"{shown(node_cidr)} is not an IPv4 network: {_short(error)}"
         if network.prefixlen != self._prefix:
             return f"{node_cidr} is not of the node CIDR size /{self._prefix} ({self.node_cidr_size} addresses)"
         if network.overlaps(ipaddress.IPv4Network(self.service_cidr)):
@@ -224,10 +225,21 @@ def _networks(cidrs: t.Sequence[str]) -> list[ipaddress.IPv4Network]:
         try:
             networks.append(ipaddress.IPv4Network(cidr))
         except ValueError as error:
-            problems.append(f"overlay_container_cidr: {cidr!r} is not an IPv4 network: {error}")
+            problems.append(f"overlay_container_cidr: {shown(cidr)} is not an IPv4 network: {_short(error)}")
+        else:
+            if "/" not in cidr:
+                problems.append(
+                    f"overlay_container_cidr: {cidr!r} has no prefix length: write it as in {cidr}/16, with the length "
+                    f"that your container CIDR has"
+                )
     if problems:
         raise ValidationError(*problems)
     return networks
+
+
+def _short(error: ValueError) -> str:
+    """Return the reason in an error of :mod:`ipaddress`, which repeats the value in front of it or behind it."""
+    return shown(str(error))[1:-1]
 
 
 def _reserved(
@@ -239,7 +251,7 @@ def _reserved(
         try:
             network = ipaddress.IPv4Network(cidr)
         except ValueError as error:
-            problems.append(f"overlay_reserved: {cidr!r} is not an IPv4 network: {error}")
+            problems.append(f"overlay_reserved: {shown(cidr)} is not an IPv4 network: {_short(error)}")
             continue
         networks.append(network)
         if not any(network.subnet_of(other) for other in container):

@@ -10,7 +10,6 @@ which names both sides and the variable or host that each comes from.
 from __future__ import annotations
 
 import collections
-import re
 import typing as t
 
 try:
@@ -27,13 +26,24 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
     OVERHEAD,
     overlay_mtu,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._errors import range_problems
+from ansible_collections.tke.overlay.plugins.module_utils._errors import range_problems, some_of
+from ansible_collections.tke.overlay.plugins.module_utils._names import (
+    INVENTORY_NAME,
+    INVENTORY_NAME_RULE,
+    is_one_line,
+    shown,
+)
 
 SITES = ("cloud", "idc")
 
+OWN_VARIABLE = "overlay_underlay_ip"
+
+NOT_ONE_LINE = "is not one line of printable characters without spaces at its ends"
+
 ONLY_CLOUD = "there are only cloud nodes, and this mode is meant for clusters that have IDC nodes too"
 
-_NODE_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
+MOST_NAMES = 8
+"""Nodes that one problem names."""
 
 
 class ClusterSettings(t.NamedTuple):
@@ -58,7 +68,9 @@ class InventoryNode(t.NamedTuple):
 
     ``sites`` are the groups among ``cloud`` and ``idc`` that contain the host. It is
     ``None`` in the module ``node_cidr``, which only allocates node CIDRs: then
-    neither a site nor an underlay address is required.
+    neither a site nor an underlay address is required. ``underlay_from`` is the
+    variable that has the underlay address; if it is empty, that variable cannot be
+    evaluated, which is reported elsewhere.
     """
 
     name: str
@@ -66,15 +78,18 @@ class InventoryNode(t.NamedTuple):
     underlay_ip: t.Any = None
     underlay_mtu: t.Any = None
     node_cidr: t.Any = None
+    underlay_from: str = "overlay_underlay_ip"
 
 
 def problems_of_cluster(settings: ClusterSettings) -> t.Iterator[str]:
     """Yield the problems of the cluster-wide variables."""
     if not settings.cluster.strip():
         yield "overlay_cluster is empty: set the name of the cluster, which its ledger records"
+    elif not is_one_line(settings.cluster):
+        yield f"overlay_cluster {shown(settings.cluster)} {NOT_ONE_LINE}"
     for variable, name in (("overlay_device", settings.device), ("overlay_bridge", settings.bridge)):
         if not DEVICE_NAME.fullmatch(name):
-            yield f"{variable} is {name!r}: {DEVICE_NAME_RULE}"
+            yield f"{variable} is {shown(name)}: {DEVICE_NAME_RULE}"
     if settings.device == settings.bridge:
         yield f"overlay_device and overlay_bridge are both {settings.device!r}: set two different names"
     yield from range_problems("overlay_vni", settings.vni, 1, (1 << 24) - 1)
@@ -87,8 +102,10 @@ def _problems_of_networks(settings: ClusterSettings) -> t.Iterator[str]:
     for where, given in _outside(settings):
         network = _network(given)
         if network is None:
-            yield f"{where}: {given!r} is not a network such as 10.0.0.0/16"
+            yield f"{where}: {shown(given)} is not a network such as 10.0.0.0/16"
             continue
+        if "/" not in given:
+            yield f"{where}: {shown(given)} has no prefix length: write it as in 10.0.0.0/16, or {given}/32"
         for cidr in container:
             if network in cidr or cidr in network:
                 yield f"container CIDR {cidr} (overlay_container_cidr) overlaps {network} ({where}): change one of them"
@@ -128,45 +145,72 @@ def problems_of_nodes(
         yield from _problems_of_underlay(node, container)
         yield from _problems_of_mtu(node)
         if node.node_cidr is not None and not isinstance(node.node_cidr, str):
-            yield f"node {node.name}: overlay_node_cidr {node.node_cidr!r} is not a node CIDR such as 10.244.3.0/24"
+            yield (
+                f"node {node.name}: overlay_node_cidr {shown(node.node_cidr)} is not a node CIDR such as 10.244.3.0/24"
+            )
+    yield from _problems_of_host_names(nodes)
     for node in orphans:
         yield from _problems_of_underlay(node, container)
     yield from _problems_between(nodes, orphans)
 
 
 def _problems_of_name_and_site(node: InventoryNode) -> t.Iterator[str]:
-    if not _NODE_NAME.fullmatch(node.name):
-        yield f"node {node.name!r}: a name has letters, digits, '.', '_' and '-', with a letter or digit at both ends"
+    if not INVENTORY_NAME.fullmatch(node.name):
+        yield f"node {shown(node.name)}: {INVENTORY_NAME_RULE}"
     if node.sites is not None and len(node.sites) != 1:
         where = f"in {' and '.join(node.sites)}" if node.sites else f"in none of {' and '.join(SITES)}"
-        yield f"node {node.name} is {where}: put it in exactly one of these groups"
+        yield f"node {shown(node.name)[1:-1]} is {where}: put it in exactly one of these groups"
 
 
 def _problems_of_underlay(node: InventoryNode, container: t.Sequence[netaddr.IPNetwork]) -> t.Iterator[str]:
-    given = node.underlay_ip
+    given, variable = node.underlay_ip, node.underlay_from
     if given in (None, ""):
-        if node.sites is None:
+        if node.sites is None or not variable:
             return
         yield f"node {node.name} has no underlay address: set overlay_underlay_ip, or a numeric ansible_host"
         return
     address = numeric_address(given)
     if address is None:
-        yield f"node {node.name}: overlay_underlay_ip {given!r} is not a numeric address"
+        if variable == OWN_VARIABLE:
+            yield f"node {node.name}: {variable} {shown(given)} is not a numeric address{_without_length(given)}"
         return
+    remedy = "" if variable == OWN_VARIABLE else f": set {OWN_VARIABLE}"
     if address.is_loopback() or address.is_multicast() or address.is_link_local() or int(address) == 0:
-        yield f"node {node.name}: overlay_underlay_ip {address} is not an address that another host could reach"
+        yield f"node {node.name}: {variable} {address} is not an address that another host could reach{remedy}"
     for network in container:
         if address in network:
             yield (
-                f"node {node.name}: overlay_underlay_ip {address} lies in the container CIDR {network} "
-                f"(overlay_container_cidr)"
+                f"node {node.name}: {variable} {address} lies in the container CIDR {network} (overlay_container_cidr)"
             )
+
+
+def _problems_of_host_names(nodes: t.Sequence[InventoryNode]) -> t.Iterator[str]:
+    """Yield one problem for all nodes of which only a name is known, and no number."""
+    named = [
+        f"{node.name} ({'its name' if node.underlay_from == 'inventory_hostname' else node.underlay_from} is "
+        f"{shown(node.underlay_ip)})"
+        for node in nodes
+        if node.underlay_from not in (OWN_VARIABLE, "")
+        and node.underlay_ip not in (None, "")
+        and numeric_address(node.underlay_ip) is None
+    ]
+    if named:
+        yield (
+            f"no numeric underlay address is known for {some_of(named, MOST_NAMES)}: set {OWN_VARIABLE} of each host "
+            f"to the address at which the other nodes reach it"
+        )
+
+
+def _without_length(given: t.Any) -> str:
+    """Return a hint if a value is an address with a prefix length."""
+    address = numeric_address(given.partition("/")[0]) if isinstance(given, str) and "/" in given else None
+    return "" if address is None else f": write {address}, without a prefix length"
 
 
 def _problems_of_mtu(node: InventoryNode) -> t.Iterator[str]:
     address, mtu = numeric_address(node.underlay_ip), whole_number(node.underlay_mtu)
     if mtu is None and node.underlay_mtu is not None:
-        yield f"node {node.name}: overlay_underlay_mtu {node.underlay_mtu!r} is not a number of bytes"
+        yield f"node {node.name}: overlay_underlay_mtu {shown(node.underlay_mtu)} is not a number of bytes"
     if address is None or mtu is None:
         return
     least = MIN_MTU[address.version]

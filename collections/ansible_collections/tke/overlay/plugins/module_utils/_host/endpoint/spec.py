@@ -5,16 +5,22 @@
 
 from __future__ import annotations
 
-import re
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import address_problems
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
+    address_problems,
+    is_ipv4_address,
+    network_problems,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._errors import range_problems
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint import kubeconfig_services
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.cleanup import HOSTS_FILE
-
-_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*")
+from ansible_collections.tke.overlay.plugins.module_utils._names import (
+    is_host_name,
+    is_one_line,
+    path_problems,
+    shown,
+)
 
 
 class EndpointSpec(t.NamedTuple):
@@ -50,14 +56,23 @@ class EndpointSpec(t.NamedTuple):
 def problems_of(spec: EndpointSpec) -> list[str]:
     """Return a sentence for each value that cannot be."""
     problems = [
-        f"{name!r} in names is not a host name in lower case" for name in spec.names if not _NAME.fullmatch(name)
+        f"{shown(name)} in names is not a host name in lower case"
+        for name in spec.names
+        if not is_host_name(name) or name != name.lower()
     ]
     for name, address in spec.names.items():
-        problems += address_problems(f"names: the address of {name},", address)
-    missing = [name for name in (spec.api_name, *spec.services) if name not in spec.names]
-    problems += [f"{name} has no address: add it to names" for name in missing]
+        problems += address_problems(f"names: the address of {shown(name)[1:-1]},", address)
+    for option, name in (("api: name", spec.api_name), *(("services", name) for name in spec.services)):
+        if name not in spec.names:
+            problems.append(f"{shown(name)[1:-1]} ({option}) has no address: add it to names")
+    if spec.subnet is not None:
+        problems += network_problems("route: subnet", spec.subnet)
+    if spec.gateway is not None and not is_ipv4_address(spec.gateway):
+        problems.append(f"route: via {shown(spec.gateway)} is no IPv4 address")
+    problems += [f"clusters: {shown(name)} is not one line of text" for name in spec.clusters if not is_one_line(name)]
     problems += range_problems("the port of the API server", spec.port, 1, 65535)
     problems += range_problems("services_port", spec.services_port, 1, 65535)
-    problems += [f"{path} is not an absolute path" for path in (*spec.kubeconfigs, spec.hosts_file) if path[:1] != "/"]
+    for option, path in (*(("kubeconfigs", path) for path in spec.kubeconfigs), ("hosts_file", spec.hosts_file)):
+        problems += path_problems(f"{option}:", path)
     problems += kubeconfig_services.name_problems(spec.kubeconfig_services)
     return problems + range_problems("timeout", spec.timeout, 0, 3600, "seconds")

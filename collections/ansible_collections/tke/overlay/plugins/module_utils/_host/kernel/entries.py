@@ -9,10 +9,14 @@ once, before anything in the kernel is read or changed.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import typing as t
 
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
+    device_problems,
+    strict_address,
+    strict_network,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.fdb import FdbTable, fdb_entry
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import find_link, read_links
@@ -31,6 +35,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables im
     apply,
     compare,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._names import shown
 
 VERSIONS = (4, 6)
 
@@ -67,9 +72,9 @@ def fdb_tasks(device: str, entries: t.Sequence[Entry]) -> list[TableTask]:
     """
 
     def parse(entry: Entry) -> Parsed:
-        return (4, *fdb_entry(_mac(entry["mac"]), str(ipaddress.ip_address(entry["dst"]))))
+        return (4, *fdb_entry(_mac(entry["mac"]), str(strict_address(entry["dst"]))))
 
-    return [TableTask(FdbTable(device), _desired("fdb", entries, parse)[4])]
+    return [TableTask(FdbTable(device), _desired("fdb", device, entries, parse)[4])]
 
 
 def neighbor_tasks(device: str, entries: t.Sequence[Entry]) -> list[TableTask]:
@@ -79,10 +84,10 @@ def neighbor_tasks(device: str, entries: t.Sequence[Entry]) -> list[TableTask]:
     """
 
     def parse(entry: Entry) -> Parsed:
-        address = ipaddress.ip_address(entry["address"])
+        address = strict_address(entry["address"])
         return (address.version, *neighbor_entry(str(address), _mac(entry["mac"])))
 
-    desired = _desired("neighbor", entries, parse)
+    desired = _desired("neighbor", device, entries, parse)
     return [TableTask(NeighborTable(device, version), desired[version]) for version in VERSIONS]
 
 
@@ -93,17 +98,17 @@ def route_tasks(device: str, entries: t.Sequence[Entry]) -> list[TableTask]:
     """
 
     def parse(entry: Entry) -> Parsed:
-        network = ipaddress.ip_network(entry["dst"])
+        network = strict_network(entry["dst"])
         if entry.get("type") == "blackhole":
             return (network.version, *blackhole_entry(str(network), entry.get("metric") or 0))
         if entry.get("via") is None:
             raise ValueError("a unicast route requires 'via'")
-        gateway = ipaddress.ip_address(entry["via"])
+        gateway = strict_address(entry["via"])
         if gateway.version != network.version:
             raise ValueError(f"the gateway is IPv{gateway.version}, but the destination is IPv{network.version}")
         return (network.version, *via_entry(str(network), str(gateway), device, entry.get("metric") or 0))
 
-    desired = _desired("route", entries, parse)
+    desired = _desired("route", device, entries, parse)
     return [
         TableTask(RouteTable(device, version, claimed=set(desired[version])), desired[version]) for version in VERSIONS
     ]
@@ -151,18 +156,21 @@ def _removal(actual: t.Mapping[str, ActualEntry], undesired: Desired) -> Delta:
     )
 
 
-def _desired(kind: str, entries: t.Sequence[Entry], parse: t.Callable[[Entry], Parsed]) -> dict[int, Desired]:
+def _desired(
+    kind: str, device: str, entries: t.Sequence[Entry], parse: t.Callable[[Entry], Parsed]
+) -> dict[int, Desired]:
     """Return the desired entries by IP version.
 
-    :raises ValidationError: naming every entry that ``parse`` rejects, and entries with one key that differ.
+    :raises ValidationError: naming an invalid device, every entry that ``parse`` rejects, and entries with one key
+        that differ.
     """
     desired: dict[int, Desired] = {version: {} for version in VERSIONS}
-    problems = []
+    problems = device_problems("device", device)
     for number, entry in enumerate(entries, 1):
         try:
             version, key, spec = parse(entry)
         except ValueError as error:
-            given = ", ".join(f"{name} {value!r}" for name, value in entry.items() if value is not None)
+            given = ", ".join(f"{name} {shown(value)}" for name, value in entry.items() if value is not None)
             problems.append(f"{kind} entry {number} ({given}): {error}")
             continue
         other = desired[version].setdefault(key, spec)
@@ -175,5 +183,5 @@ def _desired(kind: str, entries: t.Sequence[Entry], parse: t.Callable[[Entry], P
 
 def _mac(text: str) -> str:
     if not _MAC.fullmatch(text.lower()):
-        raise ValueError(f"{text!r} is not a MAC address such as 0a:58:0a:f4:03:00")
+        raise ValueError(f"{shown(text)} is not a MAC address such as 0a:58:0a:f4:03:00")
     return text.lower()

@@ -9,10 +9,9 @@ import ipaddress
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
-    DEVICE_NAME,
-    DEVICE_NAME_RULE,
     MAC,
     address_problems,
+    device_problems,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._errors import (
     KernelError,
@@ -26,6 +25,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.underlay 
     mtu_problems,
     underlay_routes,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._names import shown
 
 IP = ("ip",)
 
@@ -118,9 +118,12 @@ def converge_link(spec: LinkSpec, run: Run, check: bool, labels: FieldLabels = V
 def remove_link(name: str, run: Run, check: bool) -> LinkChange:
     """Remove a VXLAN link, if it exists; with ``check``, only return the pending change.
 
-    :raises ValidationError: the link is of another kind.
+    :raises ValidationError: the name is invalid, or the link is of another kind.
     :raises KernelError: the kernel rejected the removal.
     """
+    problems = device_problems("name", name)
+    if problems:
+        raise ValidationError(*problems)
     row = find_link(name, read_links(run))
     if row is None:
         return LinkChange({}, {}, [])
@@ -139,22 +142,22 @@ def validate_link(spec: LinkSpec) -> None:
 
     :raises ValidationError: naming each invalid part.
     """
-    problems = []
-    if not DEVICE_NAME.fullmatch(spec.name):
-        problems.append(f"name {spec.name!r} is invalid: {DEVICE_NAME_RULE}")
+    problems = device_problems("name", spec.name)
+    if spec.dev is not None:
+        problems += device_problems("dev", spec.dev)
     problems += range_problems("vni", spec.vni, 1, (1 << 24) - 1)
     problems += range_problems("port", spec.port, 1, 65535)
     if spec.mac is not None and not MAC.fullmatch(spec.mac):
-        problems.append(f"mac {spec.mac!r} is not a unicast address in lower case, such as 0a:58:0a:f4:03:00")
+        problems.append(f"mac {shown(spec.mac)} is not a unicast address in lower case, such as 0a:58:0a:f4:03:00")
     if spec.mtu is not None:
         problems += range_problems("mtu", spec.mtu, 68, 65535)
     problems += address_problems("local", spec.local)
     for text in spec.addresses or ():
         try:
             if _interface(text) != text:
-                problems.append(f"addresses {text!r} must be written {_interface(text)}")
+                problems.append(f"addresses {shown(text)} must be written {_interface(text)}")
         except ValueError as error:
-            problems.append(f"addresses {text!r} is invalid: {error}")
+            problems.append(f"addresses {shown(text)} is invalid: {error}")
     if problems:
         raise ValidationError(*problems)
 
@@ -263,6 +266,8 @@ def apply_link(change: LinkChange, run: Run) -> None:
 def _interface(text: str) -> str:
     if "/" not in text:
         raise ValueError("it has no prefix length: write it as in 10.244.3.0/32")
+    if "%" in text:
+        raise ValueError("it has a zone: write the address without it")
     return str(ipaddress.ip_interface(text))
 
 

@@ -20,6 +20,7 @@ import tempfile
 import time
 import typing as t
 
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import is_ipv4_address, network_problems
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import (
@@ -198,7 +199,7 @@ def _find_links(spec: PairSpec, run: Run) -> HostLinks:
     addresses = _addresses(run)
     own = [device for device, address, _length in addresses if address == spec.own.address]
     listing = ", ".join(f"{device} {address}/{length}" for device, address, length in addresses) or "none"
-    if not own:
+    if not own and is_ipv4_address(spec.own.address):
         problems.append(
             f"host {spec.own.name} has its address {spec.own.address} on none of its links ({listing}): set "
             f"overlay_underlay_ip to the address by which the other host of the pair reaches it"
@@ -208,7 +209,7 @@ def _find_links(spec: PairSpec, run: Run) -> HostLinks:
         for device, address, _length in addresses
         if _is_in(address, spec.subnet) and address not in spec.vips.values()
     ]
-    if not vips:
+    if not vips and not network_problems("", spec.subnet):
         problems.append(
             f"host {spec.own.name} has no address in {spec.subnet} (overlay_clb_subnet) on any of its links "
             f"({listing}), so it cannot carry the VIPs: use a host of that subnet"
@@ -239,7 +240,7 @@ def _gateways(run: Run) -> list[str]:
 
 
 def _is_in(address: str, subnet: str) -> bool:
-    return ipaddress.IPv4Address(address) in ipaddress.IPv4Network(subnet, strict=False)
+    return not network_problems("", subnet) and ipaddress.ip_address(address) in ipaddress.ip_network(subnet)
 
 
 def stable_python(run: Run) -> str:

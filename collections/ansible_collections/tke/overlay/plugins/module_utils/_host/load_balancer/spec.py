@@ -5,11 +5,21 @@
 
 from __future__ import annotations
 
-import re
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import is_ipv4_address
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
+    is_ipv4_address,
+    is_server,
+    network_problems,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._errors import range_problems
+from ansible_collections.tke.overlay.plugins.module_utils._names import (
+    INVENTORY_NAME,
+    INVENTORY_NAME_RULE,
+    LABEL,
+    is_host_name,
+    shown,
+)
 
 API, SERVICES = "apiserver", "services"
 VIPS = (API, SERVICES)
@@ -19,9 +29,6 @@ SERVICES_PORT = 443
 
 RESTORE_INTERVAL = 30
 """Default number of seconds between two runs of the timer that restores the rules; the same as on nodes."""
-
-_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*")
-_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 
 
 class PairHost(t.NamedTuple):
@@ -70,16 +77,30 @@ class PairSpec(t.NamedTuple):
 def problems_of(spec: PairSpec) -> t.Iterator[str]:
     """Return every problem of a specification, one sentence each."""
     for host in (spec.own, spec.peer):
+        yield from _problems_of_name("host", host.name)
         if not is_ipv4_address(host.address):
-            yield f"host {host.name} has the address {host.address!r}: set overlay_underlay_ip to an IPv4 address"
+            yield (
+                f"host {shown(host.name)[1:-1]} has the address {shown(host.address)}: set overlay_underlay_ip to an "
+                f"IPv4 address"
+            )
+    for vip, address in spec.vips.items():
+        if not is_ipv4_address(address):
+            yield f"vips: {vip} {shown(address)} is no IPv4 address"
+    yield from network_problems("overlay_clb_subnet", spec.subnet)
     if not spec.apiservers:
         yield "group apiserver has no hosts, so the VIP of the API servers would have no backend: add the API servers"
     for name, server in spec.apiservers.items():
-        yield from _problems_of_server(f"API server {name}", server)
+        yield from _problems_of_name("API server", name)
+        yield from _problems_of_server(f"API server {shown(name)[1:-1]}", server)
     yield from range_problems("overlay_clb_vrid", spec.vrid, 1, 254)  # the next number is used, too
     yield from range_problems("overlay_restore_interval", spec.restore_interval, 1, 86_400, "seconds")
     yield from _problems_of_ports(spec)
     yield from _problems_of_services(spec)
+
+
+def _problems_of_name(what: str, name: str) -> t.Iterator[str]:
+    if not INVENTORY_NAME.fullmatch(name):
+        yield f"{what} {shown(name)}: {INVENTORY_NAME_RULE}"
 
 
 def _problems_of_ports(spec: PairSpec) -> t.Iterator[str]:
@@ -89,8 +110,8 @@ def _problems_of_ports(spec: PairSpec) -> t.Iterator[str]:
     for variable, port in (("overlay_api_port", spec.api_port), ("overlay_clb_metrics_port", spec.metrics_port)):
         yield from range_problems(variable, port, 1, 65535)
     for listener in spec.listeners:
-        where = f"overlay_clb_listeners: {listener.name!r}"
-        if not _LABEL.fullmatch(listener.name):
+        where = f"overlay_clb_listeners: {shown(listener.name)}"
+        if not LABEL.fullmatch(listener.name):
             yield f"{where}: use only letters, digits, '_' and '-' in the name"
         if listener.vip not in VIPS:
             yield f"{where}: unknown VIP {listener.vip!r}; the VIPs are {' and '.join(VIPS)}"
@@ -104,8 +125,8 @@ def _problems_of_ports(spec: PairSpec) -> t.Iterator[str]:
 def _problems_of_services(spec: PairSpec) -> t.Iterator[str]:
     seen: set[str] = set()
     for service in spec.services:
-        where = f"overlay_clb_services: {service.name!r}"
-        if not _NAME.fullmatch(service.name):
+        where = f"overlay_clb_services: {shown(service.name)}"
+        if not is_host_name(service.name):
             yield f"{where} is not a host name that a TLS client can send (SNI)"
         if service.name.lower() in seen:
             yield f"{where} is listed twice"
@@ -124,6 +145,5 @@ def _problems_of_backends(where: str, backends: t.Sequence[str]) -> t.Iterator[s
 
 
 def _problems_of_server(where: str, server: str) -> t.Iterator[str]:
-    host, _colon, port = server.rpartition(":")
-    if not (is_ipv4_address(host) or _NAME.fullmatch(host)) or not port.isdigit() or not 1 <= int(port) <= 65535:
-        yield f"{where}: {server!r} is not host:port, where host is a name or an IPv4 address"
+    if not is_server(server):
+        yield f"{where}: {shown(server)} is not host:port, where host is a name or an IPv4 address"

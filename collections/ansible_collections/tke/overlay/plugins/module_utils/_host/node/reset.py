@@ -16,7 +16,8 @@ import contextlib
 import os
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, some_of
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import device_problems
+from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError, some_of
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.commit.confirmed_commit import (
     cancel,
@@ -105,8 +106,12 @@ def remove(device: str, bridge: str, run: Run, check: bool) -> NodeRemains:
 
     :param device: the VXLAN link, if the host's own files do not name it.
     :param bridge: the Pod bridge, if the host's own files do not name it.
+    :raises ValidationError: a name is invalid.
     :raises KernelError: an object could not be removed, or exists again.
     """
+    problems = [*device_problems("device", device), *device_problems("bridge", bridge)]
+    if problems:
+        raise ValidationError(*problems)
     names = _names(device, bridge)
     remains = _read(names, run)
     if any(remains.diffs()) and not check:

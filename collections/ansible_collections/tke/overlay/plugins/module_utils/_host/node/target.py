@@ -11,6 +11,8 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
     PLAN_SCHEMA,
     NodeDocument,
     Peer,
+    device_problems,
+    network_problems,
     parse_fleet,
     plan_id,
     vtep_address,
@@ -46,6 +48,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins i
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import CHECKSUMS, STATE
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import SavedState, state_files
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import HostFacts, unit_files
+from ansible_collections.tke.overlay.plugins.module_utils._names import is_one_line, shown
 
 INTERVAL = 30
 """Default number of seconds between two runs of the restore timer."""
@@ -154,8 +157,26 @@ def _validate(document: NodeDocument, interval: int) -> None:
             f"the plan has schema {document['schema']}, and this release reads schema {PLAN_SCHEMA}: "
             f"use the same release of tke.overlay for the plan and for the hosts"
         )
+    problems += problems_of_texts(document)
     if problems:
         raise ValidationError(*problems)
+
+
+def problems_of_texts(document: NodeDocument) -> list[str]:
+    """Return the problems of the texts of a document that become words of a batch, of rules or of a file.
+
+    The plan has them from a validated inventory; a task can pass any document. :func:`parse_fleet` checks the fleet.
+    """
+    problems = []
+    if not is_one_line(document["cluster"]):
+        problems.append(f"document: cluster {shown(document['cluster'])} is not a text of one line")
+    for key in ("device", "bridge"):
+        problems += device_problems(f"document: {key}", t.cast(t.Dict[str, str], document)[key])
+    if not document["container_cidr"]:
+        problems.append("document: container_cidr is empty")
+    for cidr in document["container_cidr"]:
+        problems += network_problems("document: container_cidr", cidr)
+    return problems + network_problems("document: service_cidr", document["service_cidr"])
 
 
 def own_and_peers(document: NodeDocument) -> tuple[Peer, list[Peer]]:
@@ -167,7 +188,7 @@ def own_and_peers(document: NodeDocument) -> tuple[Peer, list[Peer]]:
     own = fleet.pop(document["node"], None)
     if own is None:
         raise ValidationError(
-            f"node {document['node']} is not in the plan: add it to the inventory group that is planned"
+            f"node {shown(document['node'])[1:-1]} is not in the plan: add it to the inventory group that is planned"
         )
     return own, list(fleet.values())
 

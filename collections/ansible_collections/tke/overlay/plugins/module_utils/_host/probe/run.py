@@ -36,6 +36,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.probe.tcp_echo i
     REFUSED,
     probe_tcp,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._names import shown
 
 MAX_MEASURED = 64
 """For so many peers behind an MTU black hole, the probe measures the largest size that passes."""
@@ -96,7 +97,7 @@ class ProbeTask(t.NamedTuple):
         if not self.source:
             raise ValidationError("this host is no node of the overlay, so it has no address to probe from: set source")
         problems = [
-            f"{what} {text!r} is no IPv4 address"
+            f"{what} {shown(text)} is no IPv4 address"
             for what, text in [
                 ("source", self.source),
                 *((f"address of {name}", text) for name, text in self.peers.items()),
@@ -130,7 +131,9 @@ def task_for_document(document: NodeDocument, sites: Sites, sample: int, skip: t
     fleet = parse_fleet(document["fleet"])
     name = document["node"]
     if name not in fleet:
-        raise ValidationError(f"node {name} is not in the plan: is it in the inventory group that was planned?")
+        raise ValidationError(
+            f"node {shown(name)[1:-1]} is not in the plan: is it in the inventory group that was planned?"
+        )
     known = {site: [each for each in names if each in fleet and each not in skip] for site, names in sites.items()}
     known = {site: names for site, names in known.items() if names} or {
         "": [each for each in fleet if each not in skip]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.tke.overlay.plugins.action.clb_vips import CLUSTER_VARIABLES, survey_hosts
+from ansible_collections.tke.overlay.plugins.action.clb_vips import CLUSTER_VARIABLES, PAIR_VARIABLES, survey_hosts
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.vips import Claim
 
 GIVEN = {"provider": "pair", "group": "clb", "nodes_group": "overlay_nodes"}
@@ -61,6 +61,15 @@ def test_compares_every_cluster_variable(variable):
     assert [problem.partition(" ")[0] for problem in problems] == [variable]
 
 
+@pytest.mark.parametrize("variable", PAIR_VARIABLES)
+def test_compares_variables_of_the_pair_between_its_hosts(variable):
+    """With two VRRP router identifiers, both hosts would hold both VIPs."""
+    _addresses, problems = survey(a={variable: "of a node"}, clb2={variable: "only here"})
+    assert [problem.partition(" ")[0] for problem in problems] == [variable]
+    assert "not set for clb1" in problems[0]
+    assert "group_vars of clb" in problems[0]
+
+
 def test_cluster_variables_include_those_of_the_endpoint():
     assert {"overlay_api_port", "overlay_api_ca", "overlay_clb_services", "overlay_clb_subnet"} <= set(
         CLUSTER_VARIABLES
@@ -70,7 +79,7 @@ def test_cluster_variables_include_those_of_the_endpoint():
 def test_names_hosts_whose_variables_cannot_be_evaluated():
     class Broken(dict):
         def get(self, name, default=None):
-            raise ZeroDivisionError("division by zero")
+            raise ZeroDivisionError("division\n by zero")
 
     _addresses, problems = survey_hosts(GIVEN, {"groups": GROUPS, "hostvars": dict.fromkeys(GROUPS["all"], Broken())})
-    assert problems == [f"host {name}: a variable cannot be evaluated: division by zero" for name in GROUPS["all"]]
+    assert problems == [f"host {name}: ansible_host cannot be evaluated: division by zero" for name in GROUPS["all"]]

@@ -15,9 +15,10 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning impo
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import (
     ClusterSettings,
     InventoryNode,
+    problems_of_nodes,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
-from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import inventory_nodes
+from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import read_inventory
 from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import settings_of
 
 NOW = "2026-01-02T03:04:05Z"
@@ -75,6 +76,13 @@ def answer(options, given, nodes_of):
         return str(error) if all(problem.strip() for problem in error.problems) else ""
 
 
+def nodes_of(task_vars):
+    inventory = read_inventory("overlay_nodes", task_vars)
+    if inventory.problems:
+        raise ValidationError(*inventory.problems)
+    return inventory.nodes
+
+
 @settings(max_examples=2500)
 @given(
     st.fixed_dictionaries(
@@ -95,7 +103,7 @@ def test_plan_returns_a_plan_or_a_message(given_, groups, data):
     assert answer(
         plan.ActionModule.options,
         given_,
-        lambda parameters: inventory_nodes("overlay_nodes", {"groups": groups, "hostvars": hostvars}),
+        lambda parameters: nodes_of({"groups": groups, "hostvars": hostvars}),
     )
 
 
@@ -138,9 +146,7 @@ def test_names_hosts_that_differ_in_a_cluster_variable(first, second, words):
     base = {"inventory_dir": "/one"}
     hostvars = {"a": {**base, "ansible_host": "10.0.0.1", **first}, "b": {**base, "ansible_host": "10.0.0.2", **second}}
     groups = {"overlay_nodes": ["a", "b"], "cloud": ["a"], "idc": ["b"]}
-    with pytest.raises(ValidationError) as caught:
-        inventory_nodes("overlay_nodes", {"groups": groups, "hostvars": hostvars})
-    (problem,) = caught.value.problems
+    (problem,) = read_inventory("overlay_nodes", {"groups": groups, "hostvars": hostvars}).problems
     for word in words:
         assert word in problem
 
@@ -148,11 +154,44 @@ def test_names_hosts_that_differ_in_a_cluster_variable(first, second, words):
 def test_names_hosts_whose_variables_cannot_be_evaluated():
     class Broken(dict):
         def get(self, name, default=None):
-            raise ZeroDivisionError("division by zero")
+            if name == "overlay_underlay_ip":
+                raise ZeroDivisionError("division\n  by zero")
+            return super().get(name, default)
 
-    groups = {"overlay_nodes": ["a"], "cloud": ["a"]}
-    with pytest.raises(ValidationError, match="node a: a variable cannot be evaluated: division by zero"):
-        inventory_nodes("overlay_nodes", {"groups": groups, "hostvars": {"a": Broken()}})
+    groups = {"overlay_nodes": ["a", "b"], "cloud": ["a", "b"]}
+
+    class Hostvars(dict):
+        def raw_get(self, host):
+            return dict(self[host])
+
+    hostvars = Hostvars(a=Broken(overlay_underlay_ip="{{ 1 / 0 }}"), b={"ansible_host": "10.0.0.2"})
+    inventory = read_inventory("overlay_nodes", {"groups": groups, "hostvars": hostvars})
+    (problem,) = inventory.problems
+    assert problem.startswith("overlay_underlay_ip is set, but cannot be evaluated: division by zero: ")
+    assert problem.endswith(" (a)")
+    assert list(problems_of_nodes(inventory.nodes, GOOD)) == []
+
+
+@pytest.mark.parametrize(
+    ("variables", "count"),
+    [({"overlay_clb_subnet": "10.0.2.0/24"}, 2), ({}, 0), ({"overlay_clb_provider": "external"}, 0)],
+)
+def test_addresses_of_the_pair_are_checked_where_there_is_one(variables, count):
+    variables = {**variables, "overlay_cluster": "demo", "ansible_host": "10.0.0.1"}
+    hostvars = {
+        "a": variables,
+        "c": {**variables, "ansible_host": "c.example"},
+        "api": {**variables, "overlay_underlay_ip": "x y"},
+        "api2": {**variables, "overlay_underlay_ip": "x.example", "overlay_port": "x"},
+    }
+    groups = {"overlay_nodes": ["a"], "cloud": ["a"], "clb": ["a", "c"], "apiserver": ["a", "api", "api2"]}
+    problems = read_inventory("overlay_nodes", {"groups": groups, "hostvars": hostvars}).problems
+    assert [problem.partition(":")[0] for problem in problems[:-1]] == [
+        "host c (group clb)",
+        "host api (group apiserver)",
+    ][:count]
+    assert problems[-1].startswith("overlay_port 'x' is not a whole number")
+    assert problems[-1].endswith("(api2)")
 
 
 def test_valid_input_gives_a_ledger():

@@ -20,10 +20,13 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
     SavedPlan,
     address_problems,
     contradictions,
+    device_problems,
     fleet_text,
     former_text,
     gateway_address,
     is_ipv4_address,
+    is_server,
+    network_problems,
     overlay_mtu,
     parse_fleet,
     parse_former,
@@ -144,6 +147,79 @@ def test_other_texts_are_not_ipv4_addresses(text):
 )
 def test_an_invalid_address_names_variable_value_and_remedy(text, words):
     assert address_problems("overlay_underlay_ip", text) == [words]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("10.244.0.0/16", None),
+        ("fd00::/64", None),
+        ("10.244.0.0", "x '10.244.0.0' has no prefix length: write it as in 10.244.0.0/16"),
+        ("10.244.0.1/16", "x '10.244.0.1/16' must be written 10.244.0.0/16"),
+        ("10.244.0.0/255.255.0.0", "x '10.244.0.0/255.255.0.0' must be written 10.244.0.0/16"),
+        ("fd00::%x/64", "x 'fd00::%x/64' is not a network such as 10.244.0.0/16"),
+        ("pods", "x 'pods' is not a network such as 10.244.0.0/16"),
+    ],
+)
+def test_an_invalid_network_names_the_remedy(text, problem):
+    assert network_problems("x", text) == ([problem] if problem else [])
+
+
+@pytest.mark.parametrize("text", ["10.0.0.1:1", "a.example:65535"])
+def test_a_server_is_a_host_and_a_port(text):
+    assert is_server(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "a", "a:", ":1", "a:0", "a:01", "a:65536", "a:1 ", "a:+1", "a:1:2", "[::1]:1", "10.0.0.256:1"),
+        *("a:\u0661", "\uff11\uff10.0.0.1:1", "a:123456"),
+    ],
+)
+def test_other_texts_are_no_servers(text):
+    assert not is_server(text)
+
+
+@pytest.mark.parametrize("name", ["a", "tke-br0", "eth0.100", "_" * 15, "..."])
+def test_names_of_links(name):
+    assert device_problems("x", name) == []
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "-a", "a b", "a#", 'a"', "a/b", "_" * 16, "\u0661"])
+def test_other_names_of_links_are_invalid(name):
+    (problem,) = device_problems("x", name)
+    assert problem.startswith(f"x {name!r} is invalid: a device name has 1 to 15 letters")
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("-a 10.244.1.0/24 10.0.0.2", "line 2 of the fleet: the name '-a' is invalid: a name has letters"),
+        ("b 10.244.1.1/24 10.0.0.2", "line 2 of the fleet: '10.244.1.1/24' is not a node CIDR such as"),
+        ("b 10.244.1.0/33 10.0.0.2", "line 2 of the fleet: '10.244.1.0/33' is not a node CIDR such as"),
+        ("b 10.244.1.0/0 10.0.0.2", "line 2 of the fleet: '10.244.1.0/0' is not a node CIDR such as"),
+        ("b 10.244.256.0/24 10.0.0.2", "line 2 of the fleet: '10.244.256.0/24' is not a node CIDR such as"),
+        ("b 10.244.01.0/24 10.0.0.2", "line 2 of the fleet: '10.244.01.0/24' is not a node CIDR such as"),
+        ("b 10.244.1.0 10.0.0.2", "line 2 of the fleet: '10.244.1.0' is not a node CIDR such as"),
+        ("b 10.244.1.0/24 10.0.0", "line 2 of the fleet: the underlay address '10.0.0' is not an IP address"),
+        ("b 10.244.1.0/24 fd00::%x", "line 2 of the fleet: the underlay address 'fd00::%x' is not an IP address"),
+        ("b 10.244.1.0/24 FD00::1", "line 2 of the fleet: the underlay address 'FD00::1' must be written fd00::1"),
+        ("b 10.244.1.0/24 10.0.0.2\0", r"line 2 of the fleet: the underlay address '10.0.0.2\x00' is not an IP"),
+        ("b  10.244.1.0/24 10.0.0.2", "line 2 of the fleet is not 'NAME NODE-CIDR UNDERLAY': 'b  10.244.1.0/24"),
+        ("b\u2028c 10.244.1.0/24 10.0.0.2", "line 2 of the fleet: the name 'b\\u2028c' is invalid"),
+        ("", "line 2 of the fleet is not 'NAME NODE-CIDR UNDERLAY': ''"),
+    ],
+)
+def test_a_word_of_the_fleet_is_a_name_or_an_address(line, problem):
+    with pytest.raises(ValidationError) as caught:
+        parse_fleet(f"a 10.244.0.0/24 10.0.0.1\n{line}\nz 10.244.9.0/32 fd00::9\n")
+    (found,) = caught.value.problems
+    assert found.startswith(problem)
+
+
+def test_an_empty_fleet_has_no_peers():
+    assert parse_fleet("") == {}
 
 
 @given(st.ip_addresses(v=6).map(str))

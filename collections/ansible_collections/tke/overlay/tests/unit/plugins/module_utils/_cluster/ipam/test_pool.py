@@ -91,6 +91,13 @@ def test_foreign_node_cidr_is_rejected_by_name(node_cidr, words):
         (["172.0.0.0/8"], 256, 256, ["172.0.0.0/8 is not private"]),
         (["10.0.0.0/16", "10.0.128.0/17"], 256, 256, ["10.0.128.0/17 overlaps container CIDR 10.0.0.0/16"]),
         (["10.0.0.0/24"], 256, 256, ["no room for one node", "256 addresses - 256 for services leave 0"]),
+        (
+            ["10.0.0.0"],
+            256,
+            256,
+            ["overlay_container_cidr: '10.0.0.0' has no prefix length: write it as in 10.0.0.0/16"],
+        ),
+        (["a" * 999], 256, 256, ["aaa... (1001 characters) is not an IPv4 network: Expected 4 octets in "]),
         (["10.0.0.0/16", "10.9.0.0/25"], 256, 256, ["10.9.0.0/25 has no room for one node"]),
         (["10.0.0.0/16"], 256, 5, ["overlay_max_services is 5"]),
         (["10.0.0.0/16"], 3, 4, ["overlay_max_pods_per_node is 3", "overlay_max_services is 4"]),

@@ -77,6 +77,67 @@ def test_accepts_the_limits_of_the_underlay_mtu(address, version):
     assert counts == {least - 1: 1, least: 0, 65535: 0, 65536: 1}
 
 
+def underlay(*nodes):
+    return list(problems_of_nodes([InventoryNode(*node) for node in nodes], SETTINGS))
+
+
+def test_nodes_of_which_only_a_name_is_known_are_one_problem():
+    (problem,) = underlay(
+        ("a", ["cloud"], "a.example", 1500, None, "ansible_host"),
+        ("b", ["idc"], "b", 1500, None, "inventory_hostname"),
+        ("c", ["idc"], "10.0.1.3", 1500, None, "ansible_host"),
+    )
+    assert problem == (
+        "no numeric underlay address is known for a (ansible_host is 'a.example'), b (its name is 'b'): "
+        "set overlay_underlay_ip of each host to the address at which the other nodes reach it"
+    )
+    nodes = [(f"n{number}", ["idc"], "x", 1500, None, "ansible_host") for number in range(10)]
+    assert "n7 (ansible_host is 'x') and 2 more: set" in underlay(*nodes)[0]
+
+
+def test_an_address_of_another_variable_is_named_with_the_remedy():
+    (problem,) = underlay(("a", ["cloud"], "127.0.0.1", 1500, None, "ansible_host"))
+    assert problem == (
+        "node a: ansible_host 127.0.0.1 is not an address that another host could reach: set overlay_underlay_ip"
+    )
+    (problem,) = underlay(("a", ["cloud"], "10.244.0.9", 1500, None, "ansible_host"))
+    assert problem.startswith("node a: ansible_host 10.244.0.9 lies in the container CIDR 10.244.0.0/22")
+
+
+@pytest.mark.parametrize(
+    ("address", "end"),
+    [
+        ("10.0.1.1/24", "'10.0.1.1/24' is not a numeric address: write 10.0.1.1, without a prefix length"),
+        ("a/b", "'a/b' is not a numeric address"),
+        ("fe80::1%eth0", "'fe80::1%eth0' is not a numeric address"),
+        (7, "7 is not a numeric address"),
+    ],
+)
+def test_an_address_with_a_prefix_length_has_its_own_remedy(address, end):
+    assert underlay(("a", ["cloud"], address, 1500)) == [f"node a: overlay_underlay_ip {end}"]
+
+
+def test_an_address_that_cannot_be_evaluated_is_reported_elsewhere():
+    assert underlay(("a", ["cloud"], None, 1500, None, "")) == []
+    (problem,) = underlay(("a", ["cloud"], None, 1500, None, "overlay_underlay_ip"))
+    assert problem.startswith("node a has no underlay address: set overlay_underlay_ip")
+
+
+@pytest.mark.parametrize("network", ["10.0.0.0", "10.9.9.9"])
+def test_a_network_needs_a_prefix_length(network):
+    (problem,) = changed(networks={"vpc": [network]})
+    assert problem.startswith(
+        f"vpc of overlay_networks: {network!r} has no prefix length: write it as in 10.0.0.0/16, or"
+    )
+    assert problem.endswith(f"{network}/32")
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a ", "a\u202eb"])
+def test_the_name_of_the_cluster_is_one_line(name):
+    (problem,) = changed(cluster=name)
+    assert problem.startswith(f"overlay_cluster {name!r} is not one line of printable characters")
+
+
 def test_rejects_two_ip_versions_and_names_a_node_of_each():
     nodes = [InventoryNode("a", ["cloud"], "10.0.1.1", 1500), InventoryNode("b", ["cloud"], "fd00::1", 1500)]
     assert list(problems_of_nodes(nodes, SETTINGS)) == [
