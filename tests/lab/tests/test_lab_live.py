@@ -367,7 +367,7 @@ def test_down_cleans_up_after_a_killed_up(line: str, seconds: float) -> None:
 
 
 def test_down_cleans_up_after_a_killed_build(tmp_path: Path) -> None:
-    packages = tmp_path / "packages"
+    packages = tmp_path / "packages.txt"
     packages.write_text("systemd\nhello\n")
     script = (
         "import sys, pathlib; from tkelab import base, inventory, lab, system;"
@@ -382,7 +382,7 @@ def test_down_cleans_up_after_a_killed_build(tmp_path: Path) -> None:
     assert left_behind() != []
     lab("down")
     assert left_behind() == []
-    assert base.path().is_dir()
+    assert all(base.path(suite).is_dir() for suite in ("bookworm", "trixie", "bullseye"))
 
 
 def test_up_continues_after_a_killed_up() -> None:

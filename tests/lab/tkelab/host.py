@@ -72,7 +72,7 @@ def known() -> set[str]:
     """Return every host that has files, processes or a namespace, whether or not an inventory names it."""
     kept = {path.name for path in HOSTS.iterdir()} if HOSTS.is_dir() else set()
     spaces = {name.removeprefix(PREFIX) for name in net.namespaces()}
-    groups = cgroup.names() - {base.BUILD_GROUP}
+    groups = {name for name in cgroup.names() if not base.is_build_group(name)}
     return (kept | groups | spaces) - {"router", CONTROLLER}
 
 
