@@ -133,7 +133,7 @@ def test_a_route_that_iproute2_prints_in_short_is_recognized(tke0, entry):
 
 
 def test_routes_of_the_protocol_on_another_device_are_kept(tke0):
-    for line in ("10.8.0.0/24 dev eth0 proto 84", "blackhole 10.8.1.0/24 proto 84"):
+    for line in ("10.8.0.0/24 dev eth0 proto 144", "blackhole 10.8.1.0/24 proto 144"):
         tke0(["ip", "route", "add", *line.split()])
     before = tke0(["ip", "route"])
     assert counts(apply_entries(route_tasks("tke0", []), tke0, purge=True)) == (0, 0, 0)
@@ -141,12 +141,12 @@ def test_routes_of_the_protocol_on_another_device_are_kept(tke0):
 
 
 def test_a_name_for_the_protocol_number_makes_no_difference(tke0, tmp_path):
-    """If rt_protos contains a name for 84, iproute2 prints the name."""
+    """If rt_protos contains a name for 144, iproute2 prints the name."""
     apply_entries(route_tasks("tke0", ROUTES), tke0)
 
     def named(command, text=None):
         code, out, errors = tke0(command, text)
-        return code, out.replace('"protocol":"84"', '"protocol":"tke"'), errors
+        return code, out.replace('"protocol":"144"', '"protocol":"tke"'), errors
 
     assert counts(apply_entries(route_tasks("tke0", ROUTES), named, purge=True)) == (0, 0, 0)
 
@@ -154,9 +154,9 @@ def test_a_name_for_the_protocol_number_makes_no_difference(tke0, tmp_path):
 @pytest.mark.parametrize("verb", ["prepend", "append"])
 def test_duplicate_managed_routes_are_removed(tke0, verb):
     apply_entries(route_tasks("tke0", ROUTES[:1]), tke0)
-    tke0(["ip", "route", verb, *["10.244.1.0/24", "via", "10.244.9.0", "dev", "tke0", "onlink", "proto", "84"]])
+    tke0(["ip", "route", verb, *["10.244.1.0/24", "via", "10.244.9.0", "dev", "tke0", "onlink", "proto", "144"]])
     apply_entries(route_tasks("tke0", ROUTES[:1]), tke0, purge=True)
-    assert [row["gateway"] for row in read_json(["ip", "-json", "route", "show", "proto", "84"], tke0)] == [
+    assert [row["gateway"] for row in read_json(["ip", "-json", "route", "show", "proto", "144"], tke0)] == [
         "10.244.1.0"
     ]
     assert counts(apply_entries(route_tasks("tke0", ROUTES[:1]), tke0, purge=True)) == (0, 0, 0)

@@ -1,13 +1,14 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Drop-in files that make network managers ignore the devices of the overlay; and the sysctls of a node."""
+"""Drop-in files that make network managers ignore the devices, and name the route protocol; the sysctls of a node."""
 
 from __future__ import annotations
 
 import string
 import typing as t
 
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import ROUTE_PROTOCOL, ROUTE_PROTOCOL_NAME
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import Texts
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
@@ -17,6 +18,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths impo
     NETWORK_MANAGER_FILE,
     NETWORKD,
     NETWORKD_FILE,
+    PROTOCOL_FILE,
     SYSCTL_FILE,
     WRITTEN_BY,
 )
@@ -48,6 +50,8 @@ def drop_ins(device: str, bridge: str, sysctls: Texts, host: HostFacts) -> dict[
         NETWORK_FILE: text(TKE_OVERLAY_NETWORK) if networkd else None,
         NETWORKD_FILE: text(NETWORKD_CONF) if networkd else None,
         NETWORK_MANAGER_FILE: text(NETWORKMANAGER_CONF) if network_manager else None,
+        # Only for people: the collection passes the number, and reads listings in which it is not printed.
+        PROTOCOL_FILE: f"{WRITTEN_BY}{ROUTE_PROTOCOL} {ROUTE_PROTOCOL_NAME}\n",
     }
 
 

@@ -78,6 +78,7 @@ def test_only_existing_managers_get_a_drop_in(units, present, absent):
     assert all("tke0" in texts[name] for name in present - {paths.NETWORKD_FILE})
     link = "[Match]\nOriginalName=tke0\n\n[Link]\nMACAddressPolicy=none\n"
     assert texts[paths.LINK_FILE].endswith(link), "every host has udev"
+    assert texts[paths.PROTOCOL_FILE].splitlines()[1:] == ["144 tke"], "every host has iproute2"
     if paths.NETWORK_MANAGER_FILE in present:
         managed = "interface-name:tke0;interface-name:tke-br0\n"
         lines = texts[paths.NETWORK_MANAGER_FILE].splitlines(keepends=True)
