@@ -198,8 +198,9 @@ tables: $(STAMP) ## generate the table of variables in the guides from the roles
 docs: $(STAMP) ## build the site of guides and reference in .cache/docs/html; a warning is an error
 	@python tests/tools/site.py .cache/docs
 
-artifact: $(STAMP) ## build the collection, install it into .cache/artifact, and check every file
+artifact: $(STAMP) ## build the collection, install it into .cache/artifact, check every file, and import it as Galaxy does
 	@python tests/tools/artifact.py .cache/artifact
+	@python tests/tools/importer.py .cache/importer .cache/artifact/*.tar.gz
 
 release: $(STAMP) ## write changelog, version and artifact of a release: make release VERSION=1.1.0
 	@tests/tools/release.sh '$(VERSION)'
