@@ -58,7 +58,7 @@ def apply_entries(tasks, run, state="present", purge=False, check=False):
 
 
 def counts(deltas):
-    return tuple(sum(len(part) for part in parts) for parts in zip(*(delta[:3] for delta in deltas), strict=True))
+    return tuple(sum(len(part) for part in parts) for parts in zip(*(delta[:3] for delta in deltas)))
 
 
 @pytest.mark.parametrize(("tasks_of", "entries", "left"), KINDS)

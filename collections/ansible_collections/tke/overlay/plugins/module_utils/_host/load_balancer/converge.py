@@ -273,7 +273,7 @@ def _validate(spec: PairSpec, links: HostLinks, run: Run) -> list[str]:
 
 
 def _warnings_in(output: str) -> list[str]:
-    """Return HAProxy's warnings of lines of its configuration. Others concern the moment, such as a silent DNS server."""
+    """Return HAProxy's warnings of its configuration. Others concern the moment, such as a silent DNS server."""
     lines = [line for line in output.splitlines() if line.startswith("[WARNING]") and "haproxy.cfg:" in line]
     return [f"haproxy: {' '.join(line.split())}" for line in lines]
 
