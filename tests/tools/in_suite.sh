@@ -29,5 +29,6 @@ while [ "$1" != -- ]; do
     shift
 done
 shift
+printf '127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n' >"$root/etc/hosts" # as Debian installs it
 unset TKE_IN_SUITE
 exec chroot "$root" /usr/bin/env -C "$PWD" "$@"

@@ -30,6 +30,11 @@ starts missing hosts, repairs broken ones and removes hosts that are no longer i
 The first run builds a base tree for each Debian suite of the hosts (two minutes).
 """
 
+_TREE = """\
+Prints the directory of the base tree of a Debian suite, after building it if it is missing. Nothing
+may be written there: hosts use it.
+"""
+
 _DOWN = """\
 Stops all hosts and removes every process, mount, namespace and file of the lab. It does not read
 the inventory, and works after `lab up` was killed. The base trees stay in the cache.
@@ -100,6 +105,8 @@ def _parser() -> argparse.ArgumentParser:
         return made
 
     verb("up", _up, "start the lab, or its missing parts", _UP)
+    tree = verb("tree", _tree, "print the base tree of a Debian suite", _TREE)
+    tree.add_argument("suite", metavar="SUITE")
     down = verb("down", _down, "stop the lab and remove everything it created", _DOWN)
     down.add_argument("--purge", action="store_true", help="delete the cached base trees, too")
     status = verb("status", _status, "print the hosts", "Prints every host of the running lab.")
@@ -122,6 +129,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _up(options: argparse.Namespace) -> None:
     lab.up(options.inventory or [inventory.DEFAULT], Progress())
+
+
+def _tree(options: argparse.Namespace) -> None:
+    lab.tree(options.suite, Progress())
 
 
 def _down(options: argparse.Namespace) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from . import base, cgroup, checks, host, inventory, net
-from .model import CONTROLLER, Host, Lab, build, netns_name
+from .model import CONTROLLER, SUITE, Host, Lab, build, netns_name
 from .system import (
     CACHE,
     LOCK,
@@ -83,6 +83,15 @@ def up(inventories: list[Path], progress: Progress) -> None:
         started = _ensure_hosts(lab, trees, progress)
         base.discard_outdated(progress)
         progress.report("lab", f"up: {len(lab.hosts)} hosts, {started} started now")
+
+
+def tree(suite: str, progress: Progress) -> None:
+    """Print the directory of the base tree of a suite, built if it is missing."""
+    checks.root()
+    checks.machine()
+    if not SUITE.fullmatch(suite):
+        raise LabError(f"{suite!r} is not the code name of a Debian suite")
+    print(base.ensure(progress, [suite])[suite])
 
 
 def _prepare(lab: Lab) -> None:
