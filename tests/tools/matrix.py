@@ -52,7 +52,7 @@ SUITE_LIBRARIES = (
 HOSTS = ("3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
 HOST_LIBRARIES = ("cryptography", "hypothesis", "pytest", "pyyaml")
 UNITS = COLLECTION / "tests/unit/plugins/module_utils"
-NOT_OF_HOSTS = ("_cluster", "_module", "ansible.module_utils", "plugins.action", "plugin_utils")
+NOT_OF_HOSTS = ("_cluster", "_module", "ansible.module_utils", "plugins.modules", "plugins.action", "plugin_utils")
 """A test that imports one of these needs the code of the controller side, or Ansible."""
 
 
