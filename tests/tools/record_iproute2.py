@@ -83,6 +83,19 @@ ip -6 route add default via 2001:db8::1 dev eth0
 """
 
 
+RESTORE = """\
+ip -o -d link show dev tke0
+ip -o address show dev tke0
+ip -4 route show table main proto 144
+ip -4 route show table main root 10.244.0.0/16 proto 144 type blackhole
+ip -4 route show table main
+ip -4 route show table main exact 10.8.0.0/24 proto 144
+ip -4 neigh show dev tke0 nud permanent
+bridge fdb show dev tke0
+"""
+"""What the restore script runs."""
+
+
 def call(command: list[str]) -> str:
     """Return the output of a command, which must succeed."""
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
@@ -110,6 +123,8 @@ def main() -> None:
         for cidrs in ([], within):
             with contextlib.suppress(KernelError):  # iproute2 before 5.5 prints a multipath route as no JSON
                 RouteTable("tke0", version, within=cidrs).read(run)
+    for line in RESTORE.splitlines():
+        run(line.split(), None)
     # REUSE-IgnoreStart
     print("# SPDX-License-Identifier: GPL-3.0-or-later")
     print("# Copyright: (c) 2026, tke.overlay contributors")

@@ -336,7 +336,7 @@ def _items(text: str) -> Desired:
 
     nft 0.9 prints a counter without values as ``packets 0 bytes 0``, and its brace on the same line.
     """
-    items: Desired = {}
+    items: Desired = {f"table {key}": value for key, value in re.findall(r"^\t(\w+) ([^{\n]+)$", text, re.MULTILINE)}
     for kind, name, body in re.findall(r"^\t(\w+) (\S+) \{\n(.*?)\t\}\n", text, re.MULTILINE | re.DOTALL):
         if kind == "set":
             attributes, _mark, elements = body.partition("elements = {")
