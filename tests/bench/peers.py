@@ -151,10 +151,10 @@ def batches(own: Peer, peers: Sequence[Peer]) -> dict[str, list[str]]:
         ],
         "route.batch": [
             *(
-                f"route replace {peer.node_cidr} via {vtep_address(peer.node_cidr)} dev {DEVICE} onlink proto 84"
+                f"route replace {peer.node_cidr} via {vtep_address(peer.node_cidr)} dev {DEVICE} onlink proto 144"
                 for peer in peers
             ),
-            f"route replace blackhole {own.node_cidr} metric 4096 proto 84",
+            f"route replace blackhole {own.node_cidr} metric 4096 proto 144",
         ],
     }
 
@@ -179,7 +179,7 @@ def networkd_files(own: Peer, peers: Sequence[Peer]) -> dict[str, list[str]]:
             f"Destination={peer.node_cidr}",
             f"Gateway={address}",
             "GatewayOnLink=yes",
-            "Protocol=84",
+            "Protocol=144",
         ]
     return {"tke0.netdev": netdev, "tke0.network": network}
 

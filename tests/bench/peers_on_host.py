@@ -132,7 +132,7 @@ def managed() -> list[list[dict[str, Any]]]:
     listings = [subprocess.run(command, capture_output=True, check=False).stdout for command in READINGS[1:4]]
     routes, fdb, neighbors = (json.loads(listing or b"[]") for listing in listings)
     return [
-        [row for row in routes if str(row.get("protocol")) == "84"],
+        [row for row in routes if str(row.get("protocol")) in ("144", "tke")],
         [row for row in fdb if "dst" in row],
         [row for row in neighbors if "PERMANENT" in row["state"]],
     ]
@@ -150,7 +150,7 @@ def empty_kernel() -> None:
     """Remove the managed kernel state, as after a boot."""
     words = (
         ("ip link del", DEVICE),
-        ("ip route del blackhole", f"{NODE_CIDR} proto 84"),
+        ("ip route del blackhole", f"{NODE_CIDR} proto 144"),
         ("nft delete table", " ".join(TABLE)),
     )
     for command in words:
@@ -172,9 +172,9 @@ def clean() -> None:
         os.rmdir(STATE)
     subprocess.run(["systemctl", "daemon-reload"], check=True)
     FORWARDING.write_text(json.loads(NOTE.read_text())["forwarding"])
-    left = json.loads(subprocess.check_output(["ip", "-json", "route", "show", "proto", "84"]) or "[]")
+    left = json.loads(subprocess.check_output(["ip", "-json", "route", "show", "proto", "144"]) or "[]")
     if left:
-        sys.exit(f"there are foreign routes of protocol 84: {left[:3]}")
+        sys.exit(f"there are foreign routes of protocol 144: {left[:3]}")
 
 
 def one_round() -> dict[str, float]:

@@ -39,6 +39,10 @@ def client_hello(name: str) -> bytes:
     raise AssertionError("the handshake ended without a server")
 
 
+# Runs on hosts with Python 3.9, whose asyncio has an error of its own and no asyncio.timeout.
+TIMEOUTS = (TimeoutError, asyncio.TimeoutError)
+
+
 class Load:
     """All connections to one address, and their results."""
 
@@ -55,19 +59,21 @@ class Load:
         """Open a new connection, and wait for the first bytes of the server."""
         start = time.time()
         try:
-            async with asyncio.timeout(LIMIT):
-                reader, writer = await asyncio.open_connection(self.host, self.port)
-                try:
-                    writer.write(self.hello)
-                    if not await reader.read(1):
-                        raise ConnectionError("closed without an answer")
-                finally:
-                    writer.transport.abort()
+            await asyncio.wait_for(self._greet(), LIMIT)
             if time.time() - start > LIMIT:  # the data arrived before the timeout was processed
                 raise TimeoutError
             self.good.append(round(start, 4))
-        except (OSError, TimeoutError) as error:
+        except (OSError, *TIMEOUTS) as error:
             self.failures.append((start, time.time() - start, reason(error)))
+
+    async def _greet(self) -> None:
+        reader, writer = await asyncio.open_connection(self.host, self.port)
+        try:
+            writer.write(self.hello)
+            if not await reader.read(1):
+                raise ConnectionError("closed without an answer")
+        finally:
+            writer.transport.abort()
 
     async def many(self, rate: float, until: float) -> None:
         """Open connections at a steady rate, and do not wait for their results."""
@@ -92,16 +98,14 @@ class Load:
         while time.monotonic() < until:
             writer = None
             try:
-                async with asyncio.timeout(5):
-                    reader, writer = await asyncio.open_connection(
-                        self.host, self.port, ssl=context, server_hostname=self.name
-                    )
+                opening = asyncio.open_connection(self.host, self.port, ssl=context, server_hostname=self.name)
+                reader, writer = await asyncio.wait_for(opening, 5)
                 self.lasting += 1
                 try:
                     await self._pages(reader, writer, until)
                 finally:
                     self.lasting -= 1
-            except (OSError, TimeoutError, EOFError) as error:
+            except (OSError, EOFError, *TIMEOUTS) as error:
                 self.broken.append((time.time(), reason(error)))
                 await asyncio.sleep(0.2)
             finally:
@@ -110,17 +114,19 @@ class Load:
 
     async def _pages(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, until: float) -> None:
         while time.monotonic() < until:
-            async with asyncio.timeout(5):
-                writer.write(f"GET /readyz HTTP/1.1\r\nHost: {self.name}\r\n\r\n".encode())
-                head = await reader.readuntil(b"\r\n\r\n")
-                length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length"))
-                await reader.readexactly(int(length.partition(b":")[2]))
+            await asyncio.wait_for(self._page(reader, writer), 5)
             await asyncio.sleep(PAGE_SECONDS)
+
+    async def _page(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(f"GET /readyz HTTP/1.1\r\nHost: {self.name}\r\n\r\n".encode())
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length"))
+        await reader.readexactly(int(length.partition(b":")[2]))
 
 
 def reason(error: BaseException) -> str:
     """Return a short reason for the failure."""
-    return "no answer" if isinstance(error, TimeoutError) else type(error).__name__
+    return "no answer" if isinstance(error, TIMEOUTS) else type(error).__name__
 
 
 async def work(options: argparse.Namespace) -> dict[str, Any]:

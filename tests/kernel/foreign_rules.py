@@ -182,10 +182,10 @@ table inet firewalld {
     tcp dport 22 accept
     udp dport 8472 accept
     meta l4proto { icmp, ipv6-icmp } accept
-    reject with icmpx admin-prohibited
+    reject with icmpx type admin-prohibited
   }
   chain filter_IN_trusted { accept; }
-  chain filter_FWD_public { reject with icmpx admin-prohibited; }
+  chain filter_FWD_public { reject with icmpx type admin-prohibited; }
   chain filter_FWD_trusted { accept; }
   chain filter_INPUT_ZONES {
     iifname "tke-br0" goto filter_IN_trusted
@@ -204,7 +204,7 @@ table inet firewalld {
     iifname "lo" accept
     ct state invalid drop
     jump filter_INPUT_ZONES
-    reject with icmpx admin-prohibited
+    reject with icmpx type admin-prohibited
   }
   chain filter_FORWARD {
     type filter hook forward priority filter + 10; policy accept;
@@ -213,7 +213,7 @@ table inet firewalld {
     iifname "lo" accept
     ct state invalid drop
     jump filter_FORWARD_ZONES
-    reject with icmpx admin-prohibited
+    reject with icmpx type admin-prohibited
   }
 }
 """

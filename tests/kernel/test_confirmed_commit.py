@@ -406,7 +406,7 @@ def test_rolls_back_a_change_that_cannot_be_saved(run, root):
 def test_reports_what_a_rollback_could_not_restore(run, host):
     make_pending(run, mtu=1400)
     batch = host / STATE.lstrip("/") / "route.batch"
-    batch.write_text(batch.read_text() + "route replace 10.244.9.0/24 via 224.0.0.1 dev tke0 onlink proto 84\n")
+    batch.write_text(batch.read_text() + "route replace 10.244.9.0/24 via 224.0.0.1 dev tke0 onlink proto 144\n")
     code, _out, errors = script(host, "roll-back")
     assert code == 1
     assert "not as before" in errors

@@ -149,8 +149,8 @@ def test_removes_managed_entries_that_are_not_planned(run):
         "bridge fdb append 00:00:00:00:00:00 dev tke0 dst 10.0.1.50 self permanent",
         "bridge fdb append 00:00:00:00:00:00 dev tke0 dst 10.0.1.51 self permanent",
         "neigh add 10.244.77.0 lladdr 02:00:00:00:00:01 dev tke0 nud permanent",
-        "route add 10.244.77.0/24 via 10.244.77.0 dev tke0 onlink proto 84",
-        "route add blackhole 10.244.78.0/24 metric 4096 proto 84",
+        "route add 10.244.77.0/24 via 10.244.77.0 dev tke0 onlink proto 144",
+        "route add blackhole 10.244.78.0/24 metric 4096 proto 144",
         "address add 10.244.9.9/32 dev tke0",
     ):
         ip(run, line)
@@ -180,7 +180,7 @@ def test_recreated_device_has_its_entries_and_the_reason(run, change, words):
     outcome = node.converge(document(**change), run, check=False)
     assert words in outcome.link.recreated
     assert not node.converge(document(**change), run, check=False).changed
-    _code, routes, _errors = run(["ip", "-json", "route", "show", "proto", "84"])
+    _code, routes, _errors = run(["ip", "-json", "route", "show", "proto", "144"])
     assert len(json.loads(routes)) == len(PEERS)
 
 

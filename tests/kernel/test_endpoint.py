@@ -109,7 +109,7 @@ def test_check_mode_forecasts_the_run_and_it_is_idempotent(run, host):
     assert present(SPEC, run, check=False).diffs == []
     assert verified(SPEC, run).diffs == []
     assert (tree(host), everything(run)) == (after, kernel)
-    assert routes(run) == f"{ROUTE.replace(' onlink', '')} proto 84 onlink \n"
+    assert routes(run) == f"{ROUTE.replace(' onlink', '')} proto 144 onlink \n"
     assert (host / "etc/tke-overlay/api-endpoint").read_text() == "10.0.2.2:6443\n"
     assert 'server: "https://api.x:6443"' in (host / "etc/kubelet.conf").read_text()
 
@@ -117,7 +117,7 @@ def test_check_mode_forecasts_the_run_and_it_is_idempotent(run, host):
 def test_the_restore_script_puts_back_a_lost_route(run, host):
     present(SPEC, run, check=False)
     assert script(host) == SILENT
-    for line in ("route del 10.0.2.0/24", "route replace 10.0.2.0/24 via 10.0.1.2 dev eth0 proto 84"):
+    for line in ("route del 10.0.2.0/24", "route replace 10.0.2.0/24 via 10.0.1.2 dev eth0 proto 144"):
         broken(run, f"ip {line}")
         assert script(host) == (0, "tke-overlay: restored: route 10.0.2.0/24: missing\n", "")
         assert script(host) == SILENT
@@ -465,7 +465,7 @@ def test_another_server_in_a_kubeconfig_is_drift(run, host):
 
 def test_a_changed_route_to_the_load_balancer_is_drift(run, host):
     present(SPEC, run, check=False)
-    broken(run, "ip route replace 10.0.2.0/24 via 10.0.1.2 dev eth0 proto 84")
+    broken(run, "ip route replace 10.0.2.0/24 via 10.0.1.2 dev eth0 proto 144")
     assert list(endpoint_drift(run)) == [f"route 10.0.2.0/24: changed, should be {ROUTE}"]
     broken(run, "ip route del 10.0.2.0/24")
     assert list(endpoint_drift(run)) == [f"route 10.0.2.0/24: missing, should be {ROUTE}"]

@@ -251,9 +251,9 @@ def test_every_link_by_which_pods_leave_forwards(pods):
         "route add default metric 7 nexthop dev up1 weight 1 nexthop dev up2 weight 1",
     )
     files.write_file(
-        f"{STATE}/endpoint.batch", "route replace 10.9.0.0/28 via 10.9.9.1 dev up3 onlink proto 84\n", durable=False
+        f"{STATE}/endpoint.batch", "route replace 10.9.0.0/28 via 10.9.9.1 dev up3 onlink proto 144\n", durable=False
     )
-    ip(run, "route add 10.9.0.0/28 via 10.9.9.1 dev up3 onlink proto 84")
+    ip(run, "route add 10.9.0.0/28 via 10.9.9.1 dev up3 onlink proto 144")
     for name in ("up1", "up2", "up3", "other"):
         broken(run, f"sysctl net/ipv4/conf/{name}/forwarding 0")
     drift = " ".join(status.read_status(run, document(), ())["drift"])

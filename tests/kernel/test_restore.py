@@ -99,7 +99,7 @@ def test_messages_in_the_journal_have_a_level(run, host):
 def test_after_a_boot_it_does_not_wait_for_the_underlay_address(run, host):
     """Link, entries and routes do not need the address, which DHCP can provide late."""
     intact = everything(run)
-    for line in ("link del tke0", "route flush proto 84", "address del 10.0.1.11/24 dev eth0"):
+    for line in ("link del tke0", "route flush proto 144", "address del 10.0.1.11/24 dev eth0"):
         run(["ip", *line.split()])
     run(["nft", "flush", "ruleset"])
     shutil.rmtree(host / "run")
@@ -135,8 +135,8 @@ FOREIGN = [
     "bridge fdb add 02:00:00:00:00:01 dev tke0 dst 10.0.1.50 self dynamic",
     "ip neigh add 10.244.77.0 lladdr 02:00:00:00:00:01 dev tke0 nud stale",
     "ip route add 10.99.0.0/16 dev tke0 proto static",
-    "ip route add 10.98.0.0/16 via 10.0.1.1 dev eth0 proto 84",
-    "ip route add blackhole 10.97.0.0/16 proto 84",
+    "ip route add 10.98.0.0/16 via 10.0.1.1 dev eth0 proto 144",
+    "ip route add blackhole 10.97.0.0/16 proto 144",
     "ip link add other type vxlan id 99 dstport 4789 local 10.0.1.11 nolearning",
     "nft add table ip other",
     "ip rule add from 10.9.0.0/16 lookup 100",
@@ -178,7 +178,7 @@ def test_a_device_of_another_kind_is_kept_and_reported(run, host):
 
 def test_a_rejected_entry_is_reported_and_others_are_restored(run, host):
     batch = host / STATE.lstrip("/") / "route.batch"
-    wrong = "route replace 10.244.200.0/24 via 224.0.0.1 dev tke0 onlink proto 84\n"
+    wrong = "route replace 10.244.200.0/24 via 224.0.0.1 dev tke0 onlink proto 144\n"
     text = "".join(sorted([wrong, *batch.read_text().splitlines(keepends=True)]))
     sums = batch.with_name("checksums")
     sums.write_text(

@@ -70,7 +70,7 @@ def test_reports_as_drift_what_a_run_would_change(run, line):
 def test_names_few_entries_and_counts_many(run):
     node.converge(document(), run, check=False)
     broken(run, "ip neigh del 10.244.1.0 dev tke0")
-    broken(run, "ip route flush proto 84")
+    broken(run, "ip route flush proto 144")
     assert status_of(run, document())["drift"] == status_of(run)["drift"]
     assert status_of(run)["drift"] == [
         "route: 6 missing",

@@ -34,7 +34,7 @@ THIRD = "-i inventories/lab/hosts.yml -i inventories/lab_third_idc/hosts.yml"
 NEXT = (
     "tests/lab/lab run ansible-playbook tke.overlay.verify",
     "tests/lab/lab run ansible-playbook tke.overlay.report",
-    "tests/lab/lab exec idc1 -- ip route show proto 84",
+    "tests/lab/lab exec idc1 -- ip route show proto 144",
     "tests/lab/lab run ansible-playbook tke.overlay.site --check --diff -e overlay_vni=7",
     f"tests/lab/lab {THIRD} up && tests/lab/lab run ansible-playbook {THIRD} tke.overlay.site --diff",
 )

@@ -11,7 +11,6 @@ it, so a busy machine, which sends late, does not count as an interruption.
 from __future__ import annotations
 
 import ctypes
-import itertools
 import json
 import os
 import select
@@ -94,7 +93,8 @@ class Receiver(threading.Thread):
 def longest_gap(times: dict[int, int]) -> float:
     """Return the longest time in seconds between the sending of two packets between which others are missing, or 0."""
     numbers = sorted(times)
-    holes = [times[after] - times[before] for before, after in itertools.pairwise(numbers) if after - before > 1]
+    # Not itertools.pairwise: the Python of the host can be 3.9.
+    holes = [times[after] - times[before] for before, after in zip(numbers, numbers[1:]) if after - before > 1]
     return max(holes, default=0) / 1e9
 
 

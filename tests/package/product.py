@@ -29,6 +29,7 @@ GUIDES = sorted((COLLECTION / "docs").glob("*.md"))
 PAGES = [
     *GUIDES,
     COLLECTION / "README.md",
+    *sorted((COLLECTION / "roles").glob("*/README.md")),
     *(path for path in ROOT.glob("*.md")),
     *sorted((ROOT / "docs").glob("*.md")),
 ]

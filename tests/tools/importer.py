@@ -1,60 +1,81 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""Import the built collection as Ansible Galaxy does; every warning or error of galaxy-importer is a failure.
+"""Import the artifact as Galaxy does, with galaxy-importer; every error and every warning is a finding.
 
-``importer.py ARTIFACT DIRECTORY`` installs galaxy-importer in DIRECTORY, in an environment of its own, because it
-chooses its own versions of ansible-core and ansible-lint.
+``importer.py ENVIRONMENT ARTIFACT`` installs galaxy-importer into a virtual environment of its own, because it pins
+versions of attrs and flake8 that other tools of the project do not have. A second run uses it again.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
-import tempfile
+import venv
 from pathlib import Path
 
-REQUIREMENT = "galaxy-importer==0.4.44"
-FINDING = re.compile(r"^(WARNING|ERROR|CRITICAL):|Traceback", re.MULTILINE)
+PACKAGES = ("galaxy-importer==0.4.44", "ansible-core>=2.19,<2.20", "netaddr", "jmespath")
+
+# The checks of the server that need nothing but the artifact. `make lint` and `make sanity` run ansible-lint, flake8's
+# successor and ansible-test with the settings of the project.
+SETTINGS = """\
+[galaxy-importer]
+CHECK_CHANGELOG = True
+CHECK_REQUIRED_TAGS = True
+CHECK_RUNTIME_YAML = True
+REQUIRE_V1_OR_GREATER = True
+RUN_ANSIBLE_DOC = True
+RUN_ANSIBLE_LINT = False
+RUN_ANSIBLE_TEST = False
+RUN_FLAKE8 = False
+"""
 
 
 def environment(directory: Path) -> Path:
-    """Return the directory of the programs of the environment; make it if it has another release."""
-    programs, stamp = directory / "bin", directory / "requirement"
-    if not (stamp.exists() and stamp.read_text(encoding="utf-8") == REQUIREMENT):
-        subprocess.run([sys.executable, "-m", "venv", "--clear", directory], check=True)
-        pip = [str(programs / "python"), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
-        subprocess.run([*pip, REQUIREMENT], check=True)
-        stamp.write_text(REQUIREMENT, encoding="utf-8")
-    return programs
+    """Return a virtual environment with the packages, installed if their list has changed."""
+    stamp = directory / "packages.txt"
+    wanted = "\n".join(PACKAGES)
+    if not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted:
+        venv.create(directory, clear=True, with_pip=True)
+        pip = [str(directory / "bin/pip"), "install", "-qq", "--disable-pip-version-check"]
+        subprocess.run([*pip, *PACKAGES], check=True)
+        stamp.write_text(wanted, encoding="utf-8")
+    return directory
 
 
-def run(artifact: Path, programs: Path) -> str:
-    """Return what galaxy-importer prints, with a line of its own if it fails without one."""
-    variables = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")}
-    with tempfile.TemporaryDirectory() as scratch:  # the importer writes its result into the current directory
-        done = subprocess.run(
-            [programs / "python", "-m", "galaxy_importer.main", artifact],
-            cwd=scratch,
-            env={**variables, "HOME": scratch, "PATH": f"{programs}:{variables['PATH']}"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-    failed = done.returncode != 0 and not FINDING.search(done.stdout)
-    return f"{done.stdout}ERROR: exit code {done.returncode}\n" if failed else done.stdout
+def findings_of(output: str, status: int) -> list[str]:
+    """Return the lines of the importer that name a problem; its last line if it failed without one."""
+    lines = output.splitlines()
+    found = [line for line in lines if line.startswith(("ERROR", "WARNING", "CRITICAL"))]
+    return found or ([lines[-1] if lines else f"exit code {status}"] if status else [])
+
+
+def import_artifact(place: Path, artifact: Path) -> tuple[str, int]:
+    """Run the importer, and return its output and its exit code."""
+    settings = place / "importer.cfg"
+    settings.write_text(SETTINGS, encoding="utf-8")
+    # Without the collections of the checkout: the importer must find everything in the artifact.
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("ANSIBLE_", "PYTHON"))}
+    done = subprocess.run(
+        [place / "bin/python", "-m", "galaxy_importer.main", artifact],
+        cwd=place,
+        env={**inherited, "GALAXY_IMPORTER_CONFIG": str(settings), "PATH": f"{place}/bin:/usr/bin:/bin"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return done.stdout, done.returncode
 
 
 def main() -> None:
-    """Import the artifact that the first argument names."""
-    artifact, directory = (Path(argument).resolve() for argument in sys.argv[1:])
-    printed = run(artifact, environment(directory))
-    findings = [line for line in printed.splitlines() if FINDING.search(line)]
-    if findings or "processing completed successfully" not in printed:
-        sys.exit("\n".join(["galaxy-importer:", *(findings or [printed])]))
-    print(f"{artifact.name}: galaxy-importer has no findings")
+    """Import the artifact that the second argument names."""
+    place, artifact = (Path(argument).resolve() for argument in sys.argv[1:])
+    output, status = import_artifact(environment(place), artifact)
+    findings = findings_of(output, status)
+    if findings:
+        sys.exit("\n".join(findings))
+    print(f"{artifact.name}: Galaxy's importer has no finding")
 
 
 if __name__ == "__main__":

@@ -3,12 +3,13 @@
 """Run ansible-test with every supported combination of ansible-core and Python on this machine, and print a table.
 
 ``matrix.py DIRECTORY`` makes a virtual environment in DIRECTORY for each combination. It finds Python interpreters in
-PATH and in the directory of pyenv. There are two kinds of checks:
+PATH and in the directory of pyenv. The checks are:
 
-- for the controller: sanity and unit tests with each ansible-core, from the oldest that ``meta/runtime.yml`` allows to
-  the newest, which can be a pre-release; and the scenario ``default`` with the oldest and the newest, in its own lab;
+- for the controller: sanity and unit tests with each ansible-core, from the oldest that ``meta/runtime.yml`` allows;
+- for the controller: the scenario ``default`` with the oldest and the newest ansible-core, in a lab of its own;
 - for managed hosts: the code that runs there compiles and imports with each Python from 3.8 on, and its unit tests pass
-  with each Python from 3.9 on (pytest requires 3.9).
+  with each Python from 3.9 on (pytest requires 3.9);
+- for managed hosts: these unit tests, and those on the kernel, with Python and the programs of each Debian suite.
 """
 
 from __future__ import annotations
@@ -32,12 +33,26 @@ CORES = {
     "2.21": ("3.12", "3.13", "3.14"),
     "2.22": ("3.13", "3.14"),
 }
-HOSTS = ("3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
 LIBRARIES = ("netaddr", "jmespath", "etcd3gw", "hypothesis", "pytest", "pytest-mock", "pytest-xdist", "mock", "pyyaml")
-SCENARIO_LIBRARIES = ("molecule", "pytest-testinfra")
+
+PRE_RELEASES = ("2.22",)
+"""The series of which there is no release yet: its newest candidate is taken."""
+
+SUITES = ("bullseye", "bookworm", "trixie", "sid")
+"""The Debian suites of managed hosts; the lab builds their base trees."""
+
+SCENARIO_LIBRARIES = ("molecule", "pytest-testinfra", *LIBRARIES)
+SUITE_LIBRARIES = (
+    *("pytest==8.4.2", "iniconfig==2.1.0", "attrs==25.3.0", "packaging==25.0", "hypothesis==6.141.1"),
+    *("pluggy", "pygments", "sortedcontainers", "exceptiongroup", "tomli", "typing-extensions"),
+    *("pyyaml", "cryptography", "cffi", "pycparser"),
+)
+"""For every Python from 3.9 on. Pinned, because pip selects for its own Python, and not for that of the suite."""
+
+HOSTS = ("3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
 HOST_LIBRARIES = ("cryptography", "hypothesis", "pytest", "pyyaml")
 UNITS = COLLECTION / "tests/unit/plugins/module_utils"
-NOT_OF_HOSTS = ("_cluster", "_module", "ansible.module_utils", "plugins.action", "plugin_utils")
+NOT_OF_HOSTS = ("_cluster", "_module", "ansible.module_utils", "plugins.modules", "plugins.action", "plugin_utils")
 """A test that imports one of these needs the code of the controller side, or Ansible."""
 
 
@@ -68,13 +83,16 @@ def environment_of(directory: Path, core: str, python: Path) -> Path | None:
         pip = [str(place / "bin/python"), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
         log = place / "pip.log"
         with log.open("w", encoding="utf-8") as stream:
-            # pip takes a pre-release only where the requirement names one, and a release where there is one.
-            major, minor = core.split(".")
-            wanted = [f"ansible-core>={core}.0b1,<{major}.{int(minor) + 1}.dev0", *LIBRARIES, *SCENARIO_LIBRARIES]
+            wanted = [core_requirement(core), *LIBRARIES]
             done = subprocess.run([*pip, *wanted], stdout=stream, stderr=stream, check=False)
         if done.returncode != 0:
             return None
     return place
+
+
+def core_requirement(core: str) -> str:
+    """Return what pip installs for a series of ansible-core: a pre-release only where there is nothing else."""
+    return f"ansible-core=={core}.*" + (",>=2.0.0a0" if core in PRE_RELEASES else "")
 
 
 def ansible_test(directory: Path, place: Path, pythons_in_path: list[Path], *arguments: str) -> str:
@@ -105,44 +123,6 @@ def ansible_test(directory: Path, place: Path, pythons_in_path: list[Path], *arg
     return "ok" if done.returncode == 0 else f"FAILED: {log.relative_to(ROOT)}"
 
 
-def scenario(directory: Path, place: Path) -> str:
-    """Run the scenario ``default`` with the programs of an environment; return "ok", or the path of its log."""
-    variables = {
-        "PATH": f"{place}/bin:{os.environ['PATH']}",
-        "TKE_LAB": "matrix",
-        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"),
-        "ANSIBLE_ROLES_PATH": str(ROOT / "roles"),
-        "ANSIBLE_HOME": str(directory / f"home-{place.name}/ansible"),
-        "LC_ALL": "C.UTF-8",
-    }
-    lab = ["/usr/bin/python3", "tests/lab/lab"]
-    log = directory / f"{place.name}-scenario.log"
-    with log.open("w", encoding="utf-8") as stream:
-
-        def done(*command: str) -> bool:
-            environment = {**os.environ, **variables}
-            ran = subprocess.run(command, cwd=ROOT, env=environment, stdout=stream, stderr=stream, check=False)
-            return ran.returncode == 0
-
-        try:
-            passed = done(*lab, "up") and done(*lab, "run", "molecule", "test", "-s", "default")
-        finally:
-            done(*lab, "down")
-    return "ok" if passed else f"FAILED: {log.relative_to(ROOT)}"
-
-
-def oldest_and_newest(directory: Path) -> list[tuple[str, str]]:
-    """Return the oldest and the newest ansible-core that could be installed, each with its newest Python here."""
-    found = {
-        core: version
-        for core, versions in CORES.items()
-        for version in versions
-        if (directory / f"{core}-python{version}/bin/ansible-test").exists()
-    }
-    return [(core, found[core]) for core in (min(found), max(found))]
-
-
 def host_tests() -> list[Path]:
     """Return the test files of the code that runs on hosts: ``_host``, and the modules beside it that need no Ansible.
 
@@ -151,10 +131,15 @@ def host_tests() -> list[Path]:
     # The test of the layers reads source code, which is the same for every Python.
     candidates = [*UNITS.glob("test_*.py"), *(UNITS / "_host").rglob("test_*.py")]
     candidates = [path for path in candidates if path.name != "test_layers.py"]
-    tests = [path for path in sorted(candidates) if not imported_by(path) & set(NOT_OF_HOSTS)]
+    tests = without_ansible(candidates)
     if not any("_host" in path.parts for path in tests) or UNITS / "test_addressing.py" not in tests:
         sys.exit(f"no unit tests of the host side below {UNITS.relative_to(ROOT)}")
     return tests
+
+
+def without_ansible(candidates: list[Path]) -> list[Path]:
+    """Return the files that import neither the code of the controller side nor Ansible."""
+    return [path for path in sorted(candidates) if not imported_by(path) & set(NOT_OF_HOSTS)]
 
 
 def imported_by(path: Path) -> set[str]:
@@ -178,12 +163,62 @@ def host_units(directory: Path, python: Path) -> str:
             pip = [str(place / "bin/python"), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
             if subprocess.run([*pip, *HOST_LIBRARIES], stdout=stream, stderr=stream, check=False).returncode != 0:
                 return f"not run: pip finds no pytest for this Python: {log.relative_to(ROOT)}"
-        options = ["-c", os.devnull, "-p", "no:cacheprovider", "--rootdir", str(ROOT), "--hypothesis-profile=ci"]
-        options += ["--import-mode=importlib", "-o", "consider_namespace_packages=true"]
         environment = {**os.environ, "PYTHONPATH": str(ROOT / "collections"), "PYTHONDONTWRITEBYTECODE": "1"}
-        command = [str(place / "bin/python"), "-m", "pytest", "-q", *options, *map(str, host_tests())]
+        command = [str(place / "bin/python"), "-m", "pytest", *OPTIONS, *map(str, host_tests())]
         done = subprocess.run(command, cwd=directory, env=environment, stdout=stream, stderr=stream, check=False)
     return "ok" if done.returncode == 0 else f"FAILED: {log.relative_to(ROOT)}"
+
+
+OPTIONS = ["-q", "-c", os.devnull, "-p", "no:cacheprovider", "--rootdir", str(ROOT), "--hypothesis-profile=ci"]
+OPTIONS += ["--import-mode=importlib", "-o", "consider_namespace_packages=true"]
+"""Arguments of pytest for the tests of the host side, without the settings of the project."""
+
+LAB = ROOT / "tests/lab/lab"
+
+
+def suite_tests(directory: Path, suite: str) -> tuple[str, str]:
+    """Run the tests of the host side with Python and the programs of a suite; return its Python and the result."""
+    log = directory / f"suite-{suite}.log"
+    with log.open("w", encoding="utf-8") as stream:
+        done = subprocess.run([LAB, "tree", suite], stdout=subprocess.PIPE, stderr=stream, text=True, check=False)
+        if done.returncode != 0:
+            return "?", f"FAILED: {log.relative_to(ROOT)}"
+        inside = [str(ROOT / "tests/tools/in_suite.sh"), done.stdout.splitlines()[-1]]
+        script = "import sys; print('%d.%d' % sys.version_info[:2])"
+        asked = [*inside, str(ROOT), "--", "python3", "-c", script]
+        version = subprocess.run(asked, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+        libraries = directory / f"suite-libraries-{version}"
+        if not (libraries / "pytest").is_dir():
+            pip = [sys.executable, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-deps"]
+            pip += ["--target", str(libraries), "--python-version", version, "--only-binary", ":all:"]
+            if subprocess.run([*pip, *SUITE_LIBRARIES], stdout=stream, stderr=stream, check=False).returncode != 0:
+                return version, f"not run: pip finds no pytest for this Python: {log.relative_to(ROOT)}"
+        tests = [*host_tests(), *without_ansible([*(ROOT / "tests/kernel").glob("test_*.py")])]
+        paths = f"PYTHONPATH={ROOT}/collections:{ROOT}/tests/kernel:{libraries}"
+        command = [*inside, str(ROOT), str(libraries), "--", paths, "LC_ALL=C.UTF-8", "PYTHONDONTWRITEBYTECODE=1"]
+        command += ["python3", "-m", "pytest", *OPTIONS, *map(str, tests)]
+        done = subprocess.run(command, cwd=ROOT, stdout=stream, stderr=stream, text=True, check=False)
+    return version, "ok" if done.returncode == 0 else f"FAILED: {log.relative_to(ROOT)}"
+
+
+def scenario(directory: Path, core: str, python: Path) -> str:
+    """Run the scenario ``default`` with that ansible-core on a new lab; return "ok", or the path of the log."""
+    place = directory / f"scenario-{core}-{python.name}"
+    log = directory / f"{place.name}.log"
+    environment = {**os.environ, "TKE_LAB": "matrix"}
+    with log.open("w", encoding="utf-8") as stream:
+        if not (place / "bin/molecule").exists():
+            subprocess.run([python, "-m", "venv", "--clear", place], check=True)
+            pip = [str(place / "bin/python"), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
+            wanted = [core_requirement(core), *SCENARIO_LIBRARIES]
+            if subprocess.run([*pip, *wanted], stdout=stream, stderr=stream, check=False).returncode != 0:
+                return f"not run: pip finds no molecule for this ansible-core: {log.relative_to(ROOT)}"
+        status = 0
+        path = f"PATH={place}/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        for words in (["down"], ["up"], ["run", "env", path, "molecule", "test", "-s", "default"], ["down"]):
+            run = subprocess.run([LAB, *words], cwd=ROOT, env=environment, stdout=stream, stderr=stream, check=False)
+            status = status or run.returncode
+    return "ok" if status == 0 else f"FAILED: {log.relative_to(ROOT)}"
 
 
 def rows(directory: Path, there: dict[str, Path]) -> Iterator[tuple[str, str, str, str]]:
@@ -200,8 +235,6 @@ def rows(directory: Path, there: dict[str, Path]) -> Iterator[tuple[str, str, st
                 continue
             for test in ("sanity", "units"):
                 yield core, version, test, ansible_test(directory, place, [], test, "--python", version)
-    for core, version in oldest_and_newest(directory):
-        yield core, version, "scenario default", scenario(directory, directory / f"{core}-python{version}")
     core, version = newest(directory, there)
     place = directory / f"{core}-python{version}"
     for host, python in there.items():
@@ -209,6 +242,20 @@ def rows(directory: Path, there: dict[str, Path]) -> Iterator[tuple[str, str, st
         yield f"host, {core}", host, "compile, import", ansible_test(directory, place, [python], *checks)
         if host != "3.8":
             yield "host", host, "units", host_units(directory, python)
+    for suite in SUITES:
+        version, result = suite_tests(directory, suite)
+        yield f"host, {suite}", version, "units, kernel", result
+    for core in (min(CORES, key=numbers), max(CORES, key=numbers)):
+        version = next((each for each in CORES[core] if each in there), "")
+        if version:
+            yield core, version, "scenario default", scenario(directory, core, there[version])
+        else:
+            yield core, CORES[core][0], "scenario default", "not run: this machine has no such Python"
+
+
+def numbers(version: str) -> list[int]:
+    """Return a version as numbers, for sorting."""
+    return [int(part) for part in version.split(".")]
 
 
 def newest(directory: Path, there: dict[str, Path]) -> tuple[str, str]:

@@ -64,23 +64,36 @@ ip neigh add 10.244.2.0 lladdr 0a:58:0a:f4:02:00 dev tke0 nud stale
 ip neigh add 10.244.3.0 dev tke0 nud failed
 ip neigh add 2001:db8:1::1 lladdr 0a:58:0a:f4:01:00 dev tke0 nud permanent
 ip neigh add 2001:db8:2::1 lladdr 0a:58:0a:f4:02:00 dev tke0 nud stale
-ip route add 10.244.1.0/24 via 10.244.1.0 dev tke0 onlink proto 84
-ip route add 10.244.2.0/24 via 10.244.2.0 dev tke0 onlink proto 84
-ip route prepend 10.244.2.0/24 via 10.244.9.0 dev tke0 onlink proto 84
+ip route add 10.244.1.0/24 via 10.244.1.0 dev tke0 onlink proto 144
+ip route add 10.244.2.0/24 via 10.244.2.0 dev tke0 onlink proto 144
+ip route prepend 10.244.2.0/24 via 10.244.9.0 dev tke0 onlink proto 144
 ip route add 10.244.3.0/24 dev tke0 proto static metric 7
-ip route add blackhole 10.244.0.0/24 metric 4096 proto 84
+ip route add blackhole 10.244.0.0/24 metric 4096 proto 144
 ip route add 10.244.4.4 via 10.0.1.1 dev eth0 tos 0x10 proto static
 ip route add 10.7.0.0/16 proto static nexthop via 10.0.1.1 dev eth0 nexthop via 10.0.1.2 dev eth0 weight 2
 ip route add 10.244.6.0/24 via 10.0.1.1 dev eth0 src 10.0.1.11 mtu 1300
 ip route add unreachable 10.244.7.0/24
-ip route add 10.8.0.0/24 via 10.0.1.1 dev eth0 proto 84
-ip route add blackhole 10.9.0.0/24 proto 84
+ip route add 10.8.0.0/24 via 10.0.1.1 dev eth0 proto 144
+ip route add blackhole 10.9.0.0/24 proto 144
 ip route add default via 10.0.1.1 dev eth0
-ip -6 route add 2001:db8:1::/64 via 2001:db8:1::1 dev tke0 onlink proto 84
+ip -6 route add 2001:db8:1::/64 via 2001:db8:1::1 dev tke0 onlink proto 144
 ip -6 route add 2001:db8:2::2 via 2001:db8::1 dev eth0 metric 7 proto static
-ip -6 route add blackhole 2001:db8:3::/64 metric 4096 proto 84
+ip -6 route add blackhole 2001:db8:3::/64 metric 4096 proto 144
 ip -6 route add default via 2001:db8::1 dev eth0
 """
+
+
+RESTORE = """\
+ip -o -d link show dev tke0
+ip -o address show dev tke0
+ip -4 route show table main proto 144
+ip -4 route show table main root 10.244.0.0/16 proto 144 type blackhole
+ip -4 route show table main
+ip -4 route show table main exact 10.8.0.0/24 proto 144
+ip -4 neigh show dev tke0 nud permanent
+bridge fdb show dev tke0
+"""
+"""What the restore script runs."""
 
 
 def call(command: list[str]) -> str:
@@ -110,6 +123,8 @@ def main() -> None:
         for cidrs in ([], within):
             with contextlib.suppress(KernelError):  # iproute2 before 5.5 prints a multipath route as no JSON
                 RouteTable("tke0", version, within=cidrs).read(run)
+    for line in RESTORE.splitlines():
+        run(line.split(), None)
     # REUSE-IgnoreStart
     print("# SPDX-License-Identifier: GPL-3.0-or-later")
     print("# Copyright: (c) 2026, tke.overlay contributors")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""Write the table of variables in docs/variables.md, and the README of each role, from the argument_specs of the roles.
+"""Write the table of variables in docs/variables.md from the argument_specs of the roles.
 
-With ``--check`` it writes nothing, and fails if one of them would change.
+With ``--check`` it writes nothing, and fails if the table would change.
 """
 
 from __future__ import annotations
@@ -71,57 +71,15 @@ def tables() -> str:
     return "".join(parts) + "\n"
 
 
-README = """\
-<!--
-SPDX-License-Identifier: GPL-3.0-or-later
-Copyright: (c) 2026, tke.overlay contributors
-Written by `make tables` from meta/argument_specs.yml: edit that file.
--->
-
-# Role {name}
-
-{entry_points}
-`ansible-doc -t role {name}` prints the same with the type of each variable. All variables of the collection are on
-[one page](../../docs/variables.md), beside the guides.
-"""
-
-
-def readme_of(path: Path) -> str:
-    """Return the README of a role: what each entry point does, and its variables."""
-    specs = yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"]
-    parts = []
-    for name, spec in specs.items():
-        description = spec.get("description", [])
-        lines = [plain(line) for line in ([description] if isinstance(description, str) else description)]
-        heading = "" if name == "main" else f"## Entry point {name}\n\n"
-        rows = [
-            f"| `{option}` | {default_of(values)} | {plain(values['description'])} |"
-            for option, values in spec.get("options", {}).items()
-        ]
-        table = ["| variable | default | meaning |", "|---|---|---|", *rows] if rows else []
-        text = [f"{heading}{spec['short_description']}.", "\n".join(f"- {line}" for line in lines), "\n".join(table)]
-        parts.append("\n\n".join(each for each in text if each) + "\n")
-    return README.format(name=f"tke.overlay.{path.parents[1].name}", entry_points="\n".join(parts))
-
-
-def pages() -> dict[Path, str]:
-    """Return every generated page with its text."""
+def main() -> None:
+    """Update the page, or fail if it is out of date."""
     text = PAGE.read_text(encoding="utf-8")
     head, _, rest = text.partition(BEGIN)
-    readmes = {path.parents[1] / "README.md": readme_of(path) for path in COLLECTION.glob("roles/*/meta/*_specs.yml")}
-    return {PAGE: head + BEGIN + tables() + END + rest.partition(END)[2], **readmes}
-
-
-def main() -> None:
-    """Update the pages, or fail if one is out of date."""
-    wanted = pages()
-    found = {path: path.read_text(encoding="utf-8") if path.exists() else "" for path in wanted}
-    stale = [str(path.relative_to(COLLECTION)) for path in sorted(wanted) if wanted[path] != found[path]]
+    wanted = head + BEGIN + tables() + END + rest.partition(END)[2]
     if "--check" not in sys.argv[1:]:
-        for path, text in wanted.items():
-            path.write_text(text, encoding="utf-8")
-    elif stale:
-        sys.exit(f"{', '.join(stale)}: differs from the argument_specs of the roles: run 'make tables'")
+        PAGE.write_text(wanted, encoding="utf-8")
+    elif wanted != text:
+        sys.exit("docs/variables.md differs from the argument_specs of the roles: run 'make tables'")
 
 
 if __name__ == "__main__":

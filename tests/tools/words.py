@@ -28,6 +28,7 @@ CHECKED = (
     "docs/*.md",
     f"{COLLECTION}/README.md",
     f"{COLLECTION}/docs/*.md",
+    f"{COLLECTION}/roles/*/README.md",
     f"{COLLECTION}/changelogs/fragments/*.yml",
     f"{COLLECTION}/plugins/**/*.py",
     f"{COLLECTION}/plugins/**/*.sh",

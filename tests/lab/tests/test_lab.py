@@ -234,13 +234,46 @@ def test_a_package_list_can_have_comments() -> None:
 
 
 def test_the_base_tree_depends_on_the_packages_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    packages = tmp_path / "packages"
+    packages = tmp_path / "packages.txt"
     monkeypatch.setattr(base, "PACKAGES", packages)
     paths = []
     for text in ("a\nb\n", "b # first\na\n", "a\nb\nc\n"):
         packages.write_text(text)
-        paths.append(base.path())
+        paths.append(base.path("trixie"))
     assert paths[0] == paths[1] != paths[2]
+
+
+def test_each_suite_has_a_tree_with_packages_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packages = tmp_path / "packages.txt"
+    packages.write_text("systemd\n")
+    (tmp_path / "packages-trixie.txt").write_text("# more\nkubectl\n")
+    monkeypatch.setattr(base, "PACKAGES", packages)
+    assert base.packages_of("trixie") == ["systemd", "kubectl"]
+    assert base.packages_of("bullseye") == ["systemd"]
+    assert base.path("trixie") != base.path("bullseye")
+
+
+def test_package_sources_are_those_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = "/usr/share/keyrings/key.gpg"
+    listing = "".join(
+        f"{name}|http://mirror{path}|{name}|{key}|main\n"
+        for name, path in (("bookworm", "/debian"), ("bookworm-updates", "/debian"), ("bookworm-security", "/security"))
+    )
+    monkeypatch.setattr(base, "own_suite", lambda: "bookworm")
+    monkeypatch.setattr(base, "call", lambda *_words: f"{listing}other|http://elsewhere|other|{key}|main\n")
+    assert base.sources("trixie") == [
+        f"deb [signed-by={key}] http://mirror/debian trixie main",
+        f"deb [signed-by={key}] http://mirror/debian trixie-updates main",
+        f"deb [signed-by={key}] http://mirror/security trixie-security main",
+    ]
+    assert base.sources("sid") == [f"deb [signed-by={key}] http://mirror/debian sid main"]
+
+
+def test_a_host_has_the_suite_of_the_inventory() -> None:
+    lab = model.build(document(suites={"idc1": "bullseye"}))
+    assert {name: host.suite for name, host in lab.hosts.items()} == {"cloud1": "bookworm", "idc1": "bullseye"}
+    with pytest.raises(system.LabError, match="host idc1: lab_suite '12' is not the code name of a Debian suite"):
+        model.build(document(suites={"idc1": "12"}))
 
 
 # --- errors of the command line and the machine ---

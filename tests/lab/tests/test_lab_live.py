@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -22,7 +23,7 @@ from typing import Any
 import pytest
 
 from tkelab import base, cgroup, inventory
-from tkelab.system import CACHE, LAB_DIR, REPO, inside, mounts_below
+from tkelab.system import CACHE, LAB_DIR, REPO, Progress, inside, mounts_below
 
 NAME = "selftest"
 PREFIX = f"tke-{NAME}-"
@@ -367,7 +368,7 @@ def test_down_cleans_up_after_a_killed_up(line: str, seconds: float) -> None:
 
 
 def test_down_cleans_up_after_a_killed_build(tmp_path: Path) -> None:
-    packages = tmp_path / "packages"
+    packages = tmp_path / "packages.txt"
     packages.write_text("systemd\nhello\n")
     script = (
         "import sys, pathlib; from tkelab import base, inventory, lab, system;"
@@ -382,7 +383,7 @@ def test_down_cleans_up_after_a_killed_build(tmp_path: Path) -> None:
     assert left_behind() != []
     lab("down")
     assert left_behind() == []
-    assert base.path().is_dir()
+    assert all(base.path(suite).is_dir() for suite in ("bookworm", "trixie", "bullseye"))
 
 
 def test_up_continues_after_a_killed_up() -> None:
@@ -399,3 +400,21 @@ def test_two_commands_wait_for_each_other() -> None:
     first, second = (subprocess.Popen([*COMMAND, "up"], env=ENV, stdout=subprocess.PIPE, text=True) for _ in range(2))
     output = sorted(child.communicate(timeout=60)[0].splitlines()[-1].split("s] ")[1] for child in (first, second))
     assert [line.split("hosts, ")[1] for line in output] == ["0 started now", "8 started now"]
+
+
+def test_the_readme_names_the_systems_of_the_lab_with_their_versions() -> None:
+    suites = {name: host.suite for name, host in inventory.read([inventory.DEFAULT]).hosts.items()}
+    text = (REPO / "collections/ansible_collections/tke/overlay/README.md").read_text()
+    table = re.search(r"^\| Debian .*?\n\n", text, re.MULTILINE | re.DOTALL)
+    assert table is not None
+    lines = [line for line in table[0].strip().splitlines() if not line.startswith("|---")]
+    head, *rows = ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines)
+    told = {row[0].split("`")[1]: dict(zip(head, row, strict=True)) for row in rows}
+    assert set(told) == {*suites.values(), "sid"}
+    for suite, tree in base.ensure(Progress(), suites.values()).items():
+        assert told[suite]["hosts of the lab"] == ", ".join(sorted(name for name in suites if suites[name] == suite))
+        for package in head[2:]:
+            query = ["dpkg-query", f"--admindir={tree}/var/lib/dpkg", "--show", "--showformat=${Version}", package]
+            version = subprocess.run(query, capture_output=True, text=True, check=True).stdout.partition(":")
+            numbers = re.split(r"[.+-]", version[2] or version[0])
+            assert numbers[: told[suite][package].count(".") + 1] == told[suite][package].split("."), (suite, package)

@@ -1,24 +1,26 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""The base tree: the Debian system that all hosts share as the read-only lower layer of their file systems."""
+"""The base trees: a Debian system per suite, the read-only lower layer of the file systems of its hosts."""
 
 from __future__ import annotations
 
 import hashlib
 import platform
 import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from . import cgroup
 from .system import CACHE, LAB_DIR, LabError, Progress, call, locked, remove_tree, tail
 
-PACKAGES = LAB_DIR / "base-packages.txt"
+PACKAGES = LAB_DIR / "base-packages.txt"  # of every suite; base-packages-SUITE.txt, if it exists, has further ones
 CUSTOMISE = LAB_DIR / "base-customise.sh"
-BUILD_GROUP = "base_tree"  # not a valid name of a host
 _LOCK = CACHE / "lock"
 BUILD_SECONDS = 900
 # Documentation and translations are half of the tree, and the lab does not need them.
 _EXCLUDED = ("doc", "man", "locale", "info", "lintian", "bash-completion")
+_UNSTABLE = ("sid", "unstable")  # suites without updates, whose lists are valid for a week
 
 
 def packages(text: str) -> list[str]:
@@ -27,7 +29,13 @@ def packages(text: str) -> list[str]:
     return [line for line in lines if line]
 
 
-def suite() -> str:
+def packages_of(suite: str) -> list[str]:
+    """Return the packages of the tree of a suite."""
+    further = PACKAGES.with_name(f"{PACKAGES.stem}-{suite}{PACKAGES.suffix}")
+    return packages(PACKAGES.read_text()) + (packages(further.read_text()) if further.exists() else [])
+
+
+def own_suite() -> str:
     """Return the code name of this machine's Debian release.
 
     :raises LabError: when the machine does not run Debian.
@@ -39,8 +47,9 @@ def suite() -> str:
     return values["VERSION_CODENAME"]
 
 
-def sources(codename: str) -> list[str]:
-    """Return the Debian package sources of this machine, as lines of a sources.list."""
+def sources(suite: str) -> list[str]:
+    """Return the package sources of a suite, as lines of a sources.list: those of this machine, with that suite."""
+    codename = own_suite()
     fields = "|".join(f"$({name})" for name in ("CODENAME", "REPO_URI", "RELEASE", "SIGNED_BY"))
     listing = call(
         "apt-get", "indextargets", "--format", f"{fields}|$(COMPONENT)",
@@ -49,76 +58,99 @@ def sources(codename: str) -> list[str]:
     lines = []
     for line in listing.splitlines():
         name, uri, release, key, component = line.split("|")
-        if name == codename or name.startswith(f"{codename}-"):
-            options = "" if key.startswith("$") or not key else f"[signed-by={key}] "
-            lines.append(f"deb {options}{uri} {release} {component}")
+        if name != codename and not name.startswith(f"{codename}-"):
+            continue
+        if suite in _UNSTABLE and release != codename:
+            continue
+        options = "" if key.startswith("$") or not key else f"[signed-by={key}] "
+        lines.append(f"deb {options}{uri} {release.replace(codename, suite)} {component}")
     if not lines:
         raise LabError(f"apt has no Debian package source for {codename}; run `apt-get update`")
     return sorted(set(lines))
 
 
-def path() -> Path:
-    """Return the directory of the tree that belongs to the current package list, built or not."""
-    recipe = "\n".join([suite(), platform.machine(), CUSTOMISE.read_text(), *_EXCLUDED])
-    wanted = recipe + "\n" + "\n".join(sorted(packages(PACKAGES.read_text())))
-    return CACHE / f"base-{hashlib.sha256(wanted.encode()).hexdigest()[:12]}"
+def path(suite: str) -> Path:
+    """Return the directory of the tree that belongs to the current package list of a suite, built or not."""
+    recipe = "\n".join([suite, platform.machine(), CUSTOMISE.read_text(), *_EXCLUDED, *sorted(packages_of(suite))])
+    return CACHE / f"base-{suite}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
 
 
-def ensure(progress: Progress) -> Path:
-    """Build the tree if it does not exist, and return its directory."""
+def ensure(progress: Progress, suites: Iterable[str]) -> dict[str, Path]:
+    """Build the missing trees at the same time, and return suite -> directory."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with locked(progress, _LOCK):
-        tree = path()
-        if not tree.is_dir():
-            _make(tree, progress)
-        return tree
+        trees = {suite: path(suite) for suite in sorted(set(suites))}
+        missing = [suite for suite, tree in trees.items() if not tree.is_dir()]
+        with ThreadPoolExecutor(max(len(missing), 1)) as pool:
+            builds = [pool.submit(_make, suite, trees[suite], progress) for suite in missing]
+        for build in builds:
+            build.result()
+    return trees
 
 
-def _make(tree: Path, progress: Progress) -> None:
-    names = packages(PACKAGES.read_text())
-    progress.report("base tree", f"building it from {len(names)} packages (about a minute)")
+def _make(suite: str, tree: Path, progress: Progress) -> None:
+    names = packages_of(suite)
+    progress.report(suite, f"building the base tree from {len(names)} packages (a minute or two)")
     beside = tree.with_name(tree.name + ".new")
     discard(beside)
-    _build(names, beside)
+    _build(suite, names, beside)
     beside.rename(tree)
-    progress.report("base tree", f"built, {_megabytes(tree)} MB in {tree}")
+    progress.report(suite, f"base tree built, {_megabytes(tree)} MB in {tree}")
 
 
-def _build(names: list[str], target: Path) -> None:
-    log = CACHE / "build.log"
+def _build(suite: str, names: list[str], target: Path) -> None:
+    log = CACHE / f"build-{suite}.log"
     log.unlink(missing_ok=True)
-    codename = suite()
     excluded = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in _EXCLUDED]
+    lasting = ['--aptopt=Acquire::Check-Valid-Until "false"'] if suite in _UNSTABLE else []
     command = [
         "mmdebstrap", "--mode=root", "--variant=minbase", f"--include={','.join(names)}",
-        '--aptopt=Acquire::Languages "none"', *excluded, f"--customize-hook={CUSTOMISE}",
-        codename, str(target), *sources(codename),
+        '--aptopt=Acquire::Languages "none"', *lasting, *excluded, f"--customize-hook={CUSTOMISE}",
+        suite, str(target), *sources(suite),
     ]  # fmt: skip
-    process = cgroup.spawn(BUILD_GROUP, command, log)
+    group = _build_group(target)
+    process = cgroup.spawn(group, command, log)
     deadline = time.monotonic() + BUILD_SECONDS
     while process.poll() is None:
         if time.monotonic() > deadline:
-            cgroup.kill(BUILD_GROUP)
-            raise LabError(f"building the base tree took more than {BUILD_SECONDS} s, see {log}")
+            cgroup.kill(group)
+            raise LabError(f"building the base tree of {suite} took more than {BUILD_SECONDS} s, see {log}")
         time.sleep(0.1)
-    cgroup.kill(BUILD_GROUP)
-    cgroup.remove(BUILD_GROUP)
+    cgroup.kill(group)
+    cgroup.remove(group)
     if process.returncode:
-        raise LabError(f"building the base tree failed, see {log}:\n{tail(log)}")
+        raise LabError(f"building the base tree of {suite} failed, see {log}:\n{tail(log)}")
+
+
+def _build_group(tree: Path) -> str:
+    return f"base_{tree.name}"  # not a valid name of a host
+
+
+def is_build_group(name: str) -> bool:
+    """Return whether a group of processes builds a tree."""
+    return name.startswith("base_")
 
 
 def discard(tree: Path) -> None:
     """Delete a tree, complete or partly built."""
-    cgroup.kill(BUILD_GROUP)
+    cgroup.kill(_build_group(tree))
     remove_tree(tree)
 
 
-def discard_unused(progress: Progress, keep: Path | None) -> None:
-    """Delete every tree except `keep` and those that hosts of another lab use."""
+def discard_outdated(progress: Progress) -> None:
+    """Delete the trees of former package lists, except those that hosts of another lab use."""
+    with locked(progress, _LOCK):
+        for tree in CACHE.glob("base-*"):
+            if tree != path(tree.name.split("-")[1]) and not _is_in_use(tree):
+                discard(tree)
+
+
+def discard_all(progress: Progress) -> None:
+    """Delete every tree except those that hosts of another lab use."""
     if CACHE.is_dir():
         with locked(progress, _LOCK):
             for tree in CACHE.glob("base-*"):
-                if tree != keep and not _is_in_use(tree):
+                if not _is_in_use(tree):
                     discard(tree)
             if not any(CACHE.glob("base-*")):
                 remove_tree(CACHE)

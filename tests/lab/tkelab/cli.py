@@ -21,18 +21,23 @@ _ABOUT = """\
 Runs the hosts of an Ansible inventory on this machine: a systemd container with its own network
 namespace for every host, a router between their networks, and a controller that runs Ansible.
 The machine's own network namespace does not change. TKE_LAB=NAME in the environment selects a
-separate lab; several labs can run at the same time.
+separate lab; several labs can run at the same time. TKE_LAB_CACHE=DIR keeps the base trees elsewhere.
 """
 
 _UP = """\
 Starts every host of the inventory whose ansible_host lies in one of lab_networks. A further run
 starts missing hosts, repairs broken ones and removes hosts that are no longer in the inventory.
-The first run builds the base tree that all hosts share (about a minute).
+The first run builds a base tree for each Debian suite of the hosts (two minutes).
+"""
+
+_TREE = """\
+Prints the directory of the base tree of a Debian suite, after building it if it is missing. Nothing
+may be written there: hosts use it.
 """
 
 _DOWN = """\
 Stops all hosts and removes every process, mount, namespace and file of the lab. It does not read
-the inventory, and works after `lab up` was killed. The base tree stays in the cache.
+the inventory, and works after `lab up` was killed. The base trees stay in the cache.
 """
 
 _RUN = """\
@@ -100,8 +105,10 @@ def _parser() -> argparse.ArgumentParser:
         return made
 
     verb("up", _up, "start the lab, or its missing parts", _UP)
+    tree = verb("tree", _tree, "print the base tree of a Debian suite", _TREE)
+    tree.add_argument("suite", metavar="SUITE")
     down = verb("down", _down, "stop the lab and remove everything it created", _DOWN)
-    down.add_argument("--purge", action="store_true", help="delete the cached base tree, too")
+    down.add_argument("--purge", action="store_true", help="delete the cached base trees, too")
     status = verb("status", _status, "print the hosts", "Prints every host of the running lab.")
     status.add_argument("--json", action="store_true", help="as JSON")
     run = verb("run", _run, "run a command on the controller", _RUN)
@@ -122,6 +129,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _up(options: argparse.Namespace) -> None:
     lab.up(options.inventory or [inventory.DEFAULT], Progress())
+
+
+def _tree(options: argparse.Namespace) -> None:
+    lab.tree(options.suite, Progress())
 
 
 def _down(options: argparse.Namespace) -> None:

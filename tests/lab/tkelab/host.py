@@ -36,6 +36,7 @@ KEY = STATE / "ssh" / "id_ed25519"
 HOSTS = STATE / "hosts"
 STOP_SECONDS = 15
 BOOT_SECONDS = 60
+UNIFIED = ("forky", "sid")  # suites whose systemd, 258 or later, boots on the unified control group hierarchy only
 NSPAWN_LEFT = Path("/run/systemd/nspawn/propagate")
 
 
@@ -72,7 +73,7 @@ def known() -> set[str]:
     """Return every host that has files, processes or a namespace, whether or not an inventory names it."""
     kept = {path.name for path in HOSTS.iterdir()} if HOSTS.is_dir() else set()
     spaces = {name.removeprefix(PREFIX) for name in net.namespaces()}
-    groups = cgroup.names() - {base.BUILD_GROUP}
+    groups = {name for name in cgroup.names() if not base.is_build_group(name)}
     return (kept | groups | spaces) - {"router", CONTROLLER}
 
 
@@ -161,6 +162,7 @@ def start(host: Host, tree: Path) -> None:
         "PATH": os.environ.get("PATH", os.defpath),
         "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network",
         "SYSTEMD_NSPAWN_LOCK": "0",  # the lab has its own lock; that of nspawn would stay in /run
+        **({"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"} if host.suite in UNIFIED else {}),
     }
     command = [
         "systemd-nspawn", "--quiet", "--boot", f"--directory={paths.root}",

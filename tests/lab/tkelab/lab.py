@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from . import base, cgroup, checks, host, inventory, net
-from .model import CONTROLLER, Host, Lab, build, netns_name
+from .model import CONTROLLER, SUITE, Host, Lab, build, netns_name
 from .system import (
     CACHE,
     LOCK,
@@ -70,7 +70,7 @@ def up(inventories: list[Path], progress: Progress) -> None:
     progress.report("inventory", f"{len(lab.hosts)} hosts in {len(lab.networks)} networks")
     with locked(progress):
         checks.memory(sum(cgroup.leader(name) is None for name in lab.hosts))
-        tree = base.ensure(progress)
+        trees = base.ensure(progress, [member.suite for member in lab.hosts.values()])
         _prepare(lab)
         if net.ensure_router(lab):
             progress.report("router", "set up: " + ", ".join(lab.networks))
@@ -80,9 +80,18 @@ def up(inventories: list[Path], progress: Progress) -> None:
         for name in sorted(host.known() - set(lab.hosts)):
             host.remove(name)
             progress.report(name, "removed: no longer in the inventory")
-        started = _ensure_hosts(lab, tree, progress)
-        base.discard_unused(progress, keep=tree)
+        started = _ensure_hosts(lab, trees, progress)
+        base.discard_outdated(progress)
         progress.report("lab", f"up: {len(lab.hosts)} hosts, {started} started now")
+
+
+def tree(suite: str, progress: Progress) -> None:
+    """Print the directory of the base tree of a suite, built if it is missing."""
+    checks.root()
+    checks.machine()
+    if not SUITE.fullmatch(suite):
+        raise LabError(f"{suite!r} is not the code name of a Debian suite")
+    print(base.ensure(progress, [suite])[suite])
 
 
 def _prepare(lab: Lab) -> None:
@@ -98,11 +107,12 @@ def _prepare(lab: Lab) -> None:
         host.make_key(host.KEY, "tke-lab")
 
 
-def _ensure_hosts(lab: Lab, tree: Path, progress: Progress) -> int:
+def _ensure_hosts(lab: Lab, trees: dict[str, Path], progress: Progress) -> int:
     """Start the hosts that do not run correctly, and return their number."""
     ports = net.ports()
 
     def ensure(member: Host) -> bool:
+        tree = trees[member.suite]
         record = host.recorded(member.name)
         if record != host.origin(member, tree):
             host.remove(member.name)
@@ -168,7 +178,7 @@ def down(purge: bool, progress: Progress) -> None:
     """Remove the entire lab. Everything is found by its name, without the inventory."""
     checks.root()
     with locked(progress):
-        stopped = len(cgroup.names() - {base.BUILD_GROUP})
+        stopped = sum(not base.is_build_group(name) for name in cgroup.names())
         cgroup.kill()
         _kill_in_namespaces(progress)
         unmount_below(RUN, STATE)
@@ -179,7 +189,7 @@ def down(purge: bool, progress: Progress) -> None:
         cgroup.remove()
         base.discard_unfinished(progress)
         if purge:
-            base.discard_unused(progress, keep=None)
+            base.discard_all(progress)
         remove_tree(STATE)
         # RUN contains the record of the machine's former state, so it is removed last.
         net.restore_netns_directory()
@@ -321,7 +331,7 @@ def _become(program: str, words: list[str], env: dict[str, str]) -> NoReturn:
 
 
 def status() -> list[dict[str, Any]]:
-    """Return one entry per host, with its network, address, MTU, state, pid and whether it is cut off."""
+    """Return one entry per host, with its network, address, MTU, suite, state, pid and whether it is cut off."""
     lab = current()
     ports, cuts = net.ports(), net.cuts()
     entries = []
@@ -333,6 +343,7 @@ def status() -> list[dict[str, Any]]:
                 "network": member.network.name,
                 "address": str(member.address),
                 "mtu": member.network.mtu,
+                "suite": member.suite,
                 "state": "up" if fault is None else f"down: {fault}",
                 "pid": cgroup.leader(member.name),
                 "cut": member.port in cuts,

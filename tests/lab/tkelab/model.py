@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .system import PREFIX, LabError
@@ -20,6 +20,8 @@ CONTROLLER = "controller"
 RESERVED = ("router", CONTROLLER)
 # The name is also the hostname.
 HOST_NAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]{0,48}[a-zA-Z0-9])?")
+SUITE = re.compile(r"[a-z]+")
+DEFAULT_SUITE = "bookworm"
 NETWORK_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,11}")  # "br-" and the name form the name of an interface
 
 
@@ -91,6 +93,7 @@ class Host:
     name: str
     address: IPAddress
     network: Network
+    suite: str = DEFAULT_SUITE
 
     @property
     def netns(self) -> str:
@@ -144,13 +147,14 @@ class Lab:
 def build(document: dict[str, Any]) -> Lab:
     """Return the lab that a document describes.
 
-    :param document: `networks` (name -> subnet, mtu, optionally subnet6), `hosts` (name -> address), `controller`
-        (an address) and `policy` (a list of from, to, and tcp or udp).
+    :param document: `networks` (name -> subnet, mtu, optionally subnet6), `hosts` (name -> address), `suites` (name ->
+        Debian suite, of hosts with another one than DEFAULT_SUITE), `controller` (an address) and `policy` (a list of
+        from, to, and tcp or udp).
     :raises LabError: when the document is invalid; the error lists all problems.
     """
     faults: list[str] = []
     networks = _networks(document["networks"], faults)
-    hosts = _hosts(document["hosts"], networks, faults)
+    hosts = _hosts(document["hosts"], document.get("suites", {}), networks, faults)
     controller = _place(CONTROLLER, document["controller"], networks, faults)
     _clashes([*hosts.values(), *([controller] if controller else [])], faults)
     flows = tuple(_flow(entry, networks, faults) for entry in document["policy"])
@@ -197,15 +201,20 @@ def _subnet6(name: str, entry: dict[str, Any], faults: list[str]) -> ipaddress.I
     return subnet
 
 
-def _hosts(entries: dict[str, Any], networks: dict[str, Network], faults: list[str]) -> dict[str, Host]:
+def _hosts(
+    entries: dict[str, Any], suites: dict[str, str], networks: dict[str, Network], faults: list[str]
+) -> dict[str, Host]:
     hosts = {}
     for name, address in entries.items():
+        suite = suites.get(name, DEFAULT_SUITE)
+        if not SUITE.fullmatch(suite):
+            faults.append(f"host {name}: lab_suite {suite!r} is not the code name of a Debian suite")
         if name in RESERVED:
             faults.append(f"host {name}: the name is reserved for the {name} of the lab")
         elif not HOST_NAME.fullmatch(name):
             faults.append(f"host {name}: the name is not a valid hostname")
         elif host := _place(name, address, networks, faults):
-            hosts[name] = host
+            hosts[name] = replace(host, suite=suite)
     return hosts
 
 

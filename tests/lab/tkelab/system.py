@@ -23,7 +23,8 @@ REPO = LAB_DIR.parent.parent
 NAME = os.environ.get("TKE_LAB", "lab")
 _SUFFIX = "" if NAME == "lab" else f"-{NAME}"
 
-CACHE = Path("/var/cache/tke-overlay-lab")  # base trees, which all labs share; `lab down` keeps them
+# Base trees, which all labs share; `lab down` keeps them.
+CACHE = Path(os.environ.get("TKE_LAB_CACHE", "/var/cache/tke-overlay-lab"))
 STATE = Path(f"/var/lib/tke-overlay-lab{_SUFFIX}")  # the files of the hosts, and the SSH keys
 RUN = Path(f"/run/tke-overlay-lab{_SUFFIX}")  # state that a reboot of the machine may delete
 LOCK = Path(f"/run/tke-overlay-lab{_SUFFIX}.lock")

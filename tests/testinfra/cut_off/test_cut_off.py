@@ -176,7 +176,7 @@ def test_rolls_back_after_the_controller_dies_and_at_a_reboot():
     on("idc1", "systemctl start tke-overlay.service; nft list table inet tke_overlay | grep -q 198.18.0.0")
     lab("reboot", "idc1", "cloud1")
     for name in ("idc1", "cloud1"):
-        until(name, "ip route show proto 84 | grep -q tke0", 20)
+        until(name, "ip route show proto 144 | grep -q tke0", 20)
         on(name, "lab-pod sync pod-1 pod-2")
         assert not any("198.18.0.0" in line for line in state(name))
         assert lasting(line for line in state(name) if line.startswith("/")) == lasting(

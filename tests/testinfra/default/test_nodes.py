@@ -47,7 +47,7 @@ def test_each_peer_has_exactly_three_kernel_objects(host, own, peers):
     assert neighbors == {(peer["node_cidr"].split("/")[0], mac_of(peer["node_cidr"])) for peer in peers}
     fdb = {(row["mac"], row["dst"]) for row in listed(host, "bridge -json fdb show dev tke0")}
     assert fdb == {(mac_of(peer["node_cidr"]), peer["underlay"]) for peer in peers}
-    routes = listed(host, "ip -json route show proto 84")
+    routes = listed(host, "ip -json route show proto tke")  # the name of 144, which the collection installs
     assert {(row["dst"], row.get("gateway")) for row in routes} == {
         (peer["node_cidr"], peer["node_cidr"].split("/")[0]) for peer in peers
     } | {(own["node_cidr"], None)}

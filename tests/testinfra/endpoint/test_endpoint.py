@@ -267,7 +267,7 @@ def test_a_rebooted_host_reaches_the_api_server():
     deadline = time.monotonic() + 30
     while kubectl("idc1", "get --raw /readyz") != (0, "ok"):
         assert time.monotonic() < deadline
-    assert re.search(r"10.0.2.0/24 via 192.168.1.1 dev eth0 onlink", on("idc1", "ip route show proto 84"))
+    assert re.search(r"10.0.2.0/24 via 192.168.1.1 dev eth0 onlink", on("idc1", "ip route show proto 144"))
     assert site(*VARIABLES, "--limit", "idc1").changed() == set()
 
 
@@ -276,6 +276,6 @@ def test_reset_removes_names_route_and_the_noted_endpoint():
     assert done.code == 0, done.text
     assert f"-/etc/hosts: {API} api.lab.internal" in done.text
     assert "lab.internal" not in on("idc1", "cat /etc/hosts")
-    assert on("idc1", "ip route show proto 84; ls /etc/tke-overlay 2>&1 || true").startswith("ls: cannot access")
+    assert on("idc1", "ip route show proto 144; ls /etc/tke-overlay 2>&1 || true").startswith("ls: cannot access")
     assert site(*VARIABLES, "--limit", "idc1").changed() == {"idc1"}
     assert kubectl("idc1", "get --raw /readyz") == (0, "ok")

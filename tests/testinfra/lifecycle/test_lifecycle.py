@@ -319,7 +319,7 @@ rm -rf /etc/tke-overlay /etc/systemd/system/tke-overlay.* /etc/systemd/network/0
 systemctl daemon-reload
 nft delete table inet tke_overlay
 ip link set tke0 alias ""
-ip route show proto 84 dev tke0 | sed 's/.*/route replace & dev tke0 proto static/' | ip -batch -
+ip route show proto 144 dev tke0 | sed 's/.*/route replace & dev tke0 proto static/' | ip -batch -
 ip route show type blackhole | sed 's/.*/route del &/' | ip -batch -
 """
 """Leaves an overlay as made with ip and bridge: without alias, protocol number, nft rules and files."""

@@ -48,7 +48,7 @@ def timers():
 
 BREAKAGES = {
     "cloud1": "ip link del tke0",
-    "cloud2": "nft flush ruleset; ip route flush proto 84",
+    "cloud2": "nft flush ruleset; ip route flush proto 144",
     "idc1": "ip link set tke0 down; ip address del $(cat /etc/tke-overlay/settings | sed -n s/^address=//p) dev tke0",
     "idc2": "sysctl -q net.ipv4.ip_forward=0; ip neigh flush dev tke0 nud permanent",
 }

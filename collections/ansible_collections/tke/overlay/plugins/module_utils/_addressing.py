@@ -46,8 +46,15 @@ Network = t.Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 PLAN_SCHEMA = 1
 """Version of the node document. A host rejects a document of another version."""
 
-ROUTE_PROTOCOL = 84
-"""Marks the routes that this collection manages; not in iproute2's ``rt_protos``, and not Calico's 80."""
+ROUTE_PROTOCOL = 144
+"""Marks the routes that this collection manages.
+
+No program is known to use it: neither those in iproute2's ``rt_protos`` (0 to 18, 42, 84 of OVN, 99, 186 to 192), nor
+FRR (186 to 198), Calico (80), Cilium, systemd-networkd and NetworkManager (2 to 16), or Coil (30).
+"""
+
+ROUTE_PROTOCOL_NAME = "tke"
+"""The name by which iproute2 prints that number on a node, and accepts it."""
 
 DEVICE_NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.][A-Za-z0-9_.-]{0,14}")
 """The name of a link. The kernel allows more, but quotes and ``#`` have a meaning in an iproute2 batch, and a dash at

@@ -70,7 +70,7 @@ options:
     type: path
   route:
     description:
-      - A route to the subnet of the load balancer. It has protocol number 84. It is restored at boot and when it is
+      - A route to the subnet of the load balancer. It has protocol number 144. It is restored at boot and when it is
         missing.
       - A foreign route to the same subnet is never touched. If it has the same gateway, no route is added.
     type: dict

@@ -304,6 +304,8 @@ def result_of(module: AnsibleModule, result: PairResult) -> Result:
         "files": [diff.name for diff in result.files],
         "units": [f"{action.verb} {action.unit}" for action in result.actions],
     }
+    for warning in result.warnings:
+        module.warn(warning)
     missing = missing_programs()
     return {"changed": result.changed, "changes": changes, "missing": missing, **diff_of(module, result.diffs())}
 

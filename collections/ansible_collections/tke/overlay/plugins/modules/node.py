@@ -222,7 +222,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._module import (
 MOST_LINES = 50
 """Lines of each kind of change in a result; the diff has all lines."""
 
-REPAIRED = ("forwarding", "bridge_netfilter", "bridge", "rules", "route", "cni_file")
+REPAIRED = ("forwarding", "bridge_netfilter", "bridge", "port", "rules", "route", "cni_file")
 """Checks of what the module itself sets."""
 
 ARGUMENTS = {

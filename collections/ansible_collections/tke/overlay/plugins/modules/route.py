@@ -11,7 +11,7 @@ module: route
 short_description: Manages routes to the node CIDRs of peers in bulk
 version_added: 1.0.0
 description:
-  - Manages routes of the main table with the protocol number 84, for IPv4 and IPv6.
+  - Manages routes of the main table with the protocol number 144, for IPv4 and IPv6.
   - All entries of a task are passed to the kernel in one batch, so thousands cost little more than one.
   - Routes of any other protocol are foreign. Those on the device are returned as RV(foreign); one on another device
     with the destination of a given route is an error. Neither is ever removed.

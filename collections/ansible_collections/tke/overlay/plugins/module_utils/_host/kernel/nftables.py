@@ -332,9 +332,12 @@ def _masquerade(spec: RulesSpec) -> list[str]:
 
 
 def _items(text: str) -> Desired:
-    """Return the items of a table, from its text or listing. The key of a rule includes its number: order matters."""
-    items: Desired = {}
-    for kind, name, body in re.findall(r"^\t(\w+) (\S+) \{\n(.*?)^\t\}\n", text, re.MULTILINE | re.DOTALL):
+    """Return the items of a table, from its text or listing. The key of a rule includes its number: order matters.
+
+    nft 0.9 prints a counter without values as ``packets 0 bytes 0``, and its brace on the same line.
+    """
+    items: Desired = {f"table {key}": value for key, value in re.findall(r"^\t(\w+) ([^{\n]+)$", text, re.MULTILINE)}
+    for kind, name, body in re.findall(r"^\t(\w+) (\S+) \{\n(.*?)\t\}\n", text, re.MULTILINE | re.DOTALL):
         if kind == "set":
             attributes, _mark, elements = body.partition("elements = {")
             items[f"set {name}"] = " ".join(attributes.split())
@@ -345,7 +348,8 @@ def _items(text: str) -> Desired:
             items[f"chain {name}"] = hook.strip()
             items.update({f"{name} {number}": rule.strip() for number, rule in enumerate(rules, 1)})
         else:
-            items[f"{kind} {name}"] = f"{{{' '.join(body.split())}}}"
+            words = body.split() if kind != "counter" else []
+            items[f"{kind} {name}"] = f"{{{' '.join(words)}}}"
     return items
 
 

@@ -30,9 +30,9 @@ Row = t.Mapping[str, t.Any]
 class RouteTable:
     """The managed routes of one IP version (4 or 6) in the main table, and the foreign routes that conflict with them.
 
-    Routes of protocol 84 on the device are managed. So are blackhole routes of that
+    Routes of protocol 144 on the device are managed. So are blackhole routes of that
     protocol; as these have no device, they must lie in ``within`` or be ``claimed``.
-    A route of protocol 84 on another device belongs to another task (the route to
+    A route of protocol 144 on another device belongs to another task (the route to
     the load balancer, a second overlay).
 
     Destination, TOS and metric identify a route, but the kernel can hold several
@@ -42,7 +42,7 @@ class RouteTable:
     :param within: the container CIDRs. Foreign routes are searched in them only, because
         a host can have half a million routes; without any, all routes are read.
     :param bridge: the Pod bridge, whose connected routes appear and disappear with its addresses.
-    :param claimed: keys of managed blackhole routes; ``None``: all of protocol 84.
+    :param claimed: keys of managed blackhole routes; ``None``: all of protocol 144.
     """
 
     name = "route"
@@ -64,7 +64,7 @@ class RouteTable:
         self.program = ("ip", f"-{version}")
 
     def listings(self, others: bool = True) -> list[t.Sequence[str]]:
-        """Return the command that lists the routes of protocol 84, then those that can list foreign routes.
+        """Return the command that lists the routes of protocol 144, then those that can list foreign routes.
 
         :param others: also list the foreign routes. Not needed for reading back a change.
         """
@@ -93,7 +93,7 @@ class RouteTable:
                 continue
             found = self._actual(row, identity in known)
             if not (found.managed or identity in listed):
-                continue  # a route of protocol 84 that belongs to another task
+                continue  # a route of protocol 144 that belongs to another task
             key = self._key(row)
             seen[key] += 1
             actual[key if seen[key] == 1 else f"{key} #{seen[key]}"] = found

@@ -80,12 +80,27 @@ CONNECTION_HOURS = 1
 """How long a connection may be idle. Watches of the API server are idle for many minutes."""
 
 
+OLDEST_HAPROXY = (2, 2)
+"""The first version with ``http-request return``, by which the proxy reports its health. Versions are major, minor."""
+
+KEEPALIVE_HAPROXY = (2, 3)
+"""The first version that sets the times of TCP keepalives; an older one uses those of the host (sysctls)."""
+
+NEWEST_HAPROXY = (99, 0)
+"""A version that knows every keyword, for a host whose version is unknown."""
+
+
 class HostLinks(t.NamedTuple):
-    """The links of this host that carry its own address (for VRRP) and the VIPs, and its default gateways."""
+    """The properties of this host that determine its files.
+
+    These are the links that carry its own address (for VRRP) and the VIPs, its default gateways, and the version of
+    its HAProxy.
+    """
 
     own: str
     vips: str
     gateways: t.Sequence[str] = ()
+    haproxy: tuple[int, int] = NEWEST_HAPROXY
 
 
 def _render(template: str, **values: object) -> str:
@@ -103,13 +118,14 @@ def haproxy_cfg(spec: PairSpec, links: HostLinks, directory: str = DIRECTORY) ->
     values = {
         "admin_socket": ADMIN_SOCKET,
         "connection_hours": CONNECTION_HOURS,
+        "keepalive_times": _keepalive_times(links.haproxy),
         "resolvers": _resolvers(spec),
         "api_vip": spec.vips[API],
         "api_port": spec.api_port,
         "services_frontend": _services_frontend(spec),
         "listener_frontends": "".join(
             _frontend(
-                f"listener_{each.name}",
+                f"vip_listener_{each.name}",
                 f"{spec.vips[each.vip]}:{each.port}",
                 [f"default_backend listener_{each.name}"],
             )
@@ -133,6 +149,13 @@ def config_id_in(text: str) -> str:
     return text.rpartition('lf-string "config=')[2].partition(" ")[0]
 
 
+def _keepalive_times(version: tuple[int, int]) -> str:
+    if version < KEEPALIVE_HAPROXY:
+        return ""
+    times = ("idle 60s", "intvl 10s", "cnt 3")
+    return "".join(f"    {side}tcpka-{each}\n" for side in ("cli", "srv") for each in times)
+
+
 def _resolvers(spec: PairSpec) -> str:
     """Return the section that resolves names at run time, only if a server has a name: a host may lack resolvers."""
     servers = [
@@ -151,7 +174,7 @@ def _services_frontend(spec: PairSpec) -> str:
         return ""
     names = " ".join(service.name for service in spec.services)
     return _frontend(
-        "services",
+        "vip_services",
         f"{spec.vips[SERVICES]}:{SERVICES_PORT}",
         [
             "tcp-request inspect-delay 5s",
@@ -163,6 +186,7 @@ def _services_frontend(spec: PairSpec) -> str:
 
 
 def _frontend(name: str, address: str, lines: t.Iterable[str]) -> str:
+    """Render a frontend. HAProxy 3.3 and later reject one with the name of a backend: hence the prefix ``vip_``."""
     return f"\nfrontend {name}\n    bind {address} transparent\n" + "".join(f"    {line}\n" for line in lines)
 
 
@@ -203,18 +227,22 @@ def _server_counts(spec: PairSpec) -> str:
 # --- keepalived and its rules ----------------------------------------------------------------
 
 
-def keepalived_conf(spec: PairSpec, links: HostLinks) -> str:
-    """Render the keepalived configuration: one VRRP instance per VIP, each with a preferred and a standby host."""
-    instances = [_instance(spec, links, number, vip) for number, vip in enumerate(VIPS)]
+def keepalived_conf(spec: PairSpec, links: HostLinks, run_directory: str = RUN_DIRECTORY) -> str:
+    """Render the keepalived configuration: one VRRP instance per VIP, each with a preferred and a standby host.
+
+    :param run_directory: the directory of the weights; another one to validate the text before that directory exists.
+    """
+    instances = [_instance(spec, links, number, run_directory) for number in range(len(VIPS))]
     return _render(programs.KEEPALIVED_CONF, own_name=spec.own.name, instances="\n".join(instances).rstrip("\n"))
 
 
-def _instance(spec: PairSpec, links: HostLinks, number: int, vip: str) -> str:
+def _instance(spec: PairSpec, links: HostLinks, number: int, run_directory: str) -> str:
+    vip = VIPS[number]
     # keepalived tracks the interface of the instance without being configured to.
     track = "" if links.vips == links.own else f"    track_interface {{\n        {links.vips}\n    }}\n"
     return string.Template(programs.KEEPALIVED_INSTANCE_CONF).substitute(
         vip=vip,
-        run_directory=RUN_DIRECTORY,
+        run_directory=run_directory,
         own_link=links.own,
         vrid=spec.vrid + number,
         priority=PREFERRED if vip == spec.preferred_vip else STANDBY,

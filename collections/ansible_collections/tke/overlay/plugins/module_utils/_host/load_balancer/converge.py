@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -48,6 +49,8 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.co
     KEEPALIVED_FILE,
     KEEPALIVED_UNIT,
     LOADED_FILE,
+    NEWEST_HAPROXY,
+    OLDEST_HAPROXY,
     RESTORE_FILE,
     RESTORE_UNIT,
     RULES_FILE,
@@ -98,10 +101,11 @@ _DONE = {"reload": "reloaded", "restart": "restarted", "start": "started", "stop
 
 
 class PairResult(t.NamedTuple):
-    """The changes that were made, or that would be made in check mode."""
+    """The changes that were made, or that would be made in check mode, and HAProxy's warnings of its configuration."""
 
     files: list[Diff]
     actions: list[UnitAction]
+    warnings: t.Sequence[str] = ()
 
     @property
     def changed(self) -> bool:
@@ -136,14 +140,13 @@ def converge(spec: PairSpec, run: Run, check: bool) -> PairResult:
     specs: FileSpecs = {CA_FILE: None, **wanted}
     found = read_files(specs)
     changed = [Diff(name, found.get(name, ""), text or "") for name, text in differing(found, specs).items()]
-    if changed and not missing:
-        _validate(spec, links, run)
+    warnings = _validate(spec, links, run) if changed and not missing else []
     rights = [
         Diff(name, f"{text}\n", f"{RIGHTS}\n")
         for name, text in wrong_rights(wanted).items()
         if name not in {diff.name for diff in changed}
     ]
-    result = PairResult([*changed, *rights], _needed_actions(wanted, changed, run))
+    result = PairResult([*changed, *rights], _needed_actions(wanted, changed, run), warnings)
     if result.changed and not check:
         _apply(specs, result, run)
         _wait_until_ready(wanted, run)
@@ -218,9 +221,24 @@ def _find_links(spec: PairSpec, run: Run) -> HostLinks:
     for gateway in gateways:
         names = [name for name, address in spec.vips.items() if address == gateway]
         problems += [f"the VIP {name} {gateway} is the gateway of host {spec.own.name}" for name in names]
+    version = _haproxy_version(run)
+    if version < OLDEST_HAPROXY:
+        problems.append(
+            f"host {spec.own.name} has HAProxy {'.'.join(map(str, version))}, and the load balancer requires "
+            f"{'.'.join(map(str, OLDEST_HAPROXY))} or later: upgrade the package haproxy"
+        )
     if problems:
         raise ValidationError(*problems)
-    return HostLinks(own[0], vips[0], gateways)
+    return HostLinks(own[0], vips[0], gateways, version)
+
+
+def _haproxy_version(run: Run) -> tuple[int, int]:
+    """Return the version of HAProxy; in check mode, a host need not have it yet."""
+    if "haproxy" in missing_programs():
+        return NEWEST_HAPROXY
+    _code, out, _errors = run(("haproxy", "-v"), None)
+    found = re.search(r"version (\d+)\.(\d+)", out)
+    return (int(found[1]), int(found[2])) if found else NEWEST_HAPROXY
 
 
 def _addresses(run: Run) -> list[tuple[str, str, int]]:
@@ -269,31 +287,47 @@ def _wanted_files(spec: PairSpec, links: HostLinks, python: str) -> Texts:
     return {**texts, CHECKSUMS_FILE: checksums_text(CHECKSUMS_FILE, texts)}
 
 
-def _validate(spec: PairSpec, links: HostLinks, run: Run) -> None:
-    """Let each program check its new configuration in a temporary directory, before any file is replaced."""
+def _validate(spec: PairSpec, links: HostLinks, run: Run) -> list[str]:
+    """Let each program check its new configuration in a temporary directory, before any file is replaced.
+
+    The directory also has the files that keepalived tracks: its version 2.3 rejects a configuration without them, and
+    the health agent creates them later.
+
+    :returns: what HAProxy warns of in its configuration, such as a keyword that a later version does not have.
+    :raises ValidationError: what a program says about the configuration that it rejects.
+    """
     with tempfile.TemporaryDirectory(prefix="tke-overlay-clb-") as directory:
         texts = {
             "api-ca.crt": spec.ca,
             "haproxy.cfg": haproxy_cfg(spec, links, directory),
-            "keepalived.conf": keepalived_conf(spec, links),
+            "keepalived.conf": keepalived_conf(spec, links, directory),
             "rules.nft": rules(spec),
+            **dict.fromkeys(VIPS, "0\n"),
         }
         paths = {name: os.path.join(directory, name) for name in texts}
         for name, text in texts.items():
             with open(paths[name], "w", encoding="utf-8") as stream:
                 stream.write(text)
-        problems = []
+        problems, warnings = [], []
         for command in (
             ("haproxy", "-c", "-f", paths["haproxy.cfg"]),  # without -q, which suppresses the reason as well
             ("keepalived", "--config-test", f"--use-file={paths['keepalived.conf']}"),
             ("nft", "--check", "--file", paths["rules.nft"]),
         ):
             code, out, errors = run(command, None)
+            output = (out + errors).replace(f"{directory}/", "")
             if code != 0:
-                output = " ".join((out + errors).replace(f"{directory}/", "").split())
-                problems.append(f"{command[0]} rejects its new configuration: {output}")
+                problems.append(f"{command[0]} rejects its new configuration: {' '.join(output.split())}")
+            warnings += _warnings_in(output)
     if problems:
         raise ValidationError(*problems)
+    return warnings
+
+
+def _warnings_in(output: str) -> list[str]:
+    """Return HAProxy's warnings of its configuration. Others concern the moment, such as a silent DNS server."""
+    lines = [line for line in output.splitlines() if line.startswith("[WARNING]") and "haproxy.cfg:" in line]
+    return [f"haproxy: {' '.join(line.split())}" for line in lines]
 
 
 # --- applying it -----------------------------------------------------------------------------

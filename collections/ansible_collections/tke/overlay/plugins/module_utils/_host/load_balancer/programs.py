@@ -71,16 +71,10 @@ defaults
     # Keepalives detect a peer that vanished, and keep an idle connection in the tables of firewalls on the path.
     option clitcpka
     option srvtcpka
-    clitcpka-idle 60s
-    clitcpka-intvl 10s
-    clitcpka-cnt 3
-    srvtcpka-idle 60s
-    srvtcpka-intvl 10s
-    srvtcpka-cnt 3
-    # A server that hangs is down within 3 s: 0.7 s, a timeout (0.7 s, too), 0.3 s, a timeout.
+$keepalive_times    # A server that hangs is down within 3 s: 0.7 s, a timeout (0.7 s, too), 0.3 s, a timeout.
     default-server inter 700ms fastinter 300ms downinter 500ms fall 2 rise 2 on-marked-down shutdown-sessions
 $resolvers
-frontend apiserver
+frontend vip_apiserver
     bind $api_vip:$api_port transparent
     default_backend apiserver
 $services_frontend$listener_frontends

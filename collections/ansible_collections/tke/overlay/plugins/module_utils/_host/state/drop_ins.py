@@ -1,7 +1,8 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Drop-in files that make network managers ignore the links of the overlay and of Pods; and the sysctls of a node.
+"""Drop-in files that make network managers ignore the links of the overlay and of Pods, and the name of the
+route protocol; and the sysctls of a node.
 
 Bridge netfilter (``br_netfilter``): a Pod asks a Service, and kube-proxy translates the destination to a Pod of the
 same host. The answer goes from one port of the Pod bridge to another. Only with bridge netfilter does it pass the
@@ -14,6 +15,7 @@ import os
 import string
 import typing as t
 
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import ROUTE_PROTOCOL, ROUTE_PROTOCOL_NAME
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import Texts
@@ -26,6 +28,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths impo
     NETWORK_MANAGER_FILE,
     NETWORKD,
     NETWORKD_FILE,
+    PROTOCOL_FILE,
     SYSCTL_FILE,
     WRITTEN_BY,
 )
@@ -73,6 +76,8 @@ def drop_ins(device: str, bridge: str, sysctls: Texts, host: HostFacts) -> Texts
         NETWORK_FILE: text(TKE_OVERLAY_NETWORK),
         NETWORKD_FILE: text(NETWORKD_CONF),
         NETWORK_MANAGER_FILE: text(NETWORKMANAGER_CONF),
+        # Only for people: the collection passes the number, and reads listings in which it is not printed.
+        PROTOCOL_FILE: f"{WRITTEN_BY}{ROUTE_PROTOCOL} {ROUTE_PROTOCOL_NAME}\n",
     }
 
 

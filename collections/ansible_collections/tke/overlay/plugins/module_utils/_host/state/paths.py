@@ -80,6 +80,7 @@ LINK_FILE = "/etc/systemd/network/00-tke-overlay.link"
 NETWORK_FILE = "/etc/systemd/network/00-tke-overlay.network"
 NETWORKD_FILE = "/etc/systemd/networkd.conf.d/10-tke-overlay.conf"
 NETWORK_MANAGER_FILE = "/etc/NetworkManager/conf.d/10-tke-overlay.conf"
+PROTOCOL_FILE = "/etc/iproute2/rt_protos.d/tke-overlay.conf"
 
-DROP_INS = (SYSCTL_FILE, MODULES_FILE, LINK_FILE, NETWORK_FILE, NETWORKD_FILE, NETWORK_MANAGER_FILE)
+DROP_INS = (SYSCTL_FILE, MODULES_FILE, LINK_FILE, NETWORK_FILE, NETWORKD_FILE, NETWORK_MANAGER_FILE, PROTOCOL_FILE)
 """Every drop-in that a host can have."""

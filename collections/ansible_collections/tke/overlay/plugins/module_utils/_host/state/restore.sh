@@ -190,10 +190,10 @@ list_entries() {
     case $1 in
         route)
             {
-                ip -4 route show table main proto 84 | grep -F -e " dev $device "
+                ip -4 route show table main proto 144 | grep -F -e " dev $device "
                 # Blackhole routes have no device; those outside the container CIDRs belong to another task.
-                for cidr in $cidrs; do ip -4 route show table main root "$cidr" proto 84 type blackhole; done
-            } 2>/dev/null | sed -e 's/ *$//' -e 's/.*/route replace & proto 84/' ;;
+                for cidr in $cidrs; do ip -4 route show table main root "$cidr" proto 144 type blackhole; done
+            } 2>/dev/null | sed -e 's/ *$//' -e 's/.*/route replace & proto 144/' ;;
         neighbor)
             ip -4 neigh show dev "$device" nud permanent 2>/dev/null |
                 sed "s/ *PERMANENT *\$//; s/.*/neigh replace & dev $device nud permanent/" ;;
@@ -278,8 +278,8 @@ restore_endpoint_route() {
     read -r line <"$here/endpoint.batch"
     spec=${line#route replace }
     subnet=${spec%% *}
-    ip -4 route show table main exact "$subnet" proto 84 2>/dev/null | sed 's/ *$//' >"$work/endpoint"
-    if echo "${spec% proto 84}" | cmp -s - "$work/endpoint"; then return; fi
+    ip -4 route show table main exact "$subnet" proto 144 2>/dev/null | sed 's/ *$//' >"$work/endpoint"
+    if echo "${spec% proto 144}" | cmp -s - "$work/endpoint"; then return; fi
     if [ ! -s "$work/endpoint" ] && ip -4 route show table main exact "$subnet" | grep -q -v -F ' metric '; then
         report_error "a foreign route has the destination of: $line"
         return

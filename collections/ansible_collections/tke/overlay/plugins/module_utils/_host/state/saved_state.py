@@ -10,7 +10,7 @@ seconds.
 
 The script adds what is missing, corrects what differs, and removes managed
 entries that are not in the files (permanent entries on the VXLAN device, routes
-of protocol 84, addresses of that device, anything in the nftables table). It
+of protocol 144, addresses of that device, anything in the nftables table). It
 changes nothing else and never changes the plan: only Ansible applies another plan,
 and saves it last. If a run ends half-way, the timer keeps the host at the previous
 plan. Only Ansible restores files (this state, units, drop-ins, the CNI

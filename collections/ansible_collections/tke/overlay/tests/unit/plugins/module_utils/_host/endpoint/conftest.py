@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+import socket
 
 import pytest
 from cryptography import x509
@@ -16,6 +17,17 @@ from cryptography.x509.oid import NameOID
 
 NOW = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
 DAY = datetime.timedelta(days=1)
+
+
+@pytest.fixture(autouse=True)
+def _localhost_is_ipv4(monkeypatch):
+    """The tests listen on 127.0.0.1, and Debian's /etc/hosts has a line ``::1 localhost`` as well."""
+    resolve = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket,
+        "getaddrinfo",
+        lambda host, *rest, **options: resolve("127.0.0.1" if host == "localhost" else host, *rest, **options),
+    )
 
 
 class Issued:

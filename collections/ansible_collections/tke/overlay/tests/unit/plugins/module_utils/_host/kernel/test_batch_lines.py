@@ -111,8 +111,8 @@ def test_a_line_that_removes_an_entry_is_rejected(given_entry):
         (NeighborTable("tke0"), "neigh replace 10.244.1.0 lladdr 0a:58:0a:f4:01:00 dev tke1 nud permanent"),
         (NeighborTable("tke0"), "neigh replace 10.244.1.0 lladdr 0a:58:0a:f4:01:00 dev tke0 nud stale"),
         (RouteTable("tke0"), "route replace 10.244.1.0/24 via 10.244.1.0 dev tke0 onlink proto 80"),
-        (RouteTable("tke0"), "route replace unreachable 10.244.1.0/24 proto 84"),
-        (RouteTable("tke0"), "route replace 10.244.1.0/24 via 10.244.1.0 dev tke0 onlink proto 84\n"),
+        (RouteTable("tke0"), "route replace unreachable 10.244.1.0/24 proto 144"),
+        (RouteTable("tke0"), "route replace 10.244.1.0/24 via 10.244.1.0 dev tke0 onlink proto 144\n"),
         *((BridgeTable("tke-br0", [], "10.244.0.0/24"), line) for line in OF_OTHER_BRIDGES),
     ],
 )

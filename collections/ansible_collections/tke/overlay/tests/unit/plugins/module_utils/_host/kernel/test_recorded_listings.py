@@ -131,7 +131,7 @@ def test_without_container_cidrs_all_routes_are_read(version):
     assert found["0.0.0.0/0"] == ("via 10.0.1.1 dev eth0 proto boot", *ELSEWHERE)
     assert found["10.7.0.0/16"].spec.startswith('nexthops [{"gateway": "10.0.1.1", "dev": "eth0", "weight": 1')
     assert found["10.9.0.0/24"] == ("blackhole", *BLACKHOLE)
-    assert "10.8.0.0/24" in found, "a route of protocol 84 on another device: it can conflict with others"
+    assert "10.8.0.0/24" in found, "a route of protocol 144 on another device: it can conflict with others"
     assert RouteTable("tke0", 6).read(recorded(version))["::/0"][0] == "via 2001:db8::1 dev eth0 proto boot"
 
 
@@ -181,18 +181,18 @@ BATCHES = {
             blackhole_entry("10.244.0.0/24"),
         ],
         [
-            "route del 10.244.1.0/24 via 10.244.1.0 dev tke0 onlink proto 84",
-            "route del 10.244.2.0/24 via 10.244.2.0 dev tke0 onlink proto 84",
-            "route replace 10.244.2.0/24 via 10.244.2.0 dev tke0 onlink proto 84",
-            "route replace 10.244.5.0/24 via 10.244.5.0 dev tke0 onlink proto 84",
+            "route del 10.244.1.0/24 via 10.244.1.0 dev tke0 onlink proto 144",
+            "route del 10.244.2.0/24 via 10.244.2.0 dev tke0 onlink proto 144",
+            "route replace 10.244.2.0/24 via 10.244.2.0 dev tke0 onlink proto 144",
+            "route replace 10.244.5.0/24 via 10.244.5.0 dev tke0 onlink proto 144",
         ],
     ),
     "route of IPv6": (
         RouteTable("tke0", 6, within=WITHIN[6]),
         [via_entry("2001:db8:1::/64", "2001:db8:1::9", "tke0")],
         [
-            "route del blackhole 2001:db8:3::/64 metric 4096 proto 84",
-            "route replace 2001:db8:1::/64 via 2001:db8:1::9 dev tke0 onlink proto 84",
+            "route del blackhole 2001:db8:3::/64 metric 4096 proto 144",
+            "route replace 2001:db8:1::/64 via 2001:db8:1::9 dev tke0 onlink proto 144",
         ],
     ),
 }

@@ -47,11 +47,20 @@ def test_validation_reads_the_ca_from_another_directory(spec, links):
 
 
 def test_accepts_listed_server_names_and_rejects_others(spec, links):
-    frontend = section(haproxy_cfg(spec, links), "frontend services")
+    frontend = section(haproxy_cfg(spec, links), "frontend vip_services")
     accept, reject = frontend.index("accept if { req.ssl_sni -i registry.example.net }"), frontend.index("reject\n")
     assert accept < reject
     assert "use_backend service_registry.example.net if { req.ssl_sni -i registry.example.net }" in frontend
     assert "default_backend" not in frontend
+
+
+def test_no_frontend_has_the_name_of_a_backend(spec, links):
+    """HAProxy 3.3 and later reject that."""
+    listeners = [spec.listeners[0]._replace(name=name) for name in ("ntske", "vip_ntske", "listener")]
+    text = haproxy_cfg(spec._replace(listeners=listeners), links)
+    frontends, backends = (re.findall(rf"^{kind} (\S+)$", text, re.MULTILINE) for kind in ("frontend", "backend"))
+    assert (len(frontends), len(backends)) == (7, 5)
+    assert len({*frontends, *backends}) == 12
 
 
 def test_health_frontend_reports_identity_and_servers(spec, links):

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import json
+import pathlib
+import re
 import sys
 
 import pytest
@@ -58,6 +60,8 @@ class Host:
         self.table = ""  # nft's listing of the table
         self.pythons = ["/usr/bin/python3"]
         self.after_command = {}  # command -> what happens after it
+        self.outputs = {}  # the beginning of a command -> its output
+        self.tracked = {}  # what keepalived tracks in the configuration that it tests: path -> text, None if missing
         self.commands = []
         (root / "run/systemd/system").mkdir(parents=True)
 
@@ -86,12 +90,19 @@ class Host:
             return int(not self.table), self.table, ""
         if command[0].startswith("/usr/"):
             return int(command[0] not in self.pythons), "", ""
+        if command[0] == "keepalived":
+            self.track(command[-1].partition("=")[2])
         if command[0] in ("haproxy", "keepalived") or "--check" in command:
-            return 0, "", ""
+            return 0, "".join(text for start, text in self.outputs.items() if line.startswith(start)), ""
         self.commands.append(line)
         self.change(line.split())
         self.after_command.get(line, lambda: None)()
         return 0, "", ""
+
+    def track(self, path):
+        text = pathlib.Path(path).read_text(encoding="utf-8")
+        files_in = [pathlib.Path(name) for name in re.findall(r"^    file (\S+)$", text, re.MULTILINE)]
+        self.tracked = {str(each): each.read_text(encoding="utf-8") if each.exists() else None for each in files_in}
 
     def change(self, words):
         if words[1] == "enable":
@@ -147,6 +158,44 @@ def host(tmp_path, monkeypatch):
 def new_spec(spec):
     """A specification that changes the HAProxy configuration alone."""
     return spec._replace(apiservers={"api9": "10.0.1.29:6443"})
+
+
+def test_keepalived_is_tested_with_files_of_its_own(spec, host):
+    """keepalived 2.3 rejects a configuration whose track files do not exist, as before the first converge."""
+    converge(spec, host, check=True)
+    assert list(host.tracked.values()) == ["0\n", "0\n"]
+    assert not [path for path in host.tracked if path.startswith("/run/")]
+    converge(spec, host, check=False)
+    assert f"file {RUN_DIRECTORY}/apiserver\n" in host.text(KEEPALIVED_FILE)
+
+
+@pytest.mark.parametrize(
+    ("version", "known"),
+    [("HA-Proxy version 2.2.9-2+deb11u7 2025/04/23", False), ("HAProxy version 3.0.11-1", True), ("", True)],
+)
+def test_times_of_keepalives_if_haproxy_knows_them(spec, host, version, known):
+    host.outputs["haproxy -v"] = f"{version} - https://haproxy.org/\n"
+    converge(spec, host, check=False)
+    assert ("    clitcpka-idle 60s\n" in host.text(HAPROXY_FILE)) is known
+    assert "    option clitcpka\n" in host.text(HAPROXY_FILE)
+
+
+def test_an_haproxy_that_is_too_old_is_rejected(spec, host):
+    host.outputs["haproxy -v"] = "HA-Proxy version 2.0.13-2 2020/02/13\n"
+    with pytest.raises(ValidationError, match=r"host clb1 has HAProxy 2\.0, .* requires 2\.2 or later: upgrade"):
+        converge(spec, host, check=True)
+
+
+def test_a_warning_about_the_configuration_is_returned(spec, host):
+    host.outputs["haproxy -c"] = (
+        "[WARNING]  (7) : config : Parsing [/tmp/x/haproxy.cfg:63]: the keyword is deprecated.\n"
+        "[WARNING]  (7) : resolvers 'host': can't connect socket for nameserver '10.255.255.53'.\n"
+    )
+    (warning,) = converge(spec, host, check=True).warnings
+    assert warning.startswith("haproxy: ")
+    assert "haproxy.cfg:63]: the keyword is deprecated." in warning
+    host.outputs.clear()
+    assert not converge(spec, host, check=False).warnings
 
 
 def actions(result):

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 
 import pytest
 
@@ -30,6 +31,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd im
     stop_units,
     unit_commands,
     unit_files,
+    unit_states,
 )
 
 COMPLETE = {SERVICE: "enabled", TIMER: "enabled active"}
@@ -45,6 +47,18 @@ def host(units=None, loaded=True, systemd=True):
 def block(name, *states, load="loaded"):
     pairs = zip(("UnitFileState", "ActiveState"), states)
     return "\n".join([f"Id={name}", f"LoadState={load}", *(f"{key}={value}" for key, value in pairs)])
+
+
+DATA = pathlib.Path(__file__).parent / "data"
+
+
+@pytest.mark.parametrize("version", sorted(path.stem for path in DATA.glob("systemd-*.txt")))
+def test_recorded_states_of_several_versions_are_read(version, recorder):
+    """``systemctl show`` prints the properties in an order of its own, and units that do not exist."""
+    _head, _empty, text = (DATA / f"{version}.txt").read_text(encoding="utf-8").partition("\n\n")
+    found = unit_states((SERVICE, TIMER, NETWORKD, NETWORK_MANAGER), recorder(0, text))
+    assert {name: unit.state for name, unit in found.items()} == {**COMPLETE, NETWORKD: "", NETWORK_MANAGER: ""}
+    assert (found[SERVICE].loaded, found[TIMER].loaded) == (True, True)
 
 
 def test_unit_states_are_read_from_systemctl(recorder, root):
