@@ -191,8 +191,21 @@ def former_text(former: t.Mapping[str, str]) -> str:
 
 
 def parse_former(text: str) -> dict[str, str]:
-    """Return node CIDR -> name: the inverse of :func:`former_text`."""
-    return dict(line.split() for line in text.splitlines())
+    """Return node CIDR -> name: the inverse of :func:`former_text`.
+
+    :raises ValidationError: a line is not node CIDR and name.
+    """
+    former: dict[str, str] = {}
+    problems = []
+    lines = text.split("\n")
+    for number, line in enumerate(lines[:-1] if lines[-1] == "" else lines, 1):
+        node_cidr, _space, name = line.partition(" ")
+        if not (_is_node_cidr(node_cidr) and INVENTORY_NAME.fullmatch(name)):
+            problems.append(f"line {number} of the former node CIDRs is not 'NODE-CIDR NAME': {shown(line)}")
+        former[node_cidr] = name
+    if problems:
+        raise ValidationError(*problems)
+    return former
 
 
 class Contradiction(t.NamedTuple):

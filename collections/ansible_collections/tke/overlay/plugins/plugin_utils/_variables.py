@@ -50,8 +50,14 @@ def specs() -> dict[str, VariableSpec]:
 
 
 def _richer(one: VariableSpec | None, other: VariableSpec) -> VariableSpec:
-    """Return the specification with more keys: a role describes only what it uses of a variable."""
-    return one if one is not None and len(one.options) >= len(other.options) else other
+    """Return the specification with more keys: a role describes only what it uses of a variable.
+
+    What one role requires is required.
+    """
+    if one is None:
+        return other
+    richer = one if len(one.options) >= len(other.options) else other
+    return richer._replace(required=one.required or other.required)
 
 
 @functools.cache

@@ -22,6 +22,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelE
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Diff, Run, error_text
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import KUBECONFIG_RECORD
+from ansible_collections.tke.overlay.plugins.module_utils._names import shown
 
 KNOWN_SERVICES = ("kubelet.service", "kube-proxy.service")
 """Services that use a kubeconfig, also if it is not among their arguments."""
@@ -31,7 +32,7 @@ PROC = "/proc"
 
 _HERTZ = os.sysconf("SC_CLK_TCK")
 _CONTAINERS = re.compile(r"kubepods|docker|libpod|crio|cri-containerd")
-_UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]+")
+_UNIT = re.compile(r"(?!-)(?:[A-Za-z0-9:_.@-]|\\x[0-9a-f]{2}){1,247}")  # with ".service", at most 255 (systemd.unit)
 
 Changed = t.Dict[str, int]
 """Path of a kubeconfig -> when its server was changed, in clock ticks since the boot."""
@@ -86,9 +87,9 @@ def unit_name(name: str) -> str:
 def name_problems(names: t.Sequence[str]) -> list[str]:
     """Return a problem for each text that is not the name of a service."""
     return [
-        f"{name!r} in kubeconfig_services (overlay_kubeconfig_services) is not the name of a systemd service"
+        f"{shown(name)} in kubeconfig_services (overlay_kubeconfig_services) is not the name of a systemd service"
         for name in names
-        if not _UNIT.fullmatch(name) or name.startswith("-")
+        if not _UNIT.fullmatch(name)
     ]
 
 

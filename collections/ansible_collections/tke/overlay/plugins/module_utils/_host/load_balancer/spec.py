@@ -18,6 +18,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._names import (
     INVENTORY_NAME_RULE,
     LABEL,
     is_host_name,
+    is_one_line,
     shown,
 )
 
@@ -83,6 +84,8 @@ def problems_of(spec: PairSpec) -> t.Iterator[str]:
                 f"host {shown(host.name)[1:-1]} has the address {shown(host.address)}: set overlay_underlay_ip to an "
                 f"IPv4 address"
             )
+    if spec.cluster and not is_one_line(spec.cluster):
+        yield f"overlay_cluster {shown(spec.cluster)} is not one line of printable characters"
     for vip, address in spec.vips.items():
         if not is_ipv4_address(address):
             yield f"vips: {vip} {shown(address)} is no IPv4 address"

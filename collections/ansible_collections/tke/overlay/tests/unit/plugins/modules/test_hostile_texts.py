@@ -79,6 +79,7 @@ DOCUMENT = {
     "container_cidr": ["10.244.0.0/16"],
     "service_cidr": "10.244.255.0/24",
     "fleet": "a 10.244.0.0/24 10.0.1.1\nb 10.244.1.0/24 10.0.1.2\n",
+    "former": "10.244.9.0/24 c\n",
 }
 PAIR = [{"name": "clb1", "address": "10.0.1.1"}, {"name": "clb2", "address": "10.0.1.2"}]
 ENDPOINT = {
@@ -89,13 +90,15 @@ ENDPOINT = {
     "services": ["git.example"],
     "kubeconfigs": ["/etc/kubernetes/kubelet.conf"],
     "hosts_file": "/etc/hosts",
+    "kubeconfig_services": ["kubelet"],
 }
 
 CALLS = [
-    ("node", {"name": "a", "document": DOCUMENT, "confirmation": "0123abcd"}),
+    ("node", {"name": "a", "document": DOCUMENT, "confirmation": "0123abcd", "cni_bin_dirs": ["/opt/cni/bin"]}),
     ("node", {"state": "absent", "device": "tke0", "bridge": "tke-br0"}),
-    ("overlay_info", {"name": "a", "document": DOCUMENT, "vips": ["10.0.2.2"]}),
+    ("overlay_info", {"name": "a", "document": DOCUMENT, "vips": ["10.0.2.2"], "cni_bin_dirs": ["/opt/cni/bin"]}),
     ("probe", {"name": "a", "document": DOCUMENT, "sites": {"cloud": "a b"}, "skip": ["b"], "source": "127.0.0.1"}),
+    ("probe", {"name": "a", "document": DOCUMENT, "pods": True, "cni_bin_dirs": ["/opt/cni/bin"]}),
     ("probe", {"peers": [{"name": "b", "address": "127.0.0.1"}], "source": "127.0.0.1"}),
     (
         "clb",
@@ -104,6 +107,7 @@ CALLS = [
             "pair": PAIR,
             "vips": {"apiserver": "10.0.2.2", "services": "10.0.2.3"},
             "subnet": "10.0.1.0/24",
+            "cluster": "demo",
             "apiservers": {"api1": "10.0.1.5:6443"},
             "services": [{"name": "git.example", "backends": ["10.0.1.6:443"]}],
             "listeners": [{"name": "ntp", "port": 4460, "backends": ["time.example:4460"]}],
@@ -151,6 +155,10 @@ ERRORS = {
 NOT_USED = {
     ("api_endpoint", "clusters"): "compared with names in kubeconfigs",
     ("api_endpoint", "ca"): "PEM text: OpenSSL reads it",
+    ("clb", "take_over"): "compared with the recorded cluster",
+    ("node", "cluster"): "compared with the recorded cluster",
+    ("node", "take_over"): "compared with the recorded cluster",
+    ("node", "renumber"): "compared with names of the fleet",
     ("clb", "ca"): "PEM text: HAProxy reads the file",
     ("overlay_info", "vips"): "compared with the addresses of the host",
     ("probe", "skip"): "compared with names of the fleet",

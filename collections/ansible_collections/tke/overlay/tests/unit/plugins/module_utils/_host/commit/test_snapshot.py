@@ -14,7 +14,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths impo
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import SavedState
 
 LINK = LinkSpec("tke0", 1, 8472, "10.0.1.11", "0a:58:0a:f4:00:00", 1450, ["10.244.0.0/32"])
-NEW = SavedState(LINK, "tke-br0", ["10.244.0.0/16"], [], "", {}, {}, "")
+NEW = SavedState(LINK, "tke-br0", ["10.244.0.0/16"], "10.244.0.0/24", [], "", {}, {}, "")
 
 
 def no_program(_command, _text=None):

@@ -21,7 +21,7 @@ VERSIONS.remove("5.0")  # recorded before the script was
 
 SETTINGS = """\
 device=tke0 alias=tke.overlay vni=1 port=8472 local=10.0.1.11 mac=0a:58:0a:f4:00:00 mtu=1400
-address=10.244.0.0/32 cidrs=10.244.0.0/16
+address=10.244.0.0/32 cidrs=10.244.0.0/16 bridge=tke-br0 node_cidr=10.244.0.0/24 gateway=10.244.0.1/24
 """
 ROUTES = [
     "route replace 10.244.1.0/24 via 10.244.1.0 dev tke0 onlink proto 144",
@@ -42,7 +42,10 @@ PROGRAM = """\
 #!/bin/sh
 here=${0%/*}
 case " $* " in *" -batch "*) for file; do :; done; cat "$file" >>"$here/changes"; exit ;; esac
-cat "$here/$(echo "${0##*/} $*" | tr ' /' '_-')" 2>/dev/null || echo "${0##*/} $*" >>"$here/changes"
+cat "$here/$(echo "${0##*/} $*" | tr ' /' '_-')" 2>/dev/null && exit
+# The host of the recording has no Pod bridge and no default route.
+case " $* " in *" show "*) exit 1 ;; esac
+echo "${0##*/} $*" >>"$here/changes"
 """
 
 
