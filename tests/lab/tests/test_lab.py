@@ -281,7 +281,7 @@ def test_a_host_has_the_suite_of_the_inventory() -> None:
 
 def test_requires_root(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
-    for words in (["up"], ["down"], ["status"], ["run", "true"], ["cut", "idc1"]):
+    for words in (["up"], ["tree", "bookworm"], ["down"], ["status"], ["run", "true"], ["cut", "idc1"]):
         assert cli.main(words) == 1
         assert capsys.readouterr().err == "lab: the lab creates namespaces and mounts: run it as root\n"
 
