@@ -256,11 +256,11 @@ def test_each_suite_has_a_tree_with_packages_of_its_own(tmp_path: Path, monkeypa
 def test_package_sources_are_those_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     key = "/usr/share/keyrings/key.gpg"
     listing = "".join(
-        f"{name}|http://mirror{path}|{name}|{key}|main\n"
+        f"{name}|http://mirror{path}|{key}|main\n"
         for name, path in (("bookworm", "/debian"), ("bookworm-updates", "/debian"), ("bookworm-security", "/security"))
     )
     monkeypatch.setattr(base, "own_suite", lambda: "bookworm")
-    monkeypatch.setattr(base, "call", lambda *_words: f"{listing}other|http://elsewhere|other|{key}|main\n")
+    monkeypatch.setattr(base, "call", lambda *_words: f"{listing}other|http://elsewhere|{key}|main\n")
     assert base.sources("trixie") == [
         f"deb [signed-by={key}] http://mirror/debian trixie main",
         f"deb [signed-by={key}] http://mirror/debian trixie-updates main",
@@ -281,7 +281,7 @@ def test_a_host_has_the_suite_of_the_inventory() -> None:
 
 def test_requires_root(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
-    for words in (["up"], ["down"], ["status"], ["run", "true"], ["cut", "idc1"]):
+    for words in (["up"], ["tree", "bookworm"], ["down"], ["status"], ["run", "true"], ["cut", "idc1"]):
         assert cli.main(words) == 1
         assert capsys.readouterr().err == "lab: the lab creates namespaces and mounts: run it as root\n"
 

@@ -50,20 +50,20 @@ def own_suite() -> str:
 def sources(suite: str) -> list[str]:
     """Return the package sources of a suite, as lines of a sources.list: those of this machine, with that suite."""
     codename = own_suite()
-    fields = "|".join(f"$({name})" for name in ("CODENAME", "REPO_URI", "RELEASE", "SIGNED_BY"))
+    fields = "|".join(f"$({name})" for name in ("CODENAME", "REPO_URI", "SIGNED_BY"))
     listing = call(
         "apt-get", "indextargets", "--format", f"{fields}|$(COMPONENT)",
         "Created-By: Packages", "Origin: Debian",
     )  # fmt: skip
     lines = []
     for line in listing.splitlines():
-        name, uri, release, key, component = line.split("|")
+        name, uri, key, component = line.split("|")
         if name != codename and not name.startswith(f"{codename}-"):
             continue
-        if suite in _UNSTABLE and release != codename:
+        if suite in _UNSTABLE and name != codename:
             continue
         options = "" if key.startswith("$") or not key else f"[signed-by={key}] "
-        lines.append(f"deb {options}{uri} {release.replace(codename, suite)} {component}")
+        lines.append(f"deb {options}{uri} {name.replace(codename, suite)} {component}")
     if not lines:
         raise LabError(f"apt has no Debian package source for {codename}; run `apt-get update`")
     return sorted(set(lines))

@@ -23,8 +23,9 @@ def without_cloud2():
     directory.mkdir(exist_ok=True)
     lines = INVENTORY.read_text().splitlines(keepends=True)
     (directory / "hosts.yml").write_text("".join(line for line in lines if "cloud2:" not in line))
-    if not (directory / "group_vars").exists():
-        (directory / "group_vars").symlink_to(INVENTORY.parent / "group_vars")
+    for name in ("group_vars", "host_vars"):
+        if not (directory / name).exists():
+            (directory / name).symlink_to(INVENTORY.parent / name)
     yield directory / "hosts.yml"
     lab("-i", str(INVENTORY), "up")
     site()
