@@ -32,6 +32,7 @@ from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import 
     facts_of,
     notice_of_new,
     now,
+    problems_of_store,
     settings_of,
 )
 from ansible_collections.tke.overlay.plugins.plugin_utils._variables import problem_of_missing_variables
@@ -103,12 +104,14 @@ class ActionModule(LedgerAction):
         settings, nodes = settings_of(given), self.inventory.nodes
         if not known or given["release"] is not None:
             return [*problems_of_cluster(settings), *problems_of_nodes(nodes, settings)]
+        problems: list[str] = []
         try:
             store = open_store(given["ledger"])
+            problems += problems_of_store(store) if given["require_writable"] else []
             planner.assign(settings, nodes, store.read(), store.where, now())
         except ValidationError as error:
-            return error.problems
-        return []
+            return [*error.problems, *problems]
+        return problems
 
     def work(self, given: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         """Check the inventory, assign missing node CIDRs or release nodes, and return the plan."""

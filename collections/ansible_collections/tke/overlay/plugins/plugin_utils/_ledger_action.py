@@ -143,7 +143,7 @@ class LedgerAction(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
 
         try:
             if self._task.check_mode:
-                problems = _problems_of_store(store) if require_writable else []
+                problems = problems_of_store(store) if require_writable else []
                 try:
                     changed_text(store.read())
                 except ValidationError as error:
@@ -168,7 +168,8 @@ class LedgerAction(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
         return ledger, result
 
 
-def _problems_of_store(store: Store) -> list[str]:
+def problems_of_store(store: Store) -> list[str]:
+    """Return why the ledger cannot be written, after an attempt that leaves no trace; nothing if it can."""
     try:
         store.check_writable()
     except ValidationError as error:

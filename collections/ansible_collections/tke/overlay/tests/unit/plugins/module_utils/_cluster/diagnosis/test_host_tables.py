@@ -570,7 +570,7 @@ NOTICE = "there is no ledger at /x, so a NEW one begins. If cluster 'demo' has n
 
 
 def test_preflight_begins_with_the_ledger_that_is_not_there():
-    lines = host_tables.preflight({"cloud1": "cloud"}, PLANNED._replace(new_ledger=NOTICE))
+    lines = host_tables.preflight({"cloud1": "cloud"}, PLANNED._replace(new_ledger=NOTICE), addresses(["cloud1"]))
     assert [(line.text, line.tone) for line in lines[:2]] == [
         ("there is no ledger at /x, so a NEW one begins.", BAD),
         ("If cluster 'demo' has nodes already, stop.", BAD),

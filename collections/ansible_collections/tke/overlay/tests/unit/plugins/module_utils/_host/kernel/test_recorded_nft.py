@@ -18,6 +18,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.nftables 
     counter_values,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.foreign_firewalls import blocking_firewalls
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_network import PodNetwork
 
 DATA = pathlib.Path(__file__).parent / "data"
 VERSIONS = sorted(path.stem.partition("-")[2] for path in DATA.glob("nft-*.txt"))
@@ -77,7 +78,8 @@ def test_values_of_counters_are_read(version):
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_foreign_firewalls_are_found(version):
-    found = blocking_firewalls("tke0", 8472, "tke-br0", ["10.244.0.0/16"], recorded(version))
+    network = PodNetwork("tke0", "tke-br0", 8472, "10.244.0.0/24", ["10.244.0.0/16"])
+    found = [finding.text for finding in blocking_firewalls(network, recorded(version))]
     assert [re.findall(r"chain (\S+) of the nftables table (\S+ \S+) ", text) for text in found] == [
         [("FORWARD", "ip filter")],
         [("forward", "inet other")],
