@@ -255,7 +255,7 @@ def test_names_addresses_of_a_former_node_cidr(pods, root, reserved):
     moved = [PEERS[0]._replace(node_cidr="10.244.9.0/24"), *PEERS[1:]]
     if not reserved:
         (root / RESERVED).rename(root / "elsewhere")
-    node.converge(document(moved), pods.run, check=False)
+    node.converge(document(moved, former="10.244.0.0/24 me\n"), pods.run, check=False)
     (finding,) = pods.findings(saved_network())
     assert finding.check == "old_address"
     for word in ("2 running Pods", "10.244.9.0/24", "10.244.0.2, 10.244.0.3"):

@@ -58,7 +58,8 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node.alternate_l
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.compare import NodeResult
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import Target, build_target, own_and_peers
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import RULES_FILE
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.checksums import with_checksum
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import CHECKSUMS, RULES_FILE
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import batch_file, saved_settings
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import HostFacts
 
@@ -163,6 +164,7 @@ def _accept_both_plans(transitional: Target, run: Run) -> None:
     if compare_entries(rules, rules.read(run), rules.wanted):
         rules.replace(run)
     write_file(RULES_FILE, rules.text)
+    write_file(CHECKSUMS, with_checksum(CHECKSUMS, RULES_FILE, rules.text))
     if transitional.alternate_link is not None:
         alternate = transitional.alternate_link._replace(port=transitional.link.port)
         apply_link(with_alternate_link(LinkChange({}, {}, []), alternate, read_links(run)), run)

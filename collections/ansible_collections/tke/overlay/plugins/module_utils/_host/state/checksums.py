@@ -23,6 +23,12 @@ def checksums_text(path: str, texts: t.Mapping[str, str | None]) -> str:
     return _text(directory, {name: _digest(text) for name, text in texts.items() if text is not None})
 
 
+def with_checksum(path: str, name: str, text: str) -> str:
+    """Return the content of the checksum file ``path`` with the checksum of one file replaced or added."""
+    applied = _parse(path, read_files([path]).get(path, ""))
+    return _text(os.path.dirname(path), {**applied, name: _digest(text)})
+
+
 def file_drift(path: str, names: t.Collection[str]) -> t.Iterator[str]:
     """Yield a sentence for each file that differs from what was applied.
 
