@@ -27,8 +27,10 @@ def on(name, script):
 
 
 def journal(name):
-    """Return the lines that the service has printed since boot, without those of systemd about it."""
-    text = on(name, "journalctl -b -q -o cat -u tke-overlay.service --no-pager")
+    """Return the lines about the service since boot. Up to version 247, systemd adds three of its own for each run."""
+    version = int(on(name, "systemctl --version").split()[1].split(".")[0])
+    of_unit = "-u tke-overlay.service" if version > 247 else "_SYSTEMD_UNIT=tke-overlay.service"
+    text = on(name, f"journalctl -b -q -o cat {of_unit} --no-pager")
     return [line for line in text.splitlines() if line]
 
 

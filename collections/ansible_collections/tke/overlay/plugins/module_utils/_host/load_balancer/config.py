@@ -33,7 +33,11 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.sp
     VIPS,
     PairSpec,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import UNIT_DIRECTORY, WRITTEN_BY
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
+    PAIR_CHECKSUMS,
+    UNIT_DIRECTORY,
+    WRITTEN_BY,
+)
 
 DIRECTORY = "/etc/tke-overlay/clb"
 RUN_DIRECTORY = "/run/tke-overlay-clb"
@@ -42,7 +46,7 @@ KEEPALIVED_FILE = f"{DIRECTORY}/keepalived.conf"
 RULES_FILE = f"{DIRECTORY}/rules.nft"
 HEALTH_AGENT_FILE = f"{DIRECTORY}/health_agent.py"
 RESTORE_FILE = f"{DIRECTORY}/restore"
-CHECKSUMS_FILE = f"{DIRECTORY}/checksums"
+CHECKSUMS_FILE = PAIR_CHECKSUMS
 CA_FILE = f"{DIRECTORY}/api-ca.crt"
 HEALTH_SOCKET = f"{RUN_DIRECTORY}/health.sock"
 ADMIN_SOCKET = f"{RUN_DIRECTORY}/admin.sock"

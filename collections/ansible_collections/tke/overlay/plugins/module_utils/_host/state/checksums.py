@@ -51,6 +51,12 @@ def file_drift(path: str, names: t.Collection[str]) -> t.Iterator[str]:
         yield f"file {name}: {rights}"
 
 
+def is_as_applied(path: str, name: str) -> bool:
+    """Return whether a file has the content that was applied, by the checksum file ``path``."""
+    found = read_files([path, name])
+    return name in found and _parse(path, found.get(path, "")).get(name) == _digest(found[name])
+
+
 def _text(directory: str, digests: Texts) -> str:
     return "".join(f"{digests[name]}  {os.path.relpath(name, directory)}\n" for name in sorted(digests))
 

@@ -10,9 +10,11 @@ import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import read_files
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.checksums import is_as_applied
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
     ENDPOINT_NOTE,
     FLEET_FILE,
+    PAIR_CHECKSUMS,
     PAIR_CLUSTER_FILE,
     STATE,
     SUMMARY,
@@ -67,5 +69,10 @@ def read_saved() -> SavedRecord | None:
 
 
 def pair_cluster() -> str:
-    """Return the cluster whose load balancer this host carries; empty if it carries none."""
-    return read_files([PAIR_CLUSTER_FILE]).get(PAIR_CLUSTER_FILE, "").strip()
+    """Return the cluster whose load balancer this host carries; empty if it carries none.
+
+    A damaged file is no cluster: the next run of the module clb writes it again.
+    """
+    if not is_as_applied(PAIR_CHECKSUMS, PAIR_CLUSTER_FILE):
+        return ""
+    return read_files([PAIR_CLUSTER_FILE])[PAIR_CLUSTER_FILE].strip()

@@ -53,6 +53,9 @@ URL. The status reports a kubeconfig that has another server again."""
 
 ENDPOINT_CHECKSUMS = f"{STATE}/endpoint.checksums"
 """The checksums of these four files."""
+PAIR_CHECKSUMS = f"{STATE}/clb/checksums"
+"""On a load balancer host, the checksums of its files, written by the module clb."""
+
 PAIR_CLUSTER_FILE = f"{STATE}/clb/cluster"
 """On a load balancer host, the name of its cluster, one line, written by the module clb."""
 KUBECONFIG_RECORD = f"{files.RUN_DIRECTORY}/kubeconfigs"

@@ -8,8 +8,14 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.checksums import checksums_text
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.fleet import pair_cluster, read_saved
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import FLEET_FILE, PAIR_CLUSTER_FILE, STATE
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
+    FLEET_FILE,
+    PAIR_CHECKSUMS,
+    PAIR_CLUSTER_FILE,
+    STATE,
+)
 
 
 def test_an_incomplete_saved_state_is_an_error(root):
@@ -28,4 +34,9 @@ def test_load_balancer_host_knows_its_cluster(root):
     path = root / PAIR_CLUSTER_FILE[1:]
     path.parent.mkdir(parents=True)
     path.write_text("demo\n")
+    sums = root / PAIR_CHECKSUMS[1:]
+    sums.write_text(checksums_text(PAIR_CHECKSUMS, {PAIR_CLUSTER_FILE: "demo\n"}))
     assert pair_cluster() == "demo"
+    for damaged in ("demo\nmore\n", ""):
+        path.write_text(damaged)
+        assert pair_cluster() == "", "a damaged file names no cluster"
