@@ -29,7 +29,7 @@ FAULTS = {
     "cloud2": (
         "mv /usr/lib/cni/portmap /usr/lib/cni/portmap.off",
         "mv /usr/lib/cni/portmap.off /usr/lib/cni/portmap",
-        f"the CNI plugin portmap, which {CNI}/10-tke-overlay.conflist names, is not in /usr/lib/cni",
+        f"the CNI plugin portmap, which {CNI}/10-tke-overlay.conflist names, is not in ",
     ),
     "idc1": (
         f"v=$({VETH}); echo $v > /run/pods_test; ip link set $v nomaster",
