@@ -98,5 +98,5 @@ def test_a_node_that_limit_excludes_is_not_released():
     assert "--limit excludes node idc2" in joined(refused.text)
     refused = play("tke.overlay.clb_release", "--limit", "clb1", *sure)
     assert refused.code != 0
-    assert "--limit excludes clb2" in joined(refused.text)
+    assert "clb2 is left out by --limit" in joined(refused.text)
     assert LEDGER.read_bytes() == record

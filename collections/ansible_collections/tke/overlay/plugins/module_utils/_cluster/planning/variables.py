@@ -88,6 +88,10 @@ PLAYBOOK_VARIABLES = {
 """The variables of single playbooks, which no role describes."""
 
 
+NAMES_OF_NODES = ("overlay_release", "overlay_leaving")
+"""Lists of nodes. An empty name is left to the planner, which knows how it gets into a list on a command line."""
+
+
 def spec_of(option: t.Mapping[str, t.Any]) -> VariableSpec:
     """Return the specification of an option of ``argument_specs``."""
     return VariableSpec(
@@ -106,6 +110,8 @@ def problems_of_variable(name: str, value: t.Any, spec: VariableSpec) -> list[st
     """Return every problem of the value of a variable."""
     if value is None and name in NULLABLE:
         return []
+    if name in NAMES_OF_NODES and isinstance(value, (str, list, tuple)):
+        value = [each for each in _as_given(value, spec) if each != ""] or value
     problems = problems_of_value(name, value, spec)
     least, most, unit = RANGES.get(name, (0, 0, ""))
     if problems and most and value is not None:

@@ -401,3 +401,11 @@ def test_group_vars_of_no_group_are_pointed_out():
         "overlay_nodes.json",
         "zzz.json is for no group of this inventory",
     ]
+
+
+@pytest.mark.parametrize("name", ["overlay_release", "overlay_leaving"])
+def test_an_empty_name_in_a_list_of_nodes_is_left_to_the_planner(name):
+    assert problems_of_variable(name, "idc2,", TEXTS) == []
+    assert problems_of_variable(name, ["idc2", ""], TEXTS) == []
+    assert "is empty" in problems_of_variable(name, "", TEXTS)[0]
+    assert "item 2" in problems_of_variable("overlay_reserved", ["a", ""], TEXTS)[0]
