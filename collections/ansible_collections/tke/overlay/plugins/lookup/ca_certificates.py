@@ -18,7 +18,7 @@ author:
   - tke.overlay contributors (@tke-overlay)
 options:
   _terms:
-    description: Paths of files, searched as by P(ansible.builtin.file#lookup).
+    description: Paths of files, searched as by C(ansible.builtin.file).
     type: list
     elements: path
     required: true
