@@ -48,7 +48,7 @@ def read_by(path):
         return set(re.findall(r'"(overlay_[a-z0-9_]+)"', path.read_text()))
     if path.suffix not in (".yml", ".yaml"):
         return set(NAME.findall(path.read_text()))
-    tree = yaml.safe_load(path.read_text())
+    tree = list(yaml.safe_load_all(path.read_text()))
     return set(NAME.findall(yaml.safe_dump(tree, width=10**6))) - set(own_names(tree))
 
 
