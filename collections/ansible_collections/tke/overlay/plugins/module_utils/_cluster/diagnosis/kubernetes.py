@@ -69,14 +69,15 @@ def lines(result: Result, failure: str, check: bool) -> list[Line]:
 
 
 def _is_new(row: t.Mapping[str, t.Any]) -> bool:
-    return bool(row["publish"] or row["clear"] or (row["node"] and not row["available"]))
+    return bool(row["publish"] or row["clear"] or (row["node"] and not (row["available"] and row["recorded"])))
 
 
 def _cells(row: t.Mapping[str, t.Any], check: bool) -> list[str]:
     if not row["node"]:
         return [row["host"], row["node_cidr"] or "-", "not joined yet", "-", "-"]
     done = "would be " if check else ""
-    publish = f"{done}published" if row["publish"] else "as in the ledger" if row["node_cidr"] else "-"
+    known = "as in the ledger" if row["recorded"] else "not in the ledger yet"
+    publish = f"{done}published" if row["publish"] else known
     network = f"{done}cleared" if row["clear"] else "False" if row["available"] else "not converged"
     return [row["host"], row["node_cidr"] or "-", row["node"], publish, network]
 
@@ -123,9 +124,11 @@ def server_steps(result: Result, check: bool) -> list[str]:
 def _steps(result: Result, check: bool) -> list[str]:
     todo = server_steps(result, check)
     nodes = result["nodes"]
-    behind = [row["host"] for row in nodes if row["node"] and not row["available"] and not row["clear"]]
+    behind = [
+        row["host"] for row in nodes if row["node"] and not (row["recorded"] and (row["available"] or row["clear"]))
+    ]
     if behind:
-        todo.insert(0, f"run ansible-playbook tke.overlay.site, so that {some(behind)} converges")
+        todo.insert(0, f"ansible-playbook tke.overlay.site brings {some(behind)} up to date, and publishes the rest")
     if check and any(row["publish"] or row["clear"] for row in nodes):
         todo.append("run the same command without --check to apply this")
     return todo or ["nothing to do"]

@@ -34,6 +34,9 @@ Json = t.Dict[str, t.Any]
 TIMEOUT = (5, 30)
 """Seconds for a connection, and for each read of an answer."""
 
+WITHOUT = """a run with -e '{"overlay_kubeconfig": null}' leaves Kubernetes alone"""
+"""The way out while there is no API server, for instance because the run is to repair its load balancer."""
+
 PAGE = 500
 """Objects of one answer of a list."""
 
@@ -209,7 +212,7 @@ class Api:
                 f"{self._server()} has a certificate that its CA in the kubeconfig does not verify: "
                 f"{found.group(1).strip()}; check server, certificate-authority and tls-server-name in the kubeconfig"
             )
-        return f"{self._server()} cannot be reached: {_reason(error)}"
+        return f"{self._server()} cannot be reached: {_reason(error)}; {WITHOUT}"
 
 
 def _message(error: client.ApiException) -> str:

@@ -45,7 +45,10 @@ class LedgerNodes:
 
 @dataclasses.dataclass(frozen=True)
 class NodeRow:
-    """What is known of one host. ``node`` is the name of its Node object, empty if it has not joined."""
+    """What is known of one host. ``node`` is the name of its Node object, empty if it has not joined.
+
+    ``publish`` and ``clear`` are the two changes. ``recorded``: the ledger has the node CIDR already.
+    """
 
     host: str
     node_cidr: str
@@ -53,6 +56,7 @@ class NodeRow:
     publish: bool = False
     clear: bool = False
     available: bool = False
+    recorded: bool = True
 
     def to_dict(self) -> dict[str, t.Any]:
         """Return the row for the result of a task."""
@@ -98,6 +102,7 @@ def _row(host: str, node_cidr: str, node: ApiNode, ledger: LedgerNodes) -> NodeR
         publish=recorded and not node.pod_cidrs,
         clear=recorded and not available and host in ledger.converged,
         available=available,
+        recorded=recorded,
     )
 
 

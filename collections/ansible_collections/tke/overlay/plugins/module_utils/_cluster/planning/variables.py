@@ -53,7 +53,10 @@ RANGES = {
 }
 """Variable -> the least and the largest number, and its unit."""
 
-NULLABLE = ("overlay_clb_subnet", "overlay_underlay_ip", "overlay_underlay_mtu", "overlay_node_cidr")
+NULLABLE = (
+    *("overlay_clb_subnet", "overlay_underlay_ip", "overlay_underlay_mtu", "overlay_node_cidr"),
+    *("overlay_kubeconfig", "overlay_kubernetes_node"),
+)
 """Variables for which null means the same as not set, so that a group or host can unset them."""
 
 OF_PLANNER = ("overlay_underlay_ip", "overlay_underlay_mtu", "overlay_node_cidr")
