@@ -94,6 +94,7 @@ def test_all_contradictions_are_refused_at_once(api_server):
     with pytest.raises(ValidationError) as refused:
         run(api_server, record.Wanted(ledger(fresh=["b"])))
     first, second = refused.value.problems
+    assert "overlay_container_cidr" not in first
     for text in ("10.9.0.0/24", "10.244.0.0/24", "tke.overlay.release", "overlay_node_cidr: 10.9.0.0/24"):
         assert text in first
     assert "kubectl delete node a" in first
@@ -102,6 +103,15 @@ def test_all_contradictions_are_refused_at_once(api_server):
         assert text in second
     assert "tke.overlay.release" not in second  # the ledger does not have it yet
     assert api_server.get("nodes", "c")["spec"] == {}
+
+
+@pytest.mark.parametrize(("pod_cidr", "inside"), [("10.244.7.0/24", True), ("10.9.0.0/24", False)])
+def test_a_pin_outside_the_container_cidr_is_no_way_out_alone(api_server, pod_cidr, inside):
+    api_server.add_node("a", pod_cidrs=[pod_cidr])
+    wanted = LedgerNodes(NODE_CIDRS, HOSTS, container_cidr=["10.244.0.0/16"])
+    with pytest.raises(ValidationError, match=pod_cidr) as refused:
+        run(api_server, record.Wanted(wanted))
+    assert ("appended to overlay_container_cidr" in str(refused.value)) is not inside
 
 
 def test_a_stranger_with_the_node_cidr_of_a_host_is_refused(api_server):

@@ -110,8 +110,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
         )
         if given["of"] == "preflight":
             nodes = underlays(sites, task_vars["hostvars"], parse_fleet(plan["document"]["fleet"]))
-            screen = host_tables.preflight(sites, planned, nodes, _diffs(plan, hosts.of(given["vips"])))
-            return [*screen, *kubernetes.lines(published, refused, check=True)], ""
+            more = kubernetes.lines(published, refused, check=True, hosts_were_read=False)
+            return host_tables.preflight(sites, planned, nodes, _diffs(plan, hosts.of(given["vips"])), more), ""
         results = hosts.of(given["results"])
         if given["of"] == "site":
             checked = hosts.of(given["endpoint"])

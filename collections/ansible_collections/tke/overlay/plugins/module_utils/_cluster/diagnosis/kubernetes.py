@@ -42,8 +42,11 @@ def screen(result: Result, failure: str, check: bool) -> list[Line]:
     return [*shown, Line(""), *lines(result, failure, check), *steps(_steps(result, check))]
 
 
-def lines(result: Result, failure: str, check: bool) -> list[Line]:
-    """Return what was compared and published, for the screen of another playbook; nothing without a result."""
+def lines(result: Result, failure: str, check: bool, hosts_were_read: bool = True) -> list[Line]:
+    """Return what was compared and published, for the screen of another playbook; nothing without a result.
+
+    :param hosts_were_read: whether it is known which nodes have converged.
+    """
     if failure:
         return [Line(f"Kubernetes: {text}", BAD) for text in failure.splitlines()[:1]] + [
             Line(text, BAD) for text in failure.splitlines()[1:]
@@ -56,14 +59,14 @@ def lines(result: Result, failure: str, check: bool) -> list[Line]:
     absent = [row["host"] for row in nodes if not row["node"]]
     verb = "would be " if check else ""
     parts = [count(len(nodes) - len(absent), "Node object")]
-    parts.append(f"{count(len(published), 'podCIDR')} {verb}published" if published else "podCIDRs as in the ledger")
+    parts.append(f"{count(len(published), 'podCIDR')} {verb}published" if published else "no podCIDR to publish")
     if cleared:
         parts.append(f"NetworkUnavailable {verb}cleared on {len(cleared):,}")
     found = [Line(f"Kubernetes {result['server']}: {', '.join(parts)}", GOOD)]
     if absent:
         found.append(Line(f"not joined yet, so without a Node object: {some(absent)}"))
     waiting = [row["host"] for row in nodes if row["node"] and not row["available"] and not row["clear"]]
-    if waiting:
+    if waiting and hosts_were_read:
         found.append(Line(f"NetworkUnavailable is not cleared before the node has converged: {some(waiting)}"))
     return [*found, *_of_service(result, verb), *_of_servers(result, verb), *_of_notes(result)]
 

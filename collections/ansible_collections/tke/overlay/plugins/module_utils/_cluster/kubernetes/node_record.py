@@ -41,6 +41,7 @@ class LedgerNodes:
     hosts: t.Sequence[NodeHost]
     converged: t.Collection[str] = ()
     fresh: t.Collection[str] = ()
+    container_cidr: t.Sequence[str] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +82,7 @@ def compare(ledger: LedgerNodes, nodes: t.Sequence[ApiNode], address: str) -> tu
         if node is None or not node_cidr:
             rows.append(NodeRow(host.name, node_cidr, node.name if node else ""))
             continue
-        problems += _problems_of_pod_cidrs(host.name, node_cidr, node, host.name in ledger.fresh)
+        problems += _problems_of_pod_cidrs(host.name, node_cidr, node, ledger)
         row = _row(host.name, node_cidr, node, ledger)
         rows.append(row)
         if row.publish or row.clear:
@@ -106,12 +107,15 @@ def _row(host: str, node_cidr: str, node: ApiNode, ledger: LedgerNodes) -> NodeR
     )
 
 
-def _problems_of_pod_cidrs(host: str, node_cidr: str, node: ApiNode, is_fresh: bool) -> t.Iterator[str]:
+def _problems_of_pod_cidrs(host: str, node_cidr: str, node: ApiNode, ledger: LedgerNodes) -> t.Iterator[str]:
     if not node.pod_cidrs or node_cidr in node.pod_cidrs:
         return
+    is_fresh = host in ledger.fresh
     have = " and ".join(node.pod_cidrs)
     what = "would get" if is_fresh else "has"
     pin = f"set overlay_node_cidr: {node.pod_cidrs[0]} for {host}"
+    if ledger.container_cidr and not _is_inside(node.pod_cidrs[0], ledger.container_cidr):
+        pin += f", after a container CIDR that has {node.pod_cidrs[0]} was appended to overlay_container_cidr"
     if not is_fresh:
         pin = f"release {host} (tke.overlay.release), and {pin} before it is added again"
     yield (
@@ -120,6 +124,16 @@ def _problems_of_pod_cidrs(host: str, node_cidr: str, node: ApiNode, is_fresh: b
         f"ledger: drain the node, 'kubectl delete node {node.name}', restart its kubelet, and run "
         f"kube-controller-manager with --allocate-node-cidrs=false, so that it does not choose one again"
     )
+
+
+def _is_inside(text: str, networks: t.Sequence[str]) -> bool:
+    """Whether a network is a part of one of the others."""
+    try:
+        found = _network(text)
+    except ValueError:
+        return False
+    known = map(_network, networks)
+    return any(each.version == found.version and found.subnet_of(each) for each in known)
 
 
 def _problems_of_strangers(ledger: LedgerNodes, nodes: t.Sequence[ApiNode]) -> t.Iterator[str]:
