@@ -218,7 +218,7 @@ class Api:
 def _message(error: client.ApiException) -> str:
     """Return the message of the Status object in an answer, or what there is instead."""
     try:
-        return str(json.loads(error.body or "")["message"])
+        return _one_line(json.loads(error.body or "")["message"])
     except (KeyError, TypeError, ValueError):
         return _one_line(error.reason or error.body or "no reason given")
 
@@ -230,7 +230,9 @@ def _reason(error: t.Any) -> str:
 
 
 def _one_line(value: t.Any) -> str:
-    return " ".join(str(value).split())
+    """Return a text of another program on one line of printable characters."""
+    text = " ".join(str(value).split())
+    return "".join(each if each.isprintable() else "?" for each in text)
 
 
 def _list(content: t.Any, key: str) -> list[t.Any]:

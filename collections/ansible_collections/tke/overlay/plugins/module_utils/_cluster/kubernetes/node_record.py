@@ -26,6 +26,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes.no
     node_of,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
+from ansible_collections.tke.overlay.plugins.module_utils._names import shown
 
 REASON = "TkeOverlayConverged"
 """The reason of the condition, by which a reader recognises who set it."""
@@ -184,7 +185,7 @@ def _change(row: NodeRow, node: ApiNode, address: str) -> Change:
 
 
 def _text(name: str, pod_cidrs: str, unavailable: str, reason: str) -> str:
-    return f"{name}: podCIDRs {pod_cidrs}, {NETWORK_UNAVAILABLE} {unavailable}{f' ({reason})' if reason else ''}\n"
+    return f"{name}: podCIDRs {pod_cidrs}, {NETWORK_UNAVAILABLE} {unavailable}{f' ({shown(reason)[1:-1]})' if reason else ''}\n"
 
 
 def _apply(row: NodeRow, node: ApiNode, api: Api) -> list[str]:
