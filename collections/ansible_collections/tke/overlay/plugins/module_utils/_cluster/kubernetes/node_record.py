@@ -185,7 +185,8 @@ def _change(row: NodeRow, node: ApiNode, address: str) -> Change:
 
 
 def _text(name: str, pod_cidrs: str, unavailable: str, reason: str) -> str:
-    return f"{name}: podCIDRs {pod_cidrs}, {NETWORK_UNAVAILABLE} {unavailable}{f' ({shown(reason)[1:-1]})' if reason else ''}\n"
+    why = f" ({shown(reason)[1:-1]})" if reason else ""
+    return f"{name}: podCIDRs {pod_cidrs}, {NETWORK_UNAVAILABLE} {unavailable}{why}\n"
 
 
 def _apply(row: NodeRow, node: ApiNode, api: Api) -> list[str]:
