@@ -209,3 +209,23 @@ class ApiServer:
             *arguments,
         ]
         return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+
+
+def main() -> None:
+    """Serve until the directory of the first argument is removed; the others are Node objects, NAME or NAME=CIDR."""
+    directory = pathlib.Path(sys.argv[1])
+    directory.mkdir()
+    server = ApiServer(directory)
+    try:
+        for word in sys.argv[2:]:
+            name, _equals, pod_cidr = word.partition("=")
+            server.add_node(name, pod_cidrs=[pod_cidr] if pod_cidr else [])
+        (directory / "ready").touch()
+        while directory.exists():
+            time.sleep(0.2)
+    finally:
+        server.stop()
+
+
+if __name__ == "__main__":
+    main()
