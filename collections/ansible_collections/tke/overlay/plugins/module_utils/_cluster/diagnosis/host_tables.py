@@ -375,12 +375,17 @@ def _rows(head: t.Sequence[str], rows: t.Mapping[str, t.Sequence[str]], bad: t.C
 
 
 def preflight(
-    sites: t.Mapping[str, str], planned: PlannedCluster, nodes: t.Mapping[str, Underlay], diff: str = ""
+    sites: t.Mapping[str, str],
+    planned: PlannedCluster,
+    nodes: t.Mapping[str, Underlay],
+    diff: str = "",
+    more: t.Sequence[Line] = (),
 ) -> list[Line]:
     """Return the node CIDR and the underlay address of each host, and how long the pool lasts.
 
     :param nodes: host -> its underlay address.
     :param diff: what the next run would write to the ledger; empty if that was not asked for.
+    :param more: lines about Kubernetes.
     """
     many = len(sites) > MOST
     head = ["HOST", "SITE", "NODE CIDR", "UNDERLAY", "FROM"]
@@ -401,6 +406,7 @@ def preflight(
         *prose(planned.forecast),
         *suspects,
         *_of_orphans(planned),
+        *more,
         *steps(todo),
     ]
 
