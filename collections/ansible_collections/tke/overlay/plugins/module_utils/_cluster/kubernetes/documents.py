@@ -36,7 +36,7 @@ class Omitted(t.NamedTuple):
 
 
 class Arguments(t.NamedTuple):
-    """Flags of a program, by name. ``style`` is how the document writes them: :data:`LIST`, :data:`MAP`, :data:`TEXTS`."""
+    """Flags of a program, by name. ``style`` is how the document writes them: LIST, MAP or TEXTS."""
 
     style: str
     items: dict[str, Value]
@@ -86,21 +86,22 @@ def documents_of(values: ClusterValues, member: Member) -> list[Document]:
 
 def _used(fields: Fields) -> Fields:
     """Return the fields without those that have no value."""
-    found: Fields = {}
-    for name, field in fields.items():
-        if isinstance(field, dict):
-            field = _used(field)
-        if isinstance(field, Arguments):
-            field = field._replace(items={flag: each for flag, each in field.items.items() if _is_set(each)})
-            if not field.items:
-                continue
-        if _is_set(field) and field != {}:
-            found[name] = field
-    return found
+    used = {name: _without_unset(field) for name, field in fields.items()}
+    return {name: field for name, field in used.items() if _is_set(field)}
+
+
+def _without_unset(field: t.Any) -> t.Any:
+    if isinstance(field, dict):
+        return _used(field)
+    if isinstance(field, Arguments):
+        return field._replace(items={name: each for name, each in field.items.items() if _is_set(each)})
+    return field
 
 
 def _is_set(field: t.Any) -> bool:
-    return not (isinstance(field, Value) and (field.value is None or field.value == "" or field.value == []))
+    if isinstance(field, Arguments):
+        return bool(field.items)
+    return field != {} and not (isinstance(field, Value) and field.value in (None, "", []))
 
 
 # --- kubeadm --------------------------------------------------------------------------------------

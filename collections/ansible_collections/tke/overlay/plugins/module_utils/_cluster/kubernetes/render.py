@@ -12,6 +12,7 @@ import contextlib
 import functools
 import json
 import os
+import re
 import textwrap
 import typing as t
 
@@ -45,8 +46,16 @@ TEMPLATES = os.path.join(os.path.dirname(__file__), "templates")
 MARK = "# Written by tke.overlay.kubernetes_config for "
 """The beginning of each file, by which it is recognised."""
 
-HIDDEN = "(hidden)"
 WIDTH = 110
+
+HIDDEN, HIDDEN_NEW = '"(hidden)"', '"(hidden, new)"'
+"""What a diff shows for a secret, and for one that differs from all of the file before."""
+
+_SECRET = re.compile(
+    r"""(?P<name>[\w-]*(?:token|key|secret|password)"?: )"(?P<value>(?:[^"\\]|\\.)*)\"""", re.IGNORECASE
+)
+_KEY = re.compile(r"[A-Za-z][A-Za-z0-9-]+")
+_WORDS_OF_YAML = ("no", "on", "off", "yes", "true", "false", "null")
 
 
 class Line(t.NamedTuple):
@@ -81,11 +90,14 @@ def render(values: ClusterValues, members: t.Sequence[Member]) -> dict[str, str]
     return texts
 
 
-def hide(text: str, secrets: t.Iterable[str]) -> str:
-    """Return a text for a screen, without the secrets."""
-    for secret in filter(None, secrets):
-        text = text.replace(json.dumps(secret, ensure_ascii=False), json.dumps(HIDDEN)).replace(secret, HIDDEN)
-    return text
+def without_secrets(before: str, after: str) -> tuple[str, str]:
+    """Return two texts of a file for a diff, without the secrets in them."""
+    known = {found["value"] for found in _SECRET.finditer(before)}
+
+    def hidden(found: re.Match[str]) -> str:
+        return found["name"] + (HIDDEN if found["value"] in known else HIDDEN_NEW)
+
+    return _SECRET.sub(hidden, before), _SECRET.sub(hidden, after)
 
 
 def _text(values: ClusterValues, member: Member, documents: t.Sequence[Document]) -> str:
@@ -117,7 +129,7 @@ def _usage(values: ClusterValues, member: Member) -> list[str]:
 
 def _lines(fields: Fields, indent: str) -> t.Iterator[Line]:
     for name, field in fields.items():
-        key = name if name.replace("-", "").isalnum() and name.isascii() else _scalar(name)
+        key = name if _KEY.fullmatch(name) and name.lower() not in _WORDS_OF_YAML else _scalar(name)
         if isinstance(field, Omitted):
             reason = REASONS[field.about]
             yield Line(indent, "", _remarks(f"{name} is {reason.what}: {reason.why}", indent))
@@ -153,7 +165,7 @@ def _flags(field: Arguments, indent: str) -> t.Iterator[Line]:
 
 
 def _scalar(value: t.Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _remarks(text: str, indent: str) -> list[str]:

@@ -133,7 +133,12 @@ def problems_of(values: ClusterValues, members: t.Sequence[Member]) -> list[str]
 def _problems_of_endpoint(values: ClusterValues, members: t.Sequence[Member]) -> t.Iterator[str]:
     name, port, vip, listeners = values.endpoint
     servers = [member.host for member in members if member.role != NODE]
-    if not name:
+    if not name and not servers:
+        yield (
+            "no host is in group apiserver, and overlay_api_name is not set: the nodes have no API server to join; "
+            "add the API servers to the group, or set overlay_api_name"
+        )
+    elif not name:
         yield (
             f"the API servers {', '.join(servers)} have no common name, and controlPlaneEndpoint cannot change later: "
             f"set overlay_clb_subnet (the private load balancer), or overlay_api_name to a name that leads to them all"
