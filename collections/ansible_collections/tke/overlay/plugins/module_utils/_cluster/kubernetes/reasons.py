@@ -18,8 +18,8 @@ class Reason(t.NamedTuple):
 REASONS = {
     "endpoint": Reason(
         "the API server's name and port (`overlay_api_name`, `overlay_api_port`)",
-        "Every node reaches the API servers by this name, so an API server or a load balancer host can fail. It cannot "
-        "change later without new certificates and kubeconfigs.",
+        "Every node reaches the API servers by this name, so one API server or load balancer host can fail. It "
+        "cannot change later without new certificates and kubeconfigs.",
     ),
     "cert_sans": Reason(
         "the API server's name and the VIP",
@@ -27,16 +27,18 @@ REASONS = {
     ),
     "service_range": Reason(
         "the Service range",
-        "No node CIDR is allocated from it, and the rules of every node treat it as a part of the cluster.",
+        "Services get addresses of this range. No node CIDR is allocated from it, and the rules of every node "
+        "treat it as a part of the cluster.",
     ),
     "pod_range": Reason(
         "the container CIDR; of a list, the first",
-        "kube-proxy masquerades traffic to Services that does not come from it.",
+        "kube-proxy takes packets with another source for traffic from outside, and masquerades them on their way "
+        "to a Service.",
     ),
     "no_pod_subnet": Reason(
         "not set",
-        "With podSubnet, kubeadm makes kube-controller-manager allocate node CIDRs, and it refuses one that overlaps "
-        "serviceSubnet.",
+        "With podSubnet, kubeadm makes kube-controller-manager allocate node CIDRs, and it refuses a podSubnet "
+        "that overlaps serviceSubnet.",
     ),
     "allocate": Reason(
         "`false`",
@@ -45,17 +47,17 @@ REASONS = {
     ),
     "aggregator": Reason(
         "`true`",
-        "An API server then sends requests for aggregated APIs to the Pods themselves. It must be a node of the "
-        "overlay to reach them.",
+        "Requests for aggregated APIs then go to the Pods themselves and not to the address of a Service. The API "
+        "server must be a node of the overlay to reach them.",
     ),
     "reconciler": Reason(
         "`none`, with `overlay_api_service: vip`",
-        "tke.overlay.kubernetes makes the Service kubernetes lead to the VIP. The API servers would write their own "
-        "addresses, which the data centre does not reach.",
+        "tke.overlay.kubernetes makes the Service kubernetes lead to the VIP. The API servers would write their "
+        "own addresses, which the data centre does not reach.",
     ),
     "advertise": Reason(
         "the API server's underlay address",
-        "kubeadm would take the address of the default route, which may be another one. etcd uses it, too.",
+        "kubeadm would take the address of the default route, which may be another one. etcd uses this address, too.",
     ),
     "bind_port": Reason(
         "`overlay_api_port`",
@@ -79,20 +81,20 @@ REASONS = {
     ),
     "detect_mode": Reason(
         "`ClusterCIDR`; with a list of container CIDRs `BridgeInterface`",
-        "kube-proxy must recognise traffic of Pods. Without that, it does not masquerade requests of a node to a "
-        "Service, and the nodes of the Pods drop them (counter inner_source). kube-proxy takes only one CIDR.",
+        "kube-proxy must recognise the traffic of Pods. Otherwise it does not masquerade requests of a node to a "
+        "Service, and the nodes of the Pods drop them (counter inner_source). ClusterCIDR takes only one CIDR.",
     ),
     "detect_cidr": Reason(
         "the container CIDR",
-        "What comes from it is traffic of Pods.",
+        "A packet from this range is traffic of a Pod.",
     ),
     "detect_bridge": Reason(
         "the Pod bridge, with a list of container CIDRs",
-        "What comes from this bridge is traffic of Pods of this node.",
+        "A packet from this bridge is traffic of a Pod of this node.",
     ),
     "proxy_mode": Reason(
         "`overlay_kubernetes_proxy_mode`",
-        "The overlay works with both modes.",
+        "The network works with both modes of kube-proxy.",
     ),
     "token": Reason(
         "`overlay_kubernetes_token`",
@@ -108,11 +110,11 @@ REASONS = {
     ),
     "begin": Reason(
         "`true` on the first API server",
-        "It begins the cluster, with an etcd that further API servers join.",
+        "This host begins the cluster, with an etcd that further API servers join.",
     ),
     "server": Reason(
         "the API server's name and port; with RKE2 port 9345",
-        "The host registers there, and keeps this address.",
+        "The host joins the cluster at this address.",
     ),
     "no_cni": Reason(
         "`none`",

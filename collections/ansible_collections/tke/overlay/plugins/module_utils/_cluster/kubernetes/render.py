@@ -132,7 +132,7 @@ def _lines(fields: Fields, indent: str) -> t.Iterator[Line]:
         key = name if _KEY.fullmatch(name) and name.lower() not in _WORDS_OF_YAML else _scalar(name)
         if isinstance(field, Omitted):
             reason = REASONS[field.about]
-            yield Line(indent, "", _remarks(f"{name} is {reason.what}: {reason.why}", indent))
+            yield Line(indent, "", _remarks(f"{name} is {reason.what}. {reason.why}", indent))
         elif isinstance(field, Value):
             yield from _value(key, field, indent)
         elif isinstance(field, Arguments):
