@@ -30,7 +30,8 @@ CLUSTER_VARIABLES = (
 )
 """The variables that must be the same for nodes and API servers."""
 
-VIP_SERVICE = "vip"
+UNMANAGED, VIP_SERVICE = "unmanaged", "vip"
+"""What the Service ``kubernetes`` leads to: what the API servers write, or the VIP."""
 
 
 class ActionModule(LedgerAction):
@@ -46,7 +47,7 @@ class ActionModule(LedgerAction):
         "dest": {"type": "path"},
         "api_name": {"type": "str"},
         "api_port": {"type": "int", "default": 6443},
-        "api_service": {"type": "str", "default": ""},
+        "api_service": {"type": "str", "choices": [UNMANAGED, VIP_SERVICE], "default": UNMANAGED},
         "api_ca": {"type": "str"},
         "max_pods": {"type": "int"},
         "dns": {"type": "str"},

@@ -80,8 +80,10 @@ options:
     description:
       - With V(vip), the playbook C(tke.overlay.kubernetes) makes the Service C(kubernetes) lead to the VIP, so the API
         servers must not write its endpoints (C(--endpoint-reconciler-type=none)).
+      - With V(unmanaged), they write their own addresses, which is the default of Kubernetes.
     type: str
-    default: ""
+    choices: [unmanaged, vip]
+    default: unmanaged
   api_ca:
     description:
       - A file on the controller with the CA of the API servers, from which O(ca_hashes) is computed when that is not

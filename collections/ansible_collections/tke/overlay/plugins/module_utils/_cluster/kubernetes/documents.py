@@ -171,7 +171,10 @@ def _of_server(values: ClusterValues, member: Member) -> Fields:
 
 
 def _api_server_flags(values: ClusterValues) -> dict[str, Value]:
+    # kubeadm leaves the default of Kubernetes, true.
+    checked = values.distribution != KUBEADM and values.endpoint.has_pair
     return {
+        "anonymous-auth": Value("true" if checked else "", "anonymous"),
         "enable-aggregator-routing": Value("true", "aggregator"),
         "endpoint-reconciler-type": Value("none" if values.own_service else "", "reconciler"),
     }

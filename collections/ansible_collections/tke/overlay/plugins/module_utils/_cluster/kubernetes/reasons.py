@@ -55,6 +55,11 @@ REASONS = {
         "tke.overlay.kubernetes makes the Service kubernetes lead to the VIP. The API servers would write their "
         "own addresses, which the data centre does not reach.",
     ),
+    "anonymous": Reason(
+        "`true`, with the pair of this collection",
+        "The pair asks each API server for /readyz without a certificate. k3s and RKE2 would answer 401, and no API "
+        "server would be up. RBAC then allows anonymous clients only health and version, as in kubeadm's clusters.",
+    ),
     "advertise": Reason(
         "the API server's underlay address",
         "kubeadm would take the address of the default route, which may be another one. etcd uses this address, too.",

@@ -57,6 +57,11 @@ class Endpoint(t.NamedTuple):
     vip: str = ""
     listeners: t.Collection[int] | None = None
 
+    @property
+    def has_pair(self) -> bool:
+        """Whether the pair of this collection has the VIP."""
+        return bool(self.vip) and self.listeners is not None
+
 
 class JoinSecrets(t.NamedTuple):
     """What a host needs to join. Empty: not known yet."""
@@ -154,7 +159,7 @@ def _problems_of_endpoint(values: ClusterValues, members: t.Sequence[Member]) ->
         return
     if port != RKE2_API_PORT:
         yield f"overlay_api_port is {port}, and API servers of RKE2 always listen on {RKE2_API_PORT}: set that"
-    if vip and listeners is not None and SUPERVISOR_PORT not in listeners:
+    if values.endpoint.has_pair and SUPERVISOR_PORT not in (listeners or ()):
         backends = ", ".join(f'"{member.address}:{SUPERVISOR_PORT}"' for member in members if member.role != NODE)
         yield (
             f"hosts of RKE2 register at {name}:{SUPERVISOR_PORT}, and no listener of the apiserver VIP has this port: "

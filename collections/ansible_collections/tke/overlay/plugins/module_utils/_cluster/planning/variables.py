@@ -85,7 +85,7 @@ PLAYBOOK_VARIABLES = {
     "overlay_reset": VariableSpec("raw"),
     "overlay_reset_confirmed": VariableSpec("bool"),
     "overlay_serial": VariableSpec("raw"),
-    "overlay_api_service": VariableSpec("str", choices=("vip",)),
+    "overlay_api_service": VariableSpec("str", choices=("unmanaged", "vip")),
     "overlay_kubeadm_api": VariableSpec("str", choices=("v1beta4", "v1beta3")),
     "overlay_kubernetes_distribution": VariableSpec("str", choices=("kubeadm", "k3s", "rke2")),
     "overlay_kubernetes_dest": VariableSpec("path"),

@@ -19,8 +19,8 @@ SHARED = ["_errors", "_names", "_addressing", "_locking"]
 CONTROLLER_SIDE = [
     "_cluster.ipam",
     "_cluster.ledger",
-    "_cluster.planning",
     "_cluster.kubernetes",
+    "_cluster.planning",
     "_cluster.diagnosis",
     "_cluster.report",
 ]

@@ -130,7 +130,7 @@ FLAGS = {
     "apiServer": "enable-aggregator-routing endpoint-reconciler-type advertise-address v",
     "controllerManager": "allocate-node-cidrs cluster-cidr node-cidr-mask-size-ipv4 v",
     "nodeRegistration": "node-ip max-pods v",
-    "kube-apiserver-arg": "enable-aggregator-routing endpoint-reconciler-type advertise-address v",
+    "kube-apiserver-arg": "anonymous-auth enable-aggregator-routing endpoint-reconciler-type advertise-address v",
     "kube-controller-manager-arg": "allocate-node-cidrs node-cidr-mask-size-ipv4 v",
     "kubelet-arg": "max-pods v",
     "kube-proxy-arg": "proxy-mode detect-local-mode pod-bridge-interface cluster-cidr v",

@@ -154,6 +154,14 @@ def test_agents_of_k3s_keep_their_balancer_without_a_vip(values, members):
     assert (server["https-listen-port"], server["cluster-init"]) == (7443, True)
 
 
+@pytest.mark.parametrize("distribution", ["k3s", "rke2"])
+def test_only_the_pair_needs_an_answer_to_anonymous_checks(values, members, distribution):
+    assert '"anonymous-auth=true"' in render(values(distribution), members)["api2"]
+    external = Endpoint("api.demo.internal", 6443, "10.0.2.8", None)
+    assert "anonymous-auth" not in render(values(distribution, endpoint=external), members)["api2"]
+    assert "anonymous-auth" not in render(values(), members)["api1"]
+
+
 def test_a_comment_never_precedes_the_first_separator(values, members):
     """kubeadm takes it for a document without a kind."""
     for text in render(values(), members).values():
