@@ -83,7 +83,7 @@ def main() -> None:
     """Update the pages, or fail if one is out of date."""
     for page, make, source in (
         (PAGE, wanted, "the argument_specs of the roles"),
-        (kubernetes_values.PAGE, kubernetes_values.wanted, "the configuration of Kubernetes that the collection writes"),
+        (kubernetes_values.PAGE, kubernetes_values.wanted, "the configuration of Kubernetes in the collection"),
     ):
         text = page.read_text(encoding="utf-8")
         if "--check" not in sys.argv[1:]:

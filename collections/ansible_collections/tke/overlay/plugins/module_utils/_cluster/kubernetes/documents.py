@@ -45,7 +45,7 @@ class Arguments(t.NamedTuple):
 LIST, MAP, TEXTS = "list", "map", "texts"
 """Flags as a list of name and value (kubeadm v1beta4), as a map (v1beta3), as a list of name=value (k3s, RKE2)."""
 
-Fields = dict[str, t.Any]
+Fields = t.Dict[str, t.Any]
 """Name -> Value, Omitted, Arguments or further Fields."""
 
 
