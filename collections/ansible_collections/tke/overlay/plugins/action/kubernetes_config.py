@@ -177,6 +177,7 @@ def _facts(values: settings.ClusterValues) -> dict[str, t.Any]:
     endpoint = values.endpoint
     return {
         "endpoint": f"{endpoint.name}:{endpoint.port}",
+        "vip": endpoint.vip,
         "service_cidr": values.service_cidr,
         "container_cidr": list(values.container_cidrs),
         "dns": values.dns,

@@ -187,11 +187,12 @@ hosts:
   type: dict
   sample: {api1: first, api2: server, idc1: node}
 values:
-  description: The values of the cluster.
+  description: The values of the cluster. Without a load balancer, C(vip) is empty.
   returned: success
   type: dict
   sample:
     endpoint: api.demo.internal:6443
+    vip: 10.0.2.8
     service_cidr: 10.244.255.0/24
     container_cidr: [10.244.0.0/16]
     dns: 10.244.255.10

@@ -78,6 +78,7 @@ def test_values_come_from_plan_and_inventory(run):
     result = run()
     assert result["values"] == {
         "endpoint": "api.demo.internal:6443",
+        "vip": "10.0.2.8",
         "service_cidr": "10.244.255.0/24",
         "container_cidr": ["10.244.0.0/16"],
         "dns": "10.244.255.10",
