@@ -146,8 +146,8 @@ def members_of(given: t.Mapping[str, t.Any], task_vars: t.Mapping[str, t.Any]) -
         role = settings.NODE if host not in servers else settings.SERVER if number else settings.FIRST
         member = settings.Member(
             host=host,
-            node=str(variables.get(NODE_NAME, host)),
-            address=str(variables.get(NODE_IP, underlay[host])),
+            node=str(variables.get(NODE_NAME) or host),
+            address=str(variables.get(NODE_IP) or underlay[host]),
             role=role,
             has_pods=host in nodes and boolean(variables.get(PODS, True)),
             extra=plain(variables.get(EXTRA) or {}),
