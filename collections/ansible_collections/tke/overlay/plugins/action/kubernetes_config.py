@@ -12,6 +12,7 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.vips import PAIR, PROVIDERS
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes import settings
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes.render import render
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.variables import SECRETS
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from ansible_collections.tke.overlay.plugins.plugin_utils._certificates import public_key_hashes, read_ca
 from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import OneValue, read_inventory, underlay_addresses
@@ -25,8 +26,7 @@ PODS, EXTRA = "overlay_pods", "overlay_kubernetes_extra"
 CLUSTER_VARIABLES = (
     *("overlay_kubernetes_distribution", "overlay_kubeadm_api", "overlay_kubernetes_dest", "overlay_kubernetes_dns"),
     *("overlay_kubernetes_max_pods", "overlay_kubernetes_cert_sans", "overlay_kubernetes_proxy_mode"),
-    *("overlay_kubernetes_token", "overlay_kubernetes_ca_hashes", "overlay_kubernetes_certificate_key"),
-    *("overlay_api_name", "overlay_api_port", "overlay_api_service", "overlay_api_ca"),
+    *("overlay_kubernetes_ca_hashes", "overlay_api_name", "overlay_api_port", "overlay_api_service", "overlay_api_ca"),
 )
 """The variables that must be the same for nodes and API servers."""
 
@@ -69,8 +69,8 @@ class ActionModule(LedgerAction):
 
     def work(self, given: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         """Compute the values, find what cannot work, and write the files."""
-        problems = read_inventory(given["group"], task_vars).problems
-        problems += problems_of_differing(given, task_vars)
+        inventory = read_inventory(given["group"], task_vars)
+        problems = [*inventory.problems, *problems_of_differing(given, task_vars, inventory.survey.failed)]
         if problems:
             raise ValidationError(*problems)
         members = members_of(given, task_vars)
@@ -121,12 +121,27 @@ class ActionModule(LedgerAction):
         return settings.JoinSecrets(given["token"] or "", hashes, given["certificate_key"] or "")
 
 
-def problems_of_differing(given: t.Mapping[str, t.Any], task_vars: t.Mapping[str, t.Any]) -> list[str]:
-    """Return the problems of variables that differ from host to host, although the cluster has one value."""
-    one_value = OneValue(CLUSTER_VARIABLES)
+def problems_of_differing(
+    given: t.Mapping[str, t.Any], task_vars: t.Mapping[str, t.Any], failed: t.Container[str]
+) -> list[str]:
+    """Return the problems of variables that differ from host to host, although the cluster has one value.
+
+    :param failed: variables that cannot be evaluated.
+    """
+    one_value, secrets = OneValue(CLUSTER_VARIABLES), {name: set[str]() for name in SECRETS if name not in failed}
     for host in _hosts(given, task_vars):
-        one_value.note(host, task_vars["hostvars"][host])
-    return list(one_value.problems("group_vars/all", ", nodes and API servers"))
+        variables = task_vars["hostvars"][host]
+        one_value.note(host, variables, failed)
+        for name, values in secrets.items():
+            values.add(str(variables.get(name)))
+    return [
+        *one_value.problems("group_vars/all", ", nodes and API servers"),
+        *(
+            f"{name} must be the same for the whole cluster, and hosts have different ones: set it in group_vars/all"
+            for name, values in secrets.items()
+            if len(values) > 1
+        ),
+    ]
 
 
 def _hosts(given: t.Mapping[str, t.Any], task_vars: t.Mapping[str, t.Any]) -> list[str]:

@@ -196,6 +196,15 @@ def test_the_cluster_has_one_value_of_each_variable(run):
         assert word in problem
 
 
+def test_secrets_that_differ_are_not_shown(run):
+    (problem,) = problems(run, hosts={"api2": {"overlay_kubernetes_token": "abcdef.0123456789abcdef"}})
+    assert problem.startswith("overlay_kubernetes_token must be the same for the whole cluster")
+    assert "abcdef" not in problem
+    (problem,) = problems(run, variables={"overlay_kubernetes_token": "secret\n"})
+    assert problem.startswith("overlay_kubernetes_token is not one line of text")
+    assert "secret" not in problem.replace("overlay_kubernetes_token", "")
+
+
 def test_variables_of_hosts_have_their_types(run):
     (problem,) = problems(run, hosts={"idc1": {"overlay_kubernetes_extra": ["x"]}})
     assert "overlay_kubernetes_extra ['x'] is a list: set a dictionary" in problem
