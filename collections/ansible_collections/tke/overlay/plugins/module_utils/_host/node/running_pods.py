@@ -102,9 +102,7 @@ def _runs(record: PodRecord, links: t.Sequence[Row]) -> bool:
 
 
 def _inside(bridge: BridgeTable, addresses: t.Iterable[str]) -> list[str]:
-    return [
-        address for address in addresses if any(ipaddress.ip_address(address) in each for each in bridge.container)
-    ]
+    return [address for address in addresses if any(ipaddress.ip_address(address) in each for each in bridge.container)]
 
 
 def _first(bridge: BridgeTable, addresses: t.Iterable[str]) -> str:

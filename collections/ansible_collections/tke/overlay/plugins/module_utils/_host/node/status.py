@@ -122,8 +122,21 @@ def read_status(
         "timer": _timer(run),
         "load_balancer": {"timer": pair.timer} if pair else None,
         "vips": [address for address in vips if address in _addresses(links)],
+        "has_pods": may_have_pods(settings) if network or summary.get("node") else None,
         "pods": summarized(pod_findings(network, run, links)) if network else [],
     }
+
+
+def pods_drift(configured: bool | None, wanted: bool | None) -> list[str]:
+    """Return a sentence if a node was configured with Pods and should have none, or the other way round.
+
+    :param configured: ``None`` on a host that is no node.
+    :param wanted: ``None`` if it is not known.
+    """
+    if configured is None or wanted is None or configured is wanted:
+        return []
+    words = "without Pods" if wanted else "for Pods"
+    return [f"overlay_pods is {str(wanted).lower()}, and this host is configured {words}"]
 
 
 def applied_plan() -> str | None:
