@@ -186,24 +186,6 @@ def test_status_of_a_foreign_cni_file_and_one_of_ours(run, member):
     assert sorted(path.name for path in directory.iterdir()) == ["05-other.conflist"]
 
 
-@pytest.mark.parametrize(
-    ("configured", "wanted", "words"),
-    [
-        (True, False, ["overlay_pods is false", "configured for Pods"]),
-        (False, True, ["overlay_pods is true", "configured without Pods"]),
-        (True, True, []),
-        (False, False, []),
-        (False, None, []),
-        (None, False, []),
-    ],
-)
-def test_another_value_in_the_inventory_is_drift(configured, wanted, words):
-    found = " ".join(status.pods_drift(configured, wanted))
-    assert bool(found) == bool(words)
-    for word in words:
-        assert word in found
-
-
 # --- changing a host ---
 
 

@@ -7,6 +7,8 @@ https.py serve ADDRESS CERTIFICATE    answer a POST with the client's address an
 https.py ask ADDRESS CERTIFICATE      send 256 KiB, verify certificate and answer, print the address that was seen
 """
 
+from __future__ import annotations
+
 import http.server
 import ssl
 import sys
