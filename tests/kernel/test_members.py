@@ -272,6 +272,26 @@ def test_change_to_a_member_ends_either_way(run, root, monkeypatch, end):
     assert len(everything(run)[routes]) == len(before[routes])
 
 
+def ports(run):
+    links = json.loads(run(["ip", "-json", "-details", "link", "show", "type", "vxlan"])[1])
+    return {link["ifname"]: link["linkinfo"]["info_data"]["port"] for link in links}
+
+
+def test_member_changes_its_port_in_phases_without_forwarding(run, member):
+    before = read("/proc/sys/net/ipv4/conf/default/forwarding")
+    for phase, expected in (
+        ("prepare", {"tke0": 8472, "tke-alt": 4789}),
+        ("cutover", {"tke0": 4789, "tke-alt": 8472}),
+        ("finalize", {"tke0": 4789}),
+    ):
+        node.converge(document(port=4789), run, False, MEMBER._replace(phase=phase))
+        assert ports(run) == expected
+        for name in expected:
+            assert read(f"/proc/sys/net/ipv4/conf/{name}/forwarding") == before
+            assert read(f"/proc/sys/net/ipv4/conf/{name}/rp_filter") == "2"
+    assert not node.converge(document(port=4789), run, False, MEMBER).changed
+
+
 # --- Pods that run ---
 
 

@@ -171,7 +171,7 @@ def _accept_both_plans(transitional: Target, run: Run) -> None:
     if transitional.alternate_link is not None:
         alternate = transitional.alternate_link._replace(port=transitional.link.port)
         apply_link(with_alternate_link(LinkChange({}, {}, []), alternate, read_links(run)), run)
-        relax_reverse_path_filter(alternate)
+        relax_reverse_path_filter(alternate, transitional.pods)
 
 
 def _prepare_new_macs(target: Target, difference: NodeResult, run: Run) -> None:
