@@ -97,6 +97,14 @@ options:
   cluster:
     description: With O(state=absent), the cluster of which the host must be a node, if it is one. By default any.
     type: str
+  pods:
+    description:
+      - Whether the host has Pods.
+      - With V(false) it gets its place in the overlay, from which it reaches Pods and is reached by them, but neither
+        Pod bridge nor CNI configuration, and its forwarding stays as it is. For API servers, gateways and monitoring.
+      - A change to V(false) is an error before anything changes as long as a Pod of the overlay runs on the host.
+    type: bool
+    default: true
   device:
     description: With O(state=absent), the VXLAN link to remove if the files of the host do not name it.
     type: str
@@ -239,6 +247,7 @@ ARGUMENTS = {
     "take_over": {"type": "list", "elements": "str", "default": []},
     "cluster": {"type": "str"},
     "cni_bin_dirs": {"type": "list", "elements": "str", "default": []},
+    "pods": {"type": "bool", "default": True},
 }
 
 
@@ -253,6 +262,7 @@ def present(module: AnsibleModule, run: Run) -> Result:
         confirmation=confirmation,
         before_change=_announce_change,
         accepted=Accepted(params["renumber"], params["take_over"]),
+        pods=params["pods"],
     )
     node_result = converge(document, run, module.check_mode, options)
     if not node_result.systemd:
@@ -281,8 +291,10 @@ def present(module: AnsibleModule, run: Run) -> Result:
 def _checked_pods(module: AnsibleModule, run: Run) -> list[PodFinding]:
     """Return what prevents Pods of the host from talking, and warn of it.
 
-    In check mode, what a run would set right by itself is left out.
+    In check mode, what a run would set right by itself is left out. A host without Pods needs nothing of it.
     """
+    if not module.params["pods"]:
+        return []
     found = pod_findings(planned_network(document_of(module.params), module.params["cni_bin_dirs"]), run)
     found = [finding for finding in found if not (module.check_mode and finding.check in REPAIRED)]
     for finding in found:

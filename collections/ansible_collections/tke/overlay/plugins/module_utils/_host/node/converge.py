@@ -64,6 +64,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node.cutover imp
     transitional_target,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.kernel_change import change_kernel, verify
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.running_pods import check_no_pods
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import (
     INTERVAL,
     Target,
@@ -99,6 +100,9 @@ class ConvergeOptions(t.NamedTuple):
     accepted: Accepted = NOTHING
     """What may contradict the plan that the host has applied, see :mod:`applied_plan`."""
 
+    pods: bool = True
+    """Whether the host has Pods, see :mod:`running_pods`."""
+
 
 class _PreparedCommit(t.NamedTuple):
     """A change that is prepared and not saved yet."""
@@ -133,13 +137,13 @@ def converge(document: NodeDocument, run: Run, check: bool, options: ConvergeOpt
     confirmation = options.confirmation or Confirmation(f"process {os.getpid()}", 0)
     validate_timeout(confirmation.seconds)
     host = read_host(run)
-    target = build_target(document, host, options.interval)
+    target = build_target(document, host, options.interval, pods=options.pods)
     check_plan(document, options.accepted)
     if check:
         return _difference(target, run)
     with rolled_back_on_failure(confirmation.token, run):
         with exclusive_change(run):
-            transitional = transitional_target(document, host, options.interval, options.phase)
+            transitional = transitional_target(document, host, options.interval, options.phase, pods=options.pods)
             if transitional is not None and options.phase == CUTOVER:
                 target = transitional
             difference = _difference(target, run)
@@ -165,10 +169,12 @@ def converge(document: NodeDocument, run: Run, check: bool, options: ConvergeOpt
 def _difference(target: Target, run: Run) -> NodeResult:
     """Read the host and compare it with the target; change nothing.
 
-    :raises ValidationError: a foreign object is in the way.
+    :raises ValidationError: a foreign object is in the way, or Pods are.
     """
     links = read_links(run)
     check_conflicts(target.link, links, run, peers=target.underlays)
+    if not target.pods:
+        check_no_pods(target.tables.bridge, links, run)
     actual = read_actual(target, links, run)
     check_foreign_routes(actual.tables[target.tables.routes.name])
     return compare(target, actual)

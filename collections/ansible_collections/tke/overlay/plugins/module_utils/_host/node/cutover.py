@@ -93,16 +93,19 @@ class PhaseStep(t.NamedTuple):
         return self.phase == PREPARE and (self.foreign_macs or self.transitional is not None)
 
 
-def transitional_target(document: NodeDocument, host: HostFacts, interval: int, phase: str) -> Target | None:
+def transitional_target(
+    document: NodeDocument, host: HostFacts, interval: int, phase: str, *, pods: bool = True
+) -> Target | None:
     """Return the target that accepts both the saved plan and the plan of the document.
 
     :param interval: seconds between two runs of the restore timer.
+    :param pods: whether the host has Pods.
     :returns: ``None`` if the change does not concern other hosts, or the phase accepts the new plan only.
     """
     if phase == FINALIZE:
         return None
     transition = transition_to(document, *own_and_peers(document))
-    return build_target(document, host, interval, transition.allowances) if transition else None
+    return build_target(document, host, interval, transition.allowances, pods=pods) if transition else None
 
 
 def transition_to(document: NodeDocument, own: Peer, peers: t.Sequence[Peer]) -> Transition:
@@ -168,7 +171,7 @@ def _accept_both_plans(transitional: Target, run: Run) -> None:
     if transitional.alternate_link is not None:
         alternate = transitional.alternate_link._replace(port=transitional.link.port)
         apply_link(with_alternate_link(LinkChange({}, {}, []), alternate, read_links(run)), run)
-        relax_reverse_path_filter(alternate)
+        relax_reverse_path_filter(alternate, transitional.pods)
 
 
 def _prepare_new_macs(target: Target, difference: NodeResult, run: Run) -> None:

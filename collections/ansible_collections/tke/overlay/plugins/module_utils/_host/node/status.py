@@ -64,6 +64,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths impo
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.room import room_problems
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import (
     batch_file,
+    may_have_pods,
     saved_entries,
     saved_settings,
     saved_summary,
@@ -121,8 +122,21 @@ def read_status(
         "timer": _timer(run),
         "load_balancer": {"timer": pair.timer} if pair else None,
         "vips": [address for address in vips if address in _addresses(links)],
+        "has_pods": may_have_pods(settings) if network or summary.get("node") else None,
         "pods": summarized(pod_findings(network, run, links)) if network else [],
     }
+
+
+def pods_drift(configured: bool | None, wanted: bool | None) -> list[str]:
+    """Return a sentence if a node was configured with Pods and should have none, or the other way round.
+
+    :param configured: ``None`` on a host that is no node.
+    :param wanted: ``None`` if it is not known.
+    """
+    if configured is None or wanted is None or configured is wanted:
+        return []
+    words = "without Pods" if wanted else "for Pods"
+    return [f"overlay_pods is {str(wanted).lower()}, and this host is configured {words}"]
 
 
 def applied_plan() -> str | None:
@@ -208,11 +222,12 @@ def _drift(settings: t.Mapping[str, str], links: t.Sequence[Row], document: Node
             *file_drift(CHECKSUMS, FILES),
             *_saved_kernel_drift(settings, links, run),
             *_saved_sysctl_drift(settings, links, run),
-            *([] if has_bridge_netfilter(run) else [NO_BRIDGE_NETFILTER]),
+            *([] if has_bridge_netfilter(run) or not may_have_pods(settings) else [NO_BRIDGE_NETFILTER]),
         ]
         return list(dict.fromkeys(sentences))
     try:
-        difference = converge(document, run, check=True, options=ConvergeOptions(interval=_interval()))
+        options = ConvergeOptions(interval=_interval(), pods=may_have_pods(settings))
+        difference = converge(document, run, check=True, options=options)
     except ValidationError as error:
         return list(error.problems)
     return [
@@ -235,6 +250,8 @@ def _file_state(diff: Diff) -> str:
     """Return how a file differs. The module node shows a wrong mode or owner in place of the content."""
     if diff.after == f"{RIGHTS}\n":
         return diff.before.strip()
+    if diff.before and not diff.after and not diff.name.startswith(f"{STATE}/"):
+        return "surplus"
     return "changed" if os.path.lexists(files.ROOT + diff.name) else "missing"
 
 
@@ -298,7 +315,7 @@ def _saved_table_drift(table: Table, has_device: bool, run: Run) -> t.Iterator[s
 
 
 def _saved_bridge_drift(settings: t.Mapping[str, str], links: t.Sequence[Row], run: Run) -> t.Iterator[str]:
-    if "node_cidr" in settings and "bridge" in settings:
+    if settings.get("node_cidr") and settings.get("bridge"):
         bridge = BridgeTable(settings["bridge"], settings.get("cidrs", "").split(), settings["node_cidr"])
         present = {**bridge.among(links), **bridge.beyond(links, run)}
         yield from _table_drift(bridge.name, compare(bridge, present, bridge.wanted(present)))
@@ -317,7 +334,8 @@ def _saved_sysctl_drift(settings: t.Mapping[str, str], links: t.Sequence[Row], r
     path = f"{STATE}/sysctl"
     pairs = [line.split(None, 1) for line in read_files([path]).get(path, "").splitlines()]
     wanted = {pair[0]: pair[1] for pair in pairs if len(pair) == 2}  # another line is damage, which the checksums show
-    wanted.update(outward_sysctls(outward_links(settings.get("local", ""), links, run)))
+    if may_have_pods(settings):
+        wanted.update(outward_sysctls(outward_links(settings.get("local", ""), links, run)))
     wanted = without_missing(settings.get("bridge", ""), wanted)
     found = read_sysctls(wanted)
     for key, value in differing(found, wanted).items():
