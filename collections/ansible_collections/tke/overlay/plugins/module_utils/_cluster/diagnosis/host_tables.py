@@ -15,12 +15,14 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.con
     known_cause,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.pods import (
+    NOTE,
     PodFault,
     fault_lines,
     fault_steps,
     is_bad,
     note_lines,
     pod_faults,
+    warning_lines,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.text import (
     BAD,
@@ -164,8 +166,8 @@ def _pod_faults(seen: t.Mapping[str, HostStatus]) -> list[PodFault]:
 
 
 def _of_pods(faults: t.Sequence[PodFault]) -> list[Line]:
-    """Return the lines about Pods, the faults before the notes."""
-    lines = [*fault_lines(faults), *note_lines(faults)]
+    """Return the lines about Pods: faults, warnings, notes."""
+    lines = [*fault_lines(faults), *warning_lines(faults), *note_lines(faults)]
     if len(lines) > DETAILS:
         lines = [*lines[:DETAILS], Line(f"and {count(len(lines) - DETAILS, 'more line')} about Pods", BAD)]
     return lines
@@ -279,7 +281,7 @@ def site(
     lines = _results(head, seen, "would change" if check else "changed", "unchanged")
     faults = pod_faults({host: (each.result or {}).get("pods", []) for host, each in seen.items()})
     lines += [*reach, *prose(planned.forecast), *_of_orphans(planned)]
-    lines += _of_pods([fault for fault in faults if fault.severity == BAD])
+    lines += _of_pods([fault for fault in faults if fault.severity != NOTE])
     return [*lines, *steps([*fault_steps(faults), *_site_steps(seen, check)])]
 
 

@@ -17,7 +17,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.con
     connection_steps,
     known_cause,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.pods import NOTE, pod_faults
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.pods import NOTE, WARNING, pod_faults
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.root_cause import Evidence, Fleet, causes
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.text import count, some, them
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger
@@ -202,7 +202,7 @@ def _pods(situation: Situation) -> t.Iterator[Finding]:
     for fault in pod_faults({host.name: (host.overlay or {}).get("pods") or [] for host in situation.hosts}):
         note = fault.severity == NOTE
         yield Finding(
-            severity="note" if note else "bad",
+            severity=fault.severity if fault.severity in (WARNING, NOTE) else "bad",
             kind="pods",
             hosts=list(fault.hosts),
             text=f"{'' if note else 'Pods of '}{some(fault.hosts)}: {fault.text}.",

@@ -133,7 +133,7 @@ def build_target(
     other_files = {
         **state_files(saved),
         **unit_files(interval, host),
-        CNI_FILE: conflist(own.node_cidr, document["bridge"], document["mtu"]),
+        CNI_FILE: conflist(own.node_cidr, document["bridge"], document["mtu"], host.cni),
     }
     sums = checksums_text(CHECKSUMS, {**network_files, **other_files})
     return Target(
