@@ -69,6 +69,8 @@ overlay:
       another one or a command. With the C(severity) V(bad), Pods cannot talk, or new ones cannot start. V(warn) is
       something that will keep further Pods from starting. V(note) is something that Pods will need on a host that has
       none, that only few of them need, or that could not be checked.
+    - C(notes) has one sentence for each kubeconfig that M(tke.overlay.api_endpoint) did not find and that is not there
+      yet, or is there now and leads to another server.
     - C(counters.rules) is the number of packets that each rule of the nftables table C(inet tke_overlay) has dropped.
   returned: success
   type: dict
@@ -97,6 +99,7 @@ overlay:
     load_balancer: null
     vips: []
     pods: []
+    notes: []
 """
 
 from ansible.module_utils.basic import AnsibleModule

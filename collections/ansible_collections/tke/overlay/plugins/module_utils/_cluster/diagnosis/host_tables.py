@@ -113,6 +113,7 @@ def status(seen: t.Mapping[str, HostStatus], planned: PlannedCluster) -> list[Li
         *of_new_ledger(planned.new_ledger),
         *_of_vips(seen, planned),
         *_of_pods(faults),
+        *_notes(seen),
         *_of_orphans(planned),
         *steps([LEDGER_STEP] if planned.new_ledger else _status_steps(hosts, seen, planned)),
     ]
@@ -171,6 +172,17 @@ def _of_pods(faults: t.Sequence[PodFault]) -> list[Line]:
     if len(lines) > DETAILS:
         lines = [*lines[:DETAILS], Line(f"and {count(len(lines) - DETAILS, 'more line')} about Pods", BAD)]
     return lines
+
+
+def _notes(seen: t.Mapping[str, HostStatus]) -> list[Line]:
+    """Return a line for each note that is no drift, such as a kubeconfig that is not there yet."""
+    hosts: dict[str, list[str]] = {}
+    for host, each in seen.items():
+        for note in (_overlay(each) or {}).get("notes", ()):
+            hosts.setdefault(note, []).append(host)
+    lines = [Line(f"{some(names)}: {note}") for note, names in sorted(hosts.items())]
+    more = len(lines) - DETAILS
+    return [*lines[:DETAILS], Line(f"and {count(more, 'more note')}")] if more > 0 else lines
 
 
 def _status_row(host: str, each: HostStatus, planned: PlannedCluster) -> list[str]:

@@ -112,6 +112,7 @@ def findings(situation: Situation) -> list[Finding]:
         *_pending(situation.ledger),
         *_pool(situation.ledger),
         *_left_out(situation),
+        *_notes(situation),
     ]
 
 
@@ -208,6 +209,17 @@ def _pods(situation: Situation) -> t.Iterator[Finding]:
             text=f"{'' if note else 'Pods of '}{some(fault.hosts)}: {fault.text}.",
             remedy=fault.remedy,
         )
+
+
+def _notes(situation: Situation) -> t.Iterator[Finding]:
+    """Yield what is no drift, such as a kubeconfig that is not there yet."""
+    hosts: dict[str, list[str]] = {}
+    for host in situation.hosts:
+        for note in (host.overlay or {}).get("notes") or []:
+            hosts.setdefault(note, []).append(host.name)
+    for note, names in sorted(hosts.items()):
+        remedy = "After the join to the cluster: ansible-playbook tke.overlay.site"
+        yield Finding(severity="note", kind="endpoint", hosts=names, text=f"{some(names)}: {note}.", remedy=remedy)
 
 
 def _sentences(texts: t.Sequence[str]) -> str:
