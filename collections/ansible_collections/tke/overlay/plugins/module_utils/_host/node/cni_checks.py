@@ -170,8 +170,8 @@ def _other_plugins(network: PodNetwork, run: Run) -> t.Iterator[PodFinding]:
         directory = plugin_directories(network.bin_dirs)[0]
         yield PodFinding(
             "plugins",
-            f"the CNI plugin portmap is not in {some_of(plugin_directories(network.bin_dirs), 4)}: no Pod gets a host "
-            f"port",
+            f"the CNI plugin portmap is not in {some_of(plugin_directories(network.bin_dirs), 4)}: "
+            f"no Pod gets a host port",
             f"If Pods need one, install it in {directory} and run ansible-playbook tke.overlay.site",
             NOTE,
         )
