@@ -23,6 +23,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.converg
     restarted,
     verified,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.kubeconfig_services import read_record
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.spec import EndpointSpec
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.status import endpoint_drift, endpoint_notes
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import converge as node
@@ -281,6 +282,14 @@ def test_no_service_is_restarted_before_the_endpoint_answers(run, host, monkeypa
     monkeypatch.setattr(endpoint, "wait_for_endpoint", fails)
     with pytest.raises(EndpointCheckError):
         restarted(spec, run_here, check=False)
+
+
+def test_the_endpoint_under_another_name_is_no_former_server(run, host):
+    present(SPEC, run, check=False)
+    assert read_record().former == ["10.9.9.9:6443"]
+    (host / "etc/kubelet.conf").write_text(KUBECONFIG.replace(", certificate-authority: ca.crt", ""))
+    present(SPEC._replace(names={"api.y": "10.9.9.9"}, api_name="api.y"), run, check=False)
+    assert read_record().former == []
 
 
 # --- a host that has not joined its cluster ---

@@ -144,7 +144,7 @@ def find_change(spec: EndpointSpec, run: Run) -> EndpointChange:
         problems.append("no CA is known: set ca or ca_file, or give a kubeconfig that has one")
     if problems or hosts is None or route is None:
         raise ValidationError(*problems)
-    record = _record_of(kubeconfigs, hosts.before)
+    record = _record_of(kubeconfigs, hosts.before, _server(spec))
     outdated = find_outdated(record, spec.kubeconfig_services, run)
     warnings = [
         *_restore_warnings(spec, route),
@@ -222,8 +222,11 @@ def restarted(spec: EndpointSpec, run: Run, check: bool) -> EndpointResult:
 
 
 def _restart(spec: EndpointSpec, change: EndpointChange, run: Run) -> list[str]:
-    server = with_port(spec.names[spec.api_name], spec.port)
-    return restart(change.outdated, server, min(spec.timeout, CONNECT_SECONDS), run)
+    return restart(change.outdated, _server(spec), min(spec.timeout, CONNECT_SECONDS), run)
+
+
+def _server(spec: EndpointSpec) -> str:
+    return with_port(spec.names[spec.api_name], spec.port)
 
 
 def _rewrite_kubeconfigs(spec: EndpointSpec, change: EndpointChange) -> list[str]:
@@ -243,7 +246,7 @@ def _with_present_time(record: ChangeRecord, paths: t.Sequence[str]) -> ChangeRe
     saved, ticks = read_record(), now()
     return ChangeRecord(
         {**saved.changed, **record.changed, **dict.fromkeys(paths, ticks)},
-        [*saved.former, *record.former],
+        record.former,
         saved.restarted,
     )
 
@@ -315,19 +318,21 @@ def _restore_warnings(spec: EndpointSpec, route: ApiRoute) -> list[str]:
     return [f"this host is no node of the overlay, so {what} not restored when another program removes it"]
 
 
-def _record_of(kubeconfigs: KubeconfigChanges, hosts_text: str) -> ChangeRecord:
+def _record_of(kubeconfigs: KubeconfigChanges, hosts_text: str, server: str) -> ChangeRecord:
     """Return what this run and earlier ones since the boot have changed in these kubeconfigs.
 
     :param hosts_text: the content of /etc/hosts, which may have the addresses of a former server.
+    :param server: the endpoint, which is no former server under any name.
     """
     record, present_time = read_record(), now()
     changed = {
         edit.path: present_time if edit.before != edit.after else record.changed.get(edit.path)
         for edit in kubeconfigs.edits
     }
+    former = [*record.former, *server_addresses(kubeconfigs.former, hosts_text)]
     return ChangeRecord(
         {path: ticks for path, ticks in changed.items() if ticks is not None},
-        [*record.former, *server_addresses(kubeconfigs.former, hosts_text)],
+        [each for each in former if each != server],
         record.restarted,
     )
 
@@ -362,7 +367,7 @@ def _saved_files(spec: EndpointSpec, route: ApiRoute, kubeconfigs: KubeconfigCha
     wanted = {
         BATCH_FILE: route.batch(),
         ENDPOINT_HOSTS: saved_text(files.ROOT + spec.hosts_file, render_block(spec.names)),
-        ENDPOINT_NOTE: f"{with_port(spec.names[spec.api_name], spec.port)}\n",
+        ENDPOINT_NOTE: f"{_server(spec)}\n",
         ENDPOINT_SERVERS: "".join(f"{line}\n" for line in servers),
     }
     sums = checksums_text(ENDPOINT_CHECKSUMS, {name: text or None for name, text in wanted.items()})
