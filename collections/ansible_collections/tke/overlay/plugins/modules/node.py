@@ -159,7 +159,7 @@ changes:
 pods:
   description:
     - What prevents Pods of the host from talking, as in the return value of M(tke.overlay.overlay_info). Each entry
-      with the severity V(bad) is also a warning.
+      with the severity V(bad) or V(warn) is also a warning.
     - In check mode, without what the module would set right by itself.
   returned: with O(state=present), after the last phase
   type: list
@@ -215,7 +215,11 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node.compare imp
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.converge import ConvergeOptions, converge
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.cutover import CUTOVER, FINALIZE, PHASES
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_checks import pod_findings, summarized
-from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_network import BAD, PodFinding, planned_network
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_network import (
+    NOTE,
+    PodFinding,
+    planned_network,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.reset import remove
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import INTERVAL
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins import NO_BRIDGE_NETFILTER
@@ -263,6 +267,7 @@ def present(module: AnsibleModule, run: Run) -> Result:
         before_change=_announce_change,
         accepted=Accepted(params["renumber"], params["take_over"]),
         pods=params["pods"],
+        cni_bin_dirs=params["cni_bin_dirs"],
     )
     node_result = converge(document, run, module.check_mode, options)
     if not node_result.systemd:
@@ -298,7 +303,7 @@ def _checked_pods(module: AnsibleModule, run: Run) -> list[PodFinding]:
     found = pod_findings(planned_network(document_of(module.params), module.params["cni_bin_dirs"]), run)
     found = [finding for finding in found if not (module.check_mode and finding.check in REPAIRED)]
     for finding in found:
-        if finding.severity == BAD:
+        if finding.severity != NOTE:
             module.warn(finding.sentence)
     return found
 

@@ -70,9 +70,12 @@ overlay:
     - C(has_pods) is whether the host was configured for Pods; null on a host that is no node.
     - C(pods) lists what prevents Pods of the host from talking. C(check) is a keyword - V(forwarding),
       V(bridge_netfilter), V(bridge), V(port), V(route), V(rules), V(conntrack), V(firewall), V(foreign_cni),
-      V(cni_file), V(plugins), V(addresses) or V(old_address). C(text) is one sentence and C(remedy) another one or a
-      command. With the C(severity) V(bad), Pods cannot talk, or new ones cannot start. V(note) is something that Pods
-      will need on a host that has none, or that could not be checked. A host without Pods has no findings.
+      V(cni_file), V(plugins), V(addresses), V(max_pods) or V(old_address). C(text) is one sentence and C(remedy)
+      another one or a command. With the C(severity) V(bad), Pods cannot talk, or new ones cannot start. V(warn) is
+      something that will keep further Pods from starting. V(note) is something that Pods will need on a host that has
+      none, that only few of them need, or that could not be checked. A host without Pods has no findings.
+    - C(notes) has one sentence for each kubeconfig that M(tke.overlay.api_endpoint) did not find and that is not there
+      yet, or is there now and leads to another server.
     - C(counters.rules) is the number of packets that each rule of the nftables table C(inet tke_overlay) has dropped.
   returned: success
   type: dict
@@ -102,6 +105,7 @@ overlay:
     vips: []
     has_pods: true
     pods: []
+    notes: []
 """
 
 from ansible.module_utils.basic import AnsibleModule

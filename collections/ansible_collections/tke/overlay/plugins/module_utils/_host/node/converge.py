@@ -70,6 +70,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node.target impo
     Target,
     build_target,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.cni_plugins import read_plugins
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins import reload_commands, reload_managers
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import (
     apply_units,
@@ -102,6 +103,9 @@ class ConvergeOptions(t.NamedTuple):
 
     pods: bool = True
     """Whether the host has Pods, see :mod:`running_pods`."""
+
+    cni_bin_dirs: t.Sequence[str] = ()
+    """Where the container runtime looks for CNI plugins; empty: find out."""
 
 
 class _PreparedCommit(t.NamedTuple):
@@ -137,6 +141,8 @@ def converge(document: NodeDocument, run: Run, check: bool, options: ConvergeOpt
     confirmation = options.confirmation or Confirmation(f"process {os.getpid()}", 0)
     validate_timeout(confirmation.seconds)
     host = read_host(run)
+    if options.pods:
+        host = host._replace(cni=read_plugins(options.cni_bin_dirs, run))
     target = build_target(document, host, options.interval, pods=options.pods)
     check_plan(document, options.accepted)
     if check:

@@ -18,7 +18,7 @@ import typing as t
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import NodeDocument, parse_fleet, plan_id
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
-from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.status import endpoint_drift
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.status import endpoint_drift, endpoint_notes
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import RIGHTS, differing, read_files, read_sysctls
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.fdb import FdbTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import (
@@ -43,6 +43,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables im
     read_json,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.status import read_pair_status
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni import CNI_FILE
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.converge import ConvergeOptions, converge
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.outward_links import outward_links, outward_sysctls
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_checks import pod_findings, summarized
@@ -124,6 +125,7 @@ def read_status(
         "vips": [address for address in vips if address in _addresses(links)],
         "has_pods": may_have_pods(settings) if network or summary.get("node") else None,
         "pods": summarized(pod_findings(network, run, links)) if network else [],
+        "notes": list(endpoint_notes()),
     }
 
 
@@ -241,8 +243,11 @@ def _drift(settings: t.Mapping[str, str], links: t.Sequence[Row], document: Node
 
 
 def _file_sentences(diffs: t.Sequence[Diff]) -> list[str]:
-    """Compare the files with the plan, and with the checksums of what was applied: the plan has no interval."""
-    sentences = [f"file {diff.name}: {_file_state(diff)}" for diff in diffs if diff.name != CHECKSUMS]
+    """Compare the files with the plan, and with the checksums of what was applied: the plan has no interval.
+
+    The CNI file also depends on the plugins of the host, which :mod:`cni_checks` compares.
+    """
+    sentences = [f"file {diff.name}: {_file_state(diff)}" for diff in diffs if diff.name not in (CHECKSUMS, CNI_FILE)]
     return list(dict.fromkeys([*sentences, *file_drift(CHECKSUMS, FILES)]))
 
 

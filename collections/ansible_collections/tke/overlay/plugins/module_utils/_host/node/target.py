@@ -146,7 +146,7 @@ def build_target(
     other_files = {
         **state_files(saved),
         **unit_files(interval, host),
-        CNI_FILE: conflist(own.node_cidr, bridge, document["mtu"]) if pods else None,
+        CNI_FILE: conflist(own.node_cidr, bridge, document["mtu"], host.cni) if pods else None,
     }
     sums = checksums_text(CHECKSUMS, {**network_files, **other_files})
     return Target(

@@ -1,8 +1,8 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Drop-in files that make network managers ignore the links of the overlay and of Pods, and the name of the
-route protocol; and the sysctls of a node.
+"""Drop-in files that make network managers ignore the links of the overlay and of Pods, the name of the route
+protocol, and what a boot clears; and the sysctls of a node.
 
 Bridge netfilter (``br_netfilter``): a Pod asks a Service, and kube-proxy translates the destination to a Pod of the
 same host. The answer goes from one port of the Pod bridge to another. Only with bridge netfilter does it pass the
@@ -29,7 +29,9 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths impo
     NETWORKD,
     NETWORKD_FILE,
     PROTOCOL_FILE,
+    RESERVED,
     SYSCTL_FILE,
+    TMPFILES_FILE,
     WRITTEN_BY,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.programs import (
@@ -85,6 +87,8 @@ def drop_ins(device: str, bridge: str, sysctls: Texts, host: HostFacts) -> FileS
         NETWORK_MANAGER_FILE: text(NETWORKMANAGER_CONF),
         # Only for people: the collection passes the number, and reads listings in which it is not printed.
         PROTOCOL_FILE: f"{WRITTEN_BY}{ROUTE_PROTOCOL} {ROUTE_PROTOCOL_NAME}\n",
+        # A loss of power leaves the addresses of Pods reserved that do not exist any more. At a boot there is no Pod.
+        TMPFILES_FILE: f"{WRITTEN_BY}R! {RESERVED}\n",
     }
 
 
