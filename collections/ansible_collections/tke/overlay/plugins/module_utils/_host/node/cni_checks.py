@@ -64,6 +64,11 @@ def names_in(directory: str) -> list[str]:
         return []
 
 
+def plugin_directories(network: PodNetwork) -> list[str]:
+    """Return the directories in which the runtime of this host looks for plugins."""
+    return list(network.bin_dirs or _runtime_settings("bin_dirs?|plugin_dirs") or BIN_DIRS)
+
+
 def _own_file() -> t.Iterator[PodFinding]:
     if saved_summary() and not os.path.exists(files.ROOT + CNI_FILE):
         yield PodFinding(
@@ -118,8 +123,7 @@ def _other_directory() -> t.Iterator[PodFinding]:
 
 def _plugins(network: PodNetwork) -> t.Iterator[PodFinding]:
     """Yield one finding for all plugins that are in no directory of the runtime."""
-    configured = _runtime_settings("bin_dirs?|plugin_dirs")
-    directories = list(network.bin_dirs or configured or BIN_DIRS)
+    directories = plugin_directories(network)
     needed = _plugins_of(_own_text(network))
     missing = [name for name in needed if not any(_is_program(f"{each}/{name}") for each in directories)]
     if not missing:
