@@ -158,6 +158,11 @@ planned:
   returned: with state present, in check mode
   type: str
   sample: two Pods by /etc/cni/net.d/10-tke-overlay.conflist (bridge, portmap, host port 28471); 252 addresses are free
+removed:
+  description: Whether there was anything to remove.
+  returned: with state absent
+  type: bool
+  sample: true
 paths:
   description:
     - The result of each path. C(asked) is the number of tests, C(failed) has those that failed.
@@ -241,7 +246,8 @@ def work(module: AnsibleModule, run: Run) -> Result:
     params = module.params
     network = node_network(document_of(params), params["cni_bin_dirs"]) if params["document"] else None
     if params["state"] == "absent":
-        return {"changed": bool(not module.check_mode and remove(network, run))}
+        removed = not module.check_mode and remove(network, run)
+        return {"changed": removed, "removed": removed}
     assert network is not None  # required_if
     if params["state"] == "present":
         problems = range_problems("seconds", params["seconds"], 10, 86_400, "seconds")

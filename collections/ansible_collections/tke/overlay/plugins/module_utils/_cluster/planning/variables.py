@@ -45,6 +45,8 @@ RANGES = {
     "overlay_verify_all": (0, 1_000_000, ""),
     "overlay_verify_sample": (0, 1_000_000, ""),
     "overlay_verify_answer": (0, 86_400, "seconds"),
+    "overlay_conformance_per_site": (1, 1000, ""),
+    "overlay_conformance_seconds": (10, 86_400, "seconds"),
     "overlay_report_history": (0, 1_000_000, ""),
 }
 """Variable -> the least and the largest number, and its unit."""
@@ -70,6 +72,14 @@ PLAYBOOK_VARIABLES = {
     "overlay_verify_all": VariableSpec("int"),
     "overlay_verify_sample": VariableSpec("int"),
     "overlay_verify_answer": VariableSpec("int"),
+    "overlay_conformance_nodes": VariableSpec("list", "str"),
+    "overlay_conformance_per_site": VariableSpec("int"),
+    "overlay_conformance_seconds": VariableSpec("int"),
+    "overlay_conformance_paths": VariableSpec("list", "str"),
+    "overlay_conformance_services": VariableSpec("list", "str"),
+    "overlay_conformance_dns": VariableSpec("str"),
+    "overlay_conformance_dns_names": VariableSpec("list", "str"),
+    "overlay_conformance_outside": VariableSpec("list", "str"),
     "overlay_report_dest": VariableSpec("path"),
     "overlay_report_title": VariableSpec("str"),
     "overlay_report_history": VariableSpec("int"),

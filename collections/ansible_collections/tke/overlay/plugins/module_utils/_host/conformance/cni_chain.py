@@ -71,7 +71,7 @@ class CniChain(t.NamedTuple):
         for directory in self.directories:
             path = f"{directory}/{plugin['type']}"
             if os.path.isfile(files.ROOT + path) and os.access(files.ROOT + path, os.X_OK):
-                return path
+                return files.ROOT + path
         raise KernelError(f"the CNI plugin {plugin['type']}, which {self.path} names, is not in {self._places}")
 
     @property

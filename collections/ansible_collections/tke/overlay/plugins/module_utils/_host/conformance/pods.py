@@ -47,7 +47,7 @@ NUMBERS = ("1", "2")
 """The Pods. The second one has the host port."""
 
 MIN_FREE = 6
-"""Free addresses below which no Pod is started: two for the Pods, and some for Pods that Kubernetes starts meanwhile."""
+"""Free addresses below which no Pod is started: two for the Pods, and four for those of Kubernetes meanwhile."""
 
 HOST_PORTS = range(28471, 28491)
 """Host ports to choose from: outside of the NodePorts of Kubernetes and of the ephemeral ports of Linux."""
@@ -175,7 +175,10 @@ def start_pods(network: PodNetwork, plan: PodPlan, seconds: int, run: Run) -> Po
 def _prepare(network: PodNetwork, plan: PodPlan, mark: str, run: Run) -> None:
     """Write the script that removes the Pods, what it must know, and what was there before."""
     chain = plan.chain
-    texts = {"cni-path": ":".join(chain.directories), "before/leases": chain.leases}
+    texts = {
+        "cni-path": ":".join(files.ROOT + each for each in chain.directories),
+        "before/leases": chain.leases and files.ROOT + chain.leases,
+    }
     if chain.leases and not os.path.isdir(files.ROOT + chain.leases):
         texts["before/no-leases"] = "yes"
     tables = run(("nft", "list", "tables"), None)[1].splitlines()

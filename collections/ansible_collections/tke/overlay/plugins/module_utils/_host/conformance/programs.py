@@ -91,16 +91,17 @@ delete_pod() {
     fi
 }
 
-# A lease that its plugin has not released: the first line of its file is the container, with a carriage return.
+# Leases that their plugin has not released: the first line of the file is the container, with a carriage return.
 release_leases() {
     leases=$(line_of "$here/before/leases")
     [ -n "$leases" ] || return
     owner=''
     for file in "$leases"/*.*.*.*; do
         IFS= read -r owner 2>/dev/null <"$file"
-        case $owner in
-            tke-conformance-*) rm -f "$file" ;;
-        esac
+        for pod in "$here"/pod/*; do
+            id=$(line_of "$pod/id")
+            case $owner in "$id" | "$id"?) rm -f "$file" ;; esac
+        done
     done
     if [ -e "$here/before/no-leases" ] && ! ls "$leases"/*.*.*.* >/dev/null 2>&1; then
         rm -f "$leases"/last_reserved_ip.* "$leases/lock"
@@ -160,7 +161,7 @@ if [ -n "$localnet" ] && [ -e "$localnet" ] && ! nft list ruleset 2>/dev/null | 
     echo 0 >"$localnet"
 fi
 bridge=$(line_of "$here/before/no-bridge")
-if [ -n "$bridge" ] && [ -d "/sys/class/net/$bridge/brif" ] && [ -z "$(ls "/sys/class/net/$bridge/brif")" ]; then
+if [ -n "$bridge" ] && ports=$(ip link show master "$bridge" 2>/dev/null) && [ -z "$ports" ]; then
     ip link del "$bridge"
 fi
 if [ -n "$faults" ]; then

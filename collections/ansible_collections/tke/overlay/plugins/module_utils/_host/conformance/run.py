@@ -24,6 +24,7 @@ import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
 from ansible_collections.tke.overlay.plugins.module_utils._host.conformance import dns
+from ansible_collections.tke.overlay.plugins.module_utils._host.conformance.connections import connect_all
 from ansible_collections.tke.overlay.plugins.module_utils._host.conformance.kube_proxy import (
     KubeProxy,
     ServiceAddress,
@@ -33,7 +34,6 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.conformance.name
 from ansible_collections.tke.overlay.plugins.module_utils._host.conformance.outside import Observer
 from ansible_collections.tke.overlay.plugins.module_utils._host.conformance.path_mtu import refused_size
 from ansible_collections.tke.overlay.plugins.module_utils._host.conformance.pods import RunningPod
-from ansible_collections.tke.overlay.plugins.module_utils._host.conformance.connections import connect_all
 from ansible_collections.tke.overlay.plugins.module_utils._host.conformance.results import (
     PathResult,
     PathTests,
