@@ -179,8 +179,10 @@ def _prepare(network: PodNetwork, plan: PodPlan, mark: str, run: Run) -> None:
         "cni-path": ":".join(files.ROOT + each for each in chain.directories),
         "before/leases": chain.leases and files.ROOT + chain.leases,
     }
-    if chain.leases and not os.path.isdir(files.ROOT + chain.leases):
-        texts["before/no-leases"] = "yes"
+    if chain.leases:
+        for name, directory in (("no-leases", chain.leases), ("no-networks", os.path.dirname(chain.leases))):
+            if not os.path.isdir(files.ROOT + directory):
+                texts[f"before/{name}"] = "yes"
     tables = run(("nft", "list", "tables"), None)[1].splitlines()
     for table in TABLES:
         if f"table {table}" not in tables:
@@ -247,14 +249,13 @@ def _arm(seconds: int, run: Run) -> None:
 
 def _start_supervisor(script: str, seconds: int) -> None:
     """Start a process that removes the Pods at the deadline, on a host without systemd. It ends with the script."""
-    program = 'n=$2; while [ "$n" -gt 0 ] && [ -e "$1" ]; do sleep 1; n=$((n - 1)); done; exec sh "$1" remove expired'
-    subprocess.Popen(
-        ["/bin/sh", "-c", f'[ -e "$1" ] && {{ {program}; }}', "tke-conformance", script, str(seconds)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+    wait = 'while [ "$n" -gt 0 ] && [ -e "$1" ]; do sleep 1; n=$((n - 1)); done; [ -e "$1" ] && sh "$1" remove expired'
+    program = f'echo $$ >"${{1%/*}}/supervisor"; ( n=$2; {wait} ) </dev/null >/dev/null 2>&1 &'
+    subprocess.run(
+        ["/bin/sh", "-c", program, "tke-conformance", script, str(seconds)],
         cwd="/",
         start_new_session=True,
+        check=True,
     )
 
 

@@ -94,6 +94,7 @@ release_leases() {
     if [ -e "$here/before/no-leases" ] && ! ls "$leases"/*.*.*.* >/dev/null 2>&1; then
         rm -f "$leases"/last_reserved_ip.* "$leases/lock"
         rmdir "$leases" 2>/dev/null
+        if [ -e "$here/before/no-networks" ]; then rmdir "${leases%/*}" 2>/dev/null; fi
     fi
 }
 
@@ -156,8 +157,14 @@ if [ -n "$faults" ]; then
     printf '%s' "$faults" >&2
     exit 1
 fi
+supervisor=$(line_of "$here/supervisor")
 rm -rf "$here"
-if [ -d /run/systemd/system ] && [ "${2:-}" != expired ]; then
+if [ "${2:-}" = expired ]; then
+    exit 0
+elif [ -n "$supervisor" ]; then
+    # Without systemd, a process group that waits for the deadline.
+    kill -s KILL -- "-$supervisor" 2>/dev/null
+else
     systemctl --quiet stop tke-overlay-conformance.timer 2>/dev/null
 fi
 exit 0
