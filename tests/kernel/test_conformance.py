@@ -249,7 +249,9 @@ def test_a_fault_of_the_host_fails_its_paths(host, fault):
 
 def test_services_are_found_in_the_rules_of_kube_proxy(host):
     pod = host.start().pods.pods[1].address
-    elements = "10.244.255.1 . tcp . 443 : goto service-X-default/kubernetes/tcp/https, 10.244.255.9 . tcp . 8471 : goto a"
+    elements = (
+        "10.244.255.1 . tcp . 443 : goto service-X-default/kubernetes/tcp/https, 10.244.255.9 . tcp . 8471 : goto a"
+    )
     done = host.run(
         ["nft", "-f", "-"],
         f"""table ip kube-proxy {{
