@@ -187,7 +187,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import address_problems, is_ipv4_address
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import is_ipv4_address
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError, range_problems
 from ansible_collections.tke.overlay.plugins.module_utils._host.conformance.results import PATHS
 from ansible_collections.tke.overlay.plugins.module_utils._host.conformance.run import ApiServer, Targets
@@ -204,7 +204,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.authori
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_checks import pod_findings, summarized
 from ansible_collections.tke.overlay.plugins.module_utils._module import DOCUMENT, Result, document_of, run_module
-from ansible_collections.tke.overlay.plugins.module_utils._names import is_host_name, shown
+from ansible_collections.tke.overlay.plugins.module_utils._names import shown
 
 ARGUMENTS = {
     "state": {"type": "str", "choices": ["present", "probed", "absent"], "required": True},
@@ -281,7 +281,7 @@ def _question(params: t.Mapping[str, t.Any]) -> Question:
     :raises ValidationError: names every value that is not what it should be.
     """
     problems = [
-        f"peers: {shown(address)} of {shown(peer['name'])} is no IPv4 address"
+        f"peers: address {shown(address)} of {shown(peer['name'])} is no IPv4 address"
         for peer in params["peers"]
         for address in peer["addresses"]
         if not is_ipv4_address(address)
@@ -289,9 +289,18 @@ def _question(params: t.Mapping[str, t.Any]) -> Question:
     for site, names in params["sites"].items():
         if not isinstance(names, str):
             problems.append(f"sites: {shown(names)} of {shown(site)} is not a text with names")
+    authority, services = "", []
+    try:
+        authority = read_authority(params["ca"].encode("utf-8", "surrogateescape"), "ca") if params["ca"] else ""
+    except ValidationError as error:
+        problems += error.problems
+    try:
+        services = read_services(params["services"])
+    except ValidationError as error:
+        problems += error.problems
     targets = Targets(
-        api=_api_server(params),
-        services=read_services(params["services"]),
+        api=_api_server(params["api"], authority),
+        services=services,
         dns=params["dns"] or "",
         dns_names=params["dns_names"],
         outside=params["outside"],
@@ -308,19 +317,9 @@ def _question(params: t.Mapping[str, t.Any]) -> Question:
     )
 
 
-def _api_server(params: t.Mapping[str, t.Any]) -> ApiServer:
-    api = params["api"]
-    authority = ""
-    if params["ca"]:
-        authority = read_authority(params["ca"].encode("utf-8", "surrogateescape"), "ca")
+def _api_server(api: t.Mapping[str, t.Any] | None, authority: str) -> ApiServer:
     if api is None:
         return ApiServer(authority=authority, missing="no load balancer (overlay_clb_subnet is not set)")
-    problems = address_problems("api: address", api["address"])
-    problems += range_problems("api: port", api["port"], 1, 65535)
-    if not is_host_name(api["name"]):
-        problems.append(f"api: name {shown(api['name'])} is no host name")
-    if problems:
-        raise ValidationError(*problems)
     missing = "" if authority else "overlay_api_ca is not set"
     return ApiServer(api["name"], api["address"], api["port"], authority, missing)
 

@@ -18,7 +18,7 @@ MAX_SERVICES = 3
 KUBERNETES_CHAIN = "KUBE-SVC-NPX46M4PTMTKRN6Y"
 """The chain of the Service default/kubernetes, port https: kube-proxy derives the name from these by a hash."""
 
-_NFTABLES = re.compile(r"(\d+\.\d+\.\d+\.\d+) \. tcp \. (\d+) : goto (\S+)")
+_NFTABLES = re.compile(r"(\d+\.\d+\.\d+\.\d+) \. tcp \. (\d+) : goto ([^\s,]+)")
 _NFT_CHAIN = re.compile(r"ip daddr (\d+\.\d+\.\d+\.\d+) .*?tcp dport (\d+) .*?(?:jump|goto) (KUBE-SVC-\w+)")
 _IPTABLES = re.compile(r"-d (\d+\.\d+\.\d+\.\d+)/32 .*?-p tcp .*?--dport (\d+) .*?-j (KUBE-SVC-\w+)")
 

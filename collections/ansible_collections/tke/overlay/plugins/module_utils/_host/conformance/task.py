@@ -11,10 +11,11 @@ import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
     NodeDocument,
+    address_problems,
     is_ipv4_address,
     parse_fleet,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
+from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError, range_problems
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.conformance.cni_chain import CniChain, winning_chain
 from ansible_collections.tke.overlay.plugins.module_utils._host.conformance.pods import (
@@ -215,7 +216,12 @@ def read_services(texts: t.Iterable[str]) -> list[tuple[str, int]]:
 
 def target_problems(targets: Targets) -> list[str]:
     """Return a problem for each target that is no address or no name."""
-    problems = []
+    api, problems = targets.api, []
+    if api.address or api.name:
+        problems += address_problems("api: address", api.address)
+        problems += range_problems("api: port", api.port, 1, 65535)
+        if not is_host_name(api.name):
+            problems.append(f"api: name {shown(api.name)} is no host name")
     if targets.dns and not is_ipv4_address(targets.dns):
         problems.append(f"dns (overlay_conformance_dns) {shown(targets.dns)} is no IPv4 address")
     problems += [

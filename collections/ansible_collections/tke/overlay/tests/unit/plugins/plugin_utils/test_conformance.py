@@ -26,7 +26,7 @@ def test_a_member_without_pods_starts_none(value):
     found = conformance_nodes(["a", "b", "c", "d", "api1"], hostvars, PLAN, [], "2")
     assert found == {"pods": ["a", "c", "d"], "members": ["api1"]}
     assert conformance_nodes(["a"], hostvars, PLAN, "a, c", 2) == {"pods": ["a"], "members": []}
-    with pytest.raises(ValidationError, match="overlay_conformance_nodes.*api1"):
+    with pytest.raises(ValidationError, match=r"overlay_conformance_nodes.*api1"):
         conformance_nodes(["a", "api1"], hostvars, PLAN, ["api1"], 2)
 
 
