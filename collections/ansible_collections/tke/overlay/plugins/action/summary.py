@@ -13,6 +13,7 @@ from ansible.utils.display import Display
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import overhead_on, parse_fleet
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis import (
+    conformance,
     endpoints,
     host_tables,
     kubernetes,
@@ -29,12 +30,14 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.tex
     unified,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import SITES
+from ansible_collections.tke.overlay.plugins.plugin_utils._conformance import Registered, outcome_of
 from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import failure_of
 from ansible_collections.tke.overlay.plugins.plugin_utils._results import underlays
 
 COLORS = {GOOD: constants.COLOR_OK, BAD: constants.COLOR_ERROR}
 
 UNHEALTHY = "The overlay is unhealthy; see the errors and the next steps above."
+NOT_CONFORMING = "Pods do not reach all that they should; see the errors and the next steps above."
 NO_LEDGER = "There is no ledger, so nothing was verified; see the next step above."
 STOPPED = "The roll-out has stopped; see the errors and the next steps above."
 NOTHING_DONE = "No node was configured; see the table and the next steps above."
@@ -60,7 +63,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
         "of": {
             "type": "str",
             "required": True,
-            "choices": ["verify", "rollout", "status", "site", "reset", "preflight", "kubernetes"],
+            "choices": ["verify", "rollout", "status", "site", "reset", "preflight", "conformance", "kubernetes"],
         },
         "plan": {"type": "dict"},
         "results": {"type": "str"},
@@ -80,7 +83,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         needs_plan = [("of", of, ["plan"]) for of in self.options["of"]["choices"] if of != "reset"]
         _validation, given = self.validate_argument_spec(argument_spec=self.options, required_if=needs_plan)
-        lines, fault = self._lines(given, task_vars or {})
+        if given["of"] == "conformance":
+            lines, fault, result["conformance"] = self._conformance(given, task_vars or {})
+        else:
+            lines, fault = self._lines(given, task_vars or {})
         result["changed"] = False
         if fault:
             result.update(failed=True, msg=fault)
@@ -88,6 +94,20 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
         if not (fault and printed):  # Ansible prints the complete result of a failed task: do not print the lines twice
             result["lines"] = [line.text for line in lines]
         return result
+
+    def _conformance(
+        self, given: dict[str, t.Any], task_vars: dict[str, t.Any]
+    ) -> tuple[list[Line], str, dict[str, t.Any]]:
+        """Return the lines of the screen, the error of the task, and the same for programs."""
+        plan, hosts = given["plan"], _Results(task_vars, given["hosts"])
+        if plan.get("new_ledger"):
+            lines = [*host_tables.of_new_ledger(plan["new_ledger"]), *steps([host_tables.LEDGER_STEP])]
+            return lines, NO_LEDGER, {"healthy": False}
+        parts = [hosts.of(given[name]) for name in ("answering", "results", "converged")]
+        found = {host: outcome_of(Registered(*(part[host] for part in parts))) for host in hosts.hosts}
+        outcomes = {host: outcome for host, outcome in found.items() if outcome is not None}
+        verdict = conformance.judge(outcomes, plan["fresh"], len(plan["assignments"]), self._task.check_mode)
+        return [*verdict.lines, *steps(verdict.steps)], "" if verdict.healthy else NOT_CONFORMING, verdict.data
 
     def _lines(self, given: dict[str, t.Any], task_vars: dict[str, t.Any]) -> tuple[list[Line], str]:
         """Return the lines of the screen and the error of the task; an empty one without a fault."""

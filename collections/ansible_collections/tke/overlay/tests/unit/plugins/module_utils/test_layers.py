@@ -33,6 +33,7 @@ HOST_SIDE = [
     "_host.load_balancer",
     "_host.endpoint",
     "_host.node",
+    "_host.conformance",
 ]
 SURFACE = ["_module"]
 COLUMNS = [[*SHARED, *CONTROLLER_SIDE, *SURFACE], [*SHARED, *HOST_SIDE, *SURFACE]]
