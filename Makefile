@@ -101,7 +101,7 @@ format: $(STAMP) ## format the Python code with ruff
 	@ruff format $(PYTHON_FILES)
 
 types: $(STAMP) ## mypy --strict on the collection, the lab and the tools
-	@mypy $(COLLECTION)/plugins tests/lab/tkelab tests/lab/demo.py tests/stores/members.py tests/browser/chromium.py tests/browser/overlays.py tests/testinfra/stories.py tests/testinfra/howto.py tests/testinfra/day_two.py tests/lab/flows.py tests/lab/flow_agent.py tests/bench tests/faults tests/tools tests/package/product.py
+	@mypy $(COLLECTION)/plugins tests/lab/tkelab tests/lab/demo.py tests/stores/members.py tests/kubernetes/standin.py tests/kubernetes/standin_server.py tests/kubernetes/standin_objects.py tests/kubernetes/standin_rbac.py tests/browser/chromium.py tests/browser/overlays.py tests/testinfra/stories.py tests/testinfra/howto.py tests/testinfra/day_two.py tests/lab/flows.py tests/lab/flow_agent.py tests/bench tests/faults tests/tools tests/package/product.py
 
 # ansible-test keeps downloads and environments below HOME, so it gets its own HOME in .cache.
 SANITY_HOME := $(CURDIR)/.cache/home
@@ -113,7 +113,7 @@ sanity: $(STAMP) ## all sanity tests of ansible-test on the collection
 		$(ANSIBLE_TEST) --python $$version --test compile --test import; \
 	done
 
-UNIT_TESTS := $(COLLECTION)/tests/unit tests/kernel tests/stores tests/package tests/lab/tests/test_lab.py
+UNIT_TESTS := $(COLLECTION)/tests/unit tests/kernel tests/kubernetes tests/stores tests/package tests/lab/tests/test_lab.py
 unit: $(STAMP) ## pytest: unit tests, the host side on the real kernel, the ledger on a real etcd, the package, the lab's code
 	@pytest $(PYTEST_ARGS) $(UNIT_TESTS)
 
@@ -132,7 +132,7 @@ MODULE_UTILS := $(COLLECTION)/plugins/module_utils
 COVERED := $(MODULE_UTILS)/_addressing.py,$(MODULE_UTILS)/_errors.py,$(MODULE_UTILS)/_locking.py,$(MODULE_UTILS)/_cluster/**,$(MODULE_UTILS)/_host/**
 COVERAGE := .cache/coverage
 # test_page.py reads the report's page as a file; the other tests of tests/browser need Chromium.
-COVERING := $(COLLECTION)/tests/unit tests/kernel tests/stores tests/browser/test_page.py
+COVERING := $(COLLECTION)/tests/unit tests/kernel tests/kubernetes tests/stores tests/browser/test_page.py
 coverage: $(STAMP) ## coverage of module_utils; fails below 95 % of the branches in total or in a package, or 85 % of a file
 	@rm -rf $(COVERAGE)
 	@mkdir -p $(COVERAGE)

@@ -15,6 +15,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import ove
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis import (
     endpoints,
     host_tables,
+    kubernetes,
     rollout,
     verify,
 )
@@ -39,6 +40,7 @@ STOPPED = "The roll-out has stopped; see the errors and the next steps above."
 NOTHING_DONE = "No node was configured; see the table and the next steps above."
 NOT_RESET = "The overlay was not removed from every host; see the table and the next steps above."
 NOT_RECORDED = "The ledger does not have all acknowledgements; see above. Run the playbook again."
+NOT_PUBLISHED = "Not everything was published in Kubernetes; see the errors above."
 ENDPOINT_FAILED = (
     "Not every node reaches the API server and the services through the load balancer; see the errors above. "
     "tke.overlay.status shows which host holds the VIPs."
@@ -58,7 +60,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
         "of": {
             "type": "str",
             "required": True,
-            "choices": ["verify", "rollout", "status", "site", "reset", "preflight"],
+            "choices": ["verify", "rollout", "status", "site", "reset", "preflight", "kubernetes"],
         },
         "plan": {"type": "dict"},
         "results": {"type": "str"},
@@ -67,6 +69,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
         "converged": {"type": "str"},
         "acknowledged": {"type": "str"},
         "vips": {"type": "str"},
+        "kubernetes": {"type": "str"},
         "not_done": {"type": "dict", "default": {}},
         "hosts": {"type": "list", "elements": "str"},
     }
@@ -94,6 +97,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
             bad = any(each.result is None for each in seen.values())
             return host_tables.reset(seen, self._task.check_mode), NOT_RESET if bad else ""
         sites = {name: site for site, names in plan["sites"].items() for name in names.split()}
+        published, refused = _kubernetes(hosts.of(given["kubernetes"]))
+        if given["of"] == "kubernetes":
+            return kubernetes.screen(published, refused, self._task.check_mode), NOT_PUBLISHED if refused else ""
         planned = host_tables.PlannedCluster(
             plan["assignments"],
             plan["fresh"],
@@ -104,7 +110,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
         )
         if given["of"] == "preflight":
             nodes = underlays(sites, task_vars["hostvars"], parse_fleet(plan["document"]["fleet"]))
-            return host_tables.preflight(sites, planned, nodes, _diffs(plan, hosts.of(given["vips"]))), ""
+            screen = host_tables.preflight(sites, planned, nodes, _diffs(plan, hosts.of(given["vips"])))
+            return [*screen, *kubernetes.lines(published, refused, check=True)], ""
         results = hosts.of(given["results"])
         if given["of"] == "site":
             checked = hosts.of(given["endpoint"])
@@ -112,9 +119,18 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
             seen = {host: _status(sites[host], each, "changes") for host, each in results.items() if host in sites}
             endpoint, reached = _endpoint(checked, endpoints.API_SERVER)
             screen = host_tables.site(
-                seen, planned, self._task.check_mode, [*_pair(given, seen), *endpoint, *_recorded(hosts, given)]
+                seen,
+                planned,
+                self._task.check_mode,
+                [
+                    *_pair(given, seen),
+                    *endpoint,
+                    *_recorded(hosts, given),
+                    *kubernetes.lines(published, refused, self._task.check_mode),
+                ],
             )
-            return screen, _fault_of_site(seen, reached, bool(_recorded(hosts, given)))
+            fault = _fault_of_site(seen, reached, bool(_recorded(hosts, given)))
+            return screen, fault or (NOT_PUBLISHED if refused else "")
         if given["of"] == "status":
             seen = {host: _status(sites.get(host, ""), each, "overlay") for host, each in results.items()}
             # Other hosts than nodes are listed for the load balancer, and are not read if there is none.
@@ -196,6 +212,12 @@ def _endpoint(results: t.Mapping[str, t.Mapping[str, t.Any]], what: str) -> tupl
     lines, reached = endpoints.judge(failures, what)
     lines += endpoints.outdated_services({host: each.get("outdated", ()) for host, each in results.items()})
     return lines, reached
+
+
+def _kubernetes(results: t.Mapping[str, t.Mapping[str, t.Any]]) -> tuple[t.Mapping[str, t.Any], str]:
+    """Return the result of module kubernetes, which ran once, and its error; both empty where it did not run."""
+    result = next((each for each in results.values() if each and not each.get("skipped")), {})
+    return result, failure_of(result, "nodes")
 
 
 def _with_endpoint(node: t.Mapping[str, t.Any], endpoint: t.Mapping[str, t.Any]) -> t.Mapping[str, t.Any]:

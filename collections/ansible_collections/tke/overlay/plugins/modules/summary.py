@@ -38,9 +38,10 @@ options:
         reach a peer that it probed, or something on it prevents Pods from talking.
       - With V(site), the task fails if no node was configured, if a node does not reach the API server through the load
         balancer, or if acknowledgements could not be recorded.
+      - With V(site) and V(kubernetes), the task fails if something could not be published in Kubernetes.
       - With V(reset), the task fails if the overlay was not removed from every host.
     type: str
-    choices: [verify, rollout, status, site, reset, preflight]
+    choices: [verify, rollout, status, site, reset, preflight, kubernetes]
     required: true
   plan:
     description: The registered result of M(tke.overlay.plan). Only V(reset) works without it.
@@ -74,6 +75,11 @@ options:
     description:
       - With V(preflight), the name of the variable in which the result of M(tke.overlay.clb_vips) is registered. With
         C(--diff) the screen shows what both modules would write to the ledger.
+    type: str
+  kubernetes:
+    description:
+      - With V(site), V(preflight) and V(kubernetes), the name of the variable in which the result of
+        M(tke.overlay.kubernetes) is registered.
     type: str
   not_done:
     description:

@@ -46,7 +46,7 @@ class ApiError(ValidationError):
 
 
 class ConflictError(Exception):
-    """An object has changed since it was read, or exists already."""
+    """An object has changed or was deleted since it was read, or exists already."""
 
 
 class Resource(t.NamedTuple):
@@ -148,14 +148,14 @@ class Api:
         """
         self._send("create", resource, namespace, body=body)
 
-    def patch(self, resource: Resource, name: str, body: Json, namespace: str = "", strategic: bool = False) -> None:
-        """Change an object. With ``metadata.resourceVersion`` in the body, only if it has not changed since.
+    def patch(self, resource: Resource, name: str, body: Json, namespace: str = "", strategic: bool = False) -> Json:
+        """Change an object, and return it. A ``metadata.resourceVersion`` in the body must be the current one.
 
         :param strategic: merge lists by their keys, such as conditions by their type, instead of replacing them.
-        :raises ConflictError: it has changed since.
+        :raises ConflictError: it has changed since, or does not exist.
         """
         kind = STRATEGIC_PATCH if strategic else MERGE_PATCH
-        self._send("patch", resource, namespace, name=name, body=body, _content_type=kind)
+        return self._send("patch", resource, namespace, name=name, body=body, _content_type=kind) or {}
 
     def delete(self, resource: Resource, name: str, namespace: str = "") -> None:
         """Delete an object, if it exists."""
@@ -171,7 +171,7 @@ class Api:
         except client.ApiException as error:
             if error.status == 404 and verb in ("get", "delete"):
                 return None
-            if error.status == 409:
+            if error.status == 409 or (error.status == 404 and verb == "patch"):
                 raise ConflictError(_message(error)) from error
             name = f" {namespace}/{options.get('name', '')}".rstrip("/") if namespace else ""
             raise ApiError(self._refusal(f"{verb} {resource}{name}", error)) from error

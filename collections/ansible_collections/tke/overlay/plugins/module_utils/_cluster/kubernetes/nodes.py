@@ -106,12 +106,15 @@ def match(hosts: t.Sequence[NodeHost], nodes: t.Sequence[ApiNode]) -> Matches:
     )
 
 
-def problems_of_node_name(host: NodeHost) -> list[str]:
-    """Return one problem if a host's variable cannot be the name of a Node object, none otherwise."""
+def problems_of_node_name(host: NodeHost, what: str = "") -> list[str]:
+    """Return one problem if a host's variable cannot be the name of a Node object, none otherwise.
+
+    :param what: the variable in the message; by default with the name of the host.
+    """
     if host.node is None or NODE_NAME.fullmatch(host.node):
         return []
-    what = f"{NODE_VARIABLE} {shown(host.node)} of host {host.name}"
-    return [f"{what} is not the name of a Node object: set what 'kubectl get nodes' prints, in lower case"]
+    named = f"{what} {shown(host.node)}" if what else f"{NODE_VARIABLE} {shown(host.node)} of host {host.name}"
+    return [f"{named} is not the name of a Node object: set what 'kubectl get nodes' prints, in lower case"]
 
 
 def _candidates(

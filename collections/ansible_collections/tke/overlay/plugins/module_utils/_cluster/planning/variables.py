@@ -20,6 +20,10 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
     is_server,
     network_problems,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes.nodes import (
+    NodeHost,
+    problems_of_node_name,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import NOT_ONE_LINE
 from ansible_collections.tke.overlay.plugins.module_utils._errors import range_problems, some_of
 from ansible_collections.tke.overlay.plugins.module_utils._names import (
@@ -282,6 +286,10 @@ def _paths(what: str, paths: t.Any) -> list[str]:
     return [problem for path in paths for problem in path_problems(f"{what}:", str(path))]
 
 
+def _node_name(what: str, name: t.Any) -> list[str]:
+    return problems_of_node_name(NodeHost("", node=str(name)), what)
+
+
 def _ipv4_address(what: str, address: t.Any) -> list[str]:
     return [] if is_ipv4_address(str(address)) else [f"{what} {shown(address)} is not an IPv4 address"]
 
@@ -305,6 +313,7 @@ RULES: dict[str, t.Callable[[str, t.Any], list[str]]] = {
     "overlay_clb_subnet": _ipv4_network,
     "overlay_confirm_timeout": _confirm_timeout,
     "overlay_kubeconfigs": _paths,
+    "overlay_kubernetes_node": _node_name,
 }
 """Variable -> the function that returns the problems of its value, which has the right type."""
 

@@ -41,6 +41,7 @@ THIRD_PARTY = {
     "_cluster.planning.validate": {"netaddr"},
     "_cluster.ledger.etcd_client": {"etcd3gw", "urllib3"},
     "_cluster.kubernetes.client": {"kubernetes", "urllib3", "yaml"},
+    "_cluster.kubernetes.servers": {"yaml"},
     "_cluster.report.page": {"jinja2"},
     "_module": {"ansible"},
 }
