@@ -9,7 +9,7 @@ import typing as t
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes.client import connect
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes.client import ApiError, connect
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes.nodes import (
     NODE_VARIABLE,
     Matches,
@@ -200,10 +200,10 @@ class ActionModule(LedgerAction):
         ]
         try:
             return match(hosts, connect(given["kubeconfig"], given["kubeconfig_context"]).nodes()), []
-        except ValidationError as error:
+        except ApiError as error:
             if given["require_writable"] or not self._task.check_mode:
                 raise
-            return None, [f"podCIDRs were not compared (overlay_adopt): {problem}" for problem in error.problems]
+            return None, [f"the podCIDRs were not read (overlay_adopt): {problem}" for problem in error.problems]
 
 
 def _adopted(found: Matches | None, ledger: Ledger, before: t.Container[str]) -> dict[str, str]:
