@@ -17,6 +17,8 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node.flannel imp
     remove_leftovers,
     saved_node,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_checks import pod_findings
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_network import BAD, NOTE, saved_network
 from breakages import PEERS, document, everything
 
 REPLACE = node.ConvergeOptions(replace_flannel=True)
@@ -228,6 +230,19 @@ def test_leftovers_are_removed_after_the_addresses_are_kept(run, root):
     assert set(ways(run).values()) == {"tke0"}
     again = remove_leftovers(saved_node(), run, check=False)
     assert (again.named(), again.addresses) == ([], {})
+
+
+def test_leftovers_are_named_with_the_remedy(run, root):
+    vxlan(run)
+    left_by_flannel(run, root)
+    node.converge(OTHER_VNI, run, check=False, options=REPLACE)
+    found = {each.severity: each for each in pod_findings(saved_network(), run) if each.check == "flannel"}
+    assert sorted(found) == [BAD, NOTE], "its CNI file wins, so new Pods are not in the overlay"
+    assert "10-flannel.conflist sorts before" in found[BAD].text
+    assert "link flannel.1" in found[NOTE].text
+    assert ["overlay_remove_flannel=true" in each.remedy for each in found.values()] == [True, True]
+    remove_leftovers(saved_node(), run, check=False)
+    assert [each for each in pod_findings(saved_network(), run) if each.check == "flannel"] == []
 
 
 def test_a_chain_that_a_closed_firewall_needs_stays(run, root):
