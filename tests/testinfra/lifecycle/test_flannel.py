@@ -111,15 +111,15 @@ def left_on(name):
 def test_flannel_is_replaced_without_a_lost_packet(story, cluster, api_server):
     (inventory,), (preflight, forecast, move, verify) = story
     kubeconfig = ("-e", f"overlay_kubeconfig={api_server.kubeconfig}")
-    refused = play(*move[:1], *kubeconfig, inventories=(inventory,))
-    assert refused.code != 0
-    assert "overlay_remove_flannel=true" in joined(refused.text)
     before = {name: left_on(name) for name in NODES}
     planned = run([*preflight, *kubeconfig], inventory).text
     assert [pod_cidr for pod_cidr in flannel.POD_CIDRS.values() if f"gets {pod_cidr}" not in planned] == []
     assert "elsewhere 10.244.11.0/24" in joined(planned)
     diff = run([*forecast, *kubeconfig], inventory).text
     assert [word for word in ("-flannel.1", "-chain FLANNEL-FWD", "-FLANNEL_MTU") if word not in diff] == []
+    refused = play(*move[:1], *kubeconfig, inventories=(inventory,))
+    assert refused.code != 0
+    assert "overlay_remove_flannel=true" in joined(refused.text)
     assert {name: left_on(name) for name in NODES} == before
     with nothing_lost():
         done = run([*move, *kubeconfig], inventory)
