@@ -94,6 +94,14 @@ options:
     type: list
     elements: str
     default: []
+  remove_flannel:
+    description:
+      - Replace the routes of flannel that lead to the node CIDRs of peers - by their underlay addresses (host-gw), or
+        by a link C(flannel.N) beside the one of the overlay (vxlan). Other foreign routes stay an error.
+      - The host accepts the packets of Pods by the links of both until O(phase=finalize). Run the phases on all hosts.
+      - M(tke.overlay.flannel) removes the rest.
+    type: bool
+    default: false
   cluster:
     description: With O(state=absent), the cluster of which the host must be a node, if it is one. By default any.
     type: str
@@ -249,6 +257,7 @@ ARGUMENTS = {
     "confirmation": {"type": "str", "default": ""},
     "renumber": {"type": "list", "elements": "str", "default": []},
     "take_over": {"type": "list", "elements": "str", "default": []},
+    "remove_flannel": {"type": "bool", "default": False},
     "cluster": {"type": "str"},
     "cni_bin_dirs": {"type": "list", "elements": "str", "default": []},
     "pods": {"type": "bool", "default": True},
@@ -268,6 +277,7 @@ def present(module: AnsibleModule, run: Run) -> Result:
         accepted=Accepted(params["renumber"], params["take_over"]),
         pods=params["pods"],
         cni_bin_dirs=params["cni_bin_dirs"],
+        replace_flannel=params["remove_flannel"],
     )
     node_result = converge(document, run, module.check_mode, options)
     if not node_result.systemd:
@@ -296,14 +306,17 @@ def present(module: AnsibleModule, run: Run) -> Result:
 def _checked_pods(module: AnsibleModule, run: Run) -> list[PodFinding]:
     """Return what prevents Pods of the host from talking, and warn of it.
 
-    In check mode, what a run would set right by itself is left out. A host without Pods needs nothing of it.
+    In check mode, what a run would set right by itself is left out; so is what another module removes. A host without
+    Pods needs nothing of it.
     """
     if not module.params["pods"]:
         return []
+    removed = ("flannel",) if module.params["remove_flannel"] else ()
     found = pod_findings(planned_network(document_of(module.params), module.params["cni_bin_dirs"]), run)
     found = [finding for finding in found if not (module.check_mode and finding.check in REPAIRED)]
+    found = [finding for finding in found if finding.check not in removed]
     for finding in found:
-        if finding.severity != NOTE:
+        if finding.severity != NOTE or finding.check == "flannel":
             module.warn(finding.sentence)
     return found
 

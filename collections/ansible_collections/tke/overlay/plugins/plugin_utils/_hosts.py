@@ -35,7 +35,7 @@ PLAN_VARIABLES = tuple(
     f"overlay_{name}"
     for name in (
         *("cluster", "container_cidr", "max_pods_per_node", "max_services", "networks", "reserved", "clb_subnet"),
-        *("require_idc", "device", "vni", "port", "bridge", "ledger"),
+        *("require_idc", "device", "vni", "port", "bridge", "ledger", "adopt"),
     )
 )
 """The variables that role plan passes to the planner; they must be the same for every host."""

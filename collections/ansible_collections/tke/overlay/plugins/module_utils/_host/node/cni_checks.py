@@ -81,12 +81,25 @@ def _winners(network: PodNetwork) -> t.Iterator[PodFinding]:
         named = some_of([f"{directory}/{name}" for name in foreign], 3)
         moves = " && ".join(f"mv {directory}/{name} {directory}/{name}.off" for name in foreign[:3])
         verb = "sorts" if len(foreign) == 1 else "sort"
-        yield PodFinding(
-            "foreign_cni",
+        text = (
             f"{named} {verb} before {own}: the container runtime uses the first file by name, so new Pods are not in "
-            f"the overlay",
-            f"If no other program needs it: {moves}; then restart the Pods of this host",
+            f"the overlay"
         )
+        if all(is_flannels(f"{directory}/{name}") for name in foreign):
+            remedy = "To remove what flannel has left: ansible-playbook tke.overlay.site -e overlay_remove_flannel=true"
+            yield PodFinding("flannel", text, remedy)
+        else:
+            remedy = f"If no other program needs it: {moves}; then restart the Pods of this host"
+            yield PodFinding("foreign_cni", text, remedy)
+
+
+def is_flannels(path: str) -> bool:
+    """Return whether a CNI file names the plugin of flannel."""
+    try:
+        document = json.loads(files.read_foreign(path))
+        return any(plugin.get("type") == "flannel" for plugin in document.get("plugins", [document]))
+    except (OSError, ValueError, AttributeError, TypeError):
+        return False
 
 
 def _leads_to_overlay(path: str, network: PodNetwork) -> bool:

@@ -79,7 +79,9 @@ class Target(t.NamedTuple):
     written after the kernel's tables, the CNI configuration last: once it exists,
     a kubelet regards the network as ready.
     ``alternate_link`` receives on the other port during a change of the port.
-    ``underlays`` are the underlay addresses of all peers.
+    ``underlays`` are the underlay addresses of all peers. ``flannel_gateways`` are the gateways that flannel would use
+    for the route to each peer, by its key: the underlay address of the peer (host-gw) and its VTEP address (vxlan).
+    ``former_links`` are the links of a former overlay by which the host accepts packets of Pods as well.
     ``pods`` is whether the host has Pods. Without them it has neither Pod bridge nor
     CNI configuration, and forwards nothing.
     """
@@ -95,6 +97,8 @@ class Target(t.NamedTuple):
     saved: SavedState
     underlays: t.Sequence[str]
     pods: bool
+    flannel_gateways: t.Mapping[str, t.Collection[str]]
+    former_links: t.Sequence[str]
 
     def sysctls_with(self, outward: t.Iterable[str]) -> Texts:
         """Return the sysctls that the host must have now. The CNI plugin creates the Pod bridge with the first Pod.
@@ -161,6 +165,8 @@ def build_target(
         saved=saved,
         underlays=[peer.underlay for peer in peers],
         pods=pods,
+        flannel_gateways={peer.node_cidr: (peer.underlay, vtep_address(peer.node_cidr)) for peer in peers},
+        former_links=allowances.links,
     )
 
 

@@ -97,6 +97,7 @@ CALLS = [
     ("node", {"name": "a", "document": DOCUMENT, "confirmation": "0123abcd", "cni_bin_dirs": ["/opt/cni/bin"]}),
     ("node", {"state": "absent", "device": "tke0", "bridge": "tke-br0"}),
     ("overlay_info", {"name": "a", "document": DOCUMENT, "vips": ["10.0.2.2"], "cni_bin_dirs": ["/opt/cni/bin"]}),
+    ("flannel", {"device": "tke0", "node_cidr": "10.244.3.0/24"}),
     ("probe", {"name": "a", "document": DOCUMENT, "sites": {"cloud": "a b"}, "skip": ["b"], "source": "127.0.0.1"}),
     ("probe", {"name": "a", "document": DOCUMENT, "pods": True, "cni_bin_dirs": ["/opt/cni/bin"]}),
     ("conformance", {"state": "present", "name": "a", "document": DOCUMENT, "cni_bin_dirs": ["/opt/cni/bin"]}),

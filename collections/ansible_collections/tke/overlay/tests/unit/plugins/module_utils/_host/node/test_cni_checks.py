@@ -86,12 +86,11 @@ def test_the_missing_file_is_a_finding_once_it_was_saved(host, network):
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("10-flannel.conflist", FLANNEL),
         ("10-containerd-net.conflist", "{}"),
         ("05-cilium.conflist", "not JSON"),
         ("00-old.conf", json.dumps({"type": "bridge", "bridge": "cni0"})),
         ("0.json", "[]"),
-        (".hidden.conf", FLANNEL),
+        (".hidden.conf", json.dumps({"type": "bridge", "bridge": "cni0"})),
         (
             "09-old.conflist",
             conflist("10.244.7.0/24", "tke-br0", 1400),
@@ -104,6 +103,14 @@ def test_names_a_foreign_file_that_the_runtime_uses_instead(host, network, name,
     assert (finding.check, finding.severity) == ("foreign_cni", BAD)
     assert f"{DIRECTORY}/{name} sorts before 10-tke-overlay.conflist" in finding.text
     assert f"mv {DIRECTORY}/{name} {DIRECTORY}/{name}.off" in finding.remedy
+
+
+def test_flannels_file_is_removed_with_its_other_leftovers(host, network):
+    host.write(f"{DIRECTORY}/10-flannel.conflist", FLANNEL)
+    (finding,) = check_cni(network)
+    assert (finding.check, finding.severity) == ("flannel", BAD)
+    assert f"{DIRECTORY}/10-flannel.conflist sorts before" in finding.text
+    assert "overlay_remove_flannel=true" in finding.remedy
 
 
 @pytest.mark.parametrize(
