@@ -154,7 +154,7 @@ matrix: deps $(STAMP) ## sanity and unit tests with each supported ansible-core,
 
 # --- the lab: hosts on this machine ---
 
-.PHONY: lab-up lab-down lab-sid lab-bullseye scenario live bench faults demo
+.PHONY: lab-up lab-down lab-sid lab-bullseye scenario live bench bench-compare faults demo
 lab-up: deps $(STAMP) ## start the lab if it does not run
 	@$(LAB) up
 
@@ -170,18 +170,15 @@ scenario: deps $(STAMP) ## the molecule scenarios on a new lab; only one: make s
 live: deps $(STAMP) ## pytest: the lab itself, in a separate lab
 	@pytest $(PYTEST_ARGS) tests/lab/tests/test_lab_live.py
 
-# Section `fleet` needs 60 nodes, so it runs in a separate lab.
-FURTHER := .cache/bench/further_nodes.json
-FLEET_LAB := TKE_LAB=bench $(LAB)
-bench: lab-up ## measure speed and size in the lab, each against its limit
-	@status=0; \
-	$(LAB) run python tests/bench/bench.py throughput peers ledger clb adding || status=1; \
-	mkdir -p $(dir $(FURTHER)); \
-	python tests/bench/bench.py --inventory > $(FURTHER); \
-	$(FLEET_LAB) -i inventories/lab/hosts.yml -i $(FURTHER) up > $(FURTHER).log; \
-	$(FLEET_LAB) run python tests/bench/bench.py fleet || status=1; \
-	$(FLEET_LAB) down > $(FURTHER).log; \
-	exit $$status
+BENCH := .cache/bench
+REF ?= HEAD~1
+# Sections of the bench: make bench SECTIONS='peers ledger'
+SECTIONS ?=
+bench: lab-up ## measure speed and size in the lab, and print one table with the limits; some sections: SECTIONS='peers ledger'
+	@python tests/bench/compare.py $(BENCH) $(if $(SECTIONS),--sections $(SECTIONS))
+
+bench-compare: lab-up ## the same beside another commit, in turns: make bench-compare REF=v1.0.0
+	@python tests/bench/compare.py $(BENCH) --ref $(REF) $(if $(SECTIONS),--sections $(SECTIONS))
 
 # Debian's unstable suite has the versions of tomorrow, and changes every day: not part of `make test`.
 SID_LAB := TKE_LAB=sid $(LAB)
