@@ -98,7 +98,7 @@ class HostLinks(t.NamedTuple):
     """The properties of this host that determine its files.
 
     These are the links that carry its own address (for VRRP) and the VIPs, its default gateways, the version of its
-    HAProxy, and whether its keepalived tells systemd that it is ready: the package of Debian 11 does not.
+    HAProxy, and whether its keepalived notifies systemd when it is ready: that of Debian 11 does not.
     """
 
     own: str

@@ -242,7 +242,7 @@ def _haproxy_version(run: Run) -> tuple[int, int]:
 
 
 def _keepalived_notifies(run: Run) -> bool:
-    """Return whether keepalived was built to tell systemd that it is ready; in check mode, it can be missing."""
+    """Return whether keepalived was built to notify systemd when it is ready; in check mode, it can be missing."""
     if "keepalived" in missing_programs():
         return True
     _code, out, errors = run(("keepalived", "--version"), None)
