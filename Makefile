@@ -31,6 +31,8 @@ OTHER_PYTHONS ?=
 # Arguments for pytest: make unit PYTEST_ARGS='-k ledger'
 PYTEST_ARGS ?=
 SCENARIO ?=
+# Which rows of the matrix: make matrix ROWS='2.22'
+ROWS ?=
 
 PARTS := deps venv lint types docs sanity scenario live unit browser
 
@@ -146,13 +148,13 @@ coverage: $(STAMP) ## coverage of module_utils; fails below 95 % of the branches
 mutation: $(STAMP) ## change _addressing and _cluster in many small ways; fails if tests detect less than 95 % (an hour)
 	@nice python tests/tools/mutation.py .cache/mutation
 
-matrix: deps $(STAMP) ## sanity and unit tests with each supported ansible-core, Python and Debian suite, and scenario `default` with some
-	@nice python tests/tools/matrix.py .cache/matrix
-	@$(MAKE) lab-sid
+matrix: deps $(STAMP) ## sanity and unit tests with each supported ansible-core, Python and Debian suite, and scenarios; some rows: ROWS='2.22'
+	@nice python tests/tools/matrix.py .cache/matrix $(if $(ROWS),'$(ROWS)')
+	@$(if $(ROWS),,$(MAKE) lab-sid lab-bullseye)
 
 # --- the lab: hosts on this machine ---
 
-.PHONY: lab-up lab-down lab-sid scenario live bench faults demo
+.PHONY: lab-up lab-down lab-sid lab-bullseye scenario live bench bench-compare faults demo
 lab-up: deps $(STAMP) ## start the lab if it does not run
 	@$(LAB) up
 
@@ -168,18 +170,15 @@ scenario: deps $(STAMP) ## the molecule scenarios on a new lab; only one: make s
 live: deps $(STAMP) ## pytest: the lab itself, in a separate lab
 	@pytest $(PYTEST_ARGS) tests/lab/tests/test_lab_live.py
 
-# Section `fleet` needs 60 nodes, so it runs in a separate lab.
-FURTHER := .cache/bench/further_nodes.json
-FLEET_LAB := TKE_LAB=bench $(LAB)
-bench: lab-up ## measure speed and size in the lab, each against its limit
-	@status=0; \
-	$(LAB) run python tests/bench/bench.py throughput peers ledger clb adding || status=1; \
-	mkdir -p $(dir $(FURTHER)); \
-	python tests/bench/bench.py --inventory > $(FURTHER); \
-	$(FLEET_LAB) -i inventories/lab/hosts.yml -i $(FURTHER) up > $(FURTHER).log; \
-	$(FLEET_LAB) run python tests/bench/bench.py fleet || status=1; \
-	$(FLEET_LAB) down > $(FURTHER).log; \
-	exit $$status
+BENCH := .cache/bench
+REF ?= HEAD~1
+# Sections of the bench: make bench SECTIONS='peers ledger'
+SECTIONS ?=
+bench: lab-up ## measure speed and size in the lab, and print one table with the limits; some sections: SECTIONS='peers ledger'
+	@python tests/bench/compare.py $(BENCH) $(if $(SECTIONS),--sections $(SECTIONS))
+
+bench-compare: lab-up ## the same beside another commit, in turns: make bench-compare REF=v1.0.0
+	@python tests/bench/compare.py $(BENCH) --ref $(REF) $(if $(SECTIONS),--sections $(SECTIONS))
 
 # Debian's unstable suite has the versions of tomorrow, and changes every day: not part of `make test`.
 SID_LAB := TKE_LAB=sid $(LAB)
@@ -188,6 +187,13 @@ lab-sid: deps $(STAMP) ## the scenario `default` on a separate lab in which thre
 	@$(SID_LAB) -i inventories/lab/hosts.yml -i inventories/lab_sid/hosts.yml up
 	@$(SID_LAB) run molecule test -s default
 	@$(SID_LAB) down
+
+BULLSEYE_LAB := TKE_LAB=bullseye $(LAB)
+lab-bullseye: deps $(STAMP) ## the scenario `clb` on a separate lab whose load balancer pair has Debian 11
+	@$(BULLSEYE_LAB) down
+	@$(BULLSEYE_LAB) -i inventories/lab/hosts.yml -i inventories/lab_bullseye/hosts.yml up
+	@$(BULLSEYE_LAB) run molecule test -s clb
+	@$(BULLSEYE_LAB) down
 
 TIMES ?= 20
 faults: lab-up ## break the load balancer in five ways, TIMES=20 each, under load, and print the outages of clients

@@ -269,6 +269,16 @@ def test_package_sources_are_those_of_the_machine(monkeypatch: pytest.MonkeyPatc
     assert base.sources("sid") == [f"deb [signed-by={key}] http://mirror/debian sid main"]
 
 
+@pytest.mark.parametrize(("suite", "hosts"), [("sid", ["clb2", "cloud2", "idc2"]), ("bullseye", ["clb1", "clb2"])])
+def test_a_further_inventory_changes_the_suites_of_hosts(suite: str, hosts: list[str]) -> None:
+    lab = inventory.read([inventory.DEFAULT])
+    further = inventory.read([inventory.DEFAULT, inventory.DEFAULT.with_name(f"lab_{suite}") / "hosts.yml"])
+    assert [name for name in hosts if further.hosts[name].suite == suite] == hosts
+    assert {name: host.suite for name, host in further.hosts.items() if name not in hosts} == {
+        name: host.suite for name, host in lab.hosts.items() if name not in hosts
+    }
+
+
 def test_a_host_has_the_suite_of_the_inventory() -> None:
     lab = model.build(document(suites={"idc1": "bullseye"}))
     assert {name: host.suite for name, host in lab.hosts.items()} == {"cloud1": "bookworm", "idc1": "bullseye"}
