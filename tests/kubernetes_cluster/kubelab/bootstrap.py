@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, tke.overlay contributors
+"""From hosts with an overlay to a Kubernetes cluster, with kubeadm: the order of the guide."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from .hosts import CONTROL, FILES, LAB_STATE, PROGRAMS, filled, kubectl, on, send, until, write
+
+TOKEN = "lab123.0123456789abcdef"
+CA = LAB_STATE / "kubernetes-ca.crt"
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What the cluster is made with."""
+
+    version: str
+    mode: str  # of kube-proxy
+    api_name: str
+    pods: str
+    services: str
+    vip: str
+    addresses: dict[str, str]  # of the nodes
+
+    @property
+    def dns(self) -> str:
+        """The address of the DNS Service, the tenth of the Service range."""
+        return self.services.rpartition(".")[0] + ".10"
+
+    @property
+    def api_service(self) -> str:
+        """The address of the Service `kubernetes`, the first of the Service range."""
+        return self.services.rpartition(".")[0] + ".1"
+
+
+def prepare(name: str, images: Path) -> None:
+    """Configure and start containerd on a host, and import the images."""
+    write(name, "/etc/containerd/config.toml", (FILES / "containerd.toml").read_text())
+    write(name, "/etc/systemd/system/containerd.service", (FILES / "containerd.service").read_text())
+    write(name, "/etc/systemd/system/kubelet.service", (FILES / "kubelet.service").read_text())
+    # A suite whose own containerd is too old has one in the directory of programs.
+    on(
+        name,
+        f". /etc/os-release; mkdir -p /lib/modules; if [ -x {PROGRAMS}/$VERSION_CODENAME/containerd ]; then"
+        f" ln -sfn {PROGRAMS}/$VERSION_CODENAME /usr/local/lib/containerd; "
+        "ln -sf /usr/local/lib/containerd/ctr /usr/local/bin/ctr; fi; "
+        "systemctl daemon-reload; systemctl enable kubelet containerd; systemctl restart containerd",
+    )
+    send(name, images, "ctr -n k8s.io images import -")
+
+
+def start_etcd(address: str) -> None:
+    """Start the one member of etcd."""
+    write(CONTROL, "/etc/default/etcd", filled("etcd.default", name=CONTROL, address=address))
+    on(CONTROL, "mkdir -p /var/lib/etcd; chown etcd: /var/lib/etcd; systemctl enable etcd; systemctl restart etcd")
+
+
+def kubeadm(name: str, command: str) -> str:
+    """Run kubeadm on a host."""
+    return on(name, f"PATH={PROGRAMS}:/usr/local/bin:$PATH; kubeadm {command} 2>&1", seconds=600)
+
+
+def init(settings: Settings, control_images: Path) -> None:
+    """Start the first API server."""
+    address = settings.addresses[CONTROL]
+    send(CONTROL, control_images, "ctr -n k8s.io images import -")
+    values = {
+        "token": TOKEN, "name": CONTROL, "address": address, "version": settings.version, "etcd": address,
+        "api": f"{settings.api_name}:6443", "services": settings.services, "api_name": settings.api_name,
+        "vip": settings.vip, "mode": settings.mode, "pods": settings.pods,
+    }  # fmt: skip
+    write(CONTROL, "/root/kubeadm.yaml", filled("kubeadm.yaml", **values))
+    # The first API server needs the name before the endpoint can answer.
+    on(CONTROL, f"grep -q '{settings.api_name}' /etc/hosts || echo '{settings.vip} {settings.api_name}' >>/etc/hosts")
+    kubeadm(CONTROL, "init --config /root/kubeadm.yaml --skip-phases=addon/coredns")
+    on(CONTROL, f"sed -i '/^{settings.vip} {settings.api_name}$/d' /etc/hosts")
+    CA.write_text(on(CONTROL, "cat /etc/kubernetes/pki/ca.crt"))
+
+
+def ca_hash() -> str:
+    """Return the hash of the CA's public key, as kubeadm expects it."""
+    script = "openssl x509 -pubkey -noout -in /etc/kubernetes/pki/ca.crt | openssl pkey -pubin -outform der | sha256sum"
+    return "sha256:" + on(CONTROL, script).split()[0]
+
+
+def join(settings: Settings, name: str, control: bool = False) -> None:
+    """Join a host, as another API server or as a node."""
+    plane = f"controlPlane: {{localAPIEndpoint: {{advertiseAddress: {settings.addresses[name]}, bindPort: 6443}}}}"
+    values = {
+        "token": TOKEN, "name": name, "address": settings.addresses[name], "api": f"{settings.api_name}:6443",
+        "ca_hash": ca_hash(), "control_plane": plane if control else "",
+    }  # fmt: skip
+    write(name, "/root/join.yaml", filled("join.yaml", **values))
+    kubeadm(name, "join --config /root/join.yaml")
+
+
+def copy_certificates(name: str) -> None:
+    """Copy what all API servers share: the CAs and the key of service accounts."""
+    shared = on(CONTROL, "cd /etc/kubernetes/pki && tar c ca.* sa.* front-proxy-ca.* | base64")
+    on(name, "mkdir -p /etc/kubernetes/pki && base64 -d | tar x -C /etc/kubernetes/pki", stdin=shared)
+
+
+def ready_nodes() -> dict[str, bool]:
+    """Return for each node whether it is Ready."""
+    rows = kubectl("get nodes --no-headers").splitlines()
+    return {row.split()[0]: "Ready" in row.split()[1].split(",") for row in rows}
+
+
+def await_ready(names: list[str], seconds: float = 240) -> float:
+    """Wait until all nodes are Ready."""
+
+    def ready() -> bool:
+        found = ready_nodes()
+        return all(found.get(name) for name in names)
+
+    return until(f"nodes Ready: {', '.join(names)}", ready, seconds)
