@@ -88,10 +88,10 @@ def ca_hash() -> str:
 
 def join(settings: Settings, name: str, control: bool = False) -> None:
     """Join a host, as another API server or as a node."""
-    plane = f"controlPlane: {{localAPIEndpoint: {{advertiseAddress: {settings.addresses[name]}, bindPort: 6443}}}}"
+    plane = f"{{localAPIEndpoint: {{advertiseAddress: {settings.addresses[name]}, bindPort: 6443}}}}"
     values = {
         "token": TOKEN, "name": name, "address": settings.addresses[name], "api": f"{settings.api_name}:6443",
-        "ca_hash": ca_hash(), "control_plane": plane if control else "",
+        "ca_hash": ca_hash(), "control_plane": plane if control else "null",
     }  # fmt: skip
     write(name, "/root/join.yaml", filled("join.yaml", **values))
     kubeadm(name, "join --config /root/join.yaml")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tkelab import base, checks, cli, inventory, lab, model, net, system
+from tkelab import base, checks, cli, inventory, kubernetes, lab, model, net, system
 
 VERBS = ["up", "down", "status", "run", "exec", "reboot", "cut", "heal"]
 
@@ -253,6 +253,19 @@ def test_each_suite_has_a_tree_with_packages_of_its_own(tmp_path: Path, monkeypa
     assert base.path("trixie") != base.path("bullseye")
 
 
+def test_a_tree_with_further_packages_is_another_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packages = tmp_path / "packages.txt"
+    packages.write_text("systemd\n")
+    (tmp_path / "packages-trixie.txt").write_text("kubectl\n")
+    (tmp_path / "packages-trixie+kubernetes.txt").write_text("containerd\nkubectl\n")
+    monkeypatch.setattr(base, "PACKAGES", packages)
+    assert base.packages_of("trixie") == ["systemd", "kubectl"]
+    assert base.packages_of("trixie+kubernetes") == ["systemd", "kubectl", "containerd"]
+    assert base.packages_of("bullseye+kubernetes") == ["systemd"]
+    assert base.suite_of("trixie+kubernetes") == "trixie"
+    assert base.path("trixie+kubernetes").name.split("-")[1] == "trixie+kubernetes"
+
+
 def test_package_sources_are_those_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     key = "/usr/share/keyrings/key.gpg"
     listing = "".join(
@@ -274,6 +287,29 @@ def test_a_host_has_the_suite_of_the_inventory() -> None:
     assert {name: host.suite for name, host in lab.hosts.items()} == {"cloud1": "bookworm", "idc1": "bullseye"}
     with pytest.raises(system.LabError, match="host idc1: lab_suite '12' is not the code name of a Debian suite"):
         model.build(document(suites={"idc1": "12"}))
+
+
+def test_only_a_host_of_kubernetes_has_its_options(tmp_path: Path) -> None:
+    lab = model.build(document(kubernetes=["idc1"], programs="/opt/programs", suites={"idc1": "bullseye"}))
+    cloud, idc = lab.hosts["cloud1"], lab.hosts["idc1"]
+    assert (cloud.tree, cloud.programs) == ("bookworm", "")
+    assert (idc.tree, idc.programs) == ("bullseye+kubernetes", "/opt/programs")
+    options = kubernetes.options(idc, tmp_path)
+    assert "--bind-ro=/opt/programs:/opt/kubernetes" in options
+    assert f"--bind={tmp_path}/outside/var/lib/kubelet:/var/lib/kubelet" in options
+    assert (tmp_path / "outside/var/lib/kubelet").is_dir()
+
+
+def test_kubernetes_requires_its_programs() -> None:
+    with pytest.raises(system.LabError, match="hosts cloud1, idc1 have lab_kubernetes: set KUBERNETES_BIN"):
+        model.build(document(kubernetes=["cloud1", "idc1"]))
+
+
+def test_a_host_of_kubernetes_prepares_itself_at_boot(tmp_path: Path) -> None:
+    kubernetes.provision(tmp_path)
+    assert (tmp_path / "usr/local/sbin/lab-kubernetes-host").stat().st_mode & 0o111
+    wanted = tmp_path / "etc/systemd/system/multi-user.target.wants/kubernetes-host.service"
+    assert (tmp_path / str(wanted.readlink())[1:]).is_file()
 
 
 # --- errors of the command line and the machine ---
