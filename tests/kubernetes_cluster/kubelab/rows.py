@@ -100,15 +100,34 @@ def same_node(pods: dict[str, Pod]) -> list[Row]:
 
 
 def api_from_pods(settings: Settings) -> list[Row]:
-    """Does the Service of the API servers answer Pods of both sites."""
+    """Does the Service of the API servers answer Pods of both sites, with its two kinds of endpoints."""
+    before = ask_api_service(settings, "endpoints: API servers")
+    for name in ("api1", "api2"):
+        on(
+            name,
+            "cd /etc/kubernetes/manifests && grep -q reconciler kube-apiserver.yaml || "
+            "{ sed '/- kube-apiserver$/a\\    - --endpoint-reconciler-type=none' kube-apiserver.yaml >/root/new.yaml && "
+            "mv /root/new.yaml kube-apiserver.yaml; }",
+        )
+        until(f"{name} restarts", lambda name=name: restarted(name), 180)  # type: ignore[misc]
+    kubectl("apply --server-side --force-conflicts -f -", stdin=filled("api_service.yaml", vip=settings.vip))
+    time.sleep(2)  # kube-proxy learns of it after a second
+    return before + ask_api_service(settings, "endpoint: VIP")
+
+
+def restarted(name: str) -> bool:
+    """Return whether the API server of a host runs with its new flag and answers."""
+    script = "pgrep -f reconciler-type=none >/dev/null && curl -skf https://127.0.0.1:6443/readyz || true"
+    return "ok" in on(name, script)
+
+
+def ask_api_service(settings: Settings, about: str) -> list[Row]:
+    """Return a line for the Pods of each site."""
     rows = []
     for site in ("cloud", "idc"):
-        flows = [
-            Flow(pod, f"https://{settings.api_service}/readyz")
-            for node, pod in agents().items()
-            if node.startswith(site)
-        ]
-        rows.append(measure(f"kubernetes.default from Pods, {site}", flows, 50))
+        pods = [pod for node, pod in agents().items() if node.startswith(site)]
+        flows = [Flow(pod, f"https://{settings.api_service}/readyz") for pod in pods]
+        rows.append(measure(f"kubernetes.default from Pods, {site}, {about}", flows, 50))
     return rows
 
 
@@ -226,7 +245,7 @@ def port_change(_settings: Settings) -> list[Row]:
     flows = lasting()
     for port in (4789, 8472):
         with during(f"port change to {port}, two runs of site", flows) as row:
-            play("tke.overlay.site", "-e", f"overlay_port={port}")
+            play("tke.overlay.site", "-e", f"overlay_port={port}", "-e", f"overlay_api_ca={bootstrap.CA}")
             row.note = "the run succeeded"
         rows.append(row)
     return rows
@@ -261,7 +280,10 @@ def add_and_release(settings: Settings, images: Path) -> list[Row]:
             f"PATH={PROGRAMS}:$PATH; kubeadm reset --force 2>&1 | tail -3",
             seconds=120,
         )
-        play("tke.overlay.release", "-e", f"overlay_release={NEW_NODE}")
+        play(
+            *("tke.overlay.release", "-e", f"overlay_release={NEW_NODE}", "-e", "overlay_release_confirmed=true"),
+            *("-e", f"overlay_api_ca={bootstrap.CA}"),
+        )
         row.note = f"{time.monotonic() - start:.0f} s"
     rows.append(row)
     INVENTORIES.remove(ADDED)
