@@ -13,12 +13,13 @@ from pathlib import Path
 
 from . import bootstrap, hosts
 from .bootstrap import Settings
-from .hosts import ADDED, INVENTORIES, PROGRAMS, StepError, each, filled, kubectl, lab, objects, on, play, until
+from .hosts import ADDED, INVENTORIES, PROGRAMS, StepError, each, filled, kubectl, lab, objects, on, play, until, write
 from .traffic import Flow, Pod, Row, agents, during, measure
 
 NEW_NODE = "idc3"
 IDC = "idc1"  # the host of the webhook
 NODE_PORT = 30080
+API_SERVER = "/etc/kubernetes/manifests/kube-apiserver.yaml"
 
 
 def deploy(settings: Settings) -> None:
@@ -103,12 +104,11 @@ def api_from_pods(settings: Settings) -> list[Row]:
     """Does the Service of the API servers answer Pods of both sites, with its two kinds of endpoints."""
     before = ask_api_service(settings, "endpoints: API servers")
     for name in ("api1", "api2"):
-        on(
-            name,
-            "cd /etc/kubernetes/manifests && grep -q reconciler kube-apiserver.yaml || "
-            "{ sed '/- kube-apiserver$/a\\    - --endpoint-reconciler-type=none' kube-apiserver.yaml >/root/new.yaml && "
-            "mv /root/new.yaml kube-apiserver.yaml; }",
-        )
+        text = on(name, f"cat {API_SERVER}")
+        if "reconciler" not in text:
+            changed = text.replace("- kube-apiserver\n", "- kube-apiserver\n    - --endpoint-reconciler-type=none\n", 1)
+            write(name, "/root/kube-apiserver.yaml", changed)
+            on(name, f"mv /root/kube-apiserver.yaml {API_SERVER}")
         until(f"{name} restarts", lambda name=name: restarted(name), 180)  # type: ignore[misc]
     kubectl("apply --server-side --force-conflicts -f -", stdin=filled("api_service.yaml", vip=settings.vip))
     time.sleep(2)  # kube-proxy learns of it after a second
@@ -300,14 +300,13 @@ def api_flows(settings: Settings) -> list[Flow]:
 def outages(settings: Settings) -> list[Row]:
     """Stop one API server, and power one host of the pair off."""
     rows = []
-    manifest = "/etc/kubernetes/manifests/kube-apiserver.yaml"
     pods = lasting()
     service = [Flow(agents()[name], f"https://{settings.api_service}/readyz") for name in ("cloud1", "idc1")]
     for target, flows in (("VIP", api_flows(settings)), ("kubernetes.default", service), ("Pods", pods)):
         with during(f"API server api2 stopped and started: {target}", flows) as row:
-            on("api2", f"mv {manifest} /root/")
+            on("api2", f"mv {API_SERVER} /root/")
             time.sleep(8)
-            on("api2", f"mv /root/kube-apiserver.yaml {manifest}")
+            on("api2", f"mv /root/kube-apiserver.yaml {API_SERVER}")
             until("api2 answers", lambda: bool(on("api2", "curl -skf https://127.0.0.1:6443/readyz")), 120)
         rows.append(row)
     for target, flows in (("VIP", api_flows(settings)), ("Pods", pods)):
