@@ -12,6 +12,11 @@ done
 mount -o remount,rw,bind /sys || true
 mount --make-rshared /
 
+# The kernel of the lab has br_netfilter built in. On a real Debian it is a module that nothing loads.
+for name in iptables ip6tables; do
+    echo 0 >"/proc/sys/net/bridge/bridge-nf-call-$name"
+done
+
 settings=/run/lab-kubernetes
 mkdir -p $settings
 # name and value, as kubelet wants them (--protect-kernel-defaults)
