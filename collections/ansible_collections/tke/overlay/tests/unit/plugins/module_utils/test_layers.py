@@ -16,7 +16,14 @@ PREFIX = "ansible_collections.tke.overlay.plugins.module_utils."
 
 # Lowest first. An entry is a package, or a module beside the packages.
 SHARED = ["_errors", "_names", "_addressing", "_locking"]
-CONTROLLER_SIDE = ["_cluster.ipam", "_cluster.ledger", "_cluster.planning", "_cluster.diagnosis", "_cluster.report"]
+CONTROLLER_SIDE = [
+    "_cluster.ipam",
+    "_cluster.ledger",
+    "_cluster.planning",
+    "_cluster.kubernetes",
+    "_cluster.diagnosis",
+    "_cluster.report",
+]
 HOST_SIDE = [
     "_host.files",
     "_host.kernel",
@@ -33,6 +40,7 @@ COLUMNS = [[*SHARED, *CONTROLLER_SIDE, *SURFACE], [*SHARED, *HOST_SIDE, *SURFACE
 THIRD_PARTY = {
     "_cluster.planning.validate": {"netaddr"},
     "_cluster.ledger.etcd_client": {"etcd3gw", "urllib3"},
+    "_cluster.kubernetes.render": {"jinja2"},
     "_cluster.report.page": {"jinja2"},
     "_module": {"ansible"},
 }
