@@ -46,7 +46,7 @@ def missing(programs: str) -> str:
     )
 
 
-def settings_of(programs: Path, mode: str) -> Settings:
+def settings_of(programs: Path) -> Settings:
     """Return the settings, from the inventory and the ledger."""
     listing = inventory()
     variables = listing["_meta"]["hostvars"]
@@ -60,7 +60,7 @@ def settings_of(programs: Path, mode: str) -> Settings:
     ledger = json.loads((LAB_STATE / "overlay-ledger.json").read_text())
     names = [name for name, values in variables.items() if values.get("lab_kubernetes")]
     return Settings(
-        version.stdout.strip(), mode, common["overlay_api_name"], str(pods), str(services),
+        version.stdout.strip(), common["overlay_api_name"], str(services),
         ledger["vips"]["apiserver"], {name: variables[name]["ansible_host"] for name in sorted(names)},
     )  # fmt: skip
 
@@ -70,11 +70,11 @@ def step(text: str, began: float) -> None:
     print(f"[{time.monotonic() - began:5.0f} s] {text}", flush=True)
 
 
-def build(programs: Path, mode: str, began: float) -> tuple[Settings, Path]:
+def build(programs: Path, began: float) -> tuple[Settings, Path]:
     """Make the cluster: overlay and pair, API server, endpoint, the other nodes."""
     step("overlay and load balancer: tke.overlay.site", began)
     play("tke.overlay.site")
-    settings = settings_of(programs, mode)
+    settings = settings_of(programs)
     step(f"images of {settings.version}", began)
     nodes, control = images.make(
         programs, base.path("bookworm+kubernetes"), ROOT / ".cache/kubernetes", settings.version
@@ -89,8 +89,9 @@ def build(programs: Path, mode: str, began: float) -> tuple[Settings, Path]:
     step("kubeadm join", began)
     bootstrap.copy_certificates("api2")
     send("api2", control, "ctr -n k8s.io images import -")
-    bootstrap.join(settings, "api2", control=True)
-    each(lambda name: bootstrap.join(settings, name), [n for n in settings.addresses if not n.startswith("api")])
+    bootstrap.configure(settings, "-e", f"overlay_api_ca={bootstrap.CA}")  # with the hash of the CA
+    bootstrap.join("api2")
+    each(bootstrap.join, [name for name in settings.addresses if not name.startswith("api")])
     seconds = bootstrap.await_ready([*settings.addresses])
     step(f"all nodes Ready, {seconds:.0f} s after the last join", began)
     print(kubectl("get nodes -o wide"), flush=True)
@@ -129,9 +130,9 @@ def main() -> int:
     table: list[Row] = []
     try:
         if options.keep:
-            settings, node_images = settings_of(programs, "iptables"), ROOT / ".cache/kubernetes/node.oci.tar"
+            settings, node_images = settings_of(programs), ROOT / ".cache/kubernetes/node.oci.tar"
         else:
-            settings, node_images = build(programs, "iptables", began)
+            settings, node_images = build(programs, began)
         step("Pods and Services of the test", began)
         rows.deploy(settings)
     except StepError as error:

@@ -7,10 +7,10 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from .hosts import CONTROL, FILES, LAB_STATE, PROGRAMS, filled, kubectl, on, send, until, write
+from .hosts import CONTROL, FILES, LAB_STATE, PROGRAMS, filled, kubectl, on, play, send, until, write
 
-TOKEN = "lab123.0123456789abcdef"
 CA = LAB_STATE / "kubernetes-ca.crt"
+CONFIGURATION = LAB_STATE / "kubernetes"  # overlay_kubernetes_dest of the inventory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,9 +18,7 @@ class Settings:
     """What the cluster is made with."""
 
     version: str
-    mode: str  # of kube-proxy
     api_name: str
-    pods: str
     services: str
     vip: str
     addresses: dict[str, str]  # of the nodes
@@ -63,38 +61,28 @@ def kubeadm(name: str, command: str) -> str:
     return on(name, f"PATH={PROGRAMS}:/usr/local/bin:$PATH; kubeadm {command} 2>&1", seconds=600)
 
 
+def configure(settings: Settings, *arguments: str) -> None:
+    """Write the configuration of kubeadm for every host, on the controller."""
+    play("tke.overlay.kubernetes_config", "-e", f"lab_kubernetes_version={settings.version}", *arguments)
+
+
 def init(settings: Settings, control_images: Path) -> None:
     """Start the first API server."""
-    address = settings.addresses[CONTROL]
     send(CONTROL, control_images, "ctr -n k8s.io images import -")
-    values = {
-        "token": TOKEN, "name": CONTROL, "address": address, "version": settings.version, "etcd": address,
-        "api": f"{settings.api_name}:6443", "services": settings.services, "api_name": settings.api_name,
-        "vip": settings.vip, "mode": settings.mode, "pods": settings.pods,
-    }  # fmt: skip
-    write(CONTROL, "/root/kubeadm.yaml", filled("kubeadm.yaml", **values))
+    configure(settings)
+    write(CONTROL, "/root/kubeadm.yaml", (CONFIGURATION / f"{CONTROL}.yaml").read_text())
     # The first API server needs the name before the endpoint can answer.
-    on(CONTROL, f"grep -q '{settings.api_name}' /etc/hosts || echo '{settings.vip} {settings.api_name}' >>/etc/hosts")
+    line = f"{settings.vip} {settings.api_name}"
+    on(CONTROL, f"grep -q '{line}' /etc/hosts || echo '{line}' >>/etc/hosts")
     kubeadm(CONTROL, "init --config /root/kubeadm.yaml --skip-phases=addon/coredns")
-    on(CONTROL, f"sed -i '/^{settings.vip} {settings.api_name}$/d' /etc/hosts")
+    on(CONTROL, f"sed -i '/^{line}$/d' /etc/hosts")
     CA.write_text(on(CONTROL, "cat /etc/kubernetes/pki/ca.crt"))
 
 
-def ca_hash() -> str:
-    """Return the hash of the CA's public key, as kubeadm expects it."""
-    script = "openssl x509 -pubkey -noout -in /etc/kubernetes/pki/ca.crt | openssl pkey -pubin -outform der | sha256sum"
-    return "sha256:" + on(CONTROL, script).split()[0]
-
-
-def join(settings: Settings, name: str, control: bool = False) -> None:
-    """Join a host, as another API server or as a node."""
-    plane = f"{{localAPIEndpoint: {{advertiseAddress: {settings.addresses[name]}, bindPort: 6443}}}}"
-    values = {
-        "token": TOKEN, "name": name, "address": settings.addresses[name], "api": f"{settings.api_name}:6443",
-        "ca_hash": ca_hash(), "control_plane": plane if control else "null",
-    }  # fmt: skip
-    write(name, "/root/join.yaml", filled("join.yaml", **values))
-    kubeadm(name, "join --config /root/join.yaml")
+def join(name: str) -> None:
+    """Join a host, as another API server or as a node, as its configuration says."""
+    write(name, "/root/kubeadm.yaml", (CONFIGURATION / f"{name}.yaml").read_text())
+    kubeadm(name, "join --config /root/kubeadm.yaml")
 
 
 def copy_certificates(name: str) -> None:

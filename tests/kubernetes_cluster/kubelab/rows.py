@@ -261,7 +261,8 @@ def add_and_release(settings: Settings, images: Path) -> list[Row]:
         start = time.monotonic()
         play("tke.overlay.site", "-e", f"overlay_api_ca={bootstrap.CA}")
         bootstrap.prepare(NEW_NODE, images)
-        bootstrap.join(settings, NEW_NODE)
+        bootstrap.configure(settings, "-e", f"overlay_api_ca={bootstrap.CA}")
+        bootstrap.join(NEW_NODE)
         bootstrap.await_ready([NEW_NODE])
         kubectl("rollout status daemonset/agent --timeout=120s", seconds=150)
         row.note = f"Ready and a Pod runs after {time.monotonic() - start:.0f} s"
