@@ -14,6 +14,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from tkelab.lab import entrance
+from tkelab.system import LabError
+
 ROOT = Path(__file__).resolve().parents[3]
 LAB = ROOT / "tests/lab/lab"
 FILES = Path(__file__).parents[1] / "files"
@@ -29,10 +32,14 @@ class StepError(Exception):
     """A step of the test that failed; the text names the command and its output."""
 
 
-def run(command: list[str], *, stdin: str | None = None, seconds: float = 300) -> str:
+def run(
+    command: list[str], *, stdin: str | None = None, seconds: float = 300, env: dict[str, str] | None = None
+) -> str:
     """Run a command, which must succeed, and return its output."""
     try:
-        done = subprocess.run(command, input=stdin or "", capture_output=True, text=True, timeout=seconds, check=False)
+        done = subprocess.run(
+            command, input=stdin or "", env=env, capture_output=True, text=True, timeout=seconds, check=False
+        )
     except subprocess.TimeoutExpired as error:
         raise StepError(f"{' '.join(command)[:300]}: no end after {seconds:.0f} s: {error.stdout!r}") from None
     if done.returncode:
@@ -45,16 +52,26 @@ def lab(*words: str, seconds: float = 300) -> str:
     return run([str(LAB), *words], seconds=seconds)
 
 
+def entered(name: str, script: str) -> tuple[list[str], dict[str, str]]:
+    """Return a command that runs a shell script on a host, and its environment. It does not use SSH."""
+    try:
+        words, environment = entrance(name)
+    except LabError as error:
+        raise StepError(str(error)) from None
+    return [*words, "sh", "-c", script], environment
+
+
 def on(name: str, script: str, *, stdin: str | None = None, seconds: float = 300) -> str:
     """Run a shell script on a host and return its output."""
-    return run([str(LAB), "exec", name, "--", "sh", "-c", script], stdin=stdin, seconds=seconds)
+    command, environment = entered(name, script)
+    return run(command, stdin=stdin, seconds=seconds, env=environment)
 
 
 def send(name: str, source: Path, script: str) -> None:
     """Run a shell script on a host with a file as its standard input."""
+    command, environment = entered(name, script)
     with source.open("rb") as file:
-        command = [str(LAB), "exec", name, "--", "sh", "-c", script]
-        done = subprocess.run(command, stdin=file, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, stdin=file, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise StepError(f"{name}: {script}: {done.stdout}{done.stderr}")
 

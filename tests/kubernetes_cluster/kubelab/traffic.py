@@ -100,7 +100,7 @@ def measure(name: str, flows: list[Flow], count: int, rate: float = 50) -> Row:
 
 
 @contextlib.contextmanager
-def during(name: str, flows: list[Flow], rate: float = 25) -> Iterator[Row]:
+def during(name: str, flows: list[Flow], rate: float = 20) -> Iterator[Row]:
     """Send on all flows while the body runs, in rounds of two seconds; the row has the sum at the end."""
     row, ended, lock = Row(name), threading.Event(), threading.Lock()
     begun = threading.Barrier(len(flows) + 1)
