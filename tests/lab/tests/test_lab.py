@@ -4,7 +4,10 @@
 
 from __future__ import annotations
 
+import json
+import socket
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -377,3 +380,36 @@ def test_status_prints_a_table_of_hosts() -> None:
         {"host": "i", "pid": None, "cut": True},
     ]
     assert cli.table(entries) == "HOST    PID  CUT\ncloud1  17   -\ni       -    yes"
+
+
+# --- the program of `make kubernetes` ---
+
+CLUSTER = system.REPO / "tests/kubernetes_cluster"
+
+
+def check_programs(*directory: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(CLUSTER / "cluster.py"), "--check", *directory]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_make_kubernetes_says_what_it_wants(tmp_path: Path) -> None:
+    without = check_programs()
+    assert without.returncode == 2
+    assert len(without.stderr.splitlines()) == 1
+    assert "kubelet, kubeadm, kubectl; KUBERNETES_BIN is not set." in without.stderr
+    for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "kubectl"):
+        (tmp_path / name).touch(mode=0o755)
+    incomplete = check_programs(str(tmp_path))
+    assert (incomplete.returncode, f"{tmp_path} lacks kubeadm." in incomplete.stderr) == (2, True)
+    (tmp_path / "kubeadm").touch(mode=0o755)
+    assert check_programs(str(tmp_path)).returncode == 0
+
+
+def test_agents_count_sent_and_lost_requests() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"udp://127.0.0.1:{closed.getsockname()[1]}/"
+        command = [sys.executable, str(CLUSTER / "files/agent.py"), "ask", url, "3", "100", "0.1"]
+        result = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert (result["sent"], result["lost"], sum(result["errors"].values())) == (3, 3, 3)
+    assert result["gap"] >= 0.02
