@@ -104,6 +104,7 @@ format: $(STAMP) ## format the Python code with ruff
 
 types: $(STAMP) ## mypy --strict on the collection, the lab and the tools
 	@mypy $(COLLECTION)/plugins tests/lab/tkelab tests/lab/demo.py tests/stores/members.py tests/kubernetes/standin.py tests/kubernetes/standin_server.py tests/kubernetes/standin_objects.py tests/kubernetes/standin_rbac.py tests/browser/chromium.py tests/browser/overlays.py tests/testinfra/stories.py tests/testinfra/howto.py tests/testinfra/day_two.py tests/lab/flows.py tests/lab/flow_agent.py tests/bench tests/faults tests/tools tests/package/product.py
+	@mypy tests/kubernetes_cluster/cluster.py tests/kubernetes_cluster/kubelab tests/kubernetes_cluster/files/agent.py
 
 # ansible-test keeps downloads and environments below HOME, so it gets its own HOME in .cache.
 SANITY_HOME := $(CURDIR)/.cache/home
@@ -154,7 +155,7 @@ matrix: deps $(STAMP) ## sanity and unit tests with each supported ansible-core,
 
 # --- the lab: hosts on this machine ---
 
-.PHONY: lab-up lab-down lab-sid lab-bullseye scenario live bench bench-compare faults demo
+.PHONY: lab-up lab-down lab-sid lab-bullseye scenario live bench bench-compare faults kubernetes demo
 lab-up: deps $(STAMP) ## start the lab if it does not run
 	@$(LAB) up
 
@@ -199,6 +200,17 @@ TIMES ?= 20
 faults: lab-up ## break the load balancer in five ways, TIMES=20 each, under load, and print the outages of clients
 	@$(LAB) run ansible-playbook -i inventories/lab/hosts.yml tke.overlay.site tests/lab/cluster.yml
 	@$(LAB) run python tests/faults/faults.py --times $(TIMES)
+
+# The programs of Kubernetes are in no package registry: docs/testing.md says what the directory must contain.
+KUBERNETES_BIN ?=
+KUBERNETES_LAB := TKE_LAB=kube $(LAB)
+KUBERNETES_ONLY ?=
+kubernetes: deps $(STAMP) ## a real Kubernetes cluster on a separate lab, with counted requests: make kubernetes KUBERNETES_BIN=DIR
+	@python tests/kubernetes_cluster/cluster.py --check '$(KUBERNETES_BIN)'
+	@$(KUBERNETES_LAB) down
+	@KUBERNETES_BIN='$(KUBERNETES_BIN)' $(KUBERNETES_LAB) $(addprefix -i inventories/,lab/hosts.yml lab_kubernetes/hosts.yml lab_kubernetes/added.yml) up
+	@$(KUBERNETES_LAB) run python tests/kubernetes_cluster/cluster.py '$(KUBERNETES_BIN)' $(addprefix --only ,$(KUBERNETES_ONLY))
+	@$(KUBERNETES_LAB) down
 
 demo: deps $(STAMP) ## build a flat Pod network over two sites in the lab, and print the result
 	@$(LAB) up
