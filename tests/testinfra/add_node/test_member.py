@@ -31,7 +31,7 @@ def pod():
 
 @pytest.fixture
 def member():
-    """Return the state of the first API server; the host leaves the overlay after the test, and has this state again."""
+    """Return the state of the first API server, which leaves the overlay after the test and has this state again."""
     before = state("api1")
     yield before
     gone = play("tke.overlay.release", "-e", "overlay_release=api1 overlay_release_confirmed=true", inventories=BOTH)
