@@ -117,7 +117,7 @@ def wrong_values():
         yield from ((name, value) for value in values if value not in right)
 
 
-@pytest.mark.parametrize(("name", "value"), wrong_values())
+@pytest.mark.parametrize(("name", "value"), list(wrong_values()))
 def test_an_error_names_the_variable_that_has_a_wrong_type(name, value):
     problems = problems_of_variable(name, value, specs()[name])
     assert problems
