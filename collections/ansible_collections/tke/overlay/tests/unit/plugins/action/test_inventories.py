@@ -138,6 +138,7 @@ def test_node_cidr_returns_a_ledger_or_a_message(given_):
             ["overlay_port must be the same for the whole cluster", "4789 for b"],
         ),
         ({"overlay_vni": 9}, {}, ["overlay_vni", "9 for a", "not set for b"]),
+        ({"overlay_kubeconfig": "/admin.conf"}, {}, ["overlay_kubeconfig", "/admin.conf", "not set for b"]),
         ({"inventory_dir": "/one"}, {"inventory_dir": "/two"}, ["overlay_ledger", "/one/overlay-ledger.json"]),
     ],
 )
