@@ -31,6 +31,8 @@ OTHER_PYTHONS ?=
 # Arguments for pytest: make unit PYTEST_ARGS='-k ledger'
 PYTEST_ARGS ?=
 SCENARIO ?=
+# Which rows of the matrix: make matrix ROWS='2.22'
+ROWS ?=
 
 PARTS := deps venv lint types docs sanity scenario live unit browser
 
@@ -101,7 +103,8 @@ format: $(STAMP) ## format the Python code with ruff
 	@ruff format $(PYTHON_FILES)
 
 types: $(STAMP) ## mypy --strict on the collection, the lab and the tools
-	@mypy $(COLLECTION)/plugins tests/lab/tkelab tests/lab/demo.py tests/stores/members.py tests/browser/chromium.py tests/browser/overlays.py tests/testinfra/stories.py tests/testinfra/howto.py tests/testinfra/day_two.py tests/lab/flows.py tests/lab/flow_agent.py tests/bench tests/faults tests/tools tests/package/product.py
+	@mypy $(COLLECTION)/plugins tests/lab/tkelab tests/lab/demo.py tests/stores/members.py tests/kubernetes/standin.py tests/kubernetes/standin_server.py tests/kubernetes/standin_objects.py tests/kubernetes/standin_rbac.py tests/browser/chromium.py tests/browser/overlays.py tests/testinfra/stories.py tests/testinfra/howto.py tests/testinfra/day_two.py tests/lab/flows.py tests/lab/flow_agent.py tests/bench tests/faults tests/tools tests/package/product.py
+	@mypy tests/kubernetes_cluster/cluster.py tests/kubernetes_cluster/kubelab tests/kubernetes_cluster/files/agent.py
 
 # ansible-test keeps downloads and environments below HOME, so it gets its own HOME in .cache.
 SANITY_HOME := $(CURDIR)/.cache/home
@@ -113,7 +116,7 @@ sanity: $(STAMP) ## all sanity tests of ansible-test on the collection
 		$(ANSIBLE_TEST) --python $$version --test compile --test import; \
 	done
 
-UNIT_TESTS := $(COLLECTION)/tests/unit tests/kernel tests/stores tests/package tests/lab/tests/test_lab.py
+UNIT_TESTS := $(COLLECTION)/tests/unit tests/kernel tests/kubernetes tests/stores tests/package tests/lab/tests/test_lab.py
 unit: $(STAMP) ## pytest: unit tests, the host side on the real kernel, the ledger on a real etcd, the package, the lab's code
 	@pytest $(PYTEST_ARGS) $(UNIT_TESTS)
 
@@ -132,7 +135,7 @@ MODULE_UTILS := $(COLLECTION)/plugins/module_utils
 COVERED := $(MODULE_UTILS)/_addressing.py,$(MODULE_UTILS)/_errors.py,$(MODULE_UTILS)/_locking.py,$(MODULE_UTILS)/_cluster/**,$(MODULE_UTILS)/_host/**
 COVERAGE := .cache/coverage
 # test_page.py reads the report's page as a file; the other tests of tests/browser need Chromium.
-COVERING := $(COLLECTION)/tests/unit tests/kernel tests/stores tests/browser/test_page.py
+COVERING := $(COLLECTION)/tests/unit tests/kernel tests/kubernetes tests/stores tests/browser/test_page.py
 coverage: $(STAMP) ## coverage of module_utils; fails below 95 % of the branches in total or in a package, or 85 % of a file
 	@rm -rf $(COVERAGE)
 	@mkdir -p $(COVERAGE)
@@ -146,13 +149,13 @@ coverage: $(STAMP) ## coverage of module_utils; fails below 95 % of the branches
 mutation: $(STAMP) ## change _addressing and _cluster in many small ways; fails if tests detect less than 95 % (an hour)
 	@nice python tests/tools/mutation.py .cache/mutation
 
-matrix: deps $(STAMP) ## sanity and unit tests with each supported ansible-core, Python and Debian suite, and scenario `default` with some
-	@nice python tests/tools/matrix.py .cache/matrix
-	@$(MAKE) lab-sid
+matrix: deps $(STAMP) ## sanity and unit tests with each supported ansible-core, Python and Debian suite, and scenarios; some rows: ROWS='2.22'
+	@nice python tests/tools/matrix.py .cache/matrix $(if $(ROWS),'$(ROWS)')
+	@$(if $(ROWS),,$(MAKE) lab-sid lab-bullseye)
 
 # --- the lab: hosts on this machine ---
 
-.PHONY: lab-up lab-down lab-sid scenario live bench faults demo
+.PHONY: lab-up lab-down lab-sid lab-bullseye scenario live bench bench-compare faults kubernetes demo
 lab-up: deps $(STAMP) ## start the lab if it does not run
 	@$(LAB) up
 
@@ -168,18 +171,15 @@ scenario: deps $(STAMP) ## the molecule scenarios on a new lab; only one: make s
 live: deps $(STAMP) ## pytest: the lab itself, in a separate lab
 	@pytest $(PYTEST_ARGS) tests/lab/tests/test_lab_live.py
 
-# Section `fleet` needs 60 nodes, so it runs in a separate lab.
-FURTHER := .cache/bench/further_nodes.json
-FLEET_LAB := TKE_LAB=bench $(LAB)
-bench: lab-up ## measure speed and size in the lab, each against its limit
-	@status=0; \
-	$(LAB) run python tests/bench/bench.py throughput peers ledger clb adding || status=1; \
-	mkdir -p $(dir $(FURTHER)); \
-	python tests/bench/bench.py --inventory > $(FURTHER); \
-	$(FLEET_LAB) -i inventories/lab/hosts.yml -i $(FURTHER) up > $(FURTHER).log; \
-	$(FLEET_LAB) run python tests/bench/bench.py fleet || status=1; \
-	$(FLEET_LAB) down > $(FURTHER).log; \
-	exit $$status
+BENCH := .cache/bench
+REF ?= HEAD~1
+# Sections of the bench: make bench SECTIONS='peers ledger'
+SECTIONS ?=
+bench: lab-up ## measure speed and size in the lab, and print one table with the limits; some sections: SECTIONS='peers ledger'
+	@python tests/bench/compare.py $(BENCH) $(if $(SECTIONS),--sections $(SECTIONS))
+
+bench-compare: lab-up ## the same beside another commit, in turns: make bench-compare REF=v1.0.0
+	@python tests/bench/compare.py $(BENCH) --ref $(REF) $(if $(SECTIONS),--sections $(SECTIONS))
 
 # Debian's unstable suite has the versions of tomorrow, and changes every day: not part of `make test`.
 SID_LAB := TKE_LAB=sid $(LAB)
@@ -189,10 +189,28 @@ lab-sid: deps $(STAMP) ## the scenario `default` on a separate lab in which thre
 	@$(SID_LAB) run molecule test -s default
 	@$(SID_LAB) down
 
+BULLSEYE_LAB := TKE_LAB=bullseye $(LAB)
+lab-bullseye: deps $(STAMP) ## the scenario `clb` on a separate lab whose load balancer pair has Debian 11
+	@$(BULLSEYE_LAB) down
+	@$(BULLSEYE_LAB) -i inventories/lab/hosts.yml -i inventories/lab_bullseye/hosts.yml up
+	@$(BULLSEYE_LAB) run molecule test -s clb
+	@$(BULLSEYE_LAB) down
+
 TIMES ?= 20
 faults: lab-up ## break the load balancer in five ways, TIMES=20 each, under load, and print the outages of clients
 	@$(LAB) run ansible-playbook -i inventories/lab/hosts.yml tke.overlay.site tests/lab/cluster.yml
 	@$(LAB) run python tests/faults/faults.py --times $(TIMES)
+
+# The programs of Kubernetes are in no package registry: docs/testing.md says what the directory must contain.
+KUBERNETES_BIN ?=
+KUBERNETES_LAB := TKE_LAB=kube $(LAB)
+KUBERNETES_ONLY ?=
+kubernetes: deps $(STAMP) ## a real Kubernetes cluster on a separate lab, with counted requests: make kubernetes KUBERNETES_BIN=DIR
+	@python tests/kubernetes_cluster/cluster.py --check '$(KUBERNETES_BIN)'
+	@$(KUBERNETES_LAB) down
+	@KUBERNETES_BIN='$(KUBERNETES_BIN)' $(KUBERNETES_LAB) $(addprefix -i inventories/,lab/hosts.yml lab_kubernetes/hosts.yml lab_kubernetes/added.yml) up
+	@$(KUBERNETES_LAB) run python tests/kubernetes_cluster/cluster.py '$(KUBERNETES_BIN)' $(addprefix --only ,$(KUBERNETES_ONLY))
+	@$(KUBERNETES_LAB) down
 
 demo: deps $(STAMP) ## build a flat Pod network over two sites in the lab, and print the result
 	@$(LAB) up

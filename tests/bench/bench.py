@@ -4,13 +4,15 @@
 """Measure speed and size, and compare the figures with their limits.
 
 Both figures of a ratio are measured in the same run on the same machine, in turns. Exits with 1 if a limit is exceeded
-or a section cannot be measured.
+or a section cannot be measured. `make bench` and `make bench-compare` run it through tests/bench/compare.py, which
+prints one table of all sections.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import os
 import platform
 import signal
@@ -22,7 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "collections"), str(ROOT / "tests" / "lab")]
 
-from tests.bench.report import BenchError, Section, table  # noqa: E402  # found by the line above
+from tests.bench.report import BenchError, Section, as_data, table  # noqa: E402  # found by the line above
 from tkelab.system import LabError  # noqa: E402
 
 SECTIONS = ("throughput", "peers", "ledger", "clb", "fleet", "adding")
@@ -38,6 +40,7 @@ def main() -> int:
     )
     parser.add_argument("section", nargs="*", metavar="section", help="which to run (default: all)")
     parser.add_argument("--inventory", action="store_true", help="print the further nodes for section fleet, and exit")
+    parser.add_argument("--save", type=Path, metavar="FILE", help="write the values to FILE as well, as JSON")
     options = parser.parse_args()
     if options.inventory:
         print(modules["fleet"].inventory())
@@ -49,7 +52,7 @@ def main() -> int:
     # SIGTERM raises SystemExit, so that the sections restore the lab.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(128 + signal.SIGTERM))
     print(machine())
-    failed = False
+    failed, saved = False, {}
     for name in wanted:
         start = time.monotonic()
         print(f"\n{name}: {modules[name].ABOUT}", flush=True)
@@ -59,15 +62,18 @@ def main() -> int:
             print(f"  could not be measured: {error}", flush=True)
             failed = True
             continue
-        show(section, time.monotonic() - start)
+        show(name, section, time.monotonic() - start)
         failed |= any(measure.missed for measure in section.measures)
+        saved[name] = as_data(section.measures)
+    if options.save:
+        options.save.write_text(json.dumps(saved))
     return 1 if failed else 0
 
 
-def show(section: Section, seconds: float) -> None:
+def show(name: str, section: Section, seconds: float) -> None:
     """Print the table and the notes of a section."""
     print()
-    print("\n".join(f"  {line}" for line in table(section.measures).splitlines()))
+    print("\n".join(f"  {line}" for line in table({name: section.measures}, "here").splitlines()))
     print()
     for note in section.notes:
         print(f"  - {note}")

@@ -106,10 +106,10 @@ def section_of(connections: list[tuple[float, float]], payload: list[tuple[float
         [
             Measure("new TLS connections, direct", direct, "/s", 0),
             Measure("new TLS connections, through the pair", through, "/s", 0),
-            Measure("through the pair / direct", statistics.median(b / a for a, b in connections), digits=2),
+            Measure("connections, pair / direct", statistics.median(b / a for a, b in connections), digits=2),
             Measure("payload, direct", bare, "Mbit/s", 0),
             Measure("payload, through the pair", proxied, "Mbit/s", 0),
-            Measure("through the pair / direct", statistics.median(b / a for a, b in payload), digits=2),
+            Measure("payload, pair / direct", statistics.median(b / a for a, b in payload), digits=2),
         ],
         [
             f"{CLIENT} -> {SERVER}, one client, {RUNS} runs of {SECONDS} s in turns; median of the ratios",

@@ -33,8 +33,9 @@ LISTINGS = (
     "nft -j list ruleset",
 )
 FILES = (
-    "find /etc/cni /etc/sysctl.d /etc/systemd/network /etc/systemd/networkd.conf.d /etc/systemd/system/tke-overlay.* "
-    "-type f -exec sha256sum {} + 2>/dev/null | sort -k 2; ls /etc/tke-overlay 2>/dev/null; "
+    "find /etc/cni /etc/sysctl.d /etc/tmpfiles.d /etc/systemd/network /etc/systemd/networkd.conf.d "
+    "/etc/systemd/system/tke-overlay.* -type f -exec sha256sum {} + 2>/dev/null | sort -k 2; "
+    "ls /etc/tke-overlay 2>/dev/null; "
     "for unit in service timer; do systemctl is-enabled tke-overlay.$unit 2>/dev/null; "
     "systemctl is-active tke-overlay.$unit; done; true"
 )
@@ -216,3 +217,14 @@ def states(names: Sequence[str] = NODES + OTHERS) -> dict[str, set[str]]:
     """Return the state of several hosts, by name."""
     with concurrent.futures.ThreadPoolExecutor() as pool:
         return dict(zip(names, pool.map(state, names), strict=True))
+
+
+def reloads_needed(names: Sequence[str] = NODES + PAIR) -> dict[str, str]:
+    """Return host and unit -> whether systemd reports that the unit needs a reload, for all units of the collection."""
+    units = "$(systemctl list-unit-files --no-legend 'tke-overlay*' | cut -d ' ' -f 1)"
+    script = f"systemctl show -p Id -p NeedDaemonReload {units}"
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        texts = dict(zip(names, pool.map(lambda name: on(name, script), names), strict=True))
+    blocks = [(name, block) for name, text in texts.items() for block in text.strip().split("\n\n")]
+    values = [(name, dict(line.split("=") for line in block.splitlines())) for name, block in blocks]
+    return {f"{name} {found['Id']}": found["NeedDaemonReload"] for name, found in values}

@@ -3,7 +3,9 @@
 """Run ansible-test with every supported combination of ansible-core and Python on this machine, and print a table.
 
 ``matrix.py DIRECTORY`` makes a virtual environment in DIRECTORY for each combination. It finds Python interpreters in
-PATH and in the directory of pyenv. The checks are:
+PATH and in the directory of pyenv; a combination without its interpreter is "not run", which is no failure.
+``matrix.py DIRECTORY '2.22'`` runs only the rows whose first three columns contain that regular expression. The checks
+are:
 
 - for the controller: sanity and unit tests with each ansible-core, from the oldest that ``meta/runtime.yml`` allows;
 - for the controller: the scenario ``default`` with the oldest and the newest ansible-core, in a lab of its own;
@@ -15,12 +17,16 @@ PATH and in the directory of pyenv. The checks are:
 from __future__ import annotations
 
 import ast
+import functools
 import os
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 COLLECTION = ROOT / "collections/ansible_collections/tke/overlay"
@@ -176,13 +182,13 @@ OPTIONS += ["--import-mode=importlib", "-o", "consider_namespace_packages=true"]
 LAB = ROOT / "tests/lab/lab"
 
 
-def suite_tests(directory: Path, suite: str) -> tuple[str, str]:
-    """Run the tests of the host side with Python and the programs of a suite; return its Python and the result."""
+def suite_tests(directory: Path, suite: str) -> str:
+    """Run the tests of the host side with Python and the programs of a suite; return "ok", or the path of the log."""
     log = directory / f"suite-{suite}.log"
     with log.open("w", encoding="utf-8") as stream:
         done = subprocess.run([LAB, "tree", suite], stdout=subprocess.PIPE, stderr=stream, text=True, check=False)
         if done.returncode != 0:
-            return "?", f"FAILED: {log.relative_to(ROOT)}"
+            return f"FAILED: {log.relative_to(ROOT)}"
         inside = [str(ROOT / "tests/tools/in_suite.sh"), done.stdout.splitlines()[-1]]
         script = "import sys; print('%d.%d' % sys.version_info[:2])"
         asked = [*inside, str(ROOT), "--", "python3", "-c", script]
@@ -192,13 +198,13 @@ def suite_tests(directory: Path, suite: str) -> tuple[str, str]:
             pip = [sys.executable, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-deps"]
             pip += ["--target", str(libraries), "--python-version", version, "--only-binary", ":all:"]
             if subprocess.run([*pip, *SUITE_LIBRARIES], stdout=stream, stderr=stream, check=False).returncode != 0:
-                return version, f"not run: pip finds no pytest for this Python: {log.relative_to(ROOT)}"
+                return f"not run: pip finds no pytest for Python {version}: {log.relative_to(ROOT)}"
         tests = [*host_tests(), *without_ansible([*(ROOT / "tests/kernel").glob("test_*.py")])]
         paths = f"PYTHONPATH={ROOT}/collections:{ROOT}/tests/kernel:{libraries}"
         command = [*inside, str(ROOT), str(libraries), "--", paths, "LC_ALL=C.UTF-8", "PYTHONDONTWRITEBYTECODE=1"]
         command += ["python3", "-m", "pytest", *OPTIONS, *map(str, tests)]
         done = subprocess.run(command, cwd=ROOT, stdout=stream, stderr=stream, text=True, check=False)
-    return version, "ok" if done.returncode == 0 else f"FAILED: {log.relative_to(ROOT)}"
+    return f"ok with Python {version}" if done.returncode == 0 else f"FAILED: {log.relative_to(ROOT)}"
 
 
 def scenario(directory: Path, core: str, python: Path) -> str:
@@ -221,36 +227,67 @@ def scenario(directory: Path, core: str, python: Path) -> str:
     return "ok" if status == 0 else f"FAILED: {log.relative_to(ROOT)}"
 
 
-def rows(directory: Path, there: dict[str, Path]) -> Iterator[tuple[str, str, str, str]]:
-    """Yield ansible-core, Python, check and result of each run."""
+class Row(NamedTuple):
+    """A line of the table: ansible-core or the kind of host, Python, the check, and what runs it."""
+
+    core: str
+    version: str
+    check: str
+    run: Callable[[], str]
+
+    @property
+    def title(self) -> str:
+        """The first three columns."""
+        return f"{self.core:14} {self.version:8} {self.check:18}"
+
+
+def core_check(directory: Path, core: str, python: Path, test: str) -> str:
+    """Run the sanity or the unit tests with that ansible-core; return "ok", or why not."""
+    place = environment_of(directory, core, python)
+    if place is None:
+        return "not run: pip finds no such ansible-core for this Python"
+    return ansible_test(directory, place, [], test, "--python", python.name.removeprefix("python"))
+
+
+def host_check(directory: Path, core: str, controller: Path, host: Path) -> str:
+    """Compile and import the code of hosts with a Python; return "ok", or why not."""
+    place = environment_of(directory, core, controller)
+    if place is None:
+        return "not run: pip finds no such ansible-core"
+    arguments = ("--test", "compile", "--test", "import", "--python", host.name.removeprefix("python"))
+    return ansible_test(directory, place, [host], "sanity", *arguments)
+
+
+def no_python() -> str:
+    """Return the result of a row whose interpreter is missing."""
+    return "not run: this machine has no such Python"
+
+
+def rows(directory: Path, there: dict[str, Path]) -> Iterator[Row]:
+    """Yield all rows, without running them."""
     for core, versions in CORES.items():
         for version in versions:
-            python = there.get(version)
-            if python is None:
-                yield core, version, "all", "not run: this machine has no such Python"
-                continue
-            place = environment_of(directory, core, python)
-            if place is None:
-                yield core, version, "all", "not run: pip finds no such ansible-core for this Python"
-                continue
             for test in ("sanity", "units"):
-                yield core, version, test, ansible_test(directory, place, [], test, "--python", version)
-    core, version = newest(directory, there)
-    place = directory / f"{core}-python{version}"
+                if version in there:
+                    run = functools.partial(core_check, directory, core, there[version], test)
+                    yield Row(core, version, test, run)
+                else:
+                    yield Row(core, version, test, no_python)
+    core, version = newest(there)
     for host, python in there.items():
-        checks = ("sanity", "--test", "compile", "--test", "import", "--python", host)
-        yield f"host, {core}", host, "compile, import", ansible_test(directory, place, [python], *checks)
+        run = functools.partial(host_check, directory, core, there[version], python)
+        yield Row(f"host, {core}", host, "compile, import", run)
         if host != "3.8":
-            yield "host", host, "units", host_units(directory, python)
+            yield Row("host", host, "units", functools.partial(host_units, directory, python))
     for suite in SUITES:
-        version, result = suite_tests(directory, suite)
-        yield f"host, {suite}", version, "units, kernel", result
+        yield Row(f"host, {suite}", "its own", "units, kernel", functools.partial(suite_tests, directory, suite))
     for core in (min(CORES, key=numbers), max(CORES, key=numbers)):
         version = next((each for each in CORES[core] if each in there), "")
         if version:
-            yield core, version, "scenario default", scenario(directory, core, there[version])
+            run = functools.partial(scenario, directory, core, there[version])
+            yield Row(core, version, "scenario default", run)
         else:
-            yield core, CORES[core][0], "scenario default", "not run: this machine has no such Python"
+            yield Row(core, CORES[core][0], "scenario default", no_python)
 
 
 def numbers(version: str) -> list[int]:
@@ -258,24 +295,29 @@ def numbers(version: str) -> list[int]:
     return [int(part) for part in version.split(".")]
 
 
-def newest(directory: Path, there: dict[str, Path]) -> tuple[str, str]:
-    """Return the newest installed ansible-core that still supports Python 3.8 on hosts, and its Python."""
+def newest(there: dict[str, Path]) -> tuple[str, str]:
+    """Return the newest ansible-core that still supports Python 3.8 on hosts, and a Python for it."""
     for core in ("2.19", "2.18"):
         for version in CORES[core]:
-            if version in there and (directory / f"{core}-python{version}/bin/ansible-test").exists():
+            if version in there:
                 return core, version
-    sys.exit("no ansible-core could be installed")
+    sys.exit("this machine has no Python for ansible-core 2.18 or 2.19")
 
 
 def main() -> None:
-    """Run all checks in the directory that the only argument names."""
-    directory = Path(sys.argv[1]).resolve()
+    """Run the checks in the directory of the first argument, all or those that the second argument selects."""
+    directory, wanted = Path(sys.argv[1]).resolve(), re.compile(sys.argv[2] if len(sys.argv) > 2 else "")
     directory.mkdir(parents=True, exist_ok=True)
-    there = pythons()
+    selected = [row for row in rows(directory, pythons()) if wanted.search(row.title)]
+    if not selected:
+        sys.exit(f"no row has {wanted.pattern}")
     print(f"{'ansible-core':14} {'Python':8} {'check':18} result", flush=True)
     failed = False
-    for core, version, test, result in rows(directory, there):
-        print(f"{core:14} {version:8} {test:18} {result}", flush=True)
+    for row in selected:
+        start = time.monotonic()
+        result = row.run()
+        seconds = "" if result.startswith("not run") else f" ({time.monotonic() - start:.0f} s)"
+        print(f"{row.title} {result}{seconds}", flush=True)
         failed |= result.startswith("FAILED")
     sys.exit(failed)
 

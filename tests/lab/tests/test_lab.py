@@ -4,13 +4,16 @@
 
 from __future__ import annotations
 
+import json
+import socket
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tkelab import base, checks, cli, inventory, lab, model, net, system
+from tkelab import base, checks, cli, inventory, kubernetes, lab, model, net, system
 
 VERBS = ["up", "down", "status", "run", "exec", "reboot", "cut", "heal"]
 
@@ -253,6 +256,19 @@ def test_each_suite_has_a_tree_with_packages_of_its_own(tmp_path: Path, monkeypa
     assert base.path("trixie") != base.path("bullseye")
 
 
+def test_a_tree_with_further_packages_is_another_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packages = tmp_path / "packages.txt"
+    packages.write_text("systemd\n")
+    (tmp_path / "packages-trixie.txt").write_text("kubectl\n")
+    (tmp_path / "packages-trixie+kubernetes.txt").write_text("containerd\nkubectl\n")
+    monkeypatch.setattr(base, "PACKAGES", packages)
+    assert base.packages_of("trixie") == ["systemd", "kubectl"]
+    assert base.packages_of("trixie+kubernetes") == ["systemd", "kubectl", "containerd"]
+    assert base.packages_of("bullseye+kubernetes") == ["systemd"]
+    assert base.suite_of("trixie+kubernetes") == "trixie"
+    assert base.path("trixie+kubernetes").name.split("-")[1] == "trixie+kubernetes"
+
+
 def test_package_sources_are_those_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     key = "/usr/share/keyrings/key.gpg"
     listing = "".join(
@@ -269,11 +285,44 @@ def test_package_sources_are_those_of_the_machine(monkeypatch: pytest.MonkeyPatc
     assert base.sources("sid") == [f"deb [signed-by={key}] http://mirror/debian sid main"]
 
 
+@pytest.mark.parametrize(("suite", "hosts"), [("sid", ["clb2", "cloud2", "idc2"]), ("bullseye", ["clb1", "clb2"])])
+def test_a_further_inventory_changes_the_suites_of_hosts(suite: str, hosts: list[str]) -> None:
+    lab = inventory.read([inventory.DEFAULT])
+    further = inventory.read([inventory.DEFAULT, inventory.DEFAULT.with_name(f"lab_{suite}") / "hosts.yml"])
+    assert [name for name in hosts if further.hosts[name].suite == suite] == hosts
+    assert {name: host.suite for name, host in further.hosts.items() if name not in hosts} == {
+        name: host.suite for name, host in lab.hosts.items() if name not in hosts
+    }
+
+
 def test_a_host_has_the_suite_of_the_inventory() -> None:
     lab = model.build(document(suites={"idc1": "bullseye"}))
     assert {name: host.suite for name, host in lab.hosts.items()} == {"cloud1": "bookworm", "idc1": "bullseye"}
     with pytest.raises(system.LabError, match="host idc1: lab_suite '12' is not the code name of a Debian suite"):
         model.build(document(suites={"idc1": "12"}))
+
+
+def test_only_a_host_of_kubernetes_has_its_options(tmp_path: Path) -> None:
+    lab = model.build(document(kubernetes=["idc1"], programs="/opt/programs", suites={"idc1": "bullseye"}))
+    cloud, idc = lab.hosts["cloud1"], lab.hosts["idc1"]
+    assert (cloud.tree, cloud.programs) == ("bookworm", "")
+    assert (idc.tree, idc.programs) == ("bullseye+kubernetes", "/opt/programs")
+    options = kubernetes.options(idc, tmp_path)
+    assert "--bind-ro=/opt/programs:/opt/kubernetes" in options
+    assert f"--bind={tmp_path}/outside/var/lib/kubelet:/var/lib/kubelet" in options
+    assert (tmp_path / "outside/var/lib/kubelet").is_dir()
+
+
+def test_kubernetes_requires_its_programs() -> None:
+    with pytest.raises(system.LabError, match="hosts cloud1, idc1 have lab_kubernetes: set KUBERNETES_BIN"):
+        model.build(document(kubernetes=["cloud1", "idc1"]))
+
+
+def test_a_host_of_kubernetes_prepares_itself_at_boot(tmp_path: Path) -> None:
+    kubernetes.provision(tmp_path)
+    assert (tmp_path / "usr/local/sbin/lab-kubernetes-host").stat().st_mode & 0o111
+    wanted = tmp_path / "etc/systemd/system/multi-user.target.wants/kubernetes-host.service"
+    assert (tmp_path / str(wanted.readlink())[1:]).is_file()
 
 
 # --- errors of the command line and the machine ---
@@ -341,3 +390,36 @@ def test_status_prints_a_table_of_hosts() -> None:
         {"host": "i", "pid": None, "cut": True},
     ]
     assert cli.table(entries) == "HOST    PID  CUT\ncloud1  17   -\ni       -    yes"
+
+
+# --- the program of `make kubernetes` ---
+
+CLUSTER = system.REPO / "tests/kubernetes_cluster"
+
+
+def check_programs(*directory: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(CLUSTER / "cluster.py"), "--check", *directory]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_make_kubernetes_says_what_it_wants(tmp_path: Path) -> None:
+    without = check_programs()
+    assert without.returncode == 2
+    assert len(without.stderr.splitlines()) == 1
+    assert "kubelet, kubeadm, kubectl; KUBERNETES_BIN is not set." in without.stderr
+    for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "kubectl"):
+        (tmp_path / name).touch(mode=0o755)
+    incomplete = check_programs(str(tmp_path))
+    assert (incomplete.returncode, f"{tmp_path} lacks kubeadm." in incomplete.stderr) == (2, True)
+    (tmp_path / "kubeadm").touch(mode=0o755)
+    assert check_programs(str(tmp_path)).returncode == 0
+
+
+def test_agents_count_sent_and_lost_requests() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"udp://127.0.0.1:{closed.getsockname()[1]}/"
+        command = [sys.executable, str(CLUSTER / "files/agent.py"), "ask", url, "3", "100", "0.1"]
+        result = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert (result["sent"], result["lost"], sum(result["errors"].values())) == (3, 3, 3)
+    assert result["gap"] >= 0.02

@@ -14,7 +14,7 @@ from pathlib import Path
 from . import cgroup
 from .system import CACHE, LAB_DIR, LabError, Progress, call, locked, remove_tree, tail
 
-PACKAGES = LAB_DIR / "base-packages.txt"  # of every suite; base-packages-SUITE.txt, if it exists, has further ones
+PACKAGES = LAB_DIR / "base-packages.txt"  # of every tree; base-packages-TREE.txt, if it exists, has further ones
 CUSTOMISE = LAB_DIR / "base-customise.sh"
 _LOCK = CACHE / "lock"
 BUILD_SECONDS = 900
@@ -29,10 +29,16 @@ def packages(text: str) -> list[str]:
     return [line for line in lines if line]
 
 
-def packages_of(suite: str) -> list[str]:
-    """Return the packages of the tree of a suite."""
-    further = PACKAGES.with_name(f"{PACKAGES.stem}-{suite}{PACKAGES.suffix}")
-    return packages(PACKAGES.read_text()) + (packages(further.read_text()) if further.exists() else [])
+def packages_of(tree: str) -> list[str]:
+    """Return the packages of a tree: of a suite, or of SUITE+EXTRA, which has further ones."""
+    further = [PACKAGES.with_name(f"{PACKAGES.stem}-{name}{PACKAGES.suffix}") for name in (suite_of(tree), tree)]
+    names = [name for path in (PACKAGES, *further) if path.exists() for name in packages(path.read_text())]
+    return list(dict.fromkeys(names))
+
+
+def suite_of(tree: str) -> str:
+    """Return the Debian suite of a tree."""
+    return tree.partition("+")[0]
 
 
 def own_suite() -> str:
@@ -69,37 +75,38 @@ def sources(suite: str) -> list[str]:
     return sorted(set(lines))
 
 
-def path(suite: str) -> Path:
-    """Return the directory of the tree that belongs to the current package list of a suite, built or not."""
-    recipe = "\n".join([suite, platform.machine(), CUSTOMISE.read_text(), *_EXCLUDED, *sorted(packages_of(suite))])
-    return CACHE / f"base-{suite}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+def path(tree: str) -> Path:
+    """Return the directory of a tree with its current package lists, built or not."""
+    recipe = "\n".join([tree, platform.machine(), CUSTOMISE.read_text(), *_EXCLUDED, *sorted(packages_of(tree))])
+    return CACHE / f"base-{tree}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
 
 
-def ensure(progress: Progress, suites: Iterable[str]) -> dict[str, Path]:
-    """Build the missing trees at the same time, and return suite -> directory."""
+def ensure(progress: Progress, names: Iterable[str]) -> dict[str, Path]:
+    """Build the missing trees at the same time, and return tree -> directory."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with locked(progress, _LOCK):
-        trees = {suite: path(suite) for suite in sorted(set(suites))}
-        missing = [suite for suite, tree in trees.items() if not tree.is_dir()]
+        trees = {name: path(name) for name in sorted(set(names))}
+        missing = [name for name, tree in trees.items() if not tree.is_dir()]
         with ThreadPoolExecutor(max(len(missing), 1)) as pool:
-            builds = [pool.submit(_make, suite, trees[suite], progress) for suite in missing]
+            builds = [pool.submit(_make, name, trees[name], progress) for name in missing]
         for build in builds:
             build.result()
     return trees
 
 
-def _make(suite: str, tree: Path, progress: Progress) -> None:
-    names = packages_of(suite)
-    progress.report(suite, f"building the base tree from {len(names)} packages (a minute or two)")
+def _make(name: str, tree: Path, progress: Progress) -> None:
+    names = packages_of(name)
+    progress.report(name, f"building the base tree from {len(names)} packages (a minute or two)")
     beside = tree.with_name(tree.name + ".new")
     discard(beside)
-    _build(suite, names, beside)
+    _build(name, names, beside)
     beside.rename(tree)
-    progress.report(suite, f"base tree built, {_megabytes(tree)} MB in {tree}")
+    progress.report(name, f"base tree built, {_megabytes(tree)} MB in {tree}")
 
 
-def _build(suite: str, names: list[str], target: Path) -> None:
-    log = CACHE / f"build-{suite}.log"
+def _build(name: str, names: list[str], target: Path) -> None:
+    suite = suite_of(name)
+    log = CACHE / f"build-{name}.log"
     log.unlink(missing_ok=True)
     excluded = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in _EXCLUDED]
     lasting = ['--aptopt=Acquire::Check-Valid-Until "false"'] if suite in _UNSTABLE else []
@@ -114,12 +121,12 @@ def _build(suite: str, names: list[str], target: Path) -> None:
     while process.poll() is None:
         if time.monotonic() > deadline:
             cgroup.kill(group)
-            raise LabError(f"building the base tree of {suite} took more than {BUILD_SECONDS} s, see {log}")
+            raise LabError(f"building the base tree of {name} took more than {BUILD_SECONDS} s, see {log}")
         time.sleep(0.1)
     cgroup.kill(group)
     cgroup.remove(group)
     if process.returncode:
-        raise LabError(f"building the base tree of {suite} failed, see {log}:\n{tail(log)}")
+        raise LabError(f"building the base tree of {name} failed, see {log}:\n{tail(log)}")
 
 
 def _build_group(tree: Path) -> str:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import base, cgroup, net
+from . import base, cgroup, kubernetes, net
 from .model import CONTROLLER, Host
 from .system import (
     NETNS,
@@ -127,6 +127,8 @@ def provision(host: Host, tree: Path) -> None:
     (beside / "etc/hostname").write_text(host.name + "\n")
     (beside / "etc/machine-id").write_text(uuid.uuid4().hex + "\n")
     (beside / "etc/hosts").write_text(f"127.0.0.1 localhost\n::1 localhost\n{host.address} {host.name}\n")
+    if host.programs:
+        kubernetes.provision(beside)
     shutil.copy(KEY.with_suffix(".pub"), beside / "root/.ssh/authorized_keys")
     make_key(beside / "etc/ssh/ssh_host_ed25519_key", host.name)
     beside.rename(paths.upper)
@@ -171,6 +173,7 @@ def start(host: Host, tree: Path) -> None:
         "--link-journal=no", "--resolv-conf=off", "--timezone=off",
         "--capability=CAP_NET_ADMIN,CAP_NET_RAW",
         f"--network-namespace-path={NETNS / host.netns}",
+        *(kubernetes.options(host, paths.state) if host.programs else []),
     ]  # fmt: skip
     paths.log.unlink(missing_ok=True)
     cgroup.spawn(host.name, command, paths.log, env)

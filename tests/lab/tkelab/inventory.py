@@ -51,6 +51,7 @@ def document(listing: dict[str, Any]) -> dict[str, Any]:
         for name, variables in hostvars.items()
         if "ansible_host" in variables and variables.get("ansible_connection") != "local"
     }
+    kubernetes = [name for name in hosts if hostvars[name].get("lab_kubernetes")]
     suites = {name: str(hostvars[name]["lab_suite"]) for name in hosts if "lab_suite" in hostvars[name]}
     common = next(iter(hostvars.values()), {})
     missing = [name for name in ("lab_networks", "lab_controller", "lab_policy") if name not in common]
@@ -65,6 +66,8 @@ def document(listing: dict[str, Any]) -> dict[str, Any]:
         "policy": [_numbered(entry, common) for entry in common["lab_policy"]],
         "hosts": hosts,
         "suites": suites,
+        "kubernetes": kubernetes,
+        "programs": os.environ.get("KUBERNETES_BIN", "") if kubernetes else "",
     }
 
 

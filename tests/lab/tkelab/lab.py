@@ -70,7 +70,7 @@ def up(inventories: list[Path], progress: Progress) -> None:
     progress.report("inventory", f"{len(lab.hosts)} hosts in {len(lab.networks)} networks")
     with locked(progress):
         checks.memory(sum(cgroup.leader(name) is None for name in lab.hosts))
-        trees = base.ensure(progress, [member.suite for member in lab.hosts.values()])
+        trees = base.ensure(progress, [member.tree for member in lab.hosts.values()])
         _prepare(lab)
         if net.ensure_router(lab):
             progress.report("router", "set up: " + ", ".join(lab.networks))
@@ -112,7 +112,7 @@ def _ensure_hosts(lab: Lab, trees: dict[str, Path], progress: Progress) -> int:
     ports = net.ports()
 
     def ensure(member: Host) -> bool:
-        tree = trees[member.suite]
+        tree = trees[member.tree]
         record = host.recorded(member.name)
         if record != host.origin(member, tree):
             host.remove(member.name)

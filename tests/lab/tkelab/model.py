@@ -22,6 +22,7 @@ RESERVED = ("router", CONTROLLER)
 HOST_NAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]{0,48}[a-zA-Z0-9])?")
 SUITE = re.compile(r"[a-z]+")
 DEFAULT_SUITE = "bookworm"
+KUBERNETES = "+kubernetes"  # of the name of a tree
 NETWORK_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,11}")  # "br-" and the name form the name of an interface
 
 
@@ -94,6 +95,12 @@ class Host:
     address: IPAddress
     network: Network
     suite: str = DEFAULT_SUITE
+    programs: str = ""  # the directory of the Kubernetes programs, if the host can run them
+
+    @property
+    def tree(self) -> str:
+        """The name of its base tree: the suite, and the further packages of a host that can run Kubernetes."""
+        return self.suite + (KUBERNETES if self.programs else "")
 
     @property
     def netns(self) -> str:
@@ -148,13 +155,15 @@ def build(document: dict[str, Any]) -> Lab:
     """Return the lab that a document describes.
 
     :param document: `networks` (name -> subnet, mtu, optionally subnet6), `hosts` (name -> address), `suites` (name ->
-        Debian suite, of hosts with another one than DEFAULT_SUITE), `controller` (an address) and `policy` (a list of
-        from, to, and tcp or udp).
+        Debian suite, of hosts with another one than DEFAULT_SUITE), `kubernetes` (the names of hosts that can run it)
+        and `programs` (the directory of its programs), `controller` (an address) and `policy` (a list of from, to, and
+        tcp or udp).
     :raises LabError: when the document is invalid; the error lists all problems.
     """
     faults: list[str] = []
     networks = _networks(document["networks"], faults)
     hosts = _hosts(document["hosts"], document.get("suites", {}), networks, faults)
+    hosts = _with_programs(hosts, document.get("kubernetes", []), document.get("programs", ""), faults)
     controller = _place(CONTROLLER, document["controller"], networks, faults)
     _clashes([*hosts.values(), *([controller] if controller else [])], faults)
     flows = tuple(_flow(entry, networks, faults) for entry in document["policy"])
@@ -216,6 +225,16 @@ def _hosts(
         elif host := _place(name, address, networks, faults):
             hosts[name] = replace(host, suite=suite)
     return hosts
+
+
+def _with_programs(hosts: dict[str, Host], names: list[str], programs: str, faults: list[str]) -> dict[str, Host]:
+    """Return the hosts, those of the list with the directory of the Kubernetes programs."""
+    if names and not programs:
+        faults.append(
+            f"hosts {', '.join(names)} have lab_kubernetes: set KUBERNETES_BIN to a directory with the programs of"
+            " Kubernetes (docs/testing.md)"
+        )
+    return {name: replace(host, programs=programs) if name in names else host for name, host in hosts.items()}
 
 
 def _place(name: str, text: Any, networks: dict[str, Network], faults: list[str]) -> Host | None:

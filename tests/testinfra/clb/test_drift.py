@@ -18,7 +18,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.co
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import reset
 from ansible_collections.tke.overlay.plugins.module_utils._host.state import paths
 from faults import Holders
-from stories import LAB_STATE, NODES, PAIR, lab, ledger, on, play, until
+from stories import LAB_STATE, NODES, PAIR, lab, ledger, on, play, reloads_needed, until
 
 testinfra_hosts = ["local://"]
 
@@ -150,6 +150,7 @@ def test_every_altered_file_and_unit_is_drift_and_site_repairs_it(tmp_path):
     done = play("tke.overlay.site", *CA)
     assert done.code == 0, done.text
     assert done.changed() >= set(TIMERS)
+    assert set(reloads_needed().values()) == {"no"}, "units were written again, and enabled"
     shown = play("tke.overlay.status", *CA).text
     assert "next: nothing to do" in shown, shown
     with Holders(ledger()["vips"]) as holders:

@@ -9,6 +9,8 @@ import re
 
 import pytest
 
+from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.config import RESTORE_UNIT, UNITS
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import SERVICE, TIMER
 from stories import (
     INVENTORY,
     LEDGER,
@@ -22,6 +24,7 @@ from stories import (
     ledger,
     matrix,
     play,
+    reloads_needed,
     site,
     state,
     states,
@@ -44,6 +47,15 @@ def test_every_pod_reaches_every_pod_at_both_packet_sizes():
     assert len(pods) == 8
     assert {(pair["from"], pair["to"]) for pair in pairs} == {(one, other) for one in pods for other in pods}
     assert all(pair["small"] and pair["full"] and pair["mtu"] == 1400 for pair in pairs)
+
+
+def test_no_unit_needs_a_reload_of_systemd():
+    """systemd 257 and later reports one after an enable without a reload."""
+    needed = reloads_needed()
+    units = {name: {unit.split()[1] for unit in needed if unit.startswith(f"{name} ")} for name in (*NODES, *PAIR)}
+    assert all(units[name] == {SERVICE, TIMER} for name in NODES), units
+    assert all(units[name] == {*UNITS, RESTORE_UNIT} for name in PAIR), units
+    assert set(needed.values()) == {"no"}, needed
 
 
 @pytest.mark.usefixtures("unchanged")

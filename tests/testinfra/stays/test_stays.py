@@ -27,9 +27,9 @@ def on(name, script):
 
 
 def journal(name):
-    """Return the lines about the service since boot. Up to version 247, systemd adds three of its own for each run."""
+    """Return the lines about the service since boot. systemd before 249 adds three of its own for each run."""
     version = int(on(name, "systemctl --version").split()[1].split(".")[0])
-    of_unit = "-u tke-overlay.service" if version > 247 else "_SYSTEMD_UNIT=tke-overlay.service"
+    of_unit = "-u tke-overlay.service" if version >= 249 else "_SYSTEMD_UNIT=tke-overlay.service"
     text = on(name, f"journalctl -b -q -o cat {of_unit} --no-pager")
     return [line for line in text.splitlines() if line]
 

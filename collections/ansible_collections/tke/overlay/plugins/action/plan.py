@@ -9,9 +9,17 @@ import typing as t
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes.client import ApiError, connect
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes.nodes import (
+    NODE_VARIABLE,
+    Matches,
+    NodeHost,
+    match,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger, parse
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import open_store
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning import plan as planner
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.adopt import KUBERNETES
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.release import ReleaseRequest, release
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.saved_plans import SavedPlans, check
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import (
@@ -57,6 +65,9 @@ class ActionModule(LedgerAction):
         "renumber": {"type": "list", "elements": "str", "default": []},
         "take_over": {"type": "list", "elements": "str", "default": []},
         "require_writable": {"type": "bool", "default": False},
+        "adopt": {"type": "str", "choices": [KUBERNETES]},
+        "kubeconfig": {"type": "path"},
+        "kubeconfig_context": {"type": "str"},
     }
     variables: t.ClassVar[dict[str, str]] = {
         **{name: f"overlay_{name}" for name in options},
@@ -115,7 +126,9 @@ class ActionModule(LedgerAction):
 
     def work(self, given: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         """Check the inventory, assign missing node CIDRs or release nodes, and return the plan."""
-        settings, nodes = settings_of(given), self.inventory.nodes
+        nodes = self.inventory.nodes
+        found_nodes, notes = self._node_objects(given, task_vars)
+        settings = settings_of(given)._replace(adopted=found_nodes)
         before: dict[str, t.Any] = {}
         released: dict[str, str] = {}
         former: list[Ledger | None] = []
@@ -151,18 +164,56 @@ class ActionModule(LedgerAction):
             "forecast": plan.forecast,
             "new_ledger": new_ledger,
             "fresh": sorted(ledger.nodes.keys() - before),
+            "adopted": _adopted(found_nodes, ledger, before),
             "orphans": plan.orphans,
             "released": released,
             "sites": _names_by_site(nodes),
             "vips": dict(ledger.vips),
             "warnings": [
                 *filter(None, [new_ledger]),
+                *notes,
                 *self.warnings(task_vars),
                 *planner.notices(present, ledger),
                 *plan.warnings,
             ],
             "writable": given["require_writable"] or not self._task.check_mode,
         }
+
+    def _node_objects(
+        self, given: t.Mapping[str, t.Any], task_vars: t.Mapping[str, t.Any]
+    ) -> tuple[Matches | None, list[str]]:
+        """Return the Node objects of the cluster that is adopted, and warnings; nothing without an adoption.
+
+        A playbook that only reads does not need them: it continues with a warning.
+
+        :raises ValidationError: they cannot be read, or do not match the hosts.
+        """
+        if given["adopt"] is None or given["release"] is not None:
+            return None, []
+        if given["kubeconfig"] is None:
+            raise ValidationError(
+                "overlay_adopt is set, and overlay_kubeconfig is not: set it to a file on the controller"
+            )
+        hosts = [
+            NodeHost(node.name, str(node.underlay_ip or ""), task_vars["hostvars"][node.name].get(NODE_VARIABLE))
+            for node in self.inventory.nodes
+        ]
+        try:
+            return match(hosts, connect(given["kubeconfig"], given["kubeconfig_context"]).nodes()), []
+        except ApiError as error:
+            if given["require_writable"] or not self._task.check_mode:
+                raise
+            return None, [f"the podCIDRs were not read (overlay_adopt): {problem}" for problem in error.problems]
+
+
+def _adopted(found: Matches | None, ledger: Ledger, before: t.Container[str]) -> dict[str, str]:
+    """Return the podCIDRs that this run enters into the ledger, by host."""
+    hosts = found.nodes if found is not None else ()
+    return {
+        host: held.node_cidr
+        for host, held in sorted(ledger.nodes.items())
+        if host in hosts and host not in before and found and held.node_cidr in found.nodes[host].pod_cidrs
+    }
 
 
 def _release_request(given: t.Mapping[str, t.Any], task_vars: t.Mapping[str, t.Any], now: str) -> ReleaseRequest:

@@ -13,8 +13,10 @@ from ansible.utils.display import Display
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import overhead_on, parse_fleet
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis import (
+    conformance,
     endpoints,
     host_tables,
+    kubernetes,
     rollout,
     verify,
 )
@@ -28,17 +30,20 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.tex
     unified,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import SITES
+from ansible_collections.tke.overlay.plugins.plugin_utils._conformance import Registered, outcome_of
 from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import failure_of
 from ansible_collections.tke.overlay.plugins.plugin_utils._results import underlays
 
 COLORS = {GOOD: constants.COLOR_OK, BAD: constants.COLOR_ERROR}
 
 UNHEALTHY = "The overlay is unhealthy; see the errors and the next steps above."
+NOT_CONFORMING = "Pods do not reach all that they should; see the errors and the next steps above."
 NO_LEDGER = "There is no ledger, so nothing was verified; see the next step above."
 STOPPED = "The roll-out has stopped; see the errors and the next steps above."
 NOTHING_DONE = "No node was configured; see the table and the next steps above."
 NOT_RESET = "The overlay was not removed from every host; see the table and the next steps above."
 NOT_RECORDED = "The ledger does not have all acknowledgements; see above. Run the playbook again."
+NOT_PUBLISHED = "Not everything was published in Kubernetes; see the errors above."
 ENDPOINT_FAILED = (
     "Not every node reaches the API server and the services through the load balancer; see the errors above. "
     "tke.overlay.status shows which host holds the VIPs."
@@ -58,15 +63,17 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
         "of": {
             "type": "str",
             "required": True,
-            "choices": ["verify", "rollout", "status", "site", "reset", "preflight"],
+            "choices": ["verify", "rollout", "status", "site", "reset", "preflight", "conformance", "kubernetes"],
         },
         "plan": {"type": "dict"},
         "results": {"type": "str"},
         "answering": {"type": "str"},
         "endpoint": {"type": "str"},
+        "restarted": {"type": "str"},
         "converged": {"type": "str"},
         "acknowledged": {"type": "str"},
         "vips": {"type": "str"},
+        "kubernetes": {"type": "str"},
         "not_done": {"type": "dict", "default": {}},
         "hosts": {"type": "list", "elements": "str"},
     }
@@ -76,7 +83,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         needs_plan = [("of", of, ["plan"]) for of in self.options["of"]["choices"] if of != "reset"]
         _validation, given = self.validate_argument_spec(argument_spec=self.options, required_if=needs_plan)
-        lines, fault = self._lines(given, task_vars or {})
+        if given["of"] == "conformance":
+            lines, fault, result["conformance"] = self._conformance(given, task_vars or {})
+        else:
+            lines, fault = self._lines(given, task_vars or {})
         result["changed"] = False
         if fault:
             result.update(failed=True, msg=fault)
@@ -84,6 +94,20 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
         if not (fault and printed):  # Ansible prints the complete result of a failed task: do not print the lines twice
             result["lines"] = [line.text for line in lines]
         return result
+
+    def _conformance(
+        self, given: dict[str, t.Any], task_vars: dict[str, t.Any]
+    ) -> tuple[list[Line], str, dict[str, t.Any]]:
+        """Return the lines of the screen, the error of the task, and the same for programs."""
+        plan, hosts = given["plan"], _Results(task_vars, given["hosts"])
+        if plan.get("new_ledger"):
+            lines = [*host_tables.of_new_ledger(plan["new_ledger"]), *steps([host_tables.LEDGER_STEP])]
+            return lines, NO_LEDGER, {"healthy": False}
+        parts = [hosts.of(given[name]) for name in ("answering", "results", "converged")]
+        found = {host: outcome_of(Registered(*(part[host] for part in parts))) for host in hosts.hosts}
+        outcomes = {host: outcome for host, outcome in found.items() if outcome is not None}
+        verdict = conformance.judge(outcomes, plan["fresh"], len(plan["assignments"]), self._task.check_mode)
+        return [*verdict.lines, *steps(verdict.steps)], "" if verdict.healthy else NOT_CONFORMING, verdict.data
 
     def _lines(self, given: dict[str, t.Any], task_vars: dict[str, t.Any]) -> tuple[list[Line], str]:
         """Return the lines of the screen and the error of the task; an empty one without a fault."""
@@ -94,6 +118,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
             bad = any(each.result is None for each in seen.values())
             return host_tables.reset(seen, self._task.check_mode), NOT_RESET if bad else ""
         sites = {name: site for site, names in plan["sites"].items() for name in names.split()}
+        published, refused = _kubernetes(hosts.of(given["kubernetes"]))
+        if given["of"] == "kubernetes":
+            return kubernetes.screen(published, refused, self._task.check_mode), NOT_PUBLISHED if refused else ""
         planned = host_tables.PlannedCluster(
             plan["assignments"],
             plan["fresh"],
@@ -104,17 +131,28 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
         )
         if given["of"] == "preflight":
             nodes = underlays(sites, task_vars["hostvars"], parse_fleet(plan["document"]["fleet"]))
-            return host_tables.preflight(sites, planned, nodes, _diffs(plan, hosts.of(given["vips"]))), ""
+            more = kubernetes.lines(published, refused, check=True, hosts_were_read=False)
+            return host_tables.preflight(sites, planned, nodes, _diffs(plan, hosts.of(given["vips"])), more), ""
         results = hosts.of(given["results"])
         if given["of"] == "site":
-            checked = hosts.of(given["endpoint"])
+            restarted = hosts.of(given["restarted"])
+            checked = {host: _with_restart(each, restarted[host]) for host, each in hosts.of(given["endpoint"]).items()}
             results = {host: _with_endpoint(each, checked[host]) for host, each in results.items()}
             seen = {host: _status(sites[host], each, "changes") for host, each in results.items() if host in sites}
             endpoint, reached = _endpoint(checked, endpoints.API_SERVER)
             screen = host_tables.site(
-                seen, planned, self._task.check_mode, [*_pair(given, seen), *endpoint, *_recorded(hosts, given)]
+                seen,
+                planned,
+                self._task.check_mode,
+                [
+                    *_pair(given, seen),
+                    *endpoint,
+                    *_recorded(hosts, given),
+                    *kubernetes.lines(published, refused, self._task.check_mode),
+                ],
             )
-            return screen, _fault_of_site(seen, reached, bool(_recorded(hosts, given)))
+            fault = _fault_of_site(seen, reached, bool(_recorded(hosts, given)))
+            return screen, fault or (NOT_PUBLISHED if refused else "")
         if given["of"] == "status":
             seen = {host: _status(sites.get(host, ""), each, "overlay") for host, each in results.items()}
             # Other hosts than nodes are listed for the load balancer, and are not read if there is none.
@@ -194,8 +232,35 @@ def _endpoint(results: t.Mapping[str, t.Mapping[str, t.Any]], what: str) -> tupl
     checks = {host: (failure_of(each, "backups"), "stages" in each) for host, each in results.items()}
     failures = {host: failure for host, (failure, checked) in checks.items() if failure or checked}
     lines, reached = endpoints.judge(failures, what)
-    lines += endpoints.outdated_services({host: each.get("outdated", ()) for host, each in results.items()})
+    for key, shown in (
+        ("outdated", endpoints.outdated_services),
+        ("to_restart", endpoints.waiting_services),
+        ("missing_kubeconfigs", endpoints.missing_kubeconfigs),
+    ):
+        lines += shown({host: each.get(key, ()) for host, each in results.items()})
     return lines, reached
+
+
+def _kubernetes(results: t.Mapping[str, t.Mapping[str, t.Any]]) -> tuple[t.Mapping[str, t.Any], str]:
+    """Return the result of module kubernetes, which ran once, and its error; both empty where it did not run."""
+    result = next((each for each in results.values() if each and not each.get("skipped")), {})
+    return result, failure_of(result, "nodes")
+
+
+def _with_restart(endpoint: t.Mapping[str, t.Any], restarted: t.Mapping[str, t.Any]) -> t.Mapping[str, t.Any]:
+    """Return the result of an endpoint with the services that were restarted after it, or with their failure."""
+    failure = failure_of(restarted, "restarted")
+    if failure or restarted.get("unreachable"):
+        without = {key: value for key, value in endpoint.items() if key != "backups"}
+        return {**without, "failed": True, "msg": failure or "the node was not reached again to restart services"}
+    if not restarted.get("restarted"):
+        return endpoint
+    return {
+        **endpoint,
+        "changes": [*endpoint.get("changes", ()), *restarted["restarted"]],
+        "to_restart": restarted.get("to_restart", ()),
+        "outdated": restarted.get("outdated", ()),
+    }
 
 
 def _with_endpoint(node: t.Mapping[str, t.Any], endpoint: t.Mapping[str, t.Any]) -> t.Mapping[str, t.Any]:

@@ -94,9 +94,25 @@ options:
     type: list
     elements: str
     default: []
+  remove_flannel:
+    description:
+      - Replace the routes of flannel that lead to the node CIDRs of peers - by their underlay addresses (host-gw), or
+        by a link C(flannel.N) beside the one of the overlay (vxlan). Other foreign routes stay an error.
+      - The host accepts the packets of Pods by the links of both until O(phase=finalize). Run the phases on all hosts.
+      - M(tke.overlay.flannel) removes the rest.
+    type: bool
+    default: false
   cluster:
     description: With O(state=absent), the cluster of which the host must be a node, if it is one. By default any.
     type: str
+  pods:
+    description:
+      - Whether the host has Pods.
+      - With V(false) it gets its place in the overlay, from which it reaches Pods and is reached by them, but neither
+        Pod bridge nor CNI configuration, and its forwarding stays as it is. For API servers, gateways and monitoring.
+      - A change to V(false) is an error before anything changes as long as a Pod of the overlay runs on the host.
+    type: bool
+    default: true
   device:
     description: With O(state=absent), the VXLAN link to remove if the files of the host do not name it.
     type: str
@@ -151,7 +167,7 @@ changes:
 pods:
   description:
     - What prevents Pods of the host from talking, as in the return value of M(tke.overlay.overlay_info). Each entry
-      with the severity V(bad) is also a warning.
+      with the severity V(bad) or V(warn) is also a warning.
     - In check mode, without what the module would set right by itself.
   returned: with O(state=present), after the last phase
   type: list
@@ -207,7 +223,11 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node.compare imp
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.converge import ConvergeOptions, converge
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.cutover import CUTOVER, FINALIZE, PHASES
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_checks import pod_findings, summarized
-from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_network import BAD, PodFinding, planned_network
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_network import (
+    NOTE,
+    PodFinding,
+    planned_network,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.reset import remove
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import INTERVAL
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins import NO_BRIDGE_NETFILTER
@@ -237,8 +257,10 @@ ARGUMENTS = {
     "confirmation": {"type": "str", "default": ""},
     "renumber": {"type": "list", "elements": "str", "default": []},
     "take_over": {"type": "list", "elements": "str", "default": []},
+    "remove_flannel": {"type": "bool", "default": False},
     "cluster": {"type": "str"},
     "cni_bin_dirs": {"type": "list", "elements": "str", "default": []},
+    "pods": {"type": "bool", "default": True},
 }
 
 
@@ -253,6 +275,9 @@ def present(module: AnsibleModule, run: Run) -> Result:
         confirmation=confirmation,
         before_change=_announce_change,
         accepted=Accepted(params["renumber"], params["take_over"]),
+        pods=params["pods"],
+        cni_bin_dirs=params["cni_bin_dirs"],
+        replace_flannel=params["remove_flannel"],
     )
     node_result = converge(document, run, module.check_mode, options)
     if not node_result.systemd:
@@ -281,12 +306,17 @@ def present(module: AnsibleModule, run: Run) -> Result:
 def _checked_pods(module: AnsibleModule, run: Run) -> list[PodFinding]:
     """Return what prevents Pods of the host from talking, and warn of it.
 
-    In check mode, what a run would set right by itself is left out.
+    In check mode, what a run would set right by itself is left out; so is what another module removes. A host without
+    Pods needs nothing of it.
     """
+    if not module.params["pods"]:
+        return []
+    removed = ("flannel",) if module.params["remove_flannel"] else ()
     found = pod_findings(planned_network(document_of(module.params), module.params["cni_bin_dirs"]), run)
     found = [finding for finding in found if not (module.check_mode and finding.check in REPAIRED)]
+    found = [finding for finding in found if finding.check not in removed]
     for finding in found:
-        if finding.severity == BAD:
+        if finding.severity != NOTE or finding.check == "flannel":
             module.warn(finding.sentence)
     return found
 

@@ -94,6 +94,24 @@ options:
     type: list
     elements: str
     default: []
+  adopt:
+    description:
+      - With V(kubernetes), a node without a node CIDR gets the podCIDR of its Node object in the running cluster, as a
+        pin, so that its Pods keep their addresses. New nodes get the node CIDRs after the last podCIDR.
+      - A podCIDR that cannot be a node CIDR, that several Nodes have, or that contradicts the ledger or
+        C(overlay_node_cidr) is an error before anything changes. The podCIDRs of Nodes that are in no inventory are not
+        allocated.
+      - The Node object of a host is named by C(overlay_kubernetes_node); by default it has the name of the host, or its
+        underlay address as an InternalIP.
+      - With O(release) it is ignored.
+    type: str
+    choices: [kubernetes]
+  kubeconfig:
+    description: The kubeconfig of a user who may list Nodes, a file on the controller. O(adopt) requires it.
+    type: path
+  kubeconfig_context:
+    description: The context of O(kubeconfig). By default its current one.
+    type: str
   require_writable:
     description:
       - In check mode, try also whether the ledger can be written, without leaving a trace. Without check mode the
@@ -197,6 +215,11 @@ fresh:
   type: list
   elements: str
   sample: [idc2]
+adopted:
+  description: The podCIDRs that O(adopt) enters into the ledger in this run, by host.
+  returned: success
+  type: dict
+  sample: {cloud1: 10.244.0.0/24}
 sites:
   description: The nodes of the inventory by site, as one string of names separated by spaces.
   returned: success

@@ -38,9 +38,12 @@ options:
         reach a peer that it probed, or something on it prevents Pods from talking.
       - With V(site), the task fails if no node was configured, if a node does not reach the API server through the load
         balancer, or if acknowledgements could not be recorded.
+      - With V(site) and V(kubernetes), the task fails if something could not be published in Kubernetes.
       - With V(reset), the task fails if the overlay was not removed from every host.
+      - With V(conformance), the task fails if a test of a path failed, a Pod did not start, or something on a node
+        prevents Pods from talking.
     type: str
-    choices: [verify, rollout, status, site, reset, preflight]
+    choices: [verify, rollout, status, site, reset, preflight, conformance, kubernetes]
     required: true
   plan:
     description: The registered result of M(tke.overlay.plan). Only V(reset) works without it.
@@ -49,12 +52,14 @@ options:
     description:
       - The name of the variable in which the result of each host is registered.
       - The result is that of M(tke.overlay.probe) with V(verify) and V(rollout), of M(tke.overlay.overlay_info) with
-        V(status), and of M(tke.overlay.node) with V(site) and V(reset). V(preflight) needs none.
+        V(status), of M(tke.overlay.node) with V(site) and V(reset), and of M(tke.overlay.conformance) with
+        O(tke.overlay.conformance#module:state=probed) with V(conformance). V(preflight) needs none.
     type: str
   answering:
     description:
       - With V(verify) and V(rollout), the name of the variable in which the result of M(tke.overlay.probe) with
         O(tke.overlay.probe#module:answer) is registered.
+      - With V(conformance), that of M(tke.overlay.conformance) with O(tke.overlay.conformance#module:state=present).
     type: str
   endpoint:
     description:
@@ -63,7 +68,9 @@ options:
       - Hosts on which that task was skipped are left out of the check of the load balancer.
     type: str
   converged:
-    description: With V(rollout), the name of the variable in which the result of M(tke.overlay.node) is registered.
+    description:
+      - With V(rollout), the name of the variable in which the result of M(tke.overlay.node) is registered.
+      - With V(conformance), that of M(tke.overlay.conformance) with O(tke.overlay.conformance#module:state=absent).
     type: str
   acknowledged:
     description:
@@ -74,6 +81,11 @@ options:
     description:
       - With V(preflight), the name of the variable in which the result of M(tke.overlay.clb_vips) is registered. With
         C(--diff) the screen shows what both modules would write to the ledger.
+    type: str
+  kubernetes:
+    description:
+      - With V(site), V(preflight) and V(kubernetes), the name of the variable in which the result of
+        M(tke.overlay.kubernetes) is registered.
     type: str
   not_done:
     description:
@@ -99,6 +111,18 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+conformance:
+  description:
+    - Whether all tests passed, their number, and for each path the number of tests and failures, and what was not asked
+      (reason to hosts).
+  returned: with of=conformance
+  type: dict
+  sample:
+    healthy: true
+    asked: 24
+    failed: 0
+    paths:
+      pod: {asked: 24, failed: 0, not_asked: {}}
 lines:
   description: The printed lines.
   returned: on success; on failure only with a callback that prints JSON, because other callbacks would print them twice

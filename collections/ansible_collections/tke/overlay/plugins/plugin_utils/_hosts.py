@@ -35,10 +35,16 @@ PLAN_VARIABLES = tuple(
     f"overlay_{name}"
     for name in (
         *("cluster", "container_cidr", "max_pods_per_node", "max_services", "networks", "reserved", "clb_subnet"),
-        *("require_idc", "device", "vni", "port", "bridge", "ledger"),
+        *("require_idc", "device", "vni", "port", "bridge", "ledger", "adopt"),
     )
 )
 """The variables that role plan passes to the planner; they must be the same for every host."""
+
+
+KUBERNETES_VARIABLES = tuple(
+    f"overlay_{name}" for name in ("kubeconfig", "kubeconfig_context", "api_service", "kubernetes_update")
+)
+"""The variables of role kubernetes, which runs once; they must be the same for every host."""
 
 
 class OneValue:
@@ -93,7 +99,10 @@ def read_inventory(group: str, task_vars: Variables) -> Inventory:
             f"inventory group {group!r} has no hosts: put the nodes into its children 'cloud' and 'idc'"
         )
     members = {site: set(groups.get(site, [])) for site in SITES}
-    survey, values = VariableSurvey(_variables.specs(), _variables.known_names()), OneValue(PLAN_VARIABLES)
+    survey, values = (
+        VariableSurvey(_variables.specs(), _variables.known_names()),
+        OneValue((*PLAN_VARIABLES, *KUBERNETES_VARIABLES)),
+    )
     nodes = []
     for name in groups[group]:
         variables = _variables.HostVariables(hostvars, name)

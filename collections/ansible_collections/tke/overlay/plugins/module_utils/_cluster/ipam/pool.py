@@ -91,9 +91,13 @@ class Pool:
             addresses = network.num_addresses - (self.services if position == 0 else 0)
             self._ranges.append((int(network.network_address), addresses // self.node_cidr_size))
         self.size = sum(count for _first, count in self._ranges)
-        self.reserved = {number: str(network) for network in kept_back for number in self._numbers_in(network)}
+        self.reserved = {
+            number: f"the reserved range {network} (overlay_reserved)"
+            for network in kept_back
+            for number in self.numbers_in(network)
+        }
 
-    def _numbers_in(self, network: ipaddress.IPv4Network) -> t.Iterator[int]:
+    def numbers_in(self, network: ipaddress.IPv4Network) -> t.Iterator[int]:
         """Yield the numbers of the node CIDRs that share an address with the network."""
         begin, end = int(network.network_address), int(network.broadcast_address)
         before = 0
@@ -154,12 +158,15 @@ class Pool:
             return f"{node_cidr} lies in the Service range {self.service_cidr}"
         return f"{node_cidr} is not a node CIDR of the container CIDR {', '.join(self.cidrs)}"
 
-    def capacity(self, used: int, pending: int) -> Capacity:
-        """Return the capacity when ``used`` node CIDRs have a node and ``pending`` ones are not free yet."""
+    def capacity(self, used: int, pending: int, excluded: int = 0) -> Capacity:
+        """Return the capacity when ``used`` node CIDRs have a node and ``pending`` ones are not free yet.
+
+        :param excluded: node CIDRs that are not allocated at all.
+        """
         return Capacity(
-            max_nodes=self.size - len(self.reserved),
+            max_nodes=self.size - excluded,
             used=used,
-            free=self.size - len(self.reserved) - used - pending,
+            free=self.size - excluded - used - pending,
             usable_pods_per_node=self.node_cidr_size - RESERVED_ADDRESSES_PER_NODE,
             usable_services=self.services - SERVICES_NOT_USABLE,
         )

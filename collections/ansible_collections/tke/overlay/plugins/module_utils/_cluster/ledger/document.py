@@ -77,6 +77,7 @@ class Ledger:
     ``vips`` are the addresses of the private load balancer by name (:mod:`vips`).
     ``former`` are released node CIDRs, with the node that had each last, until they are allocated again.
     ``applied`` is whether a host has applied a plan; until then, nothing in the ledger is in use.
+    ``kept_back`` is not part of the document, see :meth:`keep_back`.
     """
 
     cluster: str
@@ -87,6 +88,7 @@ class Ledger:
     vips: dict[str, str] = dataclasses.field(default_factory=dict)
     former: dict[str, str] = dataclasses.field(default_factory=dict)
     applied: bool = False
+    kept_back: dict[int, str] = dataclasses.field(default_factory=dict)
 
     def adopt_pool(self, pool: Pool, *, renew: bool = False) -> None:
         """Change to the pool of the settings: the same, or the same with CIDRs appended.
@@ -121,8 +123,8 @@ class Ledger:
 
     def _reserved_holders(self, pool: Pool) -> list[str]:
         return [
-            f"node {name} has {held.node_cidr}, which lies in the reserved range {pool.reserved[number]} "
-            f"(overlay_reserved): release {name} first, or change overlay_reserved"
+            f"node {name} has {held.node_cidr}, which lies in {pool.reserved[number]}: "
+            f"release {name} first, or change overlay_reserved"
             for name, held in sorted(self.nodes.items())
             for number in [pool.number(held.node_cidr)]
             if number in pool.reserved
@@ -131,6 +133,19 @@ class Ledger:
     def forget_assignments(self) -> None:
         """Return every node CIDR to the pool. The caller makes sure that no host has applied a plan."""
         self.nodes, self.pending, self.cursor = {}, {}, 0
+
+    def keep_back(self, numbers: t.Mapping[int, str]) -> None:
+        """Allocate none of these node CIDRs as long as this object exists; the document does not have them.
+
+        :param numbers: the number of each node CIDR, with a description of its holder for errors.
+        """
+        self.kept_back = dict(numbers)
+
+    def pass_over(self, numbers: t.Collection[int]) -> None:
+        """Continue after the last of these node CIDRs, which another allocator has handed out in the same order."""
+        last = max(numbers, default=-1)
+        if last >= self.cursor:
+            self.cursor = (last + 1) % self.pool.size
 
     def assign(self, requests: t.Sequence[Request], now: str) -> list[str]:
         """Assign a node CIDR to each node and record its underlay address; return the names of new nodes.
@@ -203,8 +218,10 @@ class Ledger:
 
     def capacity(self) -> Capacity:
         """Return the capacity of the pool and its use."""
-        kept_back = [node_cidr for node_cidr in self.awaited() if self.pool.number(node_cidr) not in self.pool.reserved]
-        return self.pool.capacity(used=len(self.nodes), pending=len(kept_back))
+        excluded = {**self.pool.reserved, **self.kept_back}
+        held = {self.pool.number(each.node_cidr) for each in self.nodes.values()}
+        pending = [node_cidr for node_cidr in self.awaited() if self.pool.number(node_cidr) not in excluded]
+        return self.pool.capacity(len(self.nodes), len(pending), len(excluded.keys() - held))
 
     def awaited(self) -> dict[str, Pending]:
         """Return the released node CIDRs that are pending on a host."""
@@ -247,13 +264,13 @@ class Ledger:
 
     def _problems_of_place(self, name: str, wanted: str) -> t.Iterator[str]:
         try:
-            reserved = self.pool.reserved.get(self.pool.number(wanted))
+            number = self.pool.number(wanted)
+            reserved = self.pool.reserved.get(number) or self.kept_back.get(number)
         except ValueError as error:
             yield f"node {name} asks for {wanted} (overlay_node_cidr): {error}"
         else:
             if reserved:
-                where = f"the reserved range {reserved} (overlay_reserved)"
-                yield f"node {name} asks for {wanted} (overlay_node_cidr) in {where}: choose another one"
+                yield f"node {name} asks for {wanted} (overlay_node_cidr) in {reserved}: choose another one"
 
     def _pin(self, name: str, node_cidr: str, now: str) -> None:
         held = self.nodes.get(name)
@@ -306,7 +323,10 @@ class Ledger:
                 allocator.occupy(self.pool.number(node_cidr))
             else:
                 allocator.quarantine(self.pool.number(node_cidr))
-        for number in self.pool.reserved:  # last, because a quarantined node CIDR may have been reserved since
+        for number in (
+            *self.pool.reserved,
+            *self.kept_back,
+        ):  # last, because a quarantined node CIDR may have been reserved since
             allocator.occupy(number)
         return allocator
 

@@ -19,6 +19,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam import v
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.pool import Pool
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import document as ledgers
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning import validate as preflight
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.adopt import adopt
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import (
     ClusterSettings,
     InventoryNode,
@@ -85,12 +86,17 @@ def assign(
 
 def _assign(ledger: Ledger, nodes: t.Sequence[InventoryNode], settings: ClusterSettings, now: str) -> list[str]:
     """Assign a node CIDR to every node, and return the conflicts among the nodes and with the ledger."""
+    adoption = adopt(ledger, nodes, settings.adopted)
+    ledger.keep_back(adoption.kept_back)
+    if adoption.pins:
+        ledger.pass_over([*adoption.kept_back, *map(ledger.pool.number, adoption.pins.values())])
     conflicts = [
+        *adoption.problems,
         *preflight.problems_of_nodes(nodes, settings, _orphans(nodes, ledger)),
         *vips.problems_of_held(ledger.vips, _claims_of(nodes, ledger), ranges_of(ledger.pool)),
     ]
     try:
-        ledger.assign([_request(node) for node in nodes], now)
+        ledger.assign([_request(node, adoption.pins.get(node.name)) for node in nodes], now)
     except ValidationError as error:
         conflicts += error.problems
     return conflicts
@@ -158,7 +164,8 @@ def plan(settings: ClusterSettings, nodes: t.Sequence[InventoryNode], ledger: Le
         fleet=fleet_text(peers),
         former=former_text(ledger.releases()),
     )
-    return Plan(document, forecast(ledger), orphans, _warnings(nodes, ledger, orphans))
+    warnings = [*_warnings(nodes, ledger, orphans), *adopt(ledger, nodes, settings.adopted).warnings]
+    return Plan(document, forecast(ledger), orphans, warnings)
 
 
 def forecast(ledger: Ledger) -> str:
@@ -173,11 +180,15 @@ def forecast(ledger: Ledger) -> str:
     )
 
 
-def _request(node: InventoryNode) -> ledgers.Request:
+def _request(node: InventoryNode, adopted: str | None) -> ledgers.Request:
+    """Return what a node asks for.
+
+    :param adopted: its podCIDR, if that becomes its node CIDR in this run.
+    """
     address = preflight.numeric_address(node.underlay_ip)
     return ledgers.Request(
         name=node.name,
-        node_cidr=node.node_cidr if isinstance(node.node_cidr, str) and node.node_cidr else None,
+        node_cidr=node.node_cidr if isinstance(node.node_cidr, str) and node.node_cidr else adopted,
         underlay=None if address is None else str(address),
         underlay_mtu=preflight.whole_number(node.underlay_mtu),
     )

@@ -26,6 +26,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
     OVERHEAD,
     overlay_mtu,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes.nodes import Matches
 from ansible_collections.tke.overlay.plugins.module_utils._errors import range_problems, some_of
 from ansible_collections.tke.overlay.plugins.module_utils._names import (
     INVENTORY_NAME,
@@ -47,7 +48,10 @@ MOST_NAMES = 8
 
 
 class ClusterSettings(t.NamedTuple):
-    """The cluster-wide variables, with checked types; the content of ``networks`` is not checked yet."""
+    """The cluster-wide variables, with checked types; the content of ``networks`` is not checked yet.
+
+    ``adopted`` are the Node objects of a running cluster whose podCIDRs become node CIDRs, if it is adopted.
+    """
 
     cluster: str
     container_cidr: list[str]
@@ -61,6 +65,7 @@ class ClusterSettings(t.NamedTuple):
     vni: int = 1
     port: int = 8472
     bridge: str = "tke-br0"
+    adopted: Matches | None = None
 
 
 class InventoryNode(t.NamedTuple):

@@ -20,6 +20,10 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
     is_server,
     network_problems,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes.nodes import (
+    NodeHost,
+    problems_of_node_name,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import NOT_ONE_LINE
 from ansible_collections.tke.overlay.plugins.module_utils._errors import range_problems, some_of
 from ansible_collections.tke.overlay.plugins.module_utils._names import (
@@ -45,12 +49,17 @@ RANGES = {
     "overlay_verify_all": (0, 1_000_000, ""),
     "overlay_verify_sample": (0, 1_000_000, ""),
     "overlay_verify_answer": (0, 86_400, "seconds"),
+    "overlay_conformance_per_site": (1, 1000, ""),
+    "overlay_conformance_seconds": (10, 86_400, "seconds"),
     "overlay_report_history": (0, 1_000_000, ""),
     "overlay_kubernetes_max_pods": (1, 65_533, ""),
 }
 """Variable -> the least and the largest number, and its unit."""
 
-NULLABLE = ("overlay_clb_subnet", "overlay_underlay_ip", "overlay_underlay_mtu", "overlay_node_cidr")
+NULLABLE = (
+    *("overlay_clb_subnet", "overlay_underlay_ip", "overlay_underlay_mtu", "overlay_node_cidr"),
+    *("overlay_kubeconfig", "overlay_kubernetes_node"),
+)
 """Variables for which null means the same as not set, so that a group or host can unset them."""
 
 OF_PLANNER = ("overlay_underlay_ip", "overlay_underlay_mtu", "overlay_node_cidr")
@@ -71,6 +80,14 @@ PLAYBOOK_VARIABLES = {
     "overlay_verify_all": VariableSpec("int"),
     "overlay_verify_sample": VariableSpec("int"),
     "overlay_verify_answer": VariableSpec("int"),
+    "overlay_conformance_nodes": VariableSpec("list", "str"),
+    "overlay_conformance_per_site": VariableSpec("int"),
+    "overlay_conformance_seconds": VariableSpec("int"),
+    "overlay_conformance_paths": VariableSpec("list", "str"),
+    "overlay_conformance_services": VariableSpec("list", "str"),
+    "overlay_conformance_dns": VariableSpec("str"),
+    "overlay_conformance_dns_names": VariableSpec("list", "str"),
+    "overlay_conformance_outside": VariableSpec("list", "str"),
     "overlay_report_dest": VariableSpec("path"),
     "overlay_report_title": VariableSpec("str"),
     "overlay_report_history": VariableSpec("int"),
@@ -303,6 +320,10 @@ def _paths(what: str, paths: t.Any) -> list[str]:
     return [problem for path in paths for problem in path_problems(f"{what}:", str(path))]
 
 
+def _node_name(what: str, name: t.Any) -> list[str]:
+    return problems_of_node_name(NodeHost("", node=str(name)), what)
+
+
 def _ipv4_address(what: str, address: t.Any) -> list[str]:
     return [] if is_ipv4_address(str(address)) else [f"{what} {shown(address)} is not an IPv4 address"]
 
@@ -326,6 +347,7 @@ RULES: dict[str, t.Callable[[str, t.Any], list[str]]] = {
     "overlay_clb_subnet": _ipv4_network,
     "overlay_confirm_timeout": _confirm_timeout,
     "overlay_kubeconfigs": _paths,
+    "overlay_kubernetes_node": _node_name,
 }
 """Variable -> the function that returns the problems of its value, which has the right type."""
 

@@ -23,6 +23,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.commit.confirmed
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import LinkSpec, Row, spec_of
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.nftables import TABLE, listed_rules
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.pod_bridge import BridgeTable
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import RouteTable, device_of
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Delta, Desired, Run, Table
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import STATE, STATE_FILES
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import (
@@ -55,7 +56,8 @@ def snapshot(
         removals += [f"ip link del dev {new.link.name}", f"nft delete table {TABLE}"]
     elif base == STATE and saved_settings().get("device") != new.link.name:
         removals += [f"ip link del dev {new.link.name}"]
-    return RollbackState(base, texts, removals, _bridge_additions(new.tables, deltas), sysctls, new.link.name)
+    additions = [*_bridge_additions(new.tables, deltas), *_replaced_routes(deltas, new.link.name)]
+    return RollbackState(base, texts, removals, additions, sysctls, new.link.name)
 
 
 def _texts(
@@ -67,7 +69,7 @@ def _texts(
         new.bridge,
         new.node_cidr,
         new.cidrs,
-        [(table, _present_entries(wanted, deltas[table.name])) for table, wanted in new.tables],
+        [(table, _present_entries(table, wanted, deltas[table.name], link.name)) for table, wanted in new.tables],
         listed_rules(run),
         {key: value for key, value in {**new.sysctls, **sysctls}.items() if value},
         summary={},
@@ -76,9 +78,22 @@ def _texts(
     return {path.replace(STATE, SNAPSHOT, 1): text for path, text in state_files(present).items()}
 
 
-def _present_entries(wanted: Desired, delta: Delta) -> Desired:
+def _present_entries(table: Table, wanted: Desired, delta: Delta, device: str) -> Desired:
+    """Return the entries that a table holds now, without the routes on other devices, which are foreign."""
     same = {key: spec for key, spec in wanted.items() if key not in delta.added}
-    return {**same, **{key: old for key, (old, _new) in delta.changed.items()}, **delta.removed}
+    found = {**same, **{key: old for key, (old, _new) in delta.changed.items()}, **delta.removed}
+    if table.name != RouteTable.name:
+        return found
+    return {key: spec for key, spec in found.items() if device_of(spec) in ("", device)}
+
+
+def _replaced_routes(deltas: t.Mapping[str, Delta], device: str) -> list[str]:
+    """Return commands that restore the routes of a former overlay, which are on other devices."""
+    return [
+        f"ip -4 route replace {key} {old}"
+        for key, (old, _new) in (deltas[RouteTable.name].changed.items() if RouteTable.name in deltas else ())
+        if device_of(old) not in ("", device)
+    ]
 
 
 def _removals_without_device(tables: Tables, deltas: t.Mapping[str, Delta]) -> list[str]:
@@ -95,7 +110,9 @@ def _removals_without_device(tables: Tables, deltas: t.Mapping[str, Delta]) -> l
 
 
 def _bridge_additions(tables: Tables, deltas: t.Mapping[str, Delta]) -> list[str]:
-    """Return commands that restore the addresses of the Pod bridge, which the restore script does not manage."""
+    """Return commands that restore what the restore script does not manage: the Pod bridge itself, and its addresses
+    of other node CIDRs. The script then sets the rest of the bridge right.
+    """
     return [
         " ".join([*table.program, table.put(key, spec)])
         for table, _wanted in tables

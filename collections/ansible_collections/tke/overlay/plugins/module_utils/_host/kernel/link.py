@@ -222,9 +222,11 @@ def check_conflicts(
     for link in others:
         data = link["linkinfo"].get("info_data", {})
         if (data.get("id"), data.get("port")) == (spec.vni, spec.port):
+            name = str(link["ifname"])
+            remedy = "" if name.startswith("flannel") else "remove that link, or "
             problems.append(
-                f"VNI {spec.vni} on port {spec.port} ({labels.vni}, {labels.port}) belongs to the VXLAN link "
-                f"{link['ifname']}: remove that link, or choose another VNI or port"
+                f"VNI {spec.vni} on port {spec.port} ({labels.vni}, {labels.port}) belongs to the VXLAN link {name}: "
+                f"{remedy}choose another VNI or port"
             )
         elif spec.mac is not None and link.get("address") == spec.mac:
             problems.append(

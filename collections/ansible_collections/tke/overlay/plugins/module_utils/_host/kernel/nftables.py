@@ -74,13 +74,17 @@ class TransitionAllowances(t.NamedTuple):
     peers: t.Sequence[str] = ()  # former underlay addresses of peers
     port: int | None = None  # the other port of the tunnel, old or new
     device: str = ""  # the link that receives on it
+    links: t.Sequence[str] = ()  # the links by which packets of Pods come and leave in the former overlay
 
 
 NO_ALLOWANCES = TransitionAllowances()
 
 
 class RulesSpec(t.NamedTuple):
-    """What determines the rules. ``peers`` are the underlay addresses of all other nodes."""
+    """What determines the rules. ``peers`` are the underlay addresses of all other nodes.
+
+    ``bridge`` is empty on a host without Pods.
+    """
 
     device: str
     bridge: str
@@ -237,7 +241,7 @@ def _chains(spec: RulesSpec, pods: t.Sequence[int], peers: t.Sequence[int]) -> l
     :param pods: the IP versions of the container CIDRs.
     :param peers: the IP versions of the underlay.
     """
-    inside = ", ".join(f'"{name}"' for name in sorted({"lo", *spec.devices, spec.bridge}))
+    inside = ", ".join(f'"{name}"' for name in sorted({"lo", *spec.devices, spec.bridge, *spec.also.links} - {""}))
     port, device = _any_of(spec.ports), _any_of([f'"{name}"' for name in spec.devices])
     return [
         _chain(

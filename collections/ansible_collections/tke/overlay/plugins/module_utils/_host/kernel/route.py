@@ -9,6 +9,7 @@ import collections
 import ipaddress
 import json
 import re
+import types
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import ROUTE_PROTOCOL
@@ -62,6 +63,8 @@ class RouteTable:
         self.within = [ipaddress.ip_network(cidr) for cidr in within]
         self.claimed = claimed
         self.program = ("ip", f"-{version}")
+        self.former: t.Mapping[str, t.Collection[str]] = {}
+        """Key -> gateways of the routes of a former overlay (flannel), which are replaced in their place."""
 
     def listings(self, others: bool = True) -> list[t.Sequence[str]]:
         """Return the command that lists the routes of protocol 144, then those that can list foreign routes.
@@ -96,6 +99,8 @@ class RouteTable:
                 continue  # a route of protocol 144 that belongs to another task
             key = self._key(row)
             seen[key] += 1
+            if not found.managed and seen[key] == 1 and row.get("gateway") in self.former.get(key, ()):
+                found = found._replace(on_device=True)
             actual[key if seen[key] == 1 else f"{key} #{seen[key]}"] = found
         return actual
 
@@ -139,20 +144,42 @@ _LINE = re.compile(
 """What :meth:`RouteTable.put` writes."""
 
 
-def check_foreign_routes(actual: t.Mapping[str, ActualEntry]) -> None:
+def check_foreign_routes(
+    actual: t.Mapping[str, ActualEntry], flannel: t.Mapping[str, t.Collection[str]] = types.MappingProxyType({})
+) -> None:
     """Make sure that no foreign route lies in the container CIDR: it would divert packets that are sent to Pods.
 
     :param actual: what :meth:`RouteTable.read` found ``within`` the container CIDRs.
+    :param flannel: the gateways of the routes that flannel would have, by key.
     :raises ValidationError: naming each foreign route.
     """
     foreign = [
         f"the foreign route {key} {found.spec} lies in the container CIDR (overlay_container_cidr): "
-        f"remove it, or choose another container CIDR"
+        + (
+            "if flannel has made it, set overlay_remove_flannel=true to replace it without a loss; otherwise remove it"
+            if gateway_of(found.spec) in flannel.get(key, ())
+            else "remove it, or choose another container CIDR"
+        )
         for key, found in actual.items()
         if not found.managed and not found.on_device
     ]
     if foreign:
         raise ValidationError(*foreign)
+
+
+def gateway_of(spec: str) -> str:
+    """Return the gateway in the specification of a route, empty without one."""
+    return _word_after("via", spec)
+
+
+def device_of(spec: str) -> str:
+    """Return the link in the specification of a route, empty without one."""
+    return _word_after("dev", spec)
+
+
+def _word_after(keyword: str, spec: str) -> str:
+    words = spec.split()
+    return words[words.index(keyword) + 1] if keyword in words[:-1] else ""
 
 
 def full_prefix(destination: str, version: int) -> str:

@@ -97,14 +97,15 @@ NEWEST_HAPROXY = (99, 0)
 class HostLinks(t.NamedTuple):
     """The properties of this host that determine its files.
 
-    These are the links that carry its own address (for VRRP) and the VIPs, its default gateways, and the version of
-    its HAProxy.
+    These are the links that carry its own address (for VRRP) and the VIPs, its default gateways, the version of its
+    HAProxy, and whether its keepalived notifies systemd when it is ready: that of Debian 11 does not.
     """
 
     own: str
     vips: str
     gateways: t.Sequence[str] = ()
     haproxy: tuple[int, int] = NEWEST_HAPROXY
+    keepalived_notifies: bool = True
 
 
 def _render(template: str, **values: object) -> str:
@@ -286,6 +287,7 @@ def units(spec: PairSpec, links: HostLinks, python: str) -> Texts:
         "restore_unit": RESTORE_UNIT,
         "interval": spec.restore_interval,
         "loaded": LOADED_FILE,
+        "keepalived_type": "notify\nNotifyAccess=all" if links.keepalived_notifies else "exec",
         "health_agent": HEALTH_AGENT_FILE,
         "health_socket": HEALTH_SOCKET,
         "haproxy_unit": HAPROXY_UNIT,

@@ -229,7 +229,7 @@ def _find_links(spec: PairSpec, run: Run) -> HostLinks:
         )
     if problems:
         raise ValidationError(*problems)
-    return HostLinks(own[0], vips[0], gateways, version)
+    return HostLinks(own[0], vips[0], gateways, version, _keepalived_notifies(run))
 
 
 def _haproxy_version(run: Run) -> tuple[int, int]:
@@ -239,6 +239,14 @@ def _haproxy_version(run: Run) -> tuple[int, int]:
     _code, out, _errors = run(("haproxy", "-v"), None)
     found = re.search(r"version (\d+)\.(\d+)", out)
     return (int(found[1]), int(found[2])) if found else NEWEST_HAPROXY
+
+
+def _keepalived_notifies(run: Run) -> bool:
+    """Return whether keepalived was built to notify systemd when it is ready; in check mode, it can be missing."""
+    if "keepalived" in missing_programs():
+        return True
+    _code, out, errors = run(("keepalived", "--version"), None)
+    return "SYSTEMD_NOTIFY" in out + errors
 
 
 def _addresses(run: Run) -> list[tuple[str, str, int]]:

@@ -444,8 +444,7 @@ Requires=$health_agent_unit
 StartLimitIntervalSec=0
 
 [Service]
-Type=notify
-NotifyAccess=all
+Type=$keepalived_type
 ExecStartPre=/bin/sh $restore
 ExecStartPre=/bin/sh -c 'cat $rules $keepalived_conf >$loaded'
 ExecStart=/usr/sbin/keepalived --dont-fork --vrrp --dont-respawn --use-file=$keepalived_conf --pid=$run/keepalived.pid --vrrp_pid=$run/vrrp.pid

@@ -59,16 +59,19 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node.compare imp
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.cutover import (
     CUTOVER,
     FINALIZE,
+    former_links,
     step_of,
     take_step,
     transitional_target,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.kernel_change import change_kernel, verify
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.running_pods import check_no_pods
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import (
     INTERVAL,
     Target,
     build_target,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.cni_plugins import read_plugins
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins import reload_commands, reload_managers
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import (
     apply_units,
@@ -98,6 +101,15 @@ class ConvergeOptions(t.NamedTuple):
 
     accepted: Accepted = NOTHING
     """What may contradict the plan that the host has applied, see :mod:`applied_plan`."""
+
+    pods: bool = True
+    """Whether the host has Pods, see :mod:`running_pods`."""
+
+    cni_bin_dirs: t.Sequence[str] = ()
+    """Where the container runtime looks for CNI plugins; empty: find out."""
+
+    replace_flannel: bool = False
+    """Replace the routes of flannel to the peers."""
 
 
 class _PreparedCommit(t.NamedTuple):
@@ -133,17 +145,30 @@ def converge(document: NodeDocument, run: Run, check: bool, options: ConvergeOpt
     confirmation = options.confirmation or Confirmation(f"process {os.getpid()}", 0)
     validate_timeout(confirmation.seconds)
     host = read_host(run)
-    target = build_target(document, host, options.interval)
+    if options.pods:
+        host = host._replace(cni=read_plugins(options.cni_bin_dirs, run))
+    target = build_target(document, host, options.interval, pods=options.pods)
     check_plan(document, options.accepted)
+    replace = options.replace_flannel
     if check:
-        return _difference(target, run)
+        difference = _difference(target, run, replace)
+        former_links(target, difference)
+        return difference
     with rolled_back_on_failure(confirmation.token, run):
         with exclusive_change(run):
-            transitional = transitional_target(document, host, options.interval, options.phase)
+            difference = _difference(target, run, replace)
+            links = former_links(target, difference)
+            transitional = (
+                transitional_target(document, host, options.interval, links, pods=options.pods)
+                if options.phase != FINALIZE
+                else None
+            )
             if transitional is not None and options.phase == CUTOVER:
                 target = transitional
-            difference = _difference(target, run)
+                difference = _difference(target, run, replace)
             step = step_of(options.phase, transitional, target, difference)
+            if step.unfinished and links:
+                _put_drop_ins(target, difference, run)
             take_step(step, target, difference, run)
             if step.unfinished:
                 return difference._replace(unfinished=True)
@@ -162,15 +187,20 @@ def converge(document: NodeDocument, run: Run, check: bool, options: ConvergeOpt
 # --- validate, read, compare ---
 
 
-def _difference(target: Target, run: Run) -> NodeResult:
+def _difference(target: Target, run: Run, replace_flannel: bool) -> NodeResult:
     """Read the host and compare it with the target; change nothing.
 
-    :raises ValidationError: a foreign object is in the way.
+    :param replace_flannel: regard the routes of flannel to the peers as entries to change.
+    :raises ValidationError: a foreign object is in the way, or Pods are.
     """
+    if replace_flannel:
+        target.tables.routes.former = target.flannel_gateways
     links = read_links(run)
     check_conflicts(target.link, links, run, peers=target.underlays)
+    if not target.pods:
+        check_no_pods(target.tables.bridge, links, run)
     actual = read_actual(target, links, run)
-    check_foreign_routes(actual.tables[target.tables.routes.name])
+    check_foreign_routes(actual.tables[target.tables.routes.name], target.flannel_gateways)
     return compare(target, actual)
 
 

@@ -18,7 +18,11 @@ cutover   Send by the new plan. The alternate link now receives on the old port.
 finalize  Accept the new plan alone, as every later run does.
 ========  ==========================================================================
 
-The same phases take over a device that another program made with other MAC
+The same phases replace the routes of a former overlay, flannel with host-gw or with
+another VNI (:func:`former_links`): until *finalize* the rules let packets of Pods pass
+by the links of both. The device exists since *prepare*, the routes change in *cutover*.
+
+They also take over a device that another program made with other MAC
 addresses (:func:`adopts_foreign_macs`), because a host drops frames for other MACs
 than its own. From *prepare* until *finalize* every host accepts frames for any MAC
 from the tunnel; in *prepare* it also gets the FDB entries of the new MACs.
@@ -34,6 +38,7 @@ import os
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import NodeDocument, Peer, vtep_mac
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import read_files, remove_file, write_file
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.fdb import FdbTable
@@ -41,6 +46,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link impo
     ALTERNATE_LINK,
     LinkChange,
     apply_link,
+    compare_link,
     read_links,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.nftables import (
@@ -50,6 +56,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.nftables 
     deletion_of,
     load_table,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import device_of
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Delta, Run, apply
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import compare as compare_entries
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.alternate_link import (
@@ -93,16 +100,50 @@ class PhaseStep(t.NamedTuple):
         return self.phase == PREPARE and (self.foreign_macs or self.transitional is not None)
 
 
-def transitional_target(document: NodeDocument, host: HostFacts, interval: int, phase: str) -> Target | None:
+def transitional_target(
+    document: NodeDocument,
+    host: HostFacts,
+    interval: int,
+    links: t.Sequence[str],
+    *,
+    pods: bool,
+) -> Target | None:
     """Return the target that accepts both the saved plan and the plan of the document.
 
     :param interval: seconds between two runs of the restore timer.
-    :returns: ``None`` if the change does not concern other hosts, or the phase accepts the new plan only.
+    :param links: see :func:`former_links`.
+    :param pods: whether the host has Pods.
+    :returns: ``None`` if the change does not concern other hosts.
     """
-    if phase == FINALIZE:
-        return None
     transition = transition_to(document, *own_and_peers(document))
-    return build_target(document, host, interval, transition.allowances) if transition else None
+    if not transition and not links:
+        return None
+    return build_target(document, host, interval, transition.allowances._replace(links=links), pods=pods)
+
+
+def former_links(target: Target, difference: NodeResult) -> list[str]:
+    """Return the links of the routes that a former overlay has to the peers, and that the target replaces.
+
+    :raises ValidationError: the reverse-path filter of such a link would drop packets during the change.
+    """
+    changed = difference.tables[target.tables.routes.name].changed
+    links = sorted({device_of(old) for old, _new in changed.values()} - {"", target.link.name})
+    strict = [link for link in links if _filters_strictly(link)]
+    if strict:
+        raise ValidationError(
+            *(
+                f"net.ipv4.conf.{link}.rp_filter is strict (1), so packets of Pods that still come by {link} would be "
+                f"dropped while the routes change: sysctl -w net.ipv4.conf.{link}.rp_filter=2 for this run"
+                for link in strict
+            )
+        )
+    return links
+
+
+def _filters_strictly(link: str) -> bool:
+    """Return whether the reverse-path filter of a link is strict. The larger value of the link and of all counts."""
+    found = files.read_sysctls([f"net/ipv4/conf/{each}/rp_filter" for each in ("all", link)])
+    return max(found.values(), default="0") == "1"
 
 
 def transition_to(document: NodeDocument, own: Peer, peers: t.Sequence[Peer]) -> Transition:
@@ -163,12 +204,27 @@ def _accept_both_plans(transitional: Target, run: Run) -> None:
     rules = transitional.rules
     if compare_entries(rules, rules.read(run), rules.wanted):
         rules.replace(run)
-    write_file(RULES_FILE, rules.text)
-    write_file(CHECKSUMS, with_checksum(CHECKSUMS, RULES_FILE, rules.text))
+    if saved_settings():
+        write_file(RULES_FILE, rules.text)
+        write_file(CHECKSUMS, with_checksum(CHECKSUMS, RULES_FILE, rules.text))
+    if transitional.former_links:
+        _receive(transitional, run)
     if transitional.alternate_link is not None:
         alternate = transitional.alternate_link._replace(port=transitional.link.port)
         apply_link(with_alternate_link(LinkChange({}, {}, []), alternate, read_links(run)), run)
-        relax_reverse_path_filter(alternate)
+        relax_reverse_path_filter(alternate, transitional.pods)
+
+
+def _receive(transitional: Target, run: Run) -> None:
+    """Create the tunnel's link, so that it receives what other hosts send by the new plan.
+
+    :raises KernelError: the kernel rejected it.
+    """
+    name = transitional.link.name
+    apply_link(compare_link(transitional.link, read_links(run)), run)
+    wanted = {key: text for key, text in transitional.sysctls.items() if key.startswith(f"net/ipv4/conf/{name}/")}
+    for key, value in files.differing(files.read_sysctls(wanted), wanted).items():
+        files.write_sysctl(key, str(value))
 
 
 def _prepare_new_macs(target: Target, difference: NodeResult, run: Run) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
+from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, some_of
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import read_sysctls
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import Row, find_link, read_links
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.nftables import TABLE
@@ -22,6 +22,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables im
     read_json,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni_checks import check_cni, runs_pods
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.flannel import Node, find_leftovers
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.foreign_firewalls import (
     CHAINS,
     blocking_firewalls,
@@ -38,6 +39,9 @@ BRIDGE_NETFILTER = "net.bridge.bridge-nf-call-iptables"
 
 CONNTRACK_FULL = 0.98
 """From this part of the limit on, short bursts of new connections lose packets."""
+
+MOST_NAMED = 6
+"""Leftovers that one finding names."""
 
 NAT = ("nft", "list", "chain", *TABLE.split(), "nat")
 
@@ -64,7 +68,8 @@ def pod_findings(network: PodNetwork, run: Run, links: t.Sequence[Row] | None = 
         ("rules", lambda: _own_rules(run)),
         ("conntrack", _conntrack),
         ("firewall", lambda: blocking_firewalls(network, run)),
-        ("cni", lambda: check_cni(network)),
+        ("cni", lambda: check_cni(network, run)),
+        ("flannel", lambda: _of_flannel(network, links, run)),
         # Last, because it finds again what others have named.
         ("route", lambda: [] if _named(found) else _way(network, links, run)),
     )
@@ -186,6 +191,18 @@ def _bridge_netfilter(network: PodNetwork, links: t.Sequence[Row]) -> t.Iterator
         )
     elif value == "0" and not row.get("linkinfo", {}).get("info_data", {}).get("nf_call_iptables"):
         yield PodFinding("bridge_netfilter", f"{BRIDGE_NETFILTER} is 0: {fault}", f"sysctl -w {BRIDGE_NETFILTER}=1")
+
+
+def _of_flannel(network: PodNetwork, links: t.Sequence[Row], run: Run) -> t.Iterator[PodFinding]:
+    """Yield a note that names what flannel has left."""
+    named = find_leftovers(Node(network.device, network.node_cidr), run, links).named()
+    if named:
+        yield PodFinding(
+            "flannel",
+            f"flannel has left {some_of(named, MOST_NAMED)}",
+            "To remove it: ansible-playbook tke.overlay.site -e overlay_remove_flannel=true",
+            NOTE,
+        )
 
 
 def _conntrack() -> t.Iterator[PodFinding]:

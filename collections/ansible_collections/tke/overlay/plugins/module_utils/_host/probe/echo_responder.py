@@ -34,12 +34,13 @@ CONNECTION_SECONDS = 10.0
 """How long the responder keeps a connection open."""
 
 
-def keep_responding(address: str, seconds: int) -> None:
+def keep_responding(address: str, seconds: int, control: str = CONTROL_FILE) -> None:
     """Let this host answer TCP probes on an address for so many seconds from now; 0 stops the responder.
 
+    :param control: the control file; there is one responder for each.
     :raises KernelError: the address is not on this host, or another program uses the port.
     """
-    path = files.ROOT + CONTROL_FILE
+    path = files.ROOT + control
     os.makedirs(os.path.dirname(path), exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

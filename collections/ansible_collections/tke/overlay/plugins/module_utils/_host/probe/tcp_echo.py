@@ -35,8 +35,8 @@ ECHOED, REFUSED = "echoed", "refused"
 class _Connection:
     """A connection to a peer, and its progress."""
 
-    def __init__(self, address: str, payload: bytes, deadline: float) -> None:
-        self.address, self.payload, self.deadline = address, payload, deadline
+    def __init__(self, address: str, port: int, payload: bytes, deadline: float) -> None:
+        self.address, self.port, self.payload, self.deadline = address, port, payload, deadline
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         self.socket.setblocking(False)
         self.connected, self.sent, self.received = False, 0, bytearray()
@@ -45,7 +45,7 @@ class _Connection:
         """Start to connect; return the result if it is known already."""
         try:
             self.socket.bind((source, 0))
-            code = self.socket.connect_ex((self.address, PORT))
+            code = self.socket.connect_ex((self.address, self.port))
         except OSError as error:
             return error.strerror or str(error)
         return None if code in (0, errno.EINPROGRESS) else _error_text(code)
@@ -124,9 +124,10 @@ class _Prober:
         connection.socket.close()
 
 
-def probe_tcp(source: str, addresses: t.Iterable[str], seconds: float) -> dict[str, str]:
+def probe_tcp(source: str, addresses: t.Iterable[str], seconds: float, port: int = PORT) -> dict[str, str]:
     """Connect to each address and compare the echo with what was sent.
 
+    :param source: the address to connect from; empty, where the kernel chooses it.
     :param seconds: how long one connection may take.
     :returns: address -> :data:`ECHOED`, :data:`REFUSED` (no echo responder runs there), or the failure.
     """
@@ -135,6 +136,6 @@ def probe_tcp(source: str, addresses: t.Iterable[str], seconds: float) -> dict[s
         prober = _Prober(selector)
         while waiting or prober.open:
             while waiting and len(prober.open) < MAX_CONNECTIONS:
-                prober.start(_Connection(waiting.pop(), payload, time.monotonic() + seconds), source)
+                prober.start(_Connection(waiting.pop(), port, payload, time.monotonic() + seconds), source)
             prober.advance()
     return prober.results

@@ -33,6 +33,7 @@ HOST_SIDE = [
     "_host.load_balancer",
     "_host.endpoint",
     "_host.node",
+    "_host.conformance",
 ]
 SURFACE = ["_module"]
 COLUMNS = [[*SHARED, *CONTROLLER_SIDE, *SURFACE], [*SHARED, *HOST_SIDE, *SURFACE]]
@@ -40,6 +41,8 @@ COLUMNS = [[*SHARED, *CONTROLLER_SIDE, *SURFACE], [*SHARED, *HOST_SIDE, *SURFACE
 THIRD_PARTY = {
     "_cluster.planning.validate": {"netaddr"},
     "_cluster.ledger.etcd_client": {"etcd3gw", "urllib3"},
+    "_cluster.kubernetes.client": {"kubernetes", "urllib3", "yaml"},
+    "_cluster.kubernetes.servers": {"yaml"},
     "_cluster.kubernetes.render": {"jinja2"},
     "_cluster.report.page": {"jinja2"},
     "_module": {"ansible"},

@@ -173,7 +173,10 @@ def test_numbers_continue_across_cidrs():
     assert node_cidrs[2:5] == ["10.0.0.128/26", "10.9.0.0/26", "10.9.0.64/26"]
     assert node_cidrs[7] == "10.8.0.0/26"
     assert [pool.number(node_cidr) for node_cidr in node_cidrs] == list(range(11))
-    assert pool.reserved == {6: "10.9.0.192/26", 7: "10.8.0.0/25", 8: "10.8.0.0/25"}
+    reserved = {6: "10.9.0.192/26", 7: "10.8.0.0/25", 8: "10.8.0.0/25"}
+    assert pool.reserved == {
+        number: f"the reserved range {cidr} (overlay_reserved)" for number, cidr in reserved.items()
+    }
     with pytest.raises(IndexError):
         pool.node_cidr(11)
 

@@ -218,7 +218,7 @@ def test_pending_on_all_excluded_hosts_that_have_it():
 def test_recovered_ledger_has_the_reserved_ranges():
     _lost, found = saved()
     ledger = recover(SETTINGS._replace(reserved=["10.244.40.0/24"]), NODES, found, NOW)
-    assert ledger.pool.reserved == {40: "10.244.40.0/24"}
+    assert ledger.pool.reserved == {40: "the reserved range 10.244.40.0/24 (overlay_reserved)"}
 
 
 def problems_of_call(work, *arguments, **options):

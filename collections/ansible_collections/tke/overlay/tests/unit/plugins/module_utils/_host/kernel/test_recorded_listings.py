@@ -40,10 +40,10 @@ def recorded(version):
 
 
 class Listed(BridgeTable):
-    """The part of the table that is in the listing of the links."""
+    """The state and the addresses of the bridge, which are in the listing of the links."""
 
     def read(self, run):
-        return self.among(read_links(run))
+        return {key: entry for key, entry in self.among(read_links(run)).items() if not key.startswith("hairpin ")}
 
 
 MANAGED, FOREIGN = (True, True), (False, True)  # both on the device

@@ -58,6 +58,7 @@ class Host:
         self.config_id = ""  # of the configuration that the proxy runs
         self.units_obey = True
         self.table = ""  # nft's listing of the table
+        self.keepalived = "Config options:  NFTABLES VRRP INIT=systemd SYSTEMD_NOTIFY\n"
         self.pythons = ["/usr/bin/python3"]
         self.after_command = {}  # command -> what happens after it
         self.outputs = {}  # the beginning of a command -> its output
@@ -90,6 +91,8 @@ class Host:
             return int(not self.table), self.table, ""
         if command[0].startswith("/usr/"):
             return int(command[0] not in self.pythons), "", ""
+        if line == "keepalived --version":
+            return 0, "", self.keepalived
         if command[0] == "keepalived":
             self.track(command[-1].partition("=")[2])
         if command[0] in ("haproxy", "keepalived") or "--check" in command:
@@ -158,6 +161,20 @@ def host(tmp_path, monkeypatch):
 def new_spec(spec):
     """A specification that changes the HAProxy configuration alone."""
     return spec._replace(apiservers={"api9": "10.0.1.29:6443"})
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("NFTABLES VRRP INIT=systemd SYSTEMD_NOTIFY", "Type=notify\nNotifyAccess=all\n"),
+        ("NFTABLES VRRP", "Type=exec\n"),
+    ],
+)
+def test_systemd_waits_only_for_a_keepalived_that_notifies(spec, host, options, expected):
+    """The keepalived of Debian 11 was built without it: its start would time out."""
+    host.keepalived = f"Keepalived v2.1.5 (07/13,2020)\n\nConfig options:  {options}\n"
+    converge(spec, host, check=False)
+    assert expected in host.text(f"/etc/systemd/system/{KEEPALIVED_UNIT}")
 
 
 def test_keepalived_is_tested_with_files_of_its_own(spec, host):

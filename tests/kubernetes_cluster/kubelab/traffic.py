@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, tke.overlay contributors
+"""Counted requests: from Pods and from hosts, at rest and while something happens."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import json
+import threading
+import urllib.parse
+from collections.abc import Iterator
+from typing import Any
+
+from .hosts import FILES, objects, on
+
+AGENT = (FILES / "agent.py").read_text()
+PARALLEL = 6
+
+
+@dataclasses.dataclass(frozen=True)
+class Pod:
+    """A running Pod of the test."""
+
+    name: str
+    node: str
+    address: str
+
+
+@dataclasses.dataclass
+class Row:
+    """A line of the table. A row without a count has `sent` 0."""
+
+    name: str
+    sent: int = 0
+    lost: int = 0
+    gap: float = 0.0
+    note: str = ""
+    failed: bool = False
+
+    def add(self, result: dict[str, Any]) -> None:
+        """Add the counts of an agent."""
+        self.sent += result["sent"]
+        self.lost += result["lost"]
+        self.gap = max(self.gap, result["gap"])
+        for text, number in result["errors"].items():
+            if text not in self.note:
+                self.note = f"{self.note}; {number} x {text[:100]}".removeprefix("; ")[:400]
+
+
+def agents(label: str = "app=agent") -> dict[str, Pod]:
+    """Return the running Pods with a label, by node."""
+    items = objects(f"pods -l {label}")["items"]
+    pods = [
+        Pod(item["metadata"]["name"], item["spec"]["nodeName"], item["status"]["podIP"])
+        for item in items
+        if item["status"].get("podIP") and "deletionTimestamp" not in item["metadata"]
+    ]
+    return {pod.node: pod for pod in pods}
+
+
+def from_pod(pod: Pod, url: str, count: int, rate: float = 50, seconds: float = 3) -> dict[str, Any]:
+    """Let a Pod send requests, and return what it counted. Its own host asks it to, without the API server."""
+    query = urllib.parse.urlencode({"url": url, "count": count, "rate": rate, "seconds": seconds})
+    limit = int(count / rate + seconds + 60)
+    text = on(pod.node, f"curl -sS --max-time {limit} 'http://{pod.address}:8080/ask?{query}'", seconds=limit + 10)
+    result: dict[str, Any] = json.loads(text)
+    return result
+
+
+def from_host(name: str, url: str, count: int, rate: float = 50, seconds: float = 3) -> dict[str, Any]:
+    """Send requests from a host, outside of any Pod."""
+    text = on(name, f"python3 - ask '{url}' {count} {rate} {seconds}", stdin=AGENT, seconds=count / rate + 120)
+    result: dict[str, Any] = json.loads(text)
+    return result
+
+
+@dataclasses.dataclass(frozen=True)
+class Flow:
+    """Requests from a Pod, or from a host, to a URL."""
+
+    source: Pod | str
+    url: str
+
+    def send(self, count: int, rate: float) -> dict[str, Any]:
+        """Send so many requests."""
+        if isinstance(self.source, Pod):
+            return from_pod(self.source, self.url, count, rate)
+        return from_host(self.source, self.url, count, rate)
+
+
+def measure(name: str, flows: list[Flow], count: int, rate: float = 50) -> Row:
+    """Return the sum of all flows, a few at a time."""
+    row = Row(name)
+    with concurrent.futures.ThreadPoolExecutor(PARALLEL) as pool:
+        for result in pool.map(lambda flow: flow.send(count, rate), flows):
+            row.add(result)
+    return row
+
+
+@contextlib.contextmanager
+def during(name: str, flows: list[Flow], rate: float = 20) -> Iterator[Row]:
+    """Send on all flows while the body runs, in rounds of two seconds; the row has the sum at the end."""
+    row, ended, lock = Row(name), threading.Event(), threading.Lock()
+    begun = threading.Barrier(len(flows) + 1)
+
+    def rounds(flow: Flow) -> None:
+        begun.wait()
+        while not ended.is_set():
+            result = flow.send(int(rate * 2), rate)
+            with lock:
+                row.add(result)
+
+    with concurrent.futures.ThreadPoolExecutor(len(flows)) as pool:
+        futures = [pool.submit(rounds, flow) for flow in flows]
+        begun.wait()
+        try:
+            yield row
+        finally:
+            ended.set()
+        for future in futures:
+            future.result()
