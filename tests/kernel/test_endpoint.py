@@ -20,10 +20,12 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.check i
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.converge import (
     absent,
     present,
+    restarted,
     verified,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.kubeconfig_services import read_record
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.spec import EndpointSpec
-from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.status import endpoint_drift
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.status import endpoint_drift, endpoint_notes
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import converge as node
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import reset
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import ENDPOINT_NOTE, STATE
@@ -213,8 +215,10 @@ def test_a_kubeconfig_that_checks_no_certificate_is_named(run, host):
     assert "has the proxy-url http://p:1, so its clients reach the API server through that proxy" in warnings
 
 
-def test_a_service_that_keeps_the_former_server_is_restarted_once(run, host):
+@pytest.mark.parametrize("together", [True, False])
+def test_a_service_that_keeps_the_former_server_is_restarted_once(run, host, together):
     """systemctl is a stand-in that starts a new process; what a process has read follows from the real /proc."""
+    spec = SPEC._replace(kubeconfig_services=["kubelet"])
     (host / "run/systemd/system").mkdir(parents=True)
     processes = [subprocess.Popen(["sleep", "60"])]
 
@@ -228,7 +232,6 @@ def test_a_service_that_keeps_the_former_server_is_restarted_once(run, host):
         blocks = [f"Id={name}\n{states.get(name, 'LoadState=not-found')}" for name in command[4:]]
         return 0, "\n".join(blocks), ""
 
-    spec = SPEC._replace(kubeconfig_services=["kubelet"])
     try:
         (warning,) = (text for text in present(SPEC, run_here, check=True).warnings if "kubelet.service" in text)
         assert "former server until it restarts" in warning
@@ -238,8 +241,17 @@ def test_a_service_that_keeps_the_former_server_is_restarted_once(run, host):
         assert [diff.name for diff in forecast] == ["kubelet.service"]
         with pytest.raises(KernelError, match=r"differs from the specification: kubelet.service"):
             verified(spec, run_here)
-        assert present(spec, run_here, check=False).diffs == forecast
+        waiting = present(spec._replace(restart_services=False), run_here, check=False)
+        assert (waiting.diffs, waiting.outdated.restart, waiting.restarted) == ([], ["kubelet.service"], [])
+        assert len(processes) == 1
+        assert restarted(spec, run_here, check=True).diffs == forecast
+        assert len(processes) == 1
+        by = present if together else restarted
+        result = by(spec, run_here, check=False)
+        assert (result.diffs, result.restarted) == (forecast, ["kubelet.service"])
+        assert any("has no connection to the API endpoint 10.0.2.2:6443" in text for text in result.warnings)
         assert len(processes) == 2
+        assert restarted(spec, run_here, check=False).diffs == []
         assert present(spec, run_here, check=False).diffs == []
         assert verified(SPEC, run_here).outdated.others == []
         assert len(processes) == 2
@@ -247,6 +259,110 @@ def test_a_service_that_keeps_the_former_server_is_restarted_once(run, host):
         for process in processes:
             process.kill()
             process.wait()
+
+
+def test_no_service_is_restarted_before_the_endpoint_answers(run, host, monkeypatch):
+    (host / "run/systemd/system").mkdir(parents=True)
+    spec = SPEC._replace(kubeconfig_services=["kubelet"])
+
+    def run_here(command, text=None):
+        assert command[:2] != ("systemctl", "restart")
+        if command[0] != "systemctl":
+            return run(command, text)
+        return 0, "\n".join(f"Id={name}\nActiveState=active\nMainPID=1\n" for name in command[4:]), ""
+
+    with pytest.raises(KernelError, match=r"/etc/kubelet.conf has another server, so no service was restarted"):
+        restarted(spec, run_here, check=False)
+    assert [diff.name for diff in restarted(spec, run_here, check=True).diffs] == ["kubelet.service"]
+    present(spec._replace(restart_services=False), run_here, check=False)
+
+    def fails(target, run, seconds, stages=()):
+        raise EndpointCheckError(target, "tcp", "no", {})
+
+    monkeypatch.setattr(endpoint, "wait_for_endpoint", fails)
+    with pytest.raises(EndpointCheckError):
+        restarted(spec, run_here, check=False)
+
+
+def test_the_endpoint_under_another_name_is_no_former_server(run, host):
+    present(SPEC, run, check=False)
+    assert read_record().former == ["10.9.9.9:6443"]
+    (host / "etc/kubelet.conf").write_text(KUBECONFIG.replace(", certificate-authority: ca.crt", ""))
+    present(SPEC._replace(names={"api.y": "10.9.9.9"}, api_name="api.y"), run, check=False)
+    assert read_record().former == []
+
+
+# --- a host that has not joined its cluster ---
+
+
+def test_a_host_joins_in_one_pass(run, host):
+    """It gets names and route, and the run after it has joined changes its kubeconfig."""
+    path = host / "etc/kubelet.conf"
+    text = path.read_text()
+    path.unlink()
+    forecast = present(SPEC, run, check=True)
+    result = present(SPEC, run, check=False)
+    assert (result.diffs, result.missing) == (forecast.diffs, ["/etc/kubelet.conf"])
+    assert forecast.missing == result.missing
+    assert "api.x" in (host / "etc/hosts").read_text()
+    assert "10.0.1.1 dev eth0" in routes(run)
+    assert (present(SPEC, run, check=False).diffs, verified(SPEC, run).missing) == ([], ["/etc/kubelet.conf"])
+    assert list(endpoint_notes()) == ["kubeconfig /etc/kubelet.conf is not there yet"]
+    assert list(endpoint_drift(run)) == []
+
+    path.write_text(text)
+    (note,) = endpoint_notes()
+    assert "/etc/kubelet.conf is there now, with the server https://10.9.9.9:6443: run tke.overlay.site" in note
+    with pytest.raises(KernelError, match=r"differs from the specification: /etc/kubelet.conf"):
+        verified(SPEC, run)
+    joined = present(SPEC, run, check=False)
+    assert joined.missing == []
+    assert joined.diffs[0].name == "/etc/kubelet.conf"
+    assert "https://api.x:6443" in path.read_text()
+    assert (list(endpoint_notes()), present(SPEC, run, check=False).diffs) == ([], [])
+
+
+def test_a_kubeconfig_that_comes_with_the_endpoint_is_complete(run, host):
+    """A host that joins by the API endpoint needs no second run, and a lost kubeconfig is drift until the next one."""
+    path = host / "etc/kubelet.conf"
+    present(SPEC, run, check=False)
+    text = path.read_text()
+    path.unlink()
+    (drift,) = endpoint_drift(run)
+    assert "kubeconfig /etc/kubelet.conf: cannot be read" in drift
+    assert present(SPEC, run, check=False).missing == ["/etc/kubelet.conf"]
+    path.write_text(text)
+    assert list(endpoint_notes()) == []
+    assert (verified(SPEC, run).missing, present(SPEC, run, check=False).diffs) == ([], [])
+    path.write_text("kind: [")
+    assert "is there now: run tke.overlay.site, which checks it" in next(endpoint_notes())
+
+
+def test_a_host_without_a_ca_joins_with_a_warning(run, host, monkeypatch):
+    """Without overlay_api_ca, only the kubeconfig that comes later has one."""
+    targets = []
+
+    def answers(target, run, seconds, stages=()):
+        targets.append(target)
+        return {"http": "GET /readyz: 200 OK: ok"}
+
+    monkeypatch.setattr(endpoint, "wait_for_endpoint", answers)
+    spec = SPEC._replace(authority=None)
+    (host / "etc/kubelet.conf").unlink()
+    (warning,) = (text for text in present(spec, run, check=False).warnings if "no CA is known" in text)
+    for words in ("the certificate of the API server was not verified", "overlay_api_ca"):
+        assert words in warning
+    (client,) = targets[0].clients
+    assert (client.authority, client.credentials, client.name) == (None, None, "api.x")
+    (host / "etc/other.conf").write_text(KUBECONFIG.replace(", certificate-authority: ca.crt", ""))
+    with pytest.raises(ValidationError, match="no CA is known: set ca or ca_file"):
+        present(spec._replace(kubeconfigs=["/etc/kubelet.conf", "/etc/other.conf"]), run, check=False)
+
+
+def test_a_cluster_can_be_in_a_kubeconfig_that_is_missing(run, host):
+    spec = SPEC._replace(clusters=["a", "later"])
+    result = present(spec._replace(kubeconfigs=["/etc/kubelet.conf", "/etc/later.conf"]), run, check=True)
+    assert result.missing == ["/etc/later.conf"]
 
 
 def test_verified_reports_differences(run, host):
@@ -258,8 +374,9 @@ def test_reports_all_problems_at_once_and_changes_nothing(run, host):
     (host / "etc/hosts").write_text("1.1.1.1 api.x\n")
     (host / "etc/kubelet.conf").write_text("a: &b verysecret")
     before = tree(host)
+    spec = SPEC._replace(gateway="10.77.0.1", kubeconfigs=["/etc/kubelet.conf", "/none"], kubeconfigs_required=True)
     with pytest.raises(ValidationError) as caught:
-        present(SPEC._replace(gateway="10.77.0.1", kubeconfigs=["/etc/kubelet.conf", "/none"]), run, check=False)
+        present(spec, run, check=False)
     assert tree(host) == before
     text = str(caught.value)
     assert "verysecret" not in text
@@ -267,7 +384,7 @@ def test_reports_all_problems_at_once_and_changes_nothing(run, host):
         "/etc/hosts, line 1 gives api.x the address 1.1.1.1",
         "the gateway of the route, 10.77.0.1",
         "/etc/kubelet.conf: line 1: an anchor",
-        "kubeconfig /none cannot be read: No such file",
+        "kubeconfig /none is not there, and kubeconfigs_required (overlay_kubeconfigs_required) is set",
     ):
         assert words in text
     with pytest.raises(ValidationError) as caught:

@@ -9,15 +9,23 @@ import re
 
 import pytest
 
-from standin import ApiServer
+from standin import ApiServer, make_certificates
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory):
+    """Certificates for all stand-ins, because to make them takes longer than to start one."""
+    directory = tmp_path_factory.mktemp("certificates")
+    make_certificates(directory, "127.0.0.1")
+    return directory
 
 
 @pytest.fixture
-def api_server(tmp_path):
+def api_server(tmp_path, certificates):
     """A running stand-in without objects."""
     directory = tmp_path / "apiserver"
     directory.mkdir()
-    server = ApiServer(directory)
+    server = ApiServer(directory, known=certificates)
     try:
         yield server
     finally:

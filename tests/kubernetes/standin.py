@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import json
 import pathlib
+import shutil
 import ssl
 import subprocess
 import sys
@@ -56,15 +57,41 @@ class Rejected(Exception):
         self.code, self.message = code, message
 
 
+def make_certificates(directory: pathlib.Path, address: str) -> None:
+    """Write the certificates of a CA, of a server at this address, and of an administrator."""
+    (directory / "openssl.cnf").write_text(CONFIG)
+    make_certificate(directory, "ca", "/CN=kubernetes")
+    make_certificate(directory, "server", "/CN=kube-apiserver", f"IP:{address},DNS:kubernetes.default")
+    make_certificate(directory, "admin", "/O=system:masters/CN=kubernetes-admin")
+
+
+def make_certificate(directory: pathlib.Path, name: str, subject: str, names: str = "") -> None:
+    """Write NAME.crt and NAME.key. It is a CA if its name begins so; another one is signed by ``ca``."""
+    is_ca = name.startswith("ca")
+    signed = [] if is_ca else ["-CA", f"{directory}/ca.crt", "-CAkey", f"{directory}/ca.key"]
+    extensions = ["-addext", f"subjectAltName={names}"] if names else []
+    command = (
+        *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+        *("-config", f"{directory}/openssl.cnf", "-extensions", "ca" if is_ca else "leaf"),
+        *("-subj", subject, "-days", "2", *signed, *extensions),
+        *("-keyout", f"{directory}/{name}.key", "-out", f"{directory}/{name}.crt"),
+    )
+    subprocess.run(command, check=True, capture_output=True)
+
+
 class ApiServer:
     """The process of a stand-in, with its CA, an administrator, and ``kubeconfig`` files for others."""
 
-    def __init__(self, directory: pathlib.Path, address: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(
+        self, directory: pathlib.Path, address: str = "127.0.0.1", port: int = 0, known: pathlib.Path | None = None
+    ) -> None:
+        """Start it. ``known`` is the directory of an earlier one of this address, whose certificates it takes."""
         self.directory, self.address = directory, address
-        (directory / "openssl.cnf").write_text(CONFIG)
-        self.make_certificate("ca", "/CN=kubernetes")
-        self.make_certificate("server", "/CN=kube-apiserver", f"IP:{address},DNS:kubernetes.default")
-        self.make_certificate("admin", "/O=system:masters/CN=kubernetes-admin")
+        if known is None:
+            make_certificates(directory, address)
+        else:
+            for file in [*known.glob("*.crt"), *known.glob("*.key"), known / "openssl.cnf"]:
+                shutil.copy(file, directory)
         (directory / "tokens.json").write_text(json.dumps({"overlay-token": ["tke-overlay", ["system:authenticated"]]}))
         program = [sys.executable, str(HERE / "standin_server.py"), "--directory", str(directory)]
         with (directory / "log").open("wb") as log:
@@ -93,17 +120,9 @@ class ApiServer:
 
     # --- users ------------------------------------------------------------------------------------
 
-    def make_certificate(self, name: str, subject: str, names: str = "", days: int = 1) -> None:
-        """Write NAME.crt and NAME.key; the certificate is signed by the CA, unless it is that of the CA."""
-        signed = [] if name == "ca" else ["-CA", f"{self.directory}/ca.crt", "-CAkey", f"{self.directory}/ca.key"]
-        extensions = ["-addext", f"subjectAltName={names}"] if names else []
-        command = (
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
-            *("-config", f"{self.directory}/openssl.cnf", "-extensions", "ca" if name == "ca" else "leaf"),
-            *("-subj", subject, "-days", str(days), *signed, *extensions),
-            *("-keyout", f"{self.directory}/{name}.key", "-out", f"{self.directory}/{name}.crt"),
-        )
-        subprocess.run(command, check=True, capture_output=True)
+    def make_certificate(self, name: str, subject: str, names: str = "") -> None:
+        """Write NAME.crt and NAME.key; the certificate is signed by the CA."""
+        make_certificate(self.directory, name, subject, names)
 
     def user_of_certificate(self, name: str) -> Json:
         """Return the user of a kubeconfig."""
@@ -190,3 +209,23 @@ class ApiServer:
             *arguments,
         ]
         return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+
+
+def main() -> None:
+    """Serve until the directory of the first argument is removed; the others are Node objects, NAME or NAME=CIDR."""
+    directory = pathlib.Path(sys.argv[1])
+    directory.mkdir()
+    server = ApiServer(directory)
+    try:
+        for word in sys.argv[2:]:
+            name, _equals, pod_cidr = word.partition("=")
+            server.add_node(name, pod_cidrs=[pod_cidr] if pod_cidr else [])
+        (directory / "ready").touch()
+        while directory.exists():
+            time.sleep(0.2)
+    finally:
+        server.stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -94,6 +94,7 @@ def test_all_contradictions_are_refused_at_once(api_server):
     with pytest.raises(ValidationError) as refused:
         run(api_server, record.Wanted(ledger(fresh=["b"])))
     first, second = refused.value.problems
+    assert "overlay_container_cidr" not in first
     for text in ("10.9.0.0/24", "10.244.0.0/24", "tke.overlay.release", "overlay_node_cidr: 10.9.0.0/24"):
         assert text in first
     assert "kubectl delete node a" in first
@@ -102,6 +103,15 @@ def test_all_contradictions_are_refused_at_once(api_server):
         assert text in second
     assert "tke.overlay.release" not in second  # the ledger does not have it yet
     assert api_server.get("nodes", "c")["spec"] == {}
+
+
+@pytest.mark.parametrize(("pod_cidr", "inside"), [("10.244.7.0/24", True), ("10.9.0.0/24", False)])
+def test_a_pin_outside_the_container_cidr_is_no_way_out_alone(api_server, pod_cidr, inside):
+    api_server.add_node("a", pod_cidrs=[pod_cidr])
+    wanted = LedgerNodes(NODE_CIDRS, HOSTS, container_cidr=["10.244.0.0/16"])
+    with pytest.raises(ValidationError, match=pod_cidr) as refused:
+        run(api_server, record.Wanted(wanted))
+    assert ("appended to overlay_container_cidr" in str(refused.value)) is not inside
 
 
 def test_a_stranger_with_the_node_cidr_of_a_host_is_refused(api_server):
@@ -228,6 +238,15 @@ def test_an_api_server_that_still_reconciles_is_named(api_server):
     assert "overlay_api_service" in str(refused.value)
 
 
+def test_an_object_that_appears_meanwhile_is_changed(api_server):
+    api = connect(api_server.kubeconfig)
+    found = record.compare(api, record.Wanted(ledger(), ENDPOINT, VIP))
+    api_server.control("reconcile", addresses=["192.0.2.9"])
+    api_server.control("reconcile", addresses=[])
+    record.publish(api, found.changes)
+    assert leads_to(api_server)[:2] == ([{"ip": "192.0.2.100"}], ["192.0.2.100"])
+
+
 def test_another_slice_of_the_service_is_refused(api_server):
     for name, manager in (("kubernetes-x", "another"), ("kubernetes-y", "endpointslicemirroring-controller.k8s.io")):
         labels = {"kubernetes.io/service-name": "kubernetes", "endpointslice.kubernetes.io/managed-by": manager}
@@ -304,6 +323,17 @@ def test_a_config_map_without_a_kubeconfig_is_refused_if_listed(api_server, text
     run(api_server, record.Wanted(ledger(), ENDPOINT))
     with pytest.raises(ValidationError, match=r"kube-public/cluster-info .*overlay_kubernetes_update"):
         run(api_server, record.Wanted(ledger(), ENDPOINT, update=["cluster-info"]))
+
+
+def test_text_of_others_is_printed_without_control_characters(api_server):
+    config_maps(api_server, 'clusters: [{cluster: {server: "https://x\\e[31m:1\\nsecond"}}]')
+    api_server.add_node("a")
+    path, conditions = "/api/v1/nodes/a/status", [{"type": "NetworkUnavailable", "status": "True", "reason": "\x1b[0m"}]
+    api_server.request("PATCH", path, {"status": {"conditions": conditions}}, "application/merge-patch+json")
+    found, _notes = run(api_server, record.Wanted(ledger(converged=["a"]), ENDPOINT), check=True)
+    texts = [*found.servers[0].servers, *diffs(found.changes)[0]["before"].splitlines()]
+    assert len(texts) == 2
+    assert all(text.isprintable() for text in texts)
 
 
 def test_config_maps_that_do_not_exist_are_no_error(api_server):

@@ -15,6 +15,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.pool import Pool
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.variables import PLAYBOOK_VARIABLES
 from product import (
     COLLECTION,
     FILTERS,
@@ -165,9 +166,10 @@ def test_an_inventory_in_a_guide_is_valid(where, tmp_path):
 
 def problems_of_variables(given):
     """Return the errors in variables of a user: undocumented names, and values of another type."""
-    options = {name: option for role in ROLES for name, option in documented(role).items()}
+    types = {name: spec.type for name, spec in PLAYBOOK_VARIABLES.items()}
+    types |= {name: option["type"] for role in ROLES for name, option in documented(role).items()}
     given = {name: value for name, value in given.items() if not name.startswith("ansible_")}
-    spec = {name: {"type": options[name]["type"]} for name in given if name in options}
+    spec = {name: {"type": types[name]} for name in given if name in types}
     return ArgumentSpecValidator(spec).validate(given).error_messages
 
 

@@ -141,6 +141,30 @@ def test_the_new_place_of_the_ledger_is_required(run):
     assert "Nothing was moved. Set the new place of the ledger with -e overlay_ledger_to" in joined(text)
 
 
+def test_the_configuration_of_kubernetes_needs_no_host(run, tmp_path):
+    inventory = f"{GOOD}overlay_kubernetes_distribution=k3s\n[apiserver]\na\n"
+    code, text = run("kubernetes_config", inventory)
+    assert code == 0, text
+    for word in ("changed=1", f"The configuration of 5 hosts is in {tmp_path}/kubernetes", "hosts lack overlay_kubern"):
+        assert word in joined(text)
+    assert sorted(path.name for path in (tmp_path / "kubernetes").iterdir()) == [f"{host}.yaml" for host in "abcde"]
+    assert not (tmp_path / "overlay-ledger.json").exists()
+    code, text = run("kubernetes_config", inventory, "--check", "-e", "overlay_kubernetes_dest=other")
+    assert "would be in" in joined(text)
+    assert not (tmp_path / "other").exists()
+    wrong = ("overlay_kubernetes_max_pods=254", "overlay_kubernetes_dns=10.96.0.10", "overlay_kubernetes_token=a")
+    code, text = run("kubernetes_config", inventory.replace("=k3s", "=kubeadm"), *(f"-e{each}" for each in wrong))
+    assert code != 0
+    for word in (
+        "3 problems, and nothing was changed",
+        "max_pods 254",
+        "253 usable",
+        "10.96.0.10",
+        "kubeadm token generate",
+    ):
+        assert word in joined(text)
+
+
 def test_every_playbook_prints_its_last_screen_without_reachable_hosts(run, tmp_path):
     """One after the other, because they need the ledger of the first."""
     refused = "a, b, c, d, e: the connection to its SSH port was refused: check ansible_port"

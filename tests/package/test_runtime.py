@@ -144,8 +144,8 @@ def test_execution_environment_has_what_the_controller_imports():
                 imported |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 imported.add(node.module.partition(".")[0])
-    # jinja2 and yaml come with ansible-core, urllib3 with etcd3gw.
-    brought = {"ansible", "ansible_collections", "jinja2", "yaml", "urllib3"}
+    # jinja2, yaml and cryptography come with ansible-core, urllib3 with etcd3gw.
+    brought = {"ansible", "ansible_collections", "jinja2", "yaml", "cryptography", "urllib3"}
     third_party = imported - sys.stdlib_module_names - brought
     assert third_party == wanted
     assert (COLLECTION / environment["dependencies"]["system"]).is_file()

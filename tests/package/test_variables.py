@@ -13,6 +13,7 @@ import yaml
 
 from ansible_collections.tke.overlay.plugins.action import clb_vips
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.variables import (
+    NULLABLE,
     OF_PLANNER,
     PLAYBOOK_VARIABLES,
     problems_of_variable,
@@ -48,7 +49,7 @@ def read_by(path):
         return set(re.findall(r'"(overlay_[a-z0-9_]+)"', path.read_text()))
     if path.suffix not in (".yml", ".yaml"):
         return set(NAME.findall(path.read_text()))
-    tree = yaml.safe_load(path.read_text())
+    tree = list(yaml.safe_load_all(path.read_text()))
     return set(NAME.findall(yaml.safe_dump(tree, width=10**6))) - set(own_names(tree))
 
 
@@ -115,7 +116,7 @@ def wrong_values():
         yield from ((name, value) for value in values if not (kind == "dict" and isinstance(value, dict)))
 
 
-@pytest.mark.parametrize(("name", "value"), [each for each in wrong_values() if each != ("overlay_clb_subnet", None)])
+@pytest.mark.parametrize(("name", "value"), [each for each in wrong_values() if each[1] is not None or each[0] not in NULLABLE])
 def test_an_error_names_the_variable_that_has_a_wrong_type(name, value):
     problems = problems_of_variable(name, value, specs()[name])
     assert problems

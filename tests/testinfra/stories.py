@@ -33,8 +33,9 @@ LISTINGS = (
     "nft -j list ruleset",
 )
 FILES = (
-    "find /etc/cni /etc/sysctl.d /etc/systemd/network /etc/systemd/networkd.conf.d /etc/systemd/system/tke-overlay.* "
-    "-type f -exec sha256sum {} + 2>/dev/null | sort -k 2; ls /etc/tke-overlay 2>/dev/null; "
+    "find /etc/cni /etc/sysctl.d /etc/tmpfiles.d /etc/systemd/network /etc/systemd/networkd.conf.d "
+    "/etc/systemd/system/tke-overlay.* -type f -exec sha256sum {} + 2>/dev/null | sort -k 2; "
+    "ls /etc/tke-overlay 2>/dev/null; "
     "for unit in service timer; do systemctl is-enabled tke-overlay.$unit 2>/dev/null; "
     "systemctl is-active tke-overlay.$unit; done; true"
 )

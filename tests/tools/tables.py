@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""Write the table of variables in docs/variables.md from the argument_specs of the roles.
+"""Write the table of variables in docs/variables.md from the argument_specs of the roles, and that of the values in
+docs/kubernetes.md from the code that writes them.
 
 With ``--check`` it writes nothing, and fails if the table would change.
 """
@@ -12,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import kubernetes_values
 import yaml
 
 COLLECTION = Path(__file__).resolve().parents[2] / "collections/ansible_collections/tke/overlay"
@@ -71,15 +73,23 @@ def tables() -> str:
     return "".join(parts) + "\n"
 
 
-def main() -> None:
-    """Update the page, or fail if it is out of date."""
-    text = PAGE.read_text(encoding="utf-8")
+def wanted(text: str) -> str:
+    """Return the text of the page of variables with the present tables."""
     head, _, rest = text.partition(BEGIN)
-    wanted = head + BEGIN + tables() + END + rest.partition(END)[2]
-    if "--check" not in sys.argv[1:]:
-        PAGE.write_text(wanted, encoding="utf-8")
-    elif wanted != text:
-        sys.exit("docs/variables.md differs from the argument_specs of the roles: run 'make tables'")
+    return head + BEGIN + tables() + END + rest.partition(END)[2]
+
+
+def main() -> None:
+    """Update the pages, or fail if one is out of date."""
+    for page, make, source in (
+        (PAGE, wanted, "the argument_specs of the roles"),
+        (kubernetes_values.PAGE, kubernetes_values.wanted, "the configuration of Kubernetes in the collection"),
+    ):
+        text = page.read_text(encoding="utf-8")
+        if "--check" not in sys.argv[1:]:
+            page.write_text(make(text), encoding="utf-8")
+        elif make(text) != text:
+            sys.exit(f"docs/{page.name} differs from {source}: run 'make tables'")
 
 
 if __name__ == "__main__":

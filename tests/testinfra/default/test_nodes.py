@@ -65,6 +65,16 @@ def test_pods_have_an_address_of_the_node_cidr_and_the_mtu(host, own):
     assert interface["addr_info"][0]["local"].rpartition(".")[0] == own["node_cidr"].rpartition(".")[0]
 
 
+def test_the_cni_file_uses_the_plugins_of_the_host(host):
+    conflist = json.loads(host.file("/etc/cni/net.d/10-tke-overlay.conflist").content_string)
+    assert [each["type"] for each in conflist["plugins"]] == ["bridge", "portmap", "bandwidth"]
+    old = host.file("/etc/debian_version").content_string.startswith("11.")
+    assert conflist["cniVersion"] == ("0.4.0" if old else "1.0.0")
+    assert conflist.get("cniVersions") == (None if old else ["0.4.0", "1.0.0"])
+    recorded = json.loads(host.file("/var/lib/lab-pods/pod-1.json").content_string)
+    assert recorded["result"]["cniVersion"] == conflist["cniVersion"], "the plugins answer in this version"
+
+
 def test_the_host_forwards_packets_also_after_a_reboot(host):
     assert host.sysctl("net.ipv4.ip_forward") == 1
     assert "net.ipv4.ip_forward = 1" in host.file("/etc/sysctl.d/99-tke-overlay.conf").content_string

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import base64
 import datetime
+import itertools
 import json
+import pathlib
 import re
 import subprocess
 import time
@@ -16,7 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from stories import LAB, LAB_STATE, ROOT, joined, lab, ledger, play, site
+from stories import LAB, LAB_STATE, ROOT, joined, lab, ledger, play, site, until
 
 testinfra_hosts = ["local://"]
 
@@ -39,6 +41,15 @@ def tried(name, script):
 
 def kubectl(name, *words):
     return tried(name, f"kubectl --kubeconfig {KUBECONFIG} --request-timeout 5 {' '.join(words)}")
+
+
+def test_a_node_that_has_not_joined_can_join():
+    """It has names and route, and no kubeconfig; a client that knows only the CA reaches the API server."""
+    on("idc2", "test ! -e /etc/kubernetes")
+    assert f"{API} api.lab.internal" in on("idc2", "getent hosts api.lab.internal | tr -s ' '")
+    assert "10.0.2.0/24" in on("idc2", "ip route show proto 144")
+    on("idc2", f"cat > /tmp/api-ca.crt <<'END'\n{(LAB_STATE / 'api-ca.crt').read_text()}END")
+    assert on("idc2", "curl -sS -m 5 --cacert /tmp/api-ca.crt https://api.lab.internal:6443/readyz") == "ok"
 
 
 @pytest.mark.parametrize("name", ["idc1", "cloud1"])
@@ -200,6 +211,7 @@ def test_verify_summarises_a_healthy_endpoint_in_a_line(tmp_path):
     done = play("tke.overlay.verify", *VARIABLES, "-e", f"overlay_api_ca={tmp_path / 'ca.crt'}")
     assert done.code == 0, done.text
     assert "API endpoint: 4 nodes reach the API server and every service through the load balancer" in joined(done.text)
+    assert f"idc2: kubeconfig {KUBECONFIG} is not there yet" in joined(done.text)
     assert done.changed() == set()
 
 
@@ -213,21 +225,65 @@ def secrets():
     return [line for line in key.splitlines()[1:-1] if line] + [encoded[at : at + 24] for at in range(40, 200, 24)]
 
 
-PID_OF_KUBELET = "systemctl show -P MainPID kubelet"
+PID_OF_KUBELET = "systemctl show -p MainPID --value kubelet"
+LOG_OF_KUBELET = "/run/stand-in-kubelet.log"
+FORMER = "10.0.2.11:7443"
+"""A server on clb1, which every node reaches."""
 
 
-def start_kubelet():
+def start(name, unit, program, *arguments):
+    """Start a program of Python as a service."""
+    code = base64.b64encode(program.encode()).decode()
+    path = f"/run/{unit}.py"
+    words = " ".join(arguments)
+    on(name, f"echo {code} | base64 -d > {path}; systemd-run -q --unit {unit} python3 {path} {words}")
+
+
+def start_kubelet(name):
     """Start a service with the name of kubelet, which never reads its kubeconfig again; return its process."""
-    return on("idc1", f"systemd-run -q --unit kubelet sleep infinity; sleep 0.1; {PID_OF_KUBELET}")
+    program = (pathlib.Path(__file__).parent / "stand_in_kubelet.py").read_text()
+    on(name, f"rm -f {LOG_OF_KUBELET}")
+    start(name, "kubelet", program, LOG_OF_KUBELET, KUBECONFIG)
+    return on(name, PID_OF_KUBELET)
 
 
-def test_a_run_fixes_drift_and_shows_no_secret():
+def connections(name):
+    """Return the servers to which kubelet has connected, one after the other."""
+    return re.findall(r"connected \d+ (\S+)", on(name, f"cat {LOG_OF_KUBELET} || true"))
+
+
+def interruption(name):
+    """Return when kubelet stopped, and when its successor was connected."""
+    (times,) = re.findall(r"stops (\d+)\nconnected (\d+)", on(name, f"cat {LOG_OF_KUBELET}"))
+    return tuple(map(int, times))
+
+
+@pytest.fixture
+def former_server():
+    """Run a server that accepts connections and keeps them, as the API server before the load balancer did."""
+    listen = f"import socket, time\ns = socket.create_server(('', {FORMER.rpartition(':')[2]}))\n"
+    start("clb1", "former-server", f"{listen}kept = []\nwhile True:\n    kept.append(s.accept())\n")
+    until("clb1", "ss -Htln | grep -q :7443", 10)
+    yield FORMER
+    on("clb1", "systemctl stop former-server")
+
+
+def join(name, server):
+    """Let a node join: its kubeconfig appears with the former server, and kubelet connects to it."""
+    text = on("cloud1", f"cat {KUBECONFIG}").replace("https://api.lab.internal:6443", f"https://{server}")
+    on(name, f"mkdir -p /etc/kubernetes; umask 77; cat > {KUBECONFIG} <<'END'\n{text}END")
+    pid = start_kubelet(name)
+    until(name, f"grep -q connected {LOG_OF_KUBELET}", 10)
+    return pid
+
+
+def test_a_run_fixes_drift_and_shows_no_secret(former_server):
     text = on("idc1", f"cat {KUBECONFIG}")
     assert any(piece in text for piece in secrets()), "the file holds the secret"
     on("idc1", f"sed -i 's,https://api.lab.internal:6443,https://me:verysecret@10.9.9.9:1,' {KUBECONFIG}")
     on("idc1", "sed -i '/api.lab.internal/d' /etc/hosts; ip route del 10.0.2.0/24")
     on("idc1", f"sed 's,https://me:verysecret@10.9.9.9:1,https://10.9.9.9:1,' {KUBECONFIG} >/etc/kubernetes/admin.conf")
-    before = start_kubelet()
+    before = start_kubelet("idc1")
     done = site(*VARIABLES, "--limit", "idc1", "--diff", "-vvv", "-e", "overlay_kubeconfig_backup=true")
     assert done.changed() == {"idc1"}
     text_of_run = joined(done.text)
@@ -241,13 +297,22 @@ def test_a_run_fixes_drift_and_shows_no_secret():
     assert on("idc1", f"cat {KUBECONFIG}") == text
     assert "600 root" in on("idc1", f"stat -c '%a %U' {KUBECONFIG}.*~; rm {KUBECONFIG}.*~")
     on("idc1", "rm /etc/kubernetes/admin.conf")
+    nodes = {"idc1": before, **{name: join(name, former_server) for name in ("idc2", "cloud2")}}
     done = site(*VARIABLES, "-e", '{"overlay_kubeconfig_services": ["kubelet"]}')
-    assert done.changed() == {"idc1"}, "only a restart"
-    assert on("idc1", PID_OF_KUBELET) not in (before, "0\n")
+    assert done.changed() == set(nodes), "idc1 has only a restart"
+    for name, pid in nodes.items():
+        assert on(name, PID_OF_KUBELET) not in (pid, "0\n")
+        assert connections(name)[-1] == f"{API}:6443"
+        assert "server: https://api.lab.internal:6443" in on(name, f"cat {KUBECONFIG}")
+    assert connections("idc2") == [former_server, f"{API}:6443"]
+    interruptions = sorted(interruption(name) for name in nodes)
+    assert all(end < begin for (_, end), (begin, _) in itertools.pairwise(interruptions)), interruptions
     done = site(*VARIABLES, "-e", '{"overlay_kubeconfig_services": ["kubelet"]}')
     assert done.changed() == set()
     assert "former server" not in done.text
-    on("idc1", "systemctl stop kubelet")
+    assert "not there yet" not in done.text
+    for name in nodes:
+        on(name, "systemctl stop kubelet")
 
 
 def test_status_shows_what_keeps_sudo_from_running_a_module():

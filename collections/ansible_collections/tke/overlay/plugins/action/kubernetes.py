@@ -16,7 +16,6 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes.ch
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes.client import connect
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes.node_record import LedgerNodes
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes.nodes import (
-    NODE_VARIABLE,
     NodeHost,
     problems_of_node_name,
 )
@@ -107,6 +106,7 @@ def _wanted(given: t.Mapping[str, t.Any], task_vars: t.Mapping[str, t.Any]) -> r
         hosts,
         converged=_converged(given["results"], task_vars),
         fresh=[] if given["recorded"] else plan["fresh"],
+        container_cidr=plan["document"].get("container_cidr", ()),
     )
     vip = Vip(endpoint.vip, endpoint.port, given["service_wait"]) if endpoint and given["service"] == "vip" else None
     return record.Wanted(ledger, endpoint, vip, given["update"])
@@ -117,7 +117,7 @@ def _hosts(plan: t.Mapping[str, t.Any], task_vars: t.Mapping[str, t.Any]) -> lis
     fleet = parse_fleet(plan["document"]["fleet"])
     hosts = []
     for name in " ".join(plan["sites"].values()).split():
-        given = task_vars["hostvars"][name].get(NODE_VARIABLE) if name in task_vars["hostvars"] else None
+        given = task_vars["hostvars"][name].get("overlay_kubernetes_node") if name in task_vars["hostvars"] else None
         underlay = fleet[name].underlay if name in fleet else ""
         hosts.append(NodeHost(name, underlay, None if given is None else str(given)))
     return hosts

@@ -66,6 +66,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
         "results": {"type": "str"},
         "answering": {"type": "str"},
         "endpoint": {"type": "str"},
+        "restarted": {"type": "str"},
         "converged": {"type": "str"},
         "acknowledged": {"type": "str"},
         "vips": {"type": "str"},
@@ -110,11 +111,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
         )
         if given["of"] == "preflight":
             nodes = underlays(sites, task_vars["hostvars"], parse_fleet(plan["document"]["fleet"]))
-            screen = host_tables.preflight(sites, planned, nodes, _diffs(plan, hosts.of(given["vips"])))
-            return [*screen, *kubernetes.lines(published, refused, check=True)], ""
+            more = kubernetes.lines(published, refused, check=True, hosts_were_read=False)
+            return host_tables.preflight(sites, planned, nodes, _diffs(plan, hosts.of(given["vips"])), more), ""
         results = hosts.of(given["results"])
         if given["of"] == "site":
-            checked = hosts.of(given["endpoint"])
+            restarted = hosts.of(given["restarted"])
+            checked = {host: _with_restart(each, restarted[host]) for host, each in hosts.of(given["endpoint"]).items()}
             results = {host: _with_endpoint(each, checked[host]) for host, each in results.items()}
             seen = {host: _status(sites[host], each, "changes") for host, each in results.items() if host in sites}
             endpoint, reached = _endpoint(checked, endpoints.API_SERVER)
@@ -210,7 +212,12 @@ def _endpoint(results: t.Mapping[str, t.Mapping[str, t.Any]], what: str) -> tupl
     checks = {host: (failure_of(each, "backups"), "stages" in each) for host, each in results.items()}
     failures = {host: failure for host, (failure, checked) in checks.items() if failure or checked}
     lines, reached = endpoints.judge(failures, what)
-    lines += endpoints.outdated_services({host: each.get("outdated", ()) for host, each in results.items()})
+    for key, shown in (
+        ("outdated", endpoints.outdated_services),
+        ("to_restart", endpoints.waiting_services),
+        ("missing_kubeconfigs", endpoints.missing_kubeconfigs),
+    ):
+        lines += shown({host: each.get(key, ()) for host, each in results.items()})
     return lines, reached
 
 
@@ -218,6 +225,22 @@ def _kubernetes(results: t.Mapping[str, t.Mapping[str, t.Any]]) -> tuple[t.Mappi
     """Return the result of module kubernetes, which ran once, and its error; both empty where it did not run."""
     result = next((each for each in results.values() if each and not each.get("skipped")), {})
     return result, failure_of(result, "nodes")
+
+
+def _with_restart(endpoint: t.Mapping[str, t.Any], restarted: t.Mapping[str, t.Any]) -> t.Mapping[str, t.Any]:
+    """Return the result of an endpoint with the services that were restarted after it, or with their failure."""
+    failure = failure_of(restarted, "restarted")
+    if failure or restarted.get("unreachable"):
+        without = {key: value for key, value in endpoint.items() if key != "backups"}
+        return {**without, "failed": True, "msg": failure or "the node was not reached again to restart services"}
+    if not restarted.get("restarted"):
+        return endpoint
+    return {
+        **endpoint,
+        "changes": [*endpoint.get("changes", ()), *restarted["restarted"]],
+        "to_restart": restarted.get("to_restart", ()),
+        "outdated": restarted.get("outdated", ()),
+    }
 
 
 def _with_endpoint(node: t.Mapping[str, t.Any], endpoint: t.Mapping[str, t.Any]) -> t.Mapping[str, t.Any]:

@@ -35,10 +35,13 @@ options:
         endpoint.
       - With V(verified), the module changes nothing. It checks the API server and each of O(services). Everything that
         V(present) would change is an error.
+      - With V(restarted), services of O(kubeconfig_services) that keep the former server of a kubeconfig are restarted
+        if the endpoint answers from this host, and nothing else is changed. A playbook that runs this on one node
+        after the other, after O(restart_services=false) on all, never restarts two at the same time.
       - With V(absent), the block, the route and the noted endpoint are removed. Kubeconfigs stay as they are, because
         only their owner knows which server they should have instead; change them first.
     type: str
-    choices: [present, absent, verified]
+    choices: [present, absent, verified, restarted]
     default: present
   names:
     description:
@@ -84,10 +87,19 @@ options:
         type: str
         required: true
   kubeconfigs:
-    description: Kubeconfigs on the host, as absolute paths.
+    description:
+      - Kubeconfigs on the host, as absolute paths.
+      - One that is not there yet, as on a host that has not joined a cluster, is no error - see
+        RV(missing_kubeconfigs). A directory, a link that leads nowhere, an empty or an unreadable file is one.
+      - If none is there, and O(ca) and O(ca_file) are not set, the certificate of the API server is not verified. The
+        module warns of that. No credentials are sent.
     type: list
     elements: path
     default: []
+  kubeconfigs_required:
+    description: Whether a kubeconfig that is not there is an error.
+    type: bool
+    default: false
   clusters:
     description:
       - The names of the clusters in O(kubeconfigs) whose server is changed.
@@ -105,12 +117,17 @@ options:
   kubeconfig_services:
     description:
       - Services of systemd that use O(kubeconfigs), such as V(kubelet). A program reads its kubeconfig when it starts,
-        so a service that has run since before the server was changed is restarted. Others are left alone, and so is a
-        service that does not run.
+        so a service that has run since before the server was changed, or is connected to the former server, is
+        restarted after the endpoint has answered. Others are left alone, and so is a service that does not run.
+      - The module waits until the service is connected to the API endpoint, at most 10 seconds.
       - A service that is not listed here and keeps the former server is named in a warning.
     type: list
     elements: str
     default: []
+  restart_services:
+    description: Whether O(state=present) restarts them. Otherwise RV(to_restart) has their names.
+    type: bool
+    default: true
   hosts_file:
     description: The file that holds the names. M(tke.overlay.node) with C(state=absent) cleans up C(/etc/hosts) only.
     type: path
@@ -193,8 +210,20 @@ changes:
   type: list
   elements: str
   sample: [/etc/hosts, /etc/kubernetes/kubelet.conf, kubelet.service]
+missing_kubeconfigs:
+  description: Those of O(kubeconfigs) that are not there yet.
+  returned: unless state is absent
+  type: list
+  elements: str
+  sample: [/etc/kubernetes/kubelet.conf]
 restarted:
   description: The services of O(kubeconfig_services) that were restarted, or would be in check mode.
+  returned: unless state is absent
+  type: list
+  elements: str
+  sample: [kubelet.service]
+to_restart:
+  description: The services of O(kubeconfig_services) that keep the former server until O(state=restarted).
   returned: unless state is absent
   type: list
   elements: str
@@ -221,6 +250,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.check i
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.converge import (
     absent,
     present,
+    restarted,
     verified,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.spec import EndpointSpec
@@ -229,7 +259,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._module import Result,
 from ansible_collections.tke.overlay.plugins.module_utils._names import path_problems
 
 ARGUMENTS = {
-    "state": {"type": "str", "choices": ["present", "absent", "verified"], "default": "present"},
+    "state": {"type": "str", "choices": ["present", "absent", "verified", "restarted"], "default": "present"},
     "names": {"type": "dict", "default": {}},
     "api": {
         "type": "dict",
@@ -244,7 +274,9 @@ ARGUMENTS = {
     "kubeconfigs": {"type": "list", "elements": "path", "default": []},
     "clusters": {"type": "list", "elements": "str", "default": []},
     "backup": {"type": "bool", "default": False},
+    "kubeconfigs_required": {"type": "bool", "default": False},
     "kubeconfig_services": {"type": "list", "elements": "str", "default": []},
+    "restart_services": {"type": "bool", "default": True},
     "hosts_file": {"type": "path", "default": "/etc/hosts"},
     "services": {"type": "list", "elements": "str", "default": []},
     "services_port": {"type": "int", "default": 443},
@@ -278,7 +310,7 @@ def spec_of(module: AnsibleModule) -> EndpointSpec:
             key: params[key]
             for key in (
                 "hosts_file", "kubeconfigs", "clusters", "backup", "timeout", "services", "services_port",
-                "kubeconfig_services",
+                "kubeconfig_services", "restart_services", "kubeconfigs_required",
             )
         },
     )  # fmt: skip
@@ -287,9 +319,12 @@ def spec_of(module: AnsibleModule) -> EndpointSpec:
 def configure(module: AnsibleModule, run: Run) -> Result:
     """Configure or verify one host."""
     spec = spec_of(module)
-    verify_only = module.params["state"] == "verified"
+    state = module.params["state"]
     try:
-        result = verified(spec, run) if verify_only else present(spec, run, module.check_mode)
+        if state == "verified":
+            result = verified(spec, run)
+        else:
+            result = (present if state == "present" else restarted)(spec, run, module.check_mode)
     except EndpointCheckError as error:
         names = [diff.name for diff in error.done]
         done = {"changed": bool(error.done), "changes": names, **diff_of(module, error.done)}
@@ -302,10 +337,12 @@ def configure(module: AnsibleModule, run: Run) -> Result:
         "endpoint": with_port(spec.names[spec.api_name], spec.port),
         "changes": [diff.name for diff in result.diffs],
         "backups": result.backups,
-        "restarted": result.outdated.restart,
+        "missing_kubeconfigs": result.missing,
+        "restarted": result.restarted,
+        "to_restart": [unit for unit in result.outdated.restart if unit not in result.restarted],
         "outdated": result.outdated.others,
         **({"stages": result.evidence} if result.evidence else {}),
-        **({"services": result.services} if verify_only else {}),
+        **({"services": result.services} if state == "verified" else {}),
         **diff_of(module, result.diffs),
     }
 
@@ -326,7 +363,7 @@ def main() -> None:
     run_module(
         ARGUMENTS,
         work,
-        required_if=[("state", "present", ("names", "api")), ("state", "verified", ("names", "api"))],
+        required_if=[("state", state, ("names", "api")) for state in ("present", "verified", "restarted")],
         mutually_exclusive=[("ca", "ca_file")],
     )
 

@@ -137,12 +137,14 @@ nodes:
   description:
     - One entry for each node of the inventory. C(node) is the name of its Node object, empty if it has not joined yet.
     - C(publish) and C(clear) are whether the Node object lacks its C(podCIDR), and whether the condition
-      C(NetworkUnavailable) becomes C(False). C(available) is whether it was C(False) before.
+      C(NetworkUnavailable) becomes C(False). C(available) is whether it was C(False) before. C(recorded) is whether the
+      ledger has the node CIDR.
   returned: success
   type: list
   elements: dict
   sample:
-    - {host: idc1, node_cidr: 10.244.2.0/24, node: idc1, publish: true, clear: true, available: false}
+    - {host: idc1, node_cidr: 10.244.2.0/24, node: idc1, publish: true, clear: true, available: false,
+       recorded: true}
 servers:
   description:
     - One entry for each ConfigMap, if there is a VIP. C(servers) is empty if it does not exist. C(differs) is whether

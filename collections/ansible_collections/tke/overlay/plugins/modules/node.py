@@ -105,6 +105,14 @@ options:
   cluster:
     description: With O(state=absent), the cluster of which the host must be a node, if it is one. By default any.
     type: str
+  pods:
+    description:
+      - Whether the host has Pods.
+      - With V(false) it gets its place in the overlay, from which it reaches Pods and is reached by them, but neither
+        Pod bridge nor CNI configuration, and its forwarding stays as it is. For API servers, gateways and monitoring.
+      - A change to V(false) is an error before anything changes as long as a Pod of the overlay runs on the host.
+    type: bool
+    default: true
   device:
     description: With O(state=absent), the VXLAN link to remove if the files of the host do not name it.
     type: str
@@ -159,7 +167,7 @@ changes:
 pods:
   description:
     - What prevents Pods of the host from talking, as in the return value of M(tke.overlay.overlay_info). Each entry
-      with the severity V(bad) is also a warning.
+      with the severity V(bad) or V(warn) is also a warning.
     - In check mode, without what the module would set right by itself.
   returned: with O(state=present), after the last phase
   type: list
@@ -215,7 +223,11 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node.compare imp
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.converge import ConvergeOptions, converge
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.cutover import CUTOVER, FINALIZE, PHASES
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_checks import pod_findings, summarized
-from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_network import BAD, PodFinding, planned_network
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_network import (
+    NOTE,
+    PodFinding,
+    planned_network,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.reset import remove
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import INTERVAL
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins import NO_BRIDGE_NETFILTER
@@ -248,6 +260,7 @@ ARGUMENTS = {
     "remove_flannel": {"type": "bool", "default": False},
     "cluster": {"type": "str"},
     "cni_bin_dirs": {"type": "list", "elements": "str", "default": []},
+    "pods": {"type": "bool", "default": True},
 }
 
 
@@ -263,6 +276,8 @@ def present(module: AnsibleModule, run: Run) -> Result:
         before_change=_announce_change,
         accepted=Accepted(params["renumber"], params["take_over"]),
         replace_flannel=params["remove_flannel"],
+        pods=params["pods"],
+        cni_bin_dirs=params["cni_bin_dirs"],
     )
     node_result = converge(document, run, module.check_mode, options)
     if not node_result.systemd:
@@ -291,14 +306,17 @@ def present(module: AnsibleModule, run: Run) -> Result:
 def _checked_pods(module: AnsibleModule, run: Run) -> list[PodFinding]:
     """Return what prevents Pods of the host from talking, and warn of it.
 
-    In check mode, what a run would set right by itself is left out; so is what another module removes.
+    In check mode, what a run would set right by itself is left out; so is what another module removes. A host without
+    Pods needs nothing of it.
     """
+    if not module.params["pods"]:
+        return []
     removed = ("flannel",) if module.params["remove_flannel"] else ()
     found = pod_findings(planned_network(document_of(module.params), module.params["cni_bin_dirs"]), run)
     found = [finding for finding in found if not (module.check_mode and finding.check in REPAIRED)]
     found = [finding for finding in found if finding.check not in removed]
     for finding in found:
-        if finding.severity == BAD or finding.check == "flannel":
+        if finding.severity != NOTE or finding.check == "flannel":
             module.warn(finding.sentence)
     return found
 

@@ -36,6 +36,10 @@ options:
     description: Whether this host should be one of the pair of the load balancer. If it has none of it, that is drift.
     type: bool
     default: false
+  pods:
+    description: Whether this host should have Pods, see the option O(tke.overlay.node#module:pods) of
+      M(tke.overlay.node). If it was configured otherwise, that is drift. Without a value this is not compared.
+    type: bool
 seealso:
   - module: tke.overlay.node
   - module: tke.overlay.api_endpoint
@@ -63,11 +67,15 @@ overlay:
     - C(load_balancer) is null on a host that is not one of the pair of the load balancer; otherwise its C(timer) is the
       state of the timer that keeps the rules loaded.
     - C(plan.current) is null without O(document).
+    - C(has_pods) is whether the host was configured for Pods; null on a host that is no node.
     - C(pods) lists what prevents Pods of the host from talking. C(check) is a keyword - V(forwarding),
       V(bridge_netfilter), V(bridge), V(port), V(route), V(rules), V(conntrack), V(firewall), V(foreign_cni),
-      V(cni_file), V(plugins), V(addresses) or V(old_address). C(text) is one sentence and C(remedy) another one or a
-      command. With the C(severity) V(bad), Pods cannot talk, or new ones cannot start. V(note) is something that Pods
-      will need on a host that has none, or that could not be checked.
+      V(cni_file), V(plugins), V(addresses), V(max_pods) or V(old_address). C(text) is one sentence and C(remedy)
+      another one or a command. With the C(severity) V(bad), Pods cannot talk, or new ones cannot start. V(warn) is
+      something that will keep further Pods from starting. V(note) is something that Pods will need on a host that has
+      none, that only few of them need, or that could not be checked. A host without Pods has no findings.
+    - C(notes) has one sentence for each kubeconfig that M(tke.overlay.api_endpoint) did not find and that is not there
+      yet, or is there now and leads to another server.
     - C(counters.rules) is the number of packets that each rule of the nftables table C(inet tke_overlay) has dropped.
   returned: success
   type: dict
@@ -95,13 +103,15 @@ overlay:
     timer: active
     load_balancer: null
     vips: []
+    has_pods: true
     pods: []
+    notes: []
 """
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
-from ansible_collections.tke.overlay.plugins.module_utils._host.node.status import read_status
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.status import pods_drift, read_status
 from ansible_collections.tke.overlay.plugins.module_utils._module import DOCUMENT, Result, document_of, run_module
 
 ARGUMENTS = {
@@ -110,6 +120,7 @@ ARGUMENTS = {
     "vips": {"type": "list", "elements": "str", "default": []},
     "load_balancer": {"type": "bool", "default": False},
     "cni_bin_dirs": {"type": "list", "elements": "str", "default": []},
+    "pods": {"type": "bool"},
 }
 
 
@@ -120,6 +131,7 @@ def main() -> None:
         params = module.params
         document = None if params["document"] is None else document_of(params)
         overlay = read_status(run, document, params["vips"], params["load_balancer"], params["cni_bin_dirs"])
+        overlay["drift"] += pods_drift(overlay["has_pods"], params["pods"])
         return {"changed": False, "overlay": overlay}
 
     run_module(ARGUMENTS, work, required_by={"document": "name"})

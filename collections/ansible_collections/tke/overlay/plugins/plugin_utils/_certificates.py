@@ -5,12 +5,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import typing as t
 
 from ansible.errors import AnsibleError, AnsibleFileNotFound
 
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.authority import read_authority
+
+with contextlib.suppress(ImportError):  # ansible-test imports plugins without it; ansible-core requires it
+    from cryptography import x509
+    from cryptography.hazmat.primitives import serialization
 
 VARIABLE = "overlay_api_ca"
 
@@ -50,3 +56,13 @@ def _found(given: str, find: t.Callable[[str], str | None]) -> str:
     if path is None:
         raise ValidationError(f"{VARIABLE}: the controller has no file {given}: set it to an absolute path")
     return path
+
+
+def public_key_hashes(pem: str) -> list[str]:
+    """Return the SHA-256 of the public key of each certificate, as kubeadm writes it in ``caCertHashes``."""
+    certificates = x509.load_pem_x509_certificates(pem.encode())
+    keys = [
+        each.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+        for each in certificates
+    ]
+    return list(dict.fromkeys(f"sha256:{hashlib.sha256(key).hexdigest()}" for key in keys))

@@ -7,7 +7,13 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.text import BAD, GOOD, Line, count, some
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.text import (
+    BAD,
+    GOOD,
+    Line,
+    count,
+    some,
+)
 
 EVERYTHING = "the API server and every service"
 API_SERVER = "the API server"
@@ -38,15 +44,44 @@ def outdated_services(services: t.Mapping[str, t.Sequence[str]]) -> list[Line]:
 
     :param services: host -> its services that keep the former server.
     """
-    hosts: dict[str, list[str]] = {}
-    for host, names in services.items():
-        for name in names:
-            hosts.setdefault(name, []).append(host)
     return [
         Line(
             f"{some(names)}: {service} uses the former server of its kubeconfig until it restarts; name it in "
             f"overlay_kubeconfig_services to let the playbook restart it",
             BAD,
         )
-        for service, names in sorted(hosts.items())
+        for service, names in _hosts_of(services)
     ]
+
+
+def waiting_services(services: t.Mapping[str, t.Sequence[str]]) -> list[Line]:
+    """Return a line for each service that should have been restarted, and was not.
+
+    :param services: host -> its services of overlay_kubeconfig_services that keep the former server.
+    """
+    return [
+        Line(
+            f"{some(names)}: {service} was not restarted and uses the former server of its kubeconfig: fix the errors "
+            f"and run tke.overlay.site again",
+            BAD,
+        )
+        for service, names in _hosts_of(services)
+    ]
+
+
+def missing_kubeconfigs(paths: t.Mapping[str, t.Sequence[str]]) -> list[Line]:
+    """Return a line for each kubeconfig that is not there yet.
+
+    :param paths: host -> those of overlay_kubeconfigs that it does not have.
+    """
+    remedy = "ansible-playbook tke.overlay.site changes it after the join to the cluster"
+    return [Line(f"{some(names)}: kubeconfig {path} is not there yet; {remedy}") for path, names in _hosts_of(paths)]
+
+
+def _hosts_of(things: t.Mapping[str, t.Sequence[str]]) -> list[tuple[str, list[str]]]:
+    """Return each thing with the hosts that have it."""
+    hosts: dict[str, list[str]] = {}
+    for host, names in things.items():
+        for name in names:
+            hosts.setdefault(name, []).append(host)
+    return sorted(hosts.items())

@@ -15,12 +15,14 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.con
     known_cause,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.pods import (
+    NOTE,
     PodFault,
     fault_lines,
     fault_steps,
     is_bad,
     note_lines,
     pod_faults,
+    warning_lines,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.text import (
     BAD,
@@ -111,6 +113,7 @@ def status(seen: t.Mapping[str, HostStatus], planned: PlannedCluster) -> list[Li
         *of_new_ledger(planned.new_ledger),
         *_of_vips(seen, planned),
         *_of_pods(faults),
+        *_notes(seen),
         *_of_orphans(planned),
         *steps([LEDGER_STEP] if planned.new_ledger else _status_steps(hosts, seen, planned)),
     ]
@@ -164,11 +167,22 @@ def _pod_faults(seen: t.Mapping[str, HostStatus]) -> list[PodFault]:
 
 
 def _of_pods(faults: t.Sequence[PodFault]) -> list[Line]:
-    """Return the lines about Pods, the faults before the notes."""
-    lines = [*fault_lines(faults), *note_lines(faults)]
+    """Return the lines about Pods: faults, warnings, notes."""
+    lines = [*fault_lines(faults), *warning_lines(faults), *note_lines(faults)]
     if len(lines) > DETAILS:
         lines = [*lines[:DETAILS], Line(f"and {count(len(lines) - DETAILS, 'more line')} about Pods", BAD)]
     return lines
+
+
+def _notes(seen: t.Mapping[str, HostStatus]) -> list[Line]:
+    """Return a line for each note that is no drift, such as a kubeconfig that is not there yet."""
+    hosts: dict[str, list[str]] = {}
+    for host, each in seen.items():
+        for note in (_overlay(each) or {}).get("notes", ()):
+            hosts.setdefault(note, []).append(host)
+    lines = [Line(f"{some(names)}: {note}") for note, names in sorted(hosts.items())]
+    more = len(lines) - DETAILS
+    return [*lines[:DETAILS], Line(f"and {count(more, 'more note')}")] if more > 0 else lines
 
 
 def _status_row(host: str, each: HostStatus, planned: PlannedCluster) -> list[str]:
@@ -279,7 +293,7 @@ def site(
     lines = _results(head, seen, "would change" if check else "changed", "unchanged")
     faults = pod_faults({host: (each.result or {}).get("pods", []) for host, each in seen.items()})
     lines += [*reach, *prose(planned.forecast), *_of_orphans(planned)]
-    lines += _of_pods([fault for fault in faults if fault.severity == BAD])
+    lines += _of_pods([fault for fault in faults if fault.severity != NOTE])
     return [*lines, *steps([*fault_steps(faults), *_site_steps(seen, check)])]
 
 
@@ -375,12 +389,17 @@ def _rows(head: t.Sequence[str], rows: t.Mapping[str, t.Sequence[str]], bad: t.C
 
 
 def preflight(
-    sites: t.Mapping[str, str], planned: PlannedCluster, nodes: t.Mapping[str, Underlay], diff: str = ""
+    sites: t.Mapping[str, str],
+    planned: PlannedCluster,
+    nodes: t.Mapping[str, Underlay],
+    diff: str = "",
+    more: t.Sequence[Line] = (),
 ) -> list[Line]:
     """Return the node CIDR and the underlay address of each host, and how long the pool lasts.
 
     :param nodes: host -> its underlay address.
     :param diff: what the next run would write to the ledger; empty if that was not asked for.
+    :param more: lines about Kubernetes.
     """
     many = len(sites) > MOST
     head = ["HOST", "SITE", "NODE CIDR", "UNDERLAY", "FROM"]
@@ -401,6 +420,7 @@ def preflight(
         *prose(planned.forecast),
         *suspects,
         *_of_orphans(planned),
+        *more,
         *steps(todo),
     ]
 

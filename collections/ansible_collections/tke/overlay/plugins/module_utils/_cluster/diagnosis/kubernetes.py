@@ -42,8 +42,11 @@ def screen(result: Result, failure: str, check: bool) -> list[Line]:
     return [*shown, Line(""), *lines(result, failure, check), *steps(_steps(result, check))]
 
 
-def lines(result: Result, failure: str, check: bool) -> list[Line]:
-    """Return what was compared and published, for the screen of another playbook; nothing without a result."""
+def lines(result: Result, failure: str, check: bool, hosts_were_read: bool = True) -> list[Line]:
+    """Return what was compared and published, for the screen of another playbook; nothing without a result.
+
+    :param hosts_were_read: whether it is known which nodes have converged.
+    """
     if failure:
         return [Line(f"Kubernetes: {text}", BAD) for text in failure.splitlines()[:1]] + [
             Line(text, BAD) for text in failure.splitlines()[1:]
@@ -56,27 +59,28 @@ def lines(result: Result, failure: str, check: bool) -> list[Line]:
     absent = [row["host"] for row in nodes if not row["node"]]
     verb = "would be " if check else ""
     parts = [count(len(nodes) - len(absent), "Node object")]
-    parts.append(f"{count(len(published), 'podCIDR')} {verb}published" if published else "podCIDRs as in the ledger")
+    parts.append(f"{count(len(published), 'podCIDR')} {verb}published" if published else "no podCIDR to publish")
     if cleared:
         parts.append(f"NetworkUnavailable {verb}cleared on {len(cleared):,}")
     found = [Line(f"Kubernetes {result['server']}: {', '.join(parts)}", GOOD)]
     if absent:
         found.append(Line(f"not joined yet, so without a Node object: {some(absent)}"))
     waiting = [row["host"] for row in nodes if row["node"] and not row["available"] and not row["clear"]]
-    if waiting:
+    if waiting and hosts_were_read:
         found.append(Line(f"NetworkUnavailable is not cleared before the node has converged: {some(waiting)}"))
     return [*found, *_of_service(result, verb), *_of_servers(result, verb), *_of_notes(result)]
 
 
 def _is_new(row: t.Mapping[str, t.Any]) -> bool:
-    return bool(row["publish"] or row["clear"] or (row["node"] and not row["available"]))
+    return bool(row["publish"] or row["clear"] or (row["node"] and not (row["available"] and row["recorded"])))
 
 
 def _cells(row: t.Mapping[str, t.Any], check: bool) -> list[str]:
     if not row["node"]:
         return [row["host"], row["node_cidr"] or "-", "not joined yet", "-", "-"]
     done = "would be " if check else ""
-    publish = f"{done}published" if row["publish"] else "as in the ledger" if row["node_cidr"] else "-"
+    known = "as in the ledger" if row["recorded"] else "not in the ledger yet"
+    publish = f"{done}published" if row["publish"] else known
     network = f"{done}cleared" if row["clear"] else "False" if row["available"] else "not converged"
     return [row["host"], row["node_cidr"] or "-", row["node"], publish, network]
 
@@ -123,9 +127,11 @@ def server_steps(result: Result, check: bool) -> list[str]:
 def _steps(result: Result, check: bool) -> list[str]:
     todo = server_steps(result, check)
     nodes = result["nodes"]
-    behind = [row["host"] for row in nodes if row["node"] and not row["available"] and not row["clear"]]
+    behind = [
+        row["host"] for row in nodes if row["node"] and not (row["recorded"] and (row["available"] or row["clear"]))
+    ]
     if behind:
-        todo.insert(0, f"run ansible-playbook tke.overlay.site, so that {some(behind)} converges")
+        todo.insert(0, f"ansible-playbook tke.overlay.site brings {some(behind)} up to date, and publishes the rest")
     if check and any(row["publish"] or row["clear"] for row in nodes):
         todo.append("run the same command without --check to apply this")
     return todo or ["nothing to do"]

@@ -9,8 +9,8 @@ import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.text import BAD, Line, natural, some
 
-NOTE = "note"
-"""The severity of a finding on a host that has no Pods yet, or of what could not be checked there."""
+WARNING, NOTE = "warn", "note"
+"""Severities besides BAD: Pods talk, and later ones may not start; what concerns no Pod yet, or was not checked."""
 
 MOST_STEPS = 12
 """Steps about Pods; the lines before them name the other hosts."""
@@ -44,12 +44,21 @@ def pod_faults(findings: t.Mapping[str, PodFindings]) -> list[PodFault]:
 
 def is_bad(findings: PodFindings) -> bool:
     """Whether Pods of a host cannot talk, or cannot start."""
-    return any(each["severity"] != NOTE for each in findings)
+    return any(each["severity"] not in (WARNING, NOTE) for each in findings)
 
 
 def fault_lines(faults: t.Sequence[PodFault]) -> list[Line]:
-    """Return a line for each fault, without the notes."""
-    return [Line(f"Pods: {some(fault.hosts)}: {fault.text}", BAD) for fault in faults if fault.severity != NOTE]
+    """Return a line for each fault, without warnings and notes."""
+    return [
+        Line(f"Pods: {some(fault.hosts)}: {fault.text}", BAD)
+        for fault in faults
+        if fault.severity not in (WARNING, NOTE)
+    ]
+
+
+def warning_lines(faults: t.Sequence[PodFault]) -> list[Line]:
+    """Return a line for each warning."""
+    return [Line(f"Pods: {some(fault.hosts)}: {fault.text}") for fault in faults if fault.severity == WARNING]
 
 
 def note_lines(faults: t.Sequence[PodFault]) -> list[Line]:
@@ -58,7 +67,7 @@ def note_lines(faults: t.Sequence[PodFault]) -> list[Line]:
 
 
 def fault_steps(faults: t.Sequence[PodFault]) -> list[str]:
-    """Return a next step for each fault, without the notes."""
+    """Return a next step for each fault and warning, without the notes."""
     bad = [fault for fault in faults if fault.severity != NOTE]
     steps = [f"on {some(fault.hosts)}: {fault.remedy[:1].lower()}{fault.remedy[1:]}" for fault in bad[:MOST_STEPS]]
     return [*steps, "and the same for the other lines about Pods"] if len(bad) > MOST_STEPS else steps

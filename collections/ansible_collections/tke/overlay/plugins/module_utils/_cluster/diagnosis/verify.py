@@ -18,6 +18,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.pod
     fault_steps,
     note_lines,
     pod_faults,
+    warning_lines,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.root_cause import (
     Answers,
@@ -68,9 +69,9 @@ def judge(fleet: Fleet, answers: t.Mapping[str, Answers]) -> VerifyResult:
     lines = _cut(lines)
     if not evidence.probed and not lines:
         lines.append(Line("no pair was probed: the inventory has fewer than two nodes with a node CIDR", BAD))
-    notes = [*_notes(evidence), *note_lines(faults)]
+    notes = [*_notes(evidence), *warning_lines(faults), *note_lines(faults)]
     if not lines:
-        return VerifyResult(True, [Line(f"healthy: {_coverage(evidence, 0)}", GOOD), *notes], [])
+        return VerifyResult(True, [Line(f"healthy: {_coverage(evidence, 0)}", GOOD), *notes], steps)
     broken = len(set().union(*evidence.wrong.values()))
     head = Line(f"unhealthy: {_coverage(evidence, broken)}", BAD)
     return VerifyResult(False, [head, *(Line(f"  {text}", tone) for text, tone in lines), *notes], steps)

@@ -20,6 +20,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes.cl
     ENDPOINTS,
     Api,
     ApiError,
+    ConflictError,
     Json,
     Resource,
 )
@@ -181,6 +182,9 @@ def _slice(api: Api) -> Json | None:
 
 def _write(api: Api, resource: Resource, is_new: bool, body: Json) -> None:
     if is_new:
-        api.create(resource, body, NAMESPACE)
+        try:
+            api.create(resource, body, NAMESPACE)
+        except ConflictError:  # an API server has created it meanwhile
+            api.patch(resource, NAME, body, NAMESPACE)
     else:
         api.patch(resource, NAME, body, NAMESPACE)

@@ -34,6 +34,9 @@ Json = t.Dict[str, t.Any]
 TIMEOUT = (5, 30)
 """Seconds for a connection, and for each read of an answer."""
 
+WITHOUT = """a run with -e '{"overlay_kubeconfig": null}' leaves Kubernetes alone"""
+"""The way out while there is no API server, for instance because the run is to repair its load balancer."""
+
 PAGE = 500
 """Objects of one answer of a list."""
 
@@ -209,13 +212,13 @@ class Api:
                 f"{self._server()} has a certificate that its CA in the kubeconfig does not verify: "
                 f"{found.group(1).strip()}; check server, certificate-authority and tls-server-name in the kubeconfig"
             )
-        return f"{self._server()} cannot be reached: {_reason(error)}"
+        return f"{self._server()} cannot be reached: {_reason(error)}; {WITHOUT}"
 
 
 def _message(error: client.ApiException) -> str:
     """Return the message of the Status object in an answer, or what there is instead."""
     try:
-        return str(json.loads(error.body or "")["message"])
+        return _one_line(json.loads(error.body or "")["message"])
     except (KeyError, TypeError, ValueError):
         return _one_line(error.reason or error.body or "no reason given")
 
@@ -227,7 +230,9 @@ def _reason(error: t.Any) -> str:
 
 
 def _one_line(value: t.Any) -> str:
-    return " ".join(str(value).split())
+    """Return a text of another program on one line of printable characters."""
+    text = " ".join(str(value).split())
+    return "".join(each if each.isprintable() else "?" for each in text)
 
 
 def _list(content: t.Any, key: str) -> list[t.Any]:

@@ -26,6 +26,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes.no
     node_of,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
+from ansible_collections.tke.overlay.plugins.module_utils._names import shown
 
 REASON = "TkeOverlayConverged"
 """The reason of the condition, by which a reader recognises who set it."""
@@ -41,11 +42,15 @@ class LedgerNodes:
     hosts: t.Sequence[NodeHost]
     converged: t.Collection[str] = ()
     fresh: t.Collection[str] = ()
+    container_cidr: t.Sequence[str] = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class NodeRow:
-    """What is known of one host. ``node`` is the name of its Node object, empty if it has not joined."""
+    """What is known of one host. ``node`` is the name of its Node object, empty if it has not joined.
+
+    ``publish`` and ``clear`` are the two changes. ``recorded``: the ledger has the node CIDR already.
+    """
 
     host: str
     node_cidr: str
@@ -53,6 +58,7 @@ class NodeRow:
     publish: bool = False
     clear: bool = False
     available: bool = False
+    recorded: bool = True
 
     def to_dict(self) -> dict[str, t.Any]:
         """Return the row for the result of a task."""
@@ -77,7 +83,7 @@ def compare(ledger: LedgerNodes, nodes: t.Sequence[ApiNode], address: str) -> tu
         if node is None or not node_cidr:
             rows.append(NodeRow(host.name, node_cidr, node.name if node else ""))
             continue
-        problems += _problems_of_pod_cidrs(host.name, node_cidr, node, host.name in ledger.fresh)
+        problems += _problems_of_pod_cidrs(host.name, node_cidr, node, ledger)
         row = _row(host.name, node_cidr, node, ledger)
         rows.append(row)
         if row.publish or row.clear:
@@ -98,15 +104,19 @@ def _row(host: str, node_cidr: str, node: ApiNode, ledger: LedgerNodes) -> NodeR
         publish=recorded and not node.pod_cidrs,
         clear=recorded and not available and host in ledger.converged,
         available=available,
+        recorded=recorded,
     )
 
 
-def _problems_of_pod_cidrs(host: str, node_cidr: str, node: ApiNode, is_fresh: bool) -> t.Iterator[str]:
+def _problems_of_pod_cidrs(host: str, node_cidr: str, node: ApiNode, ledger: LedgerNodes) -> t.Iterator[str]:
     if not node.pod_cidrs or node_cidr in node.pod_cidrs:
         return
+    is_fresh = host in ledger.fresh
     have = " and ".join(node.pod_cidrs)
     what = "would get" if is_fresh else "has"
     pin = f"set overlay_node_cidr: {node.pod_cidrs[0]} for {host}"
+    if ledger.container_cidr and not _is_inside(node.pod_cidrs[0], ledger.container_cidr):
+        pin += f", after a container CIDR that has {node.pod_cidrs[0]} was appended to overlay_container_cidr"
     if not is_fresh:
         pin = f"release {host} (tke.overlay.release), and {pin} before it is added again"
     yield (
@@ -115,6 +125,16 @@ def _problems_of_pod_cidrs(host: str, node_cidr: str, node: ApiNode, is_fresh: b
         f"ledger: drain the node, 'kubectl delete node {node.name}', restart its kubelet, and run "
         f"kube-controller-manager with --allocate-node-cidrs=false, so that it does not choose one again"
     )
+
+
+def _is_inside(text: str, networks: t.Sequence[str]) -> bool:
+    """Whether a network is a part of one of the others."""
+    try:
+        found = _network(text)
+    except ValueError:
+        return False
+    known = map(_network, networks)
+    return any(each.version == found.version and found.subnet_of(each) for each in known)
 
 
 def _problems_of_strangers(ledger: LedgerNodes, nodes: t.Sequence[ApiNode]) -> t.Iterator[str]:
@@ -165,7 +185,8 @@ def _change(row: NodeRow, node: ApiNode, address: str) -> Change:
 
 
 def _text(name: str, pod_cidrs: str, unavailable: str, reason: str) -> str:
-    return f"{name}: podCIDRs {pod_cidrs}, {NETWORK_UNAVAILABLE} {unavailable}{f' ({reason})' if reason else ''}\n"
+    why = f" ({shown(reason)[1:-1]})" if reason else ""
+    return f"{name}: podCIDRs {pod_cidrs}, {NETWORK_UNAVAILABLE} {unavailable}{why}\n"
 
 
 def _apply(row: NodeRow, node: ApiNode, api: Api) -> list[str]:

@@ -107,7 +107,9 @@ def compare(api: Api, endpoint: Endpoint, update: t.Collection[str]) -> tuple[li
                 )
             spans = []
         differs = [span for span in spans if not _leads_to(span.server, endpoint)]
-        row = ServerRow(name, [span.server for span in spans], endpoint.server, bool(differs), name in update)
+        row = ServerRow(
+            name, [shown(span.server)[1:-1] for span in spans], endpoint.server, bool(differs), name in update
+        )
         rows.append(row)
         if found is not None and differs and row.update:
             changes.append(_change(api, row, found, _replaced(text, differs, endpoint.server), endpoint.wait))

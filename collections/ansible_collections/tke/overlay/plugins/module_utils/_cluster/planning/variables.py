@@ -50,10 +50,14 @@ RANGES = {
     "overlay_verify_sample": (0, 1_000_000, ""),
     "overlay_verify_answer": (0, 86_400, "seconds"),
     "overlay_report_history": (0, 1_000_000, ""),
+    "overlay_kubernetes_max_pods": (1, 65_533, ""),
 }
 """Variable -> the least and the largest number, and its unit."""
 
-NULLABLE = ("overlay_clb_subnet", "overlay_underlay_ip", "overlay_underlay_mtu", "overlay_node_cidr")
+NULLABLE = (
+    *("overlay_clb_subnet", "overlay_underlay_ip", "overlay_underlay_mtu", "overlay_node_cidr"),
+    *("overlay_kubeconfig", "overlay_kubernetes_node"),
+)
 """Variables for which null means the same as not set, so that a group or host can unset them."""
 
 OF_PLANNER = ("overlay_underlay_ip", "overlay_underlay_mtu", "overlay_node_cidr")
@@ -88,9 +92,27 @@ PLAYBOOK_VARIABLES = {
     "overlay_reset": VariableSpec("raw"),
     "overlay_reset_confirmed": VariableSpec("bool"),
     "overlay_serial": VariableSpec("raw"),
+    "overlay_api_service": VariableSpec("str", choices=("unmanaged", "vip")),
+    "overlay_kubeadm_api": VariableSpec("str", choices=("v1beta4", "v1beta3")),
+    "overlay_kubernetes_distribution": VariableSpec("str", choices=("kubeadm", "k3s", "rke2")),
+    "overlay_kubernetes_dest": VariableSpec("path"),
+    "overlay_kubernetes_max_pods": VariableSpec("int"),
+    "overlay_kubernetes_dns": VariableSpec("str"),
+    "overlay_kubernetes_cert_sans": VariableSpec("list", "str"),
+    "overlay_kubernetes_proxy_mode": VariableSpec("str", choices=("iptables", "nftables")),
+    "overlay_kubernetes_token": VariableSpec("str"),
+    "overlay_kubernetes_ca_hashes": VariableSpec("list", "str"),
+    "overlay_kubernetes_certificate_key": VariableSpec("str"),
+    "overlay_kubernetes_extra": VariableSpec("dict"),
+    "overlay_kubernetes_node": VariableSpec("str"),
+    "overlay_kubernetes_node_ip": VariableSpec("str"),
+    "overlay_pods": VariableSpec("bool"),
 }
 """The variables of single playbooks, which no role describes."""
 
+
+SECRETS = ("overlay_kubernetes_token", "overlay_kubernetes_certificate_key")
+"""Variables whose value no message shows."""
 
 NAMES_OF_NODES = ("overlay_release", "overlay_leaving")
 """Lists of nodes. An empty name is left to the planner, which knows how it gets into a list on a command line."""
@@ -118,6 +140,8 @@ def problems_of_variable(name: str, value: t.Any, spec: VariableSpec) -> list[st
         value = [each for each in _as_given(value, spec) if each != ""] or value
     problems = problems_of_value(name, value, spec)
     least, most, unit = RANGES.get(name, (0, 0, ""))
+    if problems and name in SECRETS:
+        return [f"{name} is not one line of text: give it one, in quotes, or remove the line"]
     if problems and most and value is not None:
         return [f"{problem}: set a number from {least} to {most}{unit and f' {unit}'}" for problem in problems]
     if problems:

@@ -17,7 +17,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.con
     connection_steps,
     known_cause,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.pods import NOTE, pod_faults
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.pods import NOTE, WARNING, pod_faults
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.root_cause import Evidence, Fleet, causes
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.text import count, some, them
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger
@@ -112,6 +112,7 @@ def findings(situation: Situation) -> list[Finding]:
         *_pending(situation.ledger),
         *_pool(situation.ledger),
         *_left_out(situation),
+        *_notes(situation),
     ]
 
 
@@ -202,12 +203,23 @@ def _pods(situation: Situation) -> t.Iterator[Finding]:
     for fault in pod_faults({host.name: (host.overlay or {}).get("pods") or [] for host in situation.hosts}):
         note = fault.severity == NOTE
         yield Finding(
-            severity="note" if note else "bad",
+            severity=fault.severity if fault.severity in (WARNING, NOTE) else "bad",
             kind="pods",
             hosts=list(fault.hosts),
             text=f"{'' if note else 'Pods of '}{some(fault.hosts)}: {fault.text}.",
             remedy=fault.remedy,
         )
+
+
+def _notes(situation: Situation) -> t.Iterator[Finding]:
+    """Yield what is no drift, such as a kubeconfig that is not there yet."""
+    hosts: dict[str, list[str]] = {}
+    for host in situation.hosts:
+        for note in (host.overlay or {}).get("notes") or []:
+            hosts.setdefault(note, []).append(host.name)
+    for note, names in sorted(hosts.items()):
+        remedy = "After the join to the cluster: ansible-playbook tke.overlay.site"
+        yield Finding(severity="note", kind="endpoint", hosts=names, text=f"{some(names)}: {note}.", remedy=remedy)
 
 
 def _sentences(texts: t.Sequence[str]) -> str:

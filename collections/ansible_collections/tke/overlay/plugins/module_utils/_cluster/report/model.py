@@ -110,7 +110,10 @@ class Site(t.TypedDict):
 
 
 class ReportNode(t.TypedDict):
-    """One node. ``observed``: its state was read. ``state`` is the first of these that applies:
+    """One node.
+
+    ``observed``: its state was read. ``has_pods``: false on a member without Pods. ``state`` is the first of these that
+    applies:
 
     ``orphan`` (only in the ledger), ``missing`` (without a node CIDR), ``unreachable`` (by Ansible), ``failed`` (a
     module failed there), ``unconfigured`` (without the overlay), ``loss`` (packets from or to it are lost), ``pods``
@@ -136,6 +139,7 @@ class ReportNode(t.TypedDict):
     findings: list[str]
     counters: dict[str, int] | None
     timer: str | None
+    has_pods: bool | None
     reach: NodeReach | None
 
 
@@ -329,6 +333,7 @@ def _node(host: ProbedHost, ledger: Ledger, orphan: bool, kinds: list[str], reac
         findings=kinds,
         counters={key: value for key, value in counters.items() if isinstance(value, int)} or None,
         timer=overlay.get("timer"),
+        has_pods=overlay.get("has_pods"),
         reach=reached,
     )
 

@@ -240,6 +240,8 @@ def node_row(node: ReportNode) -> NodeRow:
     sign, label = STATE_LABELS[node["state"]]
     reach = node["reach"]
     notes = [FINDING_LABELS[kind] for kind in node["findings"] if kind in FINDING_LABELS and kind != node["state"]]
+    if node["has_pods"] is False:
+        notes = ["without Pods", *notes]
     if node["drift"]:
         notes = [count(len(node["drift"]), "difference"), *notes]
     return NodeRow(

@@ -206,10 +206,10 @@ one_line() { tr '\n' ' ' | sed 's/ *$//'; }
 run_lines "$here/removals"
 if [ -z "$base" ]; then rm -f "$run/rules.nft" "$run/rules.listing"; fi
 while read -r key value; do echo "$value" >"/proc/sys/$key"; done <"$here/sysctls"
+run_lines "$here/additions"
 # The restore script takes the lock itself.
 exec 9>&-
 if [ -n "$base" ]; then restore_kernel; fi
-run_lines "$here/additions"
 # A second run finds no difference if everything is as before. That it has to work elsewhere is none.
 left=$unrestored$(restore_kernel | grep -v 'no room for the files of this script' | one_line)
 

@@ -110,7 +110,9 @@ def _removals_without_device(tables: Tables, deltas: t.Mapping[str, Delta]) -> l
 
 
 def _bridge_additions(tables: Tables, deltas: t.Mapping[str, Delta]) -> list[str]:
-    """Return commands that restore the addresses of the Pod bridge, which the restore script does not manage."""
+    """Return commands that restore what the restore script does not manage: the Pod bridge itself, and its addresses
+    of other node CIDRs. The script then sets the rest of the bridge right.
+    """
     return [
         " ".join([*table.program, table.put(key, spec)])
         for table, _wanted in tables

@@ -161,7 +161,9 @@ def _check_stages(target: EndpointTarget, run: Run, stages: t.Collection[str], e
     for client in target.clients:
         plain = _connect(target, evidence)
         with contextlib.closing(plain), _handshake(plain, target, client) as tls:
-            evidence["tls"] = f"{tls.version()}, {describe(tls.getpeercert(binary_form=True) or b'')}"
+            certificate = describe(tls.getpeercert(binary_form=True) or b"")
+            unverified = "" if client.authority else ", not verified"
+            evidence["tls"] = f"{tls.version()}, {certificate}{unverified}"
             if target.path is not None:
                 evidence["http"] = _get(tls, target, client)
 

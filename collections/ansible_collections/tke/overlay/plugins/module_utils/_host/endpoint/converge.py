@@ -37,11 +37,14 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.cleanup
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.etc_hosts import render_block, saved_text
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.kubeconfig_change import (
+    KubeconfigChanges,
     other_kubeconfigs,
     read_kubeconfigs,
+    server_addresses,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.kubeconfig_services import (
-    Changed,
+    CONNECT_SECONDS,
+    ChangeRecord,
     OutdatedServices,
     find_outdated,
     now,
@@ -53,7 +56,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.obstacl
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.proxies import proxy_warnings
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.route import BATCH_FILE, ApiRoute, find_route
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.spec import EndpointSpec, problems_of
-from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.status import server_lines
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.status import missing_line, server_lines
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Diff, Run
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.checksums import checksums_text
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.lock import locked
@@ -68,14 +71,20 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths impo
 NAME_SECONDS = 10
 """How long to wait for a name that is in the file already: a cache may hold the old address."""
 
+_UNVERIFIED = (
+    "no CA is known on this host before it joins the cluster, so the certificate of the API server was not verified: "
+    "set overlay_api_ca (ca) to verify it"
+)
+
 _Value = t.TypeVar("_Value")
 
 
 class EndpointChange(t.NamedTuple):
     """The difference between a host and a specification, and what the check of the endpoint needs.
 
-    ``saved_files`` are files of this collection, replaced as a whole. ``changed`` is
-    when the server of each kubeconfig was changed, this run included.
+    ``saved_files`` are files of this collection, replaced as a whole. ``record`` has
+    when the server of each kubeconfig was changed, this run included. ``missing`` are
+    the kubeconfigs that are not there yet.
     """
 
     route: ApiRoute
@@ -83,7 +92,8 @@ class EndpointChange(t.NamedTuple):
     kubeconfigs: list[FileEdit]
     saved_files: list[Diff]
     clients: list[TlsClient]
-    changed: Changed
+    record: ChangeRecord
+    missing: list[str]
     outdated: OutdatedServices
     warnings: list[str]
 
@@ -91,14 +101,15 @@ class EndpointChange(t.NamedTuple):
         """Return all differences, in the order in which they are applied."""
         route = Diff("route", *(f"{line}\n" if line else "" for line in (self.route.present, self.route.wanted)))
         edits = [edit.diff for edit in self.kubeconfigs]
-        diffs = [route, self.hosts.diff, *edits, *self.saved_files, *self.outdated.diffs()]
+        diffs = [route, self.hosts.diff, *edits, *self.saved_files]
         return [diff for diff in diffs if diff.before != diff.after]
 
 
 class EndpointResult(t.NamedTuple):
     """The changes that were made, or that would be made in check mode; and what the check of the endpoint saw.
 
-    ``outdated`` are the services that keep the former server of a kubeconfig.
+    ``outdated`` are the services that keep the former server of a kubeconfig; those of
+    ``restarted`` were restarted. ``missing`` are the kubeconfigs that are not there yet.
     """
 
     diffs: list[Diff]
@@ -107,6 +118,8 @@ class EndpointResult(t.NamedTuple):
     evidence: t.Mapping[str, str] = {}
     services: t.Mapping[str, Evidence] = {}
     backups: t.Sequence[str] = ()
+    missing: t.Sequence[str] = ()
+    restarted: t.Sequence[str] = ()
 
 
 def find_change(spec: EndpointSpec, run: Run) -> EndpointChange:
@@ -124,21 +137,34 @@ def find_change(spec: EndpointSpec, run: Run) -> EndpointChange:
     clients = _collect(problems, functools.partial(_clients_of_spec, spec)) or []
     kubeconfigs = read_kubeconfigs(spec, problems)
     clients += kubeconfigs.clients
+    unverified = not clients and bool(kubeconfigs.missing) and not kubeconfigs.edits
+    if unverified:
+        clients = [TlsClient("no CA", None, spec.api_name)]
     if not clients and not problems:
         problems.append("no CA is known: set ca or ca_file, or give a kubeconfig that has one")
     if problems or hosts is None or route is None:
         raise ValidationError(*problems)
-    changed = _changed_kubeconfigs(kubeconfigs.edits)
-    outdated = find_outdated(changed, spec.kubeconfig_services, run)
+    record = _record_of(kubeconfigs, hosts.before, _server(spec))
+    outdated = find_outdated(record, spec.kubeconfig_services, run)
     warnings = [
         *_restore_warnings(spec, route),
+        *([_UNVERIFIED] if unverified else []),
         *kubeconfigs.warnings,
         *other_kubeconfigs(spec, hosts, kubeconfigs.edits, clients, run),
         *proxy_warnings(spec.kubeconfigs, spec.api_name),
         *outdated.warnings,
     ]
-    saved_files = _saved_files(spec, route, kubeconfigs.edits, saved)
-    return EndpointChange(route, hosts, kubeconfigs.edits, saved_files, _distinct(clients), changed, outdated, warnings)
+    return EndpointChange(
+        route=route,
+        hosts=hosts,
+        kubeconfigs=kubeconfigs.edits,
+        saved_files=_saved_files(spec, route, kubeconfigs, saved),
+        clients=_distinct(clients),
+        record=record,
+        missing=kubeconfigs.missing,
+        outdated=outdated,
+        warnings=warnings,
+    )
 
 
 def present(spec: EndpointSpec, run: Run, check: bool) -> EndpointResult:
@@ -148,8 +174,11 @@ def present(spec: EndpointSpec, run: Run, check: bool) -> EndpointResult:
     :raises EndpointCheckError: the endpoint does not answer; no kubeconfig was changed.
     """
     change = find_change(spec, run)
+    services = change.outdated.restart if spec.restart_services else []
+    forecast = [*change.diffs(), *(change.outdated.diffs() if services else [])]
+    result = EndpointResult(forecast, change.outdated, change.warnings, missing=change.missing, restarted=services)
     if check:
-        return EndpointResult(change.diffs(), change.outdated, change.warnings)
+        return result
     target = _target(spec, change)
     diffs = change.diffs()
     with locked():
@@ -167,18 +196,59 @@ def present(spec: EndpointSpec, run: Run, check: bool) -> EndpointResult:
         backups = _rewrite_kubeconfigs(spec, change)
         _save(change.saved_files, ENDPOINT_SERVERS)
         _save(change.saved_files, ENDPOINT_CHECKSUMS)
-    restart(change.outdated, run)
-    warnings = [*change.warnings, *_answer_warnings(target, evidence, run)]
-    return EndpointResult(diffs, change.outdated, warnings, evidence, backups=backups)
+    late = _restart(spec, change, run) if services else []
+    warnings = [*change.warnings, *_answer_warnings(target, evidence, run), *late]
+    return result._replace(warnings=warnings, evidence=evidence, backups=backups)
+
+
+def restarted(spec: EndpointSpec, run: Run, check: bool) -> EndpointResult:
+    """Restart the services that keep the former server, if the endpoint answers; change nothing else.
+
+    With ``check`` only determine which would be restarted after :func:`present`.
+
+    :raises EndpointCheckError: the endpoint does not answer; nothing was restarted.
+    :raises KernelError: a service cannot be restarted; those after it were not.
+    """
+    change = find_change(spec, run)
+    if not check and any(edit.before != edit.after for edit in change.kubeconfigs):
+        paths = ", ".join(edit.path for edit in change.kubeconfigs if edit.before != edit.after)
+        raise KernelError(f"{paths} has another server, so no service was restarted: run tke.overlay.site first")
+    services = change.outdated.restart
+    result = EndpointResult(change.outdated.diffs(), change.outdated, [], missing=change.missing, restarted=services)
+    if check or not services:
+        return result
+    evidence = wait_for_endpoint(_target(spec, change), run, spec.timeout)
+    return result._replace(evidence=evidence, warnings=_restart(spec, change, run))
+
+
+def _restart(spec: EndpointSpec, change: EndpointChange, run: Run) -> list[str]:
+    return restart(change.outdated, _server(spec), min(spec.timeout, CONNECT_SECONDS), run)
+
+
+def _server(spec: EndpointSpec) -> str:
+    return with_port(spec.names[spec.api_name], spec.port)
 
 
 def _rewrite_kubeconfigs(spec: EndpointSpec, change: EndpointChange) -> list[str]:
     """Write the servers, and record when that was; return the backups."""
-    if any(edit.before != edit.after for edit in change.kubeconfigs):
+    edited = [edit.path for edit in change.kubeconfigs if edit.before != edit.after]
+    if edited:
         # First the record: a change without a record would leave services with the former server, and nobody knew.
-        write_record({**read_record(), **change.changed})
+        write_record(_with_present_time(change.record, edited))
     backups = [rewrite(edit, spec.backup) for edit in change.kubeconfigs]
+    if edited:  # a service that started meanwhile can have read the former server
+        write_record(_with_present_time(change.record, edited))
     return [name for name in backups if name]
+
+
+def _with_present_time(record: ChangeRecord, paths: t.Sequence[str]) -> ChangeRecord:
+    """Return the record of this host with a change of these kubeconfigs."""
+    saved, ticks = read_record(), now()
+    return ChangeRecord(
+        {**saved.changed, **record.changed, **dict.fromkeys(paths, ticks)},
+        record.former,
+        saved.restarted,
+    )
 
 
 @contextlib.contextmanager
@@ -206,14 +276,14 @@ def verified(spec: EndpointSpec, run: Run) -> EndpointResult:
         client = TlsClient(f"service {name}", None, name)
         target = EndpointTarget(name, spec.names[name], spec.services_port, [client], path=None)
         services[name] = wait_for_endpoint(target, run, spec.timeout)
-    diffs = change.diffs()
+    diffs = [*change.diffs(), *change.outdated.diffs()]
     if diffs:
         names = ", ".join(diff.name for diff in diffs)
         raise KernelError(
             f"the endpoint answers, but this host differs from the specification: {names}: run tke.overlay.site"
         )
     warnings = [*change.warnings, *_answer_warnings(api_server, evidence, run)]
-    return EndpointResult([], change.outdated, warnings, evidence, services)
+    return EndpointResult([], change.outdated, warnings, evidence, services, missing=change.missing)
 
 
 def absent(hosts_file: str, run: Run, check: bool) -> list[Diff]:
@@ -248,11 +318,23 @@ def _restore_warnings(spec: EndpointSpec, route: ApiRoute) -> list[str]:
     return [f"this host is no node of the overlay, so {what} not restored when another program removes it"]
 
 
-def _changed_kubeconfigs(edits: t.Sequence[FileEdit]) -> Changed:
-    """Return when the server of each kubeconfig was changed, by this run or an earlier one since the boot."""
+def _record_of(kubeconfigs: KubeconfigChanges, hosts_text: str, server: str) -> ChangeRecord:
+    """Return what this run and earlier ones since the boot have changed in these kubeconfigs.
+
+    :param hosts_text: the content of /etc/hosts, which may have the addresses of a former server.
+    :param server: the endpoint, which is no former server under any name.
+    """
     record, present_time = read_record(), now()
-    changed = {edit.path: present_time if edit.before != edit.after else record.get(edit.path) for edit in edits}
-    return {path: ticks for path, ticks in changed.items() if ticks is not None}
+    changed = {
+        edit.path: present_time if edit.before != edit.after else record.changed.get(edit.path)
+        for edit in kubeconfigs.edits
+    }
+    former = [*record.former, *server_addresses(kubeconfigs.former, hosts_text)]
+    return ChangeRecord(
+        {path: ticks for path, ticks in changed.items() if ticks is not None},
+        [each for each in former if each != server],
+        record.restarted,
+    )
 
 
 def _clients_of_spec(spec: EndpointSpec) -> list[TlsClient]:
@@ -274,14 +356,18 @@ def _target(spec: EndpointSpec, change: EndpointChange) -> EndpointTarget:
     return EndpointTarget(spec.api_name, spec.names[spec.api_name], spec.port, change.clients)
 
 
-def _saved_files(
-    spec: EndpointSpec, route: ApiRoute, kubeconfigs: t.Sequence[FileEdit], saved: files.Texts
-) -> list[Diff]:
-    servers = [line for edit in kubeconfigs for line in server_lines(edit.path, edit.after, spec.clusters)]
+def _saved_files(spec: EndpointSpec, route: ApiRoute, kubeconfigs: KubeconfigChanges, saved: files.Texts) -> list[Diff]:
+    servers, noted = [], saved.get(ENDPOINT_SERVERS, "").splitlines()
+    for edit in kubeconfigs.edits:
+        expected = missing_line(edit.path, spec.clusters, spec.url)
+        # A kubeconfig that came with the right server is no reason for another run.
+        came = expected in noted and edit.before == edit.after
+        servers += [expected] if came else server_lines(edit.path, edit.after, spec.clusters)
+    servers += [missing_line(path, spec.clusters, spec.url) for path in kubeconfigs.missing]
     wanted = {
         BATCH_FILE: route.batch(),
         ENDPOINT_HOSTS: saved_text(files.ROOT + spec.hosts_file, render_block(spec.names)),
-        ENDPOINT_NOTE: f"{with_port(spec.names[spec.api_name], spec.port)}\n",
+        ENDPOINT_NOTE: f"{_server(spec)}\n",
         ENDPOINT_SERVERS: "".join(f"{line}\n" for line in servers),
     }
     sums = checksums_text(ENDPOINT_CHECKSUMS, {name: text or None for name, text in wanted.items()})

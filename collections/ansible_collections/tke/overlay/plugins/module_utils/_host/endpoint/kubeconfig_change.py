@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import typing as t
 
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import is_ipv4_address, with_port
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.authority import read_authority
@@ -22,17 +25,23 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.other_k
     Expected,
     find_others,
     host_of,
+    port_of,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.spec import EndpointSpec
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Diff, Run
 
 
 class KubeconfigChanges(t.NamedTuple):
-    """The edits of kubeconfigs, a client for each selected cluster with the credentials of its user, and warnings."""
+    """The edits of kubeconfigs, a client for each selected cluster with the credentials of its user, and warnings.
+
+    ``missing`` are the kubeconfigs that are not there yet, ``former`` the servers of those that change.
+    """
 
     edits: list[FileEdit]
     clients: list[TlsClient]
     warnings: list[str]
+    missing: list[str]
+    former: list[str]
 
 
 def read_kubeconfigs(spec: EndpointSpec, problems: list[str]) -> KubeconfigChanges:
@@ -40,10 +49,14 @@ def read_kubeconfigs(spec: EndpointSpec, problems: list[str]) -> KubeconfigChang
 
     :param problems: gets a sentence for each fault of a file.
     """
-    changes, present = KubeconfigChanges([], [], []), set()
+    changes, present = KubeconfigChanges([], [], [], [], []), set()
     for path in spec.kubeconfigs:
         try:
-            config = parse_kubeconfig(path, _read(path), spec.clusters)
+            text = _read(path, spec.kubeconfigs_required)
+            if text is None:
+                changes.missing.append(path)
+                continue
+            config = parse_kubeconfig(path, text, spec.clusters)
             present |= {cluster.name for cluster in config.clusters}
             selected = config.select(spec.clusters)
             clients = [_client_of(cluster, path, spec) for cluster in selected]
@@ -51,9 +64,10 @@ def read_kubeconfigs(spec: EndpointSpec, problems: list[str]) -> KubeconfigChang
             problems += error.problems
             continue
         changes.edits.append(_edit_of(config, selected, spec.url))
+        changes.former.extend(c.server.value for c in selected if c.server.value != spec.url)
         changes.clients.extend(client for client in clients if client.authority)
         changes.warnings.extend(text for cluster in selected for text in _warnings_of(cluster, path))
-    if not problems:
+    if not problems and not changes.missing:  # one that is missing can have every cluster
         problems += _unknown_clusters(spec, present)
     if spec.clusters and not spec.kubeconfigs:
         changes.warnings.append(
@@ -63,8 +77,14 @@ def read_kubeconfigs(spec: EndpointSpec, problems: list[str]) -> KubeconfigChang
     return changes
 
 
-def _read(path: str) -> str:
+def _read(path: str, required: bool) -> str | None:
+    """Return the content of a kubeconfig; ``None`` if it is not there yet, as on a host that has not joined a cluster.
+
+    :raises ValidationError: something else is in its place, or it is required.
+    """
     try:
+        if _is_missing(path, required):
+            return None
         text = files.read_foreign(path)
         text.encode("utf-8")
     except OSError as error:
@@ -72,7 +92,38 @@ def _read(path: str) -> str:
     except UnicodeEncodeError:
         # Not chained: the error holds a part of the file.
         raise ValidationError(f"kubeconfig {path} is not encoded in UTF-8") from None
+    if not text.strip():
+        raise ValidationError(
+            f"kubeconfig {path} is empty, as after a loss of power: restore it, or remove it and join the cluster again"
+        )
     return text
+
+
+def _is_missing(path: str, required: bool) -> bool:
+    """Whether there is nothing at the path of a kubeconfig.
+
+    :raises ValidationError: it is required, or there is something that is no file.
+    :raises OSError: it cannot be reached.
+    """
+    try:
+        link = os.lstat(files.ROOT + path)
+    except FileNotFoundError:
+        if required:
+            raise ValidationError(
+                f"kubeconfig {path} is not there, and kubeconfigs_required (overlay_kubeconfigs_required) is set: join "
+                f"the host to its cluster first, or correct the path in kubeconfigs (overlay_kubeconfigs)"
+            ) from None
+        return True
+    if stat.S_ISLNK(link.st_mode) and not os.path.exists(files.ROOT + path):
+        target = os.readlink(files.ROOT + path)
+        raise ValidationError(
+            f"kubeconfig {path} is a symbolic link to {target}, which leads to no file: correct or remove the link"
+        )
+    mode = os.stat(files.ROOT + path).st_mode
+    if not stat.S_ISREG(mode):
+        kind = "a directory" if stat.S_ISDIR(mode) else "no regular file"
+        raise ValidationError(f"kubeconfig {path} is {kind}: correct the path in kubeconfigs (overlay_kubeconfigs)")
+    return False
 
 
 def _edit_of(config: Kubeconfig, selected: t.Sequence[KubeconfigCluster], url: str) -> FileEdit:
@@ -113,6 +164,21 @@ def other_kubeconfigs(
         f"(overlay_kubeconfigs), or change them by hand"
     )
     return [text]
+
+
+def server_addresses(urls: t.Iterable[str], hosts_text: str) -> list[str]:
+    """Return the servers of kubeconfigs as ``address:port``, as far as their addresses are known without DNS.
+
+    :param hosts_text: the content of /etc/hosts.
+    """
+    lines = [line.partition("#")[0].lower().split() for line in hosts_text.splitlines()]
+    found = []
+    for url in urls:
+        name, port = host_of(url), port_of(url)
+        literal = is_ipv4_address(name) or ":" in name
+        addresses = [name] if literal else [words[0] for words in lines if name in words[1:]]
+        found += [with_port(address, port) for address in addresses]
+    return found
 
 
 def _client_of(cluster: KubeconfigCluster, path: str, spec: EndpointSpec) -> TlsClient:

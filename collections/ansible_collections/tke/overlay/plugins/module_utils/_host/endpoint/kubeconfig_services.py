@@ -4,9 +4,9 @@
 """Find and restart services that keep the former server of a changed kubeconfig, because they read it at their start.
 
 A record in /run holds when the server of each kubeconfig was changed: a process that is
-older than that has read the former one. A boot starts every process again, and empties
-/run. The modification time of the file would not do: kubelet itself writes its kubeconfig
-when it joins a cluster.
+older than that has read the former one, and so has one that is connected to it. A boot
+starts every process again, and empties /run. The modification time of the file would not
+do: kubelet itself writes its kubeconfig when it joins a cluster.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ import json
 import os
 import re
 import time
+import types
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.connections import servers_of
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Diff, Run, error_text
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import KUBECONFIG_RECORD
 from ansible_collections.tke.overlay.plugins.module_utils._names import shown
@@ -34,22 +36,42 @@ _HERTZ = os.sysconf("SC_CLK_TCK")
 _CONTAINERS = re.compile(r"kubepods|docker|libpod|crio|cri-containerd")
 _UNIT = re.compile(r"(?!-)(?:[A-Za-z0-9:_.@-]|\\x[0-9a-f]{2}){1,247}")  # with ".service", at most 255 (systemd.unit)
 
-Changed = t.Dict[str, int]
-"""Path of a kubeconfig -> when its server was changed, in clock ticks since the boot."""
+CONNECT_SECONDS = 10
+"""How long to wait until a restarted service has a connection to the API endpoint."""
+
+PAUSE = 0.2
+"""Seconds between two looks at a restarted service."""
+
+
+class ChangeRecord(t.NamedTuple):
+    """What the host remembers until its next boot.
+
+    ``changed`` maps the path of a kubeconfig to when its server was changed, in clock ticks since the boot.
+    ``former`` are the servers that kubeconfigs had before, as ``address:port``.
+    ``restarted`` maps a unit to when this collection restarted it, in clock ticks since the boot.
+    """
+
+    changed: t.Mapping[str, int] = types.MappingProxyType({})
+    former: t.Sequence[str] = ()
+    restarted: t.Mapping[str, int] = types.MappingProxyType({})
 
 
 class OutdatedServices(t.NamedTuple):
-    """Services that keep a former server: those to restart, and others; and what the user should know."""
+    """Services that keep a former server: those to restart with the reason, others, and what the user should know."""
 
-    restart: list[str]
+    reasons: t.Mapping[str, str]
     others: list[str]
     warnings: list[str]
     paths: str = ""
 
+    @property
+    def restart(self) -> list[str]:
+        """The services to restart."""
+        return list(self.reasons)
+
     def diffs(self) -> list[Diff]:
         """Return a difference for each service to restart."""
-        before = f"started before the server of {self.paths} changed\n"
-        return [Diff(unit, before, "restarted\n") for unit in self.restart]
+        return [Diff(unit, f"{reason}\n", "restarted\n") for unit, reason in self.reasons.items()]
 
 
 class _Service(t.NamedTuple):
@@ -93,50 +115,70 @@ def name_problems(names: t.Sequence[str]) -> list[str]:
     ]
 
 
-def read_record() -> Changed:
+def read_record() -> ChangeRecord:
     """Return the record; empty without one. A damaged record is ignored, because the next change writes it again."""
-    with contextlib.suppress(KernelError, ValueError, AttributeError, TypeError):
-        text = files.read_files([KUBECONFIG_RECORD]).get(KUBECONFIG_RECORD, "{}")
-        return {str(path): int(ticks) for path, ticks in json.loads(text).items()}
-    return {}
+    with contextlib.suppress(KernelError, ValueError, AttributeError, TypeError, KeyError):
+        found = json.loads(files.read_files([KUBECONFIG_RECORD]).get(KUBECONFIG_RECORD, "{}"))
+        return ChangeRecord(
+            {str(path): int(ticks) for path, ticks in found["changed"].items()},
+            [str(server) for server in found["former"]],
+            {str(unit): int(ticks) for unit, ticks in found["restarted"].items()},
+        )
+    return ChangeRecord()
 
 
-def write_record(record: Changed) -> None:
+def write_record(record: ChangeRecord) -> None:
     """Write the record.
 
     :raises KernelError: it cannot be written.
     """
-    files.write_file(KUBECONFIG_RECORD, f"{json.dumps(record, sort_keys=True)}\n", durable=False)
+    text = json.dumps(
+        {
+            "changed": dict(record.changed),
+            "former": sorted(set(record.former)),
+            "restarted": dict(record.restarted),
+        }
+    )
+    files.write_file(KUBECONFIG_RECORD, f"{text}\n", durable=False)
 
 
-def find_outdated(changed: Changed, named: t.Sequence[str], run: Run) -> OutdatedServices:
-    """Return the services that have run since before the server of their kubeconfig changed.
+def find_outdated(record: ChangeRecord, named: t.Sequence[str], run: Run) -> OutdatedServices:
+    """Return the services that have run since before the server of their kubeconfig changed, or are connected to it.
 
-    :param changed: the kubeconfigs of this host; those of this run included.
+    :param record: of the kubeconfigs of this host; the changes of this run included.
     :param named: the services that may be restarted.
     """
-    units = list(dict.fromkeys(unit_name(name) for name in named))
+    units, changed = list(dict.fromkeys(unit_name(name) for name in named)), record.changed
     if not os.path.isdir(f"{files.ROOT}/run/systemd/system"):
         missing = [f"this host does not run systemd, so {', '.join(units)} cannot be restarted"] if units else []
-        return OutdatedServices([], [], missing)
+        return OutdatedServices({}, [], missing)
     asked = [*units, *(name for name in KNOWN_SERVICES if changed and name not in units)]
     services = _services(asked, run) if asked else {}
     processes = list(client_processes(changed)) if changed else []
-    outdated = [name for name in asked if _is_outdated(name, services[name], changed, processes)]
-    others = [name for name in outdated if name not in units]
-    others += [
-        str(process) for process in processes if process.started < changed[process.path] and process.unit not in asked
+    found = {name: _reason(name, services[name], record, processes) for name in asked}
+    reasons = {name: reason for name, reason in found.items() if reason}
+    again = [name for name in units if name in reasons and _was_restarted(name, services[name], record)]
+    others = {name: reason for name, reason in reasons.items() if name not in units}
+    for process in processes:
+        if process.started < changed[process.path] and process.unit not in asked:
+            others[str(process)] = _started_before(changed)
+    warnings = [
+        *_state_warnings(units, services),
+        *(_not_helped(name, reasons[name]) for name in again),
+        *(_warning(name, reason) for name, reason in others.items()),
     ]
-    warnings = [*_state_warnings(units, services), *_warnings(list(dict.fromkeys(others)), changed)]
-    restart = [name for name in outdated if name in units]
-    return OutdatedServices(restart, list(dict.fromkeys(others)), warnings, ", ".join(sorted(changed)))
+    restart = {name: reason for name, reason in reasons.items() if name in units and name not in again}
+    return OutdatedServices(restart, [*again, *others], warnings, ", ".join(sorted(changed)))
 
 
-def restart(outdated: OutdatedServices, run: Run) -> None:
-    """Restart the services that were named.
+def restart(outdated: OutdatedServices, server: str, seconds: float, run: Run) -> list[str]:
+    """Restart the services that were named, one after the other; return a warning for each that does not connect.
 
-    :raises KernelError: one cannot be restarted.
+    :param server: the API endpoint, as ``address:port``.
+    :param seconds: how long to wait until a service is connected to it.
+    :raises KernelError: one cannot be restarted, or does not stay active.
     """
+    warnings = []
     for unit in outdated.restart:
         code, _out, errors = run(("systemctl", "restart", unit), None)
         if code != 0:
@@ -144,18 +186,63 @@ def restart(outdated: OutdatedServices, run: Run) -> None:
                 f"{outdated.paths} has the new server, but {unit} cannot be restarted: "
                 f"{' '.join(error_text(code, errors).split())}; journalctl -u {unit} shows more"
             )
+        record = read_record()
+        write_record(record._replace(restarted={**record.restarted, unit: now()}))
+        if not _connects(unit, server, seconds, run):
+            warnings.append(
+                f"{unit} was restarted and has no connection to the API endpoint {server} after {seconds:.0f} s: "
+                f"journalctl -u {unit} shows why"
+            )
+    return warnings
 
 
-def _warnings(others: t.Sequence[str], changed: Changed) -> t.Iterator[str]:
-    paths = ", ".join(sorted(changed))
-    for unit in others:
-        by_hand = (
-            f"run 'systemctl restart {unit}', or name it in" if unit.endswith(".service") else "restart it, or see"
-        )
-        yield (
-            f"{unit} started before the server of {paths} changed, and uses the former server until it restarts: "
-            f"{by_hand} kubeconfig_services (overlay_kubeconfig_services)"
-        )
+def _connects(unit: str, server: str, seconds: float, run: Run) -> bool:
+    """Wait until a restarted service is connected to the endpoint; return whether it is.
+
+    :raises KernelError: it does not stay active.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        service = _services([unit], run)[unit]
+        if service.state == "active" and server in servers_of_unit(unit, service.pid):
+            return True
+        if service.state == "failed" or time.monotonic() + PAUSE > deadline:
+            break
+        time.sleep(PAUSE)
+    if service.state not in ("active", "reloading"):
+        raise KernelError(f"{unit} was restarted and is {service.state}: journalctl -u {unit} shows why")
+    return False
+
+
+def servers_of_unit(unit: str, main: str) -> set[str]:
+    """Return the servers to which the processes of a unit are connected, as ``address:port``.
+
+    :param main: the main process.
+    """
+    found = servers_of(f"{PROC}/{main}") if main != "0" else set()
+    for pid in os.listdir(PROC):
+        if pid.isdigit() and pid != main and _unit_of_process(pid) == unit:
+            found |= servers_of(f"{PROC}/{pid}")
+    return found
+
+
+def _started_before(changed: t.Iterable[str]) -> str:
+    return f"started before the server of {', '.join(sorted(changed))} changed"
+
+
+def _warning(unit: str, reason: str) -> str:
+    by_hand = f"run 'systemctl restart {unit}', or name it in" if unit.endswith(".service") else "restart it, or see"
+    return (
+        f"{unit} {reason}, and uses the former server until it restarts: {by_hand} kubeconfig_services "
+        f"(overlay_kubeconfig_services)"
+    )
+
+
+def _not_helped(unit: str, reason: str) -> str:
+    return (
+        f"{unit} was restarted after its kubeconfig had changed, and {reason}: it reads that server from elsewhere; "
+        f"'systemctl cat {unit}' shows its configuration"
+    )
 
 
 def _state_warnings(units: t.Sequence[str], services: t.Mapping[str, _Service]) -> t.Iterator[str]:
@@ -166,11 +253,24 @@ def _state_warnings(units: t.Sequence[str], services: t.Mapping[str, _Service]) 
             yield f"{unit} has failed, so it was not restarted: journalctl -u {unit} shows why"
 
 
-def _is_outdated(name: str, service: _Service, changed: Changed, processes: t.Sequence[ClientProcess]) -> bool:
+def _reason(name: str, service: _Service, record: ChangeRecord, processes: t.Sequence[ClientProcess]) -> str:
+    """Return why a service keeps the former server; empty if it does not, or does not run."""
+    changed = record.changed
     if service.state not in ("active", "reloading") or not changed:
-        return False
+        return ""
     own = [process.path for process in processes if process.unit == name]
-    return service.started < max(changed[path] for path in own or changed)
+    if service.started < max(changed[path] for path in own or changed):
+        return _started_before(changed)
+    if not record.former:
+        return ""
+    connected = sorted(servers_of_unit(name, service.pid) & set(record.former))
+    return f"has a connection to the former server {', '.join(connected)}" if connected else ""
+
+
+def _was_restarted(name: str, service: _Service, record: ChangeRecord) -> bool:
+    """Whether this collection has restarted a service since the last change, so that a restart does not help."""
+    last = max(record.changed.values(), default=0)
+    return last <= record.restarted.get(name, -1) and service.started >= last
 
 
 def _services(names: t.Sequence[str], run: Run) -> dict[str, _Service]:
@@ -210,9 +310,7 @@ def client_processes(paths: t.Collection[str]) -> t.Iterator[ClientProcess]:
                 words = stream.read().decode("utf-8", "surrogateescape").split("\0")
             for path in paths:
                 if any(word == path or word.endswith(f"={path}") for word in words):
-                    with open(f"{PROC}/{pid}/cgroup", encoding="utf-8", errors="replace") as text:
-                        cgroups = text.read()
-                    unit = _unit_of(cgroups)
+                    unit = _unit_of_process(pid)
                     if unit is not None:
                         yield ClientProcess(os.path.basename(words[0]), unit, path, _started(pid), _environment(pid))
 
@@ -226,8 +324,13 @@ def _environment(pid: str) -> dict[str, str]:
     return dict(pair.partition("=")[::2] for pair in text.split("\0") if "=" in pair)
 
 
-def _unit_of(cgroups: str) -> str | None:
-    """Return the service of a process, an empty text for a container, ``None`` for a session of a user."""
+def _unit_of_process(pid: str) -> str | None:
+    """Return the service of a process, an empty text for a container, ``None`` for another process."""
+    try:
+        with open(f"{PROC}/{pid}/cgroup", encoding="utf-8", errors="replace") as text:
+            cgroups = text.read()
+    except OSError:
+        return None
     found = re.findall(r"/system\.slice/([^/\n]+\.service)$", cgroups, re.MULTILINE)
     if found:
         return str(found[-1])

@@ -81,6 +81,14 @@ def host_of(url: str) -> str:
         return ""
 
 
+def port_of(url: str) -> int:
+    """Return the port of a server's URL."""
+    try:
+        return urllib.parse.urlsplit(url).port or 443
+    except ValueError:
+        return 443
+
+
 def _candidates() -> t.Iterator[str]:
     for place in PLACES:
         for path in sorted(glob.glob(files.ROOT + place)):

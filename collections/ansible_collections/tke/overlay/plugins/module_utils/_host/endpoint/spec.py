@@ -46,6 +46,8 @@ class EndpointSpec(t.NamedTuple):
     services: t.Sequence[str] = ()
     services_port: int = 443
     kubeconfig_services: t.Sequence[str] = ()
+    restart_services: bool = True
+    kubeconfigs_required: bool = False
 
     @property
     def url(self) -> str:

@@ -37,6 +37,45 @@ def server_lines(path: str, text: str, clusters: t.Collection[str]) -> list[str]
     return [json.dumps([path, cluster.name, redacted_url(cluster.server.value)]) for cluster in selected]
 
 
+def missing_line(path: str, clusters: t.Collection[str], url: str) -> str:
+    """Return the line for a kubeconfig that is not there yet: the clusters are a list, empty for the only cluster."""
+    return json.dumps([path, list(clusters), url])
+
+
+def endpoint_notes() -> t.Iterator[str]:
+    """Yield a sentence for each kubeconfig that was not there, and is not or leads to another server.
+
+    :raises KernelError: a file of the collection cannot be read.
+    """
+    for line in files.read_files([ENDPOINT_SERVERS]).get(ENDPOINT_SERVERS, "").splitlines():
+        path, clusters, wanted = _parsed(line)
+        if isinstance(clusters, list):
+            yield from _note_about(path, clusters, wanted)
+
+
+def _note_about(path: str, clusters: list[str], wanted: str) -> t.Iterator[str]:
+    try:
+        selected = parse_kubeconfig(path, files.read_foreign(path)).select(clusters)
+    except FileNotFoundError:
+        yield f"kubeconfig {path} is not there yet"
+    except (OSError, ValidationError):
+        yield f"kubeconfig {path} is there now: run tke.overlay.site, which checks it"
+    else:
+        others = sorted({redacted_url(each.server.value) for each in selected} - {wanted})
+        if others:
+            servers = ", ".join(others)
+            yield f"kubeconfig {path} is there now, with the server {servers}: run tke.overlay.site to change it"
+
+
+def _parsed(line: str) -> t.Any:
+    """Return path, cluster and server of a line; for a damaged one, which the checksums show, nothing."""
+    try:
+        path, clusters, server = json.loads(line)
+    except (ValueError, TypeError):
+        return None, None, None
+    return path, clusters, server
+
+
 def endpoint_drift(run: Run) -> t.Iterator[str]:
     """Yield a sentence for each difference from what the module api_endpoint has applied.
 
@@ -89,9 +128,8 @@ def _route_drift(batch: str, run: Run) -> t.Iterator[str]:
 
 def _server_drift(text: str) -> t.Iterator[str]:
     for line in text.splitlines():
-        try:
-            path, name, wanted = json.loads(line)
-        except (ValueError, TypeError):  # a damaged line, which the checksums show
+        path, name, wanted = _parsed(line)
+        if not isinstance(name, str):  # damaged, or not there yet
             continue
         try:
             (cluster,) = parse_kubeconfig(path, files.read_foreign(path)).select([name])

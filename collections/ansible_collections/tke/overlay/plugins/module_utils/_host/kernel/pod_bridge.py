@@ -42,6 +42,7 @@ PORT_PREFIX = "veth"
 """The beginning of the names of the Pods' links on the host, as CNI's bridge plugin creates them."""
 
 _STATE = "state"
+_TYPE = "type bridge"
 
 
 class BridgeTable:
@@ -187,6 +188,46 @@ class BridgeTable:
         """Return whether an entry is about this bridge; the line of a port's hairpin mode does not name the bridge."""
         words = entry[1].split()
         return words[0] not in ("dev", "master") or words[1] == self.bridge
+
+
+class FormerBridgeTable(BridgeTable):
+    """The Pod bridge of a host without Pods: it must not exist.
+
+    It can be left over from when the host had Pods, or from a Pod that started while that was changed. A bridge of
+    another program that happens to have the configured name has no address of the container CIDR, and stays.
+
+    ===================  =======================================================================
+    key                  specification
+    ===================  =======================================================================
+    ``link BRIDGE``      ``type bridge``; without such a bridge the table is empty
+    ===================  =======================================================================
+    """
+
+    def among(self, links: t.Sequence[Row]) -> dict[str, ActualEntry]:
+        """Return the bridge, from links that were read before."""
+        addresses = [key for key in super().among(links) if key != _STATE and not key.startswith("hairpin ")]
+        return _managed({f"link {self.bridge}": _TYPE} if addresses else {})
+
+    def beyond(self, links: t.Sequence[Row], run: Run) -> dict[str, ActualEntry]:
+        """Return nothing: the connected route goes with the bridge."""
+        return {}
+
+    def wanted(self, actual: t.Mapping[str, ActualEntry]) -> Desired:
+        """Return nothing."""
+        return {}
+
+    def put(self, key: str, spec: str) -> str:
+        """Return the line that creates the bridge again. The restore script gives it state and address."""
+        return f"link add {self.bridge} {spec}"
+
+    def drop(self, key: str, spec: str) -> str:
+        """Return the line that removes the bridge."""
+        return f"link del {self.bridge}"
+
+    def parse(self, line: str) -> tuple[str, str] | None:
+        """Return key and specification of the line of :meth:`put`, ``None`` for every other line."""
+        entry = f"link {self.bridge}", _TYPE
+        return entry if line == self.put(*entry) else None
 
 
 _OFF_BRIDGE = re.compile(

@@ -53,11 +53,13 @@ def with_alternate_link(change: LinkChange, alternate: LinkSpec | None, links: t
     )
 
 
-def relax_reverse_path_filter(alternate: LinkSpec | None) -> None:
+def relax_reverse_path_filter(alternate: LinkSpec | None, pods: bool) -> None:
     """Make the kernel accept and forward packets from the alternate link; their answers leave by the tunnel's link.
 
+    :param pods: whether this host has Pods; without them nothing is forwarded.
     :raises KernelError: the sysctl cannot be set.
     """
     if alternate is not None:
         write_sysctl(f"net/ipv4/conf/{ALTERNATE_LINK}/rp_filter", "2")
-        write_sysctl(forwarding_of(ALTERNATE_LINK), "1")
+        if pods:
+            write_sysctl(forwarding_of(ALTERNATE_LINK), "1")

@@ -19,49 +19,50 @@ import typing as t
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import is_ipv4_address, pod_range
 from ansible_collections.tke.overlay.plugins.module_utils._errors import some_of
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
-from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni import CNI_FILE, NETWORK, conflist
-from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_network import NOTE, PodFinding, PodNetwork
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni import CNI_FILE, conflist
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.kubelet import read_max_pods
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_network import (
+    NOTE,
+    WARNING,
+    PodFinding,
+    PodNetwork,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.cni_plugins import (
+    BIN_DIRS,
+    OPTIONAL,
+    CniPlugins,
+    find_plugin,
+    names_in,
+    plugin_directories,
+    read_plugins,
+    runtime_settings,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import RESERVED
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import saved_summary
 
-BIN_DIRS = ("/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni")
-"""Where runtimes look for plugins whose configuration names no directory."""
-
-RUNTIME_FILES = (
-    "/etc/containerd/config.toml",
-    "/etc/containerd/conf.d",
-    "/var/lib/rancher/k3s/agent/etc/containerd/config.toml",
-    "/var/lib/rancher/rke2/agent/etc/containerd/config.toml",
-    "/etc/crio/crio.conf",
-    "/etc/crio/crio.conf.d",
-)
-"""Configuration of container runtimes: files, and directories of files."""
-
-KUBERNETES = ("/var/lib/kubelet", "/var/lib/rancher", "/run/crio/crio.sock", f"/var/lib/cni/networks/{NETWORK}")
+KUBERNETES = ("/var/lib/kubelet", "/var/lib/rancher", "/run/crio/crio.sock", RESERVED)
 """One of these exists on a host that runs Pods, or is about to."""
 
-RESERVED = f"/var/lib/cni/networks/{NETWORK}"
-"""The directory of host-local: a file for each address that is reserved, named after the address."""
-
 _SUFFIXES = (".conf", ".conflist", ".json")
-_SETTING = r"^[ \t]*(?:{})[ \t]*=[ \t]*(\[[^\]]*\]|\"[^\"]*\"|'[^']*')"
 
 
-def check_cni(network: PodNetwork) -> list[PodFinding]:
+def check_cni(network: PodNetwork, run: Run) -> list[PodFinding]:
     """Return what keeps the runtime of this host from starting Pods of the overlay."""
-    return [*_own_file(), *_winners(network), *_other_directory(), *_plugins(network), *_full(network)]
+    return [
+        *_own_file(),
+        *_winners(network),
+        *_other_directory(),
+        *_plugins(network),
+        *_other_plugins(network, run),
+        *_full(network),
+        *_max_pods(network),
+    ]
 
 
 def reserved_addresses() -> list[str]:
     """Return the addresses that host-local has reserved for Pods, also for Pods that do not run any more."""
     return [name for name in names_in(RESERVED) if is_ipv4_address(name)]
-
-
-def names_in(directory: str) -> list[str]:
-    """Return the names in a directory in their order; none if it does not exist."""
-    try:
-        return sorted(os.listdir(files.ROOT + directory))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
 
 
 def _own_file() -> t.Iterator[PodFinding]:
@@ -119,7 +120,7 @@ def _leads_to_overlay(path: str, network: PodNetwork) -> bool:
 
 def _other_directory() -> t.Iterator[PodFinding]:
     directory = os.path.dirname(CNI_FILE)
-    read = _runtime_settings("conf_dir|network_dir")
+    read = runtime_settings("conf_dir|network_dir")
     if read and directory not in read:
         yield PodFinding(
             "foreign_cni",
@@ -131,13 +132,11 @@ def _other_directory() -> t.Iterator[PodFinding]:
 
 def _plugins(network: PodNetwork) -> t.Iterator[PodFinding]:
     """Yield one finding for all plugins that are in no directory of the runtime."""
-    configured = _runtime_settings("bin_dirs?|plugin_dirs")
-    directories = list(network.bin_dirs or configured or BIN_DIRS)
-    needed = _plugins_of(_own_text(network))
-    missing = [name for name in needed if not any(_is_program(f"{each}/{name}") for each in directories)]
+    directories = plugin_directories(network.bin_dirs)
+    missing = [name for name in _plugins_of(_own_text(network)) if find_plugin(name, directories) is None]
     if not missing:
         return
-    elsewhere = [each for each in BIN_DIRS if all(_is_program(f"{each}/{name}") for name in missing)]
+    elsewhere = [each for each in BIN_DIRS if all(find_plugin(name, [each]) for name in missing)]
     one = len(missing) == 1
     text = (
         f"the CNI plugin{'' if one else 's'} {', '.join(missing)}, which {CNI_FILE} names, "
@@ -148,10 +147,47 @@ def _plugins(network: PodNetwork) -> t.Iterator[PodFinding]:
     else:
         remedy = f"Install in {directories[0]} (Debian: apt-get install containernetworking-plugins)"
     remedy += "; if the runtime looks elsewhere, set overlay_cni_bin_dirs"
+    optional = set(missing) <= set(OPTIONAL)
+    if optional:
+        remedy += f". To do without {'it' if one else 'them'}: ansible-playbook tke.overlay.site"
     if runs_pods(network) or any(names_in(each) for each in directories):
-        yield PodFinding("plugins", text, remedy)
+        yield PodFinding("cni_file" if optional else "plugins", text, remedy)
     else:
         yield PodFinding("plugins", f"{text} before they are installed", remedy, NOTE)
+
+
+def _unused(plugins: CniPlugins, named: t.Collection[str]) -> list[str]:
+    """Return how the CNI file differs from what the plugins offer."""
+    present = json.loads(files.read_foreign(CNI_FILE)).get("cniVersion")
+    differences = [f"has no {name}" for name in plugins.optional if name not in named]
+    if present != plugins.version:
+        differences.append(f"has version {present}, and they support {plugins.version}")
+    return differences
+
+
+def _other_plugins(network: PodNetwork, run: Run) -> t.Iterator[PodFinding]:
+    """Yield what the plugins of the host offer and the CNI file does not use, and a missing plugin for host ports."""
+    plugins = read_plugins(network.bin_dirs, run)
+    named = _plugins_of(_own_text(network))
+    if not named or not plugins.installed:
+        return
+    differences = _unused(plugins, named) if os.path.exists(files.ROOT + CNI_FILE) else []
+    if differences:
+        yield PodFinding(
+            "cni_file",
+            f"the CNI plugins of this host have changed: {CNI_FILE} {' and '.join(differences)}",
+            "To write it again: ansible-playbook tke.overlay.site",
+            NOTE,
+        )
+    if "portmap" not in (*plugins.optional, *named):
+        directory = plugin_directories(network.bin_dirs)[0]
+        yield PodFinding(
+            "plugins",
+            f"the CNI plugin portmap is not in {some_of(plugin_directories(network.bin_dirs), 4)}: "
+            f"no Pod gets a host port",
+            f"If Pods need one, install it in {directory} and run ansible-playbook tke.overlay.site",
+            NOTE,
+        )
 
 
 def runs_pods(network: PodNetwork) -> bool:
@@ -179,28 +215,6 @@ def _plugins_of(text: str) -> list[str]:
     return list(dict.fromkeys(str(name) for name in named if name))
 
 
-def _is_program(path: str) -> bool:
-    return os.path.isfile(files.ROOT + path) and os.access(files.ROOT + path, os.X_OK)
-
-
-def _runtime_settings(keys: str) -> list[str]:
-    """Return the values of settings in the configuration of the runtimes, in their order, each once."""
-    paths = [
-        f"{path}/{name}" if name else path
-        for path in RUNTIME_FILES
-        for name in ([""] if path.endswith((".toml", ".conf")) else names_in(path))
-    ]
-    pattern, found = re.compile(_SETTING.format(keys), re.MULTILINE), []
-    for path in paths:
-        try:
-            text = files.read_foreign(path)
-        except OSError:
-            continue
-        for value in pattern.findall(text):
-            found += [one or other for one, other in re.findall(r"\"([^\"]+)\"|'([^']+)'", value)]
-    return list(dict.fromkeys(value.rstrip("/") for value in found))
-
-
 def _full(network: PodNetwork) -> t.Iterator[PodFinding]:
     first, last = map(ipaddress.IPv4Address, pod_range(network.node_cidr))
     reserved = [address for address in map(ipaddress.IPv4Address, reserved_addresses()) if first <= address <= last]
@@ -209,4 +223,19 @@ def _full(network: PodNetwork) -> t.Iterator[PodFinding]:
             "addresses",
             f"all {len(reserved)} Pod addresses of {network.node_cidr} are reserved: no further Pod can start",
             f"If fewer Pods run here, delete the files in {RESERVED} whose container does not exist any more",
+        )
+
+
+def _max_pods(network: PodNetwork) -> t.Iterator[PodFinding]:
+    """Yield a warning if kubelet accepts more Pods than there are addresses. Pods of the host network need none."""
+    limit = read_max_pods()
+    first, last = map(ipaddress.IPv4Address, pod_range(network.node_cidr))
+    usable = int(last) - int(first) + 1
+    if limit is not None and limit.number > usable:
+        yield PodFinding(
+            "max_pods",
+            f"kubelet accepts {limit.number} Pods ({limit.origin}), and {network.node_cidr} has {usable} addresses for "
+            f"Pods: Pods that the scheduler places here beyond that do not start",
+            f"Set maxPods to {usable} or less, and restart kubelet",
+            WARNING,
         )

@@ -67,7 +67,7 @@ class NodeResult(t.NamedTuple):
     sysctls: list[Diff]
     units: list[Diff]
     systemd: bool
-    bridge_netfilter: bool = True  # whether the kernel has br_netfilter
+    bridge_netfilter: bool = True  # whether the kernel has br_netfilter, or this host does not need it
     unfinished: bool = False
     seconds_to_confirm: float | None = None  # then the host rolls back; ``None``: no confirmation is pending
     warnings: t.Sequence[str] = ()
@@ -159,7 +159,7 @@ def compare(target: Target, actual: ActualState) -> NodeResult:
         sysctls=_text_diffs(actual.sysctls, target.sysctls_with(actual.outward)),
         units=_text_diffs(target.host.units, differing_units(target.host)),
         systemd=target.host.systemd,
-        bridge_netfilter=target.host.bridge_netfilter,
+        bridge_netfilter=target.host.bridge_netfilter or not target.pods,
     )
 
 

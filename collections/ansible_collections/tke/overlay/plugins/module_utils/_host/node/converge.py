@@ -14,6 +14,7 @@ the restore timer maintains.
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 import typing as t
@@ -65,11 +66,13 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node.cutover imp
     transitional_target,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.kernel_change import change_kernel, verify
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.running_pods import check_no_pods
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import (
     INTERVAL,
     Target,
     build_target,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.cni_plugins import read_plugins
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins import reload_commands, reload_managers
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import (
     apply_units,
@@ -102,6 +105,11 @@ class ConvergeOptions(t.NamedTuple):
 
     replace_flannel: bool = False
     """Replace the routes of flannel to the peers."""
+    pods: bool = True
+    """Whether the host has Pods, see :mod:`running_pods`."""
+
+    cni_bin_dirs: t.Sequence[str] = ()
+    """Where the container runtime looks for CNI plugins; empty: find out."""
 
 
 class _PreparedCommit(t.NamedTuple):
@@ -137,7 +145,9 @@ def converge(document: NodeDocument, run: Run, check: bool, options: ConvergeOpt
     confirmation = options.confirmation or Confirmation(f"process {os.getpid()}", 0)
     validate_timeout(confirmation.seconds)
     host = read_host(run)
-    target = build_target(document, host, options.interval)
+    if options.pods:
+        host = host._replace(cni=read_plugins(options.cni_bin_dirs, run))
+    target = build_target(document, host, options.interval, pods=options.pods)
     check_plan(document, options.accepted)
     replace = options.replace_flannel
     if check:
@@ -148,7 +158,8 @@ def converge(document: NodeDocument, run: Run, check: bool, options: ConvergeOpt
         with exclusive_change(run):
             difference = _difference(target, run, replace)
             links = former_links(target, difference)
-            transitional = transitional_target(document, host, options.interval, options.phase, links)
+            build = functools.partial(build_target, document, host, options.interval, pods=options.pods)
+            transitional = transitional_target(document, options.phase, links, build)
             if transitional is not None and options.phase == CUTOVER:
                 target = transitional
                 difference = _difference(target, run, replace)
@@ -177,12 +188,14 @@ def _difference(target: Target, run: Run, replace_flannel: bool) -> NodeResult:
     """Read the host and compare it with the target; change nothing.
 
     :param replace_flannel: regard the routes of flannel to the peers as entries to change.
-    :raises ValidationError: a foreign object is in the way.
+    :raises ValidationError: a foreign object is in the way, or Pods are.
     """
     if replace_flannel:
         target.tables.routes.former = target.flannel_gateways
     links = read_links(run)
     check_conflicts(target.link, links, run, peers=target.underlays)
+    if not target.pods:
+        check_no_pods(target.tables.bridge, links, run)
     actual = read_actual(target, links, run)
     check_foreign_routes(actual.tables[target.tables.routes.name], target.flannel_gateways)
     return compare(target, actual)

@@ -64,11 +64,10 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node.alternate_l
     with_alternate_link,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.compare import NodeResult
-from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import Target, build_target, own_and_peers
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import Target, own_and_peers
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.checksums import with_checksum
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import CHECKSUMS, RULES_FILE
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import batch_file, saved_settings
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import HostFacts
 
 FINALIZE, PREPARE, CUTOVER = PHASES = ("finalize", "prepare", "cutover")
 
@@ -101,12 +100,12 @@ class PhaseStep(t.NamedTuple):
 
 
 def transitional_target(
-    document: NodeDocument, host: HostFacts, interval: int, phase: str, links: t.Sequence[str] = ()
+    document: NodeDocument, phase: str, links: t.Sequence[str], build: t.Callable[[TransitionAllowances], Target]
 ) -> Target | None:
     """Return the target that accepts both the saved plan and the plan of the document.
 
-    :param interval: seconds between two runs of the restore timer.
     :param links: see :func:`former_links`.
+    :param build: returns the target of the document with these allowances.
     :returns: ``None`` if the change does not concern other hosts, or the phase accepts the new plan only.
     """
     if phase == FINALIZE:
@@ -114,7 +113,7 @@ def transitional_target(
     transition = transition_to(document, *own_and_peers(document))
     if not transition and not links:
         return None
-    return build_target(document, host, interval, transition.allowances._replace(links=links))
+    return build(transition.allowances._replace(links=links))
 
 
 def former_links(target: Target, difference: NodeResult) -> list[str]:
@@ -208,7 +207,7 @@ def _accept_both_plans(transitional: Target, run: Run) -> None:
     if transitional.alternate_link is not None:
         alternate = transitional.alternate_link._replace(port=transitional.link.port)
         apply_link(with_alternate_link(LinkChange({}, {}, []), alternate, read_links(run)), run)
-        relax_reverse_path_filter(alternate)
+        relax_reverse_path_filter(alternate, transitional.pods)
 
 
 def _receive(transitional: Target, run: Run) -> None:

@@ -44,7 +44,7 @@ def change_kernel(target: Target, difference: NodeResult, run: Run) -> None:
         target.rules.replace(run, there=len(rules.added) < len(target.rules.wanted))
     lines = [*difference.link.lines, *_lines_for_new_device(target, difference)]
     apply_link(difference.link._replace(lines=lines), run)
-    relax_reverse_path_filter(target.alternate_link)
+    relax_reverse_path_filter(target.alternate_link, target.pods)
     load_bridge_netfilter(target.sysctls, run)
     for key, value in _differing_sysctls(target, difference).items():
         write_sysctl(key, value)

@@ -68,7 +68,7 @@ def pod_findings(network: PodNetwork, run: Run, links: t.Sequence[Row] | None = 
         ("rules", lambda: _own_rules(run)),
         ("conntrack", _conntrack),
         ("firewall", lambda: blocking_firewalls(network, run)),
-        ("cni", lambda: check_cni(network)),
+        ("cni", lambda: check_cni(network, run)),
         ("flannel", lambda: _of_flannel(network, links, run)),
         # Last, because it finds again what others have named.
         ("route", lambda: [] if _named(found) else _way(network, links, run)),

@@ -14,8 +14,9 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_stat
 
 FLEET = f"{STATE}/fleet"
 
-BAD, NOTE = "bad", "note"
-"""Severities: Pods cannot talk, or cannot start; there are no Pods yet, and something that they need is missing."""
+BAD, WARNING, NOTE = "bad", "warn", "note"
+"""Severities: Pods cannot talk, or cannot start; they do not start later; there are no Pods yet, and something that
+they need is missing, or something is only worth knowing."""
 
 
 class PodFinding(t.NamedTuple):

@@ -24,8 +24,9 @@ from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import Row, find_link
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run, listed_together
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni import NETWORK
-from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni_checks import names_in, reserved_addresses
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni_checks import reserved_addresses
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_network import PodFinding, PodNetwork
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.cni_plugins import names_in
 
 CACHES = ("/var/lib/cni/results", "/var/lib/cni/cache/results")
 """Where libcni keeps results: of containerd and CRI-O, and of the former dockershim and cri-dockerd."""

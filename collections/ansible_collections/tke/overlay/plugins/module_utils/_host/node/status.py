@@ -18,7 +18,7 @@ import typing as t
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import NodeDocument, parse_fleet, plan_id
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
-from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.status import endpoint_drift
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.status import endpoint_drift, endpoint_notes
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import RIGHTS, differing, read_files, read_sysctls
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.fdb import FdbTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import (
@@ -43,6 +43,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables im
     read_json,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.status import read_pair_status
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni import CNI_FILE
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.converge import ConvergeOptions, converge
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.outward_links import outward_links, outward_sysctls
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_checks import pod_findings, summarized
@@ -64,6 +65,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths impo
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.room import room_problems
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import (
     batch_file,
+    may_have_pods,
     saved_entries,
     saved_settings,
     saved_summary,
@@ -121,8 +123,22 @@ def read_status(
         "timer": _timer(run),
         "load_balancer": {"timer": pair.timer} if pair else None,
         "vips": [address for address in vips if address in _addresses(links)],
+        "has_pods": may_have_pods(settings) if network or summary.get("node") else None,
         "pods": summarized(pod_findings(network, run, links)) if network else [],
+        "notes": list(endpoint_notes()),
     }
+
+
+def pods_drift(configured: bool | None, wanted: bool | None) -> list[str]:
+    """Return a sentence if a node was configured with Pods and should have none, or the other way round.
+
+    :param configured: ``None`` on a host that is no node.
+    :param wanted: ``None`` if it is not known.
+    """
+    if configured is None or wanted is None or configured is wanted:
+        return []
+    words = "without Pods" if wanted else "for Pods"
+    return [f"overlay_pods is {str(wanted).lower()}, and this host is configured {words}"]
 
 
 def applied_plan() -> str | None:
@@ -208,11 +224,12 @@ def _drift(settings: t.Mapping[str, str], links: t.Sequence[Row], document: Node
             *file_drift(CHECKSUMS, FILES),
             *_saved_kernel_drift(settings, links, run),
             *_saved_sysctl_drift(settings, links, run),
-            *([] if has_bridge_netfilter(run) else [NO_BRIDGE_NETFILTER]),
+            *([] if has_bridge_netfilter(run) or not may_have_pods(settings) else [NO_BRIDGE_NETFILTER]),
         ]
         return list(dict.fromkeys(sentences))
     try:
-        difference = converge(document, run, check=True, options=ConvergeOptions(interval=_interval()))
+        options = ConvergeOptions(interval=_interval(), pods=may_have_pods(settings))
+        difference = converge(document, run, check=True, options=options)
     except ValidationError as error:
         return list(error.problems)
     return [
@@ -226,8 +243,11 @@ def _drift(settings: t.Mapping[str, str], links: t.Sequence[Row], document: Node
 
 
 def _file_sentences(diffs: t.Sequence[Diff]) -> list[str]:
-    """Compare the files with the plan, and with the checksums of what was applied: the plan has no interval."""
-    sentences = [f"file {diff.name}: {_file_state(diff)}" for diff in diffs if diff.name != CHECKSUMS]
+    """Compare the files with the plan, and with the checksums of what was applied: the plan has no interval.
+
+    The CNI file also depends on the plugins of the host, which :mod:`cni_checks` compares.
+    """
+    sentences = [f"file {diff.name}: {_file_state(diff)}" for diff in diffs if diff.name not in (CHECKSUMS, CNI_FILE)]
     return list(dict.fromkeys([*sentences, *file_drift(CHECKSUMS, FILES)]))
 
 
@@ -235,6 +255,8 @@ def _file_state(diff: Diff) -> str:
     """Return how a file differs. The module node shows a wrong mode or owner in place of the content."""
     if diff.after == f"{RIGHTS}\n":
         return diff.before.strip()
+    if diff.before and not diff.after and not diff.name.startswith(f"{STATE}/"):
+        return "surplus"
     return "changed" if os.path.lexists(files.ROOT + diff.name) else "missing"
 
 
@@ -298,7 +320,7 @@ def _saved_table_drift(table: Table, has_device: bool, run: Run) -> t.Iterator[s
 
 
 def _saved_bridge_drift(settings: t.Mapping[str, str], links: t.Sequence[Row], run: Run) -> t.Iterator[str]:
-    if "node_cidr" in settings and "bridge" in settings:
+    if settings.get("node_cidr") and settings.get("bridge"):
         bridge = BridgeTable(settings["bridge"], settings.get("cidrs", "").split(), settings["node_cidr"])
         present = {**bridge.among(links), **bridge.beyond(links, run)}
         yield from _table_drift(bridge.name, compare(bridge, present, bridge.wanted(present)))
@@ -317,7 +339,8 @@ def _saved_sysctl_drift(settings: t.Mapping[str, str], links: t.Sequence[Row], r
     path = f"{STATE}/sysctl"
     pairs = [line.split(None, 1) for line in read_files([path]).get(path, "").splitlines()]
     wanted = {pair[0]: pair[1] for pair in pairs if len(pair) == 2}  # another line is damage, which the checksums show
-    wanted.update(outward_sysctls(outward_links(settings.get("local", ""), links, run)))
+    if may_have_pods(settings):
+        wanted.update(outward_sysctls(outward_links(settings.get("local", ""), links, run)))
     wanted = without_missing(settings.get("bridge", ""), wanted)
     found = read_sysctls(wanted)
     for key, value in differing(found, wanted).items():

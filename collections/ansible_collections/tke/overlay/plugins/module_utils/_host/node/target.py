@@ -29,7 +29,10 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.nftables 
     RulesTable,
     TransitionAllowances,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.pod_bridge import BridgeTable
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.pod_bridge import (
+    BridgeTable,
+    FormerBridgeTable,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import (
     RouteTable,
     blackhole_entry,
@@ -79,6 +82,8 @@ class Target(t.NamedTuple):
     ``underlays`` are the underlay addresses of all peers. ``flannel_gateways`` are the gateways that flannel would use
     for the route to each peer, by its key: the underlay address of the peer (host-gw) and its VTEP address (vxlan).
     ``former_links`` are the links of a former overlay by which the host accepts packets of Pods as well.
+    ``pods`` is whether the host has Pods. Without them it has neither Pod bridge nor
+    CNI configuration, and forwards nothing.
     """
 
     link: LinkSpec
@@ -87,19 +92,21 @@ class Target(t.NamedTuple):
     rules: RulesTable
     sysctls: Texts
     drop_ins: FileSpecs
-    files: Texts
+    files: FileSpecs
     host: HostFacts
     saved: SavedState
     underlays: t.Sequence[str]
     flannel_gateways: t.Mapping[str, t.Collection[str]]
     former_links: t.Sequence[str]
+    pods: bool
 
     def sysctls_with(self, outward: t.Iterable[str]) -> Texts:
         """Return the sysctls that the host must have now. The CNI plugin creates the Pod bridge with the first Pod.
 
         :param outward: the links by which packets leave the cluster, see :mod:`outward_links`.
         """
-        return without_missing(self.saved.bridge, {**self.sysctls, **outward_sysctls(outward)})
+        outward_of_pods = outward_sysctls(outward) if self.pods else {}
+        return without_missing(self.saved.bridge, {**self.sysctls, **outward_of_pods})
 
     @property
     def all_files(self) -> FileSpecs:
@@ -108,36 +115,42 @@ class Target(t.NamedTuple):
 
 
 def build_target(
-    document: NodeDocument, host: HostFacts, interval: int = INTERVAL, allowances: TransitionAllowances = NO_ALLOWANCES
+    document: NodeDocument,
+    host: HostFacts,
+    interval: int = INTERVAL,
+    allowances: TransitionAllowances = NO_ALLOWANCES,
+    *,
+    pods: bool = True,
 ) -> Target:
     """Return what the host ``document["node"]`` must have.
 
     :param interval: seconds between two runs of the restore timer.
     :param allowances: what the host accepts in addition while other hosts change to the plan.
+    :param pods: whether the host has Pods.
     :raises ValidationError: the interval or the schema of the document is invalid, or the plan has no such node.
     """
     _validate(document, interval)
     own, peers = own_and_peers(document)
-    link = _link_of(document, own)
-    tables = _tables_of(document, own, peers)
-    rules = RulesTable(_rules_of(document, own, peers, allowances))
-    sysctls = wanted_sysctls(link.name, document["bridge"], len(peers), host, read_sysctls)
+    link, bridge = _link_of(document, own), document["bridge"] if pods else ""
+    tables = _tables_of(document, own, peers, pods)
+    rules = RulesTable(_rules_of(document, own, peers, allowances)._replace(bridge=bridge))
+    sysctls = wanted_sysctls(link.name, bridge, len(peers), host, read_sysctls)
     saved = SavedState(
         link=link,
-        bridge=document["bridge"],
+        bridge=bridge,
         node_cidr=own.node_cidr,
         cidrs=document["container_cidr"],
         tables=tables.in_removal_order(),
         rules=rules.text,
         sysctls=sysctls,
-        summary=_summary(document, link, own.node_cidr, len(peers)),
+        summary={**_summary(document, link, own.node_cidr, len(peers)), **({} if pods else _NO_POD_BRIDGE)},
         fleet=document["fleet"],
     )
-    network_files = drop_ins(link.name, document["bridge"], sysctls, host)
+    network_files = drop_ins(link.name, bridge, sysctls, host)
     other_files = {
         **state_files(saved),
         **unit_files(interval, host),
-        CNI_FILE: conflist(own.node_cidr, document["bridge"], document["mtu"]),
+        CNI_FILE: conflist(own.node_cidr, bridge, document["mtu"], host.cni) if pods else None,
     }
     sums = checksums_text(CHECKSUMS, {**network_files, **other_files})
     return Target(
@@ -153,6 +166,7 @@ def build_target(
         underlays=[peer.underlay for peer in peers],
         flannel_gateways={peer.node_cidr: (peer.underlay, vtep_address(peer.node_cidr)) for peer in peers},
         former_links=allowances.links,
+        pods=pods,
     )
 
 
@@ -226,7 +240,7 @@ def _rules_of(
     )
 
 
-def _tables_of(document: NodeDocument, own: Peer, peers: t.Iterable[Peer]) -> NodeTables:
+def _tables_of(document: NodeDocument, own: Peer, peers: t.Iterable[Peer], pods: bool) -> NodeTables:
     """Return the tables with one route, one FDB entry and one neighbour entry for each peer."""
     device = document["device"]
     routes = dict([blackhole_entry(own.node_cidr)])
@@ -240,11 +254,12 @@ def _tables_of(document: NodeDocument, own: Peer, peers: t.Iterable[Peer]) -> No
             (neighbors, neighbor_entry(address, mac)),
         ):
             wanted[key] = spec
+    bridge_table = BridgeTable if pods else FormerBridgeTable
     return NodeTables(
         routes=RouteTable(device, within=document["container_cidr"], bridge=document["bridge"]),
         fdb=FdbTable(device),
         neighbors=NeighborTable(device),
-        bridge=BridgeTable(document["bridge"], document["container_cidr"], own.node_cidr),
+        bridge=bridge_table(document["bridge"], document["container_cidr"], own.node_cidr),
         entries={
             RouteTable.name: routes,
             FdbTable.name: fdb,
@@ -252,6 +267,9 @@ def _tables_of(document: NodeDocument, own: Peer, peers: t.Iterable[Peer]) -> No
             BridgeTable.name: {},
         },
     )
+
+
+_NO_POD_BRIDGE = {"Pod bridge": "none: this host has no Pods (overlay_pods is false)"}
 
 
 def _summary(document: NodeDocument, link: LinkSpec, node_cidr: str, peers: int) -> dict[str, object]:

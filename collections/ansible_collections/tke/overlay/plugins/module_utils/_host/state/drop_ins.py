@@ -1,8 +1,8 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Drop-in files that make network managers ignore the links of the overlay and of Pods, and the name of the
-route protocol; and the sysctls of a node.
+"""Drop-in files that make network managers ignore the links of the overlay and of Pods, the name of the route
+protocol, and what a boot clears; and the sysctls of a node.
 
 Bridge netfilter (``br_netfilter``): a Pod asks a Service, and kube-proxy translates the destination to a Pod of the
 same host. The answer goes from one port of the Pod bridge to another. Only with bridge netfilter does it pass the
@@ -18,7 +18,7 @@ import typing as t
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import ROUTE_PROTOCOL, ROUTE_PROTOCOL_NAME
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
-from ansible_collections.tke.overlay.plugins.module_utils._host.files import Texts
+from ansible_collections.tke.overlay.plugins.module_utils._host.files import FileSpecs, Texts
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run, error_text
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
     LINK_FILE,
@@ -29,7 +29,9 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths impo
     NETWORKD,
     NETWORKD_FILE,
     PROTOCOL_FILE,
+    RESERVED,
     SYSCTL_FILE,
+    TMPFILES_FILE,
     WRITTEN_BY,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.programs import (
@@ -55,29 +57,38 @@ NO_BRIDGE_NETFILTER = (
 POD_LINKS = f"veth{'[0-9a-f]' * 8}"
 """A pattern of networkd for the host's ends of the Pods' links, as CNI's bridge plugin names them."""
 
+POD_LINKS_OF_NETWORK_MANAGER = f"veth{'?' * 8}"
+"""The same for NetworkManager, whose patterns have no sets of characters."""
 
-def drop_ins(device: str, bridge: str, sysctls: Texts, host: HostFacts) -> Texts:
-    """Return the drop-ins by path.
+
+def drop_ins(device: str, bridge: str, sysctls: Texts, host: HostFacts) -> FileSpecs:
+    """Return the drop-ins by path; ``None``: the file must not exist.
 
     They must exist before the device does, and also on a host without a network manager: one that is installed or
     enabled later would take the addresses of the Pod bridge, and the Pods' links off it.
+
+    :param bridge: the Pod bridge; empty: this host has no Pods.
     """
 
     def text(template: str) -> str:
-        return string.Template(template).substitute(device=device, bridge=bridge, ports=POD_LINKS)
+        names = f" {bridge} {POD_LINKS}" if bridge else ""
+        matches = f";interface-name:{bridge};interface-name:{POD_LINKS_OF_NETWORK_MANAGER}" if bridge else ""
+        return string.Template(template).substitute(device=device, names=names, matches=matches)
 
     # Up to kernel 5.7, the VXLAN device computes wrong full checksums behind NAT with random-fully, and TCP stalls for
     # 63 s.
     offload = "TransmitChecksumOffload=no\n" if host.kernel < (5, 8) else ""
     return {
         SYSCTL_FILE: WRITTEN_BY + "".join(f"{key} = {value}\n" for key, value in sysctls.items()),
-        MODULES_FILE: f"{WRITTEN_BY}{MODULE}\n",
+        MODULES_FILE: f"{WRITTEN_BY}{MODULE}\n" if bridge else None,
         LINK_FILE: text(TKE_OVERLAY_LINK) + offload,
         NETWORK_FILE: text(TKE_OVERLAY_NETWORK),
         NETWORKD_FILE: text(NETWORKD_CONF),
         NETWORK_MANAGER_FILE: text(NETWORKMANAGER_CONF),
         # Only for people: the collection passes the number, and reads listings in which it is not printed.
         PROTOCOL_FILE: f"{WRITTEN_BY}{ROUTE_PROTOCOL} {ROUTE_PROTOCOL_NAME}\n",
+        # A loss of power leaves the addresses of Pods reserved that do not exist any more. At a boot there is no Pod.
+        TMPFILES_FILE: f"{WRITTEN_BY}R! {RESERVED}\n",
     }
 
 
@@ -87,19 +98,22 @@ def wanted_sysctls(
     """Return the desired sysctls: forwarding, loose reverse-path filtering, bridge netfilter if the kernel has it, and
     larger neighbour tables on old kernels.
 
+    A host without Pods forwards nothing for the overlay, so its forwarding and its bridges stay as they are.
+
+    :param bridge: the Pod bridge; empty: this host has no Pods.
     :param peers: the number of peers.
     :param found: reads sysctls.
     """
     sysctls = {
-        "net.ipv4.ip_forward": "1",
+        **({"net.ipv4.ip_forward": "1"} if bridge else {}),
         # With the strict filter of some distributions, an answer on another path than the request is dropped.
         # systemd 245 and later sets the sysctl for every new device: hence a file late in order, and the script.
         f"net/ipv4/conf/{device}/rp_filter": "2",
         # ip_forward sets it for all links at the time of the change. The kernel looks at the link by which a packet
         # comes, and a link that is created later gets the value of conf.default.
-        **{forwarding_of(link): "1" for link in (device, bridge)},
+        **({forwarding_of(link): "1" for link in (device, bridge)} if bridge else {}),
     }
-    if host.bridge_netfilter:
+    if bridge and host.bridge_netfilter:
         sysctls.update(dict.fromkeys(BRIDGE_SYSCTLS, "1"))
     if host.kernel < (5, 0):
         # Before 5.0, permanent neighbours count. The limits are only raised; a network namespace does not have them.

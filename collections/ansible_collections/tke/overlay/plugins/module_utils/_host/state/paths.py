@@ -65,6 +65,9 @@ boot."""
 LOCK = f"{files.RUN_DIRECTORY}/lock"
 """Held by a module or the restore script while it changes the host."""
 
+RESERVED = "/var/lib/cni/networks/tke-overlay"
+"""The directory of the CNI plugin host-local: a file for each address that is reserved, named after the address."""
+
 # --- units ---
 
 SERVICE, TIMER = "tke-overlay.service", "tke-overlay.timer"
@@ -85,5 +88,16 @@ NETWORKD_FILE = "/etc/systemd/networkd.conf.d/10-tke-overlay.conf"
 NETWORK_MANAGER_FILE = "/etc/NetworkManager/conf.d/10-tke-overlay.conf"
 PROTOCOL_FILE = "/etc/iproute2/rt_protos.d/tke-overlay.conf"
 
-DROP_INS = (SYSCTL_FILE, MODULES_FILE, LINK_FILE, NETWORK_FILE, NETWORKD_FILE, NETWORK_MANAGER_FILE, PROTOCOL_FILE)
+TMPFILES_FILE = "/etc/tmpfiles.d/tke-overlay.conf"
+
+DROP_INS = (
+    SYSCTL_FILE,
+    MODULES_FILE,
+    LINK_FILE,
+    NETWORK_FILE,
+    NETWORKD_FILE,
+    NETWORK_MANAGER_FILE,
+    PROTOCOL_FILE,
+    TMPFILES_FILE,
+)
 """Every drop-in that a host can have."""

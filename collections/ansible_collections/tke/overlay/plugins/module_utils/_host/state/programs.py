@@ -18,12 +18,12 @@ from __future__ import annotations
 
 NETWORKMANAGER_CONF = r"""# Written by tke.overlay; changes are lost with its next run.
 # [device] alone does not release an existing device. Without [device], another file that sets unmanaged-devices
-# replaces the setting of this file. The last name is that of the Pods' links, which CNI's bridge plugin creates.
+# replaces the setting of this file. CNI's bridge plugin names the Pods' links "veth" and eight further characters.
 [keyfile]
-unmanaged-devices+=interface-name:$device;interface-name:$bridge;interface-name:veth????????
+unmanaged-devices+=interface-name:$device$matches
 
 [device-tke-overlay]
-match-device=interface-name:$device;interface-name:$bridge;interface-name:veth????????
+match-device=interface-name:$device$matches
 managed=0
 """
 
@@ -359,6 +359,7 @@ list_outward_links() {
 # Print all sysctls, those of the file and those of the links that the host has now.
 list_sysctls() {
     cat "$here/sysctl"
+    if [ -z "$bridge" ]; then return; fi # a host without Pods forwards nothing for the overlay
     list_outward_links | sort -u | sed 's,.*,net/ipv4/conf/&/forwarding 1,'
 }
 
@@ -386,6 +387,7 @@ restore_sysctls() {
 # CNI's bridge plugin creates the bridge with the first Pod, with all of this, and nothing else restores it: network
 # managers and people take it away.
 restore_bridge() {
+    if [ -z "$bridge" ]; then return; fi # a host without Pods
     ip -o -d link show dev "$bridge" >"$work/link" 2>/dev/null || return 0
     read -r line <"$work/link"
     case "$line " in *" bridge "*) ;; *)
@@ -545,7 +547,7 @@ TKE_OVERLAY_NETWORK = r"""# Written by tke.overlay; changes are lost with its ne
 # systemd-networkd takes a link that it manages off its bridge. CNI's bridge plugin names the host's end of a Pod's link
 # "veth" and eight random hexadecimal digits, so no link of this pattern has a file of its own.
 [Match]
-Name=$device tke-alt $bridge $ports
+Name=$device tke-alt$names
 
 [Link]
 Unmanaged=yes

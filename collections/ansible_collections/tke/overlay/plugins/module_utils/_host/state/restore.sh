@@ -323,6 +323,7 @@ list_outward_links() {
 # Print all sysctls, those of the file and those of the links that the host has now.
 list_sysctls() {
     cat "$here/sysctl"
+    if [ -z "$bridge" ]; then return; fi # a host without Pods forwards nothing for the overlay
     list_outward_links | sort -u | sed 's,.*,net/ipv4/conf/&/forwarding 1,'
 }
 
@@ -350,6 +351,7 @@ restore_sysctls() {
 # CNI's bridge plugin creates the bridge with the first Pod, with all of this, and nothing else restores it: network
 # managers and people take it away.
 restore_bridge() {
+    if [ -z "$bridge" ]; then return; fi # a host without Pods
     ip -o -d link show dev "$bridge" >"$work/link" 2>/dev/null || return 0
     read -r line <"$work/link"
     case "$line " in *" bridge "*) ;; *)

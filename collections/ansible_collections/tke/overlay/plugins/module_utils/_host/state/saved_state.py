@@ -42,7 +42,7 @@ class SavedState(t.NamedTuple):
     """The content of the saved state, independent of the format of its files."""
 
     link: LinkSpec
-    bridge: str
+    bridge: str  # empty on a host without Pods
     node_cidr: str
     cidrs: t.Sequence[str]
     tables: t.Sequence[tuple[Table, Desired]]
@@ -61,7 +61,7 @@ def state_files(state: SavedState) -> Texts:
         "alias": ALIAS,
         "bridge": state.bridge,
         "node_cidr": state.node_cidr,
-        "gateway": f"{gateway_address(state.node_cidr)}/{state.node_cidr.partition('/')[2]}",
+        "gateway": f"{gateway_address(state.node_cidr)}/{state.node_cidr.partition('/')[2]}" if state.bridge else "",
         "vni": link.vni,
         "port": link.port,
         "local": link.local,
@@ -120,6 +120,11 @@ def saved_summary() -> dict[str, str]:
     text = files.read_files([SUMMARY]).get(SUMMARY, "")
     pairs = [line.partition(": ") for line in text.splitlines() if not line.startswith("#")]
     return {key: value for key, mark, value in pairs if mark}
+
+
+def may_have_pods(settings: t.Mapping[str, str]) -> bool:
+    """Return whether a host has a Pod bridge according to its settings, also if they do not say it (damaged)."""
+    return settings.get("bridge") != ""
 
 
 def saved_settings() -> dict[str, str]:

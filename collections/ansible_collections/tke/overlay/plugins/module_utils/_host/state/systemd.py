@@ -14,6 +14,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelE
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import Texts
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run, error_text
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.cni_plugins import NOT_INSTALLED, CniPlugins
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
     NETWORK_MANAGER,
     NETWORKD,
@@ -29,13 +30,14 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.programs i
 
 
 class HostFacts(t.NamedTuple):
-    """The properties of a host that determine its units, drop-ins and sysctls."""
+    """The properties of a host that determine its units, drop-ins, sysctls and CNI file."""
 
     systemd: bool
     units: Texts  # unit -> "enabled", "active" or both
     loaded: bool  # whether systemd has loaded a file of the units of this collection
     kernel: tuple[int, int]
     bridge_netfilter: bool = True  # whether the kernel has br_netfilter, loaded or not
+    cni: CniPlugins = NOT_INSTALLED  # read_host() leaves the default; only the CNI file needs it
 
 
 class UnitState(t.NamedTuple):

@@ -158,6 +158,43 @@ def test_names_services_that_keep_the_former_server(run, of):
     assert any("nodes reach the API server" in line for line in result["lines"])
 
 
+def test_site_names_a_kubeconfig_that_is_not_there_yet(run):
+    results = {"a": applied(missing_kubeconfigs=["/etc/k.conf"]), "b": applied()}
+    result = run("site", results)
+    assert not result.get("failed")
+    assert any(line.startswith("a: kubeconfig /etc/k.conf is not there yet") for line in result["lines"])
+    verified = {"a": probed("b", {**REACHED, "missing_kubeconfigs": ["/etc/k.conf"]}), "b": probed("a", REACHED)}
+    assert any("/etc/k.conf is not there yet" in line for line in run("verify", verified)["lines"])
+
+
+WAITING = {"to_restart": ["kubelet.service"], "outdated": []}
+
+
+def test_site_counts_a_service_that_was_restarted_later(run):
+    later = {"restarted": ["kubelet.service"], "to_restart": [], "outdated": ["kube-proxy.service"]}
+    results = {"a": {**applied(**WAITING), "later": later}, "b": {**applied(), "later": {"skipped": True}}}
+    result = run("site", results, restarted="later")
+    assert not result.get("failed")
+    assert any("a " in line and "endpoint 1" in line for line in result["lines"])
+    assert not any("kubelet.service was not restarted" in line for line in result["lines"])
+    assert any("a: kube-proxy.service uses the former server" in line for line in result["lines"])
+
+
+@pytest.mark.parametrize(
+    ("later", "words"),
+    [
+        ({"failed": True, "msg": "kubelet.service was restarted and is failed"}, "is failed"),
+        ({"unreachable": True, "msg": "ssh"}, "not reached again to restart"),
+    ],
+)
+def test_site_fails_if_a_restart_fails_and_names_the_others(run, later, words):
+    results = {"a": {**applied(**WAITING), "later": later}, "b": applied(**WAITING)}
+    result = run("site", results, restarted="later")
+    assert result["failed"]
+    assert any(line.startswith("a: ") and words in line for line in result["printed"])
+    assert any(line.startswith("a, b: kubelet.service was not restarted") for line in result["printed"])
+
+
 LOST = {"unreachable": True, "msg": "ssh: connect to host 10.0.1.11 port 22: Connection refused"}
 
 

@@ -17,7 +17,7 @@ from cryptography.x509.oid import NameOID
 
 from ansible_collections.tke.overlay.plugins.lookup.ca_certificates import LookupModule
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
-from ansible_collections.tke.overlay.plugins.plugin_utils._certificates import read_ca
+from ansible_collections.tke.overlay.plugins.plugin_utils._certificates import public_key_hashes, read_ca
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +72,20 @@ def test_names_the_variable_and_the_fault(tmp_path, given, words):
     assert words in str(caught.value)
     assert "overlay_api_ca" in str(caught.value)
     assert "verysecret" not in str(caught.value)
+
+
+def test_hashes_of_public_keys_are_those_of_kubeadm():
+    """The expected value is that of the command in kubeadm's documentation, with openssl."""
+    pem = """\
+-----BEGIN CERTIFICATE-----
+MIIBcTCCARegAwIBAgIUB8JIZ1tscBrSJz9qroYOzBBcmpQwCgYIKoZIzj0EAwIw
+DTELMAkGA1UEAwwCY2EwIBcNMjYxMTI5MDYwMDA1WhgPMjEyNjExMDUwNjAwMDVa
+MA0xCzAJBgNVBAMMAmNhMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEJun7nY1C
+jFSBwcUjc5EZ3rczznCc5eWx8TTVAUs2WI7BD2JhcHUaFebXHm2ahv4+2/tasF0G
+6uZz/XQeBNnQ6qNTMFEwHQYDVR0OBBYEFNVGijaQJ9T4Dyp/Ca8yJTJAyfMLMB8G
+A1UdIwQYMBaAFNVGijaQJ9T4Dyp/Ca8yJTJAyfMLMA8GA1UdEwEB/wQFMAMBAf8w
+CgYIKoZIzj0EAwIDSAAwRQIhANXZ4h6IXZAXtnjuTkyXft1z7MtIPdsJeEPzCYGx
+4r3/AiA8l2gXo5tG4gmRv9Z4yzZCt7OS19udqZqDYMveS75rLw==
+-----END CERTIFICATE-----
+"""
+    assert public_key_hashes(pem + pem) == ["sha256:d76eb991d538d85948fa6d04e27ac23b24447caf756fca04e0d003254143a1fc"]

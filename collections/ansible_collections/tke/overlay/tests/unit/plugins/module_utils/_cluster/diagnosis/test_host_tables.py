@@ -36,6 +36,7 @@ COUNTERS = {f"{way}_{what}": 0 for way in ("rx", "tx") for what in ("packets", "
 
 
 PORT = {"check": "port", "text": "the link veth1 is not on tke-br0", "remedy": "Put it there", "severity": "bad"}
+MAX_PODS = {"check": "max_pods", "text": "kubelet accepts 110 Pods", "remedy": "Set maxPods", "severity": "warn"}
 PLUGINS = {"check": "plugins", "text": "no CNI plugins yet", "remedy": "Install them", "severity": "note"}
 
 
@@ -155,6 +156,24 @@ class TestStatus:
         assert lines[1].tone == PLAIN
         assert Line("idc1: no CNI plugins yet") in lines
         assert lines[-1].text.startswith("next: nothing to do")
+
+    def test_a_warning_about_pods_has_a_step_and_is_no_fault(self):
+        lines = host_tables.status({"idc1": HostStatus("idc", overlay("idc1", pods=[MAX_PODS, PLUGINS]))}, PLANNED)
+        assert [line.text for line in lines if line.tone == BAD] == []
+        shown = texts(lines)
+        assert "Pods: idc1: kubelet accepts 110 Pods" in shown
+        assert shown.index("Pods: idc1: kubelet accepts 110 Pods") < shown.index("idc1: no CNI plugins yet")
+        assert "next: on idc1: set maxPods" in shown
+
+    def test_a_note_is_printed_once_for_all_hosts_and_no_fault(self):
+        seen = {f"n{number}": HostStatus("idc", overlay(f"n{number}")) for number in (10, 9, 8)}
+        for name in ("n9", "n10"):
+            seen[name].result["overlay"]["notes"] = ["kubeconfig /etc/k.conf is not there yet"]
+        lines = host_tables.status(seen, PLANNED)
+        assert "n9, n10: kubeconfig /etc/k.conf is not there yet" in texts(lines)
+        assert [line.text for line in lines if line.tone == BAD] == []
+        seen["n8"].result["overlay"]["notes"] = [f"note {number}" for number in range(30)]
+        assert "and 11 more notes" in texts(host_tables.status(seen, PLANNED))
 
     def test_lines_about_pods_are_limited(self):
         seen = {

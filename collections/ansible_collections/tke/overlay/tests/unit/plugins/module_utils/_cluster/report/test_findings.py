@@ -61,6 +61,23 @@ CASES = {
             ("note", "pods", ["cloud2", "idc1"], ["cloud2, idc1: no plugins yet."], ["Install"]),
         ],
     ),
+    "warnings_and_notes": (
+        ledger_of(*THREE),
+        [
+            each._replace(
+                overlay={
+                    **each.overlay,
+                    "pods": [{"check": "max_pods", "text": "110 Pods", "remedy": "Set it", "severity": "warn"}],
+                    "notes": ["kubeconfig /etc/k.conf is not there yet"],
+                }
+            )
+            for each in healthy(*THREE)
+        ],
+        [
+            ("warn", "pods", [*THREE], ["Pods of cloud1, cloud2, idc1: 110 Pods."], ["Set it"]),
+            ("note", "endpoint", [*THREE], ["idc1: kubeconfig /etc/k.conf is not there yet."], ["tke.overlay.site"]),
+        ],
+    ),
     "one_dead_host": (
         ledger_of(*THREE),
         [host("cloud1", {"cloud2": 1}, ["idc1"]), host("cloud2", {"cloud1": 1}, ["idc1"]), *unreachable("idc1")],

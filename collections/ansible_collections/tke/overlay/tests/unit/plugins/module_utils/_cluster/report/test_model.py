@@ -211,6 +211,7 @@ def test_a_node_with_all_its_values():
         "findings": ["drift", "plan"],
         "counters": {"rx_packets": 7, "tx_dropped": 0, "rule_unrouted": 3},
         "timer": "stopped",
+        "has_pods": None,
         "reach": {"asked": 1, "answered": 1, "median_ms": None, "worst_ms": None},
     }
 
@@ -220,7 +221,7 @@ def test_a_node_without_any_values():
     missing, orphan = report["nodes"]
     nothing = {
         **dict.fromkeys(["node_cidr", "number", "underlay", "underlay_mtu", "since"]),
-        **dict.fromkeys(["mtu", "plan", "current", "counters", "timer", "reach"]),
+        **dict.fromkeys(["mtu", "plan", "current", "counters", "timer", "has_pods", "reach"]),
     }
     assert missing == {
         **nothing,
@@ -240,6 +241,12 @@ def test_a_node_without_any_values():
         "10.244.0.0/24",
     )
     assert (orphan["number"], orphan["findings"], orphan["observed"]) == (0, ["orphan"], False)
+
+
+@pytest.mark.parametrize("has_pods", [True, False, None])
+def test_a_node_shows_whether_it_has_pods(has_pods):
+    report = report_of(ledger_of("idc1"), [ProbedHost("idc1", "idc", selected=True, overlay={"has_pods": has_pods})])
+    assert report["nodes"][0]["has_pods"] is has_pods
 
 
 def test_a_plan_is_current_only_where_one_was_given():

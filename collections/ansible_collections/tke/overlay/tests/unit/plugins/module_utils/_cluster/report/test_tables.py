@@ -29,6 +29,7 @@ NODE = {
     "drift": [],
     "findings": [],
     "counters": None,
+    "has_pods": True,
     "reach": {"asked": 3, "answered": 2, "median_ms": 0.5, "worst_ms": 12.3},
 }
 
@@ -62,6 +63,11 @@ def test_a_state_that_needs_attention_has_a_colour(state, classes):
 def test_notes_name_what_the_state_does_not_show():
     row = node_row({**NODE, "drift": ["a", "b"], "findings": ["drift", "plan", "mtu"]})
     assert row.notes == "2 differences, old plan, full-size packets"
+
+
+def test_notes_name_a_member_without_pods():
+    assert node_row({**NODE, "has_pods": False, "findings": ["plan"]}).notes == "without Pods, old plan"
+    assert node_row({**NODE, "has_pods": None}).notes == ""
 
 
 def pair(ms, *kinds):

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import json
+import socket
 import subprocess
 
 import pytest
@@ -13,6 +15,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelE
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint import kubeconfig_services
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.kubeconfig_services import (
+    ChangeRecord,
     find_outdated,
     name_problems,
     now,
@@ -66,17 +69,19 @@ class Systemctl:
 
 def test_restarts_a_named_service_that_is_older_than_the_change(pid):
     systemctl = Systemctl({"kubelet.service": ("active", pid)})
-    outdated = find_outdated({PATH: LATER}, ["kubelet"], systemctl)
+    outdated = find_outdated(ChangeRecord({PATH: LATER}), ["kubelet"], systemctl)
     assert (outdated.restart, outdated.others, outdated.warnings) == (["kubelet.service"], [], [])
     (diff,) = outdated.diffs()
     assert (diff.name, diff.after) == ("kubelet.service", "restarted\n")
     assert PATH in diff.before
-    restart(outdated, systemctl)
-    assert systemctl.commands[1:] == ["restart kubelet.service"]
+    (warning,) = restart(outdated, "10.0.2.2:6443", 0, systemctl)
+    assert "kubelet.service was restarted and has no connection to the API endpoint 10.0.2.2:6443" in warning
+    assert systemctl.commands[1] == "restart kubelet.service"
+    assert read_record().restarted.keys() == {"kubelet.service"}
 
 
 def test_a_service_that_is_not_named_is_named_in_a_warning(pid):
-    outdated = find_outdated({PATH: LATER}, [], Systemctl({"kubelet.service": ("active", pid)}))
+    outdated = find_outdated(ChangeRecord({PATH: LATER}), [], Systemctl({"kubelet.service": ("active", pid)}))
     assert (outdated.restart, outdated.others, outdated.diffs()) == ([], ["kubelet.service"], [])
     (warning,) = outdated.warnings
     for words in ("kubelet.service", PATH, "former server", "systemctl restart kubelet", "overlay_kubeconfig_services"):
@@ -86,32 +91,32 @@ def test_a_service_that_is_not_named_is_named_in_a_warning(pid):
 def test_a_younger_service_has_read_the_new_server(pid):
     systemctl = Systemctl({"kubelet.service": ("active", pid)})
     for named in ([], ["kubelet.service"]):
-        assert find_outdated({PATH: now() - 10_000}, named, systemctl)[:3] == ([], [], [])
-        assert find_outdated({}, named, systemctl)[:3] == ([], [], [])
+        assert find_outdated(ChangeRecord({PATH: now() - 10_000}), named, systemctl)[:3] == ({}, [], [])
+        assert find_outdated(ChangeRecord(), named, systemctl)[:3] == ({}, [], [])
 
 
 @pytest.mark.parametrize("state", ["inactive", "activating", "failed"])
 def test_a_service_that_does_not_run_is_not_started(pid, state):
-    outdated = find_outdated({PATH: LATER}, ["kubelet"], Systemctl({"kubelet.service": (state, pid)}))
+    outdated = find_outdated(ChangeRecord({PATH: LATER}), ["kubelet"], Systemctl({"kubelet.service": (state, pid)}))
     assert (outdated.restart, outdated.others) == ([], [])
     assert [text for text in outdated.warnings if "journalctl -u kubelet.service" not in text] == []
     assert len(outdated.warnings) == (1 if state == "failed" else 0)
 
 
 def test_a_missing_service_and_a_host_without_systemd_are_named(root):
-    (warning,) = find_outdated({PATH: LATER}, ["kubelt"], Systemctl({})).warnings
+    (warning,) = find_outdated(ChangeRecord({PATH: LATER}), ["kubelt"], Systemctl({})).warnings
     assert "this host has no kubelt.service" in warning
     assert "overlay_kubeconfig_services" in warning
     (root / "run/systemd/system").rmdir()
-    (warning,) = find_outdated({PATH: LATER}, ["kubelet"], None).warnings
+    (warning,) = find_outdated(ChangeRecord({PATH: LATER}), ["kubelet"], None).warnings
     assert "this host does not run systemd, so kubelet.service cannot be restarted" in warning
 
 
 def test_a_restart_that_fails_is_an_error_with_its_reason(pid):
     systemctl = Systemctl({"kubelet.service": ("active", pid)}, code=1)
-    outdated = find_outdated({PATH: LATER}, ["kubelet"], systemctl)
+    outdated = find_outdated(ChangeRecord({PATH: LATER}), ["kubelet"], systemctl)
     with pytest.raises(KernelError) as failed:
-        restart(outdated, systemctl)
+        restart(outdated, "10.0.2.2:6443", 0, systemctl)
     for words in (
         PATH,
         "kubelet.service cannot be restarted: Job for kubelet.service failed.",
@@ -120,13 +125,66 @@ def test_a_restart_that_fails_is_an_error_with_its_reason(pid):
         assert words in str(failed.value)
 
 
+@pytest.mark.parametrize("state", ["failed", "activating", "inactive"])
+def test_a_restart_after_which_a_service_does_not_run_fails(pid, state):
+    outdated = find_outdated(ChangeRecord({PATH: LATER}), ["kubelet"], Systemctl({"kubelet.service": ("active", pid)}))
+    with pytest.raises(KernelError, match=f"kubelet.service was restarted and is {state}: journalctl -u kubelet"):
+        restart(outdated, "10.0.2.2:6443", 0, Systemctl({"kubelet.service": (state, pid)}))
+
+
+# --- connections ---
+
+
+@pytest.fixture(params=[socket.AF_INET, socket.AF_INET6], ids=["ipv4", "mapped"])
+def connected(request):
+    """Return a process with a connection to a server, and the server."""
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(request.param) as client:
+        address = ("127.0.0.1" if request.param == socket.AF_INET else "::ffff:127.0.0.1", server.getsockname()[1])
+        client.connect(address)
+        with subprocess.Popen(["sleep", "60"], stdin=client.fileno()) as process:
+            yield process.pid, f"127.0.0.1:{address[1]}"
+            process.kill()
+
+
+def test_a_younger_service_with_a_connection_to_the_former_one(connected):
+    pid, server = connected
+    systemctl = Systemctl({"kubelet.service": ("active", pid)})
+    record = ChangeRecord({PATH: 1}, ["10.9.9.9:6443", server])
+    assert find_outdated(record, ["kubelet"], systemctl).reasons == {
+        "kubelet.service": f"has a connection to the former server {server}"
+    }
+    outdated = find_outdated(record, [], systemctl)
+    assert (outdated.restart, outdated.others) == ([], ["kubelet.service"])
+    assert f"kubelet.service has a connection to the former server {server}" in outdated.warnings[0]
+    assert find_outdated(record._replace(former=["10.9.9.9:6443"]), ["kubelet"], systemctl).restart == []
+
+
+def test_a_restart_that_did_not_help_is_not_repeated(connected):
+    pid, server = connected
+    record = ChangeRecord({PATH: 1}, [server], {"kubelet.service": 2})
+    outdated = find_outdated(record, ["kubelet"], Systemctl({"kubelet.service": ("active", pid)}))
+    assert (outdated.restart, outdated.others) == ([], ["kubelet.service"])
+    (warning,) = outdated.warnings
+    assert "kubelet.service was restarted after its kubeconfig had changed, and has a connection to" in warning
+
+
+def test_a_restart_waits_for_the_connection_to_the_endpoint(connected):
+    pid, server = connected
+    systemctl = Systemctl({"kubelet.service": ("active", pid)})
+    outdated = find_outdated(ChangeRecord({PATH: LATER}), ["kubelet"], systemctl)
+    assert restart(outdated, server, 10, systemctl) == []
+
+
 def test_keeps_a_record_and_ignores_a_damaged_one(root):
-    assert read_record() == {}
-    write_record({PATH: 7, "/a b\n": 8})
-    assert read_record() == {PATH: 7, "/a b\n": 8}
-    for damaged in ("", "[]", "{", '{"a": "x"}', '{"a": null}'):
-        (root / KUBECONFIG_RECORD[1:]).write_text(damaged)
-        assert read_record() == {}
+    assert read_record() == ChangeRecord()
+    written = ChangeRecord({PATH: 7, "/a b\n": 8}, ["10.9.9.9:6443"], {"kubelet.service": 9})
+    write_record(written._replace(former=["10.9.9.9:6443", "10.9.9.9:6443"]))
+    assert read_record() == written
+    complete = {"changed": {"a": 1}, "former": [], "restarted": {}}
+    damaged = ["", "[]", "{", '{"a": 7}', *(json.dumps({**complete, key: 7}) for key in complete)]
+    for text in [*damaged, json.dumps({**complete, "changed": {"a": "x"}})]:
+        (root / KUBECONFIG_RECORD[1:]).write_text(text)
+        assert read_record() == ChangeRecord()
 
 
 def test_rejects_what_is_no_name_of_a_service():
@@ -162,7 +220,7 @@ def processes(tmp_path, monkeypatch):
 
 
 def outdated_of(processes_changed, systemctl=None):
-    return find_outdated({PATH: processes_changed}, [], systemctl or Systemctl({}))
+    return find_outdated(ChangeRecord({PATH: processes_changed}), [], systemctl or Systemctl({}))
 
 
 def test_finds_processes_that_have_the_path_among_their_arguments(processes):
@@ -185,8 +243,9 @@ def test_finds_processes_that_have_the_path_among_their_arguments(processes):
 def test_only_the_kubeconfig_of_a_service_counts_if_it_is_known(processes, pid):
     processes(["kubelet", f"--kubeconfig={PATH}"], UNIT.format("kubelet"))
     systemctl = Systemctl({"kubelet.service": ("active", "101")})
-    assert find_outdated({PATH: 7, "/root/.kube/config": LATER}, ["kubelet"], systemctl).restart == []
-    assert find_outdated({PATH: 8, "/root/.kube/config": LATER}, ["kubelet"], systemctl).restart == ["kubelet.service"]
+    for ticks, restarts in ((7, []), (8, ["kubelet.service"])):
+        record = ChangeRecord({PATH: ticks, "/root/.kube/config": LATER})
+        assert find_outdated(record, ["kubelet"], systemctl).restart == restarts
 
 
 NAME = "api.demo.internal"

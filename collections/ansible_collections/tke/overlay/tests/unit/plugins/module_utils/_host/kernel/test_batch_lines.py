@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.fdb import FdbTable, fdb_entry
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.neighbor import NeighborTable, neighbor_entry
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.pod_bridge import BridgeTable
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.pod_bridge import BridgeTable, FormerBridgeTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import (
     RouteTable,
     blackhole_entry,
@@ -62,6 +62,7 @@ TABLES = [
             st.just(("port veth1", "master tke-br0")),
         ),
     ),
+    (FormerBridgeTable("tke-br0", ["10.244.0.0/16"], "10.244.0.0/24"), st.just(("link tke-br0", "type bridge"))),
 ]
 ENTRIES = st.one_of(*(st.tuples(st.just(table), entries) for table, entries in TABLES))
 
@@ -114,6 +115,8 @@ def test_a_line_that_removes_an_entry_is_rejected(given_entry):
         (RouteTable("tke0"), "route replace unreachable 10.244.1.0/24 proto 144"),
         (RouteTable("tke0"), "route replace 10.244.1.0/24 via 10.244.1.0 dev tke0 onlink proto 144\n"),
         *((BridgeTable("tke-br0", [], "10.244.0.0/24"), line) for line in OF_OTHER_BRIDGES),
+        (FormerBridgeTable("tke-br0", [], "10.244.0.0/24"), "link add cni0 type bridge"),
+        (FormerBridgeTable("tke-br0", [], "10.244.0.0/24"), "link set tke-br0 up"),
     ],
 )
 def test_a_foreign_line_is_rejected(table, line):

@@ -40,6 +40,12 @@ def test_a_transition_allows_former_peers_and_both_ports():
     assert 'iifname != { "lo", "tke-alt", "tke-br0", "tke0" }' in text
 
 
+def test_without_a_pod_bridge_only_the_tunnel_is_inside():
+    with_bridge, without = rules_text(spec()), rules_text(spec(bridge=""))
+    assert without == with_bridge.replace('"tke-br0", ', "")
+    assert 'iifname != { "lo", "tke0" } counter name "to_pods" drop' in without
+
+
 @pytest.mark.parametrize(("port", "ports"), [(8472, "8473-65535"), (60000, "1024-59999"), (1023, "1024-65535")])
 def test_source_ports_exclude_the_port_of_the_tunnel(port, ports):
     assert re.findall(r"masquerade to :(\S+)", rules_text(spec(port=port))) == [ports]

@@ -67,11 +67,14 @@ def test_is_replaced_by_one_with_another_port():
     assert (change.before["alternate port"], change.after["alternate port"]) == ("4789", "8472")
 
 
-def test_accepts_and_forwards_what_comes_by_it(tmp_path, monkeypatch):
-    """A new link has the values of conf.default, which can forbid both."""
+@pytest.mark.parametrize(
+    ("pods", "values"), [(True, {"rp_filter": "2", "forwarding": "1"}), (False, {"rp_filter": "2"})]
+)
+def test_accepts_and_forwards_what_comes_by_it(tmp_path, monkeypatch, pods, values):
+    """A new link has the values of conf.default, which can forbid both. Without Pods nothing is forwarded."""
     monkeypatch.setattr(files, "PROC_SYS", str(tmp_path))
-    relax_reverse_path_filter(None)
+    relax_reverse_path_filter(None, pods=True)
     directory = tmp_path / "net/ipv4/conf/tke-alt"
     directory.mkdir(parents=True)
-    relax_reverse_path_filter(alternate_link_of(LINK, 4789))
-    assert {path.name: path.read_text() for path in directory.iterdir()} == {"rp_filter": "2", "forwarding": "1"}
+    relax_reverse_path_filter(alternate_link_of(LINK, 4789), pods)
+    assert {path.name: path.read_text() for path in directory.iterdir()} == values

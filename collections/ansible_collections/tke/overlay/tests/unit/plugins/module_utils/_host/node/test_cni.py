@@ -10,7 +10,9 @@ import json
 
 import pytest
 
-from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni import conflist
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni import NETWORK, conflist
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.cni_plugins import CniPlugins
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import RESERVED
 
 
 @pytest.mark.parametrize(
@@ -29,6 +31,37 @@ def test_pods_get_all_addresses_except_three(node_cidr, first, last, gateway):
     }
     size = int(ipaddress.ip_address(last)) - int(ipaddress.ip_address(first)) + 1
     assert size == ipaddress.ip_network(node_cidr).num_addresses - 3
+
+
+@pytest.mark.parametrize(
+    ("offered", "types", "version", "versions"),
+    [
+        (CniPlugins(), ["bridge", "portmap"], "0.4.0", None),
+        (CniPlugins([], ["0.4.0"]), ["bridge"], "0.4.0", None),
+        (CniPlugins(["portmap", "bandwidth"], ["0.4.0"]), ["bridge", "portmap", "bandwidth"], "0.4.0", None),
+        (CniPlugins(["bandwidth"], ["0.4.0", "1.0.0"]), ["bridge", "bandwidth"], "1.0.0", ["0.4.0", "1.0.0"]),
+        (
+            CniPlugins(["portmap"], ["0.4.0", "1.0.0", "1.1.0"]),
+            ["bridge", "portmap"],
+            "1.0.0",
+            ["0.4.0", "1.0.0", "1.1.0"],
+        ),
+        (CniPlugins([], ["1.1.0"]), ["bridge"], "1.1.0", None),
+    ],
+)
+def test_uses_what_the_plugins_offer(offered, types, version, versions):
+    document = json.loads(conflist("10.244.3.0/24", "tke-br0", 1400, offered))
+    assert [each["type"] for each in document["plugins"]] == types
+    assert (document["cniVersion"], document.get("cniVersions")) == (version, versions)
+    capabilities = {each["type"]: each.get("capabilities") for each in document["plugins"][1:]}
+    known = {"portmap": {"portMappings": True}, "bandwidth": {"bandwidth": True}}
+    assert capabilities == {name: known[name] for name in types[1:]}
+
+
+def test_reservations_are_those_of_the_network():
+    """host-local names its directory after the network, where the file sets no dataDir."""
+    assert "dataDir" not in conflist("10.244.3.0/24", "tke-br0", 1400)
+    assert f"/var/lib/cni/networks/{NETWORK}" == RESERVED
 
 
 def test_settings_of_the_bridge_and_the_portmap_plugin():

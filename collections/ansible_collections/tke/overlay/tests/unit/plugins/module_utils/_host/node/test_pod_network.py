@@ -35,6 +35,13 @@ def test_the_saved_network_is_the_planned_one(document, root):
     assert saved_network(["/opt/cni/bin"]) == planned
 
 
+def test_host_without_pods_has_no_pod_network(document, root):
+    host = HostFacts(kernel=(6, 1), systemd=False, loaded=False, units={})
+    for path, text in build_target(document, host, pods=False).files.items():
+        files.put_file(path, text)
+    assert saved_network(["/opt/cni/bin"]) is None
+
+
 def test_a_single_node_has_no_pods_elsewhere(document, fleet):
     assert planned_network({**document, "fleet": fleet_text(fleet[:1])}).far_pod is None
 

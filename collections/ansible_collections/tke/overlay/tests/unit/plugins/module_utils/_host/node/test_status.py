@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
-from ansible_collections.tke.overlay.plugins.module_utils._host.node.status import applied_plan, read_status
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.status import applied_plan, pods_drift, read_status
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import SERVICE, STATE, TIMER
 
 
@@ -61,3 +61,21 @@ def test_reads_the_applied_plan_from_the_summary(root):
     path.mkdir(parents=True)
     (path / "summary").write_text("# a comment\nplan: 0123456789ab\n")
     assert applied_plan() == "0123456789ab"
+
+
+@pytest.mark.parametrize(
+    ("configured", "wanted", "words"),
+    [
+        (True, False, ["overlay_pods is false", "configured for Pods"]),
+        (False, True, ["overlay_pods is true", "configured without Pods"]),
+        (True, True, []),
+        (False, False, []),
+        (False, None, []),
+        (None, False, []),
+    ],
+)
+def test_another_value_in_the_inventory_is_drift(configured, wanted, words):
+    found = " ".join(pods_drift(configured, wanted))
+    assert bool(found) == bool(words)
+    for word in words:
+        assert word in found

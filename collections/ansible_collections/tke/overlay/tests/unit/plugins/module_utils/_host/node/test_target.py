@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import vtep_mac
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import plan_id, vtep_mac
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.nftables import TransitionAllowances
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni import CNI_FILE
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import build_target, own_and_peers
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import MODULES_FILE
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import HostFacts
 
 HOST = HostFacts(systemd=False, units={}, loaded=False, kernel=(6, 1))
@@ -29,6 +31,28 @@ def test_each_peer_is_a_route_an_fdb_entry_and_a_neighbour(document, fleet):
         "neighbor": {"10.244.1.0": f"lladdr {macs[0]}", "10.244.2.0": f"lladdr {macs[1]}"},
         "bridge": {},
     }
+
+
+def test_host_without_pods_has_the_same_link_and_entries(document):
+    node, member = build_target(document, HOST), build_target(document, HOST, pods=False)
+    assert (member.link, member.tables.entries, member.underlays) == (node.link, node.tables.entries, node.underlays)
+    same = [path for path in node.files if path.endswith((".batch", "/fleet", "/restore"))]
+    assert len(same) == 6
+    for path in same:
+        assert member.files[path] == node.files[path], path
+
+
+def test_host_without_pods_has_nothing_of_them(document):
+    target = build_target(document, HOST, pods=False)
+    assert [path for path, text in target.all_files.items() if text is None] == [MODULES_FILE, CNI_FILE]
+    assert target.sysctls_with(["eth0"]) == {"net/ipv4/conf/tke0/rp_filter": "2"}
+    for path, text in target.all_files.items():
+        assert "tke-br0" not in (text or ""), path
+
+
+def test_plan_does_not_depend_on_whether_a_host_has_pods(document):
+    plans = {build_target(document, HOST, pods=pods).saved.summary["plan"] for pods in (True, False)}
+    assert plans == {plan_id(document)}
 
 
 def test_routes_are_removed_first(document):

@@ -84,6 +84,17 @@ def test_each_drop_in_names_what_it_is_about():
     assert {f"unmanaged-devices+={managed}", f"match-device={managed}", "managed=0\n"} <= set(lines)
 
 
+def test_drop_ins_without_pods_are_about_the_device_alone():
+    sysctls = drop_ins.wanted_sysctls("tke0", "", 5, systemd(), dict)
+    assert sysctls == {"net/ipv4/conf/tke0/rp_filter": "2"}
+    found = drop_ins.drop_ins("tke0", "", sysctls, systemd())
+    assert [path for path, text in found.items() if text is None] == [paths.MODULES_FILE]
+    assert set(found) == set(paths.DROP_INS)
+    lines = "".join(text or "" for text in found.values()).splitlines()
+    for line in ("Name=tke0 tke-alt", "unmanaged-devices+=interface-name:tke0", "match-device=interface-name:tke0"):
+        assert line in lines
+
+
 @pytest.mark.parametrize(
     ("link", "unmanaged"),
     [

@@ -20,6 +20,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route imp
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import (
     SavedState,
     batch_file,
+    may_have_pods,
     saved_entries,
     saved_settings,
     saved_summary,
@@ -52,6 +53,19 @@ STATE = SavedState(
 def saved():
     for path, text in state_files(STATE).items():
         files.write_file(path, text, durable=False)
+
+
+@pytest.mark.parametrize(("bridge", "gateway"), [("tke-br0", "10.244.0.1/24"), ("", "")])
+def test_settings_name_no_bridge_on_a_host_without_pods(bridge, gateway):
+    for path, text in state_files(STATE._replace(bridge=bridge)).items():
+        files.write_file(path, text, durable=False)
+    settings = saved_settings()
+    assert (settings["bridge"], settings["gateway"]) == (bridge, gateway)
+    assert may_have_pods(settings) is bool(bridge)
+
+
+def test_host_whose_settings_are_lost_may_have_pods():
+    assert may_have_pods(saved_settings())
 
 
 def test_saved_entries_are_those_of_each_table(saved):

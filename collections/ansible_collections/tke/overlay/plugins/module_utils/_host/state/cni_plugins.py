@@ -1,0 +1,129 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The CNI plugins of this host: where the container runtime finds them, and what they offer. Nothing is changed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import typing as t
+
+from ansible_collections.tke.overlay.plugins.module_utils._host import files
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
+
+BIN_DIRS = ("/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni")
+"""Where runtimes look for plugins whose configuration names no directory."""
+
+RUNTIME_FILES = (
+    "/etc/containerd/config.toml",
+    "/etc/containerd/conf.d",
+    "/var/lib/rancher/k3s/agent/etc/containerd/config.toml",
+    "/var/lib/rancher/rke2/agent/etc/containerd/config.toml",
+    "/etc/crio/crio.conf",
+    "/etc/crio/crio.conf.d",
+)
+"""Configuration of container runtimes: files, and directories of files."""
+
+REQUIRED = ("bridge", "host-local")
+"""Without these plugins no Pod can start."""
+
+OPTIONAL = ("portmap", "bandwidth")
+"""Plugins that are used where they are installed: host ports of Pods, and limits of their bandwidth."""
+
+VERSIONS = ("0.4.0", "1.0.0", "1.1.0")
+"""The versions of the CNI specification that the CNI file can have. 0.4.0 is understood by all plugins since 2019."""
+
+HIGHEST = "1.0.0"
+"""The highest ``cniVersion``. Runtimes that know ``cniVersions`` can use a higher version."""
+
+_SETTING = r"^[ \t]*(?:{})[ \t]*=[ \t]*(\[[^\]]*\]|\"[^\"]*\"|'[^']*')"
+
+
+class CniPlugins(t.NamedTuple):
+    """What the CNI plugins of a host offer.
+
+    The default suits every release of the plugins, for a host on which they are not installed yet.
+    """
+
+    optional: t.Sequence[str] = ("portmap",)
+    versions: t.Sequence[str] = VERSIONS[:1]  # all plugins support each of them
+    installed: bool = False
+
+    @property
+    def version(self) -> str:
+        """The version of the CNI file."""
+        return max([each for each in self.versions if each <= HIGHEST] or self.versions)
+
+
+NOT_INSTALLED = CniPlugins()
+
+
+def read_plugins(bin_dirs: t.Sequence[str], run: Run) -> CniPlugins:
+    """Return what the plugins of this host offer; each of them is asked for the versions that it supports.
+
+    :param bin_dirs: where the container runtime looks; empty: find out.
+    """
+    directories = plugin_directories(bin_dirs)
+    found = {name: find_plugin(name, directories) for name in (*REQUIRED, *OPTIONAL)}
+    paths = {name: path for name, path in found.items() if path is not None}
+    if not set(REQUIRED) <= set(paths):
+        return NOT_INSTALLED
+    supported = [_versions(path, run) for path in paths.values()]
+    versions = [each for each in VERSIONS if all(each in one for one in supported)]
+    return CniPlugins([name for name in OPTIONAL if name in paths], versions or VERSIONS[:1], installed=True)
+
+
+def plugin_directories(bin_dirs: t.Sequence[str]) -> list[str]:
+    """Return the directories in which the container runtime looks for plugins, in its order."""
+    return list(bin_dirs or runtime_settings("bin_dirs?|plugin_dirs") or BIN_DIRS)
+
+
+def find_plugin(name: str, directories: t.Iterable[str]) -> str | None:
+    """Return the path of the plugin that the runtime starts."""
+    paths = (f"{each}/{name}" for each in directories)
+    return next((path for path in paths if _is_program(path)), None)
+
+
+def runtime_settings(keys: str) -> list[str]:
+    """Return the values of settings in the configuration of the runtimes, in their order, each once.
+
+    :param keys: a regular expression for the names of the settings.
+    """
+    paths = [
+        f"{path}/{name}" if name else path
+        for path in RUNTIME_FILES
+        for name in ([""] if path.endswith((".toml", ".conf")) else names_in(path))
+    ]
+    pattern, found = re.compile(_SETTING.format(keys), re.MULTILINE), []
+    for path in paths:
+        try:
+            text = files.read_foreign(path)
+        except OSError:
+            continue
+        for value in pattern.findall(text):
+            found += [one or other for one, other in re.findall(r"\"([^\"]+)\"|'([^']+)'", value)]
+    return list(dict.fromkeys(value.rstrip("/") for value in found))
+
+
+def names_in(directory: str) -> list[str]:
+    """Return the names in a directory in their order; none if it does not exist."""
+    try:
+        return sorted(os.listdir(files.ROOT + directory))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _is_program(path: str) -> bool:
+    return os.path.isfile(files.ROOT + path) and os.access(files.ROOT + path, os.X_OK)
+
+
+def _versions(path: str, run: Run) -> list[str]:
+    """Return the versions that a plugin supports; none if it does not answer as a plugin does."""
+    code, out, _errors = run(("env", "CNI_COMMAND=VERSION", files.ROOT + path), json.dumps({"cniVersion": VERSIONS[0]}))
+    try:
+        supported = json.loads(out)["supportedVersions"] if code == 0 else []
+        return [str(each) for each in supported]
+    except (ValueError, KeyError, TypeError):
+        return []

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, tke.overlay contributors
+"""Errors of the connection, of certificates and of credentials: one sentence each, with the server."""
+
+from __future__ import annotations
+
+import http.server
+import pathlib
+import threading
+
+import pytest
+
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes import client
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes.client import ApiError, connect
+
+TOKEN = {"token": "overlay-token"}
+
+
+def error_of(kubeconfig, context=None):
+    with pytest.raises(ApiError) as refused:
+        connect(kubeconfig, context).nodes()
+    (text,) = refused.value.problems
+    assert "\n" not in text
+    return text
+
+
+def test_a_missing_client_is_named_with_its_installation(monkeypatch):
+    monkeypatch.setattr(client, "HAS_KUBERNETES", False)
+    text = error_of("/admin.conf")
+    for part in ("overlay_kubeconfig", "no kubernetes", "-m pip install kubernetes"):
+        assert part in text
+
+
+@pytest.mark.parametrize("content", [None, "[", "- a", "", "clusters: 1", "current-context: x\ncontexts: []\n"])
+def test_a_kubeconfig_that_cannot_be_used_is_named(tmp_path, content):
+    path = tmp_path / "admin.conf"
+    if content is not None:
+        path.write_text(content)
+    text = error_of(str(path))
+    assert "overlay_kubeconfig" in text
+    assert str(path) in text
+
+
+def test_an_unknown_context_is_named_with_the_known_ones(api_server):
+    text = error_of(api_server.kubeconfig, "other")
+    for part in ("overlay_kubeconfig_context 'other'", "admin@kubernetes"):
+        assert part in text
+
+
+def test_a_context_selects_user_and_server(api_server):
+    api_server.add_node("a")
+    assert [node.name for node in connect(api_server.kubeconfig, "admin@kubernetes").nodes()] == ["a"]
+
+
+def test_a_server_that_does_not_answer_is_named(api_server):
+    kubeconfig = api_server.make_kubeconfig("other", TOKEN, server="https://127.0.0.1:1")
+    text = error_of(kubeconfig)
+    for part in ("https://127.0.0.1:1", kubeconfig, "cannot be reached", "Connection refused"):
+        assert part in text
+    assert "object at" not in text
+
+
+def test_a_name_without_an_address_is_named(api_server):
+    text = error_of(api_server.make_kubeconfig("other", TOKEN, server="https://nowhere.invalid:6443"))
+    assert "https://nowhere.invalid:6443" in text
+    assert "cannot be reached" in text
+
+
+def test_a_certificate_of_another_ca_is_explained(api_server):
+    api_server.make_certificate("ca2", "/CN=other")
+    text = error_of(api_server.make_kubeconfig("other", TOKEN, ca="ca2.crt"))
+    for part in (api_server.url, "CA", "certificate-authority"):
+        assert part in text
+
+
+def test_a_certificate_for_other_names_is_explained(api_server):
+    server = api_server.url.replace("127.0.0.1", "127.0.0.2")
+    text = error_of(api_server.make_kubeconfig("other", TOKEN, server=server))
+    assert "127.0.0.2" in text
+
+
+@pytest.mark.parametrize("token", ["wrong", "overlay-token"])
+def test_refused_credentials_are_told_apart(api_server, token):
+    text = error_of(api_server.make_kubeconfig("other", {"token": token}))
+    assert api_server.url in text
+    if token == "wrong":
+        assert "401" in text
+        assert "list nodes" in text
+    else:
+        for part in ("list nodes", 'User "tke-overlay" cannot list resource "nodes"', "rbac.yml"):
+            assert part in text
+
+
+def test_what_is_no_api_server_is_named(api_server):
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<html>")
+
+        def log_message(self, *_arguments):
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Page) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_address[1]}"
+        text = error_of(api_server.make_kubeconfig("other", TOKEN, server=address))
+        server.shutdown()
+    assert address in text
+    assert "does not answer as an API server" in text
+
+
+def test_a_kubeconfig_in_the_home_directory_is_found(api_server, monkeypatch):
+    path = pathlib.Path(api_server.kubeconfig)
+    monkeypatch.setenv("HOME", str(path.parent))
+    assert connect(f"~/{path.name}").nodes() == []
