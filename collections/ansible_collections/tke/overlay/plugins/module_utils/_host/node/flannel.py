@@ -36,8 +36,9 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link impo
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.nftables import delete_table, load_table
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Diff, Run, run_batch
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni import CNI_FILE
-from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni_checks import is_flannels, names_in
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni_checks import is_flannels
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.foreign_firewalls import read_legacy_rules
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.cni_plugins import names_in
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.lock import locked
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import RESERVED
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import saved_settings
