@@ -275,9 +275,9 @@ def present(module: AnsibleModule, run: Run) -> Result:
         confirmation=confirmation,
         before_change=_announce_change,
         accepted=Accepted(params["renumber"], params["take_over"]),
+        replace_flannel=params["remove_flannel"],
         pods=params["pods"],
         cni_bin_dirs=params["cni_bin_dirs"],
-        replace_flannel=params["remove_flannel"],
     )
     node_result = converge(document, run, module.check_mode, options)
     if not node_result.systemd:

@@ -241,7 +241,8 @@ def _chains(spec: RulesSpec, pods: t.Sequence[int], peers: t.Sequence[int]) -> l
     :param pods: the IP versions of the container CIDRs.
     :param peers: the IP versions of the underlay.
     """
-    inside = ", ".join(f'"{name}"' for name in sorted({"lo", *spec.devices, spec.bridge, *spec.also.links} - {""}))
+    links = {"lo", *spec.devices, spec.bridge, *spec.also.links} - {""}
+    inside = ", ".join(f'"{name}"' for name in sorted(links))
     port, device = _any_of(spec.ports), _any_of([f'"{name}"' for name in spec.devices])
     return [
         _chain(

@@ -14,6 +14,7 @@ the restore timer maintains.
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 import typing as t
@@ -102,14 +103,14 @@ class ConvergeOptions(t.NamedTuple):
     accepted: Accepted = NOTHING
     """What may contradict the plan that the host has applied, see :mod:`applied_plan`."""
 
+    replace_flannel: bool = False
+    """Replace the routes of flannel to the peers."""
+
     pods: bool = True
     """Whether the host has Pods, see :mod:`running_pods`."""
 
     cni_bin_dirs: t.Sequence[str] = ()
     """Where the container runtime looks for CNI plugins; empty: find out."""
-
-    replace_flannel: bool = False
-    """Replace the routes of flannel to the peers."""
 
 
 class _PreparedCommit(t.NamedTuple):
@@ -158,11 +159,8 @@ def converge(document: NodeDocument, run: Run, check: bool, options: ConvergeOpt
         with exclusive_change(run):
             difference = _difference(target, run, replace)
             links = former_links(target, difference)
-            transitional = (
-                transitional_target(document, host, options.interval, links, pods=options.pods)
-                if options.phase != FINALIZE
-                else None
-            )
+            build = functools.partial(build_target, document, host, options.interval, pods=options.pods)
+            transitional = transitional_target(document, options.phase, links, build)
             if transitional is not None and options.phase == CUTOVER:
                 target = transitional
                 difference = _difference(target, run, replace)

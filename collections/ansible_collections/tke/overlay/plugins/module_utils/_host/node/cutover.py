@@ -64,11 +64,10 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node.alternate_l
     with_alternate_link,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.compare import NodeResult
-from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import Target, build_target, own_and_peers
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import Target, own_and_peers
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.checksums import with_checksum
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import CHECKSUMS, RULES_FILE
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import batch_file, saved_settings
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import HostFacts
 
 FINALIZE, PREPARE, CUTOVER = PHASES = ("finalize", "prepare", "cutover")
 
@@ -101,24 +100,20 @@ class PhaseStep(t.NamedTuple):
 
 
 def transitional_target(
-    document: NodeDocument,
-    host: HostFacts,
-    interval: int,
-    links: t.Sequence[str],
-    *,
-    pods: bool,
+    document: NodeDocument, phase: str, links: t.Sequence[str], build: t.Callable[[TransitionAllowances], Target]
 ) -> Target | None:
     """Return the target that accepts both the saved plan and the plan of the document.
 
-    :param interval: seconds between two runs of the restore timer.
     :param links: see :func:`former_links`.
-    :param pods: whether the host has Pods.
-    :returns: ``None`` if the change does not concern other hosts.
+    :param build: returns the target of the document with these allowances.
+    :returns: ``None`` if the change does not concern other hosts, or the phase accepts the new plan only.
     """
+    if phase == FINALIZE:
+        return None
     transition = transition_to(document, *own_and_peers(document))
     if not transition and not links:
         return None
-    return build_target(document, host, interval, transition.allowances._replace(links=links), pods=pods)
+    return build(transition.allowances._replace(links=links))
 
 
 def former_links(target: Target, difference: NodeResult) -> list[str]:

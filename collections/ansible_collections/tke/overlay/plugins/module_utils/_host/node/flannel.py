@@ -35,17 +35,18 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.files import rea
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import ALIAS, Row, kind_of, read_links
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.nftables import delete_table, load_table
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Diff, Run, run_batch
-from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni import CNI_FILE, NETWORK
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni import CNI_FILE
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni_checks import is_flannels
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.foreign_firewalls import read_legacy_rules
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.cni_plugins import names_in
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.lock import locked
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import RESERVED
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import saved_settings
 
 CNI_DIRECTORY = os.path.dirname(CNI_FILE)
 SUBNET_FILE = "/run/flannel/subnet.env"
-RECORDS = "/var/lib/cni/networks"
-"""The default directory of host-local: a directory for each network, with a file for each address."""
+RECORDS = os.path.dirname(RESERVED)
+"""The directory of host-local: a directory for each network, with a file for each address."""
 
 DEFAULT_NETWORK = "cbr0"
 """The name of flannel's CNI network in its own manifests."""
@@ -246,23 +247,16 @@ def _missing_records(node: Node, cni_texts: t.Iterable[str]) -> dict[str, str]:
     """Return the records of flannel's network that the network of this collection lacks, by the path of the copy."""
     if not node.node_cidr:
         return {}
-    network, place = ipaddress.IPv4Network(node.node_cidr), f"{_directory_of_records()}/{NETWORK}"
+    network = ipaddress.IPv4Network(node.node_cidr)
     names = [str(_json(text).get("name", "")) for text in cni_texts]
     copies: dict[str, str] = {}
     for name in dict.fromkeys([*names, DEFAULT_NETWORK]):
         source = f"{RECORDS}/{name}"
         for address in filter(is_ipv4_address, names_in(source)) if name and "/" not in name else ():
-            copy = f"{place}/{address}"
+            copy = f"{RESERVED}/{address}"
             if ipaddress.IPv4Address(address) in network and not os.path.lexists(files.ROOT + copy):
                 copies[copy] = _foreign_text(f"{source}/{address}")
     return copies
-
-
-def _directory_of_records() -> str:
-    """Return the directory of host-local in the CNI file of this collection."""
-    plugins = _json(_foreign_text(CNI_FILE)).get("plugins", [])
-    found = [str(plugin["ipam"]["dataDir"]) for plugin in plugins if plugin.get("ipam", {}).get("dataDir")]
-    return found[0] if found else RECORDS
 
 
 def _carry_over(records: t.Mapping[str, str]) -> None:

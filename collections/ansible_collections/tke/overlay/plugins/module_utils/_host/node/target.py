@@ -96,9 +96,9 @@ class Target(t.NamedTuple):
     host: HostFacts
     saved: SavedState
     underlays: t.Sequence[str]
-    pods: bool
     flannel_gateways: t.Mapping[str, t.Collection[str]]
     former_links: t.Sequence[str]
+    pods: bool
 
     def sysctls_with(self, outward: t.Iterable[str]) -> Texts:
         """Return the sysctls that the host must have now. The CNI plugin creates the Pod bridge with the first Pod.
@@ -164,9 +164,9 @@ def build_target(
         host=host,
         saved=saved,
         underlays=[peer.underlay for peer in peers],
-        pods=pods,
         flannel_gateways={peer.node_cidr: (peer.underlay, vtep_address(peer.node_cidr)) for peer in peers},
         former_links=allowances.links,
+        pods=pods,
     )
 
 
