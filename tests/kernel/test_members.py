@@ -378,7 +378,7 @@ def test_packets_to_pods_have_the_vtep_address(run, member):
         assert (route["dev"], route["prefsrc"]) == ("tke0", "10.244.0.0")
 
 
-def test_pods_reach_a_member_and_nobody_else_does(world, monkeypatch):
+def test_pods_reach_a_member_and_nobody_else_does(world):
     ip(world.run, "link del tke-br0")
     node.converge(document(), world.run, False, MEMBER)
     with open(FORWARDING, "w", encoding="ascii") as stream:
