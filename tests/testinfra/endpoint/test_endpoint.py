@@ -309,7 +309,7 @@ def test_a_run_fixes_drift_and_shows_no_secret(former_server):
     assert all(end < begin for (_, end), (begin, _) in itertools.pairwise(interruptions)), interruptions
     done = site(*VARIABLES, "-e", '{"overlay_kubeconfig_services": ["kubelet"]}')
     assert done.changed() == set()
-    assert "former server" not in done.text
+    assert "uses the former server" not in done.text
     assert "not there yet" not in done.text
     for name in nodes:
         on(name, "systemctl stop kubelet")

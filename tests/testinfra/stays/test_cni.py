@@ -35,7 +35,7 @@ def test_losses_of_power_leave_no_address_taken():
             on(name, "lab-pod add lost-1 lost-2 && sync")
             assert len(reserved(name)) == 4
         lab("poweroff", *names)
-        lab("up", *names)
+        lab("up")
         for name in names:
             assert reserved(name) == set()
             on(name, "rm /var/lib/lab-pods/*")
