@@ -31,7 +31,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._errors import Validat
 PER_SITE = 2
 """Nodes of each site that take part by default."""
 
-MOST = 20
+MOST = 40
 """Lines about faults; the others are counted."""
 
 REMEDIES = {
@@ -129,10 +129,10 @@ def judge(hosts: t.Mapping[str, HostConformance], fresh: t.Sequence[str], nodes:
     asked = sum(each.asked for _host, each in outcomes)
     failed = sum(len(each.failed) for _host, each in outcomes)
     lines, steps = _host_lines(hosts, fresh)
-    path_lines, path_steps = _failure_lines(outcomes)
-    lines += path_lines
     findings = pod_faults({host: result.pods for host, result in hosts.items()})
     lines += fault_lines(findings)
+    path_lines, path_steps = _failure_lines(outcomes)
+    lines += path_lines
     steps += fault_steps(findings) or path_steps
     if not asked and not lines and not check:
         lines.append(Line("no path was asked: no node has a Pod of this test", BAD))

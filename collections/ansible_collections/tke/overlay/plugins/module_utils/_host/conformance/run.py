@@ -56,7 +56,9 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.probe.icmp impor
 from ansible_collections.tke.overlay.plugins.module_utils._host.probe.tcp_echo import BYTES, ECHOED, REFUSED, probe_tcp
 
 SECONDS, ATTEMPTS = 1.0, 3
-TCP_SECONDS = 5.0
+TCP_SECONDS, NEAR_SECONDS = 5.0, 3.0
+"""How long a connection may take: to another node, and to this one."""
+
 REQUESTS = 10
 """Connections to each Service: endpoints are chosen by chance, and one that is not reached must be met."""
 
@@ -143,10 +145,14 @@ def ask_paths(task: PathTask, paths: t.Collection[str], run: Run) -> list[PathRe
 # --- Pod to Pod ---
 
 
-def _echo(task: PathTask, size: int) -> dict[str, tuple[str, str]]:
-    """Send echo requests to the other Pod of this host and to one of each other node: address -> (name, fault)."""
+def _echo(task: PathTask, size: int, only: t.Collection[str] | None = None) -> dict[str, tuple[str, str]]:
+    """Send echo requests to the other Pod of this host and to one of each other node: address -> (name, fault).
+
+    :param only: the addresses to ask, by default all.
+    """
     near = {pod.address: "the same node" for pod in task.pods[1:]}
-    names = {**near, **task.far_pods}
+    every = {**near, **task.far_pods}
+    names = {address: name for address, name in every.items() if only is None or address in only}
     requests: list[EchoRequest] = [(address, size) for address in names]
     with inside(task.client.namespace):
         connection = open_echo_socket(task.client.address)
@@ -185,17 +191,21 @@ def _tcp_fault(result: str) -> str:
 
 
 def _ask_mtu(task: PathTask, run: Run) -> PathResult:
-    tests = PathTests("mtu")
-    for name, fault in _echo(task, task.size).values():
+    tests, small = PathTests("mtu"), _echo(task, MIN_SIZE)
+    silent = any(fault for _name, fault in small.values())
+    reason = "Pods that do not answer small packets" if silent else _alone(task)
+    answering = [address for address, (_name, fault) in small.items() if not fault]
+    for name, fault in _echo(task, task.size, answering).values():
         tests.add(name, fault and f"full-size packets of {task.size} bytes: {fault}")
-    if not task.far_pods:
-        return tests.result(_alone(task))
-    target, name = next(iter(task.far_pods.items()))
+    target = next((address for address in answering if address in task.far_pods), None)
+    if target is None:
+        return tests.result(reason)
+    name = task.far_pods[target]
     found = refused_size(task.client.namespace, task.client.address, target, task.size, run)
     if isinstance(found, int):
         found = "" if found == task.size else f"it is refused with the MTU {found} instead of {task.size}"
     tests.add(name, found and f"a packet that is too large: {found}")
-    return tests.result()
+    return tests.result(reason)
 
 
 # --- Services ---
@@ -207,7 +217,7 @@ def _ask_service(task: PathTask, run: Run) -> PathResult:
     tests = PathTests("service")
     _load(task, run)
     with inside(task.client.namespace):
-        (result,) = probe_tcp(task.client.address, [task.service], TCP_SECONDS).values()
+        (result,) = probe_tcp(task.client.address, [task.service], NEAR_SECONDS).values()
     fault = _tcp_fault(result)
     tests.add(task.service, fault and f"a Service whose endpoint is a Pod of the same node: {fault}")
     return tests.result()
@@ -286,13 +296,15 @@ def _ask_hostport(task: PathTask, _run: Run) -> PathResult:
     if ":" in task.underlay:
         return not_asked("hostport", IPV6)
     tests = PathTests("hostport")
-    targets = [(task.underlay, task.host_port, "the same node")]
-    targets += [(peer.underlay, peer.host_port, peer.name) for peer in task.peers if peer.near and peer.host_port]
-    for address, port, name in targets:
+    targets = {task.underlay: (task.host_port, "the same node")}
+    targets.update({peer.underlay: (peer.host_port, peer.name) for peer in task.peers if peer.near and peer.host_port})
+    for port in dict.fromkeys(port for port, _name in targets.values()):
+        addresses = [address for address, (its_port, _name) in targets.items() if its_port == port]
         with inside(task.client.namespace):
-            (result,) = probe_tcp(task.client.address, [address], TCP_SECONDS, port).values()
-        fault = _tcp_fault(result)
-        tests.add(name, fault and f"host port {port} of {address}: {fault}")
+            results = probe_tcp(task.client.address, addresses, TCP_SECONDS, port)
+        for address, result in results.items():
+            fault = _tcp_fault(result)
+            tests.add(targets[address][1], fault and f"host port {port} of {address}: {fault}")
     far = [peer.name for peer in task.peers if not peer.near]
     return tests.result("other sites: the line between sites has to carry the tunnel only" if far else "")
 
@@ -301,10 +313,10 @@ def _ask_hairpin(task: PathTask, run: Run) -> PathResult:
     pod, tests = task.pods[-1], PathTests("hairpin")
     _load(task, run)
     with inside(pod.namespace):
-        (result,) = probe_tcp(pod.address, [task.service], TCP_SECONDS).values()
+        (result,) = probe_tcp(pod.address, [task.service], NEAR_SECONDS).values()
         tests.add("itself", _tcp_fault(result) and f"through the Service address {task.service}: {_tcp_fault(result)}")
         if task.host_port is not None and len(task.pods) > 1 and ":" not in task.underlay:
-            (result,) = probe_tcp(pod.address, [task.underlay], TCP_SECONDS, task.host_port).values()
+            (result,) = probe_tcp(pod.address, [task.underlay], NEAR_SECONDS, task.host_port).values()
             tests.add("itself", _tcp_fault(result) and f"through its host port {task.host_port}: {_tcp_fault(result)}")
             return tests.result()
     if ":" in task.underlay:
