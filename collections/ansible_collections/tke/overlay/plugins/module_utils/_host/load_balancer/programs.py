@@ -23,6 +23,7 @@ from __future__ import annotations
 CLB_RESTORE_SERVICE = r"""[Unit]
 Description=Restore the rules of the private load balancer (tke.overlay)
 After=network.target nftables.service iptables.service firewalld.service
+StartLimitIntervalSec=0
 ConditionPathExists=$restore
 
 [Service]

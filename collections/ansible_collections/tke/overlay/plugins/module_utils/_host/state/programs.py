@@ -564,6 +564,7 @@ Description=Restore the overlay network
 After=network.target nftables.service iptables.service firewalld.service systemd-sysctl.service
 After=cloud-init.service cloud-init-network.service
 Before=kubelet.service
+StartLimitIntervalSec=0
 ConditionPathExists=$state/restore
 
 [Service]

@@ -110,6 +110,12 @@ def test_accepts_vrrp_from_the_peer_only(spec, links):
     assert "{ 84, 85 } ip saddr != 10.0.2.12 counter name not_the_peer drop" in rules(spec)
 
 
+def test_systemd_refuses_no_start_of_a_unit_for_its_frequency(spec, links):
+    """systemd 247 reports a refused start of the restore unit as its failure until the next run."""
+    for path, text in units(spec, links, "/usr/bin/python3").items():
+        assert "\nStartLimitIntervalSec=0\n" in text or path.endswith(".timer"), path
+
+
 def test_the_keepalived_unit_removes_the_vips_when_it_stops(spec, links):
     (text,) = [text for path, text in units(spec, links, "/usr/bin/python3").items() if "keepalived" in path]
     for address in spec.vips.values():
