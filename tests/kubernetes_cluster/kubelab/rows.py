@@ -13,7 +13,22 @@ from pathlib import Path
 
 from . import bootstrap, hosts
 from .bootstrap import Settings
-from .hosts import ADDED, INVENTORIES, PROGRAMS, StepError, each, filled, kubectl, lab, objects, on, play, until, write
+from .hosts import (
+    ADDED,
+    INVENTORIES,
+    PROGRAMS,
+    StepError,
+    apply,
+    each,
+    filled,
+    kubectl,
+    lab,
+    objects,
+    on,
+    play,
+    until,
+    write,
+)
 from .traffic import Flow, Pod, Row, agents, during, measure
 
 NEW_NODE = "idc3"
@@ -25,16 +40,15 @@ API_SERVER = "/etc/kubernetes/manifests/kube-apiserver.yaml"
 def deploy(settings: Settings) -> None:
     """Create the Pods and Services of the test, and wait until they run."""
     certificate = webhook_certificate()
-    kubectl(
-        "apply -f -",
-        stdin=json.dumps(
+    apply(
+        json.dumps(
             {
                 "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "agent"}, "type": "kubernetes.io/tls",
                 "data": {name: base64.b64encode(text.encode()).decode() for name, text in certificate.items()},
             }
         ),
     )  # fmt: skip
-    kubectl("apply -f -", stdin=filled("agents.yaml", idc=IDC, dns=settings.dns, api_service=settings.api_service))
+    apply(filled("agents.yaml", idc=IDC, dns=settings.dns, api_service=settings.api_service))
     kubectl("rollout status daemonset/agent --timeout=180s", seconds=200)
     kubectl("rollout status deployment/idc --timeout=60s")
     kubectl("-n kube-system rollout status deployment/dns --timeout=60s")
@@ -179,7 +193,7 @@ def kubelets(_settings: Settings) -> list[Row]:
 def webhook(settings: Settings) -> list[Row]:
     """Objects that a webhook in a Pod of the data centre admits."""
     ca = base64.b64encode(webhook_certificate()["tls.crt"].encode()).decode()
-    kubectl("apply -f -", stdin=filled("webhook.yaml", ca_bundle=ca))
+    apply(filled("webhook.yaml", ca_bundle=ca))
     items = [
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"w{number}", "labels": {"webhook": "agent"}}}
         for number in range(50)
@@ -326,6 +340,6 @@ def proxy_mode(mode: str) -> None:
     text = document["data"]["config.conf"]
     lines = [f"mode: {mode}" if line.startswith("mode:") else line for line in text.splitlines()]
     document["data"]["config.conf"] = "\n".join(lines) + "\n"
-    kubectl("apply -f -", stdin=json.dumps(document))
+    apply(json.dumps(document))
     kubectl("-n kube-system rollout restart daemonset/kube-proxy")
     kubectl("-n kube-system rollout status daemonset/kube-proxy --timeout=180s", seconds=200)
