@@ -124,7 +124,10 @@ def api_from_pods(settings: Settings) -> list[Row]:
             write(name, "/root/kube-apiserver.yaml", changed)
             on(name, f"mv /root/kube-apiserver.yaml {API_SERVER}")
         until(f"{name} restarts", lambda name=name: restarted(name), 180)  # type: ignore[misc]
-    kubectl("apply --validate=false --server-side --force-conflicts -f -", stdin=filled("api_service.yaml", vip=settings.vip))
+    kubectl(
+        "apply --validate=false --server-side --force-conflicts -f -",
+        stdin=filled("api_service.yaml", vip=settings.vip),
+    )
     time.sleep(2)  # kube-proxy learns of it after a second
     return before + ask_api_service(settings, "endpoint: VIP")
 
