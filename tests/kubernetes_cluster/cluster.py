@@ -86,6 +86,7 @@ def build(programs: Path, began: float) -> tuple[Settings, Path]:
     bootstrap.init(settings, control)
     step("endpoint on all nodes: tke.overlay.site", began)
     play("tke.overlay.site", "-e", f"overlay_api_ca={bootstrap.CA}")
+    bootstrap.remove_first_name(settings)
     step("kubeadm join", began)
     bootstrap.copy_certificates("api2")
     send("api2", control, "ctr -n k8s.io images import -")

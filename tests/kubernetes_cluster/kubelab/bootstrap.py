@@ -75,8 +75,12 @@ def init(settings: Settings, control_images: Path) -> None:
     line = f"{settings.vip} {settings.api_name}"
     on(CONTROL, f"grep -q '{line}' /etc/hosts || echo '{line}' >>/etc/hosts")
     kubeadm(CONTROL, "init --config /root/kubeadm.yaml --skip-phases=addon/coredns")
-    on(CONTROL, f"sed -i '/^{line}$/d' /etc/hosts")
     CA.write_text(on(CONTROL, "cat /etc/kubernetes/pki/ca.crt"))
+
+
+def remove_first_name(settings: Settings) -> None:
+    """Remove the line of :func:`init`, after the endpoint step. Until then kube-proxy may start, which gets a copy."""
+    on(CONTROL, f"sed -i '/^{settings.vip} {settings.api_name}$/d' /etc/hosts")
 
 
 def join(name: str) -> None:

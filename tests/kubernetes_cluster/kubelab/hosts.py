@@ -91,6 +91,11 @@ def kubectl(words: str, *, stdin: str | None = None, seconds: float = 120) -> st
     return on(CONTROL, f"{KUBECTL} {words}", stdin=stdin, seconds=seconds)
 
 
+def apply(text: str) -> None:
+    """Create or change objects; an API server that has just started refuses that for a while."""
+    until("kubectl apply", lambda: bool(kubectl("apply --validate=false -f -", stdin=text)), 120)
+
+
 def objects(words: str) -> dict[str, Any]:
     """Return what `kubectl get` finds."""
     found: dict[str, Any] = json.loads(kubectl(f"get {words} -o json"))

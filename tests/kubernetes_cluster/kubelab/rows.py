@@ -13,7 +13,22 @@ from pathlib import Path
 
 from . import bootstrap, hosts
 from .bootstrap import Settings
-from .hosts import ADDED, INVENTORIES, PROGRAMS, StepError, each, filled, kubectl, lab, objects, on, play, until, write
+from .hosts import (
+    ADDED,
+    INVENTORIES,
+    PROGRAMS,
+    StepError,
+    apply,
+    each,
+    filled,
+    kubectl,
+    lab,
+    objects,
+    on,
+    play,
+    until,
+    write,
+)
 from .traffic import Flow, Pod, Row, agents, during, measure
 
 NEW_NODE = "idc3"
@@ -25,16 +40,15 @@ API_SERVER = "/etc/kubernetes/manifests/kube-apiserver.yaml"
 def deploy(settings: Settings) -> None:
     """Create the Pods and Services of the test, and wait until they run."""
     certificate = webhook_certificate()
-    kubectl(
-        "apply -f -",
-        stdin=json.dumps(
+    apply(
+        json.dumps(
             {
                 "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "agent"}, "type": "kubernetes.io/tls",
                 "data": {name: base64.b64encode(text.encode()).decode() for name, text in certificate.items()},
             }
         ),
     )  # fmt: skip
-    kubectl("apply -f -", stdin=filled("agents.yaml", idc=IDC, dns=settings.dns, api_service=settings.api_service))
+    apply(filled("agents.yaml", idc=IDC, dns=settings.dns, api_service=settings.api_service))
     kubectl("rollout status daemonset/agent --timeout=180s", seconds=200)
     kubectl("rollout status deployment/idc --timeout=60s")
     kubectl("-n kube-system rollout status deployment/dns --timeout=60s")
@@ -70,8 +84,8 @@ def paths(settings: Settings) -> list[Row]:
     every = [*settings.addresses]
     return [
         measure("Pod to Pod, other node, HTTP", mesh, 25),
-        measure("Pod to ClusterIP, HTTP", [Flow(pod, f"http://{service}/") for pod in pods.values()], 200),
-        measure("Pod to ClusterIP, UDP", [Flow(pod, f"udp://{service}:81/") for pod in pods.values()], 200),
+        measure("Pod to ClusterIP, HTTP", [Flow(pod, f"http://{service}/") for pod in pods.values()], 100),
+        measure("Pod to ClusterIP, UDP", [Flow(pod, f"udp://{service}:81/") for pod in pods.values()], 100),
         *same_node(pods),
         measure("node to ClusterIP, HTTP", [Flow(name, f"http://{service}/") for name in every], 100),
         measure(
@@ -110,7 +124,10 @@ def api_from_pods(settings: Settings) -> list[Row]:
             write(name, "/root/kube-apiserver.yaml", changed)
             on(name, f"mv /root/kube-apiserver.yaml {API_SERVER}")
         until(f"{name} restarts", lambda name=name: restarted(name), 180)  # type: ignore[misc]
-    kubectl("apply --server-side --force-conflicts -f -", stdin=filled("api_service.yaml", vip=settings.vip))
+    kubectl(
+        "apply --validate=false --server-side --force-conflicts -f -",
+        stdin=filled("api_service.yaml", vip=settings.vip),
+    )
     time.sleep(2)  # kube-proxy learns of it after a second
     return before + ask_api_service(settings, "endpoint: VIP")
 
@@ -179,7 +196,7 @@ def kubelets(_settings: Settings) -> list[Row]:
 def webhook(settings: Settings) -> list[Row]:
     """Objects that a webhook in a Pod of the data centre admits."""
     ca = base64.b64encode(webhook_certificate()["tls.crt"].encode()).decode()
-    kubectl("apply -f -", stdin=filled("webhook.yaml", ca_bundle=ca))
+    apply(filled("webhook.yaml", ca_bundle=ca))
     items = [
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"w{number}", "labels": {"webhook": "agent"}}}
         for number in range(50)
@@ -190,7 +207,7 @@ def webhook(settings: Settings) -> list[Row]:
     for name in ("api1", "api2"):
         document = json.dumps({"apiVersion": "v1", "kind": "List", "items": items[:25]})
         server = f"--server=https://{settings.addresses[name]}:6443"
-        script = f"{hosts.KUBECTL} {server} create --dry-run=server -f - 2>&1 || true"
+        script = f"{hosts.KUBECTL} {server} create --validate=false --dry-run=server -f - 2>&1 || true"
         output = on(hosts.CONTROL, script, stdin=document)
         created = output.count(" created")
         row.lost += 25 - created
@@ -326,6 +343,6 @@ def proxy_mode(mode: str) -> None:
     text = document["data"]["config.conf"]
     lines = [f"mode: {mode}" if line.startswith("mode:") else line for line in text.splitlines()]
     document["data"]["config.conf"] = "\n".join(lines) + "\n"
-    kubectl("apply -f -", stdin=json.dumps(document))
+    apply(json.dumps(document))
     kubectl("-n kube-system rollout restart daemonset/kube-proxy")
     kubectl("-n kube-system rollout status daemonset/kube-proxy --timeout=180s", seconds=200)

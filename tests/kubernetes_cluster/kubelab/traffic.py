@@ -16,7 +16,7 @@ from typing import Any
 from .hosts import FILES, objects, on
 
 AGENT = (FILES / "agent.py").read_text()
-PARALLEL = 6
+PARALLEL = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,7 @@ def agents(label: str = "app=agent") -> dict[str, Pod]:
     return {pod.node: pod for pod in pods}
 
 
-def from_pod(pod: Pod, url: str, count: int, rate: float = 50, seconds: float = 3) -> dict[str, Any]:
+def from_pod(pod: Pod, url: str, count: int, rate: float = 20, seconds: float = 8) -> dict[str, Any]:
     """Let a Pod send requests, and return what it counted. Its own host asks it to, without the API server."""
     query = urllib.parse.urlencode({"url": url, "count": count, "rate": rate, "seconds": seconds})
     limit = int(count / rate + seconds + 60)
@@ -69,7 +69,7 @@ def from_pod(pod: Pod, url: str, count: int, rate: float = 50, seconds: float = 
     return result
 
 
-def from_host(name: str, url: str, count: int, rate: float = 50, seconds: float = 3) -> dict[str, Any]:
+def from_host(name: str, url: str, count: int, rate: float = 20, seconds: float = 8) -> dict[str, Any]:
     """Send requests from a host, outside of any Pod."""
     text = on(name, f"python3 - ask '{url}' {count} {rate} {seconds}", stdin=AGENT, seconds=count / rate + 120)
     result: dict[str, Any] = json.loads(text)
@@ -90,7 +90,7 @@ class Flow:
         return from_host(self.source, self.url, count, rate)
 
 
-def measure(name: str, flows: list[Flow], count: int, rate: float = 50) -> Row:
+def measure(name: str, flows: list[Flow], count: int, rate: float = 20) -> Row:
     """Return the sum of all flows, a few at a time."""
     row = Row(name)
     with concurrent.futures.ThreadPoolExecutor(PARALLEL) as pool:
@@ -100,7 +100,7 @@ def measure(name: str, flows: list[Flow], count: int, rate: float = 50) -> Row:
 
 
 @contextlib.contextmanager
-def during(name: str, flows: list[Flow], rate: float = 20) -> Iterator[Row]:
+def during(name: str, flows: list[Flow], rate: float = 10) -> Iterator[Row]:
     """Send on all flows while the body runs, in rounds of two seconds; the row has the sum at the end."""
     row, ended, lock = Row(name), threading.Event(), threading.Lock()
     begun = threading.Barrier(len(flows) + 1)
