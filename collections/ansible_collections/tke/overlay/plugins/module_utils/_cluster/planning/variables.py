@@ -102,7 +102,6 @@ PLAYBOOK_VARIABLES = {
     "overlay_reset": VariableSpec("raw"),
     "overlay_reset_confirmed": VariableSpec("bool"),
     "overlay_serial": VariableSpec("raw"),
-    "overlay_api_service": VariableSpec("str", choices=("unmanaged", "vip")),
     "overlay_kubeadm_api": VariableSpec("str", choices=("v1beta4", "v1beta3")),
     "overlay_kubernetes_distribution": VariableSpec("str", choices=("kubeadm", "k3s", "rke2")),
     "overlay_kubernetes_dest": VariableSpec("path"),
@@ -114,9 +113,7 @@ PLAYBOOK_VARIABLES = {
     "overlay_kubernetes_ca_hashes": VariableSpec("list", "str"),
     "overlay_kubernetes_certificate_key": VariableSpec("str"),
     "overlay_kubernetes_extra": VariableSpec("dict"),
-    "overlay_kubernetes_node": VariableSpec("str"),
     "overlay_kubernetes_node_ip": VariableSpec("str"),
-    "overlay_pods": VariableSpec("bool"),
 }
 """The variables of single playbooks, which no role describes."""
 
