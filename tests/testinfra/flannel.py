@@ -21,7 +21,7 @@ CNI_FILE = "/etc/cni/net.d/10-flannel.conflist"
 DELEGATE = {"hairpinMode": True, "isDefaultGateway": True}
 PORTMAP = {"type": "portmap", "capabilities": {"portMappings": True}}
 CNI = {"name": "cbr0", "cniVersion": "0.3.1", "plugins": [{"type": "flannel", "delegate": DELEGATE}, PORTMAP]}
-DELEGATE_FILE = "/run/flannel/delegate.conflist"
+DELEGATE_FILE = "/run/lab-delegate.conflist"
 """What the plugin flannel passes on; Debian does not have that plugin."""
 
 PODS = ("pod-1", "pod-2")

@@ -22,6 +22,7 @@ old one. The former records stay.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import json
 import os
@@ -161,6 +162,8 @@ def remove_leftovers(node: Node, run: Run, check: bool) -> Leftovers:
         _carry_over(found.addresses)
         for path in found.files:
             remove_file(path)
+        with contextlib.suppress(OSError):  # it does not exist, or another file is in it
+            os.rmdir(files.ROOT + os.path.dirname(SUBNET_FILE))
         # A Pod that has started meanwhile still has its address from flannel's network.
         _carry_over(_missing_records(node, found.files.values()))
         for table in found.tables:

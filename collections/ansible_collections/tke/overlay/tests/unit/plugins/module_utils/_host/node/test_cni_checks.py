@@ -107,7 +107,7 @@ def test_names_a_foreign_file_that_the_runtime_uses_instead(host, network, name,
 
 def test_flannels_file_is_removed_with_its_other_leftovers(host, network):
     host.write(f"{DIRECTORY}/10-flannel.conflist", FLANNEL)
-    (finding,) = check_cni(network)
+    (finding,) = check_cni(network, answering)
     assert (finding.check, finding.severity) == ("flannel", BAD)
     assert f"{DIRECTORY}/10-flannel.conflist sorts before" in finding.text
     assert "overlay_remove_flannel=true" in finding.remedy
