@@ -91,6 +91,15 @@ def test_reachable_nodes_are_unhealthy_if_pods_cannot_talk():
     assert lines[2:] == ["next: on cloud1, idc3: sysctl -w net.ipv4.conf.tke0.forwarding=1"]
 
 
+def test_a_warning_about_pods_has_a_step_and_the_overlay_is_healthy():
+    collected = answers()
+    collected["idc3"] = collected["idc3"]._replace(pods=[{**PLUGINS, "severity": "warn"}, PLUGINS])
+    verdict = judge(FLEET, collected)
+    assert verdict.healthy
+    assert texts(verdict)[1:3] == ["Pods: idc3: no CNI plugins yet", "idc3: no CNI plugins yet"]
+    assert verdict.steps == ["on idc3: install them"]
+
+
 def test_a_note_about_pods_is_printed_with_a_healthy_overlay():
     collected = answers()
     collected["idc3"] = collected["idc3"]._replace(pods=[PLUGINS])
