@@ -11,7 +11,7 @@ module: conformance
 short_description: Starts Pods by the CNI configuration of a host, and asks the paths that Pods use
 version_added: 1.0.0
 description:
-  - Tests what Pods of a host reach, without Kubernetes. The playbook P(tke.overlay.conformance#playbook) calls it.
+  - Tests what Pods of a host reach, without Kubernetes. The playbook C(tke.overlay.conformance) calls it.
   - With O(state=present), two Pods start - network namespaces that the CNI configuration of this host connects. It is
     the first file by name in C(/etc/cni/net.d), as for the container runtime, and the plugins are called as the CNI
     specification says. An echo responder listens in each Pod.
