@@ -176,7 +176,9 @@ paths:
       failed: [{target: idc2, text: no answer to small packets}]
       reason: ""
 pods:
-  description: What prevents Pods of this host from talking, as in the return value of M(tke.overlay.overlay_info).
+  description:
+    - What prevents Pods of this host from talking, as in the return value of M(tke.overlay.overlay_info).
+    - Empty on a host that is not among O(peers), such as a member without Pods.
   returned: with state probed
   type: list
   elements: dict
@@ -268,10 +270,11 @@ def work(module: AnsibleModule, run: Run) -> Result:
         }
     question = _question(params)
     results = [] if module.check_mode else ask(question, params["paths"], run)
+    starts_pods = params["name"] in question.peers  # a member without Pods lacks what they need
     return {
         "changed": False,
         "paths": [{**each._asdict(), "failed": [failure._asdict() for failure in each.failed]} for each in results],
-        "pods": summarized(pod_findings(network, run)),
+        "pods": summarized(pod_findings(network, run)) if starts_pods else [],
     }
 
 
