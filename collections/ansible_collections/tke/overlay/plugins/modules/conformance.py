@@ -11,7 +11,7 @@ module: conformance
 short_description: Starts Pods by the CNI configuration of a host, and asks the paths that Pods use
 version_added: 1.0.0
 description:
-  - Tests what Pods of a host reach, without Kubernetes. The playbook P(tke.overlay.conformance#playbook) calls it.
+  - Tests what Pods of a host reach, without Kubernetes. The playbook C(tke.overlay.conformance) calls it.
   - With O(state=present), two Pods start - network namespaces that the CNI configuration of this host connects. It is
     the first file by name in C(/etc/cni/net.d), as for the container runtime, and the plugins are called as the CNI
     specification says. An echo responder listens in each Pod.
@@ -176,7 +176,9 @@ paths:
       failed: [{target: idc2, text: no answer to small packets}]
       reason: ""
 pods:
-  description: What prevents Pods of this host from talking, as in the return value of M(tke.overlay.overlay_info).
+  description:
+    - What prevents Pods of this host from talking, as in the return value of M(tke.overlay.overlay_info).
+    - Empty on a host that is not among O(peers), such as a member without Pods.
   returned: with state probed
   type: list
   elements: dict
@@ -268,10 +270,11 @@ def work(module: AnsibleModule, run: Run) -> Result:
         }
     question = _question(params)
     results = [] if module.check_mode else ask(question, params["paths"], run)
+    starts_pods = params["name"] in question.peers  # a member without Pods lacks what they need
     return {
         "changed": False,
         "paths": [{**each._asdict(), "failed": [failure._asdict() for failure in each.failed]} for each in results],
-        "pods": summarized(pod_findings(network, run)),
+        "pods": summarized(pod_findings(network, run)) if starts_pods else [],
     }
 
 

@@ -233,6 +233,8 @@ def _arm(seconds: int, run: Run) -> None:
     if not os.path.isdir(f"{files.ROOT}/run/systemd/system"):
         _start_supervisor(script, seconds)
         return
+    # One that a killed removal has left would keep the name.
+    run(("systemctl", "--quiet", "stop", f"{UNIT}.timer"), None)
     command = (
         *("systemd-run", "--quiet", "--collect", f"--unit={UNIT}"),
         *(f"--on-active={seconds}", "--timer-property=AccuracySec=1s"),
