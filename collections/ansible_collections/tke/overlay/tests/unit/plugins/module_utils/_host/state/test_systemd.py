@@ -29,6 +29,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd im
     read_host,
     reload_units,
     stop_units,
+    timer_state,
     unit_commands,
     unit_files,
     unit_states,
@@ -50,15 +51,28 @@ def block(name, *states, load="loaded"):
 
 
 DATA = pathlib.Path(__file__).parent / "data"
+VERSIONS = sorted(path.stem for path in DATA.glob("systemd-*.txt") if not path.stem.endswith("-failed"))
 
 
-@pytest.mark.parametrize("version", sorted(path.stem for path in DATA.glob("systemd-*.txt")))
+@pytest.mark.parametrize("version", VERSIONS)
 def test_recorded_states_of_several_versions_are_read(version, recorder):
     """``systemctl show`` prints the properties in an order of its own, and units that do not exist."""
     _head, _empty, text = (DATA / f"{version}.txt").read_text(encoding="utf-8").partition("\n\n")
     found = unit_states((SERVICE, TIMER, NETWORKD, NETWORK_MANAGER), recorder(0, text))
     assert {name: unit.state for name, unit in found.items()} == {**COMPLETE, NETWORKD: "", NETWORK_MANAGER: ""}
     assert (found[SERVICE].loaded, found[TIMER].loaded) == (True, True)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_recorded_state_of_the_timer_is_read(version, recorder):
+    states = {}
+    for case in (version, f"{version}-failed"):
+        text = (DATA / f"{case}.txt").read_text(encoding="utf-8").partition("\n\n")[2]
+        states[case] = timer_state(TIMER, SERVICE, recorder(0, text))
+    assert states == {
+        version: "active",
+        f"{version}-failed": f"active, last run failed (exit-code 3): journalctl -u {SERVICE}",
+    }
 
 
 def test_unit_states_are_read_from_systemctl(recorder, root):
