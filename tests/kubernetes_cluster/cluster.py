@@ -165,9 +165,11 @@ def tests(node_images: Path) -> dict[str, Callable[[Settings], list[Row]]]:
     return {
         "nodes": rows.nodes,
         "paths": rows.paths,
+        "record": rows.record,
         "api": rows.api_from_pods,
         "kubelets": rows.kubelets,
         "webhook": rows.webhook,
+        "undisturbed": rows.undisturbed,
         "restarts": rows.restarts,
         "outages": rows.outages,
         "port": rows.port_change,

@@ -124,12 +124,23 @@ def api_from_pods(settings: Settings) -> list[Row]:
             write(name, "/root/kube-apiserver.yaml", changed)
             on(name, f"mv /root/kube-apiserver.yaml {API_SERVER}")
         until(f"{name} restarts", lambda name=name: restarted(name), 180)  # type: ignore[misc]
-    kubectl(
-        "apply --validate=false --server-side --force-conflicts -f -",
-        stdin=filled("api_service.yaml", vip=settings.vip),
-    )
+    bootstrap.publish(settings, "-e", "overlay_api_service=vip")
     time.sleep(2)  # kube-proxy learns of it after a second
     return before + ask_api_service(settings, "endpoint: VIP")
+
+
+def record(settings: Settings) -> list[Row]:
+    """Do the Node objects have what the ledger has, after tke.overlay.kubernetes."""
+    bootstrap.publish(settings)
+    ledger = json.loads((hosts.LAB_STATE / "overlay-ledger.json").read_text())["nodes"]
+    found = {item["metadata"]["name"]: item["spec"].get("podCIDR", "") for item in objects("nodes")["items"]}
+    wrong = {name: found.get(name) for name in settings.addresses if found.get(name) != ledger[name]["node_cidr"]}
+    again = bootstrap.publish(settings)
+    quiet = "changed=0" in again.partition("PLAY RECAP")[2] and "changed=1" not in again.partition("PLAY RECAP")[2]
+    return [
+        Row("podCIDR as in the ledger", len(settings.addresses), len(wrong), note=str(wrong or "")),
+        Row("a second publication changes nothing", 1, int(not quiet)),
+    ]
 
 
 def restarted(name: str) -> bool:
@@ -229,6 +240,13 @@ def lasting() -> list[Flow]:
     return [Flow(old[one], f"http://{old[two].address}:8080/") for one, two in pairs] + [
         Flow(old[name], f"http://{service}/") for name in ("cloud1", "idc2")
     ]
+
+
+def undisturbed(_settings: Settings) -> list[Row]:
+    """Count the same requests while nothing happens: what the machine itself loses."""
+    with during("nothing happens, 10 s", lasting()) as row:
+        time.sleep(10)
+    return [row]
 
 
 def restarts(settings: Settings) -> list[Row]:
