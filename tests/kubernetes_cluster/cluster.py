@@ -134,8 +134,8 @@ def main() -> int:
             settings, node_images = settings_of(programs), ROOT / ".cache/kubernetes/node.oci.tar"
         else:
             settings, node_images = build(programs, began)
-        step("Pods and Services of the test", began)
-        rows.deploy(settings)
+            step("Pods and Services of the test", began)
+            rows.deploy(settings)
     except StepError as error:
         print(error, file=sys.stderr)
         return 1
