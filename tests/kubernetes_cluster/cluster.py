@@ -134,8 +134,8 @@ def main() -> int:
             settings, node_images = settings_of(programs), ROOT / ".cache/kubernetes/node.oci.tar"
         else:
             settings, node_images = build(programs, began)
-        step("Pods and Services of the test", began)
-        rows.deploy(settings)
+            step("Pods and Services of the test", began)
+            rows.deploy(settings)
     except StepError as error:
         print(error, file=sys.stderr)
         return 1
@@ -165,9 +165,11 @@ def tests(node_images: Path) -> dict[str, Callable[[Settings], list[Row]]]:
     return {
         "nodes": rows.nodes,
         "paths": rows.paths,
+        "record": rows.record,
         "api": rows.api_from_pods,
         "kubelets": rows.kubelets,
         "webhook": rows.webhook,
+        "undisturbed": rows.undisturbed,
         "restarts": rows.restarts,
         "outages": rows.outages,
         "port": rows.port_change,

@@ -89,6 +89,16 @@ def join(name: str) -> None:
     kubeadm(name, "join --config /root/kubeadm.yaml")
 
 
+def publish(settings: Settings, *arguments: str) -> str:
+    """Run tke.overlay.kubernetes with the administrator's kubeconfig, in which the controller finds the VIP."""
+    kubeconfig = LAB_STATE / "admin.conf"
+    text = on(CONTROL, "cat /etc/kubernetes/admin.conf")
+    kubeconfig.touch(mode=0o600)
+    kubeconfig.write_text(text.replace(f"//{settings.api_name}:", f"//{settings.vip}:"))
+    ca = ("-e", f"overlay_api_ca={CA}")
+    return play("tke.overlay.kubernetes", "-e", f"overlay_kubeconfig={kubeconfig}", *ca, *arguments)
+
+
 def copy_certificates(name: str) -> None:
     """Copy what all API servers share: the CAs and the key of service accounts."""
     shared = on(CONTROL, "cd /etc/kubernetes/pki && tar c ca.* sa.* front-proxy-ca.* | base64")

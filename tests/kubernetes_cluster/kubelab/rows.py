@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import json
 import time
@@ -124,12 +125,23 @@ def api_from_pods(settings: Settings) -> list[Row]:
             write(name, "/root/kube-apiserver.yaml", changed)
             on(name, f"mv /root/kube-apiserver.yaml {API_SERVER}")
         until(f"{name} restarts", lambda name=name: restarted(name), 180)  # type: ignore[misc]
-    kubectl(
-        "apply --validate=false --server-side --force-conflicts -f -",
-        stdin=filled("api_service.yaml", vip=settings.vip),
-    )
+    bootstrap.publish(settings, "-e", "overlay_api_service=vip")
     time.sleep(2)  # kube-proxy learns of it after a second
     return before + ask_api_service(settings, "endpoint: VIP")
+
+
+def record(settings: Settings) -> list[Row]:
+    """Do the Node objects have what the ledger has, after tke.overlay.kubernetes."""
+    bootstrap.publish(settings)
+    ledger = json.loads((hosts.LAB_STATE / "overlay-ledger.json").read_text())["nodes"]
+    found = {item["metadata"]["name"]: item["spec"].get("podCIDR", "") for item in objects("nodes")["items"]}
+    wrong = {name: found.get(name) for name in settings.addresses if found.get(name) != ledger[name]["node_cidr"]}
+    again = bootstrap.publish(settings)
+    quiet = "changed=0" in again.partition("PLAY RECAP")[2] and "changed=1" not in again.partition("PLAY RECAP")[2]
+    return [
+        Row("podCIDR as in the ledger", len(settings.addresses), len(wrong), note=str(wrong or "")),
+        Row("a second publication changes nothing", 1, int(not quiet)),
+    ]
 
 
 def restarted(name: str) -> bool:
@@ -231,6 +243,13 @@ def lasting() -> list[Flow]:
     ]
 
 
+def undisturbed(_settings: Settings) -> list[Row]:
+    """Count the same requests while nothing happens: what the machine itself loses."""
+    with during("nothing happens, 10 s", lasting()) as row:
+        time.sleep(10)
+    return [row]
+
+
 def restarts(settings: Settings) -> list[Row]:
     """Restart the programs of a node under traffic."""
     flows, rows = lasting(), []
@@ -309,32 +328,48 @@ def add_and_release(settings: Settings, images: Path) -> list[Row]:
     return rows
 
 
-def api_flows(settings: Settings) -> list[Flow]:
-    """Return requests to the API servers by their VIP, from Pods of both sites."""
-    pods = agents()
-    return [Flow(pods[name], f"https://{settings.vip}:6443/readyz") for name in ("cloud1", "idc1", "idc2")]
-
-
 def outages(settings: Settings) -> list[Row]:
-    """Stop one API server, and power one host of the pair off."""
-    rows = []
-    pods = lasting()
-    service = [Flow(agents()[name], f"https://{settings.api_service}/readyz") for name in ("cloud1", "idc1")]
-    for target, flows in (("VIP", api_flows(settings)), ("kubernetes.default", service), ("Pods", pods)):
-        with during(f"API server api2 stopped and started: {target}", flows) as row:
-            on("api2", f"mv {API_SERVER} /root/")
-            time.sleep(8)
-            on("api2", f"mv /root/kube-apiserver.yaml {API_SERVER}")
-            until("api2 answers", lambda: bool(on("api2", "curl -skf https://127.0.0.1:6443/readyz")), 120)
-        rows.append(row)
-    for target, flows in (("VIP", api_flows(settings)), ("Pods", pods)):
-        with during(f"clb1 powered off and booted: {target}", flows) as row:
-            lab("poweroff", "clb1")
-            time.sleep(4)
-            lab("reboot", "clb1")
-            time.sleep(5)
-        rows.append(row)
+    """Stop one API server, and power one host of the pair off, each under requests to all that could suffer."""
+    pods = agents()
+    targets = {
+        "VIP": [Flow(pods[name], f"https://{settings.vip}:6443/readyz") for name in ("cloud1", "idc1", "idc2")],
+        "kubernetes.default": [
+            Flow(pods[name], f"https://{settings.api_service}/readyz") for name in ("cloud1", "idc1")
+        ],
+        "Pods and Service": lasting(),
+    }
+    return [
+        row
+        for event, work in (
+            ("API server api2 stopped and started", stop_api_server),
+            ("clb1 powered off and booted", lose_load_balancer),
+        )
+        for row in through(event, work, targets)
+    ]
+
+
+def through(event: str, work: Callable[[], None], targets: dict[str, list[Flow]]) -> list[Row]:
+    """Send to all targets during an event, and return a line for each."""
+    with contextlib.ExitStack() as stack:
+        rows = [stack.enter_context(during(f"{event}: {name}", flows)) for name, flows in targets.items()]
+        work()
     return rows
+
+
+def stop_api_server() -> None:
+    """Stop an API server for some seconds."""
+    on("api2", f"mv {API_SERVER} /root/")
+    time.sleep(8)
+    on("api2", f"mv /root/kube-apiserver.yaml {API_SERVER}")
+    until("api2 answers", lambda: bool(on("api2", "curl -skf https://127.0.0.1:6443/readyz")), 240)
+
+
+def lose_load_balancer() -> None:
+    """Power a host of the pair off, and boot it again."""
+    lab("poweroff", "clb1")
+    time.sleep(4)
+    lab("reboot", "clb1")
+    time.sleep(5)
 
 
 def proxy_mode(mode: str) -> None:
