@@ -226,6 +226,8 @@ def secrets():
 
 
 PID_OF_KUBELET = "systemctl show -p MainPID --value kubelet"
+NO_KUBELET = "systemctl stop kubelet 2>/dev/null; rm -f /run/systemd/transient/kubelet.service; systemctl daemon-reload"
+"""After a restart, a transient unit stays loaded when it ends."""
 LOG_OF_KUBELET = "/run/stand-in-kubelet.log"
 FORMER = "10.0.2.11:7443"
 """A server on clb1, which every node reaches."""
@@ -242,7 +244,7 @@ def start(name, unit, program, *arguments):
 def start_kubelet(name):
     """Start a service with the name of kubelet, which never reads its kubeconfig again; return its process."""
     program = (pathlib.Path(__file__).parent / "stand_in_kubelet.py").read_text()
-    on(name, f"rm -f {LOG_OF_KUBELET}")
+    on(name, f"{NO_KUBELET}; rm -f {LOG_OF_KUBELET}")
     start(name, "kubelet", program, LOG_OF_KUBELET, KUBECONFIG)
     return on(name, PID_OF_KUBELET)
 
@@ -312,7 +314,7 @@ def test_a_run_fixes_drift_and_shows_no_secret(former_server):
     assert "uses the former server" not in done.text
     assert "not there yet" not in done.text
     for name in nodes:
-        on(name, "systemctl stop kubelet")
+        on(name, NO_KUBELET)
 
 
 def test_status_shows_what_keeps_sudo_from_running_a_module():
