@@ -174,6 +174,7 @@ def test_every_playbook_prints_its_last_screen_without_reachable_hosts(run, tmp_
         ("rollout", (), True, ["a, b: 0 of 2 changed; remaining: c, d, e", "unreachable: c, d, e", "5 not done"]),
         ("status", (), False, ["unreachable", refused]),
         ("verify", (), True, ["unhealthy: 0 of 0 probed pairs", refused]),
+        ("conformance", (), True, ["unreachable for Ansible: a, b, c, d", "ansible_port"]),
         ("report", (), False, ["The network is not healthy"]),
         ("rebuild_ledger", ("-e", "overlay_ledger=other.json"), True, ["no reachable host has a saved state"]),
         ("reset", ("-e", CONFIRMED[1]), True, ["5 hosts: 0 reset, 0 without the overlay, 5 not done", refused]),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
@@ -102,9 +103,15 @@ def start(network: PodNetwork, seconds: int, run: Run, check: bool) -> StartResu
     try:
         pods = start_pods(network, plan, seconds, run)
         files.write_file(STARTED, json.dumps([*pods, plan.no_port]), durable=False)
-    except BaseException:
+    except BaseException as error:
         remove_pods(run, chain)
+        if isinstance(error, OSError):
+            raise KernelError(f"the Pods did not start: {error}") from error
         raise
+    if not os.path.exists(f"{files.ROOT}{DIRECTORY}/pods"):  # what was written since must not stay
+        remove_pods(run, chain)
+        late = f"the Pods were removed during their start, {seconds} s after its beginning"
+        return StartResult(PodSet([], [f"{late}: set overlay_conformance_seconds to more"], None))
     return StartResult(pods)
 
 
