@@ -25,9 +25,9 @@ from product import (
     constant,
 )
 
-sys.path.insert(0, str(ROOT / "tests/tools"))
+sys.path.append(str(ROOT / "tests/tools"))
 
-import matrix  # noqa: E402  # found by the line above
+import matrix  # found by the line above
 
 RUNTIME = yaml.safe_load((COLLECTION / "meta/runtime.yml").read_text())
 GALAXY = yaml.safe_load((COLLECTION / "galaxy.yml").read_text())
