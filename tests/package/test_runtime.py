@@ -25,6 +25,10 @@ from product import (
     constant,
 )
 
+sys.path.append(str(ROOT / "tests/tools"))
+
+import matrix  # found by the line above
+
 RUNTIME = yaml.safe_load((COLLECTION / "meta/runtime.yml").read_text())
 GALAXY = yaml.safe_load((COLLECTION / "galaxy.yml").read_text())
 
@@ -46,6 +50,21 @@ def test_every_module_is_in_the_action_group_of_its_side():
 
 def test_every_action_has_a_module_with_its_documentation():
     assert set(ACTIONS) <= set(MODULES)
+
+
+def test_the_readmes_name_the_controllers_of_the_tests():
+    """What make test and make matrix run with: requirements.txt, the Python of .venv, and the rows of the matrix."""
+    (series,) = re.findall(r"^ansible-core==(\d+\.\d+)", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
+    python = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    assert f"Tested with ansible-core {series} and Python {python}" in (ROOT / "README.md").read_text()
+    (row,) = re.findall(r"^\| controller \|.*", (COLLECTION / "README.md").read_text(), re.MULTILINE)
+    cores = sorted(matrix.CORES, key=matrix.numbers)
+    released = [core for core in cores if core not in matrix.PRE_RELEASES]
+    pythons = sorted({version for core in released for version in matrix.CORES[core]}, key=matrix.numbers)
+    assert f"everything with ansible-core {series}, Python {python};" in row
+    assert f"unit tests with {released[0]} to {released[-1]}, Python {pythons[0]} to " in row
+    assert f"`make matrix` also tries the pre-release of {cores[-1]} |" in row
+    assert RUNTIME["requires_ansible"] == f">={cores[0]}.0"
 
 
 def test_group_defaults_reach_the_modules_of_the_group(tmp_path):
