@@ -204,7 +204,7 @@ def _connects(unit: str, server: str, seconds: float, run: Run) -> bool:
     deadline = time.monotonic() + seconds
     while True:
         service = _services([unit], run)[unit]
-        if service.state == "active" and server in servers_of_unit(unit, service.pid):
+        if service.state == "active" and server in servers_of_unit(service.pid):
             return True
         if service.state == "failed" or time.monotonic() + PAUSE > deadline:
             break
@@ -214,14 +214,19 @@ def _connects(unit: str, server: str, seconds: float, run: Run) -> bool:
     return False
 
 
-def servers_of_unit(unit: str, main: str) -> set[str]:
+def servers_of_unit(main: str) -> set[str]:
     """Return the servers to which the processes of a unit are connected, as ``address:port``.
+
+    They are in the control group of its main process. A container can have a unit of the same name.
 
     :param main: the main process.
     """
-    found = servers_of(f"{PROC}/{main}") if main != "0" else set()
+    if main == "0":
+        return set()
+    group = _cgroups(main)
+    found = servers_of(f"{PROC}/{main}")
     for pid in os.listdir(PROC):
-        if pid.isdigit() and pid != main and _unit_of_process(pid) == unit:
+        if pid.isdigit() and pid != main and group and _cgroups(pid) == group:
             found |= servers_of(f"{PROC}/{pid}")
     return found
 
@@ -263,7 +268,7 @@ def _reason(name: str, service: _Service, record: ChangeRecord, processes: t.Seq
         return _started_before(changed)
     if not record.former:
         return ""
-    connected = sorted(servers_of_unit(name, service.pid) & set(record.former))
+    connected = sorted(servers_of_unit(service.pid) & set(record.former))
     return f"has a connection to the former server {', '.join(connected)}" if connected else ""
 
 
@@ -324,13 +329,18 @@ def _environment(pid: str) -> dict[str, str]:
     return dict(pair.partition("=")[::2] for pair in text.split("\0") if "=" in pair)
 
 
+def _cgroups(pid: str) -> str:
+    """Return the control groups of a process; empty if it has ended."""
+    try:
+        with open(f"{PROC}/{pid}/cgroup", encoding="utf-8", errors="replace") as stream:
+            return stream.read()
+    except OSError:
+        return ""
+
+
 def _unit_of_process(pid: str) -> str | None:
     """Return the service of a process, an empty text for a container, ``None`` for another process."""
-    try:
-        with open(f"{PROC}/{pid}/cgroup", encoding="utf-8", errors="replace") as text:
-            cgroups = text.read()
-    except OSError:
-        return None
+    cgroups = _cgroups(pid)
     found = re.findall(r"/system\.slice/([^/\n]+\.service)$", cgroups, re.MULTILINE)
     if found:
         return str(found[-1])

@@ -74,8 +74,8 @@ def test_restarts_a_named_service_that_is_older_than_the_change(pid):
     (diff,) = outdated.diffs()
     assert (diff.name, diff.after) == ("kubelet.service", "restarted\n")
     assert PATH in diff.before
-    (warning,) = restart(outdated, "10.0.2.2:6443", 0, systemctl)
-    assert "kubelet.service was restarted and has no connection to the API endpoint 10.0.2.2:6443" in warning
+    (warning,) = restart(outdated, "192.0.2.7:6443", 0, systemctl)
+    assert "kubelet.service was restarted and has no connection to the API endpoint 192.0.2.7:6443" in warning
     assert systemctl.commands[1] == "restart kubelet.service"
     assert read_record().restarted.keys() == {"kubelet.service"}
 
@@ -116,7 +116,7 @@ def test_a_restart_that_fails_is_an_error_with_its_reason(pid):
     systemctl = Systemctl({"kubelet.service": ("active", pid)}, code=1)
     outdated = find_outdated(ChangeRecord({PATH: LATER}), ["kubelet"], systemctl)
     with pytest.raises(KernelError) as failed:
-        restart(outdated, "10.0.2.2:6443", 0, systemctl)
+        restart(outdated, "192.0.2.7:6443", 0, systemctl)
     for words in (
         PATH,
         "kubelet.service cannot be restarted: Job for kubelet.service failed.",
@@ -129,7 +129,7 @@ def test_a_restart_that_fails_is_an_error_with_its_reason(pid):
 def test_a_restart_after_which_a_service_does_not_run_fails(pid, state):
     outdated = find_outdated(ChangeRecord({PATH: LATER}), ["kubelet"], Systemctl({"kubelet.service": ("active", pid)}))
     with pytest.raises(KernelError, match=f"kubelet.service was restarted and is {state}: journalctl -u kubelet"):
-        restart(outdated, "10.0.2.2:6443", 0, Systemctl({"kubelet.service": (state, pid)}))
+        restart(outdated, "192.0.2.7:6443", 0, Systemctl({"kubelet.service": (state, pid)}))
 
 
 # --- connections ---
@@ -149,14 +149,14 @@ def connected(request):
 def test_a_younger_service_with_a_connection_to_the_former_one(connected):
     pid, server = connected
     systemctl = Systemctl({"kubelet.service": ("active", pid)})
-    record = ChangeRecord({PATH: 1}, ["10.9.9.9:6443", server])
+    record = ChangeRecord({PATH: 1}, ["192.0.2.9:6443", server])
     assert find_outdated(record, ["kubelet"], systemctl).reasons == {
         "kubelet.service": f"has a connection to the former server {server}"
     }
     outdated = find_outdated(record, [], systemctl)
     assert (outdated.restart, outdated.others) == ([], ["kubelet.service"])
     assert f"kubelet.service has a connection to the former server {server}" in outdated.warnings[0]
-    assert find_outdated(record._replace(former=["10.9.9.9:6443"]), ["kubelet"], systemctl).restart == []
+    assert find_outdated(record._replace(former=["192.0.2.9:6443"]), ["kubelet"], systemctl).restart == []
 
 
 def test_a_restart_that_did_not_help_is_not_repeated(connected):
@@ -177,8 +177,8 @@ def test_a_restart_waits_for_the_connection_to_the_endpoint(connected):
 
 def test_keeps_a_record_and_ignores_a_damaged_one(root):
     assert read_record() == ChangeRecord()
-    written = ChangeRecord({PATH: 7, "/a b\n": 8}, ["10.9.9.9:6443"], {"kubelet.service": 9})
-    write_record(written._replace(former=["10.9.9.9:6443", "10.9.9.9:6443"]))
+    written = ChangeRecord({PATH: 7, "/a b\n": 8}, ["192.0.2.9:6443"], {"kubelet.service": 9})
+    write_record(written._replace(former=["192.0.2.9:6443", "192.0.2.9:6443"]))
     assert read_record() == written
     complete = {"changed": {"a": 1}, "former": [], "restarted": {}}
     damaged = ["", "[]", "{", '{"a": 7}', *(json.dumps({**complete, key: 7}) for key in complete)]
