@@ -9,7 +9,6 @@ import contextlib
 import socket
 import threading
 
-from ansible_collections.tke.overlay.plugins.module_utils._host.probe import tcp_echo
 from ansible_collections.tke.overlay.plugins.module_utils._host.probe.tcp_echo import BYTES, REFUSED, probe_tcp
 
 HERE = "127.0.0.1"
@@ -19,6 +18,7 @@ HERE = "127.0.0.1"
 def other_server(answer):
     """Run a server that sends ``answer`` after the first bytes, and reads until the client closes the connection."""
     listener = socket.create_server((HERE, 0))
+    listener.settimeout(30)  # a probe that never comes fails the test
 
     def serve():
         with listener, listener.accept()[0] as connection:
@@ -34,19 +34,17 @@ def other_server(answer):
     thread.join()
 
 
-def test_reports_an_answer_that_is_no_echo(monkeypatch):
+def test_reports_an_answer_that_is_no_echo():
     with other_server(b"HTTP/1.1 400 Bad Request") as port:
-        monkeypatch.setattr(tcp_echo, "PORT", port)
-        results = probe_tcp(HERE, [HERE], 10)
+        results = probe_tcp(HERE, [HERE], 10, port)
     assert results == {HERE: f"the echo differs from what was sent, after 24 of {BYTES} bytes"}
 
 
-def test_reports_a_stalled_and_a_refused_connection(monkeypatch):
+def test_reports_a_stalled_and_a_refused_connection():
     with socket.create_server((HERE, 0)) as silent:
         port = silent.getsockname()[1]
-        monkeypatch.setattr(tcp_echo, "PORT", port)
-        assert probe_tcp(HERE, [HERE], 0.05)[HERE].startswith("connected, then stalled after ")
-    assert probe_tcp(HERE, [HERE], 10) == {HERE: REFUSED}
+        assert probe_tcp(HERE, [HERE], 0.05, port)[HERE].startswith("connected, then stalled after ")
+    assert probe_tcp(HERE, [HERE], 10, port) == {HERE: REFUSED}
 
 
 def test_reports_a_source_that_is_not_on_this_host():
