@@ -86,7 +86,7 @@ def received(connection, size):
 
 
 def test_echoes_on_many_connections(responder):
-    assert probe_tcp(HERE, [HERE], 10) == {HERE: ECHOED}
+    assert probe_tcp(HERE, [HERE], 10, tcp_echo.PORT) == {HERE: ECHOED}
     with contextlib.ExitStack() as stack:
         connections = [stack.enter_context(responder.connect()) for _number in range(20)]
         for number, connection in enumerate(connections):
@@ -110,7 +110,7 @@ def test_an_aborted_connection_does_not_affect_others(responder):
     with responder.connect() as connection:
         connection.shutdown(socket.SHUT_WR)
         assert connection.recv(1) == b""
-    assert probe_tcp(HERE, [HERE], 10) == {HERE: ECHOED}
+    assert probe_tcp(HERE, [HERE], 10, tcp_echo.PORT) == {HERE: ECHOED}
 
 
 def test_closes_a_connection_after_a_while(responder, monkeypatch):
@@ -127,7 +127,7 @@ def test_the_control_file_ends_the_responder(responder, control):
 
 def test_a_damaged_control_file_does_not_end_the_responder(responder):
     os.pwrite(responder.descriptor, b"damaged".ljust(CONTROL_SIZE), 0)
-    assert probe_tcp(HERE, [HERE], 10) == {HERE: ECHOED}
+    assert probe_tcp(HERE, [HERE], 10, tcp_echo.PORT) == {HERE: ECHOED}
 
 
 def test_a_used_port_is_an_error_with_a_command(responder):
