@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
 
 import pytest
 
 from stories import NODES, SOCKETS, SSH_CONFIG, ledger
+from tkelab.model import netns_name
 
 # All commands for a host use one persistent connection.
 testinfra_hosts = [f"ssh://{name}?ssh_config={SSH_CONFIG}&controlpath={SOCKETS}/nodes-{name}" for name in NODES]
@@ -73,6 +75,14 @@ def test_the_cni_file_uses_the_plugins_of_the_host(host):
     assert conflist.get("cniVersions") == (None if old else ["0.4.0", "1.0.0"])
     recorded = json.loads(host.file("/var/lib/lab-pods/pod-1.json").content_string)
     assert recorded["result"]["cniVersion"] == conflist["cniVersion"], "the plugins answer in this version"
+
+
+def test_an_older_nft_reads_the_rules(host):
+    """A container such as that of kube-proxy has an nft of its own. nft 1.0.6 crashes on some sets that 1.1.3 makes."""
+    enter = ["ip", "netns", "exec", netns_name(host.backend.host.name)]
+    listed = subprocess.run([*enter, "nft", "list", "ruleset"], capture_output=True, text=True, check=False)
+    assert (listed.returncode, listed.stderr) == (0, "")
+    assert "table inet tke_overlay" in listed.stdout
 
 
 def test_the_host_forwards_packets_also_after_a_reboot(host):

@@ -288,9 +288,10 @@ def _by_version(networks: t.Iterable[str]) -> dict[int, list[str]]:
 
 
 def _set(name: str, version: int, elements: t.Sequence[str], flags: str = "") -> str:
-    # "elements = { }" is an error.
+    # "elements = { }" is an error. With "type ipv4_addr", nft 1.1.3 makes a set that crashes nft 0.9.8 and 1.0.6, for
+    # instance that in the container of kube-proxy.
     content = f"\t\telements = {{ {', '.join(elements)} }}\n" if elements else ""
-    return f"\tset {name} {{\n\t\ttype {_FAMILY[version][1]}_addr\n{flags}{content}\t}}\n"
+    return f"\tset {name} {{\n\t\ttypeof {_FAMILY[version][0]} saddr\n{flags}{content}\t}}\n"
 
 
 def _chain(name: str, hook: str, *rules: t.Sequence[str]) -> str:
