@@ -5,13 +5,15 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import Peer, fleet_text, vtep_mac
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
+
+RULESET = ("nft", "-s", "list", "ruleset")
 
 PEERS = [Peer("me", "10.244.0.0/24", "10.0.1.11")] + [
     Peer(f"peer{number}", f"10.244.{number}.0/24", f"10.0.1.{100 + number}") for number in range(1, 6)
@@ -44,23 +46,21 @@ def everything(run: Run) -> dict[str, list[str]]:
         ["ip", "-json", "neigh", "show"],
         ["bridge", "-json", "fdb", "show"],
         ["ip", "-json", "rule", "show"],
-        ["nft", "-j", "list", "ruleset"],
     ]
     listing = {}
     for command in commands:
         code, out, errors = run(command)
         assert code == 0, errors
-        rows = json.loads(out or "[]")
-        rows = rows["nftables"] if isinstance(rows, dict) else rows
-        rows = itertools.chain(*map(elements_apart, rows))
-        listing[" ".join(command)] = sorted(json.dumps(lasting(row), sort_keys=True) for row in rows)
-    return listing
+        listing[" ".join(command)] = sorted(json.dumps(lasting(row), sort_keys=True) for row in json.loads(out or "[]"))
+    return {**listing, " ".join(RULESET): sorted(rules_of(run))}
 
 
-def elements_apart(row: Any) -> list[Any]:
-    """Return a set of nftables as one row for itself and one for each of its elements."""
-    content = row.get("set", {}).get("elem", [])
-    return [{**row, "set": {**row["set"], "elem": []}}, *content] if content else [row]
+def rules_of(run: Run) -> list[str]:
+    """Return the lines of all rules, an element of a set in each. The JSON of nft 1.0.6 can end in the middle."""
+    code, out, errors = run(RULESET)
+    assert code == 0, errors
+    apart = re.sub(r"elements = \{([^}]*)\}", lambda elements: elements[1].replace(",", "\n"), out)
+    return [line.strip() for line in apart.splitlines() if line.strip()]
 
 
 def lasting(row: Any) -> Any:

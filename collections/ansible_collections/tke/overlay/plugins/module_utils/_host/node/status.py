@@ -245,9 +245,10 @@ def _drift(settings: t.Mapping[str, str], links: t.Sequence[Row], document: Node
 def _file_sentences(diffs: t.Sequence[Diff]) -> list[str]:
     """Compare the files with the plan, and with the checksums of what was applied: the plan has no interval.
 
-    The CNI file also depends on the plugins of the host, which :mod:`cni_checks` compares.
+    The CNI file of a host with Pods also depends on its plugins, which :mod:`cni_checks` compares.
     """
-    sentences = [f"file {diff.name}: {_file_state(diff)}" for diff in diffs if diff.name not in (CHECKSUMS, CNI_FILE)]
+    elsewhere = {CHECKSUMS, *(diff.name for diff in diffs if diff.name == CNI_FILE and diff.after)}
+    sentences = [f"file {diff.name}: {_file_state(diff)}" for diff in diffs if diff.name not in elsewhere]
     return list(dict.fromkeys([*sentences, *file_drift(CHECKSUMS, FILES)]))
 
 
