@@ -362,7 +362,7 @@ def prepared(server, objects):
 
 
 def documents():
-    return list(yaml.safe_load_all(RBAC.read_text()))
+    return yaml.safe_load(RBAC.read_text())["items"]
 
 
 def permissions():

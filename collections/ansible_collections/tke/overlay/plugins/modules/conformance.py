@@ -246,11 +246,11 @@ ARGUMENTS = {
 def work(module: AnsibleModule, run: Run) -> Result:
     """Start the Pods, ask the paths, or remove everything."""
     params = module.params
-    network = node_network(document_of(params), params["cni_bin_dirs"]) if params["document"] else None
     if params["state"] == "absent":
-        removed = not module.check_mode and remove(network, run)
+        known = node_network(document_of(params), params["cni_bin_dirs"]) if params["document"] else None
+        removed = not module.check_mode and remove(known, run)
         return {"changed": removed, "removed": removed}
-    assert network is not None  # required_if
+    network = node_network(document_of(params), params["cni_bin_dirs"])
     if params["state"] == "present":
         problems = range_problems("seconds", params["seconds"], 10, 86_400, "seconds")
         if problems:

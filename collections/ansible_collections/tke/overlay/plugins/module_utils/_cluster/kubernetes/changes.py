@@ -49,7 +49,7 @@ def retried(what: str, attempt: t.Callable[[], T]) -> T:
     :raises ApiError: other programs have changed the object during each attempt.
     """
     reason = ""
-    for _ in range(ATTEMPTS):
+    for _attempt in range(ATTEMPTS):
         try:
             return attempt()
         except ConflictError as error:

@@ -103,7 +103,7 @@ class _Merger:
             elif style == MAP and isinstance(item, tuple):
                 yield str(item[0]), _text(item[1])
             elif style not in (LIST, MAP) and isinstance(item, str) and "=" in item:
-                name, _, value = item.partition("=")
+                name, _mark, value = item.partition("=")
                 yield name, value
             else:
                 self.problems.append(f"{VARIABLE} {where} {shown(item)}: set {expected}")

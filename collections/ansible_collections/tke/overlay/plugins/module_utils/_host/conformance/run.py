@@ -217,7 +217,7 @@ def _ask_service(task: PathTask, run: Run) -> PathResult:
     tests = PathTests("service")
     _load(task, run)
     with inside(task.client.namespace):
-        (result,) = probe_tcp(task.client.address, [task.service], NEAR_SECONDS).values()
+        result = probe_tcp(task.client.address, [task.service], NEAR_SECONDS)[task.service]
     fault = _tcp_fault(result)
     tests.add(task.service, fault and f"a Service whose endpoint is a Pod of the same node: {fault}")
     return tests.result()
@@ -313,10 +313,10 @@ def _ask_hairpin(task: PathTask, run: Run) -> PathResult:
     pod, tests = task.pods[-1], PathTests("hairpin")
     _load(task, run)
     with inside(pod.namespace):
-        (result,) = probe_tcp(pod.address, [task.service], NEAR_SECONDS).values()
+        result = probe_tcp(pod.address, [task.service], NEAR_SECONDS)[task.service]
         tests.add("itself", _tcp_fault(result) and f"through the Service address {task.service}: {_tcp_fault(result)}")
         if task.host_port is not None and len(task.pods) > 1 and ":" not in task.underlay:
-            (result,) = probe_tcp(pod.address, [task.underlay], NEAR_SECONDS, task.host_port).values()
+            result = probe_tcp(pod.address, [task.underlay], NEAR_SECONDS, task.host_port)[task.underlay]
             tests.add("itself", _tcp_fault(result) and f"through its host port {task.host_port}: {_tcp_fault(result)}")
             return tests.result()
     if ":" in task.underlay:

@@ -107,7 +107,7 @@ def test_every_value_has_a_comment(values, members, distribution, version):
     for text in render(values(distribution, api_version=version), members).values():
         lines = text.splitlines()
         for above, line in zip(lines, lines[1:]):
-            name, _, value = line.strip().partition(": ")
+            name, _mark, value = line.strip().partition(": ")
             if value and name not in ("apiVersion", "kind", "value") and not line.strip().startswith(("#", "- {")):
                 assert above.strip().startswith("#"), line
 
