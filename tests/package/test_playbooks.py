@@ -107,6 +107,24 @@ def test_nothing_to_check_needs_no_inventory(run):
     assert code == 0, text
 
 
+def test_variables_may_refer_to_other_hosts(run):
+    lines = (
+        "overlay_underlay_ip={{ hostvars[inventory_hostname].private_ip }}",
+        "overlay_vni={{ hostvars['a'].the_vni }}",
+        "overlay_networks={{ of_first }}",
+        "of_first={{ {'office': hostvars['a']['network']} }}",
+        "the_vni=7",
+        "network=10.9.9.0/24",
+    )
+    inventory = f"{GOOD}\n".replace("overlay_underlay_ip=", "private_ip=") + "\n".join(lines)
+    code, text = run("preflight", inventory)
+    assert code == 0, text
+    assert "192.168.1.13" in text
+    code, text = run("preflight", inventory.replace("{{ hostvars['a'].the_vni", "{{ hostvars['a'].no_vni"))
+    assert code != 0
+    assert re.search("overlay_vni is set, but cannot be evaluated: .*no_vni", joined(text))
+
+
 def test_preflight_leaves_no_trace(run, tmp_path):
     code, text = run("preflight", GOOD, "--diff")
     assert code == 0, text

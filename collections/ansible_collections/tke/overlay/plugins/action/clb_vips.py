@@ -20,6 +20,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning impo
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._names import shown
 from ansible_collections.tke.overlay.plugins.plugin_utils._certificates import read_ca
+from ansible_collections.tke.overlay.plugins.plugin_utils._host_variables import variables_of
 from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import OneValue
 from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import (
     CLUSTER_OPTIONS,
@@ -133,7 +134,7 @@ def survey_hosts(given: t.Mapping[str, t.Any], task_vars: t.Mapping[str, t.Any])
     for name in groups.get("all", []):
         reading = "a variable"
         try:
-            variables = hostvars[name]
+            variables = variables_of(hostvars, name)
             for reading in ADDRESS_VARIABLES:
                 text = variables.get(reading)
                 addresses += [Claim(text, f"host {name} ({reading})")] if isinstance(text, str) else []

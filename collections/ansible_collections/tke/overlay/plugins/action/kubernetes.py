@@ -21,6 +21,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes.no
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes.servers import SOURCES, Endpoint
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
+from ansible_collections.tke.overlay.plugins.plugin_utils._host_variables import variables_of
 
 PRESENT, COMPARED = "present", "compared"
 
@@ -115,9 +116,9 @@ def _wanted(given: t.Mapping[str, t.Any], task_vars: t.Mapping[str, t.Any]) -> r
 def _hosts(plan: t.Mapping[str, t.Any], task_vars: t.Mapping[str, t.Any]) -> list[NodeHost]:
     """Return the nodes of the inventory, in the order of the plan, and what their variables say about Node objects."""
     fleet = parse_fleet(plan["document"]["fleet"])
-    hosts = []
+    hosts, hostvars = [], task_vars["hostvars"]
     for name in " ".join(plan["sites"].values()).split():
-        given = task_vars["hostvars"][name].get("overlay_kubernetes_node") if name in task_vars["hostvars"] else None
+        given = variables_of(hostvars, name).get("overlay_kubernetes_node") if name in hostvars else None
         underlay = fleet[name].underlay if name in fleet else ""
         hosts.append(NodeHost(name, underlay, None if given is None else str(given)))
     return hosts

@@ -15,10 +15,10 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes.re
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.variables import SECRETS
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from ansible_collections.tke.overlay.plugins.plugin_utils._certificates import public_key_hashes, read_ca
+from ansible_collections.tke.overlay.plugins.plugin_utils._host_variables import plain, variables_of
 from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import OneValue, read_inventory, underlay_addresses
 from ansible_collections.tke.overlay.plugins.plugin_utils._kubernetes_files import ConfigFiles
 from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import LedgerAction
-from ansible_collections.tke.overlay.plugins.plugin_utils._variables import plain
 
 NODE_NAME, NODE_IP = "overlay_kubernetes_node", "overlay_kubernetes_node_ip"
 PODS, EXTRA = "overlay_pods", "overlay_kubernetes_extra"
@@ -130,7 +130,7 @@ def problems_of_differing(
     """
     one_value, secrets = OneValue(CLUSTER_VARIABLES), {name: set[str]() for name in SECRETS if name not in failed}
     for host in _hosts(given, task_vars):
-        variables = task_vars["hostvars"][host]
+        variables = variables_of(task_vars["hostvars"], host)
         one_value.note(host, variables, failed)
         for name, values in secrets.items():
             values.add(str(variables.get(name)))
@@ -157,7 +157,7 @@ def members_of(given: t.Mapping[str, t.Any], task_vars: t.Mapping[str, t.Any]) -
     underlay = underlay_addresses(hosts, hostvars)
     members = []
     for number, host in enumerate(hosts):
-        variables = hostvars[host]
+        variables = variables_of(hostvars, host)
         role = settings.NODE if host not in servers else settings.SERVER if number else settings.FIRST
         member = settings.Member(
             host=host,

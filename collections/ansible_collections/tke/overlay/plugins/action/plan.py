@@ -33,6 +33,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.vari
     problems_of_api_name,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
+from ansible_collections.tke.overlay.plugins.plugin_utils._host_variables import variables_of
 from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import Inventory, read_inventory
 from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import (
     CLUSTER_OPTIONS,
@@ -194,8 +195,9 @@ class ActionModule(LedgerAction):
             raise ValidationError(
                 "overlay_adopt is set, and overlay_kubeconfig is not: set it to a file on the controller"
             )
+        hostvars = task_vars["hostvars"]
         hosts = [
-            NodeHost(node.name, str(node.underlay_ip or ""), task_vars["hostvars"][node.name].get(NODE_VARIABLE))
+            NodeHost(node.name, str(node.underlay_ip or ""), variables_of(hostvars, node.name).get(NODE_VARIABLE))
             for node in self.inventory.nodes
         ]
         try:

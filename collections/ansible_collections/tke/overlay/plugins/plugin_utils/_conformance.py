@@ -13,6 +13,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.con
     choose_nodes,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
+from ansible_collections.tke.overlay.plugins.plugin_utils._host_variables import variables_of
 from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import Variables, failure_of
 
 FALSE = ("false", "no", "off", "0", "n", "f")
@@ -35,8 +36,13 @@ def conformance_nodes(
     nodes = {
         site: [name for name in names.split() if name not in plan["fresh"]] for site, names in plan["sites"].items()
     }
-    sites = {site: [name for name in names if has_pods(hostvars[name])] for site, names in nodes.items()}
-    members = [name for names in nodes.values() for name in names if name in playing and not has_pods(hostvars[name])]
+    sites = {site: [name for name in names if has_pods(variables_of(hostvars, name))] for site, names in nodes.items()}
+    members = [
+        name
+        for names in nodes.values()
+        for name in names
+        if name in playing and not has_pods(variables_of(hostvars, name))
+    ]
     names = [name.strip() for name in named.split(",")] if isinstance(named, str) else list(named)
     try:
         most = int(per_site)

@@ -18,6 +18,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.vari
 )
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from ansible_collections.tke.overlay.plugins.plugin_utils import _variables
+from ansible_collections.tke.overlay.plugins.plugin_utils._host_variables import variables_of
 
 Variables = t.Mapping[str, t.Any]
 
@@ -111,7 +112,7 @@ def read_inventory(group: str, task_vars: Variables) -> Inventory:
         nodes.append(InventoryNode(name=name, sites=sites, **_of_node(name, survey, variables)))
         values.note(name, variables.mapping, survey.failed)
     problems = _variables.problems_of_names(group, groups)
-    balanced = _has_pair(hostvars[nodes[0].name])
+    balanced = _has_pair(variables_of(hostvars, nodes[0].name))
     known = {node.name for node in nodes}
     for site, name in [(each, name) for each in ("clb", "apiserver") for name in groups.get(each, [])]:
         variables = _variables.HostVariables(hostvars, name)
@@ -240,5 +241,5 @@ def underlay_addresses(hosts: t.Iterable[str], hostvars: Variables, port: int | 
 
     :param port: appended to each address, with an IPv6 address in brackets.
     """
-    found = {host: str(_underlay_address(host, hostvars[host])) for host in hosts}
+    found = {host: str(_underlay_address(host, variables_of(hostvars, host))) for host in hosts}
     return found if port is None else {host: with_port(address, int(port)) for host, address in found.items()}

@@ -13,6 +13,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.tex
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.underlay import EXPLICIT, Underlay
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import numeric_address
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError, range_problems
+from ansible_collections.tke.overlay.plugins.plugin_utils._host_variables import variables_of
 from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import Variables, failure_of, succeeded
 
 SOURCES = (EXPLICIT, "ansible_host")
@@ -51,7 +52,7 @@ def underlays(
     """Return, by host, its underlay address in the plan, and the variables of the inventory that have an address."""
     found = {}
     for host in hosts:
-        variables = hostvars[host]
+        variables = variables_of(hostvars, host)
         source = next((name for name in SOURCES if variables.get(name) not in (None, "")), "its name")
         address, other = fleet[host].underlay, ("", "")
         for name in OTHER_ADDRESSES:

@@ -23,6 +23,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.vari
 )
 from ansible_collections.tke.overlay.plugins.module_utils._errors import some_of
 from ansible_collections.tke.overlay.plugins.module_utils._names import INVENTORY_NAME, INVENTORY_NAME_RULE, shown
+from ansible_collections.tke.overlay.plugins.plugin_utils._host_variables import plain, variables_of
 
 COLLECTION = pathlib.Path(__file__).parents[2]
 PREFIX = "overlay_"
@@ -72,7 +73,7 @@ class HostVariables:
     """The variables of one host. Reading them is slow, so it happens once for each host."""
 
     def __init__(self, hostvars: t.Any, host: str) -> None:
-        self.mapping: t.Mapping[str, t.Any] = hostvars[host]
+        self.mapping = variables_of(hostvars, host)
         self._raw = functools.partial(getattr(hostvars, "raw_get", hostvars.get), host)
 
     def raw(self, name: str) -> t.Any:
@@ -109,13 +110,6 @@ def evaluated(found: VariableSurvey, variables: HostVariables, name: str) -> t.A
         reason = f"{shown(value)} has an undefined variable"
     found.failure(name, reason, gathered=_FACT.search(f"{reason} {variables.raw(name)}") is not None)
     return FAILED
-
-
-def plain(value: t.Any) -> t.Any:
-    """Return a value with plain lists and dictionaries: those of Ansible evaluate templates when they are read."""
-    if isinstance(value, dict):
-        return {str(key): plain(each) for key, each in value.items()}
-    return [plain(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
 def problem_of_missing_variables(names: t.Sequence[str], group: str, task_vars: t.Mapping[str, t.Any]) -> str:

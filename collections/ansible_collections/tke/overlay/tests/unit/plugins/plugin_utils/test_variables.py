@@ -30,8 +30,8 @@ class Hostvars(dict):
     """What a task sees: values are templates until they are read, and a template with an error raises."""
 
     class Host(dict):
-        def get(self, name, default=None):
-            value = super().get(name, default)
+        def __getitem__(self, name):
+            value = super().__getitem__(name)
             if isinstance(value, Exception):
                 raise value
             return value
