@@ -104,7 +104,7 @@ def pods_of(name):
 
 def left_on(name):
     script = (
-        "ip -o link show type vxlan; ip route; nft list ruleset; ls /etc/cni/net.d /run/flannel "
+        "ip -o link show type vxlan; ip route; nft -s list ruleset; ls /etc/cni/net.d /run/flannel "
         "/var/lib/cni/networks/tke-overlay 2>/dev/null; true"
     )
     return on(name, script)

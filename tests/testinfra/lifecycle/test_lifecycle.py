@@ -49,7 +49,7 @@ def hunks(done, host):
 
 @of_page("Add nodes")
 def test_ten_nodes_are_added_after_two_of_them(story):
-    (_two,), (all_at_once, first, later) = story
+    (_two,), (all_at_once, first, later, _publish) = story
     assert all_at_once == later
     before = ledger()
     lab("-i", str(INVENTORY), "-i", str(TEN_MORE), "up")
