@@ -11,7 +11,7 @@ import json
 
 import pytest
 
-from stories import NODES, joined, lab, play
+from stories import NODES, joined, lab, play, site
 
 testinfra_hosts = ["local://"]
 
@@ -27,9 +27,9 @@ FAULTS = {
         "chain f of the nftables table ip pods_test forwards only what it names",
     ),
     "cloud2": (
-        "mv /usr/lib/cni/portmap /usr/lib/cni/portmap.off",
-        "mv /usr/lib/cni/portmap.off /usr/lib/cni/portmap",
-        f"the CNI plugin portmap, which {CNI}/10-tke-overlay.conflist names, is not in ",
+        "mv /usr/lib/cni/host-local /usr/lib/cni/host-local.off",
+        "mv /usr/lib/cni/host-local.off /usr/lib/cni/host-local",
+        f"the CNI plugin host-local, which {CNI}/10-tke-overlay.conflist names, is not in ",
     ),
     "idc1": (
         f"v=$({VETH}); echo $v > /run/pods_test; ip link set $v nomaster",
@@ -71,6 +71,7 @@ def faults():
     yield
     for name, (_breaks, repairs, _text) in FAULTS.items():
         on(name, repairs)
+    site()  # the CNI file names the plugins of the host again
 
 
 def test_pods_that_can_talk_are_no_fault():
@@ -103,4 +104,4 @@ def test_every_playbook_names_what_stops_pods(tmp_path):
         assert rows[name][head.index("PODS")] == ("2" if name == "idc2" else "1")
         assert any(finding["hosts"] == [name] and text in finding["text"] for finding in document["findings"])
     assert "net.ipv4.conf.tke-br0.forwarding is 0: Pods reach only other Pods of this host" in verify.text
-    assert "[WARNING]: the CNI plugin portmap" in site.text
+    assert "[WARNING]: the CNI plugin host-local" in site.text
