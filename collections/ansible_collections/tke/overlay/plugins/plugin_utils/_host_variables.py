@@ -54,13 +54,18 @@ class _HostVariables(Mapping[str, t.Any]):
         try:
             value = plain(self._entry[name])
         except Exception:  # a template can raise anything
-            raw = self._hostvars.raw_get(self._host)
-            if name not in raw:
+            again, raw = self._with_hostvars(name)
+            if again == raw:
                 raise
-        else:
-            # ansible-core 2.18 returns a template with an undefined variable as it is.
-            raw = self._hostvars.raw_get(self._host) if isinstance(value, str) and "{{" in value else {}
-            if name not in raw:
-                return value
+            return again
+        # ansible-core 2.18 returns a template with an undefined variable as it is.
+        if not (isinstance(value, str) and "{{" in value):
+            return value
+        again, raw = self._with_hostvars(name)
+        return again if value == raw else value
+
+    def _with_hostvars(self, name: str) -> tuple[t.Any, t.Any]:
+        """Return the value evaluated with ``hostvars``, and its template."""
+        raw = self._hostvars.raw_get(self._host)  # slow
         templar = Templar(loader=DataLoader(), variables={**raw, "hostvars": self._hostvars})
-        return plain(templar.template(raw[name]))
+        return plain(templar.template(raw.get(name))), raw.get(name)

@@ -55,6 +55,9 @@ HOST_PORTS = range(28471, 28491)
 TABLES = ("ip nat", "ip6 nat", "ip cni_hostport", "ip6 cni_hostport", "inet cni_hostport")
 """Tables of nftables that the plugin portmap makes, by itself or through iptables."""
 
+BASE_CHAINS = ("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING")
+"""Those of the table nat of iptables, which makes them when a rule needs them."""
+
 
 class RunningPod(t.NamedTuple):
     """A Pod that runs."""
@@ -187,6 +190,7 @@ def _prepare(network: PodNetwork, plan: PodPlan, mark: str, run: Run) -> None:
     for table in TABLES:
         if f"table {table}" not in tables:
             texts[f"before/no-table-{table.replace(' ', '-')}"] = "yes"
+    texts.update(_base_chains_before(tables, run))
     rules = run(("nft", "list", "ruleset"), None)[1]
     for family, program in (("ip", "iptables"), ("ip6", "ip6tables")):
         if "CNI-HOSTPORT-" not in rules + _legacy_rules(program, run):
@@ -200,6 +204,17 @@ def _prepare(network: PodNetwork, plan: PodPlan, mark: str, run: Run) -> None:
         write_file(f"{DIRECTORY}/{name}", f"{text}\n", durable=False)
     for number in NUMBERS:  # last: the script acts on Pods with this file
         write_file(f"{DIRECTORY}/pod/{number}/id", f"{PREFIX}{number}-{mark}\n", durable=False)
+
+
+def _base_chains_before(tables: t.Sequence[str], run: Run) -> dict[str, str]:
+    """Return which base chains of iptables the tables ``nat`` lack that exist already."""
+    texts = {}
+    for family in ("ip", "ip6"):
+        if f"table {family} nat" in tables:
+            listing = run(("nft", "list", "table", family, "nat"), None)[1]
+            missing = [name for name in BASE_CHAINS if f"chain {name} {{" not in listing]
+            texts[f"before/no-base-chains-{family}"] = " ".join(missing)
+    return texts
 
 
 def _legacy_rules(program: str, run: Run) -> str:

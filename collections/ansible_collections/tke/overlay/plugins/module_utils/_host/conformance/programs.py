@@ -129,13 +129,26 @@ remove_chains() {
     } | "$program-restore" -w 5 --noflush 2>/dev/null
 }
 
+# The base chains that iptables adds to a table that was there before; they go if they were made since and have no rule.
+remove_base_chains() {
+    for name in $(line_of "$here/before/no-base-chains-$1"); do
+        listing=$(nft list chain "$1" nat "$name" 2>/dev/null) || continue
+        if ! has_rules "$listing"; then nft delete chain "$1" nat "$name" 2>/dev/null; fi
+    done
+}
+
+# Whether a listing of a chain or table has more than its head.
+has_rules() {
+    printf '%s\n' "$1" | grep -Eqv '^(#.*|table .*|[[:space:]]*(chain .*|type .*|})?)$'
+}
+
 # Deletes a table that was made since and has no rule; with $3, one that has no such rule.
 remove_table() {
     [ -e "$here/before/no-table-$1-$2" ] || return
     listing=$(nft list table "$1" "$2" 2>/dev/null) || return
     if [ -n "${3:-}" ]; then
         case $listing in *"$3"*) return ;; esac
-    elif printf '%s\n' "$listing" | grep -Eqv '^(#.*|table .*|[[:space:]]*(chain .*|type .*|})?)$'; then
+    elif has_rules "$listing"; then
         return
     fi
     nft delete table "$1" "$2" 2>/dev/null
@@ -152,6 +165,8 @@ if command -v iptables-restore >/dev/null 2>&1; then
     remove_chains ip iptables
     remove_chains ip6 ip6tables
 fi
+remove_base_chains ip
+remove_base_chains ip6
 remove_table ip nat
 remove_table ip6 nat
 remove_table ip cni_hostport 'dnat '

@@ -154,10 +154,10 @@ def test_names_hosts_that_differ_in_a_cluster_variable(first, second, words):
 
 def test_names_hosts_whose_variables_cannot_be_evaluated():
     class Broken(dict):
-        def get(self, name, default=None):
+        def __getitem__(self, name):
             if name == "overlay_underlay_ip":
                 raise ZeroDivisionError("division\n  by zero")
-            return super().get(name, default)
+            return super().__getitem__(name)
 
     groups = {"overlay_nodes": ["a", "b"], "cloud": ["a", "b"]}
 
