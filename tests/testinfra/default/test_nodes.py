@@ -70,9 +70,10 @@ def test_pods_have_an_address_of_the_node_cidr_and_the_mtu(host, own):
 def test_the_cni_file_uses_the_plugins_of_the_host(host):
     conflist = json.loads(host.file("/etc/cni/net.d/10-tke-overlay.conflist").content_string)
     assert [each["type"] for each in conflist["plugins"]] == ["bridge", "portmap", "bandwidth"]
-    old = host.file("/etc/debian_version").content_string.startswith("11.")
+    release = host.file("/etc/debian_version").content_string
+    old, newest = release.startswith("11."), ["1.1.0"] if "sid" in release else []
     assert conflist["cniVersion"] == ("0.4.0" if old else "1.0.0")
-    assert conflist.get("cniVersions") == (None if old else ["0.4.0", "1.0.0"])
+    assert conflist.get("cniVersions") == (None if old else ["0.4.0", "1.0.0", *newest])
     recorded = json.loads(host.file("/var/lib/lab-pods/pod-1.json").content_string)
     assert recorded["result"]["cniVersion"] == conflist["cniVersion"], "the plugins answer in this version"
 
