@@ -133,54 +133,63 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
             nodes = underlays(sites, task_vars["hostvars"], parse_fleet(plan["document"]["fleet"]))
             more = kubernetes.lines(published, refused, check=True, hosts_were_read=False)
             return host_tables.preflight(sites, planned, nodes, _diffs(plan, hosts.of(given["vips"])), more), ""
-        results = hosts.of(given["results"])
         if given["of"] == "site":
-            restarted = hosts.of(given["restarted"])
-            checked = {host: _with_restart(each, restarted[host]) for host, each in hosts.of(given["endpoint"]).items()}
-            results = {host: _with_endpoint(each, checked[host]) for host, each in results.items()}
-            seen = {host: _status(sites[host], each, "changes") for host, each in results.items() if host in sites}
-            endpoint, reached = _endpoint(checked, endpoints.API_SERVER)
-            screen = host_tables.site(
-                seen,
-                planned,
-                self._task.check_mode,
-                [
-                    *_pair(given, seen),
-                    *endpoint,
-                    *_recorded(hosts, given),
-                    *kubernetes.lines(published, refused, self._task.check_mode),
-                ],
-            )
-            fault = _fault_of_site(seen, reached, bool(_recorded(hosts, given)))
-            return screen, fault or (NOT_PUBLISHED if refused else "")
+            return self._site(given, hosts, sites, planned)
         if given["of"] == "status":
+            results = hosts.of(given["results"])
             seen = {host: _status(sites.get(host, ""), each, "overlay") for host, each in results.items()}
             # Other hosts than nodes are listed for the load balancer, and are not read if there is none.
             listed = {host: each for host, each in seen.items() if host in sites or each.result or each.failure}
             return host_tables.status(listed, planned._replace(vips=plan.get("vips") or {})), ""
-        responders = hosts.of(given["answering"])
         if given["of"] == "rollout":
-            batch = _batch(hosts.of(given["converged"]), task_vars["ansible_play_batch"])
-            # The echo responders of earlier batches may have ended, which is not a fault.
-            fleet = _fleet(plan, sites, {host: responders[host] for host in batch.changed})
-            fleet = fleet._replace(fresh=[], orphans=[])
-            verdict = rollout.after(
-                batch,
-                fleet,
-                {host: _answers(results[host], check=False, before=responders[host]) for host in batch.changed},
-            )
-            return [*verdict.lines, *steps(verdict.steps)], "" if verdict.healthy else STOPPED
+            return _rollout(given, hosts, sites, task_vars["ansible_play_batch"])
+        if planned.new_ledger:  # all that verify would print is about nodes that have nothing
+            return [*host_tables.of_new_ledger(planned.new_ledger), *steps([host_tables.LEDGER_STEP])], NO_LEDGER
+        return self._verify(given, hosts, sites)
+
+    def _site(
+        self, given: dict[str, t.Any], hosts: _Results, sites: dict[str, str], planned: host_tables.PlannedCluster
+    ) -> tuple[list[Line], str]:
+        published, refused = _kubernetes(hosts.of(given["kubernetes"]))
+        restarted = hosts.of(given["restarted"])
+        checked = {host: _with_restart(each, restarted[host]) for host, each in hosts.of(given["endpoint"]).items()}
+        results = {host: _with_endpoint(each, checked[host]) for host, each in hosts.of(given["results"]).items()}
+        seen = {host: _status(sites[host], each, "changes") for host, each in results.items() if host in sites}
+        endpoint, reached = _endpoint(checked, endpoints.API_SERVER)
+        recorded = _recorded(hosts, given)
+        more = kubernetes.lines(published, refused, self._task.check_mode)
+        screen = host_tables.site(
+            seen, planned, self._task.check_mode, [*_pair(given, seen), *endpoint, *recorded, *more]
+        )
+        fault = _fault_of_site(seen, reached, bool(recorded))
+        return screen, fault or (NOT_PUBLISHED if refused else "")
+
+    def _verify(self, given: dict[str, t.Any], hosts: _Results, sites: dict[str, str]) -> tuple[list[Line], str]:
+        responders = hosts.of(given["answering"])
         # A host on which the echo responder could not start did not probe either.
         answers = {
             host: _answers(responders[host] if each.get("skipped") else each, self._task.check_mode, responders[host])
-            for host, each in results.items()
+            for host, each in hosts.of(given["results"]).items()
         }
-        verdict = verify.judge(_fleet(plan, sites, responders), answers)
+        verdict = verify.judge(_fleet(given["plan"], sites, responders), answers)
         endpoint, reached = _endpoint(hosts.of(given["endpoint"]), endpoints.EVERYTHING)
         fault = UNHEALTHY if not verdict.healthy else "" if reached else ENDPOINT_FAILED
-        if planned.new_ledger:  # all that follows is about nodes that have nothing
-            return [*host_tables.of_new_ledger(planned.new_ledger), *steps([host_tables.LEDGER_STEP])], NO_LEDGER
         return [*endpoint, *verdict.lines, *steps(verdict.steps)], fault
+
+
+def _rollout(
+    given: dict[str, t.Any], hosts: _Results, sites: dict[str, str], playing: list[str]
+) -> tuple[list[Line], str]:
+    responders, results = hosts.of(given["answering"]), hosts.of(given["results"])
+    batch = _batch(hosts.of(given["converged"]), playing)
+    # The echo responders of earlier batches may have ended, which is not a fault.
+    fleet = _fleet(given["plan"], sites, {host: responders[host] for host in batch.changed})
+    verdict = rollout.after(
+        batch,
+        fleet._replace(fresh=[], orphans=[]),
+        {host: _answers(results[host], check=False, before=responders[host]) for host in batch.changed},
+    )
+    return [*verdict.lines, *steps(verdict.steps)], "" if verdict.healthy else STOPPED
 
 
 class _Results:
