@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
+from pathlib import Path
 
 import pytest
 
@@ -259,6 +261,25 @@ def test_a_service_that_keeps_the_former_server_is_restarted_once(run, host, tog
         for process in processes:
             process.kill()
             process.wait()
+
+
+def test_a_service_that_started_within_the_tick_of_the_change(run, host, monkeypatch):
+    """The start of a process has the resolution of a clock tick, so the service can have read the former server."""
+    (host / "run/systemd/system").mkdir(parents=True)
+    with subprocess.Popen(["sleep", "60"]) as process:
+        started = int(Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[19])
+
+        def run_here(command, text=None):
+            if command[0] != "systemctl":
+                return run(command, text)
+            return 0, f"Id=kubelet.service\nActiveState=active\nMainPID={process.pid}\n", ""
+
+        try:
+            monkeypatch.setattr(time, "clock_gettime", lambda _clock: (started + 0.5) / os.sysconf("SC_CLK_TCK"))
+            warnings = present(SPEC, run_here, check=True).warnings
+        finally:
+            process.kill()
+    assert [text for text in warnings if "kubelet.service started before the server of" in text]
 
 
 def test_no_service_is_restarted_before_the_endpoint_answers(run, host, monkeypatch):

@@ -47,7 +47,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.kubecon
     ChangeRecord,
     OutdatedServices,
     find_outdated,
-    now,
+    next_tick,
     read_record,
     restart,
     write_record,
@@ -243,7 +243,7 @@ def _rewrite_kubeconfigs(spec: EndpointSpec, change: EndpointChange) -> list[str
 
 def _with_present_time(record: ChangeRecord, paths: t.Sequence[str]) -> ChangeRecord:
     """Return the record of this host with a change of these kubeconfigs."""
-    saved, ticks = read_record(), now()
+    saved, ticks = read_record(), next_tick()
     return ChangeRecord(
         {**saved.changed, **record.changed, **dict.fromkeys(paths, ticks)},
         record.former,
@@ -324,7 +324,7 @@ def _record_of(kubeconfigs: KubeconfigChanges, hosts_text: str, server: str) -> 
     :param hosts_text: the content of /etc/hosts, which may have the addresses of a former server.
     :param server: the endpoint, which is no former server under any name.
     """
-    record, present_time = read_record(), now()
+    record, present_time = read_record(), next_tick()
     changed = {
         edit.path: present_time if edit.before != edit.after else record.changed.get(edit.path)
         for edit in kubeconfigs.edits

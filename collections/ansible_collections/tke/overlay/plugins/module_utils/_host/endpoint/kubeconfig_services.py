@@ -46,7 +46,7 @@ PAUSE = 0.2
 class ChangeRecord(t.NamedTuple):
     """What the host remembers until its next boot.
 
-    ``changed`` maps the path of a kubeconfig to when its server was changed, in clock ticks since the boot.
+    ``changed`` maps the path of a kubeconfig to when its server was changed, see :func:`next_tick`.
     ``former`` are the servers that kubeconfigs had before, as ``address:port``.
     ``restarted`` maps a unit to when this collection restarted it, in clock ticks since the boot.
     """
@@ -99,6 +99,14 @@ class ClientProcess(t.NamedTuple):
 def now() -> int:
     """Return the clock ticks since the boot, as the kernel counts them for the start of a process."""
     return int(time.clock_gettime(time.CLOCK_BOOTTIME) * _HERTZ)
+
+
+def next_tick() -> int:
+    """Return the first clock tick after the present one: what starts before it can have read a file before its change.
+
+    The kernel rounds the start of a process down to a tick, so within one tick nobody can tell which came first.
+    """
+    return now() + 1
 
 
 def unit_name(name: str) -> str:
@@ -179,6 +187,8 @@ def restart(outdated: OutdatedServices, server: str, seconds: float, run: Run) -
     :raises KernelError: one cannot be restarted, or does not stay active.
     """
     warnings = []
+    if outdated.restart:
+        time.sleep(1 / _HERTZ)  # so that what starts now is younger than the change, see next_tick()
     for unit in outdated.restart:
         code, _out, errors = run(("systemctl", "restart", unit), None)
         if code != 0:
