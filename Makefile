@@ -103,7 +103,7 @@ format: $(STAMP) ## format the Python code with ruff
 	@ruff format $(PYTHON_FILES)
 
 types: $(STAMP) ## mypy --strict on the collection, the lab and the tools
-	@mypy $(COLLECTION)/plugins tests/lab/tkelab tests/lab/demo.py tests/stores/members.py tests/kubernetes/standin.py tests/kubernetes/standin_server.py tests/kubernetes/standin_objects.py tests/kubernetes/standin_rbac.py tests/browser/chromium.py tests/browser/overlays.py tests/testinfra/stories.py tests/testinfra/howto.py tests/testinfra/day_two.py tests/lab/flows.py tests/lab/flow_agent.py tests/bench tests/faults tests/tools tests/package/product.py
+	@mypy $(COLLECTION)/plugins tests/lab/tkelab tests/lab/demo.py tests/stores/members.py tests/kubernetes/standin.py tests/kubernetes/standin_server.py tests/kubernetes/standin_objects.py tests/kubernetes/standin_rbac.py tests/browser/chromium.py tests/browser/overlays.py tests/testinfra/stories.py tests/testinfra/howto.py tests/testinfra/day_two.py tests/lab/flows.py tests/lab/flow_agent.py tests/bench tests/faults tests/kills/kills.py tests/tools tests/package/product.py
 	@mypy tests/kubernetes_cluster/cluster.py tests/kubernetes_cluster/kubelab tests/kubernetes_cluster/files/agent.py
 
 # ansible-test keeps downloads and environments below HOME, so it gets its own HOME in .cache.
@@ -155,7 +155,7 @@ matrix: deps $(STAMP) ## sanity and unit tests with each supported ansible-core,
 
 # --- the lab: hosts on this machine ---
 
-.PHONY: lab-up lab-down lab-sid lab-bullseye scenario live bench bench-compare faults kubernetes demo
+.PHONY: lab-up lab-down lab-sid lab-bullseye scenario live bench bench-compare faults kills kubernetes demo
 lab-up: deps $(STAMP) ## start the lab if it does not run
 	@$(LAB) up
 
@@ -200,6 +200,12 @@ TIMES ?= 20
 faults: lab-up ## break the load balancer in five ways, TIMES=20 each, under load, and print the outages of clients
 	@$(LAB) run ansible-playbook -i inventories/lab/hosts.yml tke.overlay.site tests/lab/cluster.yml
 	@$(LAB) run python tests/faults/faults.py --times $(TIMES)
+
+EVERY ?= 1
+KILLS ?=
+kills: lab-up ## kill site, release, rollout and rebuild_ledger with SIGKILL at each task (hours): EVERY=10 KILLS='--operation port'
+	@$(LAB) run ansible-playbook -i inventories/lab/hosts.yml tke.overlay.site tests/lab/cluster.yml
+	@$(LAB) run env PYTHONPATH=tests/lab:tests/testinfra python tests/kills/kills.py --every $(EVERY) $(KILLS)
 
 # The programs of Kubernetes are in no package registry: docs/testing.md says what the directory must contain.
 KUBERNETES_BIN ?=
