@@ -129,7 +129,9 @@ def must(command: Sequence[str]) -> None:
 
 
 def prepare(operation: Operation) -> None:
-    """Bring the fleet to the state before the operation."""
+    """Bring the fleet to the state before the operation. A node is drained before it is released."""
+    if operation.leaves:
+        on(LEAVING, "lab-pod del pod-1 pod-2")
     for command in operation.prepare:
         must(command)
     if operation.lost_ledger:
@@ -235,6 +237,7 @@ def kills_of(operation: Operation, hows: Sequence[str], every: int) -> Iterator[
         print(row, flush=True)
         yield row
     must(SITE)
+    must(("tests/lab/pods.yml",))
 
 
 def main() -> int:
