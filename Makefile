@@ -155,7 +155,7 @@ matrix: deps $(STAMP) ## sanity and unit tests with each supported ansible-core,
 
 # --- the lab: hosts on this machine ---
 
-.PHONY: lab-up lab-down lab-sid lab-bullseye scenario live bench bench-compare faults kubernetes demo
+.PHONY: lab-up lab-down lab-sid lab-bullseye migration scenario live bench bench-compare faults kubernetes demo
 lab-up: deps $(STAMP) ## start the lab if it does not run
 	@$(LAB) up
 
@@ -166,7 +166,7 @@ lab-down: ## stop the lab
 scenario: deps $(STAMP) ## the molecule scenarios on a new lab; only one: make scenario SCENARIO=add_node
 	@TKE_LAB=test $(LAB) down
 	@TKE_LAB=test $(LAB) up
-	@TKE_LAB=test $(LAB) run molecule test $(if $(SCENARIO),-s $(SCENARIO),--all)
+	@TKE_LAB=test $(LAB) run molecule test $(if $(SCENARIO),-s $(SCENARIO),--all --exclude migration)
 
 live: deps $(STAMP) ## pytest: the lab itself, in a separate lab
 	@pytest $(PYTEST_ARGS) tests/lab/tests/test_lab_live.py
@@ -195,6 +195,13 @@ lab-bullseye: deps $(STAMP) ## the scenario `clb` on a separate lab whose load b
 	@$(BULLSEYE_LAB) -i inventories/lab/hosts.yml -i inventories/lab_bullseye/hosts.yml up
 	@$(BULLSEYE_LAB) run molecule test -s clb
 	@$(BULLSEYE_LAB) down
+
+MIGRATION_LAB := TKE_LAB=migration $(LAB)
+migration: deps $(STAMP) ## the scenario `migration` on a separate lab: a cluster with flannel moves to the overlay
+	@$(MIGRATION_LAB) down
+	@$(MIGRATION_LAB) up
+	@$(MIGRATION_LAB) run molecule test -s migration
+	@$(MIGRATION_LAB) down
 
 TIMES ?= 20
 faults: lab-up ## break the load balancer in five ways, TIMES=20 each, under load, and print the outages of clients
