@@ -117,8 +117,9 @@ sanity: $(STAMP) ## all sanity tests of ansible-test on the collection
 	done
 
 UNIT_TESTS := $(COLLECTION)/tests/unit tests/kernel tests/kubernetes tests/stores tests/package tests/lab/tests/test_lab.py
+# With as many processes as there are processors. Each test has its own network namespace and temporary directory.
 unit: $(STAMP) ## pytest: unit tests, the host side on the real kernel, the ledger on a real etcd, the package, the lab's code
-	@pytest $(PYTEST_ARGS) $(UNIT_TESTS)
+	@pytest -n auto --dist worksteal $(PYTEST_ARGS) $(UNIT_TESTS)
 
 browser: deps-tools $(STAMP) ## pytest: the report's page, as a file and in a headless Chromium
 	@pytest $(PYTEST_ARGS) tests/browser
