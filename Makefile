@@ -34,7 +34,7 @@ SCENARIO ?=
 # Which rows of the matrix: make matrix ROWS='2.22'
 ROWS ?=
 
-PARTS := deps venv lint types docs sanity scenario live unit browser
+PARTS := deps venv checks scenario+unit+browser live
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -78,7 +78,10 @@ lock: | deps-tools ## rewrite requirements.txt from requirements.in with the new
 programs: $(STAMP) ## generate each programs.py of module_utils from the scripts and templates beside it
 	@python tests/tools/programs.py
 
-.PHONY: lint docs-lint format types sanity unit browser
+.PHONY: checks lint docs-lint format types sanity unit browser
+checks: $(STAMP) ## lint, types, docs and sanity, two at a time; the output of each follows its end
+	@$(MAKE) --jobs=2 --output-sync=target sanity lint types docs
+
 PYTHON_FILES := collections molecule roles tests tests/lab/lab roles/lab_pods/files/lab-pod
 SHELL_FILES = .ci/run $(wildcard tests/*/*.sh tests/*/*/*.sh) $(shell find $(COLLECTION)/plugins -name '*.sh')
 
@@ -243,7 +246,7 @@ release: $(STAMP) ## write changelog, version and artifact of a release: make re
 # --- everything ---
 
 .PHONY: test clean
-test: ## all checks, in the order: deps venv lint types docs sanity scenario live unit browser
+test: ## everything: deps venv checks, then unit and browser beside scenario, then live
 	@tests/tools/parts.sh $(MAKE) $(PARTS)
 	@TKE_LAB=test $(LAB) down >/dev/null
 
