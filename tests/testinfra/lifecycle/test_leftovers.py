@@ -32,8 +32,7 @@ def idc1():
     on("idc2", "\n".join(lines))
     yield node_cidr
     flannel.remove("idc2")
-    on("idc2", "ip link del flannel.9 2>/dev/null; true")
-    site(*ONLY)
+    on("idc2", "ip link del flannel.9 2>/dev/null; sh /etc/tke-overlay/restore")
 
 
 def test_leftovers_are_named_then_replaced_only_if_asked(idc1):
