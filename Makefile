@@ -34,7 +34,7 @@ SCENARIO ?=
 # Which rows of the matrix: make matrix ROWS='2.22'
 ROWS ?=
 
-PARTS := deps venv lint types docs sanity scenario live unit browser
+PARTS := deps venv checks scenario+unit+browser live
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -78,7 +78,10 @@ lock: | deps-tools ## rewrite requirements.txt from requirements.in with the new
 programs: $(STAMP) ## generate each programs.py of module_utils from the scripts and templates beside it
 	@python tests/tools/programs.py
 
-.PHONY: lint docs-lint format types sanity unit browser
+.PHONY: checks lint docs-lint format types sanity unit browser
+checks: $(STAMP) ## lint, types, docs and sanity, two at a time; the output of each follows its end
+	@$(MAKE) --jobs=2 --output-sync=target sanity lint types docs
+
 PYTHON_FILES := collections molecule roles tests tests/lab/lab roles/lab_pods/files/lab-pod
 SHELL_FILES = .ci/run $(wildcard tests/*/*.sh tests/*/*/*.sh) $(shell find $(COLLECTION)/plugins -name '*.sh')
 
@@ -117,8 +120,9 @@ sanity: $(STAMP) ## all sanity tests of ansible-test on the collection
 	done
 
 UNIT_TESTS := $(COLLECTION)/tests/unit tests/kernel tests/kubernetes tests/stores tests/package tests/lab/tests/test_lab.py
+# With as many processes as there are processors. Each test has its own network namespace and temporary directory.
 unit: $(STAMP) ## pytest: unit tests, the host side on the real kernel, the ledger on a real etcd, the package, the lab's code
-	@pytest $(PYTEST_ARGS) $(UNIT_TESTS)
+	@pytest -n auto --dist worksteal $(PYTEST_ARGS) $(UNIT_TESTS)
 
 browser: deps-tools $(STAMP) ## pytest: the report's page, as a file and in a headless Chromium
 	@pytest $(PYTEST_ARGS) tests/browser
@@ -155,7 +159,7 @@ matrix: deps $(STAMP) ## sanity and unit tests with each supported ansible-core,
 
 # --- the lab: hosts on this machine ---
 
-.PHONY: lab-up lab-down lab-sid lab-bullseye scenario live bench bench-compare faults kills kubernetes demo
+.PHONY: lab-up lab-down lab-sid lab-bullseye scenario migration live bench bench-compare faults kills kubernetes demo
 lab-up: deps $(STAMP) ## start the lab if it does not run
 	@$(LAB) up
 
@@ -166,7 +170,7 @@ lab-down: ## stop the lab
 scenario: deps $(STAMP) ## the molecule scenarios on a new lab; only one: make scenario SCENARIO=add_node
 	@TKE_LAB=test $(LAB) down
 	@TKE_LAB=test $(LAB) up
-	@TKE_LAB=test $(LAB) run molecule test $(if $(SCENARIO),-s $(SCENARIO),--all)
+	@TKE_LAB=test $(LAB) run molecule test $(if $(SCENARIO),-s $(SCENARIO),--all --exclude migration)
 
 live: deps $(STAMP) ## pytest: the lab itself, in a separate lab
 	@pytest $(PYTEST_ARGS) tests/lab/tests/test_lab_live.py
@@ -195,6 +199,13 @@ lab-bullseye: deps $(STAMP) ## the scenario `clb` on a separate lab whose load b
 	@$(BULLSEYE_LAB) -i inventories/lab/hosts.yml -i inventories/lab_bullseye/hosts.yml up
 	@$(BULLSEYE_LAB) run molecule test -s clb
 	@$(BULLSEYE_LAB) down
+
+MIGRATION_LAB := TKE_LAB=migration $(LAB)
+migration: deps $(STAMP) ## the scenario `migration` on a separate lab: a cluster with flannel moves to the overlay
+	@$(MIGRATION_LAB) down
+	@$(MIGRATION_LAB) up
+	@$(MIGRATION_LAB) run molecule test -s migration
+	@$(MIGRATION_LAB) down
 
 TIMES ?= 20
 faults: lab-up ## break the load balancer in five ways, TIMES=20 each, under load, and print the outages of clients
@@ -241,7 +252,7 @@ release: $(STAMP) ## write changelog, version and artifact of a release: make re
 # --- everything ---
 
 .PHONY: test clean
-test: ## all checks, in the order: deps venv lint types docs sanity scenario live unit browser
+test: ## everything: deps venv checks, then unit and browser beside scenario, then live
 	@tests/tools/parts.sh $(MAKE) $(PARTS)
 	@TKE_LAB=test $(LAB) down >/dev/null
 

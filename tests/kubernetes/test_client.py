@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import http.server
 import pathlib
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -13,6 +15,7 @@ import pytest
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes import client
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes.client import ApiError, connect
 
+COLLECTIONS = pathlib.Path(__file__).parents[2] / "collections"
 TOKEN = {"token": "overlay-token"}
 
 
@@ -29,6 +32,15 @@ def test_a_missing_client_is_named_with_its_installation(monkeypatch):
     text = error_of("/admin.conf")
     for part in ("overlay_kubeconfig", "no kubernetes", "-m pip install kubernetes"):
         assert part in text
+
+
+def test_a_run_without_a_kubeconfig_does_not_import_the_client():
+    """Its import would take longer than the plan, and every process of Ansible would be larger."""
+    modules = "import sys; import ansible_collections.tke.overlay.plugins.action.{}; print('kubernetes' in sys.modules)"
+    for action in ("plan", "kubernetes"):
+        command = [sys.executable, "-c", modules.format(action)]
+        done = subprocess.run(command, cwd=COLLECTIONS, capture_output=True, text=True, check=False)
+        assert (done.stdout, done.returncode) == ("False\n", 0), done.stderr
 
 
 @pytest.mark.parametrize("content", [None, "[", "- a", "", "clusters: 1", "current-context: x\ncontexts: []\n"])

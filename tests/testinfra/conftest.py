@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import pytest
 
+import howto
+from day_two import inventory_of
 from stories import LEDGER, states
 
 
@@ -18,3 +20,10 @@ def unchanged():
     after = states()
     for name, lines in before.items():
         assert after[name] == lines, name
+
+
+@pytest.fixture
+def story(request, tmp_path):
+    """Return the inventories of the section as files, and its commands."""
+    texts, commands = howto.section(request.param)
+    return [inventory_of(text, tmp_path / str(number)) for number, text in enumerate(texts)], commands

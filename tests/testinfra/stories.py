@@ -199,9 +199,12 @@ def elements_apart(rows: list[Any]) -> list[Any]:
 
 
 def lasting(row: Any) -> Any:
-    """Return a row without values that change by themselves: timers, lifetimes of addresses and counters."""
+    """Return a row without values that change by themselves: timers, lifetimes of addresses and counters.
+
+    The entries that a bridge has learned, which it counts, expire after 300 s.
+    """
     if isinstance(row, dict):
-        passing = ("_timer", "_life_time", "handle", "packets", "bytes")
+        passing = ("_timer", "_life_time", "handle", "packets", "bytes", "fdb_n_learned")
         return {key: lasting(value) for key, value in row.items() if not key.endswith(passing)}
     if isinstance(row, list):
         return [lasting(item) for item in row]

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import collections
+import json
 import re
 
 import pytest
@@ -131,11 +132,6 @@ INVALID = [
         ["10.0.0.0/8 (overlay_container_cidr) overlaps 10.0.0.0/16 (vpc of overlay_networks)"],
     ),
     (["-e", "overlay_underlay_ip=10.0.1.11"], ["cloud1, cloud2, idc1, idc2 all have the underlay address 10.0.1.11"]),
-    (["-e", "overlay_underlay_ip=''"], [f"node {name} has no underlay address" for name in NODES]),
-    (["-e", "overlay_underlay_ip=a.host.name"], [f"{name}: overlay_underlay_ip 'a.host.name'" for name in NODES]),
-    (["-e", "overlay_underlay_ip={{ nowhere }}"], ["overlay_underlay_ip is set, but cannot be evaluated"]),
-    (["-e", "overlay_cluster={{ nowhere }}"], ["overlay_cluster is set, but cannot be evaluated", "nowhere"]),
-    (["-e", "overlay_underlay_ip={{ ansible_default_ipv4.address }}"], ["gather no facts"]),
     (["-e", "overlay_container_cidr=10.244.0.0"], ["'10.244.0.0' has no prefix length"]),
     (["-e", "overlay_container_cidr=10.244.0.0/24"], ["10.244.0.0/24 has no room for one node"]),
     (
@@ -144,15 +140,22 @@ INVALID = [
     ),
     (["-e", "overlay_cluster=other"], ["belongs to cluster 'lab', not to 'other'"]),
     (["-e", "overlay_node_cidr=10.244.0.0/24"], ["node cloud2 has 10.244.1.0/24 and asks for 10.244.0.0/24"]),
-    (["-e", "overlay_vni=0", "-e", "overlay_port=0"], ["overlay_vni 0", "overlay_port 0", "2 problems"]),
-    (
-        ["-e", "overlay_vni=0x10", "-e", "overlay_api_port=99999"],
-        ["overlay_vni '0x10'", "overlay_api_port 99999", "2 p"],
-    ),
     (["-e", "overlay_ledger=/nowhere/ledger.json"], ["/nowhere/ledger.json cannot be written", "create its directory"]),
     (["-e", "overlay_ledger=etcd://127.0.0.1:9/x"], ["127.0.0.1:9", "refused"]),
     (["-e", "overlay_device=eth0"], ["eth0 (overlay_device) already exists and is not a VXLAN link but veth"]),
 ]
+
+WRONG = {
+    "overlay_cluster={{ nowhere }}": "overlay_cluster is set, but cannot be evaluated: 'nowhere'",
+    "overlay_vni=0x10": "overlay_vni '0x10'",
+    "overlay_port=0": "overlay_port 0",
+    "overlay_api_port=99999": "overlay_api_port 99999",
+}
+WRONG_OF_HOSTS = {
+    "cloud": {"cloud1": "", "cloud2": "a.host.name"},
+    "idc": {"idc1": "{{ nowhere }}", "idc2": "{{ ansible_default_ipv4.address }}"},
+}
+"""Values of overlay_underlay_ip."""
 
 
 @pytest.mark.usefixtures("unchanged")
@@ -168,6 +171,27 @@ class TestInvalidInput:
         for text in texts:
             assert text in message
         assert done.changed() == set()
+
+    def test_all_invalid_values_are_one_error_with_their_hosts(self, tmp_path):
+        hosts = {
+            site: {"hosts": {name: {"overlay_underlay_ip": value} for name, value in values.items()}}
+            for site, values in WRONG_OF_HOSTS.items()
+        }
+        (tmp_path / "more.yml").write_text(json.dumps(hosts))
+        values = [word for value in WRONG for word in ("-e", value)]
+        done = play("tke.overlay.site", *values, inventories=(INVENTORY, tmp_path / "more.yml"))
+        assert done.code != 0
+        assert done.changed() == set()
+        message = joined(done.text)
+        texts = (
+            *WRONG.values(),
+            "8 problems, and nothing was changed",
+            "node cloud1 has no underlay address",
+            "node cloud2: overlay_underlay_ip 'a.host.name'",
+            "'nowhere' is undefined: define what it refers to, or set the value itself (idc1)",
+            "gather no facts, so set the value itself, or gather facts into a fact cache before (idc2)",
+        )
+        assert [text for text in texts if text not in message] == []
 
     def test_a_pool_too_small_for_a_new_cluster_names_the_numbers(self, tmp_path):
         small = ("-e", f"overlay_ledger={tmp_path}/ledger.json", "-e", "overlay_container_cidr=10.244.0.0/22")

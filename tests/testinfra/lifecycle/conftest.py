@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-import howto
-from day_two import as_new, inventory_of, not_as_new
+from day_two import as_new, not_as_new
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -15,10 +14,3 @@ def restore_a_fresh_fleet():
     yield
     if not_as_new():
         as_new()
-
-
-@pytest.fixture
-def story(request, tmp_path):
-    """Return the inventories of the section as files, and its commands."""
-    texts, commands = howto.section(request.param)
-    return [inventory_of(text, tmp_path / str(number)) for number, text in enumerate(texts)], commands

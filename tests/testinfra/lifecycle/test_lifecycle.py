@@ -350,7 +350,7 @@ def test_an_overlay_made_by_hand_is_adopted_unchanged(story):
     site()  # without pins: fresh machines get the same node CIDRs
 
 
-def test_every_section_of_the_page_is_tested_here():
-    texts = [path.read_text() for path in pathlib.Path(__file__).parent.glob("test_*.py")]
+def test_every_section_of_the_page_is_tested():
+    texts = [path.read_text() for path in pathlib.Path(__file__).parents[1].glob("*/test_*.py")]
     tested = [title for text in texts for title in re.findall(r'^@of_page\("(.*)"\)$', text, re.MULTILINE)]
     assert sorted(tested) == sorted(howto.titles())

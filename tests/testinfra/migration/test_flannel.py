@@ -9,7 +9,7 @@ import json
 import flannel
 import pytest
 
-from day_two import forget_the_ledger, nothing_lost, of_page, run
+from day_two import as_new, forget_the_ledger, nothing_lost, of_page, run
 from standin import ApiServer
 from stories import LEDGER, NODES, joined, lab, ledger, on, play, site
 
@@ -96,6 +96,7 @@ def cluster(request, api_server):
     for name in NODES:
         flannel.forget_pods(name)
         flannel.remove(name)
+    as_new()
 
 
 def pods_of(name):
