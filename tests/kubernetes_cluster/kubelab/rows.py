@@ -80,11 +80,10 @@ def paths(settings: Settings) -> list[Row]:
     """Pod to Pod, Pod and node to Service, DNS and NodePort."""
     pods = agents()
     service = objects("service agent")["spec"]["clusterIP"]
-    mesh = [Flow(one, f"http://{two.address}:8080/") for one in pods.values() for two in pods.values() if one != two]
     ports = [("clb1", "cloud1"), ("clb1", "cloud2"), ("idc1", "idc2"), ("idc2", "idc1")]
     every = [*settings.addresses]
     return [
-        measure("Pod to Pod, other node, HTTP", mesh, 25),
+        measure("Pod to Pod, other node, HTTP", mesh(pods), 25),
         measure("Pod to ClusterIP, HTTP", [Flow(pod, f"http://{service}/") for pod in pods.values()], 100),
         measure("Pod to ClusterIP, UDP", [Flow(pod, f"udp://{service}:81/") for pod in pods.values()], 100),
         *same_node(pods),
@@ -100,6 +99,11 @@ def paths(settings: Settings) -> list[Row]:
             100,
         ),
     ]
+
+
+def mesh(pods: dict[str, Pod]) -> list[Flow]:
+    """Return the flows from each Pod to each other one."""
+    return [Flow(one, f"http://{two.address}:8080/") for one in pods.values() for two in pods.values() if one != two]
 
 
 def same_node(pods: dict[str, Pod]) -> list[Row]:
