@@ -26,9 +26,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lab"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "testinfra"))
 
-from kubelab import bootstrap, images, rows
+from kubelab import bootstrap, images, members, rows
 from kubelab.adoption import adopt
 from kubelab.bootstrap import Settings
+from kubelab.guide import guide as follow_guide
 from kubelab.hosts import CONTROL, LAB, LAB_STATE, ROOT, StepError, each, inventory, kubectl, play, send
 from kubelab.traffic import Row
 from tkelab import base
@@ -81,7 +82,8 @@ def make_images(programs: Path, began: float) -> tuple[Path, Path]:
     """Make the images of nodes and of API servers."""
     version = version_of(programs)
     step(f"images of {version}", began)
-    return images.make(programs, base.path("bookworm+kubernetes"), ROOT / ".cache/kubernetes", version)
+    trees = (base.path("bookworm+kubernetes"), base.path("trixie+kubernetes"))
+    return images.make(programs, trees, ROOT / ".cache/kubernetes", version)
 
 
 def build(programs: Path, began: float) -> tuple[Settings, Path]:
@@ -194,6 +196,8 @@ def tests_of_cluster(settings: Settings, node_images: Path) -> dict[str, Test]:
         **{name: functools.partial(test, settings) for name, test in simple.items()},
         "node": lambda: rows.add_and_release(settings, node_images),
         "nftables": with_nftables,
+        "conformance": lambda: members.conformance(settings, "with kube-proxy and DNS"),
+        "members": lambda: members.members(settings),
     }
 
 
@@ -207,12 +211,20 @@ def adoption(programs: Path, _only: list[str], _keep: bool) -> int:
     return run({ADOPTION: lambda: adopt(settings, made)}, [], ADOPTION, began)
 
 
-CLUSTER, ADOPTION = "cluster", "adoption"
+def guide(programs: Path, _only: list[str], _keep: bool) -> int:
+    """Follow the guide about Kubernetes, with its own inventory."""
+    began = time.monotonic()
+    made = make_images(programs, began)
+    return run({GUIDE: lambda: follow_guide(made)}, [], GUIDE, began)
+
+
+CLUSTER, ADOPTION, GUIDE = "cluster", "adoption", "guide"
 INVENTORIES_OF = {
     CLUSTER: ("lab/hosts.yml", "lab_kubernetes/hosts.yml", "lab_kubernetes/added.yml"),
     ADOPTION: ("lab/hosts.yml", "lab_kubernetes/hosts.yml", "lab_kubernetes/added.yml", "lab_flannel/hosts.yml"),
+    GUIDE: ("lab/hosts.yml", "lab_kubernetes/hosts.yml"),
 }
-PARTS = {CLUSTER: cluster, ADOPTION: adoption}
+PARTS = {CLUSTER: cluster, ADOPTION: adoption, GUIDE: guide}
 
 
 def run_parts(programs: str, only: list[str]) -> int:

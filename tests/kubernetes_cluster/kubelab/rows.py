@@ -9,7 +9,7 @@ import contextlib
 import functools
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from . import bootstrap, hosts
@@ -209,19 +209,18 @@ def kubelets(_settings: Settings) -> list[Row]:
     ]
 
 
-def webhook(settings: Settings) -> list[Row]:
-    """Objects that a webhook in a Pod of the data centre admits."""
+def webhook(settings: Settings, servers: Sequence[str] = ("api1", "api2")) -> list[Row]:
+    """Objects that a webhook in a Pod of the data centre admits, created by each of these API servers itself."""
     ca = base64.b64encode(webhook_certificate()["tls.crt"].encode()).decode()
     apply(filled("webhook.yaml", ca_bundle=ca))
     items = [
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"w{number}", "labels": {"webhook": "agent"}}}
-        for number in range(50)
+        for number in range(25)
     ]
     time.sleep(2)  # an API server learns of a webhook after a second
-    row = Row("webhook in an IDC Pod, objects created", sent=len(items))
-    # By both API servers, each at its own address.
-    for name in ("api1", "api2"):
-        document = json.dumps({"apiVersion": "v1", "kind": "List", "items": items[:25]})
+    row = Row("webhook in an IDC Pod, objects created", sent=25 * len(servers))
+    for name in servers:
+        document = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
         server = f"--server=https://{settings.addresses[name]}:6443"
         script = f"{hosts.KUBECTL} {server} create --validate=false --dry-run=server -f - 2>&1 || true"
         output = on(hosts.CONTROL, script, stdin=document)
