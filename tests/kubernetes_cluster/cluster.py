@@ -19,7 +19,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -128,7 +128,7 @@ def result_of(part: str) -> Path:
     return ROOT / f".cache/kubernetes/{part}.json"
 
 
-Test = Callable[[], list[Row]]
+Test = Callable[[], Iterable[Row]]
 
 
 def run(tests: dict[str, Test], only: list[str], part: str, began: float) -> int:
@@ -139,7 +139,7 @@ def run(tests: dict[str, Test], only: list[str], part: str, began: float) -> int
             continue
         step(name, began)
         try:
-            table += test()
+            table.extend(test())  # lines before an error stay
         except (StepError, subprocess.SubprocessError, OSError, KeyError, ValueError) as error:
             print(error, file=sys.stderr, flush=True)
             table.append(Row(name, note=f"{type(error).__name__}: {error}"[-400:].replace("\n", " "), failed=True))

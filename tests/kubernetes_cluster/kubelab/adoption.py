@@ -12,6 +12,7 @@ import json
 import re
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from howto import DAY_TWO, section
@@ -29,39 +30,44 @@ STRANGER = "gone"
 TITLE = "Move a cluster from flannel"
 
 
-def adopt(settings: Settings, images: tuple[Path, Path]) -> list[Row]:
-    """Build the cluster, move it, and return the lines of the table."""
+def adopt(settings: Settings, images: tuple[Path, Path]) -> Iterator[Row]:
+    """Build the cluster, move it, and yield the lines of the table."""
     INVENTORIES.append(FLANNEL)
     found = flannel_cluster.build(settings, *images)
     rows.deploy(settings)
-    kubeconfig = fetch_kubeconfig()
-    before = pod_addresses()
-    pods = agents()
-    table = [measure("flannel: Pod to Pod, other node, HTTP", rows.mesh(pods), 25)]
-    (inventory,), (preflight, forecast, move, verify) = section(TITLE)
+    use = ("-e", f"overlay_kubeconfig={fetch_kubeconfig()}")
+    yield measure("flannel: Pod to Pod, other node, HTTP", rows.mesh(agents()), 25)
+    (inventory,), (preflight, forecast, *commands) = section(TITLE)
     INVENTORIES.append(written(inventory))
-    use = ("-e", f"overlay_kubeconfig={kubeconfig}")
-    table += [*refused(found, use), stranger(preflight, use)]
+    yield from refused(found, use)
+    yield stranger(preflight, use)
     kubectl(deletion_of_flannel().removeprefix("kubectl "))
     planned = play(*preflight, *use)
-    table.append(each_named("podCIDRs in preflight", [f"gets {cidr}" for cidr in found.values()], planned))
+    yield each_named("podCIDRs in preflight", [f"gets {cidr}" for cidr in found.values()], planned)
     diff = play(*forecast, *use)
-    table.append(Row("check mode writes no ledger", 1, int(LEDGER.exists() or "-flannel.1" not in diff)))
+    yield Row("check mode writes no ledger", 1, int(LEDGER.exists() or "-flannel.1" not in diff))
+    yield from moved(found, commands, use)
+    yield started_again(found)
+    yield from moved_to_vip(settings, images[0], use)
+
+
+def moved(found: dict[str, str], commands: list[list[str]], use: tuple[str, ...]) -> Iterator[Row]:
+    """Run the commands of the page that move the cluster, under traffic."""
+    move, verify = commands
+    before, pods = pod_addresses(), agents()
     with (
         during("moved from flannel: Pods and Service, HTTP", rows.lasting()) as requests,
         connected("moved from flannel: TCP connections kept", connections(pods)) as lines,
     ):
         play(*move, *use)
         time.sleep(3)
-    table += [requests, lines]
-    table.append(pins(found))
+    yield from (requests, lines)
+    yield pins(found)
     after = pod_addresses()
     changed = [f"{name} {one} to {after.get(name)}" for name, one in before.items() if after.get(name) != one]
-    table.append(Row("Pods with the address they had", len(before), len(changed), note=", ".join(changed)))
+    yield Row("Pods with the address they had", len(before), len(changed), note=", ".join(changed))
     play(*verify, *use)
-    table.append(Row("the second run changes nothing", 1, int(not is_quiet(play(*move, *use)))))
-    table.append(started_again(found))
-    return [*table, *moved_to_vip(settings, images[0], use)]
+    yield Row("the second run changes nothing", 1, int(not is_quiet(play(*move, *use))))
 
 
 def fetch_kubeconfig() -> Path:
@@ -158,7 +164,7 @@ def started_again(found: dict[str, str]) -> Row:
     kubectl("rollout restart daemonset/agent")
     kubectl("rollout status daemonset/agent --timeout=180s", seconds=200)
     row = measure("Pods started after the move, HTTP", rows.mesh(agents()), 25)
-    left = {name: on(name, "ls /var/lib/cni/networks/tke-overlay").split() for name in found}
+    left = {name: on(name, "ls /var/lib/cni/networks/tke-overlay 2>/dev/null || true").split() for name in found}
     held = {name: [word for word in words if word.startswith("10.")] for name, words in left.items()}
     running = [*pod_addresses().values()]
     kept = sorted(address for words in held.values() for address in words if address not in running)

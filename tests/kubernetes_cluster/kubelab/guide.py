@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
@@ -40,32 +41,30 @@ def between(text: str, start: str, end: str) -> str:
     return text.partition(f"\n{start}")[2].partition(f"\n{end}")[0]
 
 
-def guide(images: tuple[Path, Path]) -> list[Row]:
-    """Follow the guide, and return a line for each step and for what it promises."""
+def guide(images: tuple[Path, Path]) -> Iterator[Row]:
+    """Follow the guide, and yield a line for each step and for what it promises."""
     page = (DOCS / "kubernetes.md").read_text()
     LOG.parent.mkdir(parents=True, exist_ok=True)
     LOG.write_text("")
     write_files(between(page, "## What you need", "## kubeadm, step by step"))
     prepare(images)
     outputs: list[str] = []
-    table = []
     for number in STEPS:
         text = between(page, f"### {number}. ", "### " if number != max(STEPS) else "## ")
         done = [output for block in blocks(text) for output in follow(block)]
-        table.append(Row(f"guide, step {number}: {text.partition(chr(10))[0]}", len(done)))
+        yield Row(f"guide, step {number}: {text.partition(chr(10))[0]}", len(done))
         outputs += done
         if number == 5:
-            table.append(ready(text))
-        table += [dns()] if number == 6 else []
+            yield ready(text)
+        if number == 6:
+            yield dns()
     warnings = [line for text in outputs for line in text.splitlines() if "[WARNING]" in line]
     others = [line for line in warnings if not any(words in line for words in EXPECTED_WARNINGS)]
-    table.append(
-        Row("guide: outputs without an unexplained warning", len(outputs), len(others), note="; ".join(others))
-    )
+    about = "guide: outputs without an unexplained warning"
+    yield Row(about, len(outputs), len(others), note="; ".join(others))
     found = re.search(r"healthy: (\d+) of (\d+) tests", outputs[-1])
     passed, tests = (int(found[1]), int(found[2])) if found else (0, 1)
-    table.append(Row("guide: conformance", tests, tests - passed))
-    return table
+    yield Row("guide: conformance", tests, tests - passed)
 
 
 # --- what the guide requires -----------------------------------------------------------------------
