@@ -21,6 +21,7 @@ from .hosts import LAB_STATE, PROGRAMS, ROOT, StepError, inventory, on, run, sen
 from .traffic import Row
 
 DOCS = ROOT / "collections/ansible_collections/tke/overlay/docs"
+PAGE = DOCS / "kubernetes.md"
 HOME = LAB_STATE / "guide"
 LOG = ROOT / ".cache/kubernetes/guide.log"
 NODES = ("api1", "api2", "cloud1", "idc1")
@@ -36,21 +37,32 @@ def blocks(text: str) -> list[Block]:
     return [(kind, content) for kind, content in re.findall(r"^```(yaml|sh)\n(.*?)^```$", text, re.M | re.S)]
 
 
+def commands(text: str) -> list[str]:
+    """Return the commands of the shell blocks of a text, one a line."""
+    shell = [content for kind, content in blocks(text) if kind == "sh"]
+    return [line for content in shell for line in content.replace("\\\n", " ").splitlines()]
+
+
 def between(text: str, start: str, end: str) -> str:
     """Return what is between two headings."""
     return text.partition(f"\n{start}")[2].partition(f"\n{end}")[0]
 
 
+def step_of(page: str, number: int) -> str:
+    """Return the text of a step, which begins with its title."""
+    return between(page, f"### {number}. ", "### " if number != max(STEPS) else "## ")
+
+
 def guide(images: tuple[Path, Path]) -> Iterator[Row]:
     """Follow the guide, and yield a line for each step and for what it promises."""
-    page = (DOCS / "kubernetes.md").read_text()
+    page = PAGE.read_text()
     LOG.parent.mkdir(parents=True, exist_ok=True)
     LOG.write_text("")
     write_files(between(page, "## What you need", "## kubeadm, step by step"))
     prepare(images)
     outputs: list[str] = []
     for number in STEPS:
-        text = between(page, f"### {number}. ", "### " if number != max(STEPS) else "## ")
+        text = step_of(page, number)
         done = [output for block in blocks(text) for output in follow(block)]
         yield Row(f"guide, step {number}: {text.partition(chr(10))[0]}", len(done))
         outputs += done
@@ -79,8 +91,7 @@ def write_files(text: str) -> None:
     (HOME / "group_vars").mkdir(parents=True, exist_ok=True)
     (HOME / "hosts.yml").write_text(listed)
     (HOME / "group_vars/all.yml").write_text(common + more)
-    secrets = [content for kind, content in blocks(text) if kind == "sh"]
-    token, key = (typed(line).strip() for line in secrets[0].splitlines())
+    token, key = (typed(line).strip() for line in commands(text))
     variables = inventory()["_meta"]["hostvars"]["api1"]
     extra = {kind: dict(fields) for kind, fields in variables["overlay_kubernetes_extra"].items()}
     for kind in ("InitConfiguration", "JoinConfiguration"):
@@ -117,7 +128,7 @@ def follow(block: Block) -> list[str]:
             file.write(text)
         return []
     found = []
-    for line in text.replace("\\\n", " ").splitlines():
+    for line in commands(f"```sh\n{text}```"):
         if not line.startswith("kubeadm"):
             found.append(typed(line))
         elif line.startswith("kubeadm init"):
