@@ -197,13 +197,13 @@ def moved_to_vip(settings: Settings, node_images: Path, use: tuple[str, ...]) ->
     wrong = {name: each for name, each in servers.items() if each != server}
     again = signed()
     renewed = [token for token, signature in signatures.items() if again.get(token) not in (None, signature)]
+    says = "rollout restart daemonset kube-proxy" in " ".join(text.split())
     table = [
         row,
+        Row("the run says that kube-proxy has to be restarted", 1, int(not says)),
         Row("kubelets with the server of the VIP", len(NODES), len(wrong), note=str(wrong or "")),
         Row("signatures of cluster-info made again", len(signatures), len(signatures) - len(renewed)),
     ]
-    if "rollout restart daemonset kube-proxy" not in " ".join(text.split()):
-        table[0].note = "the run does not say that kube-proxy has to be restarted"
     return [*table, *joined(settings, node_images, (*vip, *use))]
 
 

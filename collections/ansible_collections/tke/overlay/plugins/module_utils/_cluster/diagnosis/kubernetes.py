@@ -53,8 +53,8 @@ def lines(result: Result, failure: str, check: bool, hosts_were_read: bool = Tru
         ]
     if not result.get("nodes") and not result.get("server"):
         return []
-    remedy = result["kube_proxy"].get("remedy")
-    return [*_compared(result, check, hosts_were_read), *([Line(f"to correct that: {remedy}")] if remedy else [])]
+    todo = [Line(f"to do: {step}") for step in server_steps(result, check)]
+    return [*_compared(result, check, hosts_were_read), *todo]
 
 
 def _compared(result: Result, check: bool, hosts_were_read: bool) -> list[Line]:

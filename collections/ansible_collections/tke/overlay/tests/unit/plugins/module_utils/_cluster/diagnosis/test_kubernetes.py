@@ -114,6 +114,12 @@ def test_a_fault_of_kube_proxy_has_its_remedy_on_each_screen():
         assert found.count("set clusterCIDR: 10.244.0.0/16") == 1
 
 
+def test_other_screens_have_the_steps_about_config_maps():
+    found = text(kubernetes.lines(RESULT, "", check=False))
+    assert "to do: kubectl -n kube-system rollout restart daemonset kube-proxy" in found
+    assert "to do: set overlay_kubernetes_update: [cluster-info]" in found
+
+
 def test_a_config_map_that_is_listed_and_missing_is_named():
     missing = config_map("cluster-info", "kube-public/cluster-info", [], differs=False, update=True)
     found = text(kubernetes.lines({**NOTHING, "servers": [missing]}, "", check=False))
