@@ -91,7 +91,9 @@ def write_files(text: str) -> None:
     (HOME / "group_vars").mkdir(parents=True, exist_ok=True)
     (HOME / "hosts.yml").write_text(listed)
     (HOME / "group_vars/all.yml").write_text(common + more)
-    token, key = (typed(line).strip() for line in commands(text))
+    (HOME / "vault-password").write_text("of the lab\n")
+    for line in commands(text):  # the two secrets
+        typed(line)
     variables = inventory()["_meta"]["hostvars"]["api1"]
     extra = {kind: dict(fields) for kind, fields in variables["overlay_kubernetes_extra"].items()}
     for kind in ("InitConfiguration", "JoinConfiguration"):
@@ -102,8 +104,7 @@ def write_files(text: str) -> None:
         "imageRepository": "lab.internal",
         "etcd": {"local": {"imageTag": "3.5.16-0"}},
     }
-    lab = {"vault_kubeadm_token": token, "vault_kubeadm_key": key, "overlay_kubernetes_extra": extra}
-    (HOME / "group_vars/overlay_nodes.yml").write_text(yaml.safe_dump(lab))
+    (HOME / "group_vars/overlay_nodes.yml").write_text(yaml.safe_dump({"overlay_kubernetes_extra": extra}))
     name = yaml.safe_load(more)["overlay_api_name"]
     (HOME / "hosts").write_text(f"{Path('/etc/hosts').read_text()}\n10.0.2.2 {name}\n")
 
@@ -143,6 +144,7 @@ def typed(line: str) -> str:
     environment = {key: value for key, value in os.environ.items() if key != "ANSIBLE_CONFIG"}
     # Replaces the ~/.ssh of a user who can log in to the hosts.
     environment["ANSIBLE_SSH_ARGS"] = f"-F {LAB_STATE}/ssh/config -o ControlMaster=auto -o ControlPersist=20s"
+    environment["ANSIBLE_VAULT_PASSWORD_FILE"] = str(HOME / "vault-password")
     hosts = HOME / "hosts"
     script = f'[ ! -e {hosts} ] || mount --bind {hosts} /etc/hosts; cd {HOME} && eval "$0" 2>&1'
     try:
