@@ -224,14 +224,14 @@ INVENTORIES_OF = {
     ADOPTION: ("lab/hosts.yml", "lab_kubernetes/hosts.yml", "lab_kubernetes/added.yml", "lab_flannel/hosts.yml"),
     GUIDE: ("lab/hosts.yml", "lab_kubernetes/hosts.yml"),
 }
-PARTS = {CLUSTER: cluster, ADOPTION: adoption, GUIDE: guide}
+PARTS = {GUIDE: guide, ADOPTION: adoption, CLUSTER: cluster}
 
 
 def run_parts(programs: str, only: list[str]) -> int:
     """Run each part that is wanted in a new lab, and print one table of all. The lab of a failed part stays."""
     wanted = [part for part in PARTS if not only or part in only]
     if set(only) - set(PARTS):
-        wanted = [CLUSTER, *(part for part in wanted if part != CLUSTER)]
+        wanted = [*(part for part in wanted if part != CLUSTER), CLUSTER]
     code, table = 0, []
     for part in wanted:
         inventories = [word for name in INVENTORIES_OF[part] for word in ("-i", str(ROOT / "inventories" / name))]

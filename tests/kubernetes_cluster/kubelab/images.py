@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 REPOSITORY = "lab.internal"
-ETCD = "etcd:3.5.16-0"  # the etcd of Debian 13; its tag tells kubeadm which flags it knows
+ETCD = "etcd:3.5.16-0"  # the etcd of Debian 13
+ETCD_SCRIPT = Path(__file__).parents[1] / "files/etcd.sh"
 AGENT = Path(__file__).parents[1] / "files/agent.py"
 # What the images of Pods and of kube-proxy need, as paths in a base tree.
 _PROGRAMS = (
@@ -82,6 +83,13 @@ def program_layer(program: Path, target: Path) -> None:
     """Write a layer with one program in /usr/local/bin."""
     with tarfile.open(target, "w") as layer:
         layer.add(program, f"usr/local/bin/{program.name}", filter=_plain)
+
+
+def etcd_layer(program: Path, target: Path) -> None:
+    """Write a layer with etcd, and the script that translates kubeadm's flags for it."""
+    with tarfile.open(target, "w") as layer:
+        layer.add(program, "usr/local/lib/etcd", filter=_plain)
+        layer.add(ETCD_SCRIPT, "usr/local/bin/etcd", filter=_plain)
 
 
 class Archive:
@@ -159,7 +167,7 @@ def make(programs: Path, trees: tuple[Path, Path], target: Path, version: str) -
     node.image("agent:1", [common], ["/usr/bin/python3", "/agent.py"])
     node.image(f"coredns:{tag_of_coredns(programs, version)}", [common], ["/usr/bin/python3", "/agent.py", "coredns"])
     layer = target / "etcd.tar"
-    program_layer(tree_of_etcd / "usr/bin/etcd", layer)
+    etcd_layer(tree_of_etcd / "usr/bin/etcd", layer)
     control.image(ETCD, [common, layer], [])
     for name, archive, below in (
         ("kube-proxy", node, [common]),
