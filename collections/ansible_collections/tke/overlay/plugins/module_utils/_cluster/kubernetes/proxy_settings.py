@@ -39,7 +39,7 @@ class PodNetwork:
 
 @dataclasses.dataclass(frozen=True)
 class ProxyRow:
-    """What kube-proxy is told, and the fault and its remedy; these are empty where it agrees with the overlay."""
+    """What kube-proxy reads, and the fault and its remedy; these are empty where it agrees with the overlay."""
 
     mode: str
     value: str

@@ -104,7 +104,7 @@ def now() -> int:
 def next_tick() -> int:
     """Return the first clock tick after the present one: what starts before it can have read a file before its change.
 
-    The kernel rounds the start of a process down to a tick, so within one tick nobody can tell which came first.
+    The kernel rounds the start of a process down to a tick, so within one tick it is unknown which came first.
     """
     return now() + 1
 
