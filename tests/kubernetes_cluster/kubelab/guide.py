@@ -113,7 +113,7 @@ def prepare(images: tuple[Path, Path]) -> None:
     """Prepare containerd, kubelet and kubeadm on the nodes."""
     for name in NODES:
         bootstrap.prepare(name, images[0])
-        on(name, f"ln -sf {PROGRAMS}/kubeadm {PROGRAMS}/kubectl /usr/local/bin/")
+        on(name, f"ln -sf {PROGRAMS}/kubeadm {PROGRAMS}/kubectl {PROGRAMS}/kubelet /usr/local/bin/")
         if name.startswith("api"):
             send(name, images[1], "ctr -n k8s.io images import -")
 
