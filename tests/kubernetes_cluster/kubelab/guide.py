@@ -29,6 +29,10 @@ STEPS = range(1, 8)
 EXPECTED_WARNINGS = ("so a NEW one begins", "overlay_kubernetes_ca_hashes")
 """Those that the guide, or the quick start, describes."""
 
+NOT_REACHED = "cannot be reached"
+REPEATED: list[str] = []
+"""Commands that were typed twice, for instance because a busy machine stopped the API servers for a moment."""
+
 Block = tuple[str, str]
 
 
@@ -63,8 +67,11 @@ def guide(images: tuple[Path, Path]) -> Iterator[Row]:
     outputs: list[str] = []
     for number in STEPS:
         text = step_of(page, number)
+        repeated = len(REPEATED)
         done = [output for block in blocks(text) for output in follow(block)]
-        yield Row(f"guide, step {number}: {text.partition(chr(10))[0]}", len(done))
+        row = Row(f"guide, step {number}: {text.partition(chr(10))[0]}", len(done), len(REPEATED) - repeated)
+        row.note = "; ".join(REPEATED[repeated:])
+        yield row
         outputs += done
         if number == 5:
             yield ready(text)
@@ -140,6 +147,18 @@ def follow(block: Block) -> list[str]:
 
 
 def typed(line: str) -> str:
+    """Run a command; once more if the API server did not answer, as its error advises."""
+    try:
+        return typed_once(line)
+    except StepError as error:
+        if NOT_REACHED not in str(error):
+            raise
+    REPEATED.append(f"typed again, because the API server did not answer: {line}")
+    bootstrap.await_ready([*NODES])
+    return typed_once(line)
+
+
+def typed_once(line: str) -> str:
     """Run a command in the directory of the inventory, on a controller that finds the API server by its name."""
     environment = {key: value for key, value in os.environ.items() if key != "ANSIBLE_CONFIG"}
     # Replaces the ~/.ssh of a user who can log in to the hosts.
