@@ -220,14 +220,10 @@ kills: lab-up ## kill site, release, rollout and rebuild_ledger with SIGKILL at 
 
 # The programs of Kubernetes are in no package registry: docs/testing.md says what the directory must contain.
 KUBERNETES_BIN ?=
-KUBERNETES_LAB := TKE_LAB=kube $(LAB)
 KUBERNETES_ONLY ?=
-kubernetes: deps $(STAMP) ## a real Kubernetes cluster on a separate lab, with counted requests: make kubernetes KUBERNETES_BIN=DIR
-	@python tests/kubernetes_cluster/cluster.py --check '$(KUBERNETES_BIN)'
-	@$(KUBERNETES_LAB) down
-	@KUBERNETES_BIN='$(KUBERNETES_BIN)' $(KUBERNETES_LAB) $(addprefix -i inventories/,lab/hosts.yml lab_kubernetes/hosts.yml lab_kubernetes/added.yml) up
-	@$(KUBERNETES_LAB) run python tests/kubernetes_cluster/cluster.py '$(KUBERNETES_BIN)' $(addprefix --only ,$(KUBERNETES_ONLY))
-	@$(KUBERNETES_LAB) down
+kubernetes: export TKE_LAB := kube
+kubernetes: deps $(STAMP) ## real Kubernetes clusters on a separate lab, with counted requests: make kubernetes KUBERNETES_BIN=DIR
+	@KUBERNETES_BIN='$(KUBERNETES_BIN)' python tests/kubernetes_cluster/cluster.py '$(KUBERNETES_BIN)' $(addprefix --only ,$(KUBERNETES_ONLY))
 
 demo: deps $(STAMP) ## build a flat Pod network over two sites in the lab, and print the result
 	@$(LAB) up

@@ -122,6 +122,14 @@ def test_all_wrong_variables_are_named_at_once(run, api_server):
     assert api_server.requests("kubernetes-admin") == []
 
 
+def test_settings_of_kube_proxy_are_compared_with_the_plan(run, api_server):
+    api_server.add_config_map("kube-system", "kube-proxy", {"config.conf": "clusterCIDR: 10.42.0.0/16"})
+    document = {**PLAN["document"], "container_cidr": ["10.244.0.0/16"], "bridge": "tke-br0"}
+    found = run(plan={**PLAN, "document": document})["kube_proxy"]
+    assert (found["mode"], found["value"]) == ("ClusterCIDR", "10.42.0.0/16")
+    assert "overlay_container_cidr is 10.244.0.0/16" in found["fault"]
+
+
 def test_a_contradiction_fails_before_anything_changed(run, api_server):
     api_server.add_node("a", pod_cidrs=["10.9.0.0/24"])
     api_server.add_node("b")

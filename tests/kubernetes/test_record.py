@@ -16,6 +16,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes.ch
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes.client import ApiError, connect
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes.node_record import REASON, LedgerNodes
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes.nodes import NodeHost
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes.proxy_settings import PodNetwork
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes.servers import Endpoint
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 
@@ -339,6 +340,26 @@ def test_text_of_others_is_printed_without_control_characters(api_server):
 def test_config_maps_that_do_not_exist_are_no_error(api_server):
     found, _notes = run(api_server, record.Wanted(ledger(), ENDPOINT, update=["cluster-info", "kube-proxy"]))
     assert ([list(row.servers) for row in found.servers], found.changes) == ([[], []], [])
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"), [("clusterCIDR: 10.42.0.0/16", "10.42.0.0/16"), ("clusterCIDR: 10.244.0.0/16", ""), ("[", None)]
+)
+def test_settings_of_kube_proxy_are_compared_and_not_changed(api_server, text, fault):
+    api_server.add_config_map("kube-system", "kube-proxy", {"config.conf": text})
+    network = PodNetwork(["10.244.0.0/16"], "tke-br0", {"a": "192.0.2.1"})
+    found, _notes = run(api_server, record.Wanted(ledger(), network=network))
+    assert found.changes == []
+    if fault is None:
+        assert found.proxy is None
+    else:
+        assert fault in found.proxy.fault
+        assert bool(found.proxy.fault) == bool(fault)
+
+
+def test_a_cluster_without_a_config_map_of_kube_proxy_has_no_row(api_server):
+    found, _notes = run(api_server, record.Wanted(ledger(), network=PodNetwork(["10.244.0.0/16"], "tke-br0", {})))
+    assert found.proxy is None
 
 
 # --- users ----------------------------------------------------------------------------------------

@@ -4,12 +4,11 @@
 
 from __future__ import annotations
 
+import pathlib
 import re
 import shlex
 
-from stories import ROOT
-
-DAY_TWO = ROOT / "collections/ansible_collections/tke/overlay/docs/day-two.md"
+DAY_TWO = pathlib.Path(__file__).parents[2] / "collections/ansible_collections/tke/overlay/docs/day-two.md"
 
 
 def section(title: str) -> tuple[list[str], list[list[str]]]:

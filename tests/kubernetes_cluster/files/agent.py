@@ -3,9 +3,11 @@
 """The program of the test's Pods: answers requests, and sends counted ones itself.
 
 It answers HTTP on port 8080, HTTPS on port 8443 (with the certificate of /etc/agent, also as an admission webhook that
-allows everything) and UDP on port 8081 with its host name. `/ask?url=...&count=...&rate=...` sends so many requests,
-each on a new connection, and answers with the numbers of sent and lost ones. `agent.py ask URL COUNT RATE SECONDS` does
-the same once, and `agent.py dns NAME=ADDRESS...` is a DNS server. Runs with Python 3.9, too.
+allows everything), UDP on port 8081 with its host name, and lines on TCP connections to port 8082 with the same line.
+`/ask?url=...&count=...&rate=...` sends so many requests, each on a new connection, and answers with the numbers of sent
+and lost ones. `/begin?host=...` opens a TCP connection and sends lines on it until `/end?host=...`, which has the
+numbers. `agent.py ask URL COUNT RATE SECONDS` asks once, and `agent.py dns NAME=ADDRESS...` is a DNS server,
+`agent.py coredns` one that kubeadm's Deployment can run. Runs with Python 3.9, too.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import json
 import os
 import pathlib
 import socket
+import socketserver
 import ssl
 import struct
 import sys
@@ -25,7 +28,7 @@ import time
 import urllib.parse
 from typing import Any
 
-HTTP, UDP, HTTPS, DNS = 8080, 8081, 8443, 53
+HTTP, UDP, LINES, HTTPS, DNS = 8080, 8081, 8082, 8443, 53
 ACCOUNT = pathlib.Path("/var/run/secrets/kubernetes.io/serviceaccount")
 CERTIFICATE = pathlib.Path("/etc/agent/tls.crt")
 NAME = os.environ.get("NODE_NAME") or socket.gethostname()
@@ -95,16 +98,72 @@ def ask(url: str, count: int, rate: float, seconds: float) -> dict[str, Any]:
     return {"sent": count, "lost": sum(errors.values()), "gap": round(gap, 2), "answers": answers, "errors": errors}
 
 
+class Lines(socketserver.StreamRequestHandler):
+    """Answers each line of a connection with the same line."""
+
+    def handle(self) -> None:
+        for line in self.rfile:
+            self.wfile.write(line)
+
+
+class Connection:
+    """One TCP connection, on which a thread sends numbered lines until :meth:`end`. It is never opened again."""
+
+    RATE, SECONDS = 10, 20.0
+
+    def __init__(self, host: str) -> None:
+        self.sent = self.lost = 0
+        self.gap = 0.0
+        self.errors: dict[str, int] = {}
+        self._ended = threading.Event()
+        self._socket = socket.create_connection((host, LINES), self.SECONDS)
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        answers = self._socket.makefile("rb")
+        broken = ""
+        while not self._ended.wait(1 / self.RATE):
+            line, began = b"%d\n" % self.sent, time.monotonic()
+            self.sent += 1
+            try:
+                if not broken:
+                    self._socket.sendall(line)
+                    if answers.readline() != line:
+                        raise OSError("another answer, or the end of the connection")
+            except OSError as error:
+                broken = f"{type(error).__name__}: {error}"
+            self.gap = max(self.gap, time.monotonic() - began)
+            if broken:
+                self.lost += 1
+                self.errors[broken] = self.errors.get(broken, 0) + 1
+
+    def end(self) -> dict[str, Any]:
+        """Close the connection and return the numbers."""
+        self._ended.set()
+        self._thread.join(self.SECONDS + 5)
+        self._socket.close()
+        return {"sent": self.sent, "lost": self.lost, "gap": round(self.gap, 2), "errors": self.errors}
+
+
+CONNECTIONS: dict[str, Connection] = {}
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
     """Answers with the name of the node and the address of the client, or sends requests."""
 
     def do_GET(self) -> None:
         path = urllib.parse.urlsplit(self.path)
+        query = {key: values[0] for key, values in urllib.parse.parse_qs(path.query).items()}
         if path.path == "/ask":
-            query = {key: values[0] for key, values in urllib.parse.parse_qs(path.query).items()}
             body = json.dumps(
                 ask(query["url"], int(query["count"]), float(query["rate"]), float(query.get("seconds", "2")))
             )
+        elif path.path == "/begin":
+            CONNECTIONS[query["host"]] = Connection(query["host"])
+            body = ""
+        elif path.path == "/end":
+            body = json.dumps(CONNECTIONS.pop(query["host"]).end())
         else:
             body = f"{NAME} {self.client_address[0]}\n"
         self.reply(body.encode())
@@ -165,8 +224,31 @@ def answer_dns(table: dict[str, str]) -> None:
             sock.sendto(reply, client)
 
 
+class Readiness(http.server.BaseHTTPRequestHandler):
+    """Answers as CoreDNS does: it is alive, and it is ready when the Service `kubernetes` answers."""
+
+    def do_GET(self) -> None:
+        host, port = (os.environ[f"KUBERNETES_SERVICE_{name}"] for name in ("HOST", "PORT"))
+        try:
+            if self.path == "/ready":
+                one(urllib.parse.urlsplit(f"https://{host}:{port}/readyz"), 2)
+            self.send_response(200)
+        except OSError:
+            self.send_response(503)
+        self.end_headers()
+
+
+def coredns() -> None:
+    """Stand in for CoreDNS in kubeadm's Deployment: one name, and the ports of its probes."""
+    for port in (8080, 8181):
+        threading.Thread(target=Server(("", port), Readiness).serve_forever, daemon=True).start()
+    answer_dns({"kubernetes.default.svc.cluster.local": os.environ["KUBERNETES_SERVICE_HOST"]})
+
+
 def main(arguments: list[str]) -> None:
     """Run the servers."""
+    if arguments[:1] == ["coredns"]:
+        coredns()
     if arguments[:1] == ["dns"]:
         answer_dns(dict(word.split("=", 1) for word in arguments[1:]))
         return
@@ -175,6 +257,9 @@ def main(arguments: list[str]) -> None:
         print(json.dumps(ask(url, int(count), float(rate), float(seconds))))
         return
     threading.Thread(target=echo, daemon=True).start()
+    lines = socketserver.ThreadingTCPServer(("", LINES), Lines)
+    lines.daemon_threads = True
+    threading.Thread(target=lines.serve_forever, daemon=True).start()
     if CERTIFICATE.exists():
         secure = Server(("", HTTPS), Handler)
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

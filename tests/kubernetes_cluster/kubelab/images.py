@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 REPOSITORY = "lab.internal"
+ETCD = "etcd:3.5.16-0"  # the etcd of Debian 13
+ETCD_SCRIPT = Path(__file__).parents[1] / "files/etcd.sh"
 AGENT = Path(__file__).parents[1] / "files/agent.py"
 # What the images of Pods and of kube-proxy need, as paths in a base tree.
 _PROGRAMS = (
@@ -83,6 +85,13 @@ def program_layer(program: Path, target: Path) -> None:
         layer.add(program, f"usr/local/bin/{program.name}", filter=_plain)
 
 
+def etcd_layer(program: Path, target: Path) -> None:
+    """Write a layer with etcd, and the script that translates kubeadm's flags for it."""
+    with tarfile.open(target, "w") as layer:
+        layer.add(program, "usr/local/lib/etcd", filter=_plain)
+        layer.add(ETCD_SCRIPT, "usr/local/bin/etcd", filter=_plain)
+
+
 class Archive:
     """An OCI archive of several images, whose common layers it contains once."""
 
@@ -137,14 +146,29 @@ def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
     archive.addfile(entry, io.BytesIO(content))
 
 
-def make(programs: Path, tree: Path, target: Path, version: str) -> tuple[Path, Path]:
-    """Write the archive for every node and that for control planes, and return both paths."""
+def tag_of_coredns(programs: Path, version: str) -> str:
+    """Return the version of CoreDNS that kubeadm installs."""
+    command = [str(programs / "kubeadm"), "config", "images", "list", "--kubernetes-version", version]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    return next(name.rpartition(":")[2] for name in listed if "/coredns:" in name)
+
+
+def make(programs: Path, trees: tuple[Path, Path], target: Path, version: str) -> tuple[Path, Path]:
+    """Write the archive for every node and that for control planes, and return both paths.
+
+    :param trees: the base tree of the images, and that with etcd.
+    """
+    tree, tree_of_etcd = trees
     target.mkdir(parents=True, exist_ok=True)
     common = target / "common.tar"
     common_layer(tree, common)
     node, control = Archive(target / "node.oci.tar"), Archive(target / "control.oci.tar")
     node.image("pause:1", [common], ["/usr/bin/sleep", "infinity"])
     node.image("agent:1", [common], ["/usr/bin/python3", "/agent.py"])
+    node.image(f"coredns:{tag_of_coredns(programs, version)}", [common], ["/usr/bin/python3", "/agent.py", "coredns"])
+    layer = target / "etcd.tar"
+    etcd_layer(tree_of_etcd / "usr/bin/etcd", layer)
+    control.image(ETCD, [common, layer], [])
     for name, archive, below in (
         ("kube-proxy", node, [common]),
         ("kube-apiserver", control, []),

@@ -9,7 +9,7 @@ import contextlib
 import functools
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from . import bootstrap, hosts
@@ -80,11 +80,10 @@ def paths(settings: Settings) -> list[Row]:
     """Pod to Pod, Pod and node to Service, DNS and NodePort."""
     pods = agents()
     service = objects("service agent")["spec"]["clusterIP"]
-    mesh = [Flow(one, f"http://{two.address}:8080/") for one in pods.values() for two in pods.values() if one != two]
     ports = [("clb1", "cloud1"), ("clb1", "cloud2"), ("idc1", "idc2"), ("idc2", "idc1")]
     every = [*settings.addresses]
     return [
-        measure("Pod to Pod, other node, HTTP", mesh, 25),
+        measure("Pod to Pod, other node, HTTP", mesh(pods), 25),
         measure("Pod to ClusterIP, HTTP", [Flow(pod, f"http://{service}/") for pod in pods.values()], 100),
         measure("Pod to ClusterIP, UDP", [Flow(pod, f"udp://{service}:81/") for pod in pods.values()], 100),
         *same_node(pods),
@@ -100,6 +99,11 @@ def paths(settings: Settings) -> list[Row]:
             100,
         ),
     ]
+
+
+def mesh(pods: dict[str, Pod]) -> list[Flow]:
+    """Return the flows from each Pod to each other one."""
+    return [Flow(one, f"http://{two.address}:8080/") for one in pods.values() for two in pods.values() if one != two]
 
 
 def same_node(pods: dict[str, Pod]) -> list[Row]:
@@ -205,19 +209,18 @@ def kubelets(_settings: Settings) -> list[Row]:
     ]
 
 
-def webhook(settings: Settings) -> list[Row]:
-    """Objects that a webhook in a Pod of the data centre admits."""
+def webhook(settings: Settings, servers: Sequence[str] = ("api1", "api2")) -> list[Row]:
+    """Objects that a webhook in a Pod of the data centre admits, created by each of these API servers itself."""
     ca = base64.b64encode(webhook_certificate()["tls.crt"].encode()).decode()
     apply(filled("webhook.yaml", ca_bundle=ca))
     items = [
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"w{number}", "labels": {"webhook": "agent"}}}
-        for number in range(50)
+        for number in range(25)
     ]
     time.sleep(2)  # an API server learns of a webhook after a second
-    row = Row("webhook in an IDC Pod, objects created", sent=len(items))
-    # By both API servers, each at its own address.
-    for name in ("api1", "api2"):
-        document = json.dumps({"apiVersion": "v1", "kind": "List", "items": items[:25]})
+    row = Row("webhook in an IDC Pod, objects created", sent=25 * len(servers))
+    for name in servers:
+        document = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
         server = f"--server=https://{settings.addresses[name]}:6443"
         script = f"{hosts.KUBECTL} {server} create --validate=false --dry-run=server -f - 2>&1 || true"
         output = on(hosts.CONTROL, script, stdin=document)

@@ -125,3 +125,21 @@ def during(name: str, flows: list[Flow], rate: float = 10) -> Iterator[Row]:
             ended.set()
         for future in futures:
             future.result()
+
+
+@contextlib.contextmanager
+def connected(name: str, pairs: list[tuple[Pod, Pod]]) -> Iterator[Row]:
+    """Keep one TCP connection between each pair of Pods, and count the lines that it carries while the body runs."""
+    row = Row(name)
+
+    def tell(verb: str, pair: tuple[Pod, Pod]) -> str:
+        one, other = pair
+        return on(one.node, f"curl -sSf --max-time 40 'http://{one.address}:8080/{verb}?host={other.address}'")
+
+    for pair in pairs:
+        tell("begin", pair)
+    try:
+        yield row
+    finally:
+        for pair in pairs:
+            row.add(json.loads(tell("end", pair)))

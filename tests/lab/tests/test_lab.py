@@ -423,3 +423,15 @@ def test_agents_count_sent_and_lost_requests() -> None:
         result = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     assert (result["sent"], result["lost"], sum(result["errors"].values())) == (3, 3, 3)
     assert result["gap"] >= 0.02
+
+
+def test_make_kubernetes_can_follow_the_guide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(CLUSTER)
+    from kubelab import guide  # noqa: PLC0415 # only this test needs it
+
+    page = guide.PAGE.read_text()
+    steps = [guide.commands(guide.step_of(page, number)) for number in guide.STEPS]
+    assert all(steps), "each step has a command"
+    lines = [line for step in steps for line in step]
+    assert {line.split()[0] for line in lines} == {"ansible", "ansible-playbook", "kubeadm", "(umask"}
+    assert [line.split()[1] for line in lines if line.startswith("kubeadm")] == ["init", "join"]

@@ -19,6 +19,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes.no
     NodeHost,
     problems_of_node_name,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes.proxy_settings import PodNetwork
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes.servers import SOURCES, Endpoint
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from ansible_collections.tke.overlay.plugins.plugin_utils._host_variables import variables_of
@@ -67,6 +68,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
             "server": api.address,
             "nodes": [row.to_dict() for row in found.rows],
             "servers": [{**row._asdict(), "where": row.where} for row in found.servers],
+            "kube_proxy": found.proxy.to_dict() if found.proxy is not None else {},
             "service": str(wanted.service or ""),
             "service_changed": any(change.part == "service" for change in changes),
             "notes": [],
@@ -110,7 +112,16 @@ def _wanted(given: t.Mapping[str, t.Any], task_vars: t.Mapping[str, t.Any]) -> r
         container_cidr=plan["document"].get("container_cidr", ()),
     )
     vip = Vip(endpoint.vip, endpoint.port, given["service_wait"]) if endpoint and given["service"] == "vip" else None
-    return record.Wanted(ledger, endpoint, vip, given["update"])
+    return record.Wanted(ledger, endpoint, vip, given["update"], _network(plan["document"]))
+
+
+def _network(document: t.Mapping[str, t.Any]) -> PodNetwork | None:
+    """Return what a Pod's traffic is on each node."""
+    if "bridge" not in document:
+        return None
+    fleet = parse_fleet(document["fleet"])
+    underlays = {name: peer.underlay for name, peer in fleet.items()}
+    return PodNetwork(document["container_cidr"], document["bridge"], underlays)
 
 
 def _hosts(plan: t.Mapping[str, t.Any], task_vars: t.Mapping[str, t.Any]) -> list[NodeHost]:

@@ -12,7 +12,8 @@ short_description: Publishes node CIDRs and the state of the network in Kubernet
 version_added: 1.1.0
 description:
   - Compares Node objects with the plan, sets C(spec.podCIDR) and C(spec.podCIDRs) where they are empty, and the
-    condition C(NetworkUnavailable) to C(False) on the nodes that have converged. On request it leads the Service
+    condition C(NetworkUnavailable) to C(False) on the nodes that have converged. It reports settings of kube-proxy by
+    which it does not recognise the traffic of Pods. On request it leads the Service
     C(default/kubernetes) to the VIP of the API servers, and writes the API endpoint into the ConfigMaps
     C(kube-public/cluster-info) and C(kube-system/kube-proxy).
   - A Node object with another C(podCIDR) than its host has in the ledger is an error before anything is changed,
@@ -159,6 +160,14 @@ servers:
       wanted: https://api.demo.internal:6443
       differs: true
       update: false
+kube_proxy:
+  description:
+    - How kube-proxy recognises the traffic of Pods by its ConfigMap C(kube-system/kube-proxy); empty if there is none.
+      C(mode) is its C(detectLocalMode), and C(value) the CIDR, the bridge or the prefix for that mode.
+    - C(fault) and C(remedy) are empty where that agrees with the container CIDR and the Pod bridge.
+  returned: success
+  type: dict
+  sample: {mode: ClusterCIDR, value: 10.244.0.0/16, fault: "", remedy: ""}
 service:
   description: Where the Service C(default/kubernetes) leads; empty with O(service=unmanaged).
   returned: success

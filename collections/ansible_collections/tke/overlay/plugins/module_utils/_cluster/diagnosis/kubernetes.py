@@ -39,7 +39,7 @@ def screen(result: Result, failure: str, check: bool) -> list[Line]:
     shown = [Line(text) for text in texts]
     if len(rows) > MOST:
         shown.append(Line(f"and {count(len(rows) - MOST, 'more node')} with nothing to do or not joined yet"))
-    return [*shown, Line(""), *lines(result, failure, check), *steps(_steps(result, check))]
+    return [*shown, Line(""), *_compared(result, check, hosts_were_read=True), *steps(_steps(result, check))]
 
 
 def lines(result: Result, failure: str, check: bool, hosts_were_read: bool = True) -> list[Line]:
@@ -53,6 +53,11 @@ def lines(result: Result, failure: str, check: bool, hosts_were_read: bool = Tru
         ]
     if not result.get("nodes") and not result.get("server"):
         return []
+    todo = [Line(f"to do: {step}") for step in server_steps(result, check)]
+    return [*_compared(result, check, hosts_were_read), *todo]
+
+
+def _compared(result: Result, check: bool, hosts_were_read: bool) -> list[Line]:
     nodes = result["nodes"]
     published = [row for row in nodes if row["publish"]]
     cleared = [row for row in nodes if row["clear"]]
@@ -68,7 +73,7 @@ def lines(result: Result, failure: str, check: bool, hosts_were_read: bool = Tru
     waiting = [row["host"] for row in nodes if row["node"] and not row["available"] and not row["clear"]]
     if waiting and hosts_were_read:
         found.append(Line(f"NetworkUnavailable is not cleared before the node has converged: {some(waiting)}"))
-    return [*found, *_of_service(result, verb), *_of_servers(result, verb), *_of_notes(result)]
+    return [*found, *_of_service(result, verb), *_of_servers(result, verb), *_of_notes(result), *_of_proxy(result)]
 
 
 def _is_new(row: t.Mapping[str, t.Any]) -> bool:
@@ -105,13 +110,19 @@ def _of_servers(result: Result, verb: str) -> list[Line]:
     return found
 
 
+def _of_proxy(result: Result) -> list[Line]:
+    fault = result["kube_proxy"].get("fault")
+    return [Line(f"ConfigMap kube-system/kube-proxy {fault}", BAD)] if fault else []
+
+
 def _of_notes(result: Result) -> list[Line]:
     return [Line(note, BAD) for note in result["notes"]]
 
 
 def server_steps(result: Result, check: bool) -> list[str]:
     """Return what to do about the ConfigMaps."""
-    todo = []
+    proxy = result.get("kube_proxy") or {}
+    todo = [proxy["remedy"]] if proxy.get("fault") else []
     rows = result.get("servers", ())
     left = [row["source"] for row in rows if row["differs"] and not row["update"]]
     if left:

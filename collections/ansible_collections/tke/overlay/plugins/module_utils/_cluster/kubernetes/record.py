@@ -8,7 +8,12 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes import api_service, node_record, servers
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes import (
+    api_service,
+    node_record,
+    proxy_settings,
+    servers,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes.changes import Change
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes.client import Api, ApiError
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
@@ -18,13 +23,15 @@ from ansible_collections.tke.overlay.plugins.module_utils._errors import Validat
 class Wanted:
     """What is to be published. ``service`` is the VIP for the Service ``kubernetes``, ``None`` to leave it alone.
 
-    ``endpoint`` is ``None`` without a load balancer: then no ConfigMap is read.
+    ``endpoint`` is ``None`` without a load balancer: then no server is compared. ``network`` is what the settings of
+    kube-proxy are compared with.
     """
 
     ledger: node_record.LedgerNodes
     endpoint: servers.Endpoint | None = None
     service: api_service.Vip | None = None
     update: t.Sequence[str] = ()
+    network: proxy_settings.PodNetwork | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +41,7 @@ class Comparison:
     rows: t.Sequence[node_record.NodeRow]
     servers: t.Sequence[servers.ServerRow]
     changes: t.Sequence[Change]
+    proxy: proxy_settings.ProxyRow | None = None
 
 
 def compare(api: Api, wanted: Wanted) -> Comparison:
@@ -68,7 +76,8 @@ def compare(api: Api, wanted: Wanted) -> Comparison:
             problems += error.problems
     if problems:
         raise ValidationError(*problems)
-    return Comparison(rows, found, changes)
+    proxy = proxy_settings.compare(api, wanted.network) if wanted.network is not None else None
+    return Comparison(rows, found, changes, proxy)
 
 
 def publish(api: Api, changes: t.Sequence[Change]) -> list[str]:

@@ -42,6 +42,7 @@ THIRD_PARTY = {
     "_cluster.planning.validate": {"netaddr"},
     "_cluster.ledger.etcd_client": {"etcd3gw", "urllib3"},
     "_cluster.kubernetes.client": {"kubernetes", "urllib3", "yaml"},
+    "_cluster.kubernetes.proxy_settings": {"yaml"},
     "_cluster.kubernetes.servers": {"yaml"},
     "_cluster.kubernetes.render": {"jinja2"},
     "_cluster.report.page": {"jinja2"},

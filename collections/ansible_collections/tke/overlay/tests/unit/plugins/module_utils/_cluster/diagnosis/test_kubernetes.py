@@ -39,6 +39,12 @@ RESULT = {
         config_map("cluster-info", "kube-public/cluster-info", ["https://10.0.1.3:6443"], differs=True, update=False),
         config_map("kube-proxy", "kube-system/kube-proxy", ["https://10.0.1.3:6443"], differs=True, update=True),
     ],
+    "kube_proxy": {
+        "mode": "ClusterCIDR",
+        "value": "10.42.0.0/16",
+        "fault": "has clusterCIDR 10.42.0.0/16, and overlay_container_cidr is 10.244.0.0/16: kube-proxy replaces",
+        "remedy": "kubectl -n kube-system edit configmap kube-proxy: set clusterCIDR: 10.244.0.0/16",
+    },
     "service": "10.0.2.2:6443",
     "service_changed": True,
     "notes": ["ConfigMap kube-public/cluster-info has no new signature for the bootstrap tokens 'abcdef'"],
@@ -47,6 +53,7 @@ NOTHING = {
     **RESULT,
     "nodes": RESULT["nodes"][:1],
     "servers": [],
+    "kube_proxy": {},
     "service": "",
     "service_changed": False,
     "notes": [],
@@ -98,6 +105,19 @@ def test_a_large_cluster_shows_first_what_is_new():
     assert found[1].split()[:2] == ["z", "10.245.0.0/24"]
     assert len(found) < 50
     assert any("61 more nodes" in line for line in found)
+
+
+def test_a_fault_of_kube_proxy_has_its_remedy_on_each_screen():
+    for lines in (kubernetes.screen(RESULT, "", check=True), kubernetes.lines(RESULT, "", check=True)):
+        found = text(lines)
+        assert found.count("has clusterCIDR 10.42.0.0/16") == 1
+        assert found.count("set clusterCIDR: 10.244.0.0/16") == 1
+
+
+def test_other_screens_have_the_steps_about_config_maps():
+    found = text(kubernetes.lines(RESULT, "", check=False))
+    assert "to do: kubectl -n kube-system rollout restart daemonset kube-proxy" in found
+    assert "to do: set overlay_kubernetes_update: [cluster-info]" in found
 
 
 def test_a_config_map_that_is_listed_and_missing_is_named():
