@@ -16,7 +16,6 @@ import ipaddress
 import os
 import re
 import shutil
-import sys
 import tempfile
 import time
 import typing as t
@@ -74,6 +73,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.st
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.checksums import checksums_text
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.fleet import pair_cluster
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.interpreter import stable_python
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
     PAIR_CLUSTER_FILE,
     UNIT_DIRECTORY,
@@ -82,9 +82,6 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths impo
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import systemctl, unit_states
 
 PROGRAMS = ("haproxy", "keepalived")
-
-PYTHONS = ("/usr/bin/python3", "/usr/libexec/platform-python")
-"""Interpreters of a distribution whose paths stay when it is upgraded, unlike ``/usr/bin/python3.11``."""
 
 READY_SECONDS = 10
 
@@ -267,17 +264,6 @@ def _gateways(run: Run) -> list[str]:
 
 def _is_in(address: str, subnet: str) -> bool:
     return not network_problems("", subnet) and ipaddress.ip_address(address) in ipaddress.ip_network(subnet)
-
-
-def stable_python(run: Run) -> str:
-    """Return the interpreter of the health agent: one whose path an upgrade of the distribution keeps, if it works.
-
-    The interpreter that Ansible has found, such as ``/usr/bin/python3.11``, is used only where there is no such one.
-    """
-    for path in PYTHONS:
-        if run((path, "-c", "import sys; sys.exit(sys.version_info < (3, 8))"), None)[0] == 0:
-            return path
-    return sys.executable
 
 
 def _wanted_files(spec: PairSpec, links: HostLinks, python: str) -> Texts:
