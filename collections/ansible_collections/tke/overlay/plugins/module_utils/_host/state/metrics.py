@@ -44,13 +44,16 @@ class MetricsSpec(t.NamedTuple):
     """Where and how a host writes metrics; without a directory it writes none.
 
     ``sites`` maps names of nodes to their sites. ``python`` is the interpreter of the
-    probe timer.
+    probe timer, ``cni_plugins`` are the plugins that Pods need, in one of ``cni_dirs``;
+    the host finds these three out.
     """
 
     directory: str = ""
     probe_interval: int = PROBE_INTERVAL
     sites: t.Mapping[str, str] = {}
     python: str = ""
+    cni_dirs: t.Sequence[str] = ()
+    cni_plugins: t.Sequence[str] = ()
 
     def validated(self) -> MetricsSpec:
         """Return the specification itself.
@@ -85,10 +88,8 @@ def directory_problems(directory: str) -> list[str]:
     path = files.ROOT + directory
     if not os.path.isdir(path):
         state = "is not a directory" if os.path.lexists(path) else "does not exist"
-        return [
-            f"{what} {shown(directory)} {state} on this host: install node_exporter with its textfile collector, "
-            f"such as the package prometheus-node-exporter, or create the directory, or correct the variable"
-        ]
+        remedy = "install node_exporter with its textfile collector (prometheus-node-exporter), create the directory"
+        return [f"{what} {shown(directory)} {state} on this host: {remedy}, or correct the variable"]
     if not os.access(path, os.W_OK):
         return [f"{what} {shown(directory)} cannot be written on this host: is it mounted read-only?"]
     return []
@@ -142,17 +143,17 @@ def node_metrics(labels: NodeLabels, peers: int) -> str:
     return render(samples)
 
 
-def script_settings(directory: str, cni: t.Mapping[str, t.Sequence[str]]) -> dict[str, str]:
+def script_settings(metrics: MetricsSpec, cni_file: str, runtimes: t.Sequence[str]) -> dict[str, str]:
     """Return what the restore script must know to write metrics: lines of the file ``settings``.
 
-    :param cni: the file and the plugins of CNI, the directories of plugins, and paths that exist on a host with Pods.
+    :param runtimes: paths of which one exists on a host that runs Pods.
     """
     return {
-        "metrics_dir": directory,
+        "metrics_dir": metrics.directory,
         "metrics_file": FILES[NODE],
         "objects": " ".join(OBJECTS),
-        "cni_file": " ".join(cni["file"]),
-        "cni_plugins": " ".join(cni["plugins"]),
-        "cni_dirs": ":".join(cni["directories"]),
-        "runtimes": ":".join(cni["runtimes"]),
+        "cni_file": cni_file,
+        "cni_plugins": " ".join(metrics.cni_plugins),
+        "cni_dirs": ":".join(metrics.cni_dirs),
+        "runtimes": ":".join(runtimes),
     }

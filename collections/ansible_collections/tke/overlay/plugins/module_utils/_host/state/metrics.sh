@@ -11,6 +11,8 @@
 # cni_file is a path, cni_plugins are names, cni_dirs and runtimes are paths between colons.
 : "$metrics_dir $metrics_file $objects $cni_file $cni_plugins $cni_dirs $runtimes"
 
+directory=${TKE_OVERLAY_ROOT:-}$metrics_dir # a test sets that root
+
 # Add a value, which is a number, to the commands of sed that fill in the text. A line without a value is left out.
 values=''
 set_value() {
@@ -181,11 +183,11 @@ read_times() {
 # before it exists (noclobber), nor be able to write it.
 replace_file() {
     read -r name </proc/sys/kernel/random/uuid
-    beside=$metrics_dir/.$metrics_file.$name
+    beside=$directory/.$metrics_file.$name
     umask 022
     set -C
     sed -e "$values/ @[a-z_]*\$/d" "$here/metrics" >"$beside" &&
-        mv -fT "$beside" "$metrics_dir/$metrics_file" && return
+        mv -fT "$beside" "$directory/$metrics_file" && return
     rm -f "$beside"
     return 1
 }
