@@ -17,6 +17,8 @@ This module travels to managed hosts: standard library only, Python 3.8 syntax.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import typing as t
 
 PREFIX = "tke_overlay_"
@@ -389,3 +391,24 @@ def _value_text(value: float | str) -> str:
     if isinstance(value, str):
         return value
     return str(int(value)) if value == int(value) else repr(float(value))
+
+
+def write_file(directory: str, name: str, text: str) -> None:
+    """Replace a file of metrics in one step: no reader sees a part of it. The directory is not created.
+
+    The directory can belong to another user, such as prometheus, who must neither know the name of the new file before
+    it exists nor be able to write it.
+
+    :raises OSError: the file cannot be written; a former version is intact.
+    """
+    beside = os.path.join(directory, f".{name}.{os.urandom(8).hex()}")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
+    try:
+        with open(descriptor, "w", encoding="utf-8") as stream:
+            os.fchmod(descriptor, 0o644)
+            stream.write(text)
+        os.replace(beside, os.path.join(directory, name))
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(beside)
+        raise

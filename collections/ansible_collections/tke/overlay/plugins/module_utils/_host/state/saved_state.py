@@ -49,6 +49,7 @@ class SavedState(t.NamedTuple):
     rules: str
     sysctls: Texts
     summary: t.Mapping[str, object]
+    metrics: Texts  # what the script must know to write metrics; empty: it writes none
     fleet: str  # with the names of all nodes, to rebuild a lost ledger; the script does not read it
 
 
@@ -69,6 +70,7 @@ def state_files(state: SavedState) -> Texts:
         "mtu": link.mtu,
         "address": address,
         "cidrs": " ".join(state.cidrs),
+        **state.metrics,
     }
     texts = {
         "summary": header + "".join(f"{key}: {value}\n" for key, value in state.summary.items()),
