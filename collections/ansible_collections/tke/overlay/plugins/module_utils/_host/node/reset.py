@@ -50,10 +50,9 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.lock impor
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics import written_files
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
     DROP_INS,
-    METRICS_COUNTERS,
     METRICS_FILES,
+    METRICS_RECORDS,
     PROBE_CACHE,
-    PROBE_RECORD,
     PROBE_UNIT_FILES,
     STATE,
     STATE_FILES,
@@ -189,7 +188,7 @@ def _remove(remains: NodeRemains, run: Run) -> None:
     if remains.rules:
         delete_table(TABLE, run)
     cleanup.remove(remains.endpoint, run)
-    for path in (*remains.files, RECORD_TEXT, RECORD_LISTING, METRICS_COUNTERS, PROBE_RECORD):
+    for path in (*remains.files, RECORD_TEXT, RECORD_LISTING, *METRICS_RECORDS):
         remove_file(path)
     shutil.rmtree(files.ROOT + PROBE_CACHE, ignore_errors=True)
     remove_staged_files(FILES)

@@ -94,9 +94,10 @@ PROBE_PEERS = f"{STATE}/probe.peers"
 METRICS_FILES = (METRICS_TEXT, METRICS_SCRIPT, PROBE_PROGRAM, PROBE_PEERS, *PROBE_UNIT_FILES)
 """Every file that the metrics of a node need, except those in the directory of node_exporter."""
 
-METRICS_COUNTERS = f"{files.RUN_DIRECTORY}/metrics.counters"
-PROBE_RECORD = f"{files.RUN_DIRECTORY}/probe.record"
-"""What the restore script and the probe timer count since the boot."""
+METRICS_RECORDS = tuple(
+    f"{files.RUN_DIRECTORY}/{name}" for name in ("metrics.counters", "metrics.firewall", "probe.record")
+)
+"""What the restore script and the probe timer count or note since the boot."""
 
 PROBE_CACHE = f"{files.RUN_DIRECTORY}/probe.cache"
 """Where Python keeps the compiled program of the probe timer."""

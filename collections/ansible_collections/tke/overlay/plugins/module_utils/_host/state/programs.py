@@ -130,7 +130,7 @@ is_plugin_missing() {
 exists_one() {
     paths=$1:
     while [ -n "$paths" ]; do
-        if [ -e "${paths%%:*}$2" ]; then return; fi
+        if [ -e "${TKE_OVERLAY_ROOT:-}${paths%%:*}$2" ]; then return; fi
         paths=${paths#*:}
     done
     return 1
@@ -167,22 +167,33 @@ find_obstacles() {
     find_obstacle forwarding is_forwarding_off
     find_obstacle bridge_netfilter is_bridge_netfilter_off
     case " $failures " in *' bridge '*) set_value finding_port 1 ;; *) set_value finding_port 0 ;; esac
-    find_obstacle cni_file [ ! -e "$cni_file" ]
+    find_obstacle cni_file [ ! -e "${TKE_OVERLAY_ROOT:-}$cni_file" ]
     find_obstacle plugins is_plugin_missing
-    find_obstacle firewall is_firewall_closed
+    find_firewall
 }
 
-# Set the packets that the rules have dropped, by the names of their counters.
+# List the chains of all programs every five minutes only: kube-proxy alone can have thousands. While a firewall is
+# closed, look at each run.
+find_firewall() {
+    last=0
+    if [ -e "$run/metrics.firewall" ]; then read -r last <"$run/metrics.firewall"; fi
+    if [ "$last" = 1 ] || [ $((now - checked)) -ge 300 ]; then
+        if is_firewall_closed; then last=1; else last=0; fi
+        echo "$last" >"$run/metrics.firewall"
+    fi
+    set_value finding_firewall "$last"
+}
+
+# Set the packets that the rules have dropped, by the names of their counters, which nft lists first.
 read_dropped() {
-    # shellcheck disable=SC2046 # words
-    set -- $(nft list counters table inet tke_overlay 2>/dev/null)
-    while [ $# -gt 1 ]; do
-        case $1 in
-            counter) reason=$2 ;;
-            packets) set_value "dropped_$reason" "$2" ;;
+    [ -e "$work/counted" ] || return
+    while read -r word name _rest; do
+        case $word in
+            counter) reason=$name ;;
+            packets) set_value "dropped_$reason" "$name" ;;
+            set | chain) break ;;
         esac
-        shift
-    done
+    done <"$work/counted"
 }
 
 # Set state and MTU of a link, from its line in the listing of ip; list it again if it was repaired.
@@ -200,12 +211,14 @@ read_links() {
     if [ -n "$bridge_line" ]; then read_link bridge "$bridge" "$bridge_line"; fi
 }
 
-# Set the time of this run, as that of a file of this run, and the time at which the plan was saved.
+# Set the time of this run, as that of a file of this run, and the time at which the plan was saved. checked is when
+# all chains were last listed.
 read_times() {
     : >"$work/now"
-    # shellcheck disable=SC2046 # two words
-    set -- $(stat -c %Y "$work/now" "$here/summary" 2>/dev/null)
-    set_value now "${1:-}"
+    # shellcheck disable=SC2046 # up to three words
+    set -- $(stat -c %Y "$work/now" "$here/summary" "$run/metrics.firewall" 2>/dev/null)
+    now=${1:-0} checked=${3:-0}
+    set_value now "$now"
     set_value applied "${2:-}"
 }
 
@@ -226,10 +239,10 @@ replace_file() {
 
 read_counters
 count_results
+read_times
 find_obstacles
 read_dropped
 read_links
-read_times
 set_value failed "$failed"
 set_value write_errors "$write_errors"
 if replace_file 2>"$work/metrics.errors"; then
@@ -562,10 +575,24 @@ restore_endpoint_route() {
 
 # --- rules and sysctls ---
 
+# List the rules without the values of the counters, and compare with their record. The metrics need the values: listing them once more would take as
+# long as this listing, because nft reads all sets for it.
+list_rules() {
+    if [ -n "${metrics_dir:-}" ]; then
+        nft list table inet tke_overlay >"$work/counted" 2>/dev/null
+        # As -s prints it: no values, or zeros in nft 0.9.
+        sed -e '/^[[:blank:]]*packets [0-9]* bytes [0-9]*$/d' \
+            -e 's/^\([[:blank:]]*packets\) [0-9]* bytes [0-9]*\([[:blank:]]*}\)$/\1 0 bytes 0\2/' \
+            "$work/counted" >"$work/rules"
+        cmp -s "$work/rules" "$run/rules.listing" && return
+    fi
+    nft -s list table inet tke_overlay >"$work/rules" 2>/dev/null
+    cmp -s "$work/rules" "$run/rules.listing"
+}
+
 # The rules are unchanged as long as nft lists what it listed right after they were loaded.
 restore_rules() {
-    nft -s list table inet tke_overlay >"$work/rules" 2>/dev/null
-    cmp -s "$work/rules" "$run/rules.listing" && cmp -s "$here/rules.nft" "$run/rules.nft" && return
+    list_rules && cmp -s "$here/rules.nft" "$run/rules.nft" && return
     try nft -f "$here/rules.nft" || return
     nft -s list table inet tke_overlay >"$work/loaded" 2>/dev/null
     if [ ! -s "$work/rules" ]; then report 'rules: missing'

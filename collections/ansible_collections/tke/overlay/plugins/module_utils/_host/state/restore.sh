@@ -307,10 +307,24 @@ restore_endpoint_route() {
 
 # --- rules and sysctls ---
 
+# List the rules without the values of the counters, and compare with their record. The metrics need the values: listing them once more would take as
+# long as this listing, because nft reads all sets for it.
+list_rules() {
+    if [ -n "${metrics_dir:-}" ]; then
+        nft list table inet tke_overlay >"$work/counted" 2>/dev/null
+        # As -s prints it: no values, or zeros in nft 0.9.
+        sed -e '/^[[:blank:]]*packets [0-9]* bytes [0-9]*$/d' \
+            -e 's/^\([[:blank:]]*packets\) [0-9]* bytes [0-9]*\([[:blank:]]*}\)$/\1 0 bytes 0\2/' \
+            "$work/counted" >"$work/rules"
+        cmp -s "$work/rules" "$run/rules.listing" && return
+    fi
+    nft -s list table inet tke_overlay >"$work/rules" 2>/dev/null
+    cmp -s "$work/rules" "$run/rules.listing"
+}
+
 # The rules are unchanged as long as nft lists what it listed right after they were loaded.
 restore_rules() {
-    nft -s list table inet tke_overlay >"$work/rules" 2>/dev/null
-    cmp -s "$work/rules" "$run/rules.listing" && cmp -s "$here/rules.nft" "$run/rules.nft" && return
+    list_rules && cmp -s "$here/rules.nft" "$run/rules.nft" && return
     try nft -f "$here/rules.nft" || return
     nft -s list table inet tke_overlay >"$work/loaded" 2>/dev/null
     if [ ! -s "$work/rules" ]; then report 'rules: missing'
