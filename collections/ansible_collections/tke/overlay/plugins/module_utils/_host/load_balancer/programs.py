@@ -31,7 +31,7 @@ ConditionPathExists=$restore
 [Service]
 Type=oneshot
 ExecStart=/bin/sh $restore
-$write_metricsLogLevelMax=notice
+${write_metrics}LogLevelMax=notice
 """
 
 CLB_RESTORE_TIMER = r"""[Unit]
@@ -992,7 +992,7 @@ vrrp_instance tke_$vip {
     virtual_ipaddress {
         $address/32 dev $vip_link
     }
-$notify$track_interface    track_file {
+${notify}$track_interface    track_file {
         tke_$vip
     }
 }

@@ -49,8 +49,8 @@ class SavedState(t.NamedTuple):
     rules: str
     sysctls: Texts
     summary: t.Mapping[str, object]
-    metrics: Texts  # what the script must know to write metrics; empty: it writes none
     fleet: str  # with the names of all nodes, to rebuild a lost ledger; the script does not read it
+    metrics: t.Mapping[str, str] = {}  # what the script must know to write metrics; empty: it writes none
 
 
 def state_files(state: SavedState) -> Texts:

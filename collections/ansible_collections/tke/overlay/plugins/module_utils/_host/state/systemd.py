@@ -155,7 +155,10 @@ def wanted_units(host: HostFacts) -> Texts:
     """
     if not host.systemd:
         return {}
-    return {SERVICE: "enabled", TIMER: "enabled active", PROBE_TIMER: "active" if host.metrics.directory else ""}
+    wanted = {SERVICE: "enabled", TIMER: "enabled active"}
+    if host.metrics.directory or host.units.get(PROBE_TIMER):
+        wanted[PROBE_TIMER] = "active" if host.metrics.directory else ""
+    return wanted
 
 
 def unit_files(interval: int, host: HostFacts) -> FileSpecs:
