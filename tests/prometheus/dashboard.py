@@ -16,6 +16,7 @@ WIDTH = 24
 
 JOB = '{job=~"$job"}'
 CLUSTER = '{cluster=~"$cluster"}'
+LINKS = '{job=~"$job", device=~"tke.*"}'
 SITES = "{{from_site}} -> {{site}}"
 
 
@@ -183,12 +184,13 @@ ROWS = (
             Panel(
                 "Packets dropped by the kernel on the links",
                 (
+                    Query(f"sum by (device) (rate(node_network_receive_drop_total{LINKS}[5m]))", "{{device}} receive"),
                     Query(
-                        "sum by (device, direction) (rate(tke_overlay_link_dropped_packets_total" + JOB + "[5m]))",
-                        "{{device}} {{direction}}",
+                        f"sum by (device) (rate(node_network_transmit_drop_total{LINKS}[5m]))", "{{device}} transmit"
                     ),
                 ),
                 unit="pps",
+                description="Counted by node_exporter itself (netdev).",
             ),
             Panel(
                 "Links that are down, and links with another MTU than planned",

@@ -13,6 +13,7 @@ import json
 import os
 import pathlib
 import subprocess
+import threading
 import time
 import urllib.parse
 import urllib.request
@@ -34,7 +35,7 @@ METRICS = "/var/lib/prometheus/node-exporter"
 UNITS = {"tke-overlay": 1, "tke-overlay-probe": 2, "tke-overlay-clb": 1}
 """Timer -> seconds between two runs."""
 
-EXPORTER = "ARGS='--collector.disable-defaults --collector.stat --collector.textfile'"
+EXPORTER = "ARGS='--collector.disable-defaults --collector.stat --collector.netdev --collector.textfile'"
 DROP_IN = """[Timer]
 OnUnitInactiveSec=
 OnActiveSec=1s
@@ -165,7 +166,7 @@ class Fault(NamedTuple):
 
     name: str
     begin: Callable[[], Any]
-    heal: Callable[[], Any]
+    heal: Callable[[], Any] | None  # none: the host repairs it itself
     alert: str
     words: Sequence[str]
     minutes: float
@@ -184,7 +185,66 @@ class Row(NamedTuple):
     fault: str
     alert: str
     firing: float
+    firing_limit: float
     cleared: float
+    cleared_limit: float
+
+
+class Watcher:
+    """Notes, in a thread of its own, when the alert of each fault fires and clears (``time.monotonic``)."""
+
+    def __init__(self, prometheus: Prometheus, faults: Sequence[Fault]) -> None:
+        self.prometheus, self.faults = prometheus, faults
+        self.started: dict[str, float] = {}
+        self.firing: dict[str, float] = {}
+        self.healed: dict[str, float] = {}
+        self.cleared: dict[str, float] = {}
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> Watcher:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(0.2):
+            alerts, now = self.prometheus.alerts(), time.monotonic()
+            for fault in self.faults:
+                if fault.is_in(alerts):
+                    self.firing.setdefault(fault.name, now)
+                elif fault.name in self.firing and (not fault.heal or fault.name in self.healed):
+                    self.cleared.setdefault(fault.name, now)
+
+    def wait_for(self, times: dict[str, float], seconds: float) -> None:
+        """Wait until there is a time of each fault."""
+        names = [fault.name for fault in self.faults]
+        begin = time.monotonic()
+        while len(times) < len(names):
+            missing = [name for name in names if name not in times]
+            assert self._thread.is_alive()
+            assert time.monotonic() - begin < seconds, f"not within {seconds:.0f} s: {missing}"
+            self._ended.wait(0.2)
+
+    def rows(self) -> list[Row]:
+        """Return what was measured. An alert about something that the host repairs clears after it has fired."""
+        rows = []
+        for fault in self.faults:
+            fired = self.firing[fault.name]
+            rows.append(
+                Row(
+                    fault.name,
+                    fault.alert,
+                    fired - self.started[fault.name],
+                    fault.minutes * 60 / FACTOR + SLACK,
+                    self.cleared[fault.name] - self.healed.get(fault.name, fired),
+                    fault.clear_minutes * 60 / FACTOR + SLACK,
+                )
+            )
+        return rows
 
 
 def table(rows: Sequence[Row]) -> str:

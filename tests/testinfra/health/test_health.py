@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import subprocess
@@ -12,9 +13,9 @@ import time
 import dashboard
 import pytest
 import yaml
-from watching import FACTOR, SLACK, URL, Fault, Prometheus, Row, begin_on_hosts, end_on_hosts, table
+from watching import FACTOR, SLACK, URL, Fault, Prometheus, Watcher, begin_on_hosts, end_on_hosts, table
 
-from stories import INVENTORY, NODES, PAIR, on, play
+from stories import INVENTORY, NODES, PAIR, ledger, on, play
 from tkelab.model import ROUTER
 
 testinfra_hosts = ["local://"]
@@ -23,8 +24,6 @@ QUIET = float(os.environ.get("HEALTH_QUIET", "30"))
 """Seconds without a fault and without an alert; `make health` sets an hour, divided by the factor."""
 
 HOLE = "table ip health_test {{ chain c {{ type filter hook prerouting priority -400; {} drop; }}; }}"
-FULL = ("-e", json.dumps({"overlay_reserved": ["10.244.0.0/16"]}))
-"""With the whole container CIDR reserved, only the node CIDRs in use are left."""
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +52,15 @@ def status(prometheus, *arguments):
     assert done.code == 0, done.text
 
 
+def full():
+    """Return arguments that reserve everything that no node has: then the pool is full."""
+    parts = [ipaddress.ip_network(ledger()["container_cidr"][0])]
+    for held in ledger()["nodes"].values():
+        taken = ipaddress.ip_network(held["node_cidr"])
+        parts = [rest for part in parts for rest in (part.address_exclude(taken) if taken.subnet_of(part) else [part])]
+    return "-e", json.dumps({"overlay_reserved": [str(part) for part in parts]})
+
+
 def on_router(*arguments):
     subprocess.run(["ip", "netns", "exec", ROUTER, "nft", *arguments], check=True)
 
@@ -69,6 +77,14 @@ def faults_in_one_round(prometheus):
     """Return faults on different hosts, so that all can be there at the same time."""
     return [
         Fault(
+            "the pool is full",
+            lambda: status(prometheus, *full()),
+            lambda: status(prometheus),
+            "TkeOverlayPoolFull",
+            ("no node can be added", "Append a container CIDR"),
+            minutes=0.5,
+        ),
+        Fault(
             "the line carries packets of 1350 bytes",
             lambda: drop_on_the_line("udp dport 8472 ip length > 1350"),
             heal_the_line,
@@ -80,7 +96,7 @@ def faults_in_one_round(prometheus):
         Fault(
             "a device is deleted",
             lambda: on("cloud1", "ip link delete tke0"),
-            lambda: None,
+            None,
             "TkeOverlayRepaired",
             ("cloud1 has repaired its overlay: link", "journalctl"),
             minutes=1,
@@ -89,19 +105,11 @@ def faults_in_one_round(prometheus):
         Fault(
             "the rules are flushed",
             lambda: on("cloud2", "nft flush ruleset"),
-            lambda: None,
+            None,
             "TkeOverlayRepaired",
             ("cloud2 has repaired its overlay: rules", "#the-journal-says-restored-again-and-again"),
             minutes=1,
             clear_minutes=7,
-        ),
-        Fault(
-            "the pool is full",
-            lambda: status(prometheus, *FULL),
-            lambda: status(prometheus),
-            "TkeOverlayPoolFull",
-            ("no node can be added", "Append a container CIDR"),
-            minutes=0.5,
         ),
         Fault(
             "the proxy of a VIP is stopped",
@@ -141,32 +149,23 @@ def faults_of_the_other_round():
 def measured(prometheus, faults):
     """Begin all faults, wait for their alerts, heal them, wait until no alert is left, and return the times."""
     begin = time.time()
-    started, firing, healed, cleared = {}, {}, {}, {}
-    for fault in faults:
-        started[fault] = time.monotonic()
-        fault.begin()
-
-    def note(found, times, since):
+    with Watcher(prometheus, faults) as watcher:
         for fault in faults:
-            if fault not in times and fault.is_in(prometheus.alerts()) == found:
-                times[fault] = time.monotonic() - since[fault]
-        return len(times) == len(faults)
-
-    latest = max(fault.minutes for fault in faults) * 60 / FACTOR + SLACK
-    prometheus.wait(lambda: note(True, firing, started), latest, str([f.name for f in faults if f not in firing]))
-    for fault in faults:
-        fault.heal()
-        healed[fault] = time.monotonic()
-    latest = max(fault.clear_minutes for fault in faults) * 60 / FACTOR + SLACK
-    prometheus.wait(lambda: note(False, cleared, healed), latest, "the alerts clear")
-    prometheus.wait(lambda: not prometheus.alerts(), latest + 15, "no other alert is left")
+            watcher.started[fault.name] = time.monotonic()
+            fault.begin()
+        latest = max(fault.minutes for fault in faults) * 60 / FACTOR + SLACK
+        watcher.wait_for(watcher.firing, latest)
+        for fault in faults:
+            if fault.heal:
+                fault.heal()
+                watcher.healed[fault.name] = time.monotonic()
+        latest = max(fault.clear_minutes for fault in faults) * 60 / FACTOR + SLACK
+        watcher.wait_for(watcher.cleared, latest)
+    prometheus.wait(lambda: not prometheus.alerts(), latest + SLACK, "no other alert is left")
     expected = {fault.alert for fault in faults}
     allowed = {name for fault in faults for name in fault.follows}
     assert expected <= prometheus.fired_since(begin) <= expected | allowed
-    for fault in faults:
-        assert firing[fault] < fault.minutes * 60 / FACTOR + SLACK, fault.name
-        assert cleared[fault] < fault.clear_minutes * 60 / FACTOR + SLACK, fault.name
-    return [Row(fault.name, fault.alert, firing[fault], cleared[fault]) for fault in faults]
+    return watcher.rows()
 
 
 def test_nothing_fires_while_nothing_is_wrong(watched):
@@ -176,15 +175,17 @@ def test_nothing_fires_while_nothing_is_wrong(watched):
 
 
 def test_every_query_of_the_dashboard_has_a_value(watched):
-    for expression in dashboard.queries():
-        text = expression.replace("$job", ".*").replace("$cluster", ".*")
-        assert watched.query(text), expression
+    texts = [text.replace("$job", ".*").replace("$cluster", ".*") for text in dashboard.queries()]
+    assert [text for text in texts if not watched.query(text)] == []
 
 
 def test_each_fault_raises_its_alert_which_clears(watched):
     rows = measured(watched, faults_in_one_round(watched))
     rows += measured(watched, faults_of_the_other_round())
     print(f"\n{table(rows)}")
+    for row in rows:
+        assert row.firing < row.firing_limit, row
+        assert row.cleared < row.cleared_limit, row
 
 
 def test_the_report_shows_what_prometheus_has_recorded(watched, tmp_path):
