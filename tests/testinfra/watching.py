@@ -156,6 +156,14 @@ class Prometheus:
             assert time.monotonic() - begin < seconds, f"not within {seconds:.0f} s: {what}"
             time.sleep(0.2)
 
+    def wait_until_quiet(self, seconds: float) -> None:
+        """Wait until no alert fires."""
+        begin = time.monotonic()
+        while self.alerts():
+            names = [alert["labels"] for alert in self.alerts()]
+            assert time.monotonic() - begin < seconds, f"after {seconds:.0f} s, there still is {names}"
+            time.sleep(0.2)
+
 
 class Fault(NamedTuple):
     """A fault, the alert that it raises, and what the alert must say.
