@@ -99,6 +99,7 @@ lint: $(STAMP) ## ruff, shellcheck, yamllint, ansible-lint (production), licence
 
 docs-lint: $(STAMP)
 	@python tests/tools/tables.py --check
+	@python tests/prometheus/monitoring.py --check
 	@cd $(COLLECTION) && python $(CURDIR)/tests/tools/lint_docs.py --plugin-docs --validate-collection-refs all .
 
 format: $(STAMP) ## format the Python code with ruff
@@ -106,7 +107,7 @@ format: $(STAMP) ## format the Python code with ruff
 	@ruff format $(PYTHON_FILES)
 
 types: $(STAMP) ## mypy --strict on the collection, the lab and the tools
-	@mypy $(COLLECTION)/plugins tests/lab/tkelab tests/lab/demo.py tests/stores/members.py tests/kubernetes/standin.py tests/kubernetes/standin_server.py tests/kubernetes/standin_objects.py tests/kubernetes/standin_rbac.py tests/browser/chromium.py tests/browser/overlays.py tests/testinfra/stories.py tests/testinfra/howto.py tests/testinfra/day_two.py tests/lab/flows.py tests/lab/flow_agent.py tests/bench tests/faults tests/kills/kills.py tests/tools tests/package/product.py
+	@mypy $(COLLECTION)/plugins tests/lab/tkelab tests/lab/demo.py tests/stores/members.py tests/kubernetes/standin.py tests/kubernetes/standin_server.py tests/kubernetes/standin_objects.py tests/kubernetes/standin_rbac.py tests/browser/chromium.py tests/browser/overlays.py tests/testinfra/stories.py tests/testinfra/howto.py tests/testinfra/day_two.py tests/lab/flows.py tests/lab/flow_agent.py tests/bench tests/faults tests/kills/kills.py tests/tools tests/prometheus tests/package/product.py
 	@mypy tests/kubernetes_cluster/cluster.py tests/kubernetes_cluster/kubelab tests/kubernetes_cluster/files/agent.py
 
 # ansible-test keeps downloads and environments below HOME, so it gets its own HOME in .cache.
@@ -232,8 +233,9 @@ demo: deps $(STAMP) ## build a flat Pod network over two sites in the lab, and p
 # --- the published collection ---
 
 .PHONY: tables docs artifact release
-tables: $(STAMP) ## generate the table of variables in the guides from the roles' argument_specs
+tables: $(STAMP) ## generate the tables in the guides, and the dashboard, from argument_specs, metrics and alert rules
 	@python tests/tools/tables.py
+	@python tests/prometheus/monitoring.py
 
 docs: $(STAMP) ## build the site of guides and reference in .cache/docs/html; a warning is an error
 	@python tests/tools/site.py .cache/docs

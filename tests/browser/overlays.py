@@ -22,9 +22,20 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.model 
     ReportOptions,
     build,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.past_day import (
+    MEASURES,
+    SECONDS,
+    STEP,
+    PastDay,
+    Series,
+    series_of,
+    timestamp,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.reachability import ProbedHost
 
 AT = "2026-06-30T09:41:07Z"
+END = 1_782_812_467
+""":data:`AT` in seconds since 1970."""
 SITES = ("cloud", "idc")
 HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(2)>'
 
@@ -69,7 +80,7 @@ def probe_result(rtt: dict[str, float], *findings: tuple[str, str]) -> dict[str,
     }
 
 
-def healthy() -> Report:
+def healthy(past_day: PastDay | None = None) -> Report:
     """Return the report of the lab: four nodes in two sites, without problems."""
     names = ["cloud1", "cloud2", "idc1", "idc2"]
     ledger = Ledger("lab", Pool(["10.244.0.0/16"], 256, 256), cursor=4)
@@ -95,8 +106,37 @@ def healthy() -> Report:
     return build(
         LedgerVersions(ledger, "/srv/overlay/overlay-ledger.json"),
         hosts,
-        ReportOptions(AT, ["inventories/lab/hosts.yml"], sites=SITES),
+        ReportOptions(AT, ["inventories/lab/hosts.yml"], sites=SITES, past_day=past_day),
     )
+
+
+def watched() -> Report:
+    """Return the same with a Prometheus that has recorded the past day, in which a site was cut off for an hour."""
+    times = [END - STEP * before for before in range(SECONDS // STEP, -1, -1)]
+    series = [
+        series_of(measure, {"data": {"result": [{"values": [(at, value(at)) for at in times]}]}})
+        for measure, value in zip(
+            MEASURES,
+            (
+                lambda at: "33.4" if END - 8 * STEP <= at < END - 6 * STEP else "100",
+                lambda at: "NaN" if at < END - 40 * STEP else "100",
+                lambda at: str(at // STEP % 7 // 6),
+                lambda at: str(at // STEP % 11 * 1234.5),
+            ),
+            strict=True,
+        )
+    ]
+    return healthy(_past_day(None, series))
+
+
+def unwatched() -> Report:
+    """Return the same with a Prometheus that does not answer."""
+    return healthy(_past_day(f"http://192.0.2.20:9090 (overlay_prometheus_url): {HOSTILE}", []))
+
+
+def _past_day(problem: str | None, series: list[Series]) -> PastDay:
+    begin, end = timestamp(END - SECONDS), timestamp(END)
+    return PastDay(source="http://192.0.2.20:9090", begin=begin, end=end, step=STEP, problem=problem, series=series)
 
 
 def troubled(limit: str | None = None) -> Report:

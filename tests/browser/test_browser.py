@@ -12,7 +12,7 @@ import overlays
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.page import page
 from chromium import Chromium
 
-PAGES = {"healthy": overlays.healthy, "troubled": overlays.troubled, "alone": overlays.alone, "large": overlays.large}
+PAGES = {"healthy": overlays.watched, "troubled": overlays.troubled, "alone": overlays.alone, "large": overlays.large}
 WIDTHS = (390, 820, 1600)
 
 

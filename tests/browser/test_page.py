@@ -24,6 +24,8 @@ VOID = ("meta", "link", "input", "br", "col")
 
 PAGES = {
     "healthy": overlays.healthy,
+    "watched": overlays.watched,
+    "unwatched": overlays.unwatched,
     "troubled": overlays.troubled,
     "limited": lambda: overlays.troubled("cloud1"),
     "alone": overlays.alone,
@@ -78,7 +80,8 @@ def test_the_page_is_well_formed(rendered):
     assert text.startswith("<!DOCTYPE html><html lang=")
     reader = read(text)
     assert len(reader.ids) == len(set(reader.ids))
-    assert reader.names.count("h1") == reader.names.count("main") == reader.names.count("title") == 1
+    titles = reader.names.count("title") - reader.names.count("rect")  # each bar of a chart has one, too
+    assert reader.names.count("h1") == reader.names.count("main") == titles == 1
 
 
 def test_the_page_loads_nothing(rendered):
@@ -106,6 +109,20 @@ def test_a_hostile_name_stays_text():
     assert text.count("<script>") == 1, "the script of the page"
     assert "<img" not in text
     assert overlays.HOSTILE in read(text).text
+
+
+def test_the_past_day_has_a_bar_for_each_recorded_step():
+    text = page(overlays.watched(), "data.json")
+    assert text.count("<rect") == 3 * 49 + 41
+    assert "Probes answered</b>: now 100 %, at least 33.4 %" in text
+    assert "09:41 UTC: 100 %" in text
+    assert 'id="past-day"' not in page(overlays.healthy(), "data.json")
+
+
+def test_the_page_says_why_it_has_no_past_day():
+    reader = read(page(overlays.unwatched(), "data.json"))
+    assert any(overlays.HOSTILE in text and "overlay_prometheus_url" in text for text in reader.text)
+    assert "rect" not in reader.names
 
 
 @given(st.text(), st.text())

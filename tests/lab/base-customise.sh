@@ -19,7 +19,8 @@ disable nginx.service haproxy.service keepalived.service etcd.service nftables.s
 
 # Tests start these services to check that they and the collection work on the same host.
 disable docker.service docker.socket containerd.service firewalld.service \
-    NetworkManager.service NetworkManager-dispatcher.service NetworkManager-wait-online.service
+    NetworkManager.service NetworkManager-dispatcher.service NetworkManager-wait-online.service \
+    prometheus.service prometheus-node-exporter.service
 
 # No consoles and no background jobs, because 60 hosts share 2 cores.
 chroot "$root" systemctl --quiet mask \

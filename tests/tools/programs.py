@@ -12,13 +12,18 @@ This program writes the modules; with ``--check`` it changes nothing and fails i
 
 from __future__ import annotations
 
+import ast
 import sys
 from pathlib import Path
+from typing import TypeGuard
 
 UTILS = Path(__file__).resolve().parents[2] / "collections/ansible_collections/tke/overlay/plugins/module_utils"
 SUFFIXES = (".sh", ".template")
-ALSO = ("_host/load_balancer/health_agent.py",)
-"""Python programs that a module installs on a host, where they run on their own."""
+ALSO = ("_host/load_balancer/health_agent.py", "_host/load_balancer/clb_metrics.py", "_host/probe/round.py")
+"""Python programs that a module installs on a host, where they run on their own. The modules of the collection that
+one imports are put before it, into one file."""
+
+PACKAGE = "ansible_collections.tke.overlay.plugins.module_utils."
 
 LINE_LENGTH = 120
 """That of ruff's settings. The files keep to it, except where the syntax of a program does not let them."""
@@ -45,12 +50,53 @@ def sources() -> dict[Path, list[Path]]:
     return found
 
 
+def bundled(path: Path) -> str:
+    """Return the text of a program, with the modules of the collection that it imports before it.
+
+    :raises ValueError: it imports one in another way than ``from MODULE import NAME``.
+    """
+    modules = _with_imports(path, [])
+    if modules == [path]:
+        return path.read_text(encoding="utf-8")
+    own = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    docstring = ast.parse("".join(own)).body[0]
+    head = own[: docstring.end_lineno or 0]
+    return "".join([*head, "\nfrom __future__ import annotations\n", *map(_body, modules)])
+
+
+def _with_imports(path: Path, before: list[Path]) -> list[Path]:
+    """Return the modules that a module imports, in the order in which they must come, and itself."""
+    found = list(before)
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if _is_own_import(node):
+            imported = UTILS / f"{str(node.module).removeprefix(PACKAGE).replace('.', '/')}.py"
+            if not imported.exists() or any(each.asname for each in node.names):
+                raise ValueError(f"{path}, line {node.lineno}: import names of a module, without `as`")
+            found = _with_imports(imported, found)
+    return found if path in found else [*found, path]
+
+
+def _is_own_import(node: ast.stmt) -> TypeGuard[ast.ImportFrom]:
+    return isinstance(node, ast.ImportFrom) and str(node.module).startswith(PACKAGE.rstrip("."))
+
+
+def _body(path: Path) -> str:
+    """Return a module without its licence, its docstring and the imports that the one file does not need."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    docstring, *rest = ast.parse("".join(lines)).body
+    for node in rest:
+        if _is_own_import(node) or (isinstance(node, ast.ImportFrom) and node.module == "__future__"):
+            lines[node.lineno - 1 : node.end_lineno] = [""] * ((node.end_lineno or 0) - node.lineno + 1)
+    text = "".join(lines[docstring.end_lineno or 0 :]).strip("\n")
+    return f"\n\n# --- {path.stem.strip('_')}.py ---\n\n{text}\n"
+
+
 def constant(path: Path) -> str:
     """Return the assignment of the text of one file to a constant.
 
     :raises ValueError: the text cannot be written as a raw string of Python.
     """
-    text = path.read_text(encoding="utf-8")
+    text = bundled(path) if path.suffix == ".py" else path.read_text(encoding="utf-8")
     quotes = "'''" if '"""' in text else '"""'
     if quotes in text or not text.endswith("\n"):
         raise ValueError(f"{path}: end the file with a line break, and use only one kind of triple quotes in it")

@@ -23,6 +23,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.reacha
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import Variables, failure_of
 from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import LedgerAction, good_text, now
+from ansible_collections.tke.overlay.plugins.plugin_utils._prometheus import past_day
 from ansible_collections.tke.overlay.plugins.plugin_utils._report_files import ReportFiles
 
 
@@ -42,13 +43,17 @@ class ActionModule(LedgerAction):
         "reserved": {"type": "list", "elements": "str", "default": []},
         "title": {"type": "str"},
         "history": {"type": "int", "default": 20},
+        "prometheus": {"type": "str"},
     }
+    variables: t.ClassVar[dict[str, str]] = {**LedgerAction.variables, "prometheus": "overlay_prometheus_url"}
 
     def work(self, given: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         """Build the report from the ledger and the registered results, and write it."""
         store = open_store(given["ledger"])
         files = ReportFiles(given["dest"], store.where)
         sites = given["sites"] or _children(given["group"], task_vars)
+        versions = _versions(store, given["cluster"])
+        asked = past_day(given["prometheus"], versions.ledger.cluster) if given["prometheus"] else None
         options = ReportOptions(
             at=now(),
             inventory=[str(source) for source in task_vars.get("ansible_inventory_sources") or ()],
@@ -58,8 +63,9 @@ class ActionModule(LedgerAction):
             title=given["title"],
             events=given["history"],
             problem=given["problem"],
+            past_day=asked,
         )
-        report = build(_versions(store, given["cluster"]), _hosts(given, sites, task_vars), options)
+        report = build(versions, _hosts(given, sites, task_vars), options)
         before = files.current()
         changed = before is None or before["digest"] != report["digest"]
         if not self._task.check_mode:
@@ -72,6 +78,8 @@ class ActionModule(LedgerAction):
             "verdict": dict(report["verdict"]),
             "findings": [dict(finding) for finding in report["findings"]],
         }
+        if asked and asked["problem"]:
+            result["warnings"] = [f"the report has no past day: {asked['problem']}"]
         if self._task.diff and changed:
             result["diff"] = {
                 "before_header": files.page,

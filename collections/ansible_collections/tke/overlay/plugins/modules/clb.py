@@ -139,6 +139,13 @@ options:
         removed or changed them.
     type: int
     default: 30
+  metrics_dir:
+    description:
+      - The directory of node_exporter's textfile collector on this host. The timer writes C(tke_overlay_clb.prom)
+        there, and keepalived counts the changes of its VRRP states. The directory must exist.
+      - Without it, the host writes no metrics, and a former file is removed.
+    type: str
+    default: ""
   cluster:
     description:
       - The cluster of the load balancer, which the host records. A host that carries the load balancer of another
@@ -250,6 +257,7 @@ ARGUMENTS = {
     "metrics_port": {"type": "int", "default": 8405},
     "vrid": {"type": "int", "default": 84},
     "restore_interval": {"type": "int", "default": RESTORE_INTERVAL},
+    "metrics_dir": {"type": "str", "default": ""},
     "cluster": {"type": "str", "default": ""},
     "take_over": {"type": "list", "elements": "str", "default": []},
 }
@@ -279,6 +287,7 @@ def spec_of(params: Result) -> PairSpec:
         metrics_port=params["metrics_port"],
         vrid=params["vrid"],
         restore_interval=params["restore_interval"],
+        metrics_dir=params["metrics_dir"],
         cluster=params["cluster"],
         take_over=params["take_over"],
     )

@@ -65,6 +65,24 @@ options:
     description: Seconds between two runs of the restore timer.
     type: int
     default: 30
+  metrics_dir:
+    description:
+      - The directory of node_exporter's textfile collector on this host. The restore timer writes
+        C(tke_overlay_node.prom) there, and a second timer probes a sample of the peers and writes
+        C(tke_overlay_probe.prom). The directory must exist.
+      - Without it, the host writes no metrics, has no second timer, and a former file is removed.
+    type: str
+    default: ""
+  probe_interval:
+    description: Seconds between two rounds of probes, between 10 and 3600. Only with O(metrics_dir).
+    type: int
+    default: 60
+  sites:
+    description:
+      - The site of each node, for the label C(site) of the metrics - a dictionary whose keys are sites, and whose
+        values are names of nodes between spaces, as module M(tke.overlay.plan) returns it.
+    type: dict
+    default: {}
   confirm_timeout:
     description:
       - Seconds that a change of the kernel's tables is pending before the host rolls it back. Between 3 and 3600. The
@@ -231,6 +249,11 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_network
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.reset import remove
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import INTERVAL
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins import NO_BRIDGE_NETFILTER
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics import (
+    PROBE_INTERVAL,
+    MetricsSpec,
+    sites_of,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._module import (
     DOCUMENT,
     Result,
@@ -261,6 +284,9 @@ ARGUMENTS = {
     "cluster": {"type": "str"},
     "cni_bin_dirs": {"type": "list", "elements": "str", "default": []},
     "pods": {"type": "bool", "default": True},
+    "metrics_dir": {"type": "str", "default": ""},
+    "probe_interval": {"type": "int", "default": PROBE_INTERVAL},
+    "sites": {"type": "dict", "default": {}},
 }
 
 
@@ -278,6 +304,7 @@ def present(module: AnsibleModule, run: Run) -> Result:
         replace_flannel=params["remove_flannel"],
         pods=params["pods"],
         cni_bin_dirs=params["cni_bin_dirs"],
+        metrics=_metrics_of(params),
     )
     node_result = converge(document, run, module.check_mode, options)
     if not node_result.systemd:
@@ -301,6 +328,15 @@ def present(module: AnsibleModule, run: Run) -> Result:
     if node_result.seconds_to_confirm is not None:
         result["seconds_to_confirm"] = node_result.seconds_to_confirm
     return result
+
+
+def _metrics_of(params: Result) -> MetricsSpec:
+    """Return where and how the host writes metrics.
+
+    :raises ValidationError: an option is invalid, or the host does not have the directory.
+    """
+    sites = {str(site): str(names) for site, names in params["sites"].items()}
+    return MetricsSpec(params["metrics_dir"], params["probe_interval"], sites_of(sites)).validated()
 
 
 def _checked_pods(module: AnsibleModule, run: Run) -> list[PodFinding]:

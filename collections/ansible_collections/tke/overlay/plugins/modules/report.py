@@ -79,6 +79,13 @@ options:
     description: How many of the ledger's last changes to show.
     type: int
     default: 20
+  prometheus:
+    description:
+      - The address of a Prometheus that scrapes the metrics of the nodes, such as C(http://host:9090). The report then
+        shows the past day.
+      - If it does not answer, the task warns, and the report shows why it has no past day.
+    type: str
+    version_added: 1.1.0
 seealso:
   - module: tke.overlay.overlay_info
   - module: tke.overlay.probe
@@ -103,6 +110,7 @@ EXAMPLES = r"""
     ledger: etcd://192.0.2.11:2379/demo
     dest: ~/overlay.html
     title: Production, according to the ledger
+    prometheus: http://192.0.2.20:9090
   run_once: true
 """
 

@@ -91,6 +91,8 @@ PLAYBOOK_VARIABLES = {
     "overlay_report_dest": VariableSpec("path"),
     "overlay_report_title": VariableSpec("str"),
     "overlay_report_history": VariableSpec("int"),
+    "overlay_controller_metrics_dir": VariableSpec("path"),
+    "overlay_prometheus_url": VariableSpec("str"),
     "overlay_ledger_to": VariableSpec("str"),
     "overlay_ledger_from": VariableSpec("str"),
     "overlay_rollout_first": VariableSpec("str"),
@@ -335,6 +337,19 @@ def _confirm_timeout(what: str, seconds: t.Any) -> list[str]:
     return [] if int(seconds) == 0 else range_problems(what, int(seconds), 3, 3600, "seconds (or 0)")
 
 
+def _path(what: str, path: t.Any) -> list[str]:
+    return path_problems(what, str(path))
+
+
+def _prometheus_url(what: str, url: t.Any) -> list[str]:
+    host = r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)"
+    if re.fullmatch(rf"https?://{host}(:[0-9]{{1,5}})?(/[A-Za-z0-9._~/-]*)?", str(url)):
+        return []
+    if "@" in str(url):  # a password is not repeated
+        return [f"{what} has a user or a password, which the report does not use: set http://host:9090"]
+    return [f"{what} {shown(url)} is not the address of a Prometheus: set http://host:9090 or https://host/path"]
+
+
 RULES: dict[str, t.Callable[[str, t.Any], list[str]]] = {
     "overlay_api_name": _api_name,
     "overlay_clb_gateway": _ipv4_address,
@@ -343,8 +358,10 @@ RULES: dict[str, t.Callable[[str, t.Any], list[str]]] = {
     "overlay_clb_services": _services,
     "overlay_clb_subnet": _ipv4_network,
     "overlay_confirm_timeout": _confirm_timeout,
+    "overlay_controller_metrics_dir": _path,
     "overlay_kubeconfigs": _paths,
     "overlay_kubernetes_node": _node_name,
+    "overlay_prometheus_url": _prometheus_url,
 }
 """Variable -> the function that returns the problems of its value, which has the right type."""
 

@@ -17,7 +17,6 @@ import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.root_cause import KINDS
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.text import count
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.pool import Pool
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.findings import (
     Finding,
@@ -29,11 +28,13 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.findin
     vip_holders,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.history import Event, history
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.past_day import PastDay
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.pool_map import (
     Forecast,
     PoolMap,
     forecast,
     pool_map,
+    reserve,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.reachability import (
     NodeReach,
@@ -61,7 +62,7 @@ class ReportOptions(t.NamedTuple):
     """What the report needs to know about its run.
 
     ``at``: the time in UTC, ISO 8601. ``events``: the number of changes to show.
-    ``problem``: why there is no plan.
+    ``problem``: why there is no plan. ``past_day``: what Prometheus has recorded.
     """
 
     at: str
@@ -72,6 +73,7 @@ class ReportOptions(t.NamedTuple):
     title: str | None = None
     events: int = 20
     problem: str | None = None
+    past_day: PastDay | None = None
 
 
 class Observed(t.TypedDict):
@@ -181,6 +183,7 @@ class Report(t.TypedDict):
     vips: list[Vip]
     reach: Reach
     history: list[Event]
+    past_day: PastDay | None
 
 
 def build(versions: LedgerVersions, hosts: t.Sequence[ProbedHost], options: ReportOptions) -> Report:
@@ -214,6 +217,7 @@ def build(versions: LedgerVersions, hosts: t.Sequence[ProbedHost], options: Repo
         vips=_vips(situation),
         reach=reachability,
         history=history(ledger, versions.where, versions.previous, options.events),
+        past_day=options.past_day,
     )
     report["digest"] = _digest(report)
     return report
@@ -231,10 +235,8 @@ def _no_plan(problem: str | None) -> t.Iterator[Finding]:
 
 
 def _reserve(ledger: Ledger, reserved: t.Sequence[str]) -> t.Iterator[Finding]:
-    """Add the reserved ranges to the pool, because the ledger does not record them."""
-    recorded = ledger.pool
     try:
-        pool = Pool(recorded.cidrs, recorded.node_cidr_size, recorded.services, reserved)
+        reserve(ledger, reserved)
     except ValidationError as error:
         yield Finding(
             severity="warn",
@@ -243,10 +245,6 @@ def _reserve(ledger: Ledger, reserved: t.Sequence[str]) -> t.Iterator[Finding]:
             text=f"The map does not show the reserved ranges (overlay_reserved): {error}.",
             remedy="Check the settings: ansible-playbook tke.overlay.preflight",
         )
-        return
-    for held in ledger.nodes.values():  # preflight rejects a node in a reserved range; the map shows the node
-        pool.reserved.pop(pool.number(held.node_cidr), None)
-    ledger.pool = pool
 
 
 def _observed(versions: LedgerVersions, situation: Situation, options: ReportOptions) -> Observed:
@@ -407,7 +405,7 @@ def _digest(report: Report) -> str:
     ]
     measured = {"median_ms", "worst_ms", "worst"}
     sites = [{key: value for key, value in cell.items() if key not in measured} for cell in report["reach"]["sites"]]
-    content = {
+    content: dict[str, t.Any] = {
         **report,
         "digest": None,
         "observed": {**report["observed"], "at": None},
@@ -416,6 +414,7 @@ def _digest(report: Report) -> str:
         "sites": [{**site, "median_ms": None} for site in report["sites"]],
         "reach": sites,
     }
+    del content["past_day"]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -24,6 +24,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.format
     timestamp,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.model import Report
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.past_day_svg import charts
 
 with contextlib.suppress(ImportError):  # ansible-test imports all module_utils without it; ansible-core requires it
     import jinja2
@@ -80,6 +81,7 @@ def page(report: Report, data: str) -> str:
         matrix=tables.matrix(report),
         pair_signs=tables.PAIR_SIGNS.values(),
         event_rows=tables.event_rows(report),
+        charts=charts(report["past_day"]) if report["past_day"] else (),
         columns=tables.COLUMNS,
         state_options=tables.state_options(report),
         node_rows=map(tables.node_row, report["nodes"]),

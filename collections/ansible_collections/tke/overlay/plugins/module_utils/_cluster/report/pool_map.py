@@ -28,7 +28,7 @@ import itertools
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.text import count
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.pool import Capacity
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.pool import Capacity, Pool
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Assignment, Ledger
 
 STATES = ("used", "orphan", "pending", "quarantined", "free", "reserved", "service", "spare")
@@ -96,6 +96,18 @@ class Forecast(t.TypedDict):
     exhausted_on: str | None
     basis: str
     text: str
+
+
+def reserve(ledger: Ledger, reserved: t.Sequence[str]) -> None:
+    """Add the reserved ranges to the pool of the ledger, which does not record them.
+
+    :raises ValidationError: a range is none of this pool.
+    """
+    recorded = ledger.pool
+    pool = Pool(recorded.cidrs, recorded.node_cidr_size, recorded.services, reserved)
+    for held in ledger.nodes.values():  # preflight rejects a node in a reserved range; the map shows the node
+        pool.reserved.pop(pool.number(held.node_cidr), None)
+    ledger.pool = pool
 
 
 def pool_map(ledger: Ledger, orphans: t.Collection[str]) -> PoolMap:

@@ -26,6 +26,10 @@ import typing as t
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import is_ipv4_address
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import Texts
 from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer import programs
+from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.clb_metrics import (
+    ClbMetricsConfig,
+    config_text,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.spec import (
     API,
     SERVICES,
@@ -47,6 +51,13 @@ RULES_FILE = f"{DIRECTORY}/rules.nft"
 HEALTH_AGENT_FILE = f"{DIRECTORY}/health_agent.py"
 RESTORE_FILE = f"{DIRECTORY}/restore"
 CHECKSUMS_FILE = PAIR_CHECKSUMS
+METRICS_FILE = f"{DIRECTORY}/metrics"
+METRICS_PROGRAM = f"{DIRECTORY}/metrics.py"
+TRANSITION_FILE = f"{DIRECTORY}/count_transition"
+METRICS_FILES = (METRICS_FILE, METRICS_PROGRAM, TRANSITION_FILE)
+"""What the metrics need: the directory and the VIPs, the program that writes them, and the script that counts changes
+of the VRRP state."""
+
 CA_FILE = f"{DIRECTORY}/api-ca.crt"
 HEALTH_SOCKET = f"{RUN_DIRECTORY}/health.sock"
 ADMIN_SOCKET = f"{RUN_DIRECTORY}/admin.sock"
@@ -238,7 +249,14 @@ def keepalived_conf(spec: PairSpec, links: HostLinks, run_directory: str = RUN_D
     :param run_directory: the directory of the weights; another one to validate the text before that directory exists.
     """
     instances = [_instance(spec, links, number, run_directory) for number in range(len(VIPS))]
-    return _render(programs.KEEPALIVED_CONF, own_name=spec.own.name, instances="\n".join(instances).rstrip("\n"))
+    # keepalived runs scripts as another user by default, and not at all if others could change them.
+    settings = "    script_user root\n    enable_script_security\n" if spec.metrics_dir else ""
+    return _render(
+        programs.KEEPALIVED_CONF,
+        own_name=spec.own.name,
+        script_settings=settings,
+        instances="\n".join(instances).rstrip("\n"),
+    )
 
 
 def _instance(spec: PairSpec, links: HostLinks, number: int, run_directory: str) -> str:
@@ -257,6 +275,7 @@ def _instance(spec: PairSpec, links: HostLinks, number: int, run_directory: str)
         peer_address=spec.peer.address,
         address=spec.vips[vip],
         vip_link=links.vips,
+        notify=f'    notify "/bin/sh {TRANSITION_FILE}"\n' if spec.metrics_dir else "",
         track_interface=track,
     )
 
@@ -275,7 +294,7 @@ def units(spec: PairSpec, links: HostLinks, python: str) -> Texts:
 
     When keepalived ends, its unit removes the VIPs: on a host without VRRP they would be active twice.
 
-    :param python: the interpreter that runs the health agent.
+    :param python: the interpreter that runs the health agent and writes the metrics.
     :returns: path -> text.
     """
     values = {
@@ -286,6 +305,7 @@ def units(spec: PairSpec, links: HostLinks, python: str) -> Texts:
         "restore": RESTORE_FILE,
         "restore_unit": RESTORE_UNIT,
         "interval": spec.restore_interval,
+        "write_metrics": _write_metrics(python) if spec.metrics_dir else "",
         "loaded": LOADED_FILE,
         "keepalived_type": "notify\nNotifyAccess=all" if links.keepalived_notifies else "exec",
         "health_agent": HEALTH_AGENT_FILE,
@@ -309,4 +329,21 @@ def units(spec: PairSpec, links: HostLinks, python: str) -> Texts:
             (TIMER_UNIT, programs.CLB_RESTORE_TIMER),
             (RESTORE_UNIT, programs.CLB_RESTORE_SERVICE),
         )
+    }
+
+
+def _write_metrics(python: str) -> str:
+    """Return the line that writes the metrics after each run, also one that failed."""
+    return f"ExecStopPost=-{shlex.quote(python)} -s -E -S -B {METRICS_PROGRAM}\nTimeoutStopSec=30s\n"
+
+
+def metrics_files(spec: PairSpec) -> Texts:
+    """Return the files that the metrics need, by path; none without a directory."""
+    if not spec.metrics_dir:
+        return {}
+    config = ClbMetricsConfig(spec.metrics_dir, spec.vips)
+    return {
+        METRICS_FILE: WRITTEN_BY + config_text(config),
+        METRICS_PROGRAM: WRITTEN_BY + programs.CLB_METRICS_PY,
+        TRANSITION_FILE: programs.COUNT_TRANSITION_SH,
     }

@@ -16,7 +16,6 @@ import ipaddress
 import os
 import re
 import shutil
-import sys
 import tempfile
 import time
 import typing as t
@@ -38,6 +37,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.files import (
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.nftables import delete_table
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Diff, Run, read_json
 from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer import health_agent, programs
+from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.clb_metrics import parse_config
 from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.config import (
     CA_FILE,
     CHECKSUMS_FILE,
@@ -49,6 +49,8 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.co
     KEEPALIVED_FILE,
     KEEPALIVED_UNIT,
     LOADED_FILE,
+    METRICS_FILE,
+    METRICS_FILES,
     NEWEST_HAPROXY,
     OLDEST_HAPROXY,
     RESTORE_FILE,
@@ -62,6 +64,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.co
     config_id_in,
     haproxy_cfg,
     keepalived_conf,
+    metrics_files,
     rules,
     units,
 )
@@ -74,17 +77,17 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.st
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.checksums import checksums_text
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.fleet import pair_cluster
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.interpreter import stable_python
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
     PAIR_CLUSTER_FILE,
     UNIT_DIRECTORY,
     WRITTEN_BY,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import systemctl, unit_states
+from ansible_collections.tke.overlay.plugins.module_utils._metrics import CLB
+from ansible_collections.tke.overlay.plugins.module_utils._metrics import FILES as METRIC_FILES
 
 PROGRAMS = ("haproxy", "keepalived")
-
-PYTHONS = ("/usr/bin/python3", "/usr/libexec/platform-python")
-"""Interpreters of a distribution whose paths stay when it is upgraded, unlike ``/usr/bin/python3.11``."""
 
 READY_SECONDS = 10
 
@@ -137,7 +140,7 @@ def converge(spec: PairSpec, run: Run, check: bool) -> PairResult:
     if missing and not check:
         raise ValidationError(f"this host has no {' and no '.join(missing)}: install the packages of these names")
     wanted = _wanted_files(spec, links, stable_python(run))
-    specs: FileSpecs = {CA_FILE: None, **wanted}
+    specs: FileSpecs = {**dict.fromkeys([CA_FILE, *METRICS_FILES, *written_metrics(spec.metrics_dir)]), **wanted}
     found = read_files(specs)
     changed = [Diff(name, found.get(name, ""), text or "") for name, text in differing(found, specs).items()]
     warnings = _validate(spec, links, run) if changed and not missing else []
@@ -155,7 +158,7 @@ def converge(spec: PairSpec, run: Run, check: bool) -> PairResult:
 
 def remove(run: Run, check: bool) -> PairResult:
     """Remove everything that :func:`converge` installs; the programs and their other instances stay."""
-    found = read_files(FILES)
+    found = read_files((*FILES, *written_metrics()))
     states = _states(run)
     actions = [UnitAction(unit, "stop", states[unit]) for unit in reversed(UNITS) if states[unit]]
     result = PairResult([Diff(name, text, "") for name, text in found.items()], actions)
@@ -186,6 +189,15 @@ def check_cluster(cluster: str, take_over: t.Container[str]) -> None:
             f"group clb, or remove it first (tke.overlay.clb_release with the inventory of {other!r}), or take the "
             f"host over: -e overlay_take_over={other}"
         )
+
+
+def written_metrics(directory: str = "") -> list[str]:
+    """Return the path of the metrics that this host writes by its files, if it is in another directory than this one.
+
+    A file that is not written any more would report the state of that time for ever.
+    """
+    former = parse_config(read_files([METRICS_FILE]).get(METRICS_FILE, "")).directory
+    return [f"{former}/{METRIC_FILES[CLB]}"] if former not in ("", directory) else []
 
 
 # --- the wanted state ------------------------------------------------------------------------
@@ -269,17 +281,6 @@ def _is_in(address: str, subnet: str) -> bool:
     return not network_problems("", subnet) and ipaddress.ip_address(address) in ipaddress.ip_network(subnet)
 
 
-def stable_python(run: Run) -> str:
-    """Return the interpreter of the health agent: one whose path an upgrade of the distribution keeps, if it works.
-
-    The interpreter that Ansible has found, such as ``/usr/bin/python3.11``, is used only where there is no such one.
-    """
-    for path in PYTHONS:
-        if run((path, "-c", "import sys; sys.exit(sys.version_info < (3, 8))"), None)[0] == 0:
-            return path
-    return sys.executable
-
-
 def _wanted_files(spec: PairSpec, links: HostLinks, python: str) -> Texts:
     """Return path -> text of every file; without a CA or a cluster, its file is left out. The checksums are last."""
     texts = {
@@ -290,6 +291,7 @@ def _wanted_files(spec: PairSpec, links: HostLinks, python: str) -> Texts:
         RULES_FILE: rules(spec),
         HEALTH_AGENT_FILE: WRITTEN_BY + programs.HEALTH_AGENT_PY,
         RESTORE_FILE: programs.RESTORE_PAIR_SH,
+        **metrics_files(spec),
         **units(spec, links, python),
     }
     return {**texts, CHECKSUMS_FILE: checksums_text(CHECKSUMS_FILE, texts)}

@@ -13,6 +13,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
     network_problems,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._errors import range_problems
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics import directory_problems
 from ansible_collections.tke.overlay.plugins.module_utils._names import (
     INVENTORY_NAME,
     INVENTORY_NAME_RULE,
@@ -73,6 +74,7 @@ class PairSpec(t.NamedTuple):
     restore_interval: int = RESTORE_INTERVAL
     cluster: str = ""  # empty: not recorded
     take_over: t.Sequence[str] = ()  # other clusters from which the host may be taken
+    metrics_dir: str = ""  # empty: no metrics
 
 
 def problems_of(spec: PairSpec) -> t.Iterator[str]:
@@ -97,6 +99,8 @@ def problems_of(spec: PairSpec) -> t.Iterator[str]:
         yield from _problems_of_server(f"API server {shown(name)[1:-1]}", server)
     yield from range_problems("overlay_clb_vrid", spec.vrid, 1, 254)  # the next number is used, too
     yield from range_problems("overlay_restore_interval", spec.restore_interval, 1, 86_400, "seconds")
+    if spec.metrics_dir:
+        yield from directory_problems(spec.metrics_dir)
     yield from _problems_of_ports(spec)
     yield from _problems_of_services(spec)
 

@@ -26,6 +26,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.co
     LISTING_FILE,
     LOADED_FILE,
     LOADED_RULES_FILE,
+    METRICS_FILES,
     RESTORE_FILE,
     RESTORE_UNIT,
     RULES_FILE,
@@ -42,6 +43,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd im
 FILES = (
     *(CA_FILE, PAIR_CLUSTER_FILE, HAPROXY_FILE, KEEPALIVED_FILE, RULES_FILE, HEALTH_AGENT_FILE, RESTORE_FILE),
     CHECKSUMS_FILE,
+    *METRICS_FILES,
     *UNIT_FILES,
 )
 """Every file of the load balancer that a host can have, except those in /run."""

@@ -72,8 +72,15 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node.target impo
     Target,
     build_target,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.cni_plugins import read_plugins
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.cni_plugins import (
+    REQUIRED,
+    CniPlugins,
+    plugin_directories,
+    read_plugins,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins import reload_commands, reload_managers
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.interpreter import stable_python
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics import NO_METRICS, MetricsSpec
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import (
     apply_units,
     read_host,
@@ -112,6 +119,9 @@ class ConvergeOptions(t.NamedTuple):
     cni_bin_dirs: t.Sequence[str] = ()
     """Where the container runtime looks for CNI plugins; empty: find out."""
 
+    metrics: MetricsSpec = NO_METRICS
+    """Where and how the host writes metrics."""
+
 
 class _PreparedCommit(t.NamedTuple):
     """A change that is prepared and not saved yet."""
@@ -148,6 +158,8 @@ def converge(document: NodeDocument, run: Run, check: bool, options: ConvergeOpt
     host = read_host(run)
     if options.pods:
         host = host._replace(cni=read_plugins(options.cni_bin_dirs, run))
+    if options.metrics.directory:
+        host = host._replace(metrics=_completed(options, host.cni, run))
     target = build_target(document, host, options.interval, pods=options.pods)
     check_plan(document, options.accepted)
     replace = options.replace_flannel
@@ -180,6 +192,16 @@ def converge(document: NodeDocument, run: Run, check: bool, options: ConvergeOpt
             change_kernel(target, difference, run)
             verify(target, difference, run)
         return _commit(prepared, difference, run)
+
+
+def _completed(options: ConvergeOptions, cni: CniPlugins, run: Run) -> MetricsSpec:
+    """Return the specification of the metrics with what the host itself determines."""
+    metrics = options.metrics
+    return metrics._replace(
+        python=stable_python(run),
+        cni_dirs=metrics.cni_dirs or plugin_directories(options.cni_bin_dirs),
+        cni_plugins=metrics.cni_plugins or [*REQUIRED, *cni.optional],
+    )
 
 
 # --- validate, read, compare ---

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import device_problems
@@ -46,8 +47,13 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni import 
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.cutover import accept_own_mac_only
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins import reload_managers
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.lock import locked
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics import written_files
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
     DROP_INS,
+    METRICS_FILES,
+    METRICS_RECORDS,
+    PROBE_CACHE,
+    PROBE_UNIT_FILES,
     STATE,
     STATE_FILES,
     UNIT_FILES,
@@ -64,7 +70,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd im
 MOST_PORTS = 5
 """Ports of the Pod bridge that the warning names."""
 
-FILES = (CNI_FILE, *(f"{STATE}/{name}" for name in STATE_FILES), *UNIT_FILES, *DROP_INS)
+FILES = (CNI_FILE, *(f"{STATE}/{name}" for name in STATE_FILES), *UNIT_FILES, *METRICS_FILES, *DROP_INS)
 
 
 class ManagedNames(t.NamedTuple):
@@ -143,7 +149,7 @@ def _read(names: ManagedNames, run: Run) -> NodeRemains:
         },
         rules=table_exists(run),
         endpoint=cleanup.find_remains(cleanup.HOSTS_FILE, run),
-        files=read_files(FILES),
+        files=read_files((*FILES, *written_files(saved_settings().get("metrics_dir", "")))),
         host=read_host(run),
         warnings=[_bridge_stays(names.bridge, ports)] if ports else [],
     )
@@ -182,11 +188,12 @@ def _remove(remains: NodeRemains, run: Run) -> None:
     if remains.rules:
         delete_table(TABLE, run)
     cleanup.remove(remains.endpoint, run)
-    for path in (*remains.files, RECORD_TEXT, RECORD_LISTING):
+    for path in (*remains.files, RECORD_TEXT, RECORD_LISTING, *METRICS_RECORDS):
         remove_file(path)
+    shutil.rmtree(files.ROOT + PROBE_CACHE, ignore_errors=True)
     remove_staged_files(FILES)
     with contextlib.suppress(OSError):  # it does not exist, or foreign files are in it
         os.rmdir(files.ROOT + STATE)
-    if not set(UNIT_FILES).isdisjoint(remains.files):
+    if not {*UNIT_FILES, *PROBE_UNIT_FILES}.isdisjoint(remains.files):
         reload_units(run)
     reload_managers(remains.files, remains.host, run)

@@ -45,6 +45,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables im
 from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.status import read_pair_status
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni import CNI_FILE
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.converge import ConvergeOptions, converge
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.metrics import metrics_drift, saved_metrics
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.outward_links import outward_links, outward_sysctls
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_checks import pod_findings, summarized
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_network import saved_network
@@ -117,6 +118,7 @@ def read_status(
             *(room_problems() if settings else []),
             *(_drift(settings, links, document, run) if _is_configured() else []),
             *endpoint_drift(run),
+            *metrics_drift(),
             *(pair.drift if pair else [NO_PAIR] if load_balancer else []),
         ],
         "counters": {**_link_counters(device, run), "rules": _rule_counters(run)},
@@ -228,7 +230,7 @@ def _drift(settings: t.Mapping[str, str], links: t.Sequence[Row], document: Node
         ]
         return list(dict.fromkeys(sentences))
     try:
-        options = ConvergeOptions(interval=_interval(), pods=may_have_pods(settings))
+        options = ConvergeOptions(interval=_interval(), pods=may_have_pods(settings), metrics=saved_metrics())
         difference = converge(document, run, check=True, options=options)
     except ValidationError as error:
         return list(error.problems)

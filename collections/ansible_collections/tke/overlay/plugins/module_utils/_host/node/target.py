@@ -41,6 +41,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route imp
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Desired, Table
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.alternate_link import alternate_link_of
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni import CNI_FILE, conflist
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.metrics import metrics_files, metrics_settings
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.outward_links import outward_sysctls
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.checksums import checksums_text
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins import (
@@ -143,6 +144,7 @@ def build_target(
         tables=tables.in_removal_order(),
         rules=rules.text,
         sysctls=sysctls,
+        metrics=metrics_settings(host.metrics),
         summary={**_summary(document, link, own.node_cidr, len(peers)), **({} if pods else _NO_POD_BRIDGE)},
         fleet=document["fleet"],
     )
@@ -150,6 +152,7 @@ def build_target(
     other_files = {
         **state_files(saved),
         **unit_files(interval, host),
+        **metrics_files(document, host.metrics, bridge),
         CNI_FILE: conflist(own.node_cidr, bridge, document["mtu"], host.cni) if pods else None,
     }
     sums = checksums_text(CHECKSUMS, {**network_files, **other_files})

@@ -24,16 +24,17 @@ def peers_to_probe(sites: Sites, sample: int) -> dict[str, list[str]]:
 
     :param sample: how many peers each node probes, 0 for all. A node may get a few more, one per further site.
     """
-    ring = _ring(sites)
-    if sample <= 0 or sample >= len(ring) - 1:
-        return {name: [other for other in ring if other != name] for name in ring}
-    double = ring + ring
-    schedule = {name: double[index + 1 : index + 1 + sample] for index, name in enumerate(ring)}
+    nodes = ring(sites)
+    if sample <= 0 or sample >= len(nodes) - 1:
+        return {name: [other for other in nodes if other != name] for name in nodes}
+    double = nodes + nodes
+    schedule = {name: double[index + 1 : index + 1 + sample] for index, name in enumerate(nodes)}
     _cover_site_pairs(schedule, sites)
     return schedule
 
 
-def _ring(sites: Sites) -> list[str]:
+def ring(sites: Sites) -> list[str]:
+    """Return all nodes in the order of the ring."""
     positions = [
         ((rank + 0.5) / len(sites[site]), site, name)
         for site in sorted(sites)

@@ -76,6 +76,32 @@ NETWORKD, NETWORK_MANAGER = "systemd-networkd.service", "NetworkManager.service"
 UNIT_DIRECTORY = "/etc/systemd/system"
 UNIT_FILES = (f"{UNIT_DIRECTORY}/{SERVICE}", f"{UNIT_DIRECTORY}/{TIMER}")
 
+PROBE_SERVICE, PROBE_TIMER = "tke-overlay-probe.service", "tke-overlay-probe.timer"
+PROBE_UNIT_FILES = (f"{UNIT_DIRECTORY}/{PROBE_SERVICE}", f"{UNIT_DIRECTORY}/{PROBE_TIMER}")
+
+# --- metrics: only with overlay_metrics_dir ---
+
+METRICS_TEXT = f"{STATE}/metrics"
+"""The metrics of the restore script, with words such as ``@failed`` in the place of values."""
+
+METRICS_SCRIPT = f"{STATE}/metrics.sh"
+"""The part of the restore script that writes them."""
+
+PROBE_PROGRAM = f"{STATE}/probe.py"
+PROBE_PEERS = f"{STATE}/probe.peers"
+"""The program of the probe timer, and the peers that it probes."""
+
+METRICS_FILES = (METRICS_TEXT, METRICS_SCRIPT, PROBE_PROGRAM, PROBE_PEERS, *PROBE_UNIT_FILES)
+"""Every file that the metrics of a node need, except those in the directory of node_exporter."""
+
+METRICS_RECORDS = tuple(
+    f"{files.RUN_DIRECTORY}/{name}" for name in ("metrics.counters", "metrics.firewall", "probe.record")
+)
+"""What the restore script and the probe timer count or note since the boot."""
+
+PROBE_CACHE = f"{files.RUN_DIRECTORY}/probe.cache"
+"""Where Python keeps the compiled program of the probe timer."""
+
 # --- drop-ins ---
 
 SYSCTL_FILE = "/etc/sysctl.d/99-tke-overlay.conf"

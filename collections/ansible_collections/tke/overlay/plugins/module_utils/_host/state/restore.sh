@@ -12,11 +12,19 @@ run=${TKE_OVERLAY_RUN:-/run/tke-overlay}
 notice='' warning=''
 if [ -n "${JOURNAL_STREAM:-}" ]; then notice='<5>' warning='<4>'; fi
 changes='' failed=0
+# For the metrics: the part that is being restored, the parts that were repaired, and those in which something failed;
+# and what was seen of the links.
+# shellcheck disable=SC2034 # metrics.sh reads them
+object='' repaired='' failures='' device_line='' bridge_line='' no_room=0
 
-report() { changes="$changes${changes:+; }$*"; }
+report() {
+    changes="$changes${changes:+; }$*"
+    case "$repaired " in *" $object "*) ;; *) repaired="$repaired $object" ;; esac
+}
 
 report_error() {
     failed=1
+    failures="$failures $object"
     echo "${warning}tke-overlay: $*" >&2
 }
 
@@ -77,6 +85,8 @@ rm -rf "$run"/work.* # of a run that was killed
 if ! make_work "$run"; then
     report_error "no room for the files of this script in $run: $work"
     # The network must not wait until there is room.
+    # shellcheck disable=SC2034 # metrics.sh reads it
+    no_room=1
     make_work "${TKE_OVERLAY_SPARE:-/dev/shm}" || exit 1
 fi
 beside=''
@@ -89,7 +99,7 @@ trap 'exit 1' HUP INT TERM
 # are not as they were written; the parts that need one of them do nothing.
 damaged=''
 if [ -s "$here/checksums" ]; then
-    grep -v -e / -e '  summary$' -e '  fleet$' -e '  restore$' "$here/checksums" >"$work/checksums"
+    grep -v -e / -e '  summary$' -e '  fleet$' -e '  restore$' -e '  probe\.' "$here/checksums" >"$work/checksums"
     damaged=$(cd "$here" && sha256sum -c "$work/checksums" 2>/dev/null | sed -n 's/: FAILED.*//p' | tr '\n' ' ')
 fi
 if [ -n "$damaged" ]; then
@@ -122,6 +132,8 @@ compare_link() {
         return
     fi
     read -r line <"$work/link"
+    # shellcheck disable=SC2034 # metrics.sh reads it
+    device_line=$line
     case "$line " in *" vxlan "*) ;; *)
         report_error "$device is not a VXLAN link: another program has created it"
         return 1 ;;
@@ -245,6 +257,7 @@ keep_foreign_routes() {
 
 run_batch() {
     [ -s "$2" ] || return
+    object=${2##*/} object=${object%%.*}
     "$1" -force -batch "$2" 2>"$work/errors" && return
     # `ip neigh` ends a batch at its first failure, even with -force. The lines can run twice.
     case $2 in *neighbor*)
@@ -259,8 +272,12 @@ run_batch() {
 # Remove routes first and add them last, so that a route never points to an entry that does not exist.
 restore_tables() {
     for table in route fdb neighbor; do compare_table "$table"; done
-    if [ -s "$work/route.put" ]; then keep_foreign_routes; fi
+    if [ -s "$work/route.put" ]; then
+        object=route
+        keep_foreign_routes
+    fi
     for table in route fdb neighbor; do
+        object=$table
         report_entries "$table" missing "$work/$table.put"
         report_entries "$table" surplus "$work/$table.drop"
     done
@@ -290,10 +307,24 @@ restore_endpoint_route() {
 
 # --- rules and sysctls ---
 
+# List the rules without the values of the counters, and compare with their record. The metrics need the values: listing them once more would take as
+# long as this listing, because nft reads all sets for it.
+list_rules() {
+    if [ -n "${metrics_dir:-}" ]; then
+        nft list table inet tke_overlay >"$work/counted" 2>/dev/null
+        # As -s prints it: no values, or zeros in nft 0.9.
+        sed -e '/^[[:blank:]]*packets [0-9]* bytes [0-9]*$/d' \
+            -e 's/^\([[:blank:]]*packets\) [0-9]* bytes [0-9]*\([[:blank:]]*}\)$/\1 0 bytes 0\2/' \
+            "$work/counted" >"$work/rules"
+        cmp -s "$work/rules" "$run/rules.listing" && return
+    fi
+    nft -s list table inet tke_overlay >"$work/rules" 2>/dev/null
+    cmp -s "$work/rules" "$run/rules.listing"
+}
+
 # The rules are unchanged as long as nft lists what it listed right after they were loaded.
 restore_rules() {
-    nft -s list table inet tke_overlay >"$work/rules" 2>/dev/null
-    cmp -s "$work/rules" "$run/rules.listing" && cmp -s "$here/rules.nft" "$run/rules.nft" && return
+    list_rules && cmp -s "$here/rules.nft" "$run/rules.nft" && return
     try nft -f "$here/rules.nft" || return
     nft -s list table inet tke_overlay >"$work/loaded" 2>/dev/null
     if [ ! -s "$work/rules" ]; then report 'rules: missing'
@@ -307,7 +338,9 @@ restore_rules() {
 load_bridge_netfilter() {
     if [ -e /proc/sys/net/bridge/bridge-nf-call-iptables ]; then return; fi
     grep -q '^net/bridge/' "$here/sysctl" || return
+    object=modules
     if modprobe br_netfilter 2>/dev/null; then report 'module br_netfilter: missing'; fi
+    object=sysctls
 }
 
 # Print the links by which packets of Pods leave the cluster: those with the underlay address, of the default routes, and
@@ -354,6 +387,8 @@ restore_bridge() {
     if [ -z "$bridge" ]; then return; fi # a host without Pods
     ip -o -d link show dev "$bridge" >"$work/link" 2>/dev/null || return 0
     read -r line <"$work/link"
+    # shellcheck disable=SC2034 # metrics.sh reads it
+    bridge_line=$line
     case "$line " in *" bridge "*) ;; *)
         report_error "$bridge is not a bridge: another program has created it"
         return 1 ;;
@@ -484,14 +519,26 @@ unchanged_hosts() {
 
 # The names come first: they need nothing of the rest. The rules come before the link, so that no packet that they drop
 # arrives through it.
+object=hosts
 restore_hosts
+object=''
 intact settings || exit 1
+object=rules
 if intact rules.nft; then restore_rules; fi
+object='link'
 if intact link.batch; then restore_link; fi
+object=sysctls
 if intact sysctl; then restore_sysctls; fi
+object=bridge
 restore_bridge
 if intact route.batch fdb.batch neighbor.batch; then restore_tables; fi
+object=endpoint_route
 restore_endpoint_route
 
 if [ -n "$changes" ]; then echo "${notice}tke-overlay: restored: $changes"; fi
+# In a process of its own, because nothing that goes wrong there concerns the network.
+if [ -n "${metrics_dir:-}" ] && intact metrics metrics.sh; then
+    # shellcheck source=/dev/null
+    (. "$here/metrics.sh")
+fi
 exit "$failed"

@@ -50,6 +50,7 @@ class SavedState(t.NamedTuple):
     sysctls: Texts
     summary: t.Mapping[str, object]
     fleet: str  # with the names of all nodes, to rebuild a lost ledger; the script does not read it
+    metrics: t.Mapping[str, str] = {}  # what the script must know to write metrics; empty: it writes none
 
 
 def state_files(state: SavedState) -> Texts:
@@ -69,6 +70,7 @@ def state_files(state: SavedState) -> Texts:
         "mtu": link.mtu,
         "address": address,
         "cidrs": " ".join(state.cidrs),
+        **state.metrics,
     }
     texts = {
         "summary": header + "".join(f"{key}: {value}\n" for key, value in state.summary.items()),

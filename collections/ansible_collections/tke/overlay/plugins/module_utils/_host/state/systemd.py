@@ -7,26 +7,38 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import string
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
-from ansible_collections.tke.overlay.plugins.module_utils._host.files import Texts
+from ansible_collections.tke.overlay.plugins.module_utils._host.files import FileSpecs, Texts
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run, error_text
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.cni_plugins import NOT_INSTALLED, CniPlugins
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics import NO_METRICS, MetricsSpec
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
     NETWORK_MANAGER,
     NETWORKD,
+    PROBE_CACHE,
+    PROBE_PROGRAM,
+    PROBE_SERVICE,
+    PROBE_TIMER,
+    PROBE_UNIT_FILES,
     SERVICE,
     STATE,
     TIMER,
     UNIT_FILES,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.programs import (
+    TKE_OVERLAY_PROBE_SERVICE,
+    TKE_OVERLAY_PROBE_TIMER,
     TKE_OVERLAY_SERVICE,
     TKE_OVERLAY_TIMER,
 )
+
+FIRST_PROBE_SECONDS = 5
+"""When the first round of probes starts after a change of its timer."""
 
 
 class HostFacts(t.NamedTuple):
@@ -38,6 +50,7 @@ class HostFacts(t.NamedTuple):
     kernel: tuple[int, int]
     bridge_netfilter: bool = True  # whether the kernel has br_netfilter, loaded or not
     cni: CniPlugins = NOT_INSTALLED  # read_host() leaves the default; only the CNI file needs it
+    metrics: MetricsSpec = NO_METRICS  # read_host() leaves the default
 
 
 class UnitState(t.NamedTuple):
@@ -53,7 +66,7 @@ def read_host(run: Run) -> HostFacts:
     kernel = (int(release[1]), int(release[2])) if release else (5, 0)
     if not os.path.isdir(f"{files.ROOT}/run/systemd/system"):
         return HostFacts(False, {}, False, kernel, has_bridge_netfilter(run))
-    units = unit_states((SERVICE, TIMER, NETWORKD, NETWORK_MANAGER), run)
+    units = unit_states((SERVICE, TIMER, PROBE_TIMER, NETWORKD, NETWORK_MANAGER), run)
     loaded = units[SERVICE].loaded or units[TIMER].loaded
     states = {name: unit.state for name, unit in units.items()}
     return HostFacts(True, states, loaded, kernel, has_bridge_netfilter(run))
@@ -136,22 +149,44 @@ def timer_state(timer: str, service: str, run: Run) -> str:
 
 
 def wanted_units(host: HostFacts) -> Texts:
-    """Return the desired state of the units. The service is not active between two runs."""
-    return {SERVICE: "enabled", TIMER: "enabled active"} if host.systemd else {}
+    """Return the desired state of the units. The service is not active between two runs.
+
+    The probe timer is not enabled: the other timer starts it, so nothing is left of it when its file is removed.
+    """
+    if not host.systemd:
+        return {}
+    wanted = {SERVICE: "enabled", TIMER: "enabled active"}
+    if host.metrics.directory or host.units.get(PROBE_TIMER):
+        wanted[PROBE_TIMER] = "active" if host.metrics.directory else ""
+    return wanted
 
 
-def unit_files(interval: int, host: HostFacts) -> Texts:
-    """Return the texts of the units, by path.
+def unit_files(interval: int, host: HostFacts) -> FileSpecs:
+    """Return the texts of the units, by path; ``None`` for those that the host must not have.
 
     :param interval: seconds between two runs of the timer.
     """
     if not host.systemd:
         return {}
+    wants = f"Wants={PROBE_TIMER}\n" if host.metrics.directory else ""
     texts = (
         string.Template(TKE_OVERLAY_SERVICE).substitute(state=STATE),
-        string.Template(TKE_OVERLAY_TIMER).substitute(service=SERVICE, interval=interval),
+        string.Template(TKE_OVERLAY_TIMER).substitute(service=SERVICE, interval=interval, wants=wants),
     )
-    return dict(zip(UNIT_FILES, texts))
+    return {**dict(zip(UNIT_FILES, texts)), **_probe_unit_files(host.metrics)}
+
+
+def _probe_unit_files(metrics: MetricsSpec) -> FileSpecs:
+    if not metrics.directory:
+        return dict.fromkeys(PROBE_UNIT_FILES)
+    service = string.Template(TKE_OVERLAY_PROBE_SERVICE).substitute(
+        program=PROBE_PROGRAM, state=STATE, python=shlex.quote(metrics.python), cache=PROBE_CACHE
+    )
+    interval = metrics.probe_interval
+    timer = string.Template(TKE_OVERLAY_PROBE_TIMER).substitute(
+        service=PROBE_SERVICE, interval=interval, first=FIRST_PROBE_SECONDS, spread=interval // 10
+    )
+    return dict(zip(PROBE_UNIT_FILES, (service, timer)))
 
 
 def apply_units(written: t.Iterable[str], host: HostFacts, run: Run) -> None:
@@ -166,16 +201,23 @@ def apply_units(written: t.Iterable[str], host: HostFacts, run: Run) -> None:
 
 def unit_commands(written: t.Iterable[str], host: HostFacts) -> t.Iterator[t.Sequence[str]]:
     """Return the commands that :func:`apply_units` runs."""
-    new = not set(written).isdisjoint(UNIT_FILES)
+    names = set(written)
+    new = not names.isdisjoint(UNIT_FILES)
+    new_probe = not names.isdisjoint(PROBE_UNIT_FILES)
     wrong = differing_units(host)
-    if wrong:
+    if SERVICE in wrong or TIMER in wrong:
         # This also loads new files. Without the reload that is part of it, systemd 257 and later reports that the units
         # need one (NeedDaemonReload).
         yield ("systemctl", "--quiet", "enable", SERVICE, TIMER)
-    elif new and host.loaded:
+    elif (new or new_probe) and host.loaded:
         yield ("systemctl", "daemon-reload")
     if new or TIMER in wrong:
         yield ("systemctl", "restart", TIMER)
+    if host.metrics.directory:
+        if new_probe or PROBE_TIMER in wrong:
+            yield ("systemctl", "restart", PROBE_TIMER)
+    elif PROBE_TIMER in wrong:
+        yield ("systemctl", "stop", PROBE_TIMER)
 
 
 def differing_units(host: HostFacts) -> Texts:
@@ -192,7 +234,7 @@ def stop_units(host: HostFacts, run: Run) -> None:
 
 def managed_units(host: HostFacts) -> list[str]:
     """Return the units of this collection that are enabled or active, in the order in which to stop them."""
-    return [name for name in (TIMER, SERVICE) if host.units.get(name)]
+    return [name for name in (PROBE_TIMER, TIMER, SERVICE) if host.units.get(name)]
 
 
 def reload_units(run: Run) -> None:

@@ -116,6 +116,16 @@ def test_the_ledger_alone_is_enough_for_a_report(directory):
     assert run(directory, variables())["verdict"]["state"] == "unobserved"
 
 
+def test_a_prometheus_that_does_not_answer_is_a_warning(directory):
+    without = run(directory, variables(**HEALTHY))
+    result = run(directory, variables(**HEALTHY), prometheus="http://127.0.0.1:1")
+    (warning,) = result["warnings"]
+    assert "http://127.0.0.1:1 (overlay_prometheus_url)" in warning
+    assert "Prometheus has not answered: http://127.0.0.1:1" in (directory / "page.html").read_text()
+    assert result["digest"] == without["digest"], "a measurement is no change"
+    assert not result["changed"]
+
+
 def sites_of(result):
     return [site["name"] for site in json.loads(pathlib.Path(result["data"]).read_text())["sites"]]
 

@@ -29,6 +29,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.co
     LISTING_FILE,
     LOADED_FILE,
     LOADED_RULES_FILE,
+    METRICS_FILES,
     RESTORE_UNIT,
     RULES_FILE,
     RUN_DIRECTORY,
@@ -229,7 +230,7 @@ def test_installs_files_then_units_and_is_idempotent(spec, host):
     assert host.commands[1:] == [
         line for unit in UNITS for line in (f"systemctl enable --quiet {unit}", f"systemctl restart {unit}")
     ]
-    assert {diff.name for diff in result.files} == set(FILES) - {CA_FILE}
+    assert {diff.name for diff in result.files} == set(FILES) - {CA_FILE, *METRICS_FILES}
     host.commands.clear()
     again = converge(spec, host, check=False)
     assert (again.changed, list(again.diffs()), host.commands) == (False, [], [])

@@ -13,9 +13,13 @@ import pytest
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.state import systemd
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics import NO_METRICS, MetricsSpec
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
     NETWORK_MANAGER,
     NETWORKD,
+    PROBE_SERVICE,
+    PROBE_TIMER,
+    PROBE_UNIT_FILES,
     SERVICE,
     STATE,
     TIMER,
@@ -25,6 +29,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths impo
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import (
     HostFacts,
     apply_units,
+    differing_units,
     managed_units,
     read_host,
     reload_units,
@@ -82,11 +87,13 @@ def test_unit_states_are_read_from_systemctl(recorder, root):
     blocks = [
         block(SERVICE, "enabled", "inactive"),
         block(TIMER, "enabled", "active"),
+        block(PROBE_TIMER, load="not-found"),
         block(NETWORKD, "disabled", "active"),
         block(NETWORK_MANAGER, load="not-found"),
     ]
     found = read_host(recorder(0, "\n\n".join(blocks)))
-    assert found.units == {SERVICE: "enabled", TIMER: "enabled active", NETWORKD: "active", NETWORK_MANAGER: ""}
+    states = {SERVICE: "enabled", TIMER: "enabled active", PROBE_TIMER: "", NETWORKD: "active", NETWORK_MANAGER: ""}
+    assert found.units == states
     assert (found.systemd, found.loaded) == (True, True)
     absent = [block(name, load="not-found") for name in (SERVICE, TIMER)]
     assert not read_host(recorder(0, "\n\n".join([*absent, block(NETWORKD, "enabled", "active")]))).loaded
@@ -150,6 +157,39 @@ def test_only_necessary_unit_commands_run(recorder, written, units, loaded, comm
     apply_units(written, host(units, loaded), run)
     assert run.lines == commands
     assert [" ".join(words) for words in unit_commands(written, host(units, loaded))] == commands
+
+
+METRICS = MetricsSpec("/metrics", 60, python="/usr/bin/python3")
+WITH_PROBE = {**COMPLETE, PROBE_TIMER: "active"}
+RESTART_PROBE = f"systemctl restart {PROBE_TIMER}"
+
+
+@pytest.mark.parametrize(
+    ("metrics", "written", "units", "commands"),
+    [
+        (METRICS, [], WITH_PROBE, []),
+        (METRICS, PROBE_UNIT_FILES, COMPLETE, [RELOAD, RESTART_PROBE]),
+        (METRICS, [], COMPLETE, [RESTART_PROBE]),  # somebody has stopped it
+        (NO_METRICS, PROBE_UNIT_FILES, WITH_PROBE, [RELOAD, f"systemctl stop {PROBE_TIMER}"]),
+        (NO_METRICS, [], {**COMPLETE, PROBE_TIMER: ""}, []),
+    ],
+)
+def test_the_probe_timer_runs_only_with_metrics(metrics, written, units, commands):
+    facts = host(units)._replace(metrics=metrics)
+    assert [" ".join(words) for words in unit_commands(written, facts)] == commands
+    assert bool(differing_units(facts)) == (units.get(PROBE_TIMER, "") != ("active" if metrics.directory else ""))
+
+
+def test_probe_units_exist_only_with_metrics():
+    texts = unit_files(30, host()._replace(metrics=METRICS))
+    service, timer = (texts[path] for path in PROBE_UNIT_FILES)
+    assert "ExecStart=/usr/bin/python3 -s -E -S -X pycache_prefix=" in service
+    assert {"OnUnitInactiveSec=60s", f"Unit={PROBE_SERVICE}"} <= set(timer.splitlines())
+    assert f"Wants={PROBE_TIMER}\n" in texts[UNIT_FILES[1]]
+    assert all(text.startswith(WRITTEN_BY) and "$" not in text for text in texts.values())
+    without = unit_files(30, host())
+    assert [without[path] for path in PROBE_UNIT_FILES] == [None, None]
+    assert PROBE_TIMER not in without[UNIT_FILES[1]]
 
 
 def test_unit_files_run_the_restore_script_at_the_interval():

@@ -1,0 +1,338 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One round of the probe timer: probe a sample of the peers and the API endpoint, and write the metrics.
+
+A program of its own on each node, ``python3 -m probe`` in ``/etc/tke-overlay``: standard
+library only, Python 3.8, installed together with the modules that it imports
+(``make programs``).
+
+The peers of a round, of each site its share and at least one:
+
+=============  =================================================================================
+watched        the next :data:`WATCHED` in the ring of :mod:`schedule`: the same in each round,
+               so that a few series per host have a history
+rotating       the next :data:`ROTATING` of the others: all are probed in time
+failing        up to :data:`FAILING` that failed in the round before: until they answer
+=============  =================================================================================
+
+A peer gets up to three packets of each of both sizes. A series per peer is written for the
+watched ones and those that fail, so their number does not grow with the fleet, nor with time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+import time
+import typing as t
+
+from ansible_collections.tke.overlay.plugins.module_utils._host.probe.icmp import (
+    MIN_SIZE,
+    EchoProber,
+    open_echo_socket,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._metrics import FILES, PROBE, Sample, render, write_file
+
+WATCHED, ROTATING, FAILING = 8, 24, 16
+
+REPLY_SECONDS = 1.0
+"""How long to wait for replies after the last packet of an attempt."""
+
+ATTEMPTS = 3
+
+STAGE_SECONDS = 3.0
+"""How long a stage of the API endpoint may take."""
+
+
+class ProbePeer(t.NamedTuple):
+    """A peer of this host, and the VTEP address to probe."""
+
+    name: str
+    site: str
+    address: str
+
+
+class ProbeConfig(t.NamedTuple):
+    """What the timer probes: ``peers`` are in the order of the ring, from this host on."""
+
+    directory: str
+    interval: int
+    site: str
+    source: str
+    size: int
+    peers: t.Sequence[ProbePeer]
+
+
+class ProbeRecord(t.NamedTuple):
+    """What a round leaves for the next one, until the next boot."""
+
+    number: int = 0
+    write_errors: int = 0
+    write_failed: bool = False
+    failing: t.Sequence[str] = ()
+
+
+class RoundResult(t.NamedTuple):
+    """The result of the probes: round trips in seconds by address, of small and of full-size packets."""
+
+    small: t.Mapping[str, float]
+    full: t.Mapping[str, float]
+
+
+# --- files ---
+
+
+def config_text(config: ProbeConfig) -> str:
+    """Return the configuration as the text of a file."""
+    settings = {
+        "directory": config.directory,
+        "interval": config.interval,
+        "site": config.site,
+        "source": config.source,
+        "size": config.size,
+    }
+    lines = [f"{key} {value}\n" for key, value in settings.items()]
+    return "".join([*lines, *(f"peer {peer.name} {peer.site} {peer.address}\n" for peer in config.peers)])
+
+
+def parse_config(text: str) -> ProbeConfig:
+    """Return the configuration: the inverse of :func:`config_text`.
+
+    :raises ValueError: the text is damaged.
+    """
+    settings: dict[str, str] = {}
+    peers = []
+    for line in text.splitlines():
+        key, _space, value = line.partition(" ")
+        if key == "peer":
+            peers.append(ProbePeer(*value.split(" ")))
+        elif key != "#":
+            settings[key] = value
+    try:
+        return ProbeConfig(
+            settings["directory"],
+            int(settings["interval"]),
+            settings["site"],
+            settings["source"],
+            int(settings["size"]),
+            peers,
+        )
+    except KeyError as error:
+        raise ValueError(f"it has no line {error}") from error
+
+
+def record_text(record: ProbeRecord) -> str:
+    """Return the record as the text of a file."""
+    words = [record.number, record.write_errors, int(record.write_failed), *record.failing]
+    return f"{' '.join(map(str, words))}\n"
+
+
+def parse_record(text: str) -> ProbeRecord:
+    """Return the record: the inverse of :func:`record_text`; a new one if the text is damaged."""
+    words = text.split()
+    if len(words) < 3 or not all(word.isdigit() for word in words[:3]):
+        return ProbeRecord()
+    return ProbeRecord(int(words[0]), int(words[1]), words[2] == "1", words[3:])
+
+
+# --- the sample ---
+
+
+class Sampled(t.NamedTuple):
+    """The peers of a round; ``watched`` are among them. ``rounds`` is the number of rounds until all were probed."""
+
+    peers: t.Sequence[ProbePeer]
+    watched: t.Collection[str]
+    rounds: int
+
+
+def sample(peers: t.Sequence[ProbePeer], record: ProbeRecord) -> Sampled:
+    """Return the peers to probe in a round."""
+    by_site: dict[str, list[ProbePeer]] = {}
+    for peer in peers:
+        by_site.setdefault(peer.site, []).append(peer)
+    small = len(peers) <= WATCHED + ROTATING
+    watched: list[ProbePeer] = []
+    rotating: list[ProbePeer] = []
+    rounds = 1
+    for members in by_site.values():
+        fixed = members if small else members[: _share(WATCHED, len(members), len(peers))]
+        others = members[len(fixed) :]
+        watched += fixed
+        if others:
+            size = _share(ROTATING, len(members), len(peers))
+            start = record.number * size % len(others)
+            rotating += [*others, *others][start : start + min(size, len(others))]
+            rounds = max(rounds, -(-len(others) // size))
+    chosen = {peer.name: peer for peer in [*watched, *rotating]}
+    again = set(record.failing) - chosen.keys()
+    failing = [peer for peer in peers if peer.name in again][:FAILING] if again else []
+    return Sampled([*chosen.values(), *failing], {peer.name for peer in watched}, rounds)
+
+
+def _share(most: int, members: int, total: int) -> int:
+    return max(1, most * members // total)
+
+
+# --- the probes ---
+
+
+def probe_peers(source: str, size: int, peers: t.Iterable[ProbePeer]) -> RoundResult:
+    """Probe peers, small packets first. If this host lacks the source address, none answers."""
+    addresses = [peer.address for peer in peers]
+    try:
+        connection = open_echo_socket(source)
+    except OSError:
+        return RoundResult({}, {})
+    with EchoProber(connection) as prober:
+        prober.probe([(address, MIN_SIZE) for address in addresses], REPLY_SECONDS, ATTEMPTS)
+        reached = [address for address in addresses if (address, MIN_SIZE) in prober.round_trips]
+        prober.probe([(address, size) for address in reached], REPLY_SECONDS, ATTEMPTS)
+    small, full = (
+        {address: seconds for (address, length), seconds in prober.round_trips.items() if length == wanted}
+        for wanted in (MIN_SIZE, size)
+    )
+    return RoundResult(small, full)
+
+
+def check_endpoint(address: str, port: int, names: t.Iterable[str]) -> dict[str, bool]:
+    """Check the API endpoint, and return stage -> whether it passed; the stages after a failed one are missing.
+
+    The certificate is not verified: the clients of the endpoint trust different authorities.
+    """
+    passed: dict[str, bool] = {}
+    try:
+        for name in names:
+            passed["name"] = False
+            found = {row[4][0] for row in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)}
+            passed["name"] = found == {address}
+        passed["route"] = False
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((address, port))  # sends nothing
+        passed.update(route=True, tcp=False)
+        with socket.create_connection((address, port), STAGE_SECONDS) as plain:
+            passed.update(tcp=True, tls=False)
+            _shake_hands(plain)
+            passed["tls"] = True
+    except OSError:
+        pass
+    return passed
+
+
+def _shake_hands(plain: socket.socket) -> None:
+    import ssl  # noqa: PLC0415 - it takes a third of the time of a round: only where there is an endpoint
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.wrap_socket(plain, do_handshake_on_connect=True).close()
+
+
+def endpoint_of(note: str, hosts: str) -> tuple[str, int, list[str]] | None:
+    """Return address, port and names of the API endpoint, from the files of module api_endpoint; ``None`` without one.
+
+    :param note: a line ``host:port``.
+    :param hosts: the path of ``/etc/hosts`` and the managed block.
+    """
+    host, _colon, port = note.strip().rpartition(":")
+    if not host or not port.isdigit():
+        return None
+    address = host.strip("[]")
+    entries = [line.split() for line in hosts.splitlines()[1:] if not line.startswith("#")]
+    return address, int(port), [words[1] for words in entries if len(words) == 2 and words[0] == address]
+
+
+# --- the metrics ---
+
+
+def failing_peers(peers: t.Iterable[ProbePeer], result: RoundResult) -> list[str]:
+    """Return the peers that did not answer packets of both sizes."""
+    return [peer.name for peer in peers if peer.address not in result.full]
+
+
+def round_samples(config: ProbeConfig, sampled: Sampled, result: RoundResult) -> list[Sample]:
+    """Return the metrics of the probes of a round."""
+    samples = [Sample("probe_cycle_seconds", sampled.rounds * config.interval)]
+    for site in sorted({peer.site for peer in config.peers}):
+        samples += _site_samples(site, config, sampled, result)
+    failing = [name for name in failing_peers(sampled.peers, result) if name not in sampled.watched][:FAILING]
+    for peer in sampled.peers:
+        if peer.name in sampled.watched or peer.name in failing:
+            samples += _peer_samples(peer, result)
+    return samples
+
+
+def _site_samples(site: str, config: ProbeConfig, sampled: Sampled, result: RoundResult) -> t.Iterator[Sample]:
+    labels = {"site": site}
+    probed = [peer.address for peer in sampled.peers if peer.site == site]
+    reached = sorted(result.small[address] for address in probed if address in result.small)
+    yield Sample("probe_known_peers", sum(peer.site == site for peer in config.peers), labels)
+    yield Sample("probe_peers", len(probed), labels)
+    yield Sample("probe_reachable_peers", len(reached), labels)
+    yield Sample("probe_full_size_peers", sum(address in result.full for address in probed), labels)
+    if reached:
+        yield Sample("probe_round_trip_seconds", round(reached[len(reached) // 2], 6), labels)
+
+
+def _peer_samples(peer: ProbePeer, result: RoundResult) -> t.Iterator[Sample]:
+    labels = {"peer": peer.name, "site": peer.site}
+    yield Sample("probe_peer_reachable", peer.address in result.small, labels)
+    yield Sample("probe_peer_full_size", peer.address in result.full, labels)
+    if peer.address in result.small:
+        yield Sample("probe_peer_round_trip_seconds", round(result.small[peer.address], 6), labels)
+
+
+# --- one round ---
+
+
+def run_round(here: str, run: str) -> None:
+    """Run one round.
+
+    :param here: the directory of the saved state.
+    :param run: the directory of the record.
+    """
+    config_path, record_path = os.path.join(here, "probe.peers"), os.path.join(run, "probe.record")
+    config, record = parse_config(_read(config_path)), parse_record(_read(record_path))
+    sampled = sample(config.peers, record)
+    result = probe_peers(config.source, config.size, sampled.peers)
+    samples = round_samples(config, sampled, result)
+    endpoint = endpoint_of(_read(os.path.join(here, "api-endpoint")), _read(os.path.join(here, "endpoint.hosts")))
+    if endpoint:
+        stages = check_endpoint(*endpoint)
+        samples += [Sample("endpoint_stage_ok", passed, {"stage": stage}) for stage, passed in stages.items()]
+    samples.append(Sample("probe_write_errors_total", record.write_errors))
+    samples.append(Sample("probe_last_run_timestamp_seconds", int(time.time())))
+    if not os.path.exists(config_path):
+        return  # the timer was removed during this round
+    failure = _write(config.directory, render(samples))
+    if failure and not record.write_failed:
+        sys.stderr.write(f"<4>the metrics cannot be written to {config.directory} (overlay_metrics_dir): {failure}\n")
+    names = failing_peers(sampled.peers, result)[: 2 * FAILING]
+    text = record_text(ProbeRecord(record.number + 1, record.write_errors + bool(failure), bool(failure), names))
+    with contextlib.suppress(OSError), open(record_path, "w", encoding="utf-8") as stream:
+        stream.write(text)
+
+
+def _write(directory: str, text: str) -> str:
+    """Write the metrics; return why they cannot be written, empty if they were."""
+    try:
+        write_file(directory, FILES[PROBE], text)
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            return stream.read()
+    except OSError:
+        return ""
+
+
+if __name__ == "__main__":
+    run_round(os.path.dirname(os.path.abspath(__file__)), "/run/tke-overlay")

@@ -1,0 +1,159 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The metrics of a node that the restore script writes for the textfile collector of node_exporter.
+
+The script is a shell script and knows neither names nor help texts of metrics: it has the
+whole text, in which words such as ``@failed`` stand for the values of its run. A line
+without a value is left out.
+"""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError, range_problems
+from ansible_collections.tke.overlay.plugins.module_utils._host import files
+from ansible_collections.tke.overlay.plugins.module_utils._metrics import (
+    DROP_REASONS,
+    FILES,
+    NODE,
+    NODE_FINDINGS,
+    OBJECTS,
+    PROBE,
+    VERSION,
+    Sample,
+    render,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._names import (
+    INVENTORY_NAME,
+    INVENTORY_NAME_RULE,
+    path_problems,
+    shown,
+)
+
+PROBE_INTERVAL = 60
+"""Default number of seconds between two rounds of the probe timer."""
+
+PODS_FINDINGS = ("bridge_netfilter", "cni_file", "firewall", "forwarding", "plugins", "port")
+"""The findings that a host without Pods does not have."""
+
+
+class MetricsSpec(t.NamedTuple):
+    """Where and how a host writes metrics; without a directory it writes none.
+
+    ``sites`` maps names of nodes to their sites. ``python`` is the interpreter of the
+    probe timer, ``cni_plugins`` are the plugins that Pods need, in one of ``cni_dirs``;
+    the host finds these three out.
+    """
+
+    directory: str = ""
+    probe_interval: int = PROBE_INTERVAL
+    sites: t.Mapping[str, str] = {}
+    python: str = ""
+    cni_dirs: t.Sequence[str] = ()
+    cni_plugins: t.Sequence[str] = ()
+
+    def validated(self) -> MetricsSpec:
+        """Return the specification itself.
+
+        :raises ValidationError: names every invalid value, and a directory that this host does not have.
+        """
+        problems = []
+        if self.directory:
+            problems += directory_problems(self.directory)
+            problems += range_problems(
+                "probe_interval (overlay_probe_interval)", self.probe_interval, 10, 3600, "seconds"
+            )
+            problems += [
+                f"site {shown(site)}: {INVENTORY_NAME_RULE}"
+                for site in sorted(set(self.sites.values()))
+                if not INVENTORY_NAME.fullmatch(site)
+            ]
+        if problems:
+            raise ValidationError(*problems)
+        return self
+
+
+NO_METRICS = MetricsSpec()
+
+
+def directory_problems(directory: str) -> list[str]:
+    """Return one problem if a host cannot write metrics to this directory, none otherwise."""
+    what = "metrics_dir (overlay_metrics_dir)"
+    problems = path_problems(what, directory)
+    if problems:
+        return problems
+    path = files.ROOT + directory
+    if not os.path.isdir(path):
+        state = "is not a directory" if os.path.lexists(path) else "does not exist"
+        remedy = "install node_exporter with its textfile collector (prometheus-node-exporter), create the directory"
+        return [f"{what} {shown(directory)} {state} on this host: {remedy}, or correct the variable"]
+    if not os.access(path, os.W_OK):
+        return [f"{what} {shown(directory)} cannot be written on this host: is it mounted read-only?"]
+    return []
+
+
+def sites_of(names_by_site: t.Mapping[str, str]) -> dict[str, str]:
+    """Return name of a node -> its site, from site -> names between spaces."""
+    return {name: site for site, names in names_by_site.items() for name in names.split()}
+
+
+def written_files(directory: str) -> list[str]:
+    """Return the paths of the files that a node writes in a directory."""
+    return [f"{directory}/{FILES[writer]}" for writer in (NODE, PROBE)] if directory else []
+
+
+class NodeLabels(t.NamedTuple):
+    """The labels of a node, and the links whose state it reports: name -> MTU. Without Pods it has no bridge."""
+
+    cluster: str
+    node: str
+    node_cidr: str
+    site: str
+    plan: str
+    device: str
+    bridge: str
+    mtu: int
+
+
+def node_metrics(labels: NodeLabels, peers: int) -> str:
+    """Return the text of the metrics of a node, with words in the place of the values of a run."""
+    info = {name: getattr(labels, name) for name in ("cluster", "node", "node_cidr", "site", "plan")}
+    samples = [
+        Sample("info", 1, {**info, "version": VERSION}),
+        Sample("peers", peers),
+        Sample("plan_applied_timestamp_seconds", "@applied"),
+        Sample("restore_last_run_timestamp_seconds", "@now"),
+        Sample("restore_failed", "@failed"),
+        Sample("metrics_write_errors_total", "@write_errors"),
+    ]
+    for name in OBJECTS:
+        samples.append(Sample("restore_repairs_total", f"@repairs_{name}", {"object": name}))
+        samples.append(Sample("restore_drift", f"@drift_{name}", {"object": name}))
+    findings = [name for name in NODE_FINDINGS if labels.bridge or name not in PODS_FINDINGS]
+    samples += [Sample("findings", f"@finding_{name}", {"finding": name}) for name in findings]
+    samples += [Sample("dropped_packets_total", f"@dropped_{name}", {"reason": name}) for name in DROP_REASONS]
+    for link, name in (("link", labels.device), ("bridge", labels.bridge)):
+        if name:
+            samples.append(Sample("link_up", f"@up_{link}", {"device": name}))
+            samples.append(Sample("link_mtu_bytes", f"@mtu_{link}", {"device": name}))
+            samples.append(Sample("link_expected_mtu_bytes", labels.mtu, {"device": name}))
+    return render(samples)
+
+
+def script_settings(metrics: MetricsSpec, cni_file: str, runtimes: t.Sequence[str]) -> dict[str, str]:
+    """Return what the restore script must know to write metrics: lines of the file ``settings``.
+
+    :param runtimes: paths of which one exists on a host that runs Pods.
+    """
+    return {
+        "metrics_dir": metrics.directory,
+        "metrics_file": FILES[NODE],
+        "objects": " ".join(OBJECTS),
+        "cni_file": cni_file,
+        "cni_plugins": " ".join(metrics.cni_plugins),
+        "cni_dirs": ":".join(metrics.cni_dirs),
+        "runtimes": ":".join(runtimes),
+    }

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, tke.overlay contributors
+"""Faults on real hosts: each raises its alert in time, with the right words, and clears when it is healed."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import subprocess
+import time
+
+import dashboard
+import pytest
+import yaml
+from watching import FACTOR, SLACK, URL, Fault, Prometheus, Watcher, begin_on_hosts, end_on_hosts, table
+
+from stories import INVENTORY, NODES, PAIR, ledger, on, play
+from tkelab.model import ROUTER
+
+testinfra_hosts = ["local://"]
+
+QUIET = float(os.environ.get("HEALTH_QUIET", "30"))
+"""Seconds without a fault and without an alert; `make health` sets an hour, divided by the factor."""
+
+HOLE = "table ip health_test {{ chain c {{ type filter hook prerouting priority -400; {} drop; }}; }}"
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory):
+    hosts = yaml.safe_load(INVENTORY.read_text())["all"]["children"]
+    groups = [*hosts["overlay_nodes"]["children"].values(), hosts["clb"]]
+    targets = {name: each["ansible_host"] for group in groups for name, each in group["hosts"].items()}
+    assert set(targets) == {*NODES, *PAIR}
+    begin_on_hosts()
+    prometheus = Prometheus(tmp_path_factory.mktemp("prometheus"), targets)
+    try:
+        prometheus.wait(lambda: prometheus.query("up"), 30, "Prometheus answers")
+        status(prometheus)
+        complete = f"count(tke_overlay_probe_last_run_timestamp_seconds) == {len(NODES)}"
+        prometheus.wait(lambda: prometheus.query(complete), 60, "each node has probed")
+        prometheus.wait_until_quiet(60)
+        yield prometheus
+    finally:
+        prometheus.stop()
+        end_on_hosts()
+
+
+def status(prometheus, *arguments):
+    """Run the playbook status, which writes the metrics of the controller."""
+    done = play("tke.overlay.status", "-e", f"overlay_controller_metrics_dir={prometheus.metrics}", *arguments)
+    assert done.code == 0, done.text
+
+
+def full():
+    """Return arguments that reserve everything that no node has: then the pool is full."""
+    parts = [ipaddress.ip_network(ledger()["container_cidr"][0])]
+    for held in ledger()["nodes"].values():
+        taken = ipaddress.ip_network(held["node_cidr"])
+        parts = [rest for part in parts for rest in (part.address_exclude(taken) if taken.subnet_of(part) else [part])]
+    return "-e", json.dumps({"overlay_reserved": [str(part) for part in parts]})
+
+
+def on_router(*arguments):
+    subprocess.run(["ip", "netns", "exec", ROUTER, "nft", *arguments], check=True)
+
+
+def drop_on_the_line(rule):
+    on_router("add table ip health_test; delete table ip health_test; " + HOLE.format(rule))
+
+
+def heal_the_line():
+    on_router("delete", "table", "ip", "health_test")
+
+
+def faults_in_one_round(prometheus):
+    """Return faults on different hosts, so that all can be there at the same time."""
+    return [
+        Fault(
+            "the pool is full",
+            lambda: status(prometheus, *full()),
+            lambda: status(prometheus),
+            "TkeOverlayPoolFull",
+            ("no node can be added", "Append a container CIDR"),
+            minutes=0.5,
+        ),
+        Fault(
+            "the line carries packets of 1350 bytes",
+            lambda: drop_on_the_line("udp dport 8472 ip length > 1350"),
+            heal_the_line,
+            "TkeOverlayFullSizePacketsLost",
+            ("From cloud to idc, ", "overlay_underlay_mtu", "#ping-works-and-tcp-hangs"),
+            minutes=7,
+            clear_minutes=2,
+        ),
+        Fault(
+            "a device is deleted",
+            lambda: on("cloud1", "ip link delete tke0"),
+            None,
+            "TkeOverlayRepaired",
+            ("cloud1 has repaired its overlay: link", "journalctl"),
+            minutes=1,
+            clear_minutes=7,
+        ),
+        Fault(
+            "the rules are flushed",
+            lambda: on("cloud2", "nft flush ruleset"),
+            None,
+            "TkeOverlayRepaired",
+            ("cloud2 has repaired its overlay: rules", "#the-journal-says-restored-again-and-again"),
+            minutes=1,
+            clear_minutes=7,
+        ),
+        Fault(
+            "the proxy of a VIP is stopped",
+            lambda: on("clb1", "systemctl stop tke-overlay-haproxy"),
+            lambda: on("clb1", "systemctl start tke-overlay-haproxy"),
+            "TkeOverlayLoadBalancerPartFails",
+            ("Part proxy of the load balancer host clb1", "tke.overlay.site"),
+            minutes=3,
+            clear_minutes=2,
+            follows=("TkeOverlayVipMoved", "TkeOverlayLoadBalancerDegraded"),
+        ),
+    ]
+
+
+def faults_of_the_other_round():
+    return [
+        Fault(
+            "a site is cut off",
+            lambda: drop_on_the_line("udp dport 8472"),
+            heal_the_line,
+            "TkeOverlaySiteUnreachable",
+            ("No node of cloud reaches a node of idc", "UDP on overlay_port", "critical"),
+            minutes=5,
+            clear_minutes=2,
+        ),
+        Fault(
+            "a timer is stopped",
+            lambda: on("idc2", "systemctl stop tke-overlay.timer"),
+            lambda: on("idc2", "systemctl start tke-overlay.timer"),
+            "TkeOverlayRestoreStopped",
+            ("idc2 has not compared its overlay for", "systemctl list-timers"),
+            minutes=7,
+        ),
+    ]
+
+
+def measured(prometheus, faults):
+    """Begin all faults, wait for their alerts, heal them, wait until no alert is left, and return the times."""
+    begin = time.time()
+    with Watcher(prometheus, faults) as watcher:
+        try:
+            for fault in faults:
+                watcher.started[fault.name] = time.monotonic()
+                fault.begin()
+            latest = max(fault.minutes for fault in faults) * 60 / FACTOR + SLACK
+            watcher.wait_for(watcher.firing, latest)
+        finally:
+            for fault in faults:
+                if fault.heal and fault.name in watcher.started:
+                    fault.heal()
+                    watcher.healed[fault.name] = time.monotonic()
+        latest = max(fault.clear_minutes for fault in faults) * 60 / FACTOR + SLACK
+        watcher.wait_for(watcher.cleared, latest)
+    prometheus.wait_until_quiet(latest + SLACK)
+    expected = {fault.alert for fault in faults}
+    allowed = {name for fault in faults for name in fault.follows}
+    assert expected <= prometheus.fired_since(begin) <= expected | allowed
+    return watcher.rows()
+
+
+def test_nothing_fires_while_nothing_is_wrong(watched):
+    begin = time.time()
+    watched.wait(lambda: time.time() - begin > QUIET or watched.alerts(), QUIET + SLACK, "the quiet time ends")
+    assert watched.fired_since(begin) == set()
+
+
+def test_every_query_of_the_dashboard_has_a_value(watched):
+    texts = [text.replace("$job", ".*").replace("$cluster", ".*") for text in dashboard.queries()]
+    assert [text for text in texts if not watched.query(text)] == []
+
+
+def test_each_fault_raises_its_alert_which_clears(watched):
+    rows = measured(watched, faults_in_one_round(watched))
+    rows += measured(watched, faults_of_the_other_round())
+    print(f"\n{table(rows)}")
+    for row in rows:
+        assert row.firing < row.firing_limit, row
+        assert row.cleared < row.cleared_limit, row
+
+
+def test_the_report_shows_what_prometheus_has_recorded(watched, tmp_path):
+    page = tmp_path / "report.html"
+    done = play("tke.overlay.report", "-e", f"overlay_report_dest={page}", "-e", f"overlay_prometheus_url={URL}")
+    assert done.code == 0, done.text
+    assert "WARNING" not in done.text
+    day = json.loads(page.with_suffix(".json").read_text())["past_day"]
+    assert day["problem"] is None
+    found = {series["name"]: series["points"] for series in day["series"]}
+    assert all(found.values()), found
+    assert found["reachability"][-1][1] == 100
+    assert "The past day" in page.read_text()
