@@ -80,8 +80,9 @@ is_bridge_netfilter_off() {
 # Whether the kernel has no room for further connections.
 is_conntrack_full() {
     [ -e /proc/sys/net/netfilter/nf_conntrack_max ] || return
-    read -r count </proc/sys/net/netfilter/nf_conntrack_count
-    read -r most </proc/sys/net/netfilter/nf_conntrack_max
+    # Not with `read`, which gets only the first digit: it reads byte by byte, and such a file is empty after the first.
+    count=$(cat /proc/sys/net/netfilter/nf_conntrack_count)
+    most=$(cat /proc/sys/net/netfilter/nf_conntrack_max)
     [ "$most" -gt 0 ] && [ $((count * 50)) -ge $((most * 49)) ]
 }
 
