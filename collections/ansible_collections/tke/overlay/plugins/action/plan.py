@@ -33,6 +33,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.vari
     problems_of_api_name,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
+from ansible_collections.tke.overlay.plugins.module_utils._links import ENCAPSULATION, VXLAN, WIREGUARD_PORT
 from ansible_collections.tke.overlay.plugins.plugin_utils._host_variables import variables_of
 from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import Inventory, read_inventory
 from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import (
@@ -45,6 +46,13 @@ from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import 
     settings_of,
 )
 from ansible_collections.tke.overlay.plugins.plugin_utils._variables import problem_of_missing_variables
+
+LINK_OPTIONS: dict[str, t.Any] = {
+    "sites": {"type": "list", "elements": "str", "required": True},
+    "transport": {"type": "str", "choices": list(ENCAPSULATION), "default": VXLAN},
+    "mtu": {"type": "int"},
+}
+"""The keys of an item of ``overlay_links``."""
 
 
 class ActionModule(LedgerAction):
@@ -66,6 +74,9 @@ class ActionModule(LedgerAction):
         "renumber": {"type": "list", "elements": "str", "default": []},
         "take_over": {"type": "list", "elements": "str", "default": []},
         "require_writable": {"type": "bool", "default": False},
+        "links": {"type": "list", "elements": "dict", "options": LINK_OPTIONS},
+        "wireguard_port": {"type": "int", "default": WIREGUARD_PORT},
+        "wireguard_keys": {"type": "dict", "default": {}},
         "adopt": {"type": "str", "choices": [KUBERNETES]},
         "kubeconfig": {"type": "path"},
         "kubeconfig_context": {"type": "str"},
@@ -74,7 +85,7 @@ class ActionModule(LedgerAction):
         **{name: f"overlay_{name}" for name in options},
         "release": "overlay_leaving",
         "require_writable": "overlay_ledger_writable",
-        **{name: name for name in ("group", "saved", "saved_clb")},
+        **{name: name for name in ("group", "saved", "saved_clb", "wireguard_keys")},
     }
     inventory = Inventory([], VariableSurvey({}, ()), [])  # until arguments() has read it
 
@@ -227,5 +238,12 @@ def _release_request(given: t.Mapping[str, t.Any], task_vars: t.Mapping[str, t.A
 
 
 def _names_by_site(nodes: t.Sequence[InventoryNode]) -> dict[str, str]:
-    """Return the names of each site in one string, because a list is slow (see :class:`NodeDocument`)."""
-    return {site: " ".join(node.name for node in nodes if site in (node.sites or ())) for site in SITES}
+    """Return the names of each site in one string, because a list is slow (see :class:`NodeDocument`).
+
+    The groups ``cloud`` and ``idc`` are sites, also empty ones, unless ``overlay_site`` gives other names.
+    """
+    members: dict[str, list[str]] = {site: [] for site in SITES}
+    for node in nodes:
+        members.setdefault(node.place(), []).append(node.name)
+    some = members if len(members) == len(SITES) else {site: names for site, names in members.items() if names}
+    return {site: " ".join(names) for site, names in some.items()}
