@@ -72,12 +72,12 @@ _LIST = r"""wg show "$1" dump | sed -e '1s/^[^\t]*/-/' -e '2,$s/^\([^\t]*\)\t[^(
 
 
 class WireguardPeer(t.NamedTuple):
-    """A node with a WireGuard link. ``endpoint`` is empty if it is behind NAT; ``keepalive`` are seconds, 0: none."""
+    """A node with a WireGuard link. ``endpoint`` is ``ADDRESS:PORT``, empty for a peer behind NAT, which dials."""
 
-    key: str
-    node_cidr: str
-    endpoint: str = ""
-    keepalive: int = 0
+    key: str  # public
+    endpoint: str
+    node_cidr: str  # the addresses that its packets may have; the VTEP address is one of them
+    keepalive: int = 0  # seconds, 0: none
 
 
 class WireguardSpec(t.NamedTuple):
@@ -90,7 +90,7 @@ class WireguardSpec(t.NamedTuple):
     peers: t.Sequence[WireguardPeer]
 
     @property
-    def device(self) -> str:
+    def name(self) -> str:
         """The name of the device."""
         return wireguard_device(self.generation)
 
@@ -102,8 +102,8 @@ class WireguardSpec(t.NamedTuple):
     def entries(self) -> Desired:
         """Return the entries of the device and its peers."""
         device = f"listen-port {self.port} fwmark off mtu {self.mtu} public-key {self.public_key} state up"
-        peers = {f"{self.device} peer {peer.key}": _peer_text(peer) for peer in self.peers}
-        return {self.device: device, **peers}
+        peers = {f"{self.name} peer {peer.key}": _peer_text(peer) for peer in self.peers}
+        return {self.name: device, **peers}
 
 
 def _peer_text(peer: WireguardPeer) -> str:
@@ -129,7 +129,7 @@ class WireguardTable:
 
     def text(self) -> str:
         """Return the saved file: a line for each entry, for a device with its generation, in the order of sort(1)."""
-        devices = {spec.device: f"generation {spec.generation} " for spec in self.specs}
+        devices = {spec.name: f"generation {spec.generation} " for spec in self.specs}
         return "".join(sorted(f"{key} {devices.get(key, '')}{spec}\n" for key, spec in self.wanted.items()))
 
     def listings(self, links: t.Sequence[Row]) -> list[t.Sequence[str]]:
@@ -165,8 +165,8 @@ class WireguardTable:
             roams = not planned or now - int(handshake) < LIVING_SECONDS
             found = WireguardPeer(
                 key,
-                "(none)" if allowed == "(none)" else allowed,
                 planned if roams else endpoint,
+                allowed,
                 0 if keepalive == "off" else int(keepalive),
             )
             yield name, _peer_text(found) + ("" if preshared == "(none)" else " preshared-key hidden")
@@ -185,7 +185,7 @@ class WireguardTable:
             )
         problems = []
         for spec in self.specs:
-            row = find_link(spec.device, links)
+            row = find_link(spec.name, links)
             problems += [*_problems_of_device(row, run), *_problems_of_key(spec, run)]
             if row is None:
                 problems += _problems_of_port(spec.port, run)
@@ -200,14 +200,14 @@ class WireguardTable:
         :raises KernelError: a program rejected it.
         """
         for spec in self.specs:
-            if spec.device in delta.added:
-                self._create(spec.device, run)
-            if spec.device in delta.added or spec.device in delta.changed:
+            if spec.name in delta.added:
+                self._create(spec.name, run)
+            if spec.name in delta.added or spec.name in delta.changed:
                 _configure(spec, delta, run)
-            _remove_peers(spec.device, delta, run)
-            _put_peers(spec.device, delta, run)
-            if spec.device in delta.added or spec.device in delta.changed:
-                run_batch(("ip",), [f"link set {spec.device} mtu {spec.mtu} up"], run)
+            _remove_peers(spec.name, delta, run)
+            _put_peers(spec.name, delta, run)
+            if spec.name in delta.added or spec.name in delta.changed:
+                run_batch(("ip",), [f"link set {spec.name} mtu {spec.mtu} up"], run)
 
     def _create(self, device: str, run: Run) -> None:
         """Create a device in the kernel; where the kernel cannot do that, by wireguard-go."""
@@ -257,7 +257,7 @@ def _endpoint_in(spec: str) -> str:
 
 def _configure(spec: WireguardSpec, delta: Delta, run: Run) -> None:
     """Set the attributes of a device that differ: wireguard-go binds its socket again with each ``listen-port``."""
-    old, new = delta.changed.get(spec.device, ("", delta.added.get(spec.device, "")))
+    old, new = delta.changed.get(spec.name, ("", delta.added.get(spec.name, "")))
     words = []
     if not old or _differs(old, new, "public-key"):
         words += ["private-key", files.ROOT + spec.key_file]
@@ -266,7 +266,7 @@ def _configure(spec: WireguardSpec, delta: Delta, run: Run) -> None:
     if old and _differs(old, new, "fwmark"):
         words += ["fwmark", "0"]
     if words:
-        _run_wg(("wg", "set", spec.device, *words), None, run)
+        _run_wg(("wg", "set", spec.name, *words), None, run)
 
 
 def _differs(old: str, new: str, attribute: str) -> bool:
