@@ -178,11 +178,7 @@ class WireguardTable:
         """
         if not self.specs:
             return
-        if run(("wg", "--version"), None)[0] != 0:
-            raise ValidationError(
-                "this host has no wg, without which its links with transport wireguard (overlay_links) cannot be "
-                "configured: install wireguard-tools"
-            )
+        check_wg(run)
         problems = []
         for spec in self.specs:
             row = find_link(spec.name, links)
@@ -336,14 +332,32 @@ def has_kernel_module(name: str, run: Run) -> bool:
     return any(line.startswith(("insmod ", "builtin ")) for line in steps.splitlines())
 
 
+def check_wg(run: Run) -> None:
+    """Make sure that the host has ``wg``.
+
+    :raises ValidationError: it has not.
+    """
+    if run(("wg", "--version"), None)[0] != 0:
+        raise ValidationError(
+            "this host has no wg, without which links with transport wireguard (overlay_links) cannot be configured: "
+            "install wireguard-tools"
+        )
+
+
+def public_key(key_file: str, run: Run) -> str:
+    """Return the public key of a private key, which only ``wg`` reads; empty if the file is not a private key."""
+    _code, out, _errors = run(("/bin/sh", "-c", 'wg pubkey <"$1"', "sh", files.ROOT + key_file), None)
+    return out.strip()
+
+
 def _problems_of_key(spec: WireguardSpec, run: Run) -> t.Iterator[str]:
-    code, out, errors = run(("/bin/sh", "-c", 'wg pubkey <"$1"', "sh", files.ROOT + spec.key_file), None)
-    if code != 0:
-        yield f"{spec.key_file} is not a private key of WireGuard ({errors.strip()}): run tke.overlay.site"
-    elif out.strip() != spec.public_key:
+    found = public_key(spec.key_file, run)
+    if not found:
+        yield f"{spec.key_file} is missing, or is not a private key of WireGuard: run tke.overlay.site"
+    elif found != spec.public_key:
         yield (
-            f"the public key of {spec.key_file} is {out.strip()}, but the plan has {spec.public_key} for this host: "
-            f"put that file back, or run tke.overlay.rotate_keys"
+            f"the public key of {spec.key_file} is {found}, but the plan has {spec.public_key} for this host: put the "
+            f"former file back, or run tke.overlay.rotate_keys"
         )
 
 

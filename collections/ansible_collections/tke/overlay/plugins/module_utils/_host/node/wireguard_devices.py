@@ -38,7 +38,7 @@ def wireguard_specs(document: NodeDocument, own: Peer, peers: t.Iterable[Peer]) 
             port=wireguard_port(port, generation + number),
             mtu=max(mtus),
             public_key=key,
-            peers=_peers(linked, number, generation, NONE == own.endpoint),
+            peers=_peers(linked, number, generation, own.endpoint == NONE),
         )
         for number, key in enumerate(own.keys.split(",") if own.keys else [NONE])
     ]
