@@ -153,6 +153,7 @@ CALLS = [
     ),
     ("vxlan", {"name": "tke0", "state": "absent"}),
     ("saved_state", {}),
+    ("wireguard_key", {"generation": 1}),
 ]
 
 ERRORS = {

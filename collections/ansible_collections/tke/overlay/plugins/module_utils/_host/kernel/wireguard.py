@@ -1,0 +1,369 @@
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The WireGuard devices: one for each generation of keys, with a peer for each node of the linked sites.
+
+Two entries of this table look like this, as the diff and the saved file show them:
+
+=====================  ==========================================================================
+key                    specification
+=====================  ==========================================================================
+``tke-wg0``            ``listen-port 51820 fwmark off mtu 1380 public-key KEY state up``
+``tke-wg0 peer KEY``   ``allowed-ips 10.244.3.0/24 endpoint 10.0.1.13:51820 persistent-keepalive 25``
+=====================  ==========================================================================
+
+The private key is in a file (:mod:`wireguard_key`), whose path ``wg`` gets. It is in no
+argument, in no result and not in the memory of this process: a program removes it from
+the listing before this module reads that.
+
+Changes are ``wg set`` and ``wg addconf`` with the peers that differ. ``wg syncconf``
+takes the whole configuration instead, private key included, and sets each peer that it
+names again: that takes its allowed IPs away for a moment, in which its packets are
+dropped, and makes wireguard-go bind its socket again.
+
+A peer *roams*: it is reached at the address from which its last packet came. While its
+last handshake is younger than :data:`LIVING_SECONDS`, its actual endpoint is right,
+whatever the plan says; an older one is set to that of the plan again.
+"""
+
+from __future__ import annotations
+
+import time
+import typing as t
+
+from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
+from ansible_collections.tke.overlay.plugins.module_utils._host import files
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import ALIAS, Row, find_link, kind_of
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import (
+    ActualEntry,
+    Delta,
+    Desired,
+    Run,
+    error_text,
+    run_batch,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._links import wireguard_device
+
+DEVICES = (wireguard_device(0), wireguard_device(1))
+"""The names of all WireGuard devices that this collection creates."""
+
+KEY_FILE = "/etc/tke-overlay/wireguard-{generation}.key"
+"""The path of the private key of a generation."""
+
+KEEPALIVE = 25
+"""Seconds between two packets of a host behind NAT to each peer, so that the NAT keeps the way back open.
+
+WireGuard's documentation recommends this number for "a wide variety of firewalls".
+"""
+
+LIVING_SECONDS = 180
+"""A peer without a handshake for this time does not live: WireGuard rejects an older key (REJECT_AFTER_TIME)."""
+
+UNIT = "tke-overlay-wireguard@{device}.service"
+"""The unit that runs wireguard-go for a device."""
+
+_KINDS = ("wireguard", "tun")  # of the kernel; of wireguard-go
+_NO_KEY = "A" * 43 + "="  # as a preshared key: none
+_MOST_REMOVED = 500  # peers in one command line
+_MOST_NAMED = 3
+
+# Replaces the private key, which is the first field, and each preshared key, the second field of a peer.
+_LIST = r"""wg show "$1" dump | sed -e '1s/^[^\t]*/-/' -e '2,$s/^\([^\t]*\)\t[^(\t][^\t]*/\1\thidden/'"""
+
+
+class WireguardPeer(t.NamedTuple):
+    """A node with a WireGuard link. ``endpoint`` is ``ADDRESS:PORT``, empty for a peer behind NAT, which dials."""
+
+    key: str  # public
+    endpoint: str
+    node_cidr: str  # the addresses that its packets may have; the VTEP address is one of them
+    keepalive: int = 0  # seconds, 0: none
+
+
+class WireguardSpec(t.NamedTuple):
+    """The desired device of one generation of keys. ``public_key`` is that of the private key in its file."""
+
+    generation: int
+    port: int
+    mtu: int
+    public_key: str
+    peers: t.Sequence[WireguardPeer]
+
+    @property
+    def name(self) -> str:
+        """The name of the device."""
+        return wireguard_device(self.generation)
+
+    @property
+    def key_file(self) -> str:
+        """The path of the private key, see :data:`KEY_FILE`."""
+        return KEY_FILE.format(generation=self.generation)
+
+    def entries(self) -> Desired:
+        """Return the entries of the device and its peers."""
+        device = f"listen-port {self.port} fwmark off mtu {self.mtu} public-key {self.public_key} state up"
+        peers = {f"{self.name} peer {peer.key}": _peer_text(peer) for peer in self.peers}
+        return {self.name: device, **peers}
+
+
+def _peer_text(peer: WireguardPeer) -> str:
+    endpoint = f" endpoint {peer.endpoint}" if peer.endpoint else ""
+    keepalive = f" persistent-keepalive {peer.keepalive}" if peer.keepalive else ""
+    return f"allowed-ips {peer.node_cidr}{endpoint}{keepalive}"
+
+
+class WireguardTable:
+    """All WireGuard devices of this collection on a host, with their peers."""
+
+    name = "wireguard"
+    of_device = False
+
+    def __init__(self, specs: t.Sequence[WireguardSpec] = (), systemd: bool = False) -> None:
+        """Take the desired devices; without any, all that exist are surplus.
+
+        :param systemd: run wireguard-go in a unit.
+        """
+        self.specs = specs
+        self.wanted: Desired = {key: text for spec in specs for key, text in spec.entries().items()}
+        self._systemd = systemd
+
+    def text(self) -> str:
+        """Return the saved file: a line for each entry, for a device with its generation, in the order of sort(1)."""
+        devices = {spec.name: f"generation {spec.generation} " for spec in self.specs}
+        return "".join(sorted(f"{key} {devices.get(key, '')}{spec}\n" for key, spec in self.wanted.items()))
+
+    def listings(self, links: t.Sequence[Row]) -> list[t.Sequence[str]]:
+        """Return the commands that :meth:`read` runs, for :func:`listed_together`."""
+        return [_listing(device) for device in DEVICES if _is_device(find_link(device, links))]
+
+    def read(self, links: t.Sequence[Row], run: Run) -> dict[str, ActualEntry]:
+        """Return the actual entries, by key. The endpoint of a living peer counts as that of the plan.
+
+        :param links: all links of the host.
+        """
+        entries: Desired = {}
+        for device in DEVICES:
+            row = find_link(device, links)
+            if row is not None and _is_device(row):
+                _code, out, _errors = run(_listing(device), None)
+                entries.update(self._entries(row, out.splitlines()))
+        return {key: ActualEntry(spec, managed=True) for key, spec in entries.items()}
+
+    def _entries(self, row: Row, lines: t.Sequence[str]) -> t.Iterator[tuple[str, str]]:
+        """Yield the entries of a device from its listing. Without a listing, wireguard-go does not answer."""
+        device, state = str(row["ifname"]), "up" if "UP" in row.get("flags", ()) else "down"
+        words = lines[0].split("\t") if lines else ["-", "(none)", "0", "off"]
+        yield (
+            device,
+            f"listen-port {words[2]} fwmark {words[3]} mtu {row.get('mtu')} public-key {words[1]} state {state}",
+        )
+        now = time.time()
+        for line in lines[1:]:
+            key, preshared, endpoint, allowed, handshake, _received, _sent, keepalive = line.split("\t")
+            name = f"{device} peer {key}"
+            planned = _endpoint_in(self.wanted.get(name, ""))
+            roams = not planned or now - int(handshake) < LIVING_SECONDS
+            found = WireguardPeer(
+                key,
+                planned if roams else endpoint,
+                allowed,
+                0 if keepalive == "off" else int(keepalive),
+            )
+            yield name, _peer_text(found) + ("" if preshared == "(none)" else " preshared-key hidden")
+
+    def check(self, links: t.Sequence[Row], run: Run) -> None:
+        """Make sure that the desired devices can exist. Nothing is changed.
+
+        :raises ValidationError: a program, the kernel's part, or a key is missing, or a device or a port is taken.
+        """
+        if not self.specs:
+            return
+        check_wg(run)
+        problems = []
+        for spec in self.specs:
+            row = find_link(spec.name, links)
+            problems += [*_problems_of_device(row, run), *_problems_of_key(spec, run)]
+            if row is None:
+                problems += _problems_of_port(spec.port, run)
+        if problems:
+            raise ValidationError(*dict.fromkeys(problems))
+
+    def apply(self, delta: Delta, run: Run) -> None:
+        """Create the missing devices and change what differs. Surplus devices stay: :meth:`remove_surplus`.
+
+        A device is set up last, so no packet passes a device that is not configured.
+
+        :raises KernelError: a program rejected it.
+        """
+        for spec in self.specs:
+            if spec.name in delta.added:
+                self._create(spec.name, run)
+            if spec.name in delta.added or spec.name in delta.changed:
+                _configure(spec, delta, run)
+            _remove_peers(spec.name, delta, run)
+            _put_peers(spec.name, delta, run)
+            if spec.name in delta.added or spec.name in delta.changed:
+                run_batch(("ip",), [f"link set {spec.name} mtu {spec.mtu} up"], run)
+
+    def _create(self, device: str, run: Run) -> None:
+        """Create a device in the kernel; where the kernel cannot do that, by wireguard-go."""
+        code, _out, errors = run(("ip", "link", "add", device, "type", "wireguard"), None)
+        if code != 0:
+            command = (
+                ("systemctl", "restart", UNIT.format(device=device)) if self._systemd else ("wireguard-go", device)
+            )
+            code, _out, fault = run(command, None)
+            if code != 0:
+                raise KernelError(
+                    f"WireGuard device {device}: the kernel: {error_text(1, errors)}; "
+                    f"{' '.join(command)}: {error_text(code, fault)}"
+                )
+        # No IPv6 link-local address: its multicast packets belong to no peer.
+        run_batch(("ip",), [f"link set {device} addrgenmode none", f"link set {device} alias {ALIAS}"], run)
+
+    def remove_surplus(self, delta: Delta, run: Run) -> None:
+        """Remove the devices that are not desired.
+
+        :raises KernelError: a device cannot be removed.
+        """
+        for device in DEVICES:
+            if device in delta.removed:
+                for command in removal(device, self._systemd):
+                    run(command, None)
+
+
+def removal(device: str, systemd: bool) -> list[t.Sequence[str]]:
+    """Return the commands that remove a device. wireguard-go ends with its device; its unit would start it again."""
+    stop = [("systemctl", "--quiet", "stop", UNIT.format(device=device))] if systemd else []
+    return [*stop, ("ip", "link", "del", "dev", device)]
+
+
+def _listing(device: str) -> t.Sequence[str]:
+    return ("/bin/sh", "-c", _LIST, "sh", device)
+
+
+def _is_device(row: Row | None) -> bool:
+    return row is not None and kind_of(row) in _KINDS
+
+
+def _endpoint_in(spec: str) -> str:
+    words = spec.split()
+    return words[words.index("endpoint") + 1] if "endpoint" in words else ""
+
+
+def _configure(spec: WireguardSpec, delta: Delta, run: Run) -> None:
+    """Set the attributes of a device that differ: wireguard-go binds its socket again with each ``listen-port``."""
+    old, new = delta.changed.get(spec.name, ("", delta.added.get(spec.name, "")))
+    words = []
+    if not old or _differs(old, new, "public-key"):
+        words += ["private-key", files.ROOT + spec.key_file]
+    if not old or _differs(old, new, "listen-port"):
+        words += ["listen-port", str(spec.port)]
+    if old and _differs(old, new, "fwmark"):
+        words += ["fwmark", "0"]
+    if words:
+        _run_wg(("wg", "set", spec.name, *words), None, run)
+
+
+def _differs(old: str, new: str, attribute: str) -> bool:
+    before, after = old.split(), new.split()
+    return before[before.index(attribute) + 1] != after[after.index(attribute) + 1]
+
+
+def _remove_peers(device: str, delta: Delta, run: Run) -> None:
+    prefix = f"{device} peer "
+    keys = [key[len(prefix) :] for key in delta.removed if key.startswith(prefix)]
+    for first in range(0, len(keys), _MOST_REMOVED):
+        words = [word for key in keys[first : first + _MOST_REMOVED] for word in ("peer", key, "remove")]
+        _run_wg(("wg", "set", device, *words), None, run)
+
+
+def _put_peers(device: str, delta: Delta, run: Run) -> None:
+    prefix = f"{device} peer "
+    specs = {**delta.added, **{key: new for key, (_old, new) in delta.changed.items()}}
+    sections = [
+        _section(key[len(prefix) :], spec, " preshared-key " in "".join(delta.changed.get(key, ("", ""))[0]))
+        for key, spec in specs.items()
+        if key.startswith(prefix)
+    ]
+    if sections:
+        _run_wg(("wg", "addconf", device, "/dev/stdin"), "".join(sections), run)
+
+
+def _section(key: str, spec: str, without_preshared_key: bool) -> str:
+    words = spec.split()
+    values = {"PublicKey": key, **{_NAMES[name]: value for name, value in zip(words[::2], words[1::2])}}
+    values.setdefault("PersistentKeepalive", "off")
+    if without_preshared_key:
+        values["PresharedKey"] = _NO_KEY
+    return "[Peer]\n" + "".join(f"{name} = {value}\n" for name, value in values.items())
+
+
+_NAMES = {"allowed-ips": "AllowedIPs", "endpoint": "Endpoint", "persistent-keepalive": "PersistentKeepalive"}
+
+
+def _run_wg(command: t.Sequence[str], text: str | None, run: Run) -> None:
+    code, _out, errors = run(command, text)
+    if code != 0:
+        raise KernelError(f"{' '.join(command[:3])}: {error_text(code, errors)}")
+
+
+def _problems_of_device(row: Row | None, run: Run) -> t.Iterator[str]:
+    if row is not None:
+        if not _is_device(row):
+            kind = kind_of(row) or row.get("link_type", "of unknown kind")
+            yield f"device {row['ifname']} exists and is not a WireGuard device but {kind}: remove it"
+    elif not has_kernel_module("wireguard", run):
+        if run(("wireguard-go", "--version"), None)[0] != 0:
+            yield (
+                "the kernel of this host has no module wireguard, and wireguard-go is not installed, so it can have no "
+                "link with transport wireguard (overlay_links): install a kernel with that module, or the package "
+                "wireguard-go"
+            )
+        elif run(("test", "-c", "/dev/net/tun"), None)[0] != 0:
+            yield "wireguard-go requires /dev/net/tun, which this host does not have: load the kernel module tun"
+
+
+def has_kernel_module(name: str, run: Run) -> bool:
+    """Whether the kernel has a module, loaded, built in, or to be loaded. Nothing is loaded."""
+    if run(("test", "-e", f"/sys/module/{name}"), None)[0] == 0:
+        return True
+    _code, steps, _errors = run(("modprobe", "--show-depends", name), None)
+    return any(line.startswith(("insmod ", "builtin ")) for line in steps.splitlines())
+
+
+def check_wg(run: Run) -> None:
+    """Make sure that the host has ``wg``.
+
+    :raises ValidationError: it has not.
+    """
+    if run(("wg", "--version"), None)[0] != 0:
+        raise ValidationError(
+            "this host has no wg, without which links with transport wireguard (overlay_links) cannot be configured: "
+            "install wireguard-tools"
+        )
+
+
+def public_key(key_file: str, run: Run) -> str:
+    """Return the public key of a private key, which only ``wg`` reads; empty if the file is not a private key."""
+    _code, out, _errors = run(("/bin/sh", "-c", 'wg pubkey <"$1"', "sh", files.ROOT + key_file), None)
+    return out.strip()
+
+
+def _problems_of_key(spec: WireguardSpec, run: Run) -> t.Iterator[str]:
+    found = public_key(spec.key_file, run)
+    if not found:
+        yield f"{spec.key_file} is missing, or is not a private key of WireGuard: run tke.overlay.site"
+    elif found != spec.public_key:
+        yield (
+            f"the public key of {spec.key_file} is {found}, but the plan has {spec.public_key} for this host: put the "
+            f"former file back, or run tke.overlay.rotate_keys"
+        )
+
+
+def _problems_of_port(port: int, run: Run) -> t.Iterator[str]:
+    _code, out, _errors = run(("ss", "-Haunp", f"sport = :{port}"), None)
+    for line in out.splitlines()[:1]:
+        _mark, _found, users = line.partition("users:")
+        holder = users.strip("() \n") or "another tunnel of the kernel"
+        yield f"UDP port {port} (overlay_wireguard_port) is taken by {holder}: stop it, or choose another port"
