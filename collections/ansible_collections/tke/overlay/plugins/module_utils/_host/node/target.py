@@ -39,16 +39,20 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route imp
     via_entry,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Desired, Table
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.wireguard import DEVICES as WIREGUARD_DEVICES
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.wireguard import WireguardTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.alternate_link import alternate_link_of
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni import CNI_FILE, conflist
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.outward_links import outward_sysctls
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.wireguard_devices import wireguard_specs
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.checksums import checksums_text
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins import (
     drop_ins,
     wanted_sysctls,
+    wireguard_sysctls,
     without_missing,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import CHECKSUMS, STATE
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import CHECKSUMS, STATE, WIREGUARD_FILE
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import SavedState, state_files
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import HostFacts, unit_files
 from ansible_collections.tke.overlay.plugins.module_utils._names import is_one_line, shown
@@ -90,6 +94,7 @@ class Target(t.NamedTuple):
     alternate_link: LinkSpec | None
     tables: NodeTables
     rules: RulesTable
+    wireguard: WireguardTable
     sysctls: Texts
     drop_ins: FileSpecs
     files: FileSpecs
@@ -134,7 +139,11 @@ def build_target(
     link, bridge = _link_of(document, own), document["bridge"] if pods else ""
     tables = _tables_of(document, own, peers, pods)
     rules = RulesTable(_rules_of(document, own, peers, allowances)._replace(bridge=bridge))
-    sysctls = wanted_sysctls(link.name, bridge, len(peers), host, read_sysctls)
+    wireguard = WireguardTable(wireguard_specs(document, own, peers), host.systemd)
+    sysctls = {
+        **wanted_sysctls(link.name, bridge, len(peers), host, read_sysctls),
+        **wireguard_sysctls([spec.name for spec in wireguard.specs], pods),
+    }
     saved = SavedState(
         link=link,
         bridge=bridge,
@@ -146,9 +155,10 @@ def build_target(
         summary={**_summary(document, link, own.node_cidr, len(peers)), **({} if pods else _NO_POD_BRIDGE)},
         fleet=document["fleet"],
     )
-    network_files = drop_ins(link.name, bridge, sysctls, host)
+    network_files = drop_ins(link.name, bridge, sysctls, host, WIREGUARD_DEVICES if wireguard.specs else ())
     other_files = {
         **state_files(saved),
+        WIREGUARD_FILE: wireguard.text() if wireguard.specs else None,
         **unit_files(interval, host),
         CNI_FILE: conflist(own.node_cidr, bridge, document["mtu"], host.cni) if pods else None,
     }
@@ -158,6 +168,7 @@ def build_target(
         alternate_link=alternate_link_of(link, allowances.port),
         tables=tables,
         rules=rules,
+        wireguard=wireguard,
         sysctls=sysctls,
         drop_ins=network_files,
         files={CHECKSUMS: sums, **other_files},
