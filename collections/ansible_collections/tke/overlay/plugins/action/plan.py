@@ -18,12 +18,14 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes.no
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger, parse
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import open_store
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning import keys, links
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning import plan as planner
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.adopt import KUBERNETES
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.release import ReleaseRequest, release
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.saved_plans import SavedPlans, check
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import (
     SITES,
+    ClusterSettings,
     InventoryNode,
     problems_of_cluster,
     problems_of_nodes,
@@ -77,6 +79,7 @@ class ActionModule(LedgerAction):
         "links": {"type": "list", "elements": "dict", "options": LINK_OPTIONS},
         "wireguard_port": {"type": "int", "default": WIREGUARD_PORT},
         "wireguard_keys": {"type": "dict", "default": {}},
+        "wireguard_rotation": {"type": "str", "choices": list(keys.STEPS)},
         "adopt": {"type": "str", "choices": [KUBERNETES]},
         "kubeconfig": {"type": "path"},
         "kubeconfig_context": {"type": "str"},
@@ -85,7 +88,7 @@ class ActionModule(LedgerAction):
         **{name: f"overlay_{name}" for name in options},
         "release": "overlay_leaving",
         "require_writable": "overlay_ledger_writable",
-        **{name: name for name in ("group", "saved", "saved_clb", "wireguard_keys")},
+        **{name: name for name in ("group", "saved", "saved_clb", "wireguard_keys", "wireguard_rotation")},
     }
     inventory = Inventory([], VariableSurvey({}, ()), [])  # until arguments() has read it
 
@@ -152,7 +155,10 @@ class ActionModule(LedgerAction):
             released.clear()
             present = parse(text, where, settings.cluster) if text is not None else None
             before.update(present.nodes if present else {})
-            if given["release"] is None:
+            if given["wireguard_rotation"] is not None:
+                ledger = planner.assign(settings._replace(wireguard_keys={}), nodes, text, where, now)
+                keys.rotate(given["wireguard_rotation"], settings, nodes, ledger)
+            elif given["release"] is None:
                 ledger = planner.assign(settings, nodes, text, where, now)
             else:
                 request = _release_request(given, task_vars, now)
@@ -181,6 +187,7 @@ class ActionModule(LedgerAction):
             "released": released,
             "sites": _names_by_site(nodes),
             "vips": dict(ledger.vips),
+            **_links_of(settings, ledger),
             "warnings": [
                 *filter(None, [new_ledger]),
                 *notes,
@@ -235,6 +242,19 @@ def _release_request(given: t.Mapping[str, t.Any], task_vars: t.Mapping[str, t.A
     # With --limit, the run does not reach the other hosts of the inventory.
     missing = names.intersection(groups[given["group"]]).difference(played) if task_vars.get("ansible_limit") else ()
     return ReleaseRequest(given["release"], groups, now, given["release_force"], sorted(missing))
+
+
+def _links_of(settings: ClusterSettings, ledger: Ledger) -> dict[str, t.Any]:
+    """Return what a result has only in a cluster with ``overlay_links``."""
+    if settings.links is None:
+        return {}
+    names = links.wireguard_nodes(settings, ledger)
+    wireguard = {
+        "generation": ledger.wireguard_generation,
+        "nodes": " ".join(names),
+        "recorded": " ".join(name for name in names if ledger.nodes[name].wireguard_key),
+    }
+    return {"links": links.rows(settings, ledger), "wireguard": wireguard}
 
 
 def _names_by_site(nodes: t.Sequence[InventoryNode]) -> dict[str, str]:

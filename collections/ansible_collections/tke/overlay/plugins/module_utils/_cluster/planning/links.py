@@ -35,6 +35,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._links import (
     WIREGUARD,
     Link,
     LinkTable,
+    mtu_of_packets,
     wireguard_port,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._names import LABEL
@@ -99,7 +100,7 @@ def link_table(settings: ClusterSettings, ledger: Ledger) -> LinkTable:
     by_site = _by_site(members)
     return LinkTable(
         {
-            pair: Link(link.transport, _carried(link, pair, by_site) - _encapsulation(link, pair, by_site))
+            pair: Link(link.transport, _left_for_pods(link, pair, by_site))
             for pair, link in all_links(settings, by_site).items()
         }
     )
@@ -114,6 +115,15 @@ def part_of_document(settings: ClusterSettings, ledger: Ledger) -> NodeDocument:
     if wireguard_sites(settings, sites):
         part.update(wireguard_port=settings.wireguard_port, wireguard_generation=ledger.wireguard_generation)
     return t.cast(NodeDocument, part)
+
+
+def rows(settings: ClusterSettings, ledger: Ledger) -> list[dict[str, t.Any]]:
+    """Return the links for a summary: the two sites with the number of their nodes, the transport and the MTU."""
+    members = collections.Counter(held.site or "" for held in ledger.nodes.values() if held.underlay)
+    return [
+        {"sites": [one, other], "nodes": [members[one], members[other]], "transport": transport, "mtu": int(mtu)}
+        for one, other, transport, mtu in map(str.split, link_table(settings, ledger).text().splitlines())
+    ]
 
 
 def peers_of(settings: ClusterSettings, ledger: Ledger) -> list[Peer]:
@@ -139,43 +149,32 @@ def wireguard_sites(settings: ClusterSettings, sites: t.Iterable[str]) -> set[st
     return {site for pair, link in links.items() if link.transport == WIREGUARD for site in pair}
 
 
-def record(settings: ClusterSettings, nodes: t.Sequence[InventoryNode], ledger: Ledger) -> list[str]:
-    """Enter the sites, endpoints and keys of the nodes of the inventory into the ledger, and return the conflicts.
+def record(settings: ClusterSettings, nodes: t.Sequence[InventoryNode], ledger: Ledger) -> None:
+    """Enter the sites and endpoints of the nodes of the inventory into the ledger.
 
-    A key is recorded when a host is first met. One that differs afterwards is a conflict. The key of a node that has
-    no link with WireGuard any more is forgotten. Without ``overlay_links``, the ledger has none of this.
+    The keys of a node that has no link with WireGuard any more are forgotten. Without ``overlay_links``, the ledger has
+    none of this.
     """
     known = [node for node in nodes if node.sites is not None and node.name in ledger.nodes]
-    if settings.links is None:
-        for node in known:
-            held = ledger.nodes[node.name]
-            ledger.nodes[node.name] = Assignment(held.node_cidr, *held[1:5])
-        return []
-    sites = {node.name: node.place() for node in known}
-    absent = [held.site or "" for name, held in ledger.nodes.items() if name not in sites]
-    encrypted = wireguard_sites(settings, [*sites.values(), *absent])
-    conflicts: list[str] = []
     for node in known:
-        held = ledger.nodes[node.name]._replace(site=sites[node.name], wireguard_endpoint=_own_endpoint(node))
-        if sites[node.name] not in encrypted:
+        held = ledger.nodes[node.name]
+        if settings.links is None:
+            ledger.nodes[node.name] = Assignment(held.node_cidr, *held[1:5])
+        else:
+            ledger.nodes[node.name] = held._replace(site=node.place(), wireguard_endpoint=_own_endpoint(node))
+    encrypted = wireguard_nodes(settings, ledger)
+    for node in known:
+        if node.name not in encrypted:
+            held = ledger.nodes[node.name]
             ledger.nodes[node.name] = held._replace(wireguard_key=None, wireguard_next_key=None)
-            continue
-        found = settings.wireguard_keys.get(node.name)
-        conflicts += _problems_of_key(node.name, held.wireguard_key, found)
-        key = held.wireguard_key or (found if found != NONE else None)
-        ledger.nodes[node.name] = held._replace(wireguard_key=key)
-    return conflicts
 
 
-def _problems_of_key(name: str, recorded: str | None, found: str | None) -> t.Iterator[str]:
-    if found is None or recorded in (None, found):
-        return
-    state = "has no WireGuard key" if found == NONE else f"has the WireGuard key {found}"
-    yield (
-        f"node {name} {state}, and the ledger has {recorded}, which its peers accept: find out who changed it. If the "
-        f"host was installed again, give all nodes new keys with tke.overlay.rotate_keys, or release {name} and add it "
-        f"again"
-    )
+def wireguard_nodes(settings: ClusterSettings, ledger: Ledger) -> list[str]:
+    """Return the nodes with a link that has the transport WireGuard, from a ledger with the sites of all nodes."""
+    if settings.links is None:
+        return []
+    encrypted = wireguard_sites(settings, [held.site or "" for held in ledger.nodes.values() if held.underlay])
+    return [name for name, held in sorted(ledger.nodes.items()) if held.site in encrypted]
 
 
 # --- problems -------------------------------------------------------------------------------------
@@ -228,13 +227,13 @@ def _problems_of_mtu(pair: Pair, link: ListedLink, by_site: t.Mapping[str, t.Seq
             f"carries, or remove mtu"
         )
         return
-    carried, added = _carried(link, pair, by_site), _encapsulation(link, pair, by_site)
+    carried, left = _carried(link, pair, by_site), _left_for_pods(link, pair, by_site)
     least = MIN_MTU[max(version for member in _members(pair, by_site) for version in member.versions)]
-    if carried - added < least:
+    if left < least:
         by = f"mtu {link.mtu}" if link.mtu == carried else f"overlay_underlay_mtu: {each}"
         yield (
-            f"{where} carries packets of {carried} bytes ({by}), and {link.transport} leaves Pods {carried - added} of "
-            f"them; they need at least {least}: set at least {least + added}"
+            f"{where} carries packets of {carried} bytes ({by}), and {link.transport} leaves Pods {left} of them; they "
+            f"need at least {least}: set at least {least + _encapsulation(link, pair, by_site)}"
         )
 
 
@@ -352,6 +351,10 @@ def _carried(link: ListedLink, pair: Pair, by_site: t.Mapping[str, t.Sequence[Me
     """Return the largest packet of the underlay that a link carries, in bytes."""
     ends = min(member.underlay_mtu for member in _members(pair, by_site))
     return ends if link.mtu is None else min(ends, link.mtu)
+
+
+def _left_for_pods(link: ListedLink, pair: Pair, by_site: t.Mapping[str, t.Sequence[Member]]) -> int:
+    return mtu_of_packets(link.transport, _carried(link, pair, by_site), _encapsulation(link, pair, by_site))
 
 
 def _encapsulation(link: ListedLink, pair: Pair, by_site: t.Mapping[str, t.Sequence[Member]]) -> int:

@@ -17,7 +17,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam import vips
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.pool import Pool
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import document as ledgers
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning import links
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning import keys, links
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning import validate as preflight
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.adopt import adopt
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import (
@@ -100,7 +100,8 @@ def _assign(ledger: Ledger, nodes: t.Sequence[InventoryNode], settings: ClusterS
         ledger.assign([_request(node, adoption.pins.get(node.name)) for node in nodes], now)
     except ValidationError as error:
         conflicts += error.problems
-    return [*conflicts, *links.record(settings, nodes, ledger)]
+    links.record(settings, nodes, ledger)
+    return [*conflicts, *keys.record_found(settings, ledger)]
 
 
 def _orphans(nodes: t.Sequence[InventoryNode], ledger: Ledger) -> list[InventoryNode]:

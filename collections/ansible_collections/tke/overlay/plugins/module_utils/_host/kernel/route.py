@@ -200,9 +200,7 @@ def route_key(destination: str, metric: int) -> str:
     return destination if metric in (0, default) else f"{destination} metric {metric}"
 
 
-def via_entry(
-    destination: str, gateway: str, device: str, metric: int = 0, mtu: int | None = None
-) -> tuple[str, str]:
+def via_entry(destination: str, gateway: str, device: str, metric: int = 0, mtu: int | None = None) -> tuple[str, str]:
     """Return key and specification of a route through a VTEP address, which is in no connected network.
 
     :param mtu: of the link, if it is less than that of the device.

@@ -21,7 +21,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.vali
     InventoryNode,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
-from ansible_collections.tke.overlay.plugins.module_utils._links import ENCAPSULATION, parse_links
+from ansible_collections.tke.overlay.plugins.module_utils._links import ENCAPSULATION, mtu_of_packets, parse_links
 
 NOW = "2026-01-02T03:04:05Z"
 CLUSTER = ClusterSettings("demo", ["10.244.0.0/16"], 256, 256)
@@ -128,7 +128,7 @@ def test_a_site_without_wireguard_has_no_endpoint():
 def test_an_endpoint_of_ipv6_costs_its_header():
     fleet = [CLOUD1, SHANGHAI1._replace(wireguard_endpoint="[2001:db8::7]:51820")]
     cluster = linked(link("cloud", "shanghai", transport="wireguard"))
-    assert parse_links(document(cluster, fleet)["links"]).between("cloud", "shanghai").mtu == 1420
+    assert parse_links(document(cluster, fleet)["links"]).between("cloud", "shanghai").mtu == 1408
     fleet[1] = SHANGHAI1
     assert parse_links(document(cluster, fleet)["links"]).between("cloud", "shanghai").mtu == 1440
 
@@ -177,8 +177,8 @@ def test_any_links_give_each_pair_one_link_that_fits(made, reverse):
         given_link = wanted.get((one, other), {})
         carried = min(node.underlay_mtu for node in nodes if node.site in (one, other))
         assert transport == given_link.get("transport", "vxlan")
-        packet = int(mtu) + ENCAPSULATION[transport][version]
-        assert packet == min(carried, given_link.get("mtu", carried))
+        carried = min(carried, given_link.get("mtu", carried))
+        assert int(mtu) == mtu_of_packets(transport, carried, ENCAPSULATION[transport][version])
         assert MIN_MTU[version] <= int(mtu) <= found.document["mtu"]
     encrypted = {site for pair in lines if pair[2] == "wireguard" for site in pair[:2]}
     peers = parse_fleet(found.document["fleet"]).values()
@@ -226,7 +226,7 @@ def wireguard_problems(links, nodes):
         (
             linked(link("cloud", "idc", transport="wireguard", mtu=576)),
             FLEET,
-            ["cloud - idc", "wireguard leaves Pods 516", "at least 636"],
+            ["cloud - idc", "wireguard leaves Pods 512", "at least 636"],
         ),
         (
             linked(link("cloud", "idc", transport="wireguard")),
