@@ -89,6 +89,14 @@ options:
       - Another key than the ledger has for a host is an error.
     type: dict
     default: {}
+  wireguard_rotation:
+    description:
+      - A step of a change of all WireGuard keys, which C(tke.overlay.rotate_keys) runs.
+      - V(prepare) records O(wireguard_keys), which are then those of the next generation, beside the present keys, so
+        that hosts accept both. V(cutover) makes them the present ones.
+      - All nodes with WireGuard must be in the inventory and take part; otherwise it is an error that names them.
+    type: str
+    choices: [prepare, cutover]
   release:
     description:
       - Nodes to release. The plan does not contain them. Their node CIDRs return to the pool when all remaining nodes
@@ -265,6 +273,27 @@ vips:
   returned: success
   type: dict
   sample: {apiserver: 10.0.2.2, services: 10.0.2.3}
+links:
+  description: The link of every pair of sites, and of each site with itself.
+  returned: with O(links)
+  type: list
+  elements: dict
+  contains:
+    sites: {description: The two sites., returned: always, type: list, elements: str}
+    nodes: {description: How many nodes each of them has., returned: always, type: list, elements: int}
+    transport: {description: How packets of Pods cross the link., returned: always, type: str}
+    mtu: {description: "The largest packet of a Pod, in bytes.", returned: always, type: int}
+  sample:
+    - {sites: [cloud, idc], nodes: [2, 3], transport: wireguard, mtu: 1440}
+wireguard:
+  description: The nodes of sites with WireGuard, as names separated by spaces.
+  returned: with O(links)
+  type: dict
+  contains:
+    generation: {description: How often all keys have changed., returned: always, type: int}
+    nodes: {description: All these nodes., returned: always, type: str}
+    recorded: {description: Those whose public key the ledger has., returned: always, type: str}
+  sample: {generation: 0, nodes: cloud1 cloud2 idc1, recorded: cloud1 cloud2}
 orphans:
   description: Nodes of the ledger that are not in the inventory. They keep their node CIDRs and stay peers.
   returned: success

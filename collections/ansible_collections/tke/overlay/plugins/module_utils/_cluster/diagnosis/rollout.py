@@ -84,12 +84,17 @@ def cutover_hosts(saved: t.Mapping[str, t.Mapping[str, t.Any]], plan: t.Mapping[
 
     :param saved: host -> its saved state (module saved_state).
     """
-    document, lines = plan["document"], set(plan["document"]["fleet"].splitlines())
+    document, lines = plan["document"], _places(plan)
     return [
         host
         for host, state in saved.items()
         if state["port"] != document["port"] or f"{host} {plan['assignments'][host]} {state['underlay']}" not in lines
     ]
+
+
+def _places(plan: t.Mapping[str, t.Any]) -> set[str]:
+    """Return name, node CIDR and underlay address of each node, without its site and WireGuard."""
+    return {" ".join(line.split(" ")[:3]) for line in plan["document"]["fleet"].splitlines()}
 
 
 def fleet_versions(saved: t.Mapping[str, t.Mapping[str, t.Any]], plan: t.Mapping[str, t.Any]) -> dict[str, list[str]]:
@@ -100,7 +105,7 @@ def fleet_versions(saved: t.Mapping[str, t.Mapping[str, t.Any]], plan: t.Mapping
     :param saved: host -> its saved state (module saved_state).
     :returns: version -> hosts.
     """
-    lines = set(plan["document"]["fleet"].splitlines())
+    lines = _places(plan)
     versions: dict[str, list[str]] = {}
     for host, state in saved.items():
         if f"{state['node']} {state['node_cidr']} {state['underlay']}" in lines:

@@ -81,8 +81,11 @@ def rotate(step: str, settings: ClusterSettings, nodes: t.Sequence[InventoryNode
     """
     names = wireguard_nodes(settings, ledger)
     if not names:
-        raise ValidationError("no link has the transport wireguard (overlay_links), so there are no keys to change")
-    problems = [*_problems_of_absent(names, nodes), *_problems_of_step(step, names, settings, ledger)]
+        raise ValidationError(NO_WIREGUARD)
+    problems = [
+        *_problems_of_absent(names, [node.name for node in nodes]),
+        *_problems_of_step(step, names, settings, ledger),
+    ]
     if problems:
         raise ValidationError(*problems)
     for name in names:
@@ -97,9 +100,37 @@ def rotate(step: str, settings: ClusterSettings, nodes: t.Sequence[InventoryNode
         raise ValidationError(*copies)
 
 
-def _problems_of_absent(names: t.Sequence[str], nodes: t.Sequence[InventoryNode]) -> t.Iterator[str]:
-    present = {node.name for node in nodes}
-    absent = [name for name in names if name not in present]
+def rotation_problems(
+    names: t.Sequence[str], plan: t.Mapping[str, t.Any], nodes: t.Collection[str], playing: t.Collection[str]
+) -> list[str]:
+    """Return why a rotation cannot begin, before anything is changed.
+
+    :param names: the nodes with WireGuard.
+    :param plan: the result of the module plan.
+    :param nodes: the nodes of the inventory.
+    :param playing: the hosts of the run.
+    """
+    if not names:
+        return [NO_WIREGUARD]
+    excluded = [name for name in names if name in nodes and name not in playing]
+    recorded = plan["wireguard"]["recorded"].split()
+    problems = [
+        *_problems_of_absent(names, nodes),
+        *_problem_of_unmet([each for each in names if each not in recorded]),
+    ]
+    if excluded:
+        problems.append(
+            f"{some_of(excluded, MOST_NAMES)} is not in this run (--limit, or an error above), and the keys of all "
+            f"nodes with WireGuard change together"
+        )
+    return problems
+
+
+NO_WIREGUARD = "no link has the transport wireguard (overlay_links), so there are no keys to change"
+
+
+def _problems_of_absent(names: t.Sequence[str], nodes: t.Collection[str]) -> t.Iterator[str]:
+    absent = [name for name in names if name not in nodes]
     if absent:
         yield (
             f"{some_of(absent, MOST_NAMES)} is in the ledger but not in the inventory, and the keys of all nodes with "
@@ -107,14 +138,17 @@ def _problems_of_absent(names: t.Sequence[str], nodes: t.Sequence[InventoryNode]
         )
 
 
-def _problems_of_step(step: str, names: t.Sequence[str], settings: ClusterSettings, ledger: Ledger) -> t.Iterator[str]:
-    recorded = {name: ledger.nodes[name] for name in names}
-    unmet = [name for name, held in recorded.items() if not held.wireguard_key]
-    if unmet:
+def _problem_of_unmet(names: t.Sequence[str]) -> t.Iterator[str]:
+    if names:
         yield (
-            f"the ledger has no WireGuard key of {some_of(unmet, MOST_NAMES)}: run tke.overlay.site first, which "
+            f"the ledger has no WireGuard key of {some_of(names, MOST_NAMES)}: run tke.overlay.site first, which "
             f"records the keys of new hosts"
         )
+
+
+def _problems_of_step(step: str, names: t.Sequence[str], settings: ClusterSettings, ledger: Ledger) -> t.Iterator[str]:
+    recorded = {name: ledger.nodes[name] for name in names}
+    yield from _problem_of_unmet([name for name, held in recorded.items() if not held.wireguard_key])
     if step == PREPARE:
         found = settings.wireguard_keys
         missing = [name for name in names if not WIREGUARD_KEY.fullmatch(str(found.get(name)))]
