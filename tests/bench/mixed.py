@@ -55,7 +55,7 @@ def run() -> Section:
         ],
         [
             f"{PEERS:,} peers, a third on each transport; {entries()} objects, and a peer of WireGuard for a third",
-            f"median of {ROUNDS} rounds with all measurements in turns, as in section peers, with the limits of VXLAN alone",
+            f"median of {ROUNDS} rounds with all measurements in turns, with the limits of section peers",
             "batches: the saved batches, and wireguard-go with `wg setconf`; reading: with `wg show all dump`",
         ],
     )
