@@ -125,6 +125,18 @@ def wanted_sysctls(
     return sysctls
 
 
+def sysctls_of_links(tunnels: t.Iterable[str], direct: t.Iterable[str], pods: bool) -> Texts:
+    """Return the sysctls of the devices of WireGuard and of the links to direct peers, see :func:`wanted_sysctls`.
+
+    The reverse-path filter of a link to direct peers stays as it is: it belongs to the host.
+    """
+    tunnels, sysctls = list(tunnels), {}
+    sysctls.update({f"net/ipv4/conf/{link}/rp_filter": "2" for link in tunnels})
+    if pods:
+        sysctls.update({forwarding_of(link): "1" for link in [*tunnels, *direct]})
+    return sysctls
+
+
 def forwarding_of(link: str) -> str:
     """Return the sysctl that lets the kernel forward what comes by a link."""
     return f"net/ipv4/conf/{link}/forwarding"
