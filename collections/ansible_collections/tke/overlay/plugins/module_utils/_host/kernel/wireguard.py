@@ -28,6 +28,7 @@ whatever the plan says; an older one is set to that of the plan again.
 
 from __future__ import annotations
 
+import re
 import time
 import typing as t
 
@@ -62,13 +63,18 @@ LIVING_SECONDS = 180
 UNIT = "tke-overlay-wireguard@{device}.service"
 """The unit that runs wireguard-go for a device."""
 
+_DEVICE_LINE = re.compile(
+    r"(\S+) generation (\d+) listen-port (\d+) fwmark off mtu (\d+) public-key (\S+) state up", re.ASCII
+)
+_PEER_LINE = re.compile(
+    r"(\S+) peer (\S+) allowed-ips (\S+)(?: endpoint (\S+))?(?: persistent-keepalive (?P<keepalive>\d+))?", re.ASCII
+)
 _KINDS = ("wireguard", "tun")  # of the kernel; of wireguard-go
 _NO_KEY = "A" * 43 + "="  # as a preshared key: none
 _MOST_REMOVED = 500  # peers in one command line
-_MOST_NAMED = 3
 
 # Replaces the private key, which is the first field, and each preshared key, the second field of a peer.
-_LIST = r"""wg show "$1" dump | sed -e '1s/^[^\t]*/-/' -e '2,$s/^\([^\t]*\)\t[^(\t][^\t]*/\1\thidden/'"""
+_LIST = r"""timeout 10 wg show "$1" dump | sed -e '1s/^[^\t]*/-/' -e '2,$s/^\([^\t]*\)\t[^(\t][^\t]*/\1\thidden/'"""
 
 
 class WireguardPeer(t.NamedTuple):
@@ -116,7 +122,6 @@ class WireguardTable:
     """All WireGuard devices of this collection on a host, with their peers."""
 
     name = "wireguard"
-    of_device = False
 
     def __init__(self, specs: t.Sequence[WireguardSpec] = (), systemd: bool = False) -> None:
         """Take the desired devices; without any, all that exist are surplus.
@@ -132,9 +137,32 @@ class WireguardTable:
         devices = {spec.name: f"generation {spec.generation} " for spec in self.specs}
         return "".join(sorted(f"{key} {devices.get(key, '')}{spec}\n" for key, spec in self.wanted.items()))
 
+    @classmethod
+    def parse(cls, text: str, systemd: bool = False) -> WireguardTable:
+        """Return the table of a saved file: the inverse of :meth:`text`.
+
+        :raises KernelError: a line is not one that this collection writes.
+        """
+        devices: dict[str, tuple[str, ...]] = {}
+        peers: dict[str, list[WireguardPeer]] = {}
+        for line in text.splitlines():
+            device, peer = _DEVICE_LINE.fullmatch(line), _PEER_LINE.fullmatch(line)
+            if device is not None:
+                devices[device[1]] = device.groups()[1:]
+            elif peer is not None:
+                keepalive = int(peer["keepalive"] or 0)
+                peers.setdefault(peer[1], []).append(WireguardPeer(peer[2], peer[4] or "", peer[3], keepalive))
+            else:
+                raise KernelError(f"a line is not one that this collection writes: {line!r}; run tke.overlay.site")
+        specs = [
+            WireguardSpec(int(generation), int(port), int(mtu), key, peers.get(name, []))
+            for name, (generation, port, mtu, key) in devices.items()
+        ]
+        return cls(specs, systemd)
+
     def listings(self, links: t.Sequence[Row]) -> list[t.Sequence[str]]:
         """Return the commands that :meth:`read` runs, for :func:`listed_together`."""
-        return [_listing(device) for device in DEVICES if _is_device(find_link(device, links))]
+        return [_listing(device) for device in existing_devices(links)]
 
     def read(self, links: t.Sequence[Row], run: Run) -> dict[str, ActualEntry]:
         """Return the actual entries, by key. The endpoint of a living peer counts as that of the plan.
@@ -142,10 +170,9 @@ class WireguardTable:
         :param links: all links of the host.
         """
         entries: Desired = {}
-        for device in DEVICES:
-            row = find_link(device, links)
-            if row is not None and _is_device(row):
-                _code, out, _errors = run(_listing(device), None)
+        for row in links:
+            if row.get("ifname") in DEVICES and _is_device(row):
+                _code, out, _errors = run(_listing(str(row["ifname"])), None)
                 entries.update(self._entries(row, out.splitlines()))
         return {key: ActualEntry(spec, managed=True) for key, spec in entries.items()}
 
@@ -221,6 +248,10 @@ class WireguardTable:
         # No IPv6 link-local address: its multicast packets belong to no peer.
         run_batch(("ip",), [f"link set {device} addrgenmode none", f"link set {device} alias {ALIAS}"], run)
 
+    def undo(self, delta: Delta) -> list[str]:
+        """Return commands that remove the devices which :meth:`apply` creates."""
+        return [" ".join(words) for name in DEVICES if name in delta.added for words in removal(name, self._systemd)]
+
     def remove_surplus(self, delta: Delta, run: Run) -> None:
         """Remove the devices that are not desired.
 
@@ -230,6 +261,11 @@ class WireguardTable:
             if device in delta.removed:
                 for command in removal(device, self._systemd):
                     run(command, None)
+
+
+def existing_devices(links: t.Sequence[Row]) -> list[str]:
+    """Return the names of the WireGuard devices of this collection that a host has."""
+    return [device for device in DEVICES if _is_device(find_link(device, links))]
 
 
 def removal(device: str, systemd: bool) -> list[t.Sequence[str]]:
@@ -281,22 +317,16 @@ def _remove_peers(device: str, delta: Delta, run: Run) -> None:
 def _put_peers(device: str, delta: Delta, run: Run) -> None:
     prefix = f"{device} peer "
     specs = {**delta.added, **{key: new for key, (_old, new) in delta.changed.items()}}
-    sections = [
-        _section(key[len(prefix) :], spec, " preshared-key " in "".join(delta.changed.get(key, ("", ""))[0]))
-        for key, spec in specs.items()
-        if key.startswith(prefix)
-    ]
+    sections = [_section(key[len(prefix) :], spec) for key, spec in specs.items() if key.startswith(prefix)]
     if sections:
         _run_wg(("wg", "addconf", device, "/dev/stdin"), "".join(sections), run)
 
 
-def _section(key: str, spec: str, without_preshared_key: bool) -> str:
+def _section(key: str, spec: str) -> str:
     words = spec.split()
-    values = {"PublicKey": key, **{_NAMES[name]: value for name, value in zip(words[::2], words[1::2])}}
-    values.setdefault("PersistentKeepalive", "off")
-    if without_preshared_key:
-        values["PresharedKey"] = _NO_KEY
-    return "[Peer]\n" + "".join(f"{name} = {value}\n" for name, value in values.items())
+    values = {_NAMES[name]: value for name, value in zip(words[::2], words[1::2])}
+    section = {"PublicKey": key, "PersistentKeepalive": "off", "PresharedKey": _NO_KEY, **values}
+    return "[Peer]\n" + "".join(f"{name} = {value}\n" for name, value in section.items())
 
 
 _NAMES = {"allowed-ips": "AllowedIPs", "endpoint": "Endpoint", "persistent-keepalive": "PersistentKeepalive"}

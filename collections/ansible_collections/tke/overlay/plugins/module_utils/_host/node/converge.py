@@ -51,7 +51,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link impo
     read_links,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import check_foreign_routes
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import NO_DIFFERENCE, Run
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.applied_plan import NOTHING, Accepted, check_plan
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni import CNI_FILE
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.compare import (
@@ -202,6 +202,7 @@ def _difference(target: Target, run: Run, replace_flannel: bool) -> NodeResult:
         target.tables.routes.former = target.flannel_gateways
     links = read_links(run)
     _check_underlay(target, links, run)
+    target.wireguard.check(links, run)
     if not target.pods:
         check_no_pods(target.tables.bridge, links, run)
     actual = read_actual(target, links, run)
@@ -237,6 +238,8 @@ def _prepare(target: Target, difference: NodeResult, confirmation: Confirmation,
     row = find_link(target.link.name, read_links(run))
     sysctls = {diff.name: diff.before for diff in difference.sysctls if diff.before}
     before = snapshot(target.saved, row, difference.tables, sysctls, run)
+    undo = target.wireguard.undo(difference.tables.get(target.wireguard.name, NO_DIFFERENCE))
+    before = before._replace(removals=[*undo, *before.removals])
     stage(confirmation, _staged_files(target, difference), before)
     prepared = _PreparedCommit(confirmation, endpoint, warnings, time.monotonic(), pending)
     if pending:

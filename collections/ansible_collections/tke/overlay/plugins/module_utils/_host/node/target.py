@@ -35,6 +35,8 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.pod_bridg
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import RouteTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Desired, Table
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.wireguard import DEVICES as WIREGUARD_DEVICES
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.wireguard import WireguardTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.alternate_link import alternate_link_of
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni import CNI_FILE, conflist
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.outward_links import outward_sysctls
@@ -46,14 +48,15 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node.peer_links 
     link_rules,
     vxlan_underlays,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.wireguard_devices import wireguard_specs
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.checksums import checksums_text
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins import (
     drop_ins,
-    sysctls_of_links,
     wanted_sysctls,
+    wireguard_sysctls,
     without_missing,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import CHECKSUMS, STATE
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import CHECKSUMS, STATE, WIREGUARD_FILE
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import SavedState, state_files
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import HostFacts, unit_files
 from ansible_collections.tke.overlay.plugins.module_utils._links import VXLAN
@@ -96,6 +99,7 @@ class Target(t.NamedTuple):
     alternate_link: LinkSpec | None
     tables: NodeTables
     rules: RulesTable
+    wireguard: WireguardTable
     sysctls: Texts
     drop_ins: FileSpecs
     files: FileSpecs
@@ -147,9 +151,12 @@ def build_target(
     tables = _tables_of(document, links, pods)
     spec = _rules_of(document, links, allowances)._replace(bridge=bridge)
     rules = RulesTable(spec)
-    sysctls = wanted_sysctls(link.name, bridge, len(peers), host, read_sysctls)
-    if spec.links is not None:
-        sysctls = {**sysctls, **sysctls_of_links(spec.links.tunnels, spec.links.passing, pods)}
+    wireguard = WireguardTable(wireguard_specs(document, own, peers), host.systemd)
+    sysctls = {
+        **wanted_sysctls(link.name, bridge, len(peers), host, read_sysctls),
+        **wireguard_sysctls([each.name for each in wireguard.specs], pods),
+        **outward_sysctls(spec.links.passing if spec.links and pods else ()),
+    }
     saved = SavedState(
         link=link,
         bridge=bridge,
@@ -162,9 +169,10 @@ def build_target(
         fleet=document["fleet"],
         pod_mtu=links.pod_mtu if links.listed else None,
     )
-    network_files = drop_ins(link.name, bridge, sysctls, host)
+    network_files = drop_ins(link.name, bridge, sysctls, host, WIREGUARD_DEVICES if wireguard.specs else ())
     other_files = {
         **state_files(saved),
+        WIREGUARD_FILE: wireguard.text() if wireguard.specs else None,
         **unit_files(interval, host),
         CNI_FILE: conflist(own.node_cidr, bridge, links.pod_mtu, host.cni) if pods else None,
     }
@@ -174,6 +182,7 @@ def build_target(
         alternate_link=alternate_link_of(link, allowances.port),
         tables=tables,
         rules=rules,
+        wireguard=wireguard,
         sysctls=sysctls,
         drop_ins=network_files,
         files={CHECKSUMS: sums, **other_files},

@@ -36,6 +36,9 @@ SUMMARY = f"{STATE}/summary"
 RULES_FILE = f"{STATE}/rules.nft"
 FLEET_FILE = f"{STATE}/fleet"
 
+WIREGUARD_FILE = f"{STATE}/wireguard"
+"""On a host with WireGuard links, its devices and their peers, one per line, without private keys."""
+
 CONFIRMED = f"{STATE}/.confirmed"
 """The new files of a confirmed change, until each of them is moved to its place."""
 
@@ -76,6 +79,10 @@ NETWORKD, NETWORK_MANAGER = "systemd-networkd.service", "NetworkManager.service"
 UNIT_DIRECTORY = "/etc/systemd/system"
 UNIT_FILES = (f"{UNIT_DIRECTORY}/{SERVICE}", f"{UNIT_DIRECTORY}/{TIMER}")
 
+WIREGUARD_UNIT_FILE = f"{UNIT_DIRECTORY}/tke-overlay-wireguard@.service"
+"""On a host with WireGuard links: runs wireguard-go where the kernel has no WireGuard. It must exist before the devices
+do, so it is handled like a drop-in."""
+
 # --- drop-ins ---
 
 SYSCTL_FILE = "/etc/sysctl.d/99-tke-overlay.conf"
@@ -99,5 +106,6 @@ DROP_INS = (
     NETWORK_MANAGER_FILE,
     PROTOCOL_FILE,
     TMPFILES_FILE,
+    WIREGUARD_UNIT_FILE,
 )
 """Every drop-in that a host can have."""
