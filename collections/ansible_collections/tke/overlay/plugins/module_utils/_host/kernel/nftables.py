@@ -56,6 +56,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables im
     Run,
     error_text,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.wireguard import WireguardSpec
 
 TABLE = "inet tke_overlay"
 RECORD_TEXT = f"{RUN_DIRECTORY}/rules.nft"
@@ -78,6 +79,7 @@ class TransitionAllowances(t.NamedTuple):
     port: int | None = None  # the other port of the tunnel, old or new
     device: str = ""  # the link that receives on it
     links: t.Sequence[str] = ()  # the links by which packets of Pods come and leave in the former overlay
+    wireguard: t.Sequence[WireguardSpec] = ()  # the devices of the former plan
 
 
 NO_ALLOWANCES = TransitionAllowances()

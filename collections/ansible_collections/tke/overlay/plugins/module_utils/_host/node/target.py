@@ -139,7 +139,8 @@ def build_target(
     link, bridge = _link_of(document, own), document["bridge"] if pods else ""
     tables = _tables_of(document, own, peers, pods)
     rules = RulesTable(_rules_of(document, own, peers, allowances)._replace(bridge=bridge))
-    wireguard = WireguardTable(wireguard_specs(document, own, peers), host.systemd)
+    former = allowances.wireguard
+    wireguard = WireguardTable(wireguard_specs(document, own, peers, bool(former)), host.systemd, former)
     sysctls = {
         **wanted_sysctls(link.name, bridge, len(peers), host, read_sysctls),
         **wireguard_sysctls([spec.name for spec in wireguard.specs], pods),
