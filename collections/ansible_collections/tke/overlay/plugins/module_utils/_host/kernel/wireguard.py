@@ -263,14 +263,17 @@ class WireguardTable:
             planned = {peer.node_cidr for spec in self._present for peer in spec.peers}
             answering &= planned
             if answering and time.monotonic() > deadline:
-                ports = " and ".join(str(spec.port) for spec in self._present)
-                raise KernelError(
-                    f"nothing was changed, because nodes answer by the present WireGuard keys, but not by the next ones, "
-                    f"on UDP port {ports}: those with the node CIDRs {some_of(sorted(answering), _MOST_NAMED)}; let that "
-                    f"port pass, and run the playbook again"
-                )
+                raise KernelError(self._unanswered(answering))
             if answering:
                 time.sleep(_PAUSE)
+
+    def _unanswered(self, node_cidrs: t.Collection[str]) -> str:
+        ports = " and ".join(str(spec.port) for spec in self._present)
+        return (
+            f"nothing was changed, because nodes answer by the present WireGuard keys, but not by the next ones, on UDP "
+            f"port {ports}: those with the node CIDRs {some_of(sorted(node_cidrs), _MOST_NAMED)}; let that port pass, "
+            f"and run the playbook again"
+        )
 
     def _create(self, device: str, run: Run) -> None:
         """Create a device in the kernel; where the kernel cannot do that, by wireguard-go."""
