@@ -270,8 +270,8 @@ class WireguardTable:
     def _unanswered(self, node_cidrs: t.Collection[str]) -> str:
         ports = " and ".join(str(spec.port) for spec in self._present)
         return (
-            f"nothing was changed, because nodes answer by the present WireGuard keys, but not by the next ones, on UDP "
-            f"port {ports}: those with the node CIDRs {some_of(sorted(node_cidrs), _MOST_NAMED)}; let that port pass, "
+            f"nothing was changed, because nodes answer by the present WireGuard keys, but not by the next ones, on "
+            f"UDP port {ports}: those with the node CIDRs {some_of(sorted(node_cidrs), _MOST_NAMED)}; let it pass, "
             f"and run the playbook again"
         )
 
