@@ -58,6 +58,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables im
     Run,
     error_text,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.wireguard import WireguardSpec
 
 TABLE = "inet tke_overlay"
 RECORD_TEXT = f"{RUN_DIRECTORY}/rules.nft"
@@ -81,6 +82,7 @@ class TransitionAllowances(t.NamedTuple):
     port: int | None = None  # the other port of the tunnel, old or new
     device: str = ""  # the link that receives on it
     links: t.Sequence[str] = ()  # the links by which packets of Pods come and leave in the former overlay
+    wireguard: t.Sequence[WireguardSpec] = ()  # the devices of the former plan
     former: t.Mapping[str, FormerRoute] = types.MappingProxyType({})  # by node CIDR, of peers with another transport
     kept: t.Collection[str] = ()  # node CIDRs of those peers to which the host still sends as before
 
