@@ -52,6 +52,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins i
     wireguard_sysctls,
     without_missing,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.fleet import link_lines
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import CHECKSUMS, STATE, WIREGUARD_FILE
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import SavedState, state_files
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import HostFacts, unit_files
@@ -152,7 +153,11 @@ def build_target(
         tables=tables.in_removal_order(),
         rules=rules.text,
         sysctls=sysctls,
-        summary={**_summary(document, link, own.node_cidr, len(peers)), **({} if pods else _NO_POD_BRIDGE)},
+        summary={
+            **_summary(document, link, own.node_cidr, len(peers)),
+            **({} if pods else _NO_POD_BRIDGE),
+            **link_lines(document, own.site),
+        },
         fleet=document["fleet"],
     )
     network_files = drop_ins(link.name, bridge, sysctls, host, WIREGUARD_DEVICES if wireguard.specs else ())
