@@ -45,11 +45,13 @@ another program), the worst case is that the same rules are loaded once more.
 from __future__ import annotations
 
 import re
+import types
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import RUN_DIRECTORY, read_files, write_file
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel import link_rules
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import FormerRoute
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import (
     ActualEntry,
     Desired,
@@ -78,6 +80,8 @@ class TransitionAllowances(t.NamedTuple):
     port: int | None = None  # the other port of the tunnel, old or new
     device: str = ""  # the link that receives on it
     links: t.Sequence[str] = ()  # the links by which packets of Pods come and leave in the former overlay
+    former: t.Mapping[str, FormerRoute] = types.MappingProxyType({})  # by node CIDR, of peers with another transport
+    kept: t.Collection[str] = ()  # node CIDRs of those peers to which the host still sends as before
 
 
 NO_ALLOWANCES = TransitionAllowances()

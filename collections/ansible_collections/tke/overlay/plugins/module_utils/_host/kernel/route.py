@@ -28,6 +28,13 @@ Row = t.Mapping[str, t.Any]
 """A route as ``ip -json route show`` lists it."""
 
 
+class FormerRoute(t.NamedTuple):
+    """How this host sent to a peer before a cutover: its saved route, and for VXLAN the peer's underlay address."""
+
+    spec: str
+    underlay: str
+
+
 class RouteTable:
     """The managed routes of one IP version (4 or 6) in the main table, and the foreign routes that conflict with them.
 
@@ -117,7 +124,7 @@ class RouteTable:
     def _manages(self, row: Row) -> bool:
         """Return whether a route of protocol 144 that is not on the device is managed."""
         blackhole = row.get("type") == BLACKHOLE
-        if blackhole and (self.claimed is None and not self.within or self._key(row) in (self.claimed or ())):
+        if blackhole and ((self.claimed is None and not self.within) or self._key(row) in (self.claimed or ())):
             return True
         network = ipaddress.ip_network(full_prefix(row["dst"], self.version))
         return any(network[0] in other and network[-1] in other for other in self.within)

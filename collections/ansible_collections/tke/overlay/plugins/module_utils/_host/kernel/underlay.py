@@ -106,7 +106,7 @@ def neighbors_of(local: str, peers: t.Collection[str], run: Run) -> tuple[dict[s
     for line in out.splitlines():
         peer, _space, rest = line.partition(" ")
         device, gateway = _DEVICE.search(f" {rest}"), _GATEWAY.search(f" {rest}")
-        if peer not in others or device is None or rest.startswith(("local ", "from ")) and device[1] == "lo":
+        if peer not in others or device is None or device[1] == "lo":
             continue
         if gateway is None:
             links[peer] = device[1]

@@ -20,6 +20,7 @@ import time
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import NodeDocument
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files as host_files
 from ansible_collections.tke.overlay.plugins.module_utils._host.commit.api_endpoint import (
     ApiEndpoint,
@@ -44,6 +45,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.files import (
     write_file,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import (
+    Row,
     check_conflicts,
     find_link,
     read_links,
@@ -66,6 +68,10 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node.cutover imp
     transitional_target,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.kernel_change import change_kernel, verify
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.peer_links import (
+    link_mtu_problems,
+    on_link_peers,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.running_pods import check_no_pods
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import (
     INTERVAL,
@@ -148,6 +154,7 @@ def converge(document: NodeDocument, run: Run, check: bool, options: ConvergeOpt
     host = read_host(run)
     if options.pods:
         host = host._replace(cni=read_plugins(options.cni_bin_dirs, run))
+    host = host._replace(on_link=on_link_peers(document, run))
     target = build_target(document, host, options.interval, pods=options.pods)
     check_plan(document, options.accepted)
     replace = options.replace_flannel
@@ -194,13 +201,31 @@ def _difference(target: Target, run: Run, replace_flannel: bool) -> NodeResult:
     if replace_flannel:
         target.tables.routes.former = target.flannel_gateways
     links = read_links(run)
-    check_conflicts(target.link, links, run, peers=target.underlays)
+    _check_underlay(target, links, run)
     target.wireguard.check(links, run)
     if not target.pods:
         check_no_pods(target.tables.bridge, links, run)
     actual = read_actual(target, links, run)
     check_foreign_routes(actual.tables[target.tables.routes.name], target.flannel_gateways)
     return compare(target, actual)
+
+
+def _check_underlay(target: Target, links: t.Sequence[Row], run: Run) -> None:
+    """Make sure that the VXLAN link can exist, and that the underlay carries the packets of all links.
+
+    :raises ValidationError: names everything that is in the way.
+    """
+    problems: list[str] = []
+    peers = target.underlays
+    # Without a VXLAN link, nothing is sent by the device, so its MTU needs nothing of the underlay.
+    link = target.link if peers or not target.links.peers else target.link._replace(mtu=None)
+    try:
+        check_conflicts(link, links, run, peers=peers)
+    except ValidationError as error:
+        problems += error.problems
+    problems += link_mtu_problems(target.links, links, run)
+    if problems:
+        raise ValidationError(*problems)
 
 
 # --- prepare ---

@@ -307,8 +307,15 @@ list_entries() {
         route)
             {
                 ip -4 route show table main proto 144 | grep -F -e " dev $device "
-                # Blackhole routes have no device; those outside the container CIDRs belong to another task.
-                for cidr in $cidrs; do ip -4 route show table main root "$cidr" proto 144 type blackhole; done
+                # Blackhole routes have no device, and those of direct links and WireGuard have another one; those
+                # outside the container CIDRs belong to another task.
+                for cidr in $cidrs; do
+                    if [ -z "${pod_mtu:-}" ]; then # VXLAN connects all nodes
+                        ip -4 route show table main root "$cidr" proto 144 type blackhole
+                    else
+                        ip -4 route show table main root "$cidr" proto 144 | grep -v -F -e " dev $device "
+                    fi
+                done
             } 2>/dev/null | sed -e 's/ *$//' -e 's/.*/route replace & proto 144/' ;;
         neighbor)
             ip -4 neigh show dev "$device" nud permanent 2>/dev/null |
@@ -351,7 +358,9 @@ report_entries() {
 
 # `replace` would overwrite a foreign route to the same destination: keep it, and report an error.
 keep_foreign_routes() {
-    ip -4 route show table main | sed 's/$/ /' | grep -v -F -e " dev $device " -e ' metric ' |
+    ip -4 route show table main proto 144 | sed 's/ *$/ /' >"$work/managed"
+    ip -4 route show table main | sed -e 's/ proto [^ ]*//' -e 's/ *$/ /' |
+        grep -v -F -e " dev $device " -e ' metric ' | grep -v -x -F -f "$work/managed" |
         sed -e 's/^[a-z]* \([0-9]\)/\1/' -e 's/ .*/ /' -e 's/^/route replace /' >"$work/foreign"
     [ -s "$work/foreign" ] && grep -F -f "$work/foreign" "$work/route.put" >"$work/taken" || return
     report_error "a foreign route has the destination of: $(head -n 3 "$work/taken" | tr '\n' ';')"

@@ -50,6 +50,7 @@ class SavedState(t.NamedTuple):
     sysctls: Texts
     summary: t.Mapping[str, object]
     fleet: str  # with the names of all nodes, to rebuild a lost ledger; the script does not read it
+    pod_mtu: int | None = None  # of the Pods, if the plan has links; otherwise it is that of the VXLAN link
 
 
 def state_files(state: SavedState) -> Texts:
@@ -69,6 +70,7 @@ def state_files(state: SavedState) -> Texts:
         "mtu": link.mtu,
         "address": address,
         "cidrs": " ".join(state.cidrs),
+        **({} if state.pod_mtu is None else {"pod_mtu": state.pod_mtu}),
     }
     texts = {
         "summary": header + "".join(f"{key}: {value}\n" for key, value in state.summary.items()),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import string
+import types
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
@@ -38,6 +39,7 @@ class HostFacts(t.NamedTuple):
     kernel: tuple[int, int]
     bridge_netfilter: bool = True  # whether the kernel has br_netfilter, loaded or not
     cni: CniPlugins = NOT_INSTALLED  # read_host() leaves the default; only the CNI file needs it
+    on_link: t.Mapping[str, str] = types.MappingProxyType({})  # underlay address -> link, of peers with a direct link
 
 
 class UnitState(t.NamedTuple):
