@@ -15,6 +15,9 @@ input        Drops packets to the port of WireGuard from other addresses than th
 forward      Clamps TCP segments to the MTU of the route, because each link has its own.
 postrouting  Drops packets to a peer with an encrypted link that would leave in clear: nothing else has
              to be right for that, neither keys nor routes nor the device.
+vtep         Gives packets to a WireGuard device that kube-proxy would translate, or that do not have a Pod
+             address, the address of the VTEP: the device has no address, so the kernel would choose that
+             of another link, which WireGuard does not let pass.
 ===========  ==========================================================================================
 
 The sets of node CIDRs hold their first addresses, and the rules compare the masked
@@ -46,6 +49,7 @@ class LinkRules(t.NamedTuple):
     """What determines these rules. A node CIDR is given by its first address."""
 
     prefix: int  # length of the prefix of all node CIDRs
+    vtep: str = ""  # the address of the own VTEP
     direct: t.Sequence[str] = ()  # node CIDRs of the peers with direct links
     neighbors: t.Sequence[str] = ()  # underlay addresses of these peers
     direct_links: t.Sequence[str] = ()  # by which their packets come
@@ -123,6 +127,18 @@ def received(links: LinkRules) -> list[str]:
         f'udp dport {port} {family} saddr != @{ENDPOINTS}{version} counter name "not_a_peer" drop'
         for version, family in ((4, "ip"), (6, "ip6"))
     ]
+
+
+def translated(links: LinkRules, marked: str) -> list[str]:
+    """Return the rules of the chain vtep; none without WireGuard.
+
+    :param marked: the match of packets that kube-proxy would translate.
+    """
+    if not links.wireguard:
+        return []
+    leaving = f"oifname {_names(WIREGUARD_DEVICES)}"
+    translation = f"snat ip to {links.vtep} fully-random"
+    return [f"{leaving} ip saddr != @pods4 {translation}", f"{leaving} meta nfproto ipv4 {marked} {translation}"]
 
 
 def clamped(links: LinkRules, devices: t.Sequence[str]) -> list[str]:

@@ -58,6 +58,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables im
     Run,
     error_text,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.wireguard import WireguardSpec
 
 TABLE = "inet tke_overlay"
 RECORD_TEXT = f"{RUN_DIRECTORY}/rules.nft"
@@ -69,6 +70,7 @@ COUNTERS = ("not_a_peer", "to_pods", "from_pods", "inner_source", "forwarded_to_
 _LIST = ("nft", "-s", "list", "table", *TABLE.split())
 _LOAD = ("nft", "-f", "-")
 _KUBE_PROXY = "0x00004000"
+_MARKED = f"meta mark & {_KUBE_PROXY} == {_KUBE_PROXY}"
 _FAMILY = {4: ("ip", "ipv4", 40), 6: ("ip6", "ipv6", 60)}
 """IP version -> keyword of the header, name of the protocol, bytes of IP and TCP header."""
 
@@ -80,6 +82,7 @@ class TransitionAllowances(t.NamedTuple):
     port: int | None = None  # the other port of the tunnel, old or new
     device: str = ""  # the link that receives on it
     links: t.Sequence[str] = ()  # the links by which packets of Pods come and leave in the former overlay
+    wireguard: t.Sequence[WireguardSpec] = ()  # the devices of the former plan
     former: t.Mapping[str, FormerRoute] = types.MappingProxyType({})  # by node CIDR, of peers with another transport
     kept: t.Collection[str] = ()  # node CIDRs of those peers to which the host still sends as before
 
@@ -254,6 +257,7 @@ def _chains(spec: RulesSpec, pods: t.Sequence[int], peers: t.Sequence[int]) -> l
     extra = spec.links or link_rules.LinkRules(prefix=24)
     links = {"lo", *spec.devices, spec.bridge, *spec.also.links, *extra.tunnels, *extra.passing} - {""}
     inside = ", ".join(f'"{name}"' for name in sorted(links))
+    vteps = filter(None, [link_rules.translated(extra, _MARKED)])
     port, device = _any_of(spec.ports), _any_of([f'"{name}"' for name in [*spec.devices, *extra.tunnels]])
     return [
         _chain(
@@ -295,6 +299,7 @@ def _chains(spec: RulesSpec, pods: t.Sequence[int], peers: t.Sequence[int]) -> l
             [f'{_FAMILY[v][0]} daddr @pods{v} oifname != {{ {inside} }} counter name "unrouted" drop' for v in pods],
         ),
         _chain("nat", "type nat hook postrouting priority srcnat; policy accept;", _masquerade(spec)),
+        *(_chain("vtep", "type nat hook postrouting priority srcnat - 1; policy accept;", vtep) for vtep in vteps),
     ]
 
 
@@ -350,7 +355,7 @@ def _masquerade(spec: RulesSpec) -> list[str]:
     first, last = max(((low + 1, high - 1) for low, high in zip(borders, borders[1:])), key=lambda p: p[1] - p[0])
     leaving = f"{ip} saddr {spec.node_cidr} {ip} daddr != @pods{version}"
     return [
-        f"meta mark & {_KUBE_PROXY} == {_KUBE_PROXY} return",
+        f"{_MARKED} return",
         f"{leaving} udp sport 1024-65535 masquerade to :{first}-{last} fully-random",
         f"{leaving} masquerade fully-random",
     ]

@@ -32,7 +32,11 @@ import re
 import time
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
+from ansible_collections.tke.overlay.plugins.module_utils._errors import (
+    KernelError,
+    ValidationError,
+    some_of,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import ALIAS, Row, find_link, kind_of
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import (
@@ -60,6 +64,9 @@ WireGuard's documentation recommends this number for "a wide variety of firewall
 LIVING_SECONDS = 180
 """A peer without a handshake for this time does not live: WireGuard rejects an older key (REJECT_AFTER_TIME)."""
 
+HANDSHAKE_SECONDS = 15
+"""How long a host waits for the first handshakes by new keys. WireGuard repeats one every 5 s (REKEY_TIMEOUT)."""
+
 UNIT = "tke-overlay-wireguard@{device}.service"
 """The unit that runs wireguard-go for a device."""
 
@@ -71,7 +78,9 @@ _PEER_LINE = re.compile(
 )
 _KINDS = ("wireguard", "tun")  # of the kernel; of wireguard-go
 _NO_KEY = "A" * 43 + "="  # as a preshared key: none
-_MOST_REMOVED = 500  # peers in one command line
+_MOST_PEERS = 500  # peers in one command line
+_MOST_NAMED = 5
+_PAUSE = 0.25  # seconds
 
 # Replaces the private key, which is the first field, and each preshared key, the second field of a peer.
 _LIST = r"""timeout 10 wg show "$1" dump | sed -e '1s/^[^\t]*/-/' -e '2,$s/^\([^\t]*\)\t[^(\t][^\t]*/\1\thidden/'"""
@@ -123,14 +132,21 @@ class WireguardTable:
 
     name = "wireguard"
 
-    def __init__(self, specs: t.Sequence[WireguardSpec] = (), systemd: bool = False) -> None:
+    def __init__(
+        self,
+        specs: t.Sequence[WireguardSpec] = (),
+        systemd: bool = False,
+        former: t.Sequence[WireguardSpec] = (),
+    ) -> None:
         """Take the desired devices; without any, all that exist are surplus.
 
         :param systemd: run wireguard-go in a unit.
+        :param former: devices of the former plan, which stay until no host sends by them.
         """
-        self.specs = specs
-        self.wanted: Desired = {key: text for spec in specs for key, text in spec.entries().items()}
+        self.specs = [*specs, *former]
+        self.wanted: Desired = {key: text for spec in self.specs for key, text in spec.entries().items()}
         self._systemd = systemd
+        self._present, self._former = specs, former
 
     def text(self) -> str:
         """Return the saved file: a line for each entry, for a device with its generation, in the order of sort(1)."""
@@ -206,10 +222,11 @@ class WireguardTable:
         if not self.specs:
             return
         check_wg(run)
-        problems = []
+        problems: list[str] = []
         for spec in self.specs:
             row = find_link(spec.name, links)
-            problems += [*_problems_of_device(row, run), *_problems_of_key(spec, run)]
+            problems += _problems_of_device(row, run)
+            problems += [] if spec in self._former else _problems_of_key(spec, run)
             if row is None:
                 problems += _problems_of_port(spec.port, run)
         if problems:
@@ -231,6 +248,32 @@ class WireguardTable:
             _put_peers(spec.name, delta, run)
             if spec.name in delta.added or spec.name in delta.changed:
                 run_batch(("ip",), [f"link set {spec.name} mtu {spec.mtu} up"], run)
+
+    def await_handshakes(self, run: Run, seconds: float = HANDSHAKE_SECONDS) -> None:
+        """Wait until each peer that lives on a former device has answered on a present one. Nothing is changed.
+
+        A peer behind NAT can be reached only after its first handshake; another one may not be reached by the new port.
+
+        :raises KernelError: a peer has not answered in time.
+        """
+        answering = {peer.node_cidr for spec in self._former for peer in _answering(spec, LIVING_SECONDS, run)}
+        deadline = time.monotonic() + seconds
+        while answering:
+            answering -= {peer.node_cidr for spec in self._present for peer in _answering(spec, LIVING_SECONDS, run)}
+            planned = {peer.node_cidr for spec in self._present for peer in spec.peers}
+            answering &= planned
+            if answering and time.monotonic() > deadline:
+                raise KernelError(self._unanswered(answering))
+            if answering:
+                time.sleep(_PAUSE)
+
+    def _unanswered(self, node_cidrs: t.Collection[str]) -> str:
+        ports = " and ".join(str(spec.port) for spec in self._present)
+        return (
+            f"nothing was changed, because nodes answer by the present WireGuard keys, but not by the next ones, on "
+            f"UDP port {ports}: those with the node CIDRs {some_of(sorted(node_cidrs), _MOST_NAMED)}; let it pass, "
+            f"and run the playbook again"
+        )
 
     def _create(self, device: str, run: Run) -> None:
         """Create a device in the kernel; where the kernel cannot do that, by wireguard-go."""
@@ -274,6 +317,14 @@ def removal(device: str, systemd: bool) -> list[t.Sequence[str]]:
     return [*stop, ("ip", "link", "del", "dev", device)]
 
 
+def _answering(spec: WireguardSpec, seconds: int, run: Run) -> list[WireguardPeer]:
+    """Return the peers whose last handshake is not older than this."""
+    _code, out, _errors = run(("timeout", "10", "wg", "show", spec.name, "latest-handshakes"), None)
+    last = {words[0]: int(words[1]) for words in (line.split() for line in out.splitlines()) if len(words) == 2}
+    now = time.time()
+    return [peer for peer in spec.peers if now - last.get(peer.key, 0) < seconds]
+
+
 def _listing(device: str) -> t.Sequence[str]:
     return ("/bin/sh", "-c", _LIST, "sh", device)
 
@@ -283,8 +334,7 @@ def _is_device(row: Row | None) -> bool:
 
 
 def _endpoint_in(spec: str) -> str:
-    words = spec.split()
-    return words[words.index("endpoint") + 1] if "endpoint" in words else ""
+    return _words(spec).get("endpoint", "")
 
 
 def _configure(spec: WireguardSpec, delta: Delta, run: Run) -> None:
@@ -302,29 +352,49 @@ def _configure(spec: WireguardSpec, delta: Delta, run: Run) -> None:
 
 
 def _differs(old: str, new: str, attribute: str) -> bool:
-    before, after = old.split(), new.split()
-    return before[before.index(attribute) + 1] != after[after.index(attribute) + 1]
+    return _words(old)[attribute] != _words(new)[attribute]
 
 
 def _remove_peers(device: str, delta: Delta, run: Run) -> None:
     prefix = f"{device} peer "
     keys = [key[len(prefix) :] for key in delta.removed if key.startswith(prefix)]
-    for first in range(0, len(keys), _MOST_REMOVED):
-        words = [word for key in keys[first : first + _MOST_REMOVED] for word in ("peer", key, "remove")]
+    for first in range(0, len(keys), _MOST_PEERS):
+        words = [word for key in keys[first : first + _MOST_PEERS] for word in ("peer", key, "remove")]
         _run_wg(("wg", "set", device, *words), None, run)
 
 
 def _put_peers(device: str, delta: Delta, run: Run) -> None:
+    """Add and change peers.
+
+    ``wg addconf`` takes the allowed IPs of a peer away and gives them back, so a peer that keeps them is changed by
+    ``wg set``: none of its packets is dropped.
+    """
     prefix = f"{device} peer "
-    specs = {**delta.added, **{key: new for key, (_old, new) in delta.changed.items()}}
-    sections = [_section(key[len(prefix) :], spec) for key, spec in specs.items() if key.startswith(prefix)]
+    sections, commands = [], []
+    for key, spec in delta.added.items():
+        if key.startswith(prefix):
+            sections.append(_section(key[len(prefix) :], spec))
+    for key, (old, new) in delta.changed.items():
+        if key.startswith(prefix) and old.split()[:2] == new.split()[:2] and " preshared-key " not in old:
+            words = {"persistent-keepalive": "0", **_words(new)}
+            del words["allowed-ips"]
+            commands.append(["peer", key[len(prefix) :], *(word for pair in words.items() for word in pair)])
+        elif key.startswith(prefix):
+            sections.append(_section(key[len(prefix) :], new))
     if sections:
         _run_wg(("wg", "addconf", device, "/dev/stdin"), "".join(sections), run)
+    for first in range(0, len(commands), _MOST_PEERS):
+        part = [word for words in commands[first : first + _MOST_PEERS] for word in words]
+        _run_wg(("wg", "set", device, *part), None, run)
+
+
+def _words(spec: str) -> dict[str, str]:
+    words = spec.split()
+    return dict(zip(words[::2], words[1::2]))
 
 
 def _section(key: str, spec: str) -> str:
-    words = spec.split()
-    values = {_NAMES[name]: value for name, value in zip(words[::2], words[1::2])}
+    values = {_NAMES[name]: value for name, value in _words(spec).items()}
     section = {"PublicKey": key, "PersistentKeepalive": "off", "PresharedKey": _NO_KEY, **values}
     return "[Peer]\n" + "".join(f"{name} = {value}\n" for name, value in section.items())
 

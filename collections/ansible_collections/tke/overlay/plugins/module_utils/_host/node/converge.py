@@ -172,7 +172,7 @@ def converge(document: NodeDocument, run: Run, check: bool, options: ConvergeOpt
                 target = transitional
                 difference = _difference(target, run, replace)
             step = step_of(options.phase, transitional, target, difference)
-            if step.unfinished and links:
+            if step.unfinished and (links or (transitional is not None and transitional.wireguard.specs)):
                 _put_drop_ins(target, difference, run)
             take_step(step, target, difference, run)
             if step.unfinished:

@@ -59,12 +59,18 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.nftables 
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import device_of
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Delta, Run, apply
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import compare as compare_entries
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.wireguard import WireguardTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.alternate_link import (
     relax_reverse_path_filter,
     with_alternate_link,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.compare import NodeResult
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import Target, own_and_peers
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.wireguard_devices import (
+    create_devices,
+    former_devices,
+    wireguard_specs,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.checksums import with_checksum
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import CHECKSUMS, RULES_FILE
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import batch_file, saved_settings
@@ -83,7 +89,8 @@ class Transition(t.NamedTuple):
     moved: bool = False  # the plan has another underlay address for this host
 
     def __bool__(self) -> bool:
-        return bool(self.allowances.peers or self.allowances.port or self.moved)
+        changes = self.allowances.peers or self.allowances.port or self.allowances.wireguard
+        return bool(changes or self.moved)
 
 
 class PhaseStep(t.NamedTuple):
@@ -150,8 +157,9 @@ def transition_to(document: NodeDocument, own: Peer, peers: t.Sequence[Peer]) ->
     former = {saved.get(vtep_mac(peer.node_cidr), peer.underlay) for peer in peers} - {p.underlay for p in peers}
     port = int(settings.get("port", document["port"]))
     other = None if port == document["port"] else port
+    devices = former_devices(WireguardTable(wireguard_specs(document, own, peers)))
     return Transition(
-        TransitionAllowances(sorted(former), other, "" if other is None else ALTERNATE_LINK),
+        TransitionAllowances(sorted(former), other, "" if other is None else ALTERNATE_LINK, wireguard=devices),
         settings.get("local") != own.underlay,
     )
 
@@ -187,6 +195,8 @@ def take_step(step: PhaseStep, target: Target, difference: NodeResult, run: Run)
         _prepare_new_macs(target, difference, run)
     else:
         _send_to_new_macs(target, difference, run)
+    if step.transitional is not None and step.phase == CUTOVER:
+        step.transitional.wireguard.await_handshakes(run)
     if step.transitional is not None and step.phase == PREPARE:
         _accept_both_plans(step.transitional, run)
 
@@ -202,6 +212,8 @@ def _accept_both_plans(transitional: Target, run: Run) -> None:
     if saved_settings():
         write_file(RULES_FILE, rules.text)
         write_file(CHECKSUMS, with_checksum(CHECKSUMS, RULES_FILE, rules.text))
+    if transitional.wireguard.specs:
+        create_devices(transitional.wireguard, transitional.sysctls, run)
     if transitional.former_links:
         _receive(transitional, run)
     if transitional.alternate_link is not None:

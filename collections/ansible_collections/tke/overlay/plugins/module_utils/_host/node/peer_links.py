@@ -238,6 +238,7 @@ def link_rules(links: HostLinks) -> LinkRules | None:
     ports = () if links.wireguard_port is None else [wireguard_port(links.wireguard_port, each) for each in (0, 1)]
     return LinkRules(
         prefix=int(links.own.node_cidr.rpartition("/")[2]),
+        vtep=vtep_address(links.own.node_cidr),
         direct=[vtep_address(peer.node_cidr) for peer in direct],
         neighbors=[peer.underlay for peer in direct],
         direct_links=sorted(by),

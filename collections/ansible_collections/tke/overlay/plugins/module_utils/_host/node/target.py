@@ -152,7 +152,8 @@ def build_target(
     tables = _tables_of(document, links, pods)
     spec = _rules_of(document, links, allowances)._replace(bridge=bridge)
     rules = RulesTable(spec)
-    wireguard = WireguardTable(wireguard_specs(document, own, peers), host.systemd)
+    devices = wireguard_specs(document, own, peers, bool(allowances.wireguard))
+    wireguard = WireguardTable(devices, host.systemd, allowances.wireguard)
     sysctls = {
         **wanted_sysctls(link.name, bridge, len(peers), host, read_sysctls),
         **wireguard_sysctls([each.name for each in wireguard.specs], pods),

@@ -10,21 +10,42 @@ the host's own site is WireGuard, and whose key of that generation is known.
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import NONE, NodeDocument, Peer
+from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
+from ansible_collections.tke.overlay.plugins.module_utils._host.files import (
+    Texts,
+    differing,
+    read_files,
+    read_sysctls,
+    write_sysctl,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import read_links
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run, compare
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.wireguard import (
+    DEVICES,
     KEEPALIVE,
     WireguardPeer,
     WireguardSpec,
+    WireguardTable,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import WIREGUARD_FILE
 from ansible_collections.tke.overlay.plugins.module_utils._links import WIREGUARD, LinkTable, links_of, wireguard_port
 
 
-def wireguard_specs(document: NodeDocument, own: Peer, peers: t.Iterable[Peer]) -> list[WireguardSpec]:
+def wireguard_specs(
+    document: NodeDocument, own: Peer, peers: t.Iterable[Peer], shaking_hands: bool = False
+) -> list[WireguardSpec]:
     """Return the devices of a host, that of the present generation first. Without WireGuard links there are none.
 
     A host whose own key is not known yet, as in check mode, has a device with the public key ``-``.
+
+    A keepalive, by which both ends shake hands, has a host behind NAT for all of its peers. So have both ends of a
+    device by which no host may send yet: before it does, it waits for the handshakes.
+
+    :param shaking_hands: no host may send by any of these devices yet.
     """
     links = links_of(document)
     mtus = [link.mtu for link in links.of_site(own.site) if link.transport == WIREGUARD]
@@ -38,10 +59,35 @@ def wireguard_specs(document: NodeDocument, own: Peer, peers: t.Iterable[Peer]) 
             port=wireguard_port(port, generation + number),
             mtu=max(mtus),
             public_key=key,
-            peers=_peers(linked, number, generation, own.endpoint == NONE),
+            peers=_peers(linked, number, generation, shaking_hands or number > 0 or own.endpoint == NONE),
         )
         for number, key in enumerate(own.keys.split(",") if own.keys else [NONE])
     ]
+
+
+def former_devices(wanted: WireguardTable) -> list[WireguardSpec]:
+    """Return the saved devices that are not wanted any more: other hosts may still send to them.
+
+    A device of the same name is not among them: it gets the new key at once. A damaged file has no devices.
+    """
+    text = read_files([WIREGUARD_FILE]).get(WIREGUARD_FILE, "")
+    names = {spec.name for spec in wanted.specs}
+    with contextlib.suppress(KernelError):
+        return [spec for spec in WireguardTable.parse(text).specs if spec.name not in names]
+    return []
+
+
+def create_devices(target: WireguardTable, sysctls: Texts, run: Run) -> None:
+    """Create the devices that are missing, and set their sysctls. Nothing is sent by them yet.
+
+    :raises KernelError: a device cannot be created.
+    """
+    links = read_links(run)
+    delta = compare(target, target.read(links, run), target.wanted)
+    target.apply(delta, run)
+    wanted = {key: text for key, text in sysctls.items() if key.split("/")[-2] in DEVICES}
+    for key, value in differing(read_sysctls(wanted), wanted).items():
+        write_sysctl(key, value)
 
 
 def is_wireguard_peer(links: LinkTable, own: Peer, peer: Peer) -> bool:
@@ -49,7 +95,7 @@ def is_wireguard_peer(links: LinkTable, own: Peer, peer: Peer) -> bool:
     return links.between(own.site, peer.site).transport == WIREGUARD
 
 
-def _peers(linked: t.Iterable[Peer], number: int, generation: int, behind_nat: bool) -> list[WireguardPeer]:
+def _peers(linked: t.Iterable[Peer], number: int, generation: int, keepalive: bool) -> list[WireguardPeer]:
     """Return the peers of a device.
 
     :param number: 0: by the present keys; 1: by the next ones.
@@ -59,7 +105,7 @@ def _peers(linked: t.Iterable[Peer], number: int, generation: int, behind_nat: b
         keys = [key for key in peer.keys.split(",") if key not in ("", NONE)]
         if number < len(keys):
             endpoint = _endpoint(peer.endpoint, generation + number)
-            found.append(WireguardPeer(keys[number], endpoint, peer.node_cidr, KEEPALIVE if behind_nat else 0))
+            found.append(WireguardPeer(keys[number], endpoint, peer.node_cidr, KEEPALIVE if keepalive else 0))
     return found
 
 
