@@ -85,6 +85,13 @@ class LinkTable:
         """Return all links that a site has."""
         return [link for pair, link in sorted(self._links.items()) if site in pair or ALL_SITES in pair]
 
+    def of_one_site(self, site: str) -> str:
+        """Return the links of a site on one line, ``SITE TRANSPORT MTU, ...``, each with the other site."""
+        others = {
+            one if other == site else other: link for (one, other), link in self._links.items() if site in (one, other)
+        }
+        return ", ".join(f"{other} {link.transport} {link.mtu}" for other, link in sorted(others.items()))
+
     def mtu_of_pods(self, site: str) -> int:
         """Return the MTU of the Pods of a site: the largest of its links. Smaller ones are those of routes."""
         return max(link.mtu for link in self.of_site(site))
@@ -133,8 +140,8 @@ def mtu_of_packets(transport: str, carried: int, encapsulation: int) -> int:
     :param carried: the largest packet of the underlay that the line and both ends carry.
     :param encapsulation: what the transport adds, see :data:`ENCAPSULATION`.
 
-    For WireGuard a multiple of its padding: wireguard-go pads up to the MTU of the device, and not to that of the route,
-    so a larger packet of a smaller link would grow beyond what the line carries.
+    For WireGuard a multiple of its padding: wireguard-go pads up to the MTU of the device, and not to that of the
+    route, so a larger packet of a smaller link would grow beyond what the line carries.
     """
     largest = carried - encapsulation
     return largest - largest % WIREGUARD_PADDING if transport == WIREGUARD else largest

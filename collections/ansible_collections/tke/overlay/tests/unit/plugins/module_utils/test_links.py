@@ -81,3 +81,9 @@ def test_other_transports_use_all_that_the_line_carries():
     assert mtu_of_packets("vxlan", 1405, 50) == 1355
     assert mtu_of_packets("direct", 1405, 0) == 1405
     assert mtu_of_packets("wireguard", 1500, 60) == 1440
+
+
+def test_the_links_of_a_site_are_listed_with_the_other_sites():
+    table = parse_links("a a direct 1500\na b vxlan 1450\nb b vxlan 1400\nb c wireguard 1408\n")
+    assert table.of_one_site("b") == "a vxlan 1450, b vxlan 1400, c wireguard 1408"
+    assert table.of_one_site("d") == ""
