@@ -175,8 +175,10 @@ def repeated(name, script):
 
 @contextlib.contextmanager
 def killed():
-    with repeated("cloud1", f"kill -9 $(systemctl show -P MainPID {UNIT}); sleep 0.05"):
+    before = int(on("cloud1", f"systemctl show --value -p NRestarts {UNIT}"))
+    with repeated("cloud1", "for pid in $(pidof wireguard-go); do kill -9 $pid; done; sleep 0.05"):
         yield
+    assert int(on("cloud1", f"systemctl show --value -p NRestarts {UNIT}")) > before
 
 
 @contextlib.contextmanager
