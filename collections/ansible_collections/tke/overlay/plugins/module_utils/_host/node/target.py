@@ -48,7 +48,10 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node.peer_links 
     link_rules,
     vxlan_underlays,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.node.wireguard_devices import wireguard_specs
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.wireguard_devices import (
+    wireguard_specs,
+    with_former_peers,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.checksums import checksums_text
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins import (
     drop_ins,
@@ -152,6 +155,7 @@ def build_target(
     spec = _rules_of(document, links, allowances)._replace(bridge=bridge)
     rules = RulesTable(spec)
     devices = wireguard_specs(document, own, peers, bool(allowances.wireguard))
+    devices = with_former_peers(devices, allowances.former) if allowances.former else devices
     wireguard = WireguardTable(devices, host.systemd, allowances.wireguard)
     sysctls = {
         **wanted_sysctls(link.name, bridge, len(peers), host, read_sysctls),
