@@ -235,19 +235,24 @@ class WireguardTable:
     def apply(self, delta: Delta, run: Run) -> None:
         """Create the missing devices and change what differs. Surplus devices stay: :meth:`remove_surplus`.
 
-        A device is set up last, so no packet passes a device that is not configured.
+        A device is set up last, so no packet passes a device that is not configured. A new one dials all of its peers:
+        with a keepalive, which is then set to that of the plan. Without that, a peer that still has the session of a
+        former device sends by it for up to 15 s (until KEEPALIVE_TIMEOUT and REKEY_TIMEOUT).
 
         :raises KernelError: a program rejected it.
         """
         for spec in self.specs:
-            if spec.name in delta.added:
+            created = spec.name in delta.added
+            if created:
                 self._create(spec.name, run)
-            if spec.name in delta.added or spec.name in delta.changed:
+            if created or spec.name in delta.changed:
                 _configure(spec, delta, run)
             _remove_peers(spec.name, delta, run)
-            _put_peers(spec.name, delta, run)
-            if spec.name in delta.added or spec.name in delta.changed:
+            _put_peers(spec.name, delta, run, KEEPALIVE if created else 0)
+            if created or spec.name in delta.changed:
                 run_batch(("ip",), [f"link set {spec.name} mtu {spec.mtu} up"], run)
+            if created:
+                _put_peers(spec.name, delta, run)
 
     def await_handshakes(self, run: Run, seconds: float = HANDSHAKE_SECONDS) -> None:
         """Wait until each peer that lives on a former device has answered on a present one. Nothing is changed.
@@ -363,8 +368,8 @@ def _remove_peers(device: str, delta: Delta, run: Run) -> None:
         _run_wg(("wg", "set", device, *words), None, run)
 
 
-def _put_peers(device: str, delta: Delta, run: Run) -> None:
-    """Add and change peers.
+def _put_peers(device: str, delta: Delta, run: Run, dialling: bool = False) -> None:
+    """Add and change peers; with ``dialling``, all of them have a keepalive.
 
     ``wg addconf`` takes the allowed IPs of a peer away and gives them back, so a peer that keeps them is changed by
     ``wg set``: none of its packets is dropped.
@@ -373,7 +378,7 @@ def _put_peers(device: str, delta: Delta, run: Run) -> None:
     sections, commands = [], []
     for key, spec in delta.added.items():
         if key.startswith(prefix):
-            sections.append(_section(key[len(prefix) :], spec))
+            sections.append(_section(key[len(prefix) :], spec, dialling))
     for key, (old, new) in delta.changed.items():
         if key.startswith(prefix) and old.split()[:2] == new.split()[:2] and " preshared-key " not in old:
             words = {"persistent-keepalive": "0", **_words(new)}
@@ -393,9 +398,10 @@ def _words(spec: str) -> dict[str, str]:
     return dict(zip(words[::2], words[1::2]))
 
 
-def _section(key: str, spec: str) -> str:
+def _section(key: str, spec: str, dialling: bool = False) -> str:
     values = {_NAMES[name]: value for name, value in _words(spec).items()}
-    section = {"PublicKey": key, "PersistentKeepalive": "off", "PresharedKey": _NO_KEY, **values}
+    keepalive = str(KEEPALIVE) if dialling else "off"
+    section = {"PublicKey": key, "PersistentKeepalive": keepalive, "PresharedKey": _NO_KEY, **values}
     return "[Peer]\n" + "".join(f"{name} = {value}\n" for name, value in section.items())
 
 

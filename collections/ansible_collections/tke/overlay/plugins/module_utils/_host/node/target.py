@@ -59,6 +59,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins i
     wireguard_sysctls,
     without_missing,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.fleet import link_lines
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import CHECKSUMS, STATE, WIREGUARD_FILE
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import SavedState, state_files
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import HostFacts, unit_files
@@ -170,7 +171,11 @@ def build_target(
         tables=tables.in_removal_order(),
         rules=rules.text,
         sysctls=sysctls,
-        summary={**_summary(document, link, links), **({} if pods else _NO_POD_BRIDGE)},
+        summary={
+            **_summary(document, link, links),
+            **({} if pods else _NO_POD_BRIDGE),
+            **link_lines(document, links.own.site),
+        },
         fleet=document["fleet"],
         pod_mtu=links.pod_mtu if links.listed else None,
     )

@@ -235,6 +235,7 @@ restore_wireguard() {
 
 restore_wireguard_device() {
     created=''
+    rm -f "$work/peers.conf"
     ip -o -d link show dev "$wireguard" >"$work/link" 2>/dev/null
     read -r line <"$work/link" || line=''
     case "$line " in
@@ -254,6 +255,7 @@ restore_wireguard_device() {
     compare_wireguard_peers
     case $line in *[\<,]UP[,\>]*) ;; *) correct 'down' "link set $wireguard up" ;; esac
     if [ -s "$work/set" ]; then try ip -batch "$work/set"; fi
+    if [ -n "$created" ] && [ -s "$work/peers.conf" ]; then try wg addconf "$wireguard" "$work/peers.conf"; fi
     if [ -n "$created$differs" ]; then report "device $wireguard: ${created:-$differs}"; fi
 }
 
@@ -327,13 +329,19 @@ compare_wireguard_peers() {
         differs="$differs${differs:+, }surplus peers: $(wc -l <"$work/peers.drop")"
     fi
     if [ ! -s "$work/peers.put" ]; then return; fi
+    differs="$differs${differs:+, }missing or other peers: $(wc -l <"$work/peers.put")"
     # A preshared key of zeros is none.
     sed -e '/ persistent-keepalive /!s/$/ persistent-keepalive off/' \
         -e 's/^[^ ]* peer \([^ ]*\) allowed-ips /[Peer]\nPublicKey = \1\nAllowedIPs = /' \
         -e 's/ endpoint /\nEndpoint = /' -e 's/ persistent-keepalive /\nPersistentKeepalive = /' \
         -e 's/$/\nPresharedKey = AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=/' "$work/peers.put" >"$work/peers.conf"
-    try wg addconf "$wireguard" "$work/peers.conf"
-    differs="$differs${differs:+, }missing or other peers: $(wc -l <"$work/peers.put")"
+    if [ -z "$created" ]; then
+        try wg addconf "$wireguard" "$work/peers.conf"
+    else
+        # A new device dials all of its peers, which may still send by the session of the former one.
+        sed 's/^PersistentKeepalive = off$/PersistentKeepalive = 25/' "$work/peers.conf" >"$work/peers.dialled"
+        try wg addconf "$wireguard" "$work/peers.dialled"
+    fi
 }
 
 # --- tables ---
