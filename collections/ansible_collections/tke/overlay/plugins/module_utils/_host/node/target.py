@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
@@ -19,6 +20,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
     vtep_mac,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError, range_problems
+from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import FileSpecs, Texts, read_sysctls
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.fdb import FdbTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import LinkSpec
@@ -60,7 +62,12 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins i
     without_missing,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.fleet import link_lines
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import CHECKSUMS, STATE, WIREGUARD_FILE
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
+    CHECKSUMS,
+    STATE,
+    WIREGUARD_FILE,
+    WIREGUARD_FILES,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import SavedState, state_files
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import HostFacts, unit_files
 from ansible_collections.tke.overlay.plugins.module_utils._links import VXLAN
@@ -182,7 +189,7 @@ def build_target(
     network_files = drop_ins(link.name, bridge, sysctls, host, WIREGUARD_DEVICES if wireguard.specs else ())
     other_files = {
         **state_files(saved),
-        WIREGUARD_FILE: wireguard.text() if wireguard.specs else None,
+        **_wireguard_files(wireguard),
         **unit_files(interval, host),
         CNI_FILE: conflist(own.node_cidr, bridge, links.pod_mtu, host.cni) if pods else None,
     }
@@ -203,6 +210,13 @@ def build_target(
         former_links=allowances.links,
         pods=pods,
     )
+
+
+def _wireguard_files(wireguard: WireguardTable) -> FileSpecs:
+    """Return the saved devices; without any, that the files of former ones must not exist."""
+    if wireguard.specs:
+        return {WIREGUARD_FILE: wireguard.text()}
+    return {path: None for path in WIREGUARD_FILES if os.path.lexists(files.ROOT + path)}
 
 
 def _validate(document: NodeDocument, interval: int) -> None:
