@@ -155,7 +155,7 @@ matrix: deps $(STAMP) ## sanity and unit tests with each supported ansible-core,
 
 # --- the lab: hosts on this machine ---
 
-.PHONY: lab-up lab-down lab-sid lab-bullseye scenario live bench bench-compare faults kubernetes demo
+.PHONY: lab-up lab-down lab-sid lab-bullseye scenario links live bench bench-compare faults kubernetes demo
 lab-up: deps $(STAMP) ## start the lab if it does not run
 	@$(LAB) up
 
@@ -166,7 +166,15 @@ lab-down: ## stop the lab
 scenario: deps $(STAMP) ## the molecule scenarios on a new lab; only one: make scenario SCENARIO=add_node
 	@TKE_LAB=test $(LAB) down
 	@TKE_LAB=test $(LAB) up
-	@TKE_LAB=test $(LAB) run molecule test $(if $(SCENARIO),-s $(SCENARIO),--all)
+	@TKE_LAB=test $(LAB) run molecule test $(if $(SCENARIO),-s $(SCENARIO),--all --exclude links)
+
+# A lab with a site behind NAT. Scenario `lifecycle` has a short form of it.
+LINKS_LAB := TKE_LAB=links $(LAB)
+links: deps $(STAMP) ## sites and links on a separate lab: direct routes, WireGuard, NAT, an MTU per link, never in clear
+	@$(LINKS_LAB) down
+	@$(LINKS_LAB) $(addprefix -i inventories/,lab/hosts.yml lab_links/hosts.yml) up
+	@$(LINKS_LAB) run molecule test -s links
+	@$(LINKS_LAB) down
 
 live: deps $(STAMP) ## pytest: the lab itself, in a separate lab
 	@pytest $(PYTEST_ARGS) tests/lab/tests/test_lab_live.py

@@ -20,6 +20,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis imp
     rollout,
     verify,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.link_table import link_lines
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.root_cause import Answers, Fleet
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.text import (
     BAD,
@@ -128,6 +129,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
             plan["forecast"],
             new_ledger=plan.get("new_ledger", ""),
             writable=bool(plan.get("writable")),
+            links=link_lines(plan),
         )
         if given["of"] == "preflight":
             nodes = underlays(sites, task_vars["hostvars"], parse_fleet(plan["document"]["fleet"]))

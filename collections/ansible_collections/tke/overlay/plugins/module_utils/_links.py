@@ -42,8 +42,11 @@ ENCAPSULATION: t.Mapping[str, t.Mapping[int, int]] = {
 """Transport -> bytes that it adds on an underlay of an IP version.
 
 WireGuard: IP (20 or 40) + UDP 8 + header of a data message 16 + authentication tag 16 (its whitepaper, 5.4.6). The
-padding to 16 bytes does not count: a packet of full size is not padded beyond the MTU of the device.
+padding comes on top, see :func:`mtu_of_packets`.
 """
+
+WIREGUARD_PADDING = 16
+"""WireGuard pads a packet to a multiple of so many bytes."""
 
 ALL_SITES = "*"
 """In a document without links of its own: each site."""
@@ -81,6 +84,13 @@ class LinkTable:
     def of_site(self, site: str) -> list[Link]:
         """Return all links that a site has."""
         return [link for pair, link in sorted(self._links.items()) if site in pair or ALL_SITES in pair]
+
+    def of_one_site(self, site: str) -> str:
+        """Return the links of a site on one line, ``SITE TRANSPORT MTU, ...``, each with the other site."""
+        others = {
+            one if other == site else other: link for (one, other), link in self._links.items() if site in (one, other)
+        }
+        return ", ".join(f"{other} {link.transport} {link.mtu}" for other, link in sorted(others.items()))
 
     def mtu_of_pods(self, site: str) -> int:
         """Return the MTU of the Pods of a site: the largest of its links. Smaller ones are those of routes."""
@@ -122,6 +132,19 @@ def _is_link(words: t.Sequence[str]) -> bool:
     if len(words) != 4 or words[2] not in ENCAPSULATION or not _MTU.fullmatch(words[3]):
         return False
     return all(site == ALL_SITES or LABEL.fullmatch(site) for site in words[:2])
+
+
+def mtu_of_packets(transport: str, carried: int, encapsulation: int) -> int:
+    """Return the largest packet of a Pod on a link, in bytes.
+
+    :param carried: the largest packet of the underlay that the line and both ends carry.
+    :param encapsulation: what the transport adds, see :data:`ENCAPSULATION`.
+
+    For WireGuard a multiple of its padding: wireguard-go pads up to the MTU of the device, and not to that of the
+    route, so a larger packet of a smaller link would grow beyond what the line carries.
+    """
+    largest = carried - encapsulation
+    return largest - largest % WIREGUARD_PADDING if transport == WIREGUARD else largest
 
 
 def links_of(document: NodeDocument) -> LinkTable:

@@ -15,6 +15,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._links import (
     Link,
     LinkTable,
     links_of,
+    mtu_of_packets,
     parse_links,
     wireguard_device,
     wireguard_port,
@@ -67,3 +68,22 @@ def test_a_pair_of_sites_that_appears_twice_is_an_error():
 def test_two_generations_of_keys_have_two_devices_and_ports():
     assert wireguard_device(0) == wireguard_device(2) != wireguard_device(1)
     assert {wireguard_port(51820, generation) for generation in range(4)} == {51820, 51821}
+
+
+@given(st.integers(1280, 65535), st.sampled_from([60, 80]))
+def test_a_padded_packet_of_wireguard_fits_the_line(carried, encapsulation):
+    largest = mtu_of_packets("wireguard", carried, encapsulation)
+    padded = -(-largest // 16) * 16
+    assert carried - 16 < padded + encapsulation <= carried
+
+
+def test_other_transports_use_all_that_the_line_carries():
+    assert mtu_of_packets("vxlan", 1405, 50) == 1355
+    assert mtu_of_packets("direct", 1405, 0) == 1405
+    assert mtu_of_packets("wireguard", 1500, 60) == 1440
+
+
+def test_the_links_of_a_site_are_listed_with_the_other_sites():
+    table = parse_links("a a direct 1500\na b vxlan 1450\nb b vxlan 1400\nb c wireguard 1408\n")
+    assert table.of_one_site("b") == "a vxlan 1450, b vxlan 1400, c wireguard 1408"
+    assert table.of_one_site("d") == ""
