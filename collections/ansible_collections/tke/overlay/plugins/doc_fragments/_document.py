@@ -57,8 +57,8 @@ options:
         required: true
       fleet:
         description:
-          - All nodes, one per line, with name, node CIDR and underlay address; with O(document.links) also the site, and
-            with WireGuard the endpoint and the public keys.
+          - All nodes, one per line, with name, node CIDR and underlay address; with O(document.links) also the site,
+            and with WireGuard the endpoint and the public keys.
         type: str
         required: true
       links:

@@ -60,8 +60,9 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node.compare imp
     read_actual,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.cutover import (
-    CUTOVER,
     FINALIZE,
+    PREPARE,
+    Cutover,
     former_links,
     step_of,
     take_step,
@@ -111,6 +112,9 @@ class ConvergeOptions(t.NamedTuple):
 
     replace_flannel: bool = False
     """Replace the routes of flannel to the peers."""
+
+    unreached: t.Collection[str] = ()
+    """Nodes that the phases before have not reached: this host sends to them as before, if a link has changed."""
 
     pods: bool = True
     """Whether the host has Pods, see :mod:`running_pods`."""
@@ -167,8 +171,9 @@ def converge(document: NodeDocument, run: Run, check: bool, options: ConvergeOpt
             difference = _difference(target, run, replace)
             links = former_links(target, difference)
             build = functools.partial(build_target, document, host, options.interval, pods=options.pods)
-            transitional = transitional_target(document, options.phase, links, build)
-            if transitional is not None and options.phase == CUTOVER:
+            cutover = Cutover(options.phase, options.unreached)
+            transitional = transitional_target(target, cutover, links, build)
+            if transitional is not None and options.phase != PREPARE:
                 target = transitional
                 difference = _difference(target, run, replace)
             step = step_of(options.phase, transitional, target, difference)

@@ -15,7 +15,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.files import (
     write_sysctl,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import apply_link, read_links
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import BLACKHOLE, check_foreign_routes
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import check_foreign_routes, device_of
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import (
     NO_DIFFERENCE,
     Delta,
@@ -85,8 +85,8 @@ def _deltas_after_link(target: Target, difference: NodeResult, run: Run) -> dict
     if difference.link.made:
         tables = target.tables
         removed = difference.tables[tables.routes.name].removed
-        # A blackhole has no device with which it would have been removed.
-        left = {key: spec for key, spec in removed.items() if spec == BLACKHOLE}
+        # A blackhole, and the route of a direct link, do not go with the device.
+        left = {key: spec for key, spec in removed.items() if device_of(spec) != target.link.name}
         return {
             **difference.tables,
             tables.routes.name: Delta({}, {}, left, {}),

@@ -52,7 +52,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths impo
     STATE,
     STATE_FILES,
     UNIT_FILES,
-    WIREGUARD_FILE,
+    WIREGUARD_FILES,
     WIREGUARD_UNIT_FILE,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import saved_settings
@@ -68,7 +68,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.wireguard_
 MOST_PORTS = 5
 """Ports of the Pod bridge that the warning names."""
 
-FILES = (CNI_FILE, *(f"{STATE}/{name}" for name in STATE_FILES), WIREGUARD_FILE, *UNIT_FILES, *DROP_INS)
+FILES = (CNI_FILE, *(f"{STATE}/{name}" for name in STATE_FILES), *WIREGUARD_FILES, *UNIT_FILES, *DROP_INS)
 
 
 class ManagedNames(t.NamedTuple):

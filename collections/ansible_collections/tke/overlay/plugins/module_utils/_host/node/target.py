@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
@@ -19,6 +20,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
     vtep_mac,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError, range_problems
+from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import FileSpecs, Texts, read_sysctls
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.fdb import FdbTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import LinkSpec
@@ -48,7 +50,10 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node.peer_links 
     link_rules,
     vxlan_underlays,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.node.wireguard_devices import wireguard_specs
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.wireguard_devices import (
+    wireguard_specs,
+    with_former_peers,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.checksums import checksums_text
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins import (
     drop_ins,
@@ -57,7 +62,12 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins i
     without_missing,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.fleet import link_lines
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import CHECKSUMS, STATE, WIREGUARD_FILE
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
+    CHECKSUMS,
+    STATE,
+    WIREGUARD_FILE,
+    WIREGUARD_FILES,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import SavedState, state_files
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import HostFacts, unit_files
 from ansible_collections.tke.overlay.plugins.module_utils._links import VXLAN
@@ -153,6 +163,7 @@ def build_target(
     spec = _rules_of(document, links, allowances)._replace(bridge=bridge)
     rules = RulesTable(spec)
     devices = wireguard_specs(document, own, peers, bool(allowances.wireguard))
+    devices = with_former_peers(devices, allowances.former) if allowances.former else devices
     wireguard = WireguardTable(devices, host.systemd, allowances.wireguard)
     sysctls = {
         **wanted_sysctls(link.name, bridge, len(peers), host, read_sysctls),
@@ -178,7 +189,7 @@ def build_target(
     network_files = drop_ins(link.name, bridge, sysctls, host, WIREGUARD_DEVICES if wireguard.specs else ())
     other_files = {
         **state_files(saved),
-        WIREGUARD_FILE: wireguard.text() if wireguard.specs else None,
+        **_wireguard_files(wireguard),
         **unit_files(interval, host),
         CNI_FILE: conflist(own.node_cidr, bridge, links.pod_mtu, host.cni) if pods else None,
     }
@@ -199,6 +210,13 @@ def build_target(
         former_links=allowances.links,
         pods=pods,
     )
+
+
+def _wireguard_files(wireguard: WireguardTable) -> FileSpecs:
+    """Return the saved devices; without any, that the files of former ones must not exist."""
+    if wireguard.specs:
+        return {WIREGUARD_FILE: wireguard.text()}
+    return {path: None for path in WIREGUARD_FILES if os.path.lexists(files.ROOT + path)}
 
 
 def _validate(document: NodeDocument, interval: int) -> None:

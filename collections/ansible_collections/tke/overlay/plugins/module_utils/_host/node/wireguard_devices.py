@@ -77,6 +77,22 @@ def former_devices(wanted: WireguardTable) -> list[WireguardSpec]:
     return []
 
 
+def with_former_peers(specs: t.Sequence[WireguardSpec], node_cidrs: t.Container[str]) -> list[WireguardSpec]:
+    """Return the devices with the saved peers of these node CIDRs, which may still send to them."""
+    text = read_files([WIREGUARD_FILE]).get(WIREGUARD_FILE, "")
+    saved: dict[str, t.Sequence[WireguardPeer]] = {}
+    with contextlib.suppress(KernelError):
+        saved = {spec.name: spec.peers for spec in WireguardTable.parse(text).specs}
+    found = []
+    for spec in specs:
+        present = {peer.node_cidr for peer in spec.peers}
+        left = [
+            peer for peer in saved.get(spec.name, ()) if peer.node_cidr in node_cidrs and peer.node_cidr not in present
+        ]
+        found.append(spec._replace(peers=[*spec.peers, *left]))
+    return found
+
+
 def create_devices(target: WireguardTable, sysctls: Texts, run: Run) -> None:
     """Create the devices that are missing, and set their sysctls. Nothing is sent by them yet.
 
@@ -85,7 +101,8 @@ def create_devices(target: WireguardTable, sysctls: Texts, run: Run) -> None:
     links = read_links(run)
     delta = compare(target, target.read(links, run), target.wanted)
     target.apply(delta, run)
-    wanted = {key: text for key, text in sysctls.items() if key.split("/")[-2] in DEVICES}
+    own = tuple(f"net/ipv4/conf/{name}/" for name in DEVICES)
+    wanted = {key: text for key, text in sysctls.items() if key.startswith(own)}
     for key, value in differing(read_sysctls(wanted), wanted).items():
         write_sysctl(key, value)
 

@@ -95,7 +95,7 @@ def drop_ins(device: str, bridge: str, sysctls: Texts, host: HostFacts, wireguar
         PROTOCOL_FILE: f"{WRITTEN_BY}{ROUTE_PROTOCOL} {ROUTE_PROTOCOL_NAME}\n",
         # A loss of power leaves the addresses of Pods reserved that do not exist any more. At a boot there is no Pod.
         TMPFILES_FILE: f"{WRITTEN_BY}R! {RESERVED}\n",
-        WIREGUARD_UNIT_FILE: text(TKE_OVERLAY_WIREGUARD_SERVICE) if wireguard and host.systemd else None,
+        **({WIREGUARD_UNIT_FILE: text(TKE_OVERLAY_WIREGUARD_SERVICE)} if wireguard and host.systemd else {}),
     }
 
 

@@ -106,6 +106,8 @@ DROP_INS = (
     NETWORK_MANAGER_FILE,
     PROTOCOL_FILE,
     TMPFILES_FILE,
-    WIREGUARD_UNIT_FILE,
 )
 """Every drop-in that a host can have."""
+
+WIREGUARD_FILES = (WIREGUARD_FILE, WIREGUARD_UNIT_FILE)
+"""What a host with WireGuard links has besides."""
