@@ -30,7 +30,7 @@ from linked import (
 from wire import Wire
 
 from day_two import nothing_lost
-from stories import LAB_STATE, LEDGER, OTHERS, QUICKLY, joined, lab, ledger, on, play, states, until
+from stories import LAB_STATE, LEDGER, QUICKLY, joined, lab, ledger, on, play, states, until
 from tkelab import net
 
 testinfra_hosts = ["local://"]
@@ -122,30 +122,40 @@ def test_verify_and_conformance_find_no_fault():
 # --- refusals ---
 
 
+def refused(playbook, *listed):
+    """Return the output of a run with other links, on one line; it must fail."""
+    done = ask(playbook, *links(*listed))
+    assert done.code != 0, done.text
+    return joined(done.text)
+
+
 def test_refuses_links_that_cannot_be_by_name():
-    before, record = states(HOSTS + OTHERS), LEDGER.read_bytes()
-    wrong = links(
-        ("vxlan", "idc", "cloud"), ("direct", "cloud", "idc"), ("wireguard", "branch"), ("vxlan", "cloud", "branch"),
-        ("vxlan", "idc", "shanghai"), ("wireguard", "idc", "branch", "9000"),
-    )  # fmt: skip
-    done = ask("tke.overlay.preflight", *wrong)
-    text = joined(done.text)
-    assert done.code != 0
-    for words in (("cloud", "idc"), ("branch1", "branch2"), ("cloud", "branch"), ("shanghai",), ("9000",)):
+    record = LEDGER.read_bytes()
+    assert "overlay_links: item 2 lists the sites cloud and idc again" in refused(
+        "tke.overlay.preflight", ("vxlan", "idc", "cloud"), ("direct", "cloud", "idc")
+    )
+    text = refused(
+        "tke.overlay.preflight",
+        *(("wireguard", "branch"), ("vxlan", "cloud", "branch")),
+        *(("vxlan", "idc", "shanghai"), ("wireguard", "idc", "branch", "9000")),
+    )
+    for words in (("branch1", "branch2", "both"), ("cloud", "vxlan", "NAT"), ("shanghai",), ("9000", "1450")):
         assert all(word in text for word in words), (words, text)
-    assert "overlay_links" in text
     assert "overlay_wireguard_endpoint" in text
-    done = ask("tke.overlay.site", *links(("direct", "cloud", "idc"), *BRANCH))
-    text = joined(done.text)
-    assert done.code != 0
-    assert "on-link" in text
-    for name, address in (("cloud1", "192.168.1.11"), ("idc1", "10.0.1.11")):
-        assert name in text
-        assert address in text
-    after = states(HOSTS + OTHERS)
+    assert LEDGER.read_bytes() == record
+
+
+def test_refuses_a_direct_link_to_a_peer_behind_a_router():
+    ends = ("cloud1", "cloud2", "idc1", "idc2")
+    before = states(ends)
+    text = refused("tke.overlay.site", ("direct", "cloud", "idc"), *BRANCH)
+    assert "a direct link (overlay_links) requires that both ends are on the same layer-2 network" in text
+    assert "cloud1 (10.0.1.11) reaches idc1 (192.168.1.11) by 10.0.1.1" in text
+    assert "idc1 (192.168.1.11) reaches cloud1 (10.0.1.11) by 192.168.1.1" in text
+    after = states(ends)
     for name, lines in before.items():
         assert after[name] == lines, name
-    assert json.loads(LEDGER.read_bytes())["nodes"] == json.loads(record)["nodes"]
+    linked_site()
 
 
 # --- never in clear ---
