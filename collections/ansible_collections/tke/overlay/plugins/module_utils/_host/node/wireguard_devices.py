@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import NONE, NodeDocument, Peer
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import NONE, NodeDocument, Peer, vtep_address
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import (
     Texts,
@@ -58,6 +58,7 @@ def wireguard_specs(
             generation=generation + number,
             port=wireguard_port(port, generation + number),
             mtu=max(mtus),
+            address=f"{vtep_address(own.node_cidr)}/32",
             public_key=key,
             peers=_peers(linked, number, generation, shaking_hands or number > 0 or own.endpoint == NONE),
         )
