@@ -74,7 +74,7 @@ def drift(run, plan=None):
 
 
 def peers_of(run, device="tke-wg0"):
-    return succeed(run, f"wg show {device} allowed-ips")
+    return sorted(succeed(run, f"wg show {device} allowed-ips").splitlines())
 
 
 def test_a_host_has_a_peer_for_each_node_of_a_linked_site(run, key):
@@ -85,7 +85,7 @@ def test_a_host_has_a_peer_for_each_node_of_a_linked_site(run, key):
     ]
     made = node.converge(linked(key), run, check=False)
     assert list(made.diffs()) == list(difference.diffs())
-    assert peers_of(run).split() == [KEYS[1], "10.244.2.0/24", KEYS[2], "10.244.3.0/24"]
+    assert peers_of(run) == [f"{KEYS[1]}\t10.244.2.0/24", f"{KEYS[2]}\t10.244.3.0/24"]
     before = everything(run)
     assert not node.converge(linked(key), run, check=False).changed
     assert everything(run) == before

@@ -101,7 +101,8 @@ def create_devices(target: WireguardTable, sysctls: Texts, run: Run) -> None:
     links = read_links(run)
     delta = compare(target, target.read(links, run), target.wanted)
     target.apply(delta, run)
-    wanted = {key: text for key, text in sysctls.items() if not {*key.split("/")}.isdisjoint(DEVICES)}
+    own = tuple(f"net/ipv4/conf/{name}/" for name in DEVICES)
+    wanted = {key: text for key, text in sysctls.items() if key.startswith(own)}
     for key, value in differing(read_sysctls(wanted), wanted).items():
         write_sysctl(key, value)
 
