@@ -126,26 +126,27 @@ def transport_of(spec: str, device: str) -> str:
 
 def host_links(
     document: NodeDocument,
+    fleet: tuple[Peer, t.Sequence[Peer]],
     on_link: t.Mapping[str, str],
     former: t.Mapping[str, FormerRoute],
     kept: t.Collection[str] = (),
 ) -> HostLinks:
-    """Return the links of the host ``document["node"]``.
+    """Return the links of a host.
 
+    :param fleet: the host and all other nodes, from the document.
     :param on_link: underlay address -> link, see :func:`on_link_peers`.
     :param former: see :class:`HostLinks`, and so ``kept``.
     :raises ValidationError: a text of the document is invalid.
     """
-    fleet = parse_fleet(document["fleet"])
-    own = fleet.pop(document["node"])
+    own, others = fleet
     table = links_of(document)
     listed = "links" in document
     if listed or former:
-        _check_prefixes(own, fleet.values())
+        _check_prefixes(own, others)
     between: dict[str, Link] = {}
     peers = []
     generation = document.get("wireguard_generation", 0)
-    for peer in fleet.values():
+    for peer in others:
         link = between.get(peer.site)
         if link is None:
             link = between[peer.site] = table.between(own.site, peer.site)

@@ -157,7 +157,7 @@ def build_target(
     """
     _validate(document, interval)
     own, peers = own_and_peers(document)
-    links = host_links(document, host.on_link, allowances.former, allowances.kept)
+    links = host_links(document, (own, peers), host.on_link, allowances.former, allowances.kept)
     link, bridge = _link_of(document, own, links.vxlan_mtu), document["bridge"] if pods else ""
     tables = _tables_of(document, links, pods)
     spec = _rules_of(document, links, allowances)._replace(bridge=bridge)
