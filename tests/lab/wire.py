@@ -55,7 +55,7 @@ class Wire:
         """All frames."""
         self.example = b""
         """The last frame in clear."""
-        self._pattern = re.compile(b"|".join(_either_way(*pair) for pair in node_cidrs), re.DOTALL)
+        self._pattern = pattern(*node_cidrs)
         with inside(ROUTER):
             self._socket = _capture()
         self._stopped = threading.Event()
@@ -99,6 +99,14 @@ class Wire:
     def __str__(self) -> str:
         example = f", the last one {self.example[:160].hex()}" if self.example else ""
         return f"{self.clear} of {self.frames} frames carry addresses of Pods in clear{example}"
+
+
+def pattern(*node_cidrs: tuple[str, str]) -> re.Pattern[bytes]:
+    """Return the pattern of frames with a source and a target in the node CIDRs of a pair, in either direction.
+
+    :raises WireError: a node CIDR is not one of whole bytes.
+    """
+    return re.compile(b"|".join(_either_way(*pair) for pair in node_cidrs), re.DOTALL)
 
 
 def _either_way(one: str, other: str) -> bytes:

@@ -215,15 +215,18 @@ def routes_to_peers(links: HostLinks) -> dict[str, str]:
 # --- rules ---
 
 
-def link_rules(links: HostLinks) -> LinkRules | None:
-    """Return what the rules need of the links; ``None`` where VXLAN connects all nodes, with one MTU."""
-    if not (links.listed or links.former):
+def link_rules(links: HostLinks, receives: bool = False) -> LinkRules | None:
+    """Return what the rules need of the links; ``None`` where VXLAN connects all nodes, with one MTU.
+
+    :param receives: whether peers may still send to WireGuard devices of a former plan.
+    """
+    if not (links.listed or links.former or receives):
         return None
     direct: list[Peer] = []
     encrypted: list[str] = []
     endpoints: set[str] | None = set()
     by = {each.device for each in links.peers if each.transport == DIRECT and each.device}
-    wireguard = False
+    wireguard = receives
     for each in links.peers:
         before = links.transport_before(each.peer)
         used = {each.transport, before} - {""}

@@ -286,7 +286,7 @@ def _rules_of(document: NodeDocument, links: HostLinks, allowances: TransitionAl
         container_cidrs=document["container_cidr"],
         peers=[each.peer.underlay for each in links.with_transport(VXLAN)],
         also=allowances._replace(peers=[*allowances.peers, *before]),
-        links=link_rules(links),
+        links=link_rules(links, bool(allowances.wireguard)),
     )
 
 
