@@ -103,7 +103,7 @@ format: $(STAMP) ## format the Python code with ruff
 	@ruff format $(PYTHON_FILES)
 
 types: $(STAMP) ## mypy --strict on the collection, the lab and the tools
-	@mypy $(COLLECTION)/plugins tests/lab/tkelab tests/lab/demo.py tests/stores/members.py tests/kubernetes/standin.py tests/kubernetes/standin_server.py tests/kubernetes/standin_objects.py tests/kubernetes/standin_rbac.py tests/browser/chromium.py tests/browser/overlays.py tests/testinfra/stories.py tests/testinfra/howto.py tests/testinfra/day_two.py tests/lab/flows.py tests/lab/flow_agent.py tests/bench tests/faults tests/tools tests/package/product.py
+	@mypy $(COLLECTION)/plugins tests/lab/tkelab tests/lab/demo.py tests/stores/members.py tests/kubernetes/standin.py tests/kubernetes/standin_server.py tests/kubernetes/standin_objects.py tests/kubernetes/standin_rbac.py tests/browser/chromium.py tests/browser/overlays.py tests/testinfra/stories.py tests/testinfra/howto.py tests/testinfra/day_two.py tests/testinfra/linked.py tests/lab/flows.py tests/lab/flow_agent.py tests/lab/wire.py tests/bench tests/faults tests/tools tests/package/product.py
 	@mypy tests/kubernetes_cluster/cluster.py tests/kubernetes_cluster/kubelab tests/kubernetes_cluster/files/agent.py
 
 # ansible-test keeps downloads and environments below HOME, so it gets its own HOME in .cache.

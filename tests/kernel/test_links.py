@@ -417,10 +417,12 @@ def test_a_failed_change_of_a_transport_is_rolled_back(run, root, phase):
     before = {command: rows for command, rows in everything(run).items() if not command.startswith("nft")}
 
     def failing(command, text=None):
-        if text and "route replace 10.244.2.0/24 via 10.0.1.102 dev eth0" in text:
-            run(command, "\n".join(text.splitlines()[:1]) + "\n")
-            return 1, "", "RTNETLINK answers: Invalid argument"
-        return run(command, text)
+        lines = (text or "").splitlines()
+        faults = [number for number, line in enumerate(lines, 1) if "10.244.2.0/24 via 10.0.1.102" in line]
+        if not faults:
+            return run(command, text)
+        run(command, "".join(f"{line}\n" for line in lines[: faults[0] - 1]))
+        return 1, "", f"RTNETLINK answers: Invalid argument\nCommand failed -:{faults[0]}\n"
 
     with pytest.raises(KernelError):
         node.converge(linked(), failing, check=False, options=node.ConvergeOptions(phase=phase))

@@ -4,14 +4,15 @@
 """Count the packets on the wire that carry an address of one node CIDR to another one in clear.
 
 A frame counts if it contains, at any place, a source of one node CIDR followed by a target of the other one, as an IPv4
-header does: plain, in VXLAN, or in any other encapsulation that does not encrypt. The router of the lab captures at its
-ends of the hosts' links, so nothing on a host can hide a packet.
+header does: plain, in VXLAN, or in any other encapsulation that does not encrypt. The router of the lab captures on all
+of its links, also on those of hosts that boot meanwhile, so nothing on a host can hide a packet.
 
   tests/lab/wire.py HOST HOST COMMAND...    count between the Pods of two hosts while a command runs; exit with 1 if any
 """
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import json
 import re
@@ -21,13 +22,11 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from tkelab.lab import current  # found by the line above
-from tkelab.model import ROUTER
+from tkelab.model import ROUTER  # found by the line above
 from tkelab.system import inside
 
 LAB = Path(__file__).resolve().parent / "lab"
@@ -46,21 +45,19 @@ class WireError(Exception):
 class Wire:
     """A context in which frames are counted. Afterwards ``clear`` and ``frames`` have the counts.
 
-    :param hosts: at whose links the router captures.
     :param node_cidrs: pairs of node CIDRs. Packets between those of a pair must not appear in clear.
     """
 
-    def __init__(self, hosts: Sequence[str], node_cidrs: Sequence[tuple[str, str]]) -> None:
+    def __init__(self, *node_cidrs: tuple[str, str]) -> None:
         self.clear = 0
-        """Frames with both addresses in clear; a frame that passes the links of two hosts counts twice."""
+        """Frames with both addresses in clear; a frame counts once for each link of the router that it passes."""
         self.frames = 0
         """All frames."""
         self.example = b""
         """The last frame in clear."""
-        self._pattern = re.compile(b"|".join(_either_way(*pair) for pair in node_cidrs), re.DOTALL)
-        ports = [current().host(name).port for name in hosts]
+        self._pattern = pattern(*node_cidrs)
         with inside(ROUTER):
-            self._sockets = [_captured(port) for port in ports]
+            self._socket = _capture()
         self._stopped = threading.Event()
         self._reader = threading.Thread(target=self._read, daemon=True)
 
@@ -71,26 +68,29 @@ class Wire:
     def __exit__(self, *_error: object) -> None:
         self._stopped.set()
         self._reader.join()
-        lost = sum(_lost(each) for each in self._sockets)
-        for each in self._sockets:
-            each.close()
+        lost = _lost(self._socket)
+        self._socket.close()
         if lost:
             raise WireError(f"the capture has missed {lost} frames, because this machine is too busy")
 
     def _read(self) -> None:
         while True:
-            ready, _, _ = select.select(self._sockets, [], [], SILENCE)
+            ready, _, _ = select.select([self._socket], [], [], SILENCE)
             if not ready and self._stopped.is_set():
                 return
-            for each in ready:
-                self._count(each)
+            if ready:
+                self._count()
 
-    def _count(self, capture: socket.socket) -> None:
+    def _count(self) -> None:
         for _number in range(256):
             try:
-                frame = capture.recv(1 << 16)
-            except BlockingIOError:
-                return
+                frame = self._socket.recv(1 << 16)
+            except OSError as error:
+                if error.errno == errno.ENETDOWN:  # a link went down, as when a host boots; the others go on
+                    continue
+                if error.errno == errno.EAGAIN:
+                    return
+                raise
             self.frames += 1
             if self._pattern.search(frame):
                 self.clear += 1
@@ -99,6 +99,14 @@ class Wire:
     def __str__(self) -> str:
         example = f", the last one {self.example[:160].hex()}" if self.example else ""
         return f"{self.clear} of {self.frames} frames carry addresses of Pods in clear{example}"
+
+
+def pattern(*node_cidrs: tuple[str, str]) -> re.Pattern[bytes]:
+    """Return the pattern of frames with a source and a target in the node CIDRs of a pair, in either direction.
+
+    :raises WireError: a node CIDR is not one of whole bytes.
+    """
+    return re.compile(b"|".join(_either_way(*pair) for pair in node_cidrs), re.DOTALL)
 
 
 def _either_way(one: str, other: str) -> bytes:
@@ -115,10 +123,9 @@ def _prefix(cidr: str) -> bytes:
     return re.escape(network.network_address.packed[:size]) + b"." * (4 - size)
 
 
-def _captured(port: str) -> socket.socket:
+def _capture() -> socket.socket:
     made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
     made.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER)
-    made.bind((port, ETH_P_ALL))
     made.setblocking(False)
     return made
 
@@ -142,7 +149,7 @@ def main() -> int:
     if len(sys.argv) < 4:
         sys.exit(str(__doc__))
     one, other, *command = sys.argv[1:]
-    with Wire([one, other], [(node_cidr_of(one), node_cidr_of(other))]) as wire:
+    with Wire((node_cidr_of(one), node_cidr_of(other))) as wire:
         code = subprocess.run(command, check=False).returncode
     print(wire)
     return code or (1 if wire.clear else 0)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import wire
 
 from tkelab import base, checks, cli, inventory, kubernetes, lab, model, net, system
 
@@ -479,3 +480,29 @@ def test_agents_count_sent_and_lost_requests() -> None:
         result = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     assert (result["sent"], result["lost"], sum(result["errors"].values())) == (3, 3, 3)
     assert result["gap"] >= 0.02
+
+
+# --- packets in clear ---
+
+ONE, OTHER = bytes([10, 244, 0, 2]), bytes([10, 244, 2, 9])
+IPV4 = bytes.fromhex("450000200000400040110000")
+
+
+@pytest.mark.parametrize(
+    ("frame", "clear"),
+    [
+        (bytes(14) + IPV4 + ONE + OTHER, True),
+        (bytes(14) + IPV4 + OTHER + ONE, True),
+        (bytes(50) + IPV4 + ONE + OTHER + bytes(8), True),  # in VXLAN
+        (bytes(14) + IPV4 + ONE + bytes([10, 244, 3, 9]), False),  # to another node
+        (bytes(14) + IPV4 + bytes([10, 0, 1, 11, 192, 168, 1, 11]) + bytes(40), False),  # between the hosts
+        (bytes(14) + IPV4 + ONE + b"\n\n" + OTHER, False),
+    ],
+)
+def test_a_packet_in_clear_is_known_by_its_addresses(frame: bytes, clear: bool) -> None:
+    assert bool(wire.pattern(("10.244.0.0/24", "10.244.2.0/24")).search(frame)) is clear
+
+
+def test_a_pattern_needs_node_cidrs_of_whole_bytes() -> None:
+    with pytest.raises(wire.WireError, match=r"10\.244\.0\.0/25 does not end at a byte"):
+        wire.pattern(("10.244.0.0/25", "10.244.2.0/24"))

@@ -66,16 +66,12 @@ def ask(playbook, *arguments):
     return play(playbook, *arguments, inventories=FLEET)
 
 
-def all_pairs():
-    """Return the pairs of Pods of different hosts that do not reach each other."""
-    targets = {name: pod_of(name) for name in HOSTS}
-    failed = []
-    for name, (other, address) in itertools.product(HOSTS, targets.items()):
-        if name != other and "yes" not in on(
-            name, f"ip netns exec pod-1 ping -nqc 1 -W 3 {address} >/dev/null && echo yes || echo no"
-        ):
-            failed.append((name, other))
-    return failed
+def unreachable():
+    """Return, by host, the Pods of other hosts that a Pod does not reach."""
+    pods = {name: json.loads(text)["pod-1"] for name, text in on_all(HOSTS, "lab-pod list").items()}
+    ping = "ip netns exec pod-1 ping -nqc 1 -W 3 $address >/dev/null || echo $address"
+    failed = on_all(HOSTS, f"for address in {' '.join(pods.values())}; do {ping} & done; wait")
+    return {name: text.split() for name, text in failed.items() if text}
 
 
 # --- an inventory ---
@@ -89,7 +85,7 @@ def test_routes_follow_the_transports_of_the_inventory():
     held = ledger()["nodes"]
     assert {name: held[name]["site"] for name in HOSTS} == {name: name[:-1] for name in HOSTS}
     assert len({held[name]["wireguard_key"] for name in HOSTS}) == len(HOSTS)
-    assert all_pairs() == []
+    assert unreachable() == {}
 
 
 def test_a_second_run_changes_nothing():
@@ -226,16 +222,15 @@ def test_no_packet_of_a_pod_leaves_in_clear(fault):
         if fault == "rebooting":  # a Pod that starts as early as it can
             with offering("cloud1", "idc1", 1):
                 pass
-    assert wire.frames > OFFERED / 10, "the capture sees the links"
+    assert wire.frames, "the capture sees the links"
     linked_site()
-    assert all_pairs() == []
+    assert unreachable() == {}
 
 
 def test_the_capture_sees_packets_in_clear():
     """The control of the table above: on a link of VXLAN the same packets are seen."""
     linked_site(*links(("direct", "cloud"), ("vxlan", "cloud", "idc"), *BRANCH))
-    cidrs = [(node_cidr("cloud1"), node_cidr("idc1"))]
-    with Wire(["cloud1", "idc1"], cidrs) as wire, offering("cloud1", "idc1", 1):
+    with Wire((node_cidr("cloud1"), node_cidr("idc1"))) as wire, offering("cloud1", "idc1", 1):
         pass
     assert wire.clear >= OFFERED
 
@@ -317,7 +312,7 @@ def test_hosts_reach_each_other_after_a_reboot():
     for name in ("cloud2", "branch1"):
         on(name, "lab-pod sync pod-1 pod-2")
         until(name, f"ip netns exec pod-1 ping -nqc 1 -W 1 {pod_of('idc1')} >/dev/null", 20)
-    assert all_pairs() == []
+    assert unreachable() == {}
     assert linked_site().changed() == set()
 
 

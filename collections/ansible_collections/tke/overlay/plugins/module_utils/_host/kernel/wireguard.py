@@ -36,6 +36,7 @@ import re
 import time
 import typing as t
 
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import NONE
 from ansible_collections.tke.overlay.plugins.module_utils._errors import (
     KernelError,
     ValidationError,
@@ -152,6 +153,7 @@ class WireguardTable:
         self.specs = [*specs, *former]
         self.wanted: Desired = {key: text for spec in self.specs for key, text in spec.entries().items()}
         self._systemd = systemd
+        self.keyless = False  # whether a device whose key is not made yet (``-``) can be compared, as in check mode
         self._present, self._former = specs, former
 
     def text(self) -> str:
@@ -231,7 +233,8 @@ class WireguardTable:
         for spec in self.specs:
             row = find_link(spec.name, links)
             problems += _problems_of_device(row, run)
-            problems += [] if spec in self._former else _problems_of_key(spec, run)
+            if spec not in self._former and not (self.keyless and spec.public_key == NONE):
+                problems += _problems_of_key(spec, run)
             if row is None:
                 problems += _problems_of_port(spec.port, run)
         if problems:
