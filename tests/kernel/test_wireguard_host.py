@@ -132,6 +132,8 @@ BREAKAGES = {
     "ip link del tke-wg0": "device tke-wg0: missing",
     "ip link set tke-wg0 down": "down",
     "ip link set tke-wg0 mtu 1300": "missing mtu 1420",
+    "ip address del 10.244.0.0/32 dev tke-wg0": "missing 10.244.0.0/32",
+    "ip address add 10.9.9.9/24 dev tke-wg0": "surplus 10.9.9.9/24",
     "wg set tke-wg0 listen-port 4000": "port was 4000",
     "wg set tke-wg0 fwmark 7": "fwmark was 0x7",
     "wg set tke-wg0 private-key /dev/null": "private key",

@@ -80,7 +80,7 @@ RESERVED_ADDRESSES_PER_NODE = 3
 class Peer(t.NamedTuple):
     """One node in the plan: one line of the fleet.
 
-    ``site`` is empty in a plan that does not tell sites apart. ``endpoint`` and ``keys`` belong to nodes that have a
+    ``site`` is empty in a plan without links. ``endpoint`` and ``keys`` belong to nodes that have a
     link with WireGuard, and are empty otherwise: the address and port at which peers reach its WireGuard, ``-`` if it
     is behind NAT; and its public key, ``-`` as long as it is not known. While keys change, ``keys`` is the present and
     the next one, with a comma.

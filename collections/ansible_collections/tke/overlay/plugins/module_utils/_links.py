@@ -76,10 +76,14 @@ class LinkTable:
 
         :raises ValidationError: there is none.
         """
-        link = self._links.get(_pair(site, other)) or self._links.get((ALL_SITES, ALL_SITES))
+        link = self.find(site, other)
         if link is None:
             raise ValidationError(f"the plan has no link between the sites {shown(site)} and {shown(other)}")
         return link
+
+    def find(self, site: str, other: str) -> Link | None:
+        """Return the link of two sites, ``None`` if there is none."""
+        return self._links.get(_pair(site, other)) or self._links.get((ALL_SITES, ALL_SITES))
 
     def of_site(self, site: str) -> list[Link]:
         """Return all links that a site has."""

@@ -52,7 +52,7 @@ class ClusterSettings(t.NamedTuple):
     """The cluster-wide variables, with checked types; the content of ``networks`` is not checked yet.
 
     ``adopted`` are the Node objects of a running cluster whose podCIDRs become node CIDRs, if it is adopted.
-    ``links`` are the items of ``overlay_links``, ``None`` in a cluster that does not tell sites apart;
+    ``links`` are the items of ``overlay_links``, ``None`` in a cluster without links;
     ``wireguard_keys`` are the public keys that hosts have, by name, see :mod:`links`.
     """
 

@@ -74,6 +74,7 @@ def _texts(
         {key: value for key, value in {**new.sysctls, **sysctls}.items() if value},
         summary={},
         fleet="",
+        pod_mtu=new.pod_mtu,
     )
     return {path.replace(STATE, SNAPSHOT, 1): text for path, text in state_files(present).items()}
 

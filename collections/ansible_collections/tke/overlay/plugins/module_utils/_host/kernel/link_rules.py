@@ -8,8 +8,8 @@ chain        what it does
 ===========  ==========================================================================================
 prerouting   Lets packets to and from Pod addresses in by the link of the underlay if a peer with a
              direct link has sent them: their source is in its node CIDR, or is its underlay address (a
-             Service that this peer has translated). That is all that layer 2 can tell. Drops packets
-             from the node CIDR of a peer with an encrypted link that did not come encrypted.
+             Service that this peer has translated). Layer 2 shows no more than that. Drops
+             packets from the node CIDR of a peer with an encrypted link that did not come encrypted.
 input        Drops packets to the port of WireGuard from other addresses than those of peers. If a peer
              is behind NAT, its address is not known, and WireGuard alone decides.
 forward      Clamps TCP segments to the MTU of the route, because each link has its own.

@@ -5,12 +5,12 @@
 
 Two entries of this table look like this, as the diff and the saved file show them:
 
-=====================  ==========================================================================
+=====================  ===========================================================================================
 key                    specification
-=====================  ==========================================================================
-``tke-wg0``            ``listen-port 51820 fwmark off mtu 1380 public-key KEY state up``
+=====================  ===========================================================================================
+``tke-wg0``            ``listen-port 51820 fwmark off mtu 1380 address 10.244.0.0/32 public-key KEY state up``
 ``tke-wg0 peer KEY``   ``allowed-ips 10.244.3.0/24 endpoint 10.0.1.13:51820 persistent-keepalive 25``
-=====================  ==========================================================================
+=====================  ===========================================================================================
 
 The private key is in a file (:mod:`wireguard_key`), whose path ``wg`` gets. It is in no
 argument, in no result and not in the memory of this process: a program removes it from
@@ -20,6 +20,10 @@ Changes are ``wg set`` and ``wg addconf`` with the peers that differ. ``wg syncc
 takes the whole configuration instead, private key included, and sets each peer that it
 names again: that takes its allowed IPs away for a moment, in which its packets are
 dropped, and makes wireguard-go bind its socket again.
+
+A device has the address of the VTEP, as the VXLAN device has: the reverse-path filter
+of the kernel, also the loose one, drops what comes by a device without an address
+unless the route to its source leads by that device. During a cutover it does not.
 
 A peer *roams*: it is reached at the address from which its last packet came. While its
 last handshake is younger than :data:`LIVING_SECONDS`, its actual endpoint is right,
@@ -32,6 +36,7 @@ import re
 import time
 import typing as t
 
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import NONE
 from ansible_collections.tke.overlay.plugins.module_utils._errors import (
     KernelError,
     ValidationError,
@@ -71,7 +76,7 @@ UNIT = "tke-overlay-wireguard@{device}.service"
 """The unit that runs wireguard-go for a device."""
 
 _DEVICE_LINE = re.compile(
-    r"(\S+) generation (\d+) listen-port (\d+) fwmark off mtu (\d+) public-key (\S+) state up", re.ASCII
+    r"(\S+) generation (\d+) listen-port (\d+) fwmark off mtu (\d+) address (\S+) public-key (\S+) state up", re.ASCII
 )
 _PEER_LINE = re.compile(
     r"(\S+) peer (\S+) allowed-ips (\S+)(?: endpoint (\S+))?(?: persistent-keepalive (?P<keepalive>\d+))?", re.ASCII
@@ -101,6 +106,7 @@ class WireguardSpec(t.NamedTuple):
     generation: int
     port: int
     mtu: int
+    address: str  # of the VTEP, with its prefix length
     public_key: str
     peers: t.Sequence[WireguardPeer]
 
@@ -116,7 +122,8 @@ class WireguardSpec(t.NamedTuple):
 
     def entries(self) -> Desired:
         """Return the entries of the device and its peers."""
-        device = f"listen-port {self.port} fwmark off mtu {self.mtu} public-key {self.public_key} state up"
+        attributes = f"listen-port {self.port} fwmark off mtu {self.mtu} address {self.address}"
+        device = f"{attributes} public-key {self.public_key} state up"
         peers = {f"{self.name} peer {peer.key}": _peer_text(peer) for peer in self.peers}
         return {self.name: device, **peers}
 
@@ -146,6 +153,7 @@ class WireguardTable:
         self.specs = [*specs, *former]
         self.wanted: Desired = {key: text for spec in self.specs for key, text in spec.entries().items()}
         self._systemd = systemd
+        self.keyless = False  # whether a device whose key is not made yet (``-``) can be compared, as in check mode
         self._present, self._former = specs, former
 
     def text(self) -> str:
@@ -171,8 +179,8 @@ class WireguardTable:
             else:
                 raise KernelError(f"a line is not one that this collection writes: {line!r}; run tke.overlay.site")
         specs = [
-            WireguardSpec(int(generation), int(port), int(mtu), key, peers.get(name, []))
-            for name, (generation, port, mtu, key) in devices.items()
+            WireguardSpec(int(generation), int(port), int(mtu), address, key, peers.get(name, []))
+            for name, (generation, port, mtu, address, key) in devices.items()
         ]
         return cls(specs, systemd)
 
@@ -195,11 +203,10 @@ class WireguardTable:
     def _entries(self, row: Row, lines: t.Sequence[str]) -> t.Iterator[tuple[str, str]]:
         """Yield the entries of a device from its listing. Without a listing, wireguard-go does not answer."""
         device, state = str(row["ifname"]), "up" if "UP" in row.get("flags", ()) else "down"
-        words = lines[0].split("\t") if lines else ["-", "(none)", "0", "off"]
-        yield (
-            device,
-            f"listen-port {words[2]} fwmark {words[3]} mtu {row.get('mtu')} public-key {words[1]} state {state}",
-        )
+        _private, key, port, mark = lines[0].split("\t") if lines else ["-", "(none)", "0", "off"]
+        address = ",".join(_addresses(row)) or "none"
+        attributes = f"listen-port {port} fwmark {mark} mtu {row.get('mtu')} address {address}"
+        yield device, f"{attributes} public-key {key} state {state}"
         now = time.time()
         for line in lines[1:]:
             key, preshared, endpoint, allowed, handshake, _received, _sent, keepalive = line.split("\t")
@@ -226,7 +233,8 @@ class WireguardTable:
         for spec in self.specs:
             row = find_link(spec.name, links)
             problems += _problems_of_device(row, run)
-            problems += [] if spec in self._former else _problems_of_key(spec, run)
+            if spec not in self._former and not (self.keyless and spec.public_key == NONE):
+                problems += _problems_of_key(spec, run)
             if row is None:
                 problems += _problems_of_port(spec.port, run)
         if problems:
@@ -248,9 +256,9 @@ class WireguardTable:
             if created or spec.name in delta.changed:
                 _configure(spec, delta, run)
             _remove_peers(spec.name, delta, run)
-            _put_peers(spec.name, delta, run, KEEPALIVE if created else 0)
+            _put_peers(spec.name, delta, run, dialling=created)
             if created or spec.name in delta.changed:
-                run_batch(("ip",), [f"link set {spec.name} mtu {spec.mtu} up"], run)
+                run_batch(("ip",), _link_lines(spec, delta), run)
             if created:
                 _put_peers(spec.name, delta, run)
 
@@ -336,6 +344,23 @@ def _listing(device: str) -> t.Sequence[str]:
 
 def _is_device(row: Row | None) -> bool:
     return row is not None and kind_of(row) in _KINDS
+
+
+def _addresses(row: Row) -> list[str]:
+    """Return the addresses with prefix, except the IPv6 link-local ones, which the kernel creates."""
+    found = [f"{info['local']}/{info['prefixlen']}" for info in row.get("addr_info", [])]
+    return sorted(each for each in found if not each.startswith("fe80:"))
+
+
+def _link_lines(spec: WireguardSpec, delta: Delta) -> list[str]:
+    """Return the lines that set the only address and the MTU of a device, and then set it up."""
+    old, _new = delta.changed.get(spec.name, ("", ""))
+    surplus = set(_words(old).get("address", "none").split(",")) - {spec.address, "none"}
+    return [
+        f"address replace {spec.address} dev {spec.name}",
+        *(f"address del {each} dev {spec.name}" for each in sorted(surplus)),
+        f"link set {spec.name} mtu {spec.mtu} up",
+    ]
 
 
 def _endpoint_in(spec: str) -> str:

@@ -163,6 +163,7 @@ def converge(document: NodeDocument, run: Run, check: bool, options: ConvergeOpt
     check_plan(document, options.accepted)
     replace = options.replace_flannel
     if check:
+        target.wireguard.keyless = True
         difference = _difference(target, run, replace)
         former_links(target, difference)
         return difference

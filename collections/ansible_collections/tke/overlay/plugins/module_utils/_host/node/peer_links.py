@@ -126,26 +126,27 @@ def transport_of(spec: str, device: str) -> str:
 
 def host_links(
     document: NodeDocument,
+    fleet: tuple[Peer, t.Sequence[Peer]],
     on_link: t.Mapping[str, str],
     former: t.Mapping[str, FormerRoute],
     kept: t.Collection[str] = (),
 ) -> HostLinks:
-    """Return the links of the host ``document["node"]``.
+    """Return the links of a host.
 
+    :param fleet: the host and all other nodes, from the document.
     :param on_link: underlay address -> link, see :func:`on_link_peers`.
     :param former: see :class:`HostLinks`, and so ``kept``.
     :raises ValidationError: a text of the document is invalid.
     """
-    fleet = parse_fleet(document["fleet"])
-    own = fleet.pop(document["node"])
+    own, others = fleet
     table = links_of(document)
     listed = "links" in document
     if listed or former:
-        _check_prefixes(own, fleet.values())
+        _check_prefixes(own, others)
     between: dict[str, Link] = {}
     peers = []
     generation = document.get("wireguard_generation", 0)
-    for peer in fleet.values():
+    for peer in others:
         link = between.get(peer.site)
         if link is None:
             link = between[peer.site] = table.between(own.site, peer.site)
@@ -214,15 +215,18 @@ def routes_to_peers(links: HostLinks) -> dict[str, str]:
 # --- rules ---
 
 
-def link_rules(links: HostLinks) -> LinkRules | None:
-    """Return what the rules need of the links; ``None`` where VXLAN connects all nodes, with one MTU."""
-    if not (links.listed or links.former):
+def link_rules(links: HostLinks, receives: bool = False) -> LinkRules | None:
+    """Return what the rules need of the links; ``None`` where VXLAN connects all nodes, with one MTU.
+
+    :param receives: whether peers may still send to WireGuard devices of a former plan.
+    """
+    if not (links.listed or links.former or receives):
         return None
     direct: list[Peer] = []
     encrypted: list[str] = []
     endpoints: set[str] | None = set()
     by = {each.device for each in links.peers if each.transport == DIRECT and each.device}
-    wireguard = False
+    wireguard = receives
     for each in links.peers:
         before = links.transport_before(each.peer)
         used = {each.transport, before} - {""}

@@ -112,7 +112,7 @@ def read_status(
         "underlay": settings.get("local"),
         "port": _number(settings.get("port")),
         "vni": _number(settings.get("vni")),
-        "mtu": _number(settings.get("mtu")),
+        "mtu": _number(settings.get("pod_mtu", settings.get("mtu"))),
         "peers": _number(summary.get("peers")),
         "plan": _plan(summary.get("plan"), document),
         "drift": [

@@ -157,7 +157,7 @@ def build_target(
     """
     _validate(document, interval)
     own, peers = own_and_peers(document)
-    links = host_links(document, host.on_link, allowances.former, allowances.kept)
+    links = host_links(document, (own, peers), host.on_link, allowances.former, allowances.kept)
     link, bridge = _link_of(document, own, links.vxlan_mtu), document["bridge"] if pods else ""
     tables = _tables_of(document, links, pods)
     spec = _rules_of(document, links, allowances)._replace(bridge=bridge)
@@ -286,7 +286,7 @@ def _rules_of(document: NodeDocument, links: HostLinks, allowances: TransitionAl
         container_cidrs=document["container_cidr"],
         peers=[each.peer.underlay for each in links.with_transport(VXLAN)],
         also=allowances._replace(peers=[*allowances.peers, *before]),
-        links=link_rules(links),
+        links=link_rules(links, bool(allowances.wireguard)),
     )
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import NONE, NodeDocument, Peer
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import NONE, NodeDocument, Peer, vtep_address
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import (
     Texts,
@@ -58,6 +58,7 @@ def wireguard_specs(
             generation=generation + number,
             port=wireguard_port(port, generation + number),
             mtu=max(mtus),
+            address=f"{vtep_address(own.node_cidr)}/32",
             public_key=key,
             peers=_peers(linked, number, generation, shaking_hands or number > 0 or own.endpoint == NONE),
         )
@@ -101,7 +102,8 @@ def create_devices(target: WireguardTable, sysctls: Texts, run: Run) -> None:
     links = read_links(run)
     delta = compare(target, target.read(links, run), target.wanted)
     target.apply(delta, run)
-    wanted = {key: text for key, text in sysctls.items() if not {*key.split("/")}.isdisjoint(DEVICES)}
+    own = tuple(f"net/ipv4/conf/{name}/" for name in DEVICES)
+    wanted = {key: text for key, text in sysctls.items() if key.startswith(own)}
     for key, value in differing(read_sysctls(wanted), wanted).items():
         write_sysctl(key, value)
 

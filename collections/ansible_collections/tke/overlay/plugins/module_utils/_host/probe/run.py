@@ -23,7 +23,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
 )
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError, range_problems
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import read_files
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import RouteTable, mtu_of
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import BLACKHOLE, RouteTable, mtu_of
 from ansible_collections.tke.overlay.plugins.module_utils._host.probe.icmp import (
     MIN_SIZE,
     EchoProber,
@@ -151,7 +151,8 @@ def _saved_paths(peers: t.Mapping[str, str], overhead: int) -> dict[str, Path]:
     table = RouteTable("")
     path = batch_file(table)
     lines = read_files([path]).get(path, "").splitlines()
-    mtus = {vtep_address(key): mtu_of(spec) for key, spec in filter(None, map(table.parse, lines))}
+    entries = filter(None, map(table.parse, lines))
+    mtus = {vtep_address(key): mtu_of(spec) for key, spec in entries if spec != BLACKHOLE}
     found = {name: mtus.get(address) for name, address in peers.items()}
     return {name: Path(mtu, overhead) for name, mtu in found.items() if mtu is not None}
 
