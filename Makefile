@@ -106,8 +106,14 @@ format: $(STAMP) ## format the Python code with ruff
 	@ruff check --fix-only --exit-zero --quiet $(PYTHON_FILES)
 	@ruff format $(PYTHON_FILES)
 
+TYPED := tests/lab/tkelab tests/lab/demo.py tests/stores/members.py tests/kubernetes/standin.py \
+	tests/kubernetes/standin_server.py tests/kubernetes/standin_objects.py tests/kubernetes/standin_rbac.py \
+	tests/browser/chromium.py tests/browser/overlays.py tests/testinfra/stories.py tests/testinfra/howto.py \
+	tests/testinfra/day_two.py tests/testinfra/linked.py tests/lab/flows.py tests/lab/flow_agent.py \
+	tests/lab/wire.py tests/bench tests/faults tests/kills/kills.py tests/tools tests/prometheus \
+	tests/package/product.py
 types: $(STAMP) ## mypy --strict on the collection, the lab and the tools
-	@mypy $(COLLECTION)/plugins tests/lab/tkelab tests/lab/demo.py tests/stores/members.py tests/kubernetes/standin.py tests/kubernetes/standin_server.py tests/kubernetes/standin_objects.py tests/kubernetes/standin_rbac.py tests/browser/chromium.py tests/browser/overlays.py tests/testinfra/stories.py tests/testinfra/howto.py tests/testinfra/day_two.py tests/lab/flows.py tests/lab/flow_agent.py tests/bench tests/faults tests/kills/kills.py tests/tools tests/prometheus tests/package/product.py
+	@mypy $(COLLECTION)/plugins $(TYPED)
 	@mypy tests/kubernetes_cluster/cluster.py tests/kubernetes_cluster/kubelab tests/kubernetes_cluster/files/agent.py
 
 # ansible-test keeps downloads and environments below HOME, so it gets its own HOME in .cache.
@@ -160,7 +166,7 @@ matrix: deps $(STAMP) ## sanity and unit tests with each supported ansible-core,
 
 # --- the lab: hosts on this machine ---
 
-.PHONY: lab-up lab-down lab-sid lab-bullseye scenario migration live bench bench-compare faults kills kubernetes demo
+.PHONY: lab-up lab-down lab-sid lab-bullseye scenario migration links live bench bench-compare faults kills kubernetes demo
 lab-up: deps $(STAMP) ## start the lab if it does not run
 	@$(LAB) up
 
@@ -171,7 +177,15 @@ lab-down: ## stop the lab
 scenario: deps $(STAMP) ## the molecule scenarios on a new lab; only one: make scenario SCENARIO=add_node
 	@TKE_LAB=test $(LAB) down
 	@TKE_LAB=test $(LAB) up
-	@TKE_LAB=test $(LAB) run molecule test $(if $(SCENARIO),-s $(SCENARIO),--all --exclude migration)
+	@TKE_LAB=test $(LAB) run molecule test $(if $(SCENARIO),-s $(SCENARIO),--all --exclude migration --exclude links)
+
+# A lab with a site behind NAT. Scenario `lifecycle` has a short form of it.
+LINKS_LAB := TKE_LAB=links $(LAB)
+links: deps $(STAMP) ## sites and links on a separate lab: direct routes, WireGuard, NAT, an MTU per link, never in clear
+	@$(LINKS_LAB) down
+	@$(LINKS_LAB) $(addprefix -i inventories/,lab/hosts.yml lab_links/hosts.yml) up
+	@$(LINKS_LAB) run molecule test -s links
+	@$(LINKS_LAB) down
 
 live: deps $(STAMP) ## pytest: the lab itself, in a separate lab
 	@pytest $(PYTEST_ARGS) tests/lab/tests/test_lab_live.py

@@ -27,7 +27,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "collections"), str(ROOT / "tests" / "lab"
 from tests.bench.report import BenchError, Section, as_data, table  # noqa: E402  # found by the line above
 from tkelab.system import LabError  # noqa: E402
 
-SECTIONS = ("throughput", "peers", "ledger", "clb", "fleet", "adding")
+SECTIONS = ("throughput", "links", "peers", "mixed", "ledger", "clb", "fleet", "adding")
 
 
 def main() -> int:

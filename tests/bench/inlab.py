@@ -79,9 +79,9 @@ def over_ssh(host: str, *command: str, seconds: float = 60, stdin: IO[bytes] | N
     return call(*ssh, host, *command, seconds=seconds, stdin=stdin)
 
 
-def playbook(name: str, limit: str) -> None:
+def playbook(name: str, limit: str = "all", *arguments: str) -> None:
     """Run a playbook in the lab."""
-    call("ansible-playbook", "-i", str(INVENTORY), "--limit", limit, name, seconds=300)
+    call("ansible-playbook", "-i", str(INVENTORY), "--limit", limit, name, *arguments, seconds=300)
 
 
 def copy(directory: Path, host: str, to: str) -> None:

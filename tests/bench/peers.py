@@ -45,7 +45,7 @@ def run() -> Section:
     """Measure on the host, and compare the figures of each round."""
     inlab.require_controller()
     with payloads() as directory:
-        figures = measured(directory)
+        figures = measured(directory, document())
     rounds: list[dict[str, float]] = figures["rounds"]
 
     def middle(name: str) -> float:
@@ -128,6 +128,8 @@ def payloads() -> Iterator[Path]:
                     "device": DEVICE,
                     "node_cidr": own.node_cidr,
                     "peers": PEERS,
+                    "entries": {"route": PEERS + 1, "fdb": PEERS, "neighbor": PEERS},
+                    "wireguard": "",
                     "rounds": ROUNDS,
                     "networkd_peers": NETWORKD_PEERS,
                 }
@@ -210,14 +212,14 @@ def document() -> dict[str, Any]:
     }
 
 
-def measured(directory: Path) -> dict[str, Any]:
+def measured(directory: Path, plan: dict[str, Any]) -> dict[str, Any]:
     """Copy the files to the host, measure there, restore the host, and return the figures."""
     there = ("/usr/bin/python3", f"{REMOTE}/peers_on_host.py", REMOTE)
     inlab.over_ssh(HOST, f"rm -rf {REMOTE} && mkdir -p {REMOTE}")
     inlab.copy(directory, HOST, REMOTE)
     inlab.over_ssh(HOST, *there, "note")
     try:
-        send_modules(directory)
+        send_modules(directory, plan)
         figures: dict[str, Any] = json.loads(inlab.over_ssh(HOST, *there, "measure", seconds=600))
     finally:
         inlab.over_ssh(HOST, *there, "restore")
@@ -225,10 +227,10 @@ def measured(directory: Path) -> dict[str, Any]:
     return figures
 
 
-def send_modules(directory: Path) -> None:
+def send_modules(directory: Path, plan: dict[str, Any]) -> None:
     """Let Ansible run both modules once, and keep the files that it sends to the host."""
     variables = directory / "variables.json"
-    variables.write_text(json.dumps({"bench_document": document()}))
+    variables.write_text(json.dumps({"bench_document": plan}))
     arguments = json.dumps({"name": HOST, "document": "{{ bench_document }}"})
     for name, words in (("tke.overlay.node", ("-a", arguments, "-e", f"@{variables}")), ("empty", ())):
         kept = f"{REMOTE}/{name}"

@@ -27,6 +27,8 @@ from typing import Any
 HERE = Path(sys.argv[1])
 SETTING = json.loads((HERE / "setting.json").read_text())
 DEVICE, NODE_CIDR, PEERS = SETTING["device"], SETTING["node_cidr"], SETTING["peers"]
+ENTRIES: dict[str, int] = SETTING["entries"]  # of each table
+WIREGUARD: str = SETTING["wireguard"]  # its device; empty: all peers are on VXLAN
 ENTRIES_EACH = 100  # of each table, for the measurement with one process per entry
 NETWORKD_PEERS = SETTING["networkd_peers"]
 NETWORKD = ("systemd-networkd.service", "systemd-networkd.socket")
@@ -44,9 +46,13 @@ FILES = (
     "/etc/NetworkManager/conf.d/10-tke-overlay.conf",
     *(f"/etc/systemd/system/{unit}" for unit in UNITS),
     *(f"{STATE}/{name}.batch" for name in ("link", "neighbor", "fdb", "route")),
-    *(f"{STATE}/{name}" for name in ("summary", "settings", "rules.nft", "sysctl", "restore")),
+    *(f"{STATE}/{name}" for name in ("summary", "settings", "rules.nft", "sysctl", "restore", "wireguard")),
+    "/etc/systemd/system/tke-overlay-wireguard@.service",
 )
-SYSCTLS = {"net.ipv4.ip_forward", *(f"net/ipv4/conf/{DEVICE}/{name}" for name in ("rp_filter", "forwarding"))}
+SYSCTLS = {
+    "net.ipv4.ip_forward",
+    *(f"net/ipv4/conf/{name}/{key}" for name in (DEVICE, "tke-wg0", "tke-wg1") for key in ("rp_filter", "forwarding")),
+}
 RECORDS = ("/run/tke-overlay/rules.nft", "/run/tke-overlay/rules.listing")
 TABLE = ("inet", "tke_overlay")
 MODULE = ("/usr/bin/python3", str(HERE / "node.py"))
@@ -54,8 +60,14 @@ PENDING = "/run/tke-overlay/pending"
 CONFIRM = ("/bin/sh", "-c", f"exec /bin/sh {PENDING}/confirm $(cat {PENDING}/token)")
 """What the controller runs on the host after a change: it confirms the commit, which saves the change."""
 EMPTY = ("/usr/bin/python3", str(HERE / "empty.py"))
+BARE_WIREGUARD = (
+    ("wireguard-go", WIREGUARD),
+    ("wg", "setconf", WIREGUARD, str(HERE / "wireguard.conf")),
+    ("ip", "-batch", str(HERE / "wireguard.batch")),
+)
 BATCHES = (
     ("ip", "-batch", str(HERE / "link.batch")),
+    *(BARE_WIREGUARD if WIREGUARD else ()),
     ("ip", "-batch", str(HERE / "neighbor.batch")),
     ("bridge", "-batch", str(HERE / "fdb.batch")),
     ("ip", "-batch", str(HERE / "route.batch")),
@@ -68,6 +80,7 @@ READINGS = (
     ("bridge", "-json", "fdb", "show", "dev", DEVICE),
     ("ip", "-4", "-json", "neigh", "show", "dev", DEVICE),
     ("nft", "-s", "list", "table", *TABLE),
+    *([("wg", "show", "all", "dump")] if WIREGUARD else []),
 )
 
 
@@ -104,8 +117,8 @@ def module(changed: bool) -> tuple[float, float]:
         sys.exit(f"the memory of the module cannot be measured, because this script itself uses {own:.0f} MB")
     result = json.loads(text_of_printed())
     changes = result["changes"]
-    added = {table: result["counts"].get(table, 0) for table in ("neighbor", "fdb", "route")}
-    wanted = {"neighbor": PEERS, "fdb": PEERS, "route": PEERS + 1} if changed else dict.fromkeys(added, 0)
+    added = {table: result["counts"].get(table, 0) for table in ENTRIES}
+    wanted = ENTRIES if changed else dict.fromkeys(added, 0)
     if result["changed"] is not changed or added != wanted:
         sys.exit(f"the module reports changed={result['changed']} and added {added}, not {changed} and {wanted}")
     # Everything must be removed again, or the next round starts from another state.
@@ -118,11 +131,11 @@ def module(changed: bool) -> tuple[float, float]:
 
 
 def entries() -> None:
-    """Print a digest of the managed entries, after a check that all peers and the blackhole route are there."""
+    """Print a digest of the managed entries, after a check that all of them are there."""
     tables = managed()
-    found = [len(rows) for rows in tables]
-    if found != [PEERS + 1, PEERS, PEERS]:
-        sys.exit(f"found {found} routes, FDB entries and neighbours, expected {PEERS + 1}, {PEERS} and {PEERS}")
+    found = dict(zip(("route", "fdb", "neighbor"), map(len, tables), strict=True))
+    if found != ENTRIES:
+        sys.exit(f"found {found}, expected {ENTRIES}")
     lines = [sorted(json.dumps(row, sort_keys=True) for row in rows) for rows in tables]
     print(hashlib.sha256(json.dumps(lines).encode()).hexdigest())
 
@@ -150,15 +163,16 @@ def empty_kernel() -> None:
     """Remove the managed kernel state, as after a boot."""
     words = (
         ("ip link del", DEVICE),
-        ("ip route del blackhole", f"{NODE_CIDR} proto 144"),
+        ("ip route flush table main proto", "144"),
         ("nft delete table", " ".join(TABLE)),
+        *([("systemctl stop", f"tke-overlay-wireguard@{WIREGUARD}"), ("ip link del", WIREGUARD)] if WIREGUARD else []),
     )
     for command in words:
         subprocess.run(" ".join(command).split(), capture_output=True, check=False)  # they may not exist
 
 
 def clean() -> None:
-    """Restore the state before the first run. Deleting the device deletes its entries, but not the blackhole route."""
+    """Restore the state before the first run."""
     subprocess.run(
         ["systemctl", "stop", "tke-overlay-rollback.timer"], capture_output=True, check=False
     )  # may not exist
@@ -182,6 +196,8 @@ def one_round() -> dict[str, float]:
     clean()
     fresh, fresh_memory = module(changed=True)
     of_module = digest()
+    if WIREGUARD:
+        bare_batches()
     unchanged, unchanged_memory = module(changed=False)
     subprocess.run(["systemctl", "stop", *UNITS], check=True)  # the timer would disturb the measurements
     reading, _memory = timed(*READINGS)
@@ -209,6 +225,22 @@ def one_round() -> dict[str, float]:
         "period": period,
         "boot": boot,
     }
+
+
+def bare_batches() -> None:
+    """Write the batches for entries of several transports: those of the saved state, and the device of WireGuard."""
+    for name in ("link.batch", "neighbor.batch", "fdb.batch", "route.batch", "rules.nft"):
+        shutil.copy(f"{STATE}/{name}", HERE / name)
+    device, *peers = Path(STATE, "wireguard").read_text().splitlines()
+    words = device.split()
+    known = dict(zip(words[1::2], words[2::2], strict=True))
+    key = Path(STATE, f"wireguard-{known['generation']}.key").read_text().strip()
+    conf = [f"[Interface]\nPrivateKey = {key}\nListenPort = {known['listen-port']}"]
+    for peer in peers:
+        _device, _peer, public, _ips, allowed, _endpoint, endpoint = peer.split()
+        conf.append(f"[Peer]\nPublicKey = {public}\nAllowedIPs = {allowed}\nEndpoint = {endpoint}")
+    (HERE / "wireguard.conf").write_text("\n".join(conf) + "\n")
+    (HERE / "wireguard.batch").write_text(f"link set {WIREGUARD} mtu {known['mtu']} up\n")
 
 
 def process_per_entry() -> tuple[int, float]:
@@ -275,6 +307,9 @@ def measure() -> None:
     """Run all rounds and print the figures. Record the process group, so that :func:`restore` can kill it."""
     (HERE / "group").write_text(str(os.getpgrp()))
     rounds = [one_round() for _number in range(SETTING["rounds"])]
+    if WIREGUARD:  # the other measurements are those of VXLAN alone
+        print(json.dumps({"rounds": rounds}))
+        return
     timed_entries, per_entry = process_per_entry()
     by_networkd, by_batches = networkd()
     others = {"timed": timed_entries, "per_entry": per_entry, "networkd": by_networkd, "few_batches": by_batches}

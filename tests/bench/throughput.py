@@ -19,18 +19,33 @@ from tkelab import lab
 
 ABOUT = "Pod-to-Pod TCP between the sites, on a link of 1 Gbit/s; needs the lab"
 
-SENDER, RECEIVER = "cloud1", "idc1"
 POD = "pod-1"
-DEVICE = "tke0"
 PORT = 5201
 RUNS = 5  # of each kind
 SECONDS = 5
 HEADERS = 20 + 20 + 12  # IPv4, TCP and TCP timestamps: the part of a packet that is not payload
 # A large segment of veth must fit into the burst: tbf would split it, and reach neither the rate nor an even flow.
 # The queue is larger than the maximum TCP window, so that no packet is lost.
-SHAPE = ("tbf", "rate", "1gbit", "burst", "256k", "latency", "100ms")
+GIGABIT = ("tbf", "rate", "1gbit", "burst", "256k", "latency", "100ms")
 CHAIN = ("inet", "lab", "forward")
 COMMENT = "tke-overlay-bench"
+
+
+class Ends(NamedTuple):
+    """The two hosts of a measurement, the device that only packets of Pods may pass, and the shaper of the links."""
+
+    sender: str
+    receiver: str
+    device: str
+    shape: tuple[str, ...] = GIGABIT
+
+    @property
+    def hosts(self) -> tuple[str, str]:
+        """The names of both hosts."""
+        return self.sender, self.receiver
+
+
+SITES = Ends("cloud1", "idc1", "tke0")
 
 
 class Route(NamedTuple):
@@ -51,19 +66,32 @@ class Flow(NamedTuple):
 def run() -> Section:
     """Measure in turns: underlay, overlay, underlay, overlay."""
     inlab.require_controller()
-    limit = f"{SENDER},{RECEIVER}"
+    limit = ",".join(SITES.hosts)
     inlab.playbook("tke.overlay.site", limit)
     inlab.playbook(str(Path(__file__).with_name("pods.yml")), limit)
-    pods = json.loads(inlab.on(RECEIVER, "lab-pod", "list"))
-    underlay = Route((), str(lab.current().host(RECEIVER).address))
-    overlay = Route(("ip", "netns", "exec", POD), pods[POD])
-    with contextlib.ExitStack() as stack:
-        for host in (SENDER, RECEIVER):
-            stack.enter_context(shaped(host))
-        stack.enter_context(opened_router())
-        pairs = [(flow(underlay), flow(overlay)) for _number in range(RUNS)]
+    with opened_router(SITES):
+        pairs = in_turns(SITES, underlay(SITES), between_pods(SITES))
     check_routes(pairs)
-    return section_of(pairs, payload_ratio())
+    return section_of(pairs, payload_ratio(SITES))
+
+
+def underlay(ends: Ends) -> Route:
+    """Return the path from host to host."""
+    return Route((), str(lab.current().host(ends.receiver).address))
+
+
+def between_pods(ends: Ends) -> Route:
+    """Return the path from a Pod of the sender to one of the receiver."""
+    pods = json.loads(inlab.on(ends.receiver, "lab-pod", "list"))
+    return Route(("ip", "netns", "exec", POD), pods[POD])
+
+
+def in_turns(ends: Ends, one: Route, other: Route) -> list[tuple[Flow, Flow]]:
+    """Measure both paths in turns, on shaped links."""
+    with contextlib.ExitStack() as stack:
+        for host in ends.hosts:
+            stack.enter_context(shaped(host, ends.shape))
+        return [(flow(ends, one), flow(ends, other)) for _number in range(RUNS)]
 
 
 def section_of(pairs: list[tuple[Flow, Flow]], arithmetic: float) -> Section:
@@ -80,55 +108,58 @@ def section_of(pairs: list[tuple[Flow, Flow]], arithmetic: float) -> Section:
             Measure("expected from the bytes on the link", link_under / link_over, digits=4),
         ],
         [
-            f"{SENDER} -> {RECEIVER}; iperf3, one TCP stream, payload as received; {RUNS} runs of {SECONDS} s in turns",
+            f"{SITES.sender} -> {SITES.receiver}; iperf3, one TCP stream, payload as received",
+            f"{RUNS} runs of {SECONDS} s in turns",
             f"ratio of the medians; the ratios of single pairs are between {ratios[0]:.4f} and {ratios[-1]:.4f}",
-            f"eth0 of both hosts shaped: {' '.join(SHAPE)}; TCP port {PORT} opened on the router meanwhile",
+            f"eth0 of both hosts shaped: {' '.join(SITES.shape)}; TCP port {PORT} opened on the router meanwhile",
             "headers: (Pod MTU - 52) / (underlay MTU - 52): a full packet has the same size on the link in both cases",
         ],
     )
 
 
-def flow(route: Route) -> Flow:
+def flow(ends: Ends, route: Route) -> Flow:
     """Run iperf3 once from the sender to the receiver."""
-    server = (*inlab.LAB, "exec", RECEIVER, "--", *route.prefix, "timeout", "30", "iperf3", "-s", "-1", "-p", str(PORT))
+    listen = ("timeout", "30", "iperf3", "-s", "-1", "-p", str(PORT))
+    server = (*inlab.LAB, "exec", ends.receiver, "--", *route.prefix, *listen)
     client = ("iperf3", "-c", route.target, "-p", str(PORT), "-t", str(SECONDS), "--json")
     with subprocess.Popen(server, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
-        await_server(route)
-        link, tunnel = sent()
-        result = json.loads(inlab.on(SENDER, *route.prefix, "timeout", "30", *client))
-        link, tunnel = (after - before for before, after in zip((link, tunnel), sent(), strict=True))
+        await_server(ends.receiver, route)
+        link, tunnel = sent(ends)
+        result = json.loads(inlab.on(ends.sender, *route.prefix, "timeout", "30", *client))
+        link, tunnel = (after - before for before, after in zip((link, tunnel), sent(ends), strict=True))
         process.wait(timeout=30)
     received = result["end"]["sum_received"]
     return Flow(received["bits_per_second"] / 1e6, link / received["bytes"], tunnel / received["bytes"])
 
 
-def await_server(route: Route) -> None:
+def await_server(host: str, route: Route) -> None:
     """Wait until iperf3 listens on its port."""
     deadline = time.monotonic() + 10
-    while not inlab.on(RECEIVER, *route.prefix, "ss", "-Hltn", "sport", "=", f":{PORT}").strip():
+    while not inlab.on(host, *route.prefix, "ss", "-Hltn", "sport", "=", f":{PORT}").strip():
         if time.monotonic() > deadline:
-            raise BenchError(f"iperf3 does not listen on {RECEIVER}")
+            raise BenchError(f"iperf3 does not listen on {host}")
         time.sleep(0.1)
 
 
-def sent() -> tuple[int, int]:
+def sent(ends: Ends) -> tuple[int, int]:
     """Return the bytes that the sender has sent through the shaper, and through the tunnel."""
-    (shaper,) = json.loads(inlab.on(SENDER, "tc", "-s", "-json", "qdisc", "show", "dev", "eth0", "root"))
-    (tunnel,) = json.loads(inlab.on(SENDER, "ip", "-s", "-json", "link", "show", "dev", DEVICE))
+    (shaper,) = json.loads(inlab.on(ends.sender, "tc", "-s", "-json", "qdisc", "show", "dev", "eth0", "root"))
+    (tunnel,) = json.loads(inlab.on(ends.sender, "ip", "-s", "-json", "link", "show", "dev", ends.device))
     return shaper["bytes"], tunnel["stats64"]["tx"]["bytes"]
 
 
-def check_routes(pairs: list[tuple[Flow, Flow]]) -> None:
-    """Check that all payload has passed the shaper, and that only that of the Pods has passed the tunnel."""
+def check_routes(pairs: list[tuple[Flow, Flow]], tunnel: bool = True) -> None:
+    """Check that all payload has passed the shaper, and the tunnel only that of Pods on a link that has one."""
     for under, over in pairs:
-        if min(under.on_link, over.on_link) < 1 or under.in_tunnel > 0.01 or over.in_tunnel < 1:
+        taken = over.in_tunnel >= 1 if tunnel else over.in_tunnel < 0.01
+        if min(under.on_link, over.on_link) < 1 or under.in_tunnel > 0.01 or not taken:
             raise BenchError(f"the traffic took an unexpected path: underlay {under}, overlay {over}")
 
 
-def payload_ratio() -> float:
+def payload_ratio(ends: Ends) -> float:
     """Return the ratio of the payloads of a full packet of a Pod and of the underlay."""
-    pod = mtu(SENDER, "ip", "-n", POD, "-json", "link", "show", "dev", "eth0")
-    hosts = min(mtu(host, "ip", "-json", "link", "show", "dev", "eth0") for host in (SENDER, RECEIVER))
+    pod = mtu(ends.sender, "ip", "-n", POD, "-json", "link", "show", "dev", "eth0")
+    hosts = min(mtu(host, "ip", "-json", "link", "show", "dev", "eth0") for host in ends.hosts)
     return (pod - HEADERS) / (hosts - HEADERS)
 
 
@@ -139,9 +170,9 @@ def mtu(host: str, *command: str) -> int:
 
 
 @contextlib.contextmanager
-def shaped(host: str) -> Iterator[None]:
+def shaped(host: str, shape: tuple[str, ...]) -> Iterator[None]:
     """Limit the rate of a host's link; a veth link alone passes large segments at the speed of the memory."""
-    inlab.on(host, "tc", "qdisc", "replace", "dev", "eth0", "root", *SHAPE)
+    inlab.on(host, "tc", "qdisc", "replace", "dev", "eth0", "root", *shape)
     try:
         yield
     finally:
@@ -149,10 +180,10 @@ def shaped(host: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def opened_router() -> Iterator[None]:
+def opened_router(ends: Ends) -> Iterator[None]:
     """Let the router forward the TCP port of the underlay, which it otherwise drops."""
     close_router()  # removes the rule of a killed run
-    sites = [lab.current().host(host).network.bridge for host in (SENDER, RECEIVER)]
+    sites = [lab.current().host(host).network.bridge for host in ends.hosts]
     rule = f"iifname {sites[0]} oifname {sites[1]} tcp dport {PORT} accept comment {COMMENT}"
     inlab.on_router("nft", "insert", "rule", *CHAIN, *rule.split())
     try:

@@ -31,7 +31,10 @@ def run():
     _call("unshare", CLONE_NEWNET)
 
     def run_here(command, text=None):
-        done = subprocess.run(command, input=text or "", capture_output=True, text=True, check=False)
+        try:
+            done = subprocess.run(command, input=text or "", capture_output=True, text=True, check=False)
+        except FileNotFoundError as error:  # as Runner does
+            return 127, "", str(error)
         return done.returncode, done.stdout, done.stderr
 
     try:

@@ -141,6 +141,41 @@ def test_preflight_reports_a_ledger_that_cannot_be_written_with_all_problems(run
         assert word in joined(text)
 
 
+LINKED = f"""{GOOD}
+overlay_links=[{{"sites": ["cloud", "idc"], "transport": "wireguard"}}, {{"sites": "branch,cloud", "mtu": "1400"}}]
+[idc:vars]
+overlay_wireguard_port=4500
+[overlay_nodes:vars]
+overlay_wireguard_port=4500
+[apart]
+e overlay_site=branch overlay_wireguard_endpoint=203.0.113.7:4500
+"""
+
+
+def test_preflight_shows_the_links_of_an_ini_inventory(run):
+    code, text = run("preflight", LINKED, "--diff")
+    assert code == 0, text
+    for line in (
+        "cloud - idc wireguard 1440 2 - 2",
+        "branch - cloud vxlan 1350 1 - 2",
+        "inside branch vxlan 1450 1",
+        "no WireGuard key yet: a, b, c, d;",
+    ):
+        assert line in joined(text)
+    assert "+node e 10.244.4.0/24 underlay 192.168.1.13 mtu 1500 site branch" in text
+
+
+def test_every_conflict_of_links_is_found_before_a_change(run, tmp_path):
+    extra = (
+        '{"overlay_links": [{"sites": ["cloud", "nowhere"]}, {"sites": ["idc"], "mtu": 9000}], "overlay_port": 4500}'
+    )
+    code, text = run("preflight", f"{LINKED}\n[cloud:vars]\noverlay_wireguard_endpoint=none\n", "-e", extra)
+    assert code != 0
+    for word in ("'nowhere'", "mtu 9000", "does not cross NAT", "branch - cloud", "cloud - idc"):
+        assert word in joined(text)
+    assert not (tmp_path / "overlay-ledger.json").exists()
+
+
 def test_the_pair_must_be_part_of_its_release(run):
     code, text = run("clb_release", GOOD, "-e", CONFIRMED[2])
     assert code != 0
@@ -195,6 +230,7 @@ def test_every_playbook_prints_its_last_screen_without_reachable_hosts(run, tmp_
         ("conformance", (), True, ["unreachable for Ansible: a, b, c, d", "ansible_port"]),
         ("report", (), False, ["The network is not healthy"]),
         ("rebuild_ledger", ("-e", "overlay_ledger=other.json"), True, ["no reachable host has a saved state"]),
+        ("rotate_keys", (), True, ["Nothing was changed", "no link has the transport wireguard"]),
         ("reset", ("-e", CONFIRMED[1]), True, ["5 hosts: 0 reset, 0 without the overlay, 5 not done", refused]),
         (
             "release",

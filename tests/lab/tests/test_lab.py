@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import wire
 
 from tkelab import base, checks, cli, inventory, kubernetes, lab, model, net, system
 
@@ -220,13 +221,69 @@ def test_router_rules_follow_the_policy() -> None:
         "  chain forward {",
         "    type filter hook forward priority filter; policy drop;",
         "    ct state established,related accept",
-        "    meta l4proto { 1, 58 } accept",
         '    iifname { "br-controller" } oifname { "br-vpc", "br-idc" } tcp dport 22 accept',
         '    iifname { "br-idc" } oifname { "br-vpc" } udp dport 8472 accept',
         '    iifname { "br-vpc" } oifname { "br-vpc" } accept',
+        "    meta l4proto { 1, 58 } accept",
         "  }",
         "}",
+        "table bridge lab_lines",
+        "delete table bridge lab_lines",
     ]
+
+
+BRANCH = {"subnet": "192.168.9.0/24", "mtu": 1500, "nat": True}
+
+
+def test_a_network_behind_nat_is_called_by_policy_only() -> None:
+    networks = {**document()["networks"], "branch": BRANCH}
+    policy = [
+        {"from": ["controller"], "to": ["branch"], "tcp": 22},
+        {"from": ["branch"], "to": ["vpc"], "udp": 51820},
+        {"from": ["vpc"], "to": ["idc"], "udp": 51820},
+    ]
+    lines = net.ruleset(model.build(document(networks=networks, policy=policy))).splitlines()
+    assert '    iifname { "br-branch" } oifname != { "br-branch" } masquerade' in lines
+    # An answer to a translated address is found in the connections, which untracked packets have not.
+    assert [line for line in lines if "notrack" in line] == [
+        '    iifname { "br-vpc" } fib daddr type != local udp dport 51820 notrack'
+    ]
+    drop = lines.index('    oifname { "br-branch" } drop')
+    assert lines.index('    iifname { "br-controller" } oifname { "br-branch" } tcp dport 22 accept') < drop
+    assert drop < lines.index("    meta l4proto { 1, 58 } accept")
+
+
+def test_a_line_has_its_mtu_in_both_directions() -> None:
+    made = model.build(document(lines=[{"between": ["vpc", "idc"], "mtu": 1380}]))
+    assert net.line_routes(made).splitlines() == [
+        "rule add pref 100 iif br-vpc to 192.168.1.0/24 lookup 1000",
+        "route replace 192.168.1.0/24 dev br-idc mtu 1380 table 1000",
+        "rule add pref 100 iif br-idc to 10.0.1.0/24 lookup 1001",
+        "route replace 10.0.1.0/24 dev br-vpc mtu 1380 table 1001",
+    ]
+    rules = net.ruleset(made)
+    assert '    iifname "br-vpc" oifname "br-idc" meta mark set 0x6c' in rules
+    assert "    meta mark 0x6c ip frag-off & 0x3fff != 0 counter name fragments drop" in rules
+
+
+def test_rejects_a_line_that_is_none() -> None:
+    lines = [{"between": ["vpc"], "mtu": 1400}, {"between": ["vpc", "nowhere"], "mtu": 1400}]
+    with pytest.raises(system.LabError) as caught:
+        model.build(document(lines=lines))
+    message = str(caught.value)
+    assert "{'between': ['vpc'], 'mtu': 1400} needs `between`, two networks, and an `mtu`" in message
+    assert "names unknown networks: nowhere" in message
+
+
+def test_the_inventory_of_links_has_a_site_behind_nat() -> None:
+    lab = inventory.read([inventory.DEFAULT, inventory.DEFAULT.with_name("lab_links") / "hosts.yml"])
+    assert lab.hosts["branch1"].network.nat
+    assert {(*line.ends, line.mtu) for line in lab.lines} == {
+        ("vpc", "idc", 1450),
+        ("vpc", "branch", 1380),
+        ("idc", "branch", 1380),
+    }
+    assert not any(network.nat for network in inventory.read([inventory.DEFAULT]).networks.values())
 
 
 # --- the base tree ---
@@ -435,3 +492,29 @@ def test_make_kubernetes_can_follow_the_guide(monkeypatch: pytest.MonkeyPatch) -
     lines = [line for step in steps for line in step]
     assert {line.split()[0] for line in lines} == {"ansible", "ansible-playbook", "kubeadm", "(umask"}
     assert [line.split()[1] for line in lines if line.startswith("kubeadm")] == ["init", "join"]
+
+
+# --- packets in clear ---
+
+ONE, OTHER = bytes([10, 244, 0, 2]), bytes([10, 244, 2, 9])
+IPV4 = bytes.fromhex("450000200000400040110000")
+
+
+@pytest.mark.parametrize(
+    ("frame", "clear"),
+    [
+        (bytes(14) + IPV4 + ONE + OTHER, True),
+        (bytes(14) + IPV4 + OTHER + ONE, True),
+        (bytes(50) + IPV4 + ONE + OTHER + bytes(8), True),  # in VXLAN
+        (bytes(14) + IPV4 + ONE + bytes([10, 244, 3, 9]), False),  # to another node
+        (bytes(14) + IPV4 + bytes([10, 0, 1, 11, 192, 168, 1, 11]) + bytes(40), False),  # between the hosts
+        (bytes(14) + IPV4 + ONE + b"\n\n" + OTHER, False),
+    ],
+)
+def test_a_packet_in_clear_is_known_by_its_addresses(frame: bytes, clear: bool) -> None:
+    assert bool(wire.pattern(("10.244.0.0/24", "10.244.2.0/24")).search(frame)) is clear
+
+
+def test_a_pattern_needs_node_cidrs_of_whole_bytes() -> None:
+    with pytest.raises(wire.WireError, match=r"10\.244\.0\.0/25 does not end at a byte"):
+        wire.pattern(("10.244.0.0/25", "10.244.2.0/24"))

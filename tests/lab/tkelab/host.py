@@ -37,6 +37,7 @@ HOSTS = STATE / "hosts"
 STOP_SECONDS = 15
 BOOT_SECONDS = 60
 UNIFIED = ("forky", "sid")  # suites whose systemd, 258 or later, boots on the unified control group hierarchy only
+TUN = Path("/dev/net/tun")  # for wireguard-go
 NSPAWN_LEFT = Path("/run/systemd/nspawn/propagate")
 
 
@@ -173,6 +174,7 @@ def start(host: Host, tree: Path) -> None:
         "--link-journal=no", "--resolv-conf=off", "--timezone=off",
         "--capability=CAP_NET_ADMIN,CAP_NET_RAW",
         f"--network-namespace-path={NETNS / host.netns}",
+        *([f"--bind={TUN}"] if TUN.exists() else []),
         *(kubernetes.options(host, paths.state) if host.programs else []),
     ]  # fmt: skip
     paths.log.unlink(missing_ok=True)

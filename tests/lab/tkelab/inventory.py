@@ -64,6 +64,7 @@ def document(listing: dict[str, Any]) -> dict[str, Any]:
         "networks": common["lab_networks"],
         "controller": common["lab_controller"],
         "policy": [_numbered(entry, common) for entry in common["lab_policy"]],
+        "lines": common.get("lab_lines", []),
         "hosts": hosts,
         "suites": suites,
         "kubernetes": kubernetes,

@@ -52,6 +52,7 @@ class Network:
     subnet: IPNetwork
     mtu: int
     subnet6: ipaddress.IPv6Network | None = None  # if hosts also have an IPv6 address
+    nat: bool = False  # the router replaces the addresses of its hosts, and lets nobody call them
 
     @property
     def bridge(self) -> str:
@@ -132,13 +133,22 @@ class Flow:
 
 
 @dataclass(frozen=True)
+class Line:
+    """What carries packets between two networks, if it carries less than both of them."""
+
+    ends: tuple[str, str]
+    mtu: int
+
+
+@dataclass(frozen=True)
 class Lab:
-    """A lab: its networks, hosts, controller and the flows between the networks."""
+    """A lab: its networks, hosts, controller, and the flows and lines between the networks."""
 
     networks: dict[str, Network]
     hosts: dict[str, Host]
     controller: Host
     flows: tuple[Flow, ...]
+    lines: tuple[Line, ...]
     document: dict[str, Any]  # the source, which later commands read again
 
     def host(self, name: str) -> Host:
@@ -154,10 +164,10 @@ class Lab:
 def build(document: dict[str, Any]) -> Lab:
     """Return the lab that a document describes.
 
-    :param document: `networks` (name -> subnet, mtu, optionally subnet6), `hosts` (name -> address), `suites` (name ->
-        Debian suite, of hosts with another one than DEFAULT_SUITE), `kubernetes` (the names of hosts that can run it)
-        and `programs` (the directory of its programs), `controller` (an address) and `policy` (a list of from, to, and
-        tcp or udp).
+    :param document: `networks` (name -> subnet, mtu, optionally subnet6 and nat), `hosts` (name -> address), `suites`
+        (name -> Debian suite, of hosts with another one than DEFAULT_SUITE), `kubernetes` (the names of hosts that can
+        run it) and `programs` (the directory of its programs), `controller` (an address), `policy` (a list of from, to,
+        and tcp or udp) and `lines` (a list of between, two networks, and mtu).
     :raises LabError: when the document is invalid; the error lists all problems.
     """
     faults: list[str] = []
@@ -167,11 +177,12 @@ def build(document: dict[str, Any]) -> Lab:
     controller = _place(CONTROLLER, document["controller"], networks, faults)
     _clashes([*hosts.values(), *([controller] if controller else [])], faults)
     flows = tuple(_flow(entry, networks, faults) for entry in document["policy"])
+    lines = tuple(_line(entry, networks, faults) for entry in document.get("lines", []))
     if not hosts and not faults:
         faults.append("no host of the inventory has an ansible_host in one of lab_networks")
     if faults or controller is None:
         raise LabError("this inventory does not describe a valid lab:\n" + "\n".join(f"  - {f}" for f in faults))
-    return Lab(networks, hosts, controller, flows, document)
+    return Lab(networks, hosts, controller, flows, lines, document)
 
 
 def _networks(entries: dict[str, Any], faults: list[str]) -> dict[str, Network]:
@@ -179,7 +190,11 @@ def _networks(entries: dict[str, Any], faults: list[str]) -> dict[str, Network]:
     for name, entry in entries.items():
         try:
             network = Network(
-                name, ipaddress.ip_network(entry["subnet"]), int(entry["mtu"]), _subnet6(name, entry, faults)
+                name,
+                ipaddress.ip_network(entry["subnet"]),
+                int(entry["mtu"]),
+                _subnet6(name, entry, faults),
+                bool(entry.get("nat")),
             )
         except (KeyError, TypeError, ValueError) as error:
             faults.append(f"network {name}: needs a subnet and an mtu ({error})")
@@ -283,3 +298,16 @@ def _flow(entry: Any, networks: dict[str, Network], faults: list[str]) -> Flow:
         faults.append(f"lab_policy: {entry}: {port!r} is neither a port nor a variable that holds one")
         return Flow((), ())
     return Flow(tuple(entry["from"]), tuple(entry["to"]), protocols[0], port)
+
+
+def _line(entry: Any, networks: dict[str, Network], faults: list[str]) -> Line:
+    try:
+        one, other = entry["between"]
+        line = Line((one, other), int(entry["mtu"]))
+    except (KeyError, TypeError, ValueError):
+        faults.append(f"lab_lines: {entry} needs `between`, two networks, and an `mtu`")
+        return Line(("", ""), 0)
+    unknown = sorted(set(line.ends) - set(networks))
+    if unknown:
+        faults.append(f"lab_lines: {entry} names unknown networks: {', '.join(unknown)}")
+    return line

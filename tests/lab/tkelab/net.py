@@ -84,11 +84,14 @@ def ensure_router(lab: Lab) -> bool:
     changed |= _ensure_bridges(lab)
     # Compared with the rules that were applied, not with the current ones, so that a port that a test has opened
     # stays open.
-    rules = ruleset(lab)
-    if not _APPLIED.exists() or _APPLIED.read_text() != rules:
+    rules, lines = ruleset(lab), line_routes(lab)
+    applied = rules + lines
+    if changed or not _APPLIED.exists() or _APPLIED.read_text() != applied:
         with inside(ROUTER):
             call("nft", "-f", "-", text=rules)
-        write_atomically(_APPLIED, rules)
+        _delete_line_rules()
+        call("ip", "-n", ROUTER, "-batch", "-", text=lines)
+        write_atomically(_APPLIED, applied)
         changed = True
     return changed
 
@@ -140,12 +143,15 @@ def _at_once(address: IPAddress) -> list[str]:
 def ruleset(lab: Lab) -> str:
     """Return the rules of the router as text for nft. They match interfaces, because a host can forge addresses."""
     untracked, forward = [], []
+    hidden = tuple(name for name, network in lab.networks.items() if network.nat)
     for flow in lab.flows:
-        source = f"iifname {_bridges(lab, flow.sources)}"
         port = f" {flow.protocol} dport {flow.port}" if flow.protocol else ""
-        if flow.protocol == "udp":
-            untracked.append(f"    {source}{port} notrack")
-        forward.append(f"    {source} oifname {_bridges(lab, flow.targets)}{port} accept")
+        tracked = [name for name in flow.sources if name in hidden]
+        if flow.protocol == "udp" and not tracked:
+            # An answer to a host behind NAT goes to an address of the router, which must find the connection.
+            answers = " fib daddr type != local" if hidden else ""
+            untracked.append(f"    iifname {_bridges(lab, flow.sources)}{answers}{port} notrack")
+        forward.append(f"    iifname {_bridges(lab, flow.sources)} oifname {_bridges(lab, flow.targets)}{port} accept")
     return "\n".join(
         [
             "table inet lab",
@@ -158,14 +164,88 @@ def ruleset(lab: Lab) -> str:
             "  chain forward {",
             "    type filter hook forward priority filter; policy drop;",
             "    ct state established,related accept",
+            *forward,
+            *([f"    oifname {_bridges(lab, hidden)} drop"] if hidden else []),
             # ICMP and ICMPv6 by number, because a minimal Debian has no /etc/protocols with the names.
             "    meta l4proto { 1, 58 } accept",
-            *forward,
             "  }",
+            *_nat(lab, hidden),
+            *_line_marks(lab),
             "}",
+            *_line_table(lab),
             "",
         ]
     )
+
+
+def _nat(lab: Lab, hidden: tuple[str, ...]) -> list[str]:
+    """Return the chain that gives packets of the hosts behind NAT the address that the router has at the target."""
+    if not hidden:
+        return []
+    inside_out = f"iifname {_bridges(lab, hidden)} oifname != {_bridges(lab, hidden)}"
+    return ["  chain nat {", "    type nat hook postrouting priority srcnat;", f"    {inside_out} masquerade", "  }"]
+
+
+# --- lines: paths between two networks that carry less than both -------------------------------
+
+_LINE_PRIORITY = "100"  # of the routing rules
+_LINE_MARK = "0x6c"  # of the packets on a line; the kernel gives it to their fragments
+
+
+def line_routes(lab: Lab) -> str:
+    """Return the routing rules and routes with the MTU of each line, as text for `ip -batch`."""
+    lines = []
+    for number, (source, target, mtu) in enumerate(_directions(lab), 1000):
+        lines += [
+            f"rule add pref {_LINE_PRIORITY} iif {source.bridge} to {target.subnet} lookup {number}",
+            f"route replace {target.subnet} dev {target.bridge} mtu {mtu} table {number}",
+        ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _directions(lab: Lab) -> list[tuple[Network, Network, int]]:
+    pairs = [(one, other, line.mtu) for line in lab.lines for one, other in (line.ends, line.ends[::-1])]
+    return [(lab.networks[one], lab.networks[other], mtu) for one, other, mtu in pairs]
+
+
+def _delete_line_rules() -> None:
+    for rule in ip_json(ROUTER, "rule", "show"):
+        if str(rule["priority"]) == _LINE_PRIORITY:
+            ip(ROUTER, "rule", "del", "pref", _LINE_PRIORITY)
+
+
+def _line_marks(lab: Lab) -> list[str]:
+    marks = [
+        f'    iifname "{source.bridge}" oifname "{target.bridge}" meta mark set {_LINE_MARK}'
+        for source, target, _mtu in _directions(lab)
+    ]
+    begin = ["  chain lines {", "    type filter hook forward priority mangle; policy accept;"]
+    return [*begin, *marks, "  }"] if marks else []
+
+
+def _line_table(lab: Lab) -> list[str]:
+    """Return the table that drops and counts fragments on lines, where they would hide an MTU that is too large."""
+    table = ["table bridge lab_lines", "delete table bridge lab_lines"]
+    if not lab.lines:
+        return table
+    return [
+        *table,
+        "table bridge lab_lines {",
+        "  counter fragments {",
+        "  }",
+        "  chain fragments {",
+        "    type filter hook postrouting priority 0; policy accept;",
+        f"    meta mark {_LINE_MARK} ip frag-off & 0x3fff != 0 counter name fragments drop",
+        "  }",
+        "}",
+    ]
+
+
+def fragments() -> int:
+    """Return the number of fragments that the lines have dropped."""
+    with inside(ROUTER):
+        listing = json.loads(call("nft", "-j", "list", "counter", "bridge", "lab_lines", "fragments"))
+    return sum(entry["counter"]["packets"] for entry in listing["nftables"] if "counter" in entry)
 
 
 def _bridges(lab: Lab, networks: tuple[str, ...]) -> str:

@@ -18,12 +18,14 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes.no
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger, parse
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import open_store
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning import keys, links
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning import plan as planner
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.adopt import KUBERNETES
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.release import ReleaseRequest, release
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.saved_plans import SavedPlans, check
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import (
     SITES,
+    ClusterSettings,
     InventoryNode,
     problems_of_cluster,
     problems_of_nodes,
@@ -33,6 +35,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.vari
     problems_of_api_name,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
+from ansible_collections.tke.overlay.plugins.module_utils._links import ENCAPSULATION, VXLAN, WIREGUARD_PORT
 from ansible_collections.tke.overlay.plugins.plugin_utils._host_variables import variables_of
 from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import Inventory, read_inventory
 from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import (
@@ -45,6 +48,13 @@ from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import 
     settings_of,
 )
 from ansible_collections.tke.overlay.plugins.plugin_utils._variables import problem_of_missing_variables
+
+LINK_OPTIONS: dict[str, t.Any] = {
+    "sites": {"type": "list", "elements": "str", "required": True},
+    "transport": {"type": "str", "choices": list(ENCAPSULATION), "default": VXLAN},
+    "mtu": {"type": "int"},
+}
+"""The keys of an item of ``overlay_links``."""
 
 
 class ActionModule(LedgerAction):
@@ -66,6 +76,10 @@ class ActionModule(LedgerAction):
         "renumber": {"type": "list", "elements": "str", "default": []},
         "take_over": {"type": "list", "elements": "str", "default": []},
         "require_writable": {"type": "bool", "default": False},
+        "links": {"type": "list", "elements": "dict", "options": LINK_OPTIONS},
+        "wireguard_port": {"type": "int", "default": WIREGUARD_PORT},
+        "wireguard_keys": {"type": "dict", "default": {}},
+        "wireguard_rotation": {"type": "str", "choices": list(keys.STEPS)},
         "adopt": {"type": "str", "choices": [KUBERNETES]},
         "kubeconfig": {"type": "path"},
         "kubeconfig_context": {"type": "str"},
@@ -74,7 +88,7 @@ class ActionModule(LedgerAction):
         **{name: f"overlay_{name}" for name in options},
         "release": "overlay_leaving",
         "require_writable": "overlay_ledger_writable",
-        **{name: name for name in ("group", "saved", "saved_clb")},
+        **{name: name for name in ("group", "saved", "saved_clb", "wireguard_keys", "wireguard_rotation")},
     }
     inventory = Inventory([], VariableSurvey({}, ()), [])  # until arguments() has read it
 
@@ -141,7 +155,10 @@ class ActionModule(LedgerAction):
             released.clear()
             present = parse(text, where, settings.cluster) if text is not None else None
             before.update(present.nodes if present else {})
-            if given["release"] is None:
+            if given["wireguard_rotation"] is not None:
+                ledger = planner.assign(settings._replace(wireguard_keys={}), nodes, text, where, now)
+                keys.rotate(given["wireguard_rotation"], settings, nodes, ledger)
+            elif given["release"] is None:
                 ledger = planner.assign(settings, nodes, text, where, now)
             else:
                 request = _release_request(given, task_vars, now)
@@ -170,6 +187,7 @@ class ActionModule(LedgerAction):
             "released": released,
             "sites": _names_by_site(nodes),
             "vips": dict(ledger.vips),
+            **_links_of(settings, ledger),
             "warnings": [
                 *filter(None, [new_ledger]),
                 *notes,
@@ -226,6 +244,26 @@ def _release_request(given: t.Mapping[str, t.Any], task_vars: t.Mapping[str, t.A
     return ReleaseRequest(given["release"], groups, now, given["release_force"], sorted(missing))
 
 
+def _links_of(settings: ClusterSettings, ledger: Ledger) -> dict[str, t.Any]:
+    """Return what a result has only in a cluster with ``overlay_links``."""
+    if settings.links is None:
+        return {}
+    names = links.wireguard_nodes(settings, ledger)
+    wireguard = {
+        "generation": ledger.wireguard_generation,
+        "nodes": " ".join(names),
+        "recorded": " ".join(name for name in names if ledger.nodes[name].wireguard_key),
+    }
+    return {"links": links.rows(settings, ledger), "wireguard": wireguard}
+
+
 def _names_by_site(nodes: t.Sequence[InventoryNode]) -> dict[str, str]:
-    """Return the names of each site in one string, because a list is slow (see :class:`NodeDocument`)."""
-    return {site: " ".join(node.name for node in nodes if site in (node.sites or ())) for site in SITES}
+    """Return the names of each site in one string, because a list is slow (see :class:`NodeDocument`).
+
+    The groups ``cloud`` and ``idc`` are sites, also empty ones, unless ``overlay_site`` gives other names.
+    """
+    members: dict[str, list[str]] = {site: [] for site in SITES}
+    for node in nodes:
+        members.setdefault(node.place(), []).append(node.name)
+    some = members if len(members) == len(SITES) else {site: names for site, names in members.items() if names}
+    return {site: " ".join(names) for site, names in some.items()}

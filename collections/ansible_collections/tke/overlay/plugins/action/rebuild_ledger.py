@@ -42,7 +42,7 @@ class ActionModule(LedgerAction):
         if inventory.problems:
             raise ValidationError(*inventory.problems)
         records = {
-            name: HostRecord(**{field: saved[field] for field in HostRecord._fields})
+            name: HostRecord(**{field: saved[field] for field in HostRecord._fields if field in saved})
             for name, saved in given["saved"].items()
             if saved
         }

@@ -21,10 +21,12 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.model 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.page import page
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.reachability import ProbedHost
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
-from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import Variables, failure_of
+from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import HOST_VARIABLES, Variables, failure_of
 from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import LedgerAction, good_text, now
 from ansible_collections.tke.overlay.plugins.plugin_utils._prometheus import past_day
 from ansible_collections.tke.overlay.plugins.plugin_utils._report_files import ReportFiles
+
+SITE_VARIABLE = HOST_VARIABLES["site"]
 
 
 class ActionModule(LedgerAction):
@@ -51,7 +53,7 @@ class ActionModule(LedgerAction):
         """Build the report from the ledger and the registered results, and write it."""
         store = open_store(given["ledger"])
         files = ReportFiles(given["dest"], store.where)
-        sites = given["sites"] or _children(given["group"], task_vars)
+        sites = given["sites"] or _sites(given["group"], task_vars)
         versions = _versions(store, given["cluster"])
         asked = past_day(given["prometheus"], versions.ledger.cluster) if given["prometheus"] else None
         options = ReportOptions(
@@ -108,6 +110,25 @@ def _children(group: str, task_vars: Variables) -> list[str]:
     return [child.name for child in found.child_groups] if found and found.child_groups else list(SITES)
 
 
+def _sites(group: str, task_vars: Variables) -> list[str]:
+    """Return the sites: those of ``overlay_site``, and the child groups with other nodes."""
+    groups, hostvars = task_vars["groups"], task_vars["hostvars"]
+    named = {name: str(hostvars[name].get(SITE_VARIABLE) or "") for name in groups.get(group, [])}
+    children = _children(group, task_vars)
+    if not any(named.values()):
+        return children
+    others = {name for name, site in named.items() if not site}
+    kept = [child for child in children if child in named.values() or others.intersection(groups.get(child, []))]
+    return [*kept, *sorted(set(filter(None, named.values())).difference(kept))]
+
+
+def _site_of(name: str, given: t.Any, members: t.Mapping[str, t.Collection[str]]) -> str:
+    """Return the site of a host: ``overlay_site``, by default the child group that has it."""
+    if given and str(given) in members:
+        return str(given)
+    return next((site for site, names in members.items() if name in names), "")
+
+
 def _hosts(given: Variables, sites: t.Sequence[str], task_vars: Variables) -> list[ProbedHost]:
     groups, hostvars = task_vars["groups"], task_vars["hostvars"]
     nodes = groups.get(given["group"], [])
@@ -126,7 +147,7 @@ def _hosts(given: Variables, sites: t.Sequence[str], task_vars: Variables) -> li
         hosts.append(
             ProbedHost(
                 name=name,
-                site=next((site for site in sites if name in members[site]), ""),
+                site=_site_of(name, hostvars[name].get(SITE_VARIABLE), members),
                 node=name in nodes,
                 selected=name in selected,
                 unreachable=any(result.get("unreachable") for result in results),

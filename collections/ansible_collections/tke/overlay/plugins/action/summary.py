@@ -20,6 +20,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis imp
     rollout,
     verify,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.link_table import link_lines
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.root_cause import Answers, Fleet
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.text import (
     BAD,
@@ -30,8 +31,9 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.tex
     unified,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import SITES
+from ansible_collections.tke.overlay.plugins.module_utils._links import parse_links, wireguard_port
 from ansible_collections.tke.overlay.plugins.plugin_utils._conformance import Registered, outcome_of
-from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import failure_of
+from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import HOST_VARIABLES, failure_of
 from ansible_collections.tke.overlay.plugins.plugin_utils._results import underlays
 
 COLORS = {GOOD: constants.COLOR_OK, BAD: constants.COLOR_ERROR}
@@ -128,6 +130,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
             plan["forecast"],
             new_ledger=plan.get("new_ledger", ""),
             writable=bool(plan.get("writable")),
+            links=link_lines(plan),
         )
         if given["of"] == "preflight":
             nodes = underlays(sites, task_vars["hostvars"], parse_fleet(plan["document"]["fleet"]))
@@ -289,6 +292,8 @@ def _fleet(plan: t.Mapping[str, t.Any], sites: t.Mapping[str, str], answering: t
         port=document["port"],
         device=document["device"],
         overhead=overhead_on("".join(each.underlay for each in list(parse_fleet(document["fleet"]).values())[:1])),
+        links=parse_links(document["links"]) if "links" in document else None,
+        wireguard_port=_wireguard_port(document),
         fresh=plan["fresh"],
         orphans=plan["orphans"],
         responders={host for host, each in answering.items() if "tcp" in each},
@@ -296,6 +301,12 @@ def _fleet(plan: t.Mapping[str, t.Any], sites: t.Mapping[str, str], answering: t
             host: failure_of(each, "tcp") for host, each in answering.items() if failure_of(each, "tcp")
         },
     )
+
+
+def _wireguard_port(document: t.Mapping[str, t.Any]) -> int | None:
+    if "wireguard_port" not in document:
+        return None
+    return wireguard_port(document["wireguard_port"], document["wireguard_generation"])
 
 
 def _batch(converged: t.Mapping[str, t.Mapping[str, t.Any]], here: t.Sequence[str]) -> rollout.Batch:
@@ -310,7 +321,8 @@ def _batch(converged: t.Mapping[str, t.Mapping[str, t.Any]], here: t.Sequence[st
 
 
 def _site_of(host: str, task_vars: t.Mapping[str, t.Any]) -> str:
-    return next((site for site in SITES if host in task_vars["groups"].get(site, [])), "")
+    given = task_vars["hostvars"][host].get(HOST_VARIABLES["site"])
+    return str(given) if given else next((site for site in SITES if host in task_vars["groups"].get(site, [])), "")
 
 
 def _status(site: str, result: t.Mapping[str, t.Any], key: str) -> host_tables.HostStatus:

@@ -39,7 +39,7 @@ options:
         type: int
         required: true
       mtu:
-        description: The MTU of the overlay, in bytes.
+        description: The MTU of the overlay, in bytes; with O(document.links), the largest of all.
         type: int
         required: true
       bridge:
@@ -56,9 +56,22 @@ options:
         type: str
         required: true
       fleet:
-        description: All nodes, one per line, with name, node CIDR and underlay address.
+        description:
+          - All nodes, one per line, with name, node CIDR and underlay address; with O(document.links) also the site,
+            and with WireGuard the endpoint and the public keys.
         type: str
         required: true
+      links:
+        description:
+          - The links of each pair of sites, one per line, with both sites, transport and MTU.
+          - Without it, VXLAN connects all nodes, with the same MTU.
+        type: str
+      wireguard_port:
+        description: The UDP port of WireGuard, if a link has it.
+        type: int
+      wireguard_generation:
+        description: The number of the generation of WireGuard keys, if a link has it.
+        type: int
       former:
         description:
           - Released node CIDRs, one per line, each with the node that had it last. They explain to a host why its plan

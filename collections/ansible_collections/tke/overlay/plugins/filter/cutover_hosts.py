@@ -10,7 +10,8 @@ name: cutover_hosts
 short_description: Select the hosts that can take a plan only together with all others
 version_added: 1.0.0
 description:
-  - Returns the hosts whose saved state has another port than the plan, or another underlay address of their own.
+  - Returns the hosts whose saved state has another port than the plan, another underlay address of their own, or
+    another transport of a link.
   - Such a change needs all hosts at once and cannot be rolled out site by site.
 author:
   - tke.overlay contributors (@tke-overlay)

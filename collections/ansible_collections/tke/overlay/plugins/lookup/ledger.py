@@ -61,6 +61,10 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     msg: "{{ query('tke.overlay.ledger', 'length(nodes)', 'nodes.*.underlay') }}"
 
+- name: The nodes of a site, in a cluster with links
+  ansible.builtin.debug:
+    msg: "{{ lookup('tke.overlay.ledger').nodes | dict2items | selectattr('value.site', '==', 'shanghai') }}"
+
 - name: Another cluster's node CIDRs
   ansible.builtin.debug:
     msg: "{{ lookup('tke.overlay.ledger', query='nodes.*.node_cidr', ledger='/srv/other.json', cluster='other') }}"
@@ -75,7 +79,10 @@ _raw:
   description:
     - One element per expression, or the whole document.
     - "Its keys: C(cluster), C(container_cidr), C(service_cidr), C(max_pods_per_node), C(max_services), C(cursor),
-      C(nodes), C(pending), C(vips), C(former), C(applied) and C(schema)."
+      C(nodes), C(pending), C(vips), C(former), C(applied) and C(schema). After a change of WireGuard keys there is also
+      C(wireguard_generation)."
+    - In a cluster with C(overlay_links), a node has its C(site), and where these exist, its C(wireguard_key) (public),
+      C(wireguard_next_key) while keys change, and C(wireguard_endpoint), V(-) behind NAT.
   type: list
   elements: raw
   sample: [10.244.0.0/24]

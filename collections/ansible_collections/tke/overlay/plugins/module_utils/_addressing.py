@@ -35,6 +35,8 @@ from ansible_collections.tke.overlay.plugins.module_utils._errors import Validat
 from ansible_collections.tke.overlay.plugins.module_utils._names import (
     INVENTORY_NAME,
     INVENTORY_NAME_RULE,
+    LABEL,
+    LABEL_RULE,
     MOST_SHOWN,
     is_host_name,
     shown,
@@ -76,21 +78,28 @@ RESERVED_ADDRESSES_PER_NODE = 3
 
 
 class Peer(t.NamedTuple):
-    """One node in the plan: one line of the fleet."""
+    """One node in the plan: one line of the fleet.
+
+    ``site`` is empty in a plan without links. ``endpoint`` and ``keys`` belong to nodes that have a
+    link with WireGuard, and are empty otherwise: the address and port at which peers reach its WireGuard, ``-`` if it
+    is behind NAT; and its public key, ``-`` as long as it is not known. While keys change, ``keys`` is the present and
+    the next one, with a comma.
+    """
 
     name: str
     node_cidr: str
     underlay: str
+    site: str = ""
+    endpoint: str = ""
+    keys: str = ""
 
 
-class NodeDocument(t.TypedDict):
-    """What the controller sends to the hosts.
+NONE = "-"
+"""In a line of the fleet: there is no such value."""
 
-    The document is the same for every host; the host adds ``node``, its own name. All peers
-    travel in the one string ``fleet`` (one line each, see :func:`fleet_text`), because
-    Ansible inspects and templates every leaf of a structure for every host and
-    task: 5,000 peers as a list of dicts cost 0.3 s of controller CPU per host.
-    """
+
+class _CommonDocument(t.TypedDict):
+    """What every document has."""
 
     schema: int
     cluster: str
@@ -104,6 +113,24 @@ class NodeDocument(t.TypedDict):
     service_cidr: str
     fleet: str
     former: str | None  # released node CIDRs, see :func:`former_text`; ``None``: not known
+
+
+class NodeDocument(_CommonDocument, total=False):
+    """What the controller sends to the hosts.
+
+    The document is the same for every host; the host adds ``node``, its own name. All peers
+    travel in the one string ``fleet`` (one line each, see :func:`fleet_text`), because
+    Ansible inspects and templates every leaf of a structure for every host and
+    task: 5,000 peers as a list of dicts cost 0.3 s of controller CPU per host.
+
+    ``mtu`` is the largest MTU of any link. Without ``links``, VXLAN connects all nodes,
+    with this MTU, see :func:`_links.links_of`. ``wireguard_port`` and
+    ``wireguard_generation`` exist if a link has the transport WireGuard.
+    """
+
+    links: str
+    wireguard_port: int
+    wireguard_generation: int
 
 
 def plan_id(document: NodeDocument) -> str:
@@ -154,15 +181,15 @@ def overlay_mtu(underlays: t.Iterable[tuple[str, int]]) -> int:
 
 
 def fleet_text(peers: t.Iterable[Peer]) -> str:
-    """Return one line per node, ``NAME NODE-CIDR UNDERLAY``, ordered by node CIDR."""
+    """Return one line per node, ``NAME NODE-CIDR UNDERLAY [SITE [ENDPOINT KEYS]]``, ordered by node CIDR."""
     ordered = sorted(peers, key=lambda peer: socket.inet_aton(vtep_address(peer.node_cidr)))
-    return "".join(f"{peer.name} {peer.node_cidr} {peer.underlay}\n" for peer in ordered)
+    return "".join(" ".join(filter(None, peer)) + "\n" for peer in ordered)
 
 
 def parse_fleet(text: str) -> dict[str, Peer]:
     """Return the peers of :func:`fleet_text` by node name: the inverse of that function.
 
-    :raises ValidationError: a line is not name, node CIDR and underlay address, or a name or a node CIDR appears twice.
+    :raises ValidationError: a line is not what :func:`fleet_text` writes, or a name or a node CIDR appears twice.
     """
     fleet: dict[str, Peer] = {}
     owners: dict[str, str] = {}
@@ -170,8 +197,10 @@ def parse_fleet(text: str) -> dict[str, Peer]:
     lines = text.split("\n")  # not splitlines(), which ends a line at U+2028 and others, too
     for number, line in enumerate(lines[:-1] if lines[-1] == "" else lines, 1):
         words = line.split(" ")
-        if len(words) != len(Peer._fields):
-            problems.append(f"line {number} of the fleet is not 'NAME NODE-CIDR UNDERLAY': {shown(line)}")
+        if len(words) not in (3, 4, 6) or "" in words:
+            problems.append(
+                f"line {number} of the fleet is not 'NAME NODE-CIDR UNDERLAY [SITE [ENDPOINT KEYS]]': {shown(line)}"
+            )
         elif words[0] in fleet:
             problems.append(f"line {number} of the fleet repeats the node {words[0]!r}")
         else:
@@ -258,6 +287,26 @@ def _problems_of_peer(peer: Peer) -> t.Iterator[str]:
         yield f"{shown(peer.node_cidr)} is not a node CIDR such as 10.244.3.0/24"
     if not _is_address(peer.underlay):
         yield from address_problems("the underlay address", peer.underlay)
+    if peer.site and not LABEL.fullmatch(peer.site):
+        yield f"the site {shown(peer.site)} is invalid: {LABEL_RULE}"
+    if peer.endpoint not in ("", NONE) and not is_endpoint(peer.endpoint):
+        yield f"the WireGuard endpoint {shown(peer.endpoint)} is not ADDRESS:PORT"
+    keys = [] if peer.keys in ("", NONE) else peer.keys.split(",")
+    if len(keys) > 2 or not all(map(WIREGUARD_KEY.fullmatch, keys)):
+        yield f"{shown(peer.keys)} is not the public key of a WireGuard, or two of them with a comma"
+
+
+WIREGUARD_KEY = re.compile(r"[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=")
+"""A key of WireGuard: 32 bytes in base64, so the last digit has four bits."""
+
+
+def is_endpoint(text: str) -> bool:
+    """Whether a text is ``ADDRESS:PORT``, an IPv6 address in brackets, both in their short form."""
+    host, _colon, port = text.rpartition(":")
+    address = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not _is_address(address) or (":" in address) == (host == address):
+        return False
+    return _PORT.fullmatch(port) is not None and int(port) <= 65535
 
 
 _NODE_CIDR = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3}){3})/([1-9][0-9]?)")

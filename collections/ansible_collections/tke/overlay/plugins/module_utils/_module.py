@@ -42,13 +42,17 @@ DOCUMENT = {
     "service_cidr": {"type": "str", "required": True},
     "fleet": {"type": "str", "required": True},
     "former": {"type": "str"},
+    "links": {"type": "str"},
+    "wireguard_port": {"type": "int"},
+    "wireguard_generation": {"type": "int"},
 }
 """The argument ``document`` of the modules that apply the plan; it lacks only ``node``, the name of the host."""
 
 
 def document_of(params: t.Mapping[str, t.Any]) -> NodeDocument:
     """Return the node document of this host, from the arguments ``document`` and ``name``."""
-    return t.cast(NodeDocument, {**params["document"], "node": params["name"]})
+    given = {key: value for key, value in params["document"].items() if value is not None or key == "former"}
+    return t.cast(NodeDocument, {**given, "node": params["name"]})
 
 
 def run_module(argument_spec: dict[str, t.Any], work: t.Callable[[AnsibleModule, Run], Result], **rules: t.Any) -> None:

@@ -26,7 +26,9 @@ INVENTORY_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 INVENTORY_NAME_RULE = "a name has letters, digits, '.', '_' and '-', with a letter or digit at both ends"
 
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
-"""A name that a user chooses for something of a configuration."""
+"""A name that a user chooses for something of a configuration, or for a site."""
+
+LABEL_RULE = "a name has 1 to 63 letters, digits, '_' and '-', and begins with a letter or digit"
 
 _PART = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST_NAME = re.compile(rf"(?=.{{1,253}}$)({_PART}\.)*(?![0-9]+$){_PART}")

@@ -52,8 +52,9 @@ options:
     type: str
   phase:
     description:
-      - How far to go if other hosts must change as well, because underlay addresses of peers or of this host, or the
-        port of the tunnel, differ from the saved state. A host that is not concerned converges completely in any phase.
+      - How far to go if other hosts must change as well, because underlay addresses of peers or of this host, the
+        port of the tunnel, or the transport of a link differ from the saved state. A host that is not concerned
+        converges completely in any phase.
       - V(prepare) accepts the new plan in addition to the old one, changes nothing else, and returns RV(unfinished).
       - V(cutover), after all hosts have prepared, sends by the new plan and still accepts the old one.
       - V(finalize) accepts the new plan only. Without the other phases it interrupts the flows between two hosts until
@@ -61,6 +62,13 @@ options:
     type: str
     choices: [finalize, prepare, cutover]
     default: finalize
+  unreached:
+    description:
+      - Nodes that the phases before have not reached. If the transport of the link to such a peer has changed, the host
+        sends to it as before and understands it, until a later run reaches that peer.
+    type: list
+    elements: str
+    default: []
   restore_interval:
     description: Seconds between two runs of the restore timer.
     type: int
@@ -272,6 +280,7 @@ ARGUMENTS = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "name": {"type": "str"},
     "phase": {"type": "str", "choices": list(PHASES), "default": FINALIZE},
+    "unreached": {"type": "list", "elements": "str", "default": []},
     "restore_interval": {"type": "int", "default": INTERVAL},
     "confirm_timeout": {"type": "int", "default": CONFIRM_SECONDS},
     "device": {"type": "str", "default": "tke0"},
@@ -298,6 +307,7 @@ def present(module: AnsibleModule, run: Run) -> Result:
     options = ConvergeOptions(
         interval=params["restore_interval"],
         phase=params["phase"],
+        unreached=frozenset(params["unreached"]),
         confirmation=confirmation,
         before_change=_announce_change,
         accepted=Accepted(params["renumber"], params["take_over"]),

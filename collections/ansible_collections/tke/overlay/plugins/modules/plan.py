@@ -17,7 +17,8 @@ description:
   - The plan always contains all hosts of the inventory group, also with C(--limit), so a partial run omits no peer.
   - A node that is in the ledger but not in the inventory stays a peer until it is released.
   - "Variables of a node: C(overlay_underlay_ip) (default C(ansible_host)), a numeric address that all other nodes reach
-    without NAT, C(overlay_underlay_mtu) (default 1500), and C(overlay_node_cidr) to choose the node CIDR."
+    without NAT, C(overlay_underlay_mtu) (default 1500), and C(overlay_node_cidr) to choose the node CIDR.
+    In a cluster with O(links): C(overlay_site) (default C(cloud) or C(idc)) and C(overlay_wireguard_endpoint)."
 author:
   - tke.overlay contributors (@tke-overlay)
 extends_documentation_fragment:
@@ -54,6 +55,48 @@ options:
     description: The name of the Pod bridge.
     type: str
     default: tke-br0
+  links:
+    description:
+      - How sites reach each other, and the nodes of a site each other. What is not listed is V(vxlan).
+      - Without this option, VXLAN connects all nodes with one MTU. With it, the document has a link for every pair of
+        sites, each with an MTU of its own.
+      - An unknown site, a pair that is listed twice, an MTU that leaves Pods too little or is more than both ends have,
+        and a link that cannot cross NAT (C(overlay_wireguard_endpoint) V(none)) are errors.
+    type: list
+    elements: dict
+    suboptions:
+      sites:
+        description: The two sites of the link, or one for the link between its own nodes.
+        type: list
+        elements: str
+        required: true
+      transport:
+        description: How packets of Pods cross the link.
+        type: str
+        choices: [vxlan, direct, wireguard]
+        default: vxlan
+      mtu:
+        description: What the line between the sites carries, in bytes, if it is less than both ends carry.
+        type: int
+  wireguard_port:
+    description: The UDP port of WireGuard; while keys change, and after every second change, the next one.
+    type: int
+    default: 51820
+  wireguard_keys:
+    description:
+      - The public WireGuard keys that hosts have, by host name, from M(tke.overlay.wireguard_key); V(-) for a host
+        without one. The ledger records the key of a host that it has not met before.
+      - Another key than the ledger has for a host is an error.
+    type: dict
+    default: {}
+  wireguard_rotation:
+    description:
+      - A step of a change of all WireGuard keys, which C(tke.overlay.rotate_keys) runs.
+      - V(prepare) records O(wireguard_keys), which are then those of the next generation, beside the present keys, so
+        that hosts accept both. V(cutover) makes them the present ones.
+      - All nodes with WireGuard must be in the inventory and take part; otherwise it is an error that names them.
+    type: str
+    choices: [prepare, cutover]
   release:
     description:
       - Nodes to release. The plan does not contain them. Their node CIDRs return to the pool when all remaining nodes
@@ -230,6 +273,27 @@ vips:
   returned: success
   type: dict
   sample: {apiserver: 10.0.2.2, services: 10.0.2.3}
+links:
+  description: The link of every pair of sites, and of each site with itself.
+  returned: with O(links)
+  type: list
+  elements: dict
+  contains:
+    sites: {description: The two sites., returned: always, type: list, elements: str}
+    nodes: {description: How many nodes each of them has., returned: always, type: list, elements: int}
+    transport: {description: How packets of Pods cross the link., returned: always, type: str}
+    mtu: {description: "The largest packet of a Pod, in bytes.", returned: always, type: int}
+  sample:
+    - {sites: [cloud, idc], nodes: [2, 3], transport: wireguard, mtu: 1440}
+wireguard:
+  description: The nodes of sites with WireGuard, as names separated by spaces.
+  returned: with O(links)
+  type: dict
+  contains:
+    generation: {description: How often all keys have changed., returned: always, type: int}
+    nodes: {description: All these nodes., returned: always, type: str}
+    recorded: {description: Those whose public key the ledger has., returned: always, type: str}
+  sample: {generation: 0, nodes: cloud1 cloud2 idc1, recorded: cloud1 cloud2}
 orphans:
   description: Nodes of the ledger that are not in the inventory. They keep their node CIDRs and stay peers.
   returned: success

@@ -331,7 +331,7 @@ def _task(params: t.Mapping[str, t.Any], settings: t.Mapping[str, str]) -> Probe
         task = task_for_peers({peer["name"]: peer["address"] for peer in params["peers"]}, settings)
     else:
         return None
-    return task._replace(source=params["source"] or task.source, size=params["size"] or task.size).validated()
+    return task._replace(source=params["source"] or task.source).with_size(params["size"]).validated()
 
 
 def main() -> None:

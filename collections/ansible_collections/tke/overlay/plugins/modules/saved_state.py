@@ -57,6 +57,8 @@ saved:
     api: {description: "The VIP of the API servers; empty without an API endpoint.", returned: a node, type: str}
     view: {description: "The checksum of the fleet, for comparing hosts.", returned: a node, type: str}
     fleet: {description: "All nodes, one per line; empty without O(fleet).", returned: a node, type: str}
+    links: {description: The links of its site., returned: in a cluster with links, type: str}
+    wireguard_generation: {description: How often all keys have changed., returned: with WireGuard, type: int}
   sample:
     node: idc1
     cluster: demo

@@ -29,6 +29,8 @@ HOST_VARIABLES = {
     "underlay_ip": "overlay_underlay_ip",
     "underlay_mtu": "overlay_underlay_mtu",
     "node_cidr": "overlay_node_cidr",
+    "site": "overlay_site",
+    "wireguard_endpoint": "overlay_wireguard_endpoint",
 }
 DEFAULT_UNDERLAY_MTU = 1500
 
@@ -36,7 +38,7 @@ PLAN_VARIABLES = tuple(
     f"overlay_{name}"
     for name in (
         *("cluster", "container_cidr", "max_pods_per_node", "max_services", "networks", "reserved", "clb_subnet"),
-        *("require_idc", "device", "vni", "port", "bridge", "ledger", "adopt"),
+        *("require_idc", "device", "vni", "port", "bridge", "ledger", "adopt", "links", "wireguard_port"),
     )
 )
 """The variables that role plan passes to the planner; they must be the same for every host."""

@@ -74,6 +74,7 @@ class PlannedCluster(t.NamedTuple):
     vips: t.Mapping[str, str] = types.MappingProxyType({})  # name -> address
     new_ledger: str = ""  # a warning if there was no ledger
     writable: bool = False  # whether the ledger was found to be writable
+    links: t.Sequence[Line] = ()  # the table of the links, see :mod:`link_table`
 
 
 def natural_order(hosts: t.Iterable[str]) -> list[str]:
@@ -109,6 +110,7 @@ def status(seen: t.Mapping[str, HostStatus], planned: PlannedCluster) -> list[Li
     return [
         *lines,
         Line(""),
+        *planned.links,
         *_details(hosts, seen),
         *of_new_ledger(planned.new_ledger),
         *_of_vips(seen, planned),
@@ -290,22 +292,28 @@ def site(
     :param reach: lines about the API endpoint, where there is a load balancer.
     """
     head = ["HOST", "SITE", "WOULD CHANGE" if check else "CHANGED"]
-    lines = _results(head, seen, "would change" if check else "changed", "unchanged")
+    lines = _results(head, seen, "would change" if check else "changed", "unchanged", planned.links)
     faults = pod_faults({host: (each.result or {}).get("pods", []) for host, each in seen.items()})
     lines += [*reach, *prose(planned.forecast), *_of_orphans(planned)]
     lines += _of_pods([fault for fault in faults if fault.severity != NOTE])
     return [*lines, *steps([*fault_steps(faults), *_site_steps(seen, check)])]
 
 
-def _results(head: t.Sequence[str], seen: t.Mapping[str, HostStatus], changed: str, unchanged: str) -> list[Line]:
-    """Return a row for each host, and how many of them were changed."""
+def _results(
+    head: t.Sequence[str],
+    seen: t.Mapping[str, HostStatus],
+    changed: str,
+    unchanged: str,
+    links: t.Sequence[Line] = (),
+) -> list[Line]:
+    """Return a row for each host, the links, and how many hosts were changed."""
     rows = {host: [each.site or "-", _changes_text(each)] for host, each in seen.items()}
     bad = {host for host, each in seen.items() if each.result is None}
     number = len([each for each in seen.values() if each.result is not None and each.result.get("changed")])
     summary = f"{count(len(seen), 'host')}: {number:,} {changed}, {len(seen) - number - len(bad):,} {unchanged}"
     if bad:
         summary += f", {len(bad):,} not done"
-    return [*_rows(head, rows, bad), Line(""), Line(summary, BAD if bad else GOOD)]
+    return [*_rows(head, rows, bad), Line(""), *links, Line(summary, BAD if bad else GOOD)]
 
 
 def _changes_text(each: HostStatus) -> str:
@@ -415,6 +423,7 @@ def preflight(
         *of_new_ledger(planned.new_ledger),
         *_rows(head, rows, ()),
         Line(""),
+        *planned.links,
         *map(Line, diff.splitlines()),
         Line(f"no conflict found{writable}; nothing was changed", GOOD),
         *prose(planned.forecast),

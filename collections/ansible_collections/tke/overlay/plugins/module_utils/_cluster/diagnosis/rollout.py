@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import parse_fleet
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.connection import (
     cause_of,
     connection_steps,
@@ -22,6 +23,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.tex
     some,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.verify import VerifyResult, judge
+from ansible_collections.tke.overlay.plugins.module_utils._links import VXLAN, parse_links
 
 
 class Batch(t.NamedTuple):
@@ -80,16 +82,46 @@ def _fixes(steps: t.Iterable[str]) -> list[str]:
 
 
 def cutover_hosts(saved: t.Mapping[str, t.Mapping[str, t.Any]], plan: t.Mapping[str, t.Any]) -> list[str]:
-    """Return the hosts that can take the plan only together with all others: another port, another own address.
+    """Return the hosts that can take the plan only together with all others.
+
+    They have another port, another underlay address, or another transport of a link.
 
     :param saved: host -> its saved state (module saved_state).
     """
-    document, lines = plan["document"], set(plan["document"]["fleet"].splitlines())
+    document, lines = plan["document"], _places(plan)
+    links = parse_links(document["links"]) if "links" in document else None
+    sites = {peer.name: peer.site for peer in parse_fleet(document["fleet"]).values()} if links else {}
     return [
         host
         for host, state in saved.items()
-        if state["port"] != document["port"] or f"{host} {plan['assignments'][host]} {state['underlay']}" not in lines
+        if state["port"] != document["port"]
+        or f"{host} {plan['assignments'][host]} {state['underlay']}" not in lines
+        or _changes_transport(state.get("links"), links.of_one_site(sites[host]) if links else None)
     ]
+
+
+def _changes_transport(before: str | None, after: str | None) -> bool:
+    """Return whether a link has another transport than before.
+
+    :param before: the links of one site, see :meth:`LinkTable.of_one_site`; ``None``: VXLAN connects all nodes.
+    """
+    former, later = _transports(before), _transports(after)
+    sites = former.keys() | later.keys()
+    known = [
+        (VXLAN if before is None else former.get(site), VXLAN if after is None else later.get(site)) for site in sites
+    ]
+    return any(one and other and one != other for one, other in known)
+
+
+def _transports(links: str | None) -> dict[str, str]:
+    """Return the transport to each site."""
+    words = [link.split(" ") for link in (links or "").split(", ") if link]
+    return {site: transport for site, transport, _mtu in words}
+
+
+def _places(plan: t.Mapping[str, t.Any]) -> set[str]:
+    """Return name, node CIDR and underlay address of each node, without its site and WireGuard."""
+    return {" ".join(line.split(" ")[:3]) for line in plan["document"]["fleet"].splitlines()}
 
 
 def fleet_versions(saved: t.Mapping[str, t.Mapping[str, t.Any]], plan: t.Mapping[str, t.Any]) -> dict[str, list[str]]:
@@ -100,7 +132,7 @@ def fleet_versions(saved: t.Mapping[str, t.Mapping[str, t.Any]], plan: t.Mapping
     :param saved: host -> its saved state (module saved_state).
     :returns: version -> hosts.
     """
-    lines = set(plan["document"]["fleet"].splitlines())
+    lines = _places(plan)
     versions: dict[str, list[str]] = {}
     for host, state in saved.items():
         if f"{state['node']} {state['node_cidr']} {state['underlay']}" in lines:

@@ -15,7 +15,16 @@ import collections
 import heapq
 import typing as t
 
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import OVERHEAD
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.text import count, natural, some
+from ansible_collections.tke.overlay.plugins.module_utils._links import (
+    DIRECT,
+    ENCAPSULATION,
+    VXLAN,
+    WIREGUARD,
+    Link,
+    LinkTable,
+)
 
 KINDS = SILENT, MTU, TCP = "silent", "mtu", "tcp"
 """What module probe finds for a pair: no answer at all; only small packets pass; everything passes except TCP."""
@@ -49,7 +58,10 @@ class Answers(t.NamedTuple):
 
 
 class Fleet(t.NamedTuple):
-    """The nodes of the inventory (``sites``), and those on which the echo responder was started (``responders``)."""
+    """The nodes of the inventory (``sites``), and those on which the echo responder was started (``responders``).
+
+    ``links`` and ``wireguard_port`` are those of a plan with links; without, VXLAN connects all nodes.
+    """
 
     sites: t.Mapping[str, str]  # node -> site
     size: int | None  # of a full-size packet, in bytes; ``None`` if no host has reported it
@@ -60,11 +72,40 @@ class Fleet(t.NamedTuple):
     orphans: t.Sequence[str] = ()
     responders: t.Collection[str] = ()
     failed_responders: t.Mapping[str, str] = {}  # node -> why its echo responder did not start
+    links: LinkTable | None = None
+    wireguard_port: int | None = None
 
-    @property
-    def udp(self) -> str:
-        """What a firewall must accept."""
-        return "the tunnel's UDP port (overlay_port)" if self.port is None else f"UDP port {self.port}"
+    def links_of(self, pairs: t.Iterable[Pair]) -> set[Link]:
+        """Return the links between the sites of these nodes; nothing in a cluster without links."""
+        known = {tuple(self.sites.get(host, "") for host in pair) for pair in pairs}
+        return {link for one, other in known for link in [self.links and self.links.find(one, other)] if link}
+
+    def uses(self, transport: str, pairs: t.Iterable[Pair]) -> bool:
+        """Whether one of these pairs has a link with this transport."""
+        return any(link.transport == transport for link in self.links_of(pairs)) or (
+            self.links is None and transport == VXLAN
+        )
+
+    def sizes(self, pairs: t.Iterable[Pair]) -> list[int]:
+        """Return the sizes of full-size packets of these pairs, in order."""
+        sizes = {link.mtu for link in self.links_of(pairs)}
+        return sorted(sizes) if sizes or self.size is None else [self.size]
+
+    def overhead_of(self, pairs: t.Iterable[Pair]) -> int:
+        """Return the bytes that the transports of these pairs add to a packet, the most of them."""
+        version = 6 if self.overhead == OVERHEAD[6] else 4
+        return max((ENCAPSULATION[link.transport][version] for link in self.links_of(pairs)), default=self.overhead)
+
+    def traffic(self, pairs: t.Iterable[Pair]) -> str:
+        """Return what a firewall must accept, so that these pairs reach each other."""
+        port = "the tunnel's UDP port (overlay_port)" if self.port is None else f"UDP port {self.port}"
+        words = {
+            VXLAN: port,
+            WIREGUARD: f"UDP port {self.wireguard_port} (WireGuard)",
+            DIRECT: "packets of Pods without a tunnel (direct)",
+        }
+        transports = {link.transport for link in self.links_of(pairs)}
+        return " and ".join(words[each] for each in words if each in transports) or port
 
 
 class Cause(t.NamedTuple):
@@ -293,7 +334,7 @@ def _share(group: Group) -> str:
 
 def _of_all_pairs(pairs: set[Pair], evidence: Evidence) -> Cause:
     steps = (
-        f"open {evidence.fleet.udp} between all nodes",
+        f"open {evidence.fleet.traffic(pairs)} between all nodes",
         "apply the plan to all nodes: ansible-playbook tke.overlay.site",
     )
     group = Group(pairs=tuple(pairs))
@@ -339,22 +380,24 @@ def _of_underlay(group: Group, evidence: Evidence) -> tuple[str, tuple[str, ...]
     answers = {evidence.wrong[SILENT][pair].get("underlay") for pair in group.pairs}
     if answers == {False}:
         return "; the underlay addresses do not answer pings either", ()
-    if answers == {True} and not evidence.increased("not_a_peer", group.ends):
+    vxlan = evidence.fleet.uses(VXLAN, group.pairs)
+    if answers == {True} and vxlan and not evidence.increased("not_a_peer", group.ends):
         other = 8472 if evidence.fleet.port == 4789 else 4789
         step = (
-            f"if {evidence.fleet.udp} is open: some networks (NSX) drop VXLAN of others on that port: set another "
-            f"overlay_port, such as {other}"
+            f"if {evidence.fleet.traffic(group.pairs)} is open: some networks (NSX) drop VXLAN of others on that port: "
+            f"set another overlay_port, such as {other}"
         )
         return "; the underlay addresses answer pings", (step,)
     return ("; the underlay addresses answer pings", ()) if answers == {True} else ("", ())
 
 
 def _of_silent_pairs(group: Group, evidence: Evidence) -> Cause:
-    udp = evidence.fleet.udp
+    udp = evidence.fleet.traffic(group.pairs)
     if group.sites:
         between = "between " if len(group.sites) > 1 else ""
         step = f"open {udp} both ways {between}{_who(group)}, and check firewalls and routes on the line"
-        return Cause(SILENT, group.ends, f"no answer: {_who(group)}: {_share(group)}", (step,))
+        steps = (step, *_of_handshakes(group, evidence))
+        return Cause(SILENT, group.ends, f"no answer: {_who(group)}: {_share(group)}", steps)
     if group.covers_host:
         (host,) = group.hosts
         answer = evidence.answers.get(host)
@@ -375,6 +418,14 @@ def _of_silent_pairs(group: Group, evidence: Evidence) -> Cause:
     return Cause(SILENT, group.ends, f"no answer: {_who(group)}{share}{why}", (step,))
 
 
+def _of_handshakes(group: Group, evidence: Evidence) -> t.Iterator[str]:
+    if evidence.fleet.uses(WIREGUARD, group.pairs):
+        yield (
+            f"on {group.pairs[0][0]}: wg show: a peer without a latest handshake is not reached at its endpoint "
+            f"(overlay_wireguard_endpoint), or has another key than the ledger"
+        )
+
+
 def _cannot_send(group: Group, evidence: Evidence) -> tuple[str, list[str]]:
     """Return the errors of hosts that cannot send at all, as text, and these hosts."""
     reported: dict[str, set[str]] = collections.defaultdict(set)
@@ -391,14 +442,27 @@ def _of_mtu(group: Group, evidence: Evidence) -> Cause:
     sizes = [evidence.wrong[MTU][pair].get("largest") for pair in group.pairs]
     largest = min((size for size in sizes if size is not None), default=None)
     lost, step, passes = "full-size packets", "fix the line", "the largest size that passes is not known"
-    if fleet.size is not None:
-        lost, step = f"packets of {fleet.size} bytes", f"{step}: it must carry {fleet.size + fleet.overhead} bytes"
+    full, overhead = fleet.sizes(group.pairs), fleet.overhead_of(group.pairs)
+    if full:
+        lost, step = f"packets of {between(full)} bytes", f"{step}: it must carry {full[-1] + overhead} bytes"
     if largest is not None:
-        where = f"for site {group.sites[-1]}" if group.sites else f"of {' or '.join(group.hosts or group.pairs[0])}"
-        step = f"set overlay_underlay_mtu to {largest + fleet.overhead} {where} and run tke.overlay.site; or {step}"
+        step = f"{_smaller_mtu(group, fleet, largest + overhead)} and run tke.overlay.site; or {step}"
         passes = f"the largest size that passes is {largest} bytes"
     text = f"MTU black hole: {_who(group)}: {lost} are lost; {passes} ({_share(group)})"
     return Cause(MTU, group.ends, text, (step,))
+
+
+def between(sizes: t.Sequence[int]) -> str:
+    """Return the smallest and the largest of some sizes in order, or the only one."""
+    return " to ".join(map(str, sizes[:1] if len(sizes) == 1 else [*sizes[:1], *sizes[-1:]])) or "unknown"
+
+
+def _smaller_mtu(group: Group, fleet: Fleet, mtu: int) -> str:
+    """Return the step that takes a smaller MTU: that of a line, or that of a host."""
+    if fleet.links is not None and len(group.sites) > 1:
+        return f"set mtu: {mtu} for sites: [{', '.join(group.sites)}] in overlay_links"
+    where = f"for site {group.sites[-1]}" if group.sites else f"of {' or '.join(group.hosts or group.pairs[0])}"
+    return f"set overlay_underlay_mtu to {mtu} {where}"
 
 
 def _filtered_tcp(evidence: Evidence) -> dict[tuple[str, str], set[Pair]]:
@@ -424,6 +488,9 @@ def _of_filtered_tcp(rule: tuple[str, str], pairs: set[Pair], tested: set[Pair])
     )
 
 
+NSX = "some underlays (vSphere, NSX) drop TCP inside VXLAN on a port that they use: set another overlay_port"
+
+
 def _of_tcp(group: Group, evidence: Evidence) -> Cause:
     text = evidence.wrong[TCP][group.pairs[0]]["text"]
     peers = {peer for _prober, peer in group.pairs}
@@ -437,13 +504,13 @@ def _of_tcp(group: Group, evidence: Evidence) -> Cause:
         text = text.partition("): ")[2].partition(";")[0] or text
         steps = (
             f"checksum offload of the network card is the usual cause: {offload}",
-            "some underlays (vSphere, NSX) drop TCP inside VXLAN on a port that they use: set another overlay_port",
+            *([NSX] if evidence.fleet.uses(VXLAN, group.pairs) else []),
         )
         if checksums:
             arrived = ", ".join(f"{number} at {host}" for host, number in checksums.items())
             text += f"; TCP segments with wrong checksums arrived: {arrived}"
             steps = (f"checksum offload of the network card is the cause: {offload}",)
         elif NO_CONNECTION in text and evidence.know("wrong_checksums", peers):
-            steps = (steps[1], f"look for a firewall at {some(peers)} that drops TCP on {evidence.fleet.device}")
+            steps = (*steps[1:], f"look for a firewall at {some(peers)} that drops TCP on {evidence.fleet.device}")
     reported = f"TCP fails: {_who(group)}; ICMP echoes of the same size pass: {text} ({_share(group)})"
     return Cause(TCP, group.ends, reported, steps)

@@ -25,6 +25,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.roo
     Evidence,
     Fleet,
     Pair,
+    between,
     causes,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.text import (
@@ -139,7 +140,8 @@ def _coverage(evidence: Evidence, broken: int) -> str:
     everything = nodes * (nodes - 1)
     pairs = count(probed, "pair") if probed == everything else f"{count(probed, 'probed pair')} out of {everything:,}"
     tcp = any(answer.tcp for answer in evidence.answers.values())
-    sizes = f"small, full-size of {fleet.size} bytes and TCP" if tcp else f"small and full-size of {fleet.size} bytes"
+    full = between(fleet.sizes(evidence.probed))
+    sizes = f"small, full-size of {full} bytes and TCP" if tcp else f"small and full-size of {full} bytes"
     text = f"{probed - broken:,} of {pairs} reachable ({sizes})"
     trips = [(ms, host, peer) for host, answer in evidence.answers.items() for peer, ms in answer.rtt_ms.items()]
     if trips:

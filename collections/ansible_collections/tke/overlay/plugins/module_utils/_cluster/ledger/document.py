@@ -38,7 +38,10 @@ class Assignment(t.NamedTuple):
     """The node CIDR of a node, since when (UTC, ISO 8601), and whether the user chose it.
 
     ``underlay`` and ``underlay_mtu`` (bytes) are copied from the inventory, so the
-    node stays a peer in runs whose inventory does not have it.
+    node stays a peer in runs whose inventory does not have it. So are the fields of
+    :data:`LINK_FIELDS`, in a cluster with ``overlay_links``: the site, the WireGuard
+    endpoint if it is not the default one (``-`` behind NAT), the public key that the
+    host had when it was first met, and while keys change, the next one.
     """
 
     node_cidr: str
@@ -46,6 +49,14 @@ class Assignment(t.NamedTuple):
     underlay_mtu: int | None
     since: str
     pinned: bool
+    site: str | None = None
+    wireguard_endpoint: str | None = None
+    wireguard_key: str | None = None
+    wireguard_next_key: str | None = None
+
+
+LINK_FIELDS = ("site", "wireguard_endpoint", "wireguard_key", "wireguard_next_key")
+"""The fields of an assignment that the document has only where they have a value."""
 
 
 class Pending(t.NamedTuple):
@@ -77,6 +88,7 @@ class Ledger:
     ``vips`` are the addresses of the private load balancer by name (:mod:`vips`).
     ``former`` are released node CIDRs, with the node that had each last, until they are allocated again.
     ``applied`` is whether a host has applied a plan; until then, nothing in the ledger is in use.
+    ``wireguard_generation`` counts the changes of all WireGuard keys, see :func:`_links.wireguard_device`.
     ``kept_back`` is not part of the document, see :meth:`keep_back`.
     """
 
@@ -88,6 +100,7 @@ class Ledger:
     vips: dict[str, str] = dataclasses.field(default_factory=dict)
     former: dict[str, str] = dataclasses.field(default_factory=dict)
     applied: bool = False
+    wireguard_generation: int = 0
     kept_back: dict[int, str] = dataclasses.field(default_factory=dict)
 
     def adopt_pool(self, pool: Pool, *, renew: bool = False) -> None:
@@ -339,11 +352,16 @@ class Ledger:
         ]
         for name, held in sorted(self.nodes.items()):
             pinned = " pinned" if held.pinned else ""
-            lines.append(f"node {name} {held.node_cidr} underlay {held.underlay} mtu {held.underlay_mtu}{pinned}")
+            extra = "".join(f" {field} {value}" for field, value in _links_of(held).items())
+            lines.append(
+                f"node {name} {held.node_cidr} underlay {held.underlay} mtu {held.underlay_mtu}{pinned}{extra}"
+            )
         for node_cidr, waiting in sorted(self.pending.items()):
             until = f"dropped by {', '.join(waiting.on)}" if waiting.on else "the cursor wraps around"
             lines.append(f"released {node_cidr} of {waiting.node}, not free until {until}")
         lines += [f"VIP {name} {address}" for name, address in sorted(self.vips.items())]
+        if self.wireguard_generation:
+            lines.append(f"WireGuard keys of generation {self.wireguard_generation}")
         return "".join(f"{line}\n" for line in lines)
 
     def text(self) -> str:
@@ -357,13 +375,14 @@ class Ledger:
             "max_services": self.pool.services,
             "cursor": self.cursor,
             "applied": self.applied,
+            **({"wireguard_generation": self.wireguard_generation} if self.wireguard_generation else {}),
         }
         lines = [f" {json.dumps(key)}: {json.dumps(value)},\n" for key, value in head.items()]
         body = "".join(
             [
                 "{\n",
                 *lines,
-                _table("nodes", {name: held._asdict() for name, held in self.nodes.items()}),
+                _table("nodes", {name: _record(held) for name, held in self.nodes.items()}),
                 _table("pending", {node_cidr: waiting._asdict() for node_cidr, waiting in self.pending.items()}),
                 _table("vips", self.vips),
                 _table("former", self.former),
@@ -403,6 +422,7 @@ def parse(text: str, where: str, cluster: str | None) -> Ledger:
             # Ledgers of earlier releases have neither.
             former=document.get("former", {}),
             applied=document.get("applied", True),
+            wireguard_generation=document.get("wireguard_generation", 0),
         )
         _require_single_holders(ledger)
     except (KeyError, TypeError, ValueError) as error:
@@ -458,6 +478,16 @@ def _broken(where: str, why: str) -> str:
 
 def _describe(pool: Pool) -> str:
     return f"{', '.join(pool.cidrs)} with {pool.node_cidr_size} addresses per node and {pool.services} services"
+
+
+def _links_of(held: Assignment) -> dict[str, str]:
+    """Return the fields of :data:`LINK_FIELDS` that have a value."""
+    return {field: value for field in LINK_FIELDS if (value := getattr(held, field)) is not None}
+
+
+def _record(held: Assignment) -> dict[str, t.Any]:
+    fields = held._asdict()
+    return {**{name: fields[name] for name in fields if name not in LINK_FIELDS}, **_links_of(held)}
 
 
 def _table(key: str, records: t.Mapping[str, t.Any]) -> str:

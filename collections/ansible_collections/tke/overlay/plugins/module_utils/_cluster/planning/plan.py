@@ -10,7 +10,6 @@ import typing as t
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
     PLAN_SCHEMA,
     NodeDocument,
-    Peer,
     fleet_text,
     former_text,
     overlay_mtu,
@@ -18,6 +17,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam import vips
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.pool import Pool
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import document as ledgers
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning import keys, links
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning import validate as preflight
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.adopt import adopt
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import (
@@ -93,13 +93,15 @@ def _assign(ledger: Ledger, nodes: t.Sequence[InventoryNode], settings: ClusterS
     conflicts = [
         *adoption.problems,
         *preflight.problems_of_nodes(nodes, settings, _orphans(nodes, ledger)),
+        *links.problems(settings, nodes, ledger),
         *vips.problems_of_held(ledger.vips, _claims_of(nodes, ledger), ranges_of(ledger.pool)),
     ]
     try:
         ledger.assign([_request(node, adoption.pins.get(node.name)) for node in nodes], now)
     except ValidationError as error:
         conflicts += error.problems
-    return conflicts
+    links.record(settings, nodes, ledger)
+    return [*conflicts, *keys.record_found(settings, ledger)]
 
 
 def _orphans(nodes: t.Sequence[InventoryNode], ledger: Ledger) -> list[InventoryNode]:
@@ -146,10 +148,8 @@ def plan(settings: ClusterSettings, nodes: t.Sequence[InventoryNode], ledger: Le
     All nodes of the ledger are peers and count for the MTU: removing a node from
     the inventory does not release it, so it keeps its node CIDR and stays a peer.
     """
-    known = [(name, held) for name, held in ledger.nodes.items() if held.underlay]
-    peers = [Peer(name, held.node_cidr, held.underlay) for name, held in known if held.underlay]
-    mtus = [(held.underlay, held.underlay_mtu) for _name, held in known if held.underlay and held.underlay_mtu]
     orphans = [node.name for node in _orphans(nodes, ledger)]
+    mtus = [(held.underlay, held.underlay_mtu) for held in ledger.nodes.values() if held.underlay and held.underlay_mtu]
     document = NodeDocument(
         schema=PLAN_SCHEMA,
         cluster=ledger.cluster,
@@ -161,10 +161,12 @@ def plan(settings: ClusterSettings, nodes: t.Sequence[InventoryNode], ledger: Le
         bridge=settings.bridge,
         container_cidr=ledger.pool.cidrs,
         service_cidr=ledger.pool.service_cidr,
-        fleet=fleet_text(peers),
+        fleet=fleet_text(links.peers_of(settings, ledger)),
         former=former_text(ledger.releases()),
     )
+    document.update(links.part_of_document(settings, ledger))
     warnings = [*_warnings(nodes, ledger, orphans), *adopt(ledger, nodes, settings.adopted).warnings]
+    warnings += links.warnings(settings, nodes)
     return Plan(document, forecast(ledger), orphans, warnings)
 
 

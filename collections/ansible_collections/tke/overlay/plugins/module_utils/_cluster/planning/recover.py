@@ -19,7 +19,13 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import Peer, overhead_on, parse_fleet
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
+    NONE,
+    Peer,
+    overhead_on,
+    parse_fleet,
+    with_port,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.pool import Pool
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Assignment, Ledger, Pending
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning import validate as preflight
@@ -51,6 +57,7 @@ class HostRecord(t.NamedTuple):
     mtu: int
     api: str
     view: str
+    wireguard_generation: int = 0
 
 
 class SavedStates(t.NamedTuple):
@@ -77,10 +84,15 @@ def recover(settings: ClusterSettings, nodes: t.Sequence[InventoryNode], found: 
         raise ValidationError(*problems)
     ledger = Ledger(settings.cluster, pool, applied=True)
     known = {name: peer for fleet in fleets.values() for name, peer in fleet.items()}
-    known.update({name: Peer(name, each.node_cidr, each.underlay) for name, each in found.records.items()})
+    for name, each in found.records.items():
+        known[name] = known.get(name, Peer(name, "", ""))._replace(node_cidr=each.node_cidr, underlay=each.underlay)
     described, mtu = {node.name: node for node in nodes}, min(each.mtu for each in found.records.values())
+    ledger.wireguard_generation = max(each.wireguard_generation for each in found.records.values())
+    newest = _fleets_of_generation(found, fleets, ledger.wireguard_generation)
     for name, peer in known.items():
-        ledger.nodes[name] = _assignment(peer, described.get(name), mtu, now)
+        held = _assignment(peer, described.get(name), mtu, now)
+        entries = [fleet[name] for fleet in newest if name in fleet]
+        ledger.nodes[name] = _with_links(held, entries, settings.wireguard_port)
     ledger.cursor = (max(pool.number(held.node_cidr) for held in ledger.nodes.values()) + 1) % pool.size
     for own in found.records.values():
         if own.api:
@@ -98,6 +110,42 @@ def _assignment(peer: Peer, node: InventoryNode | None, mtu: int, now: str) -> A
     overhead = overhead_on(peer.underlay)
     pinned = node is not None and node.node_cidr == peer.node_cidr
     return Assignment(peer.node_cidr, peer.underlay, own or mtu + overhead, now, pinned)
+
+
+def _fleets_of_generation(
+    found: SavedStates, fleets: t.Mapping[str, t.Mapping[str, Peer]], generation: int
+) -> list[t.Mapping[str, Peer]]:
+    """Return the fleets with the WireGuard keys of a generation, that of most hosts last."""
+    of_hosts = [(hosts.split(", "), fleet) for hosts, fleet in fleets.items()]
+    newest = [
+        (len(hosts), fleet)
+        for hosts, fleet in of_hosts
+        if any(found.records[host].wireguard_generation == generation for host in hosts)
+    ]
+    return [fleet for _number, fleet in sorted(newest, key=lambda each: each[0])]
+
+
+def _with_links(held: Assignment, entries: t.Sequence[Peer], port: int) -> Assignment:
+    """Return the assignment with the site, the endpoint and the keys that the fleets have.
+
+    A key that is not known in a fleet (``-``) may be known in another one.
+
+    :param port: ``overlay_wireguard_port``.
+    """
+    for peer in entries:
+        key, _comma, following = peer.keys.partition(",")
+        held = held._replace(
+            site=peer.site or held.site,
+            wireguard_endpoint=_recorded_endpoint(peer, port) or held.wireguard_endpoint,
+            wireguard_key=key if key not in ("", NONE) else held.wireguard_key,
+            wireguard_next_key=following or held.wireguard_next_key,
+        )
+    return held
+
+
+def _recorded_endpoint(peer: Peer, port: int) -> str | None:
+    """Return the endpoint as the ledger records it: nothing for the default one."""
+    return peer.endpoint if peer.endpoint not in ("", with_port(peer.underlay, port)) else None
 
 
 def _selection_problems(found: SavedStates) -> t.Iterator[str]:

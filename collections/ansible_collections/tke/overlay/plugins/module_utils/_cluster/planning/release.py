@@ -61,7 +61,7 @@ def release(
     names = list(dict.fromkeys(name.strip() for name in request.names))
     problems = [*_problems_of_names(names, nodes, ledger)] or [*_problems_of_empty_cluster(names, ledger)]
     if not problems and not request.force:
-        reasons = [*_excluded(names, ledger, request.excluded), *_dependencies(names, ledger, request.groups)]
+        reasons = [*_excluded(names, ledger, request.excluded), *_dependencies(names, ledger, nodes, request.groups)]
         problems = [f"{reason}: to release anyway, add {FORCE}" for reason in reasons]
     if problems:
         raise ValidationError(*problems)
@@ -105,7 +105,12 @@ def _excluded(names: t.Sequence[str], ledger: Ledger, excluded: t.Container[str]
             )
 
 
-def _dependencies(names: t.Sequence[str], ledger: Ledger, groups: t.Mapping[str, t.Sequence[str]]) -> t.Iterator[str]:
+def _dependencies(
+    names: t.Sequence[str],
+    ledger: Ledger,
+    nodes: t.Sequence[InventoryNode],
+    groups: t.Mapping[str, t.Sequence[str]],
+) -> t.Iterator[str]:
     """Yield what other nodes would lose, one sentence for each dependency."""
     leaving = {name for name in names if name in ledger.nodes}
     for name in sorted(leaving & set(groups.get("clb", ()))):
@@ -113,12 +118,21 @@ def _dependencies(names: t.Sequence[str], ledger: Ledger, groups: t.Mapping[str,
     servers = set(groups.get("apiserver", ()))
     if servers and servers <= leaving:
         yield f"{', '.join(sorted(servers))} is every host in group apiserver: no API server would remain"
-    for site in SITES:
-        members = set(groups.get(site, ())) & ledger.nodes.keys()
-        if members and members <= leaving:
-            yield f"{', '.join(sorted(members))} is every host in group {site}: that site would have no node"
+    yield from _last_of_sites(names, ledger, nodes)
     if len(leaving) > max(1, MOST_AT_ONCE * len(ledger.nodes)):
         yield (
             f"{len(leaving)} of {len(ledger.nodes)} nodes are more than {MOST_AT_ONCE:.0%} of the fleet: "
             f"{', '.join(sorted(leaving))}"
         )
+
+
+def _last_of_sites(names: t.Sequence[str], ledger: Ledger, nodes: t.Sequence[InventoryNode]) -> t.Iterator[str]:
+    """Yield the sites that would have no node."""
+    members: dict[str, set[str]] = {site: set() for site in SITES}
+    for node in nodes:
+        if node.name in ledger.nodes and node.place():
+            members.setdefault(node.place(), set()).add(node.name)
+    for site, held in members.items():
+        if held and held <= set(names):
+            where = f"host in group {site}" if site in SITES else f"node of site {site} (overlay_site)"
+            yield f"{', '.join(sorted(held))} is every {where}: that site would have no node"

@@ -28,6 +28,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes.nodes import Matches
 from ansible_collections.tke.overlay.plugins.module_utils._errors import range_problems, some_of
+from ansible_collections.tke.overlay.plugins.module_utils._links import WIREGUARD_PORT
 from ansible_collections.tke.overlay.plugins.module_utils._names import (
     INVENTORY_NAME,
     INVENTORY_NAME_RULE,
@@ -51,6 +52,8 @@ class ClusterSettings(t.NamedTuple):
     """The cluster-wide variables, with checked types; the content of ``networks`` is not checked yet.
 
     ``adopted`` are the Node objects of a running cluster whose podCIDRs become node CIDRs, if it is adopted.
+    ``links`` are the items of ``overlay_links``, ``None`` in a cluster without links;
+    ``wireguard_keys`` are the public keys that hosts have, by name, see :mod:`links`.
     """
 
     cluster: str
@@ -66,6 +69,9 @@ class ClusterSettings(t.NamedTuple):
     port: int = 8472
     bridge: str = "tke-br0"
     adopted: Matches | None = None
+    links: t.Sequence[t.Mapping[str, t.Any]] | None = None
+    wireguard_port: int = WIREGUARD_PORT
+    wireguard_keys: t.Mapping[str, str] = {}
 
 
 class InventoryNode(t.NamedTuple):
@@ -75,7 +81,8 @@ class InventoryNode(t.NamedTuple):
     ``None`` in the module ``node_cidr``, which only allocates node CIDRs: then
     neither a site nor an underlay address is required. ``underlay_from`` is the
     variable that has the underlay address; if it is empty, that variable cannot be
-    evaluated, which is reported elsewhere.
+    evaluated, which is reported elsewhere. ``site`` is ``overlay_site``, the place of
+    the host; without it, that is its group.
     """
 
     name: str
@@ -84,6 +91,14 @@ class InventoryNode(t.NamedTuple):
     underlay_mtu: t.Any = None
     node_cidr: t.Any = None
     underlay_from: str = "overlay_underlay_ip"
+    site: t.Any = None
+    wireguard_endpoint: t.Any = None
+
+    def place(self) -> str:
+        """Return the site of the host; an empty string if it has none."""
+        if self.site is not None:
+            return str(self.site)
+        return self.sites[0] if self.sites else ""
 
 
 def problems_of_cluster(settings: ClusterSettings) -> t.Iterator[str]:

@@ -16,6 +16,8 @@ import re
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
+    MIN_MTU,
+    is_endpoint,
     is_ipv4_address,
     is_server,
     network_problems,
@@ -28,6 +30,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.vali
 from ansible_collections.tke.overlay.plugins.module_utils._errors import range_problems, some_of
 from ansible_collections.tke.overlay.plugins.module_utils._names import (
     LABEL,
+    LABEL_RULE,
     is_host_name,
     is_one_line,
     path_problems,
@@ -40,6 +43,7 @@ MOST_HOSTS = 5
 RANGES = {
     "overlay_vni": (1, (1 << 24) - 1, ""),
     "overlay_port": (1, 65535, ""),
+    "overlay_wireguard_port": (1, 65_534, ""),
     "overlay_restore_interval": (1, 86_400, "seconds"),
     "overlay_confirm_timeout": (0, 3600, "seconds"),
     "overlay_probe_interval": (10, 3600, "seconds"),
@@ -59,7 +63,7 @@ RANGES = {
 
 NULLABLE = (
     *("overlay_clb_subnet", "overlay_underlay_ip", "overlay_underlay_mtu", "overlay_node_cidr"),
-    *("overlay_kubeconfig", "overlay_kubernetes_node"),
+    *("overlay_kubeconfig", "overlay_kubernetes_node", "overlay_site", "overlay_links"),
 )
 """Variables for which null means the same as not set, so that a group or host can unset them."""
 
@@ -338,6 +342,36 @@ def _ipv4_network(what: str, network: t.Any) -> list[str]:
     return network_problems(what, str(network))
 
 
+def _site(what: str, name: t.Any) -> list[str]:
+    return [] if LABEL.fullmatch(str(name)) else [f"{what} {shown(name)} is not a name of a site: {LABEL_RULE}"]
+
+
+def _links(what: str, items: t.Any) -> list[str]:
+    problems: list[str] = []
+    seen: dict[tuple[str, ...], int] = {}
+    for number, item in enumerate(items, 1):
+        where = f"{what}: item {number}"
+        sites = [str(site) for site in _as_given(item["sites"], VariableSpec("list", "str"))]
+        problems += [problem for site in sites for problem in _site(f"{where}: sites", site)]
+        if len(sites) not in (1, 2):
+            problems.append(f"{where} has {len(sites)} sites: a link has two, or one for the nodes inside it")
+        elif seen.setdefault(tuple(sorted({*sites})), number) != number:
+            first = seen[tuple(sorted({*sites}))]
+            problems.append(f"{where} lists the sites {' and '.join(sites)} again, as item {first} does: remove one")
+        if item.get("mtu") not in (None, ""):
+            problems += range_problems(f"{where}: mtu", int(item["mtu"]), min(MIN_MTU.values()), 65535, "bytes")
+    return problems
+
+
+def _wireguard_endpoint(what: str, endpoint: t.Any) -> list[str]:
+    text = str(endpoint)
+    if text == "none" or (is_endpoint(text) and int(text.rpartition(":")[2]) < 65535):
+        return []
+    examples = "203.0.113.7:51820 or [2001:db8::7]:51820"
+    rule = f"is not ADDRESS:PORT with a port up to 65534, such as {examples}, and not none, which means behind NAT"
+    return [f"{what} {shown(endpoint)} {rule}"]
+
+
 def _confirm_timeout(what: str, seconds: t.Any) -> list[str]:
     return [] if int(seconds) == 0 else range_problems(what, int(seconds), 3, 3600, "seconds (or 0)")
 
@@ -368,6 +402,9 @@ RULES: dict[str, t.Callable[[str, t.Any], list[str]]] = {
     "overlay_metrics_dir": _metrics_dir,
     "overlay_kubernetes_node": _node_name,
     "overlay_prometheus_url": _prometheus_url,
+    "overlay_links": _links,
+    "overlay_site": _site,
+    "overlay_wireguard_endpoint": _wireguard_endpoint,
 }
 """Variable -> the function that returns the problems of its value, which has the right type."""
 

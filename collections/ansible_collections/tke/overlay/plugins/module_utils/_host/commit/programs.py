@@ -168,6 +168,9 @@ while read -r path; do
                 systemd disable --now "${path##*/}" </dev/null
             fi
             if restore_file "$path"; then units=yes; fi ;;
+        */tke-overlay-wireguard@.service)
+            units=yes
+            restore_file "$path" ;;
         *) restore_file "$path" ;;
     esac
 done <"$here/files"

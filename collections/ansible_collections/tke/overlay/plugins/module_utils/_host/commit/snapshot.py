@@ -48,7 +48,7 @@ def snapshot(
     :param sysctls: the present values of the sysctls that will change.
     :raises KernelError: the rules cannot be listed.
     """
-    base, texts, removals = STATE, {}, _removals_without_device(new.tables, deltas)
+    base, texts, removals = STATE, {}, _removals_elsewhere(new.tables, deltas, new.link.name)
     if not all(os.path.exists(f"{files.ROOT}{STATE}/{name}") for name in STATE_FILES):
         base = "" if row is None else SNAPSHOT
         texts = {} if row is None else _texts(new, spec_of(row), deltas, sysctls, run)
@@ -74,6 +74,7 @@ def _texts(
         {key: value for key, value in {**new.sysctls, **sysctls}.items() if value},
         summary={},
         fleet="",
+        pod_mtu=new.pod_mtu,
     )
     return {path.replace(STATE, SNAPSHOT, 1): text for path, text in state_files(present).items()}
 
@@ -84,7 +85,12 @@ def _present_entries(table: Table, wanted: Desired, delta: Delta, device: str) -
     found = {**same, **{key: old for key, (old, _new) in delta.changed.items()}, **delta.removed}
     if table.name != RouteTable.name:
         return found
-    return {key: spec for key, spec in found.items() if device_of(spec) in ("", device)}
+    return {key: spec for key, spec in found.items() if device_of(spec) in ("", device) or not _is_foreign(spec)}
+
+
+def _is_foreign(spec: str) -> bool:
+    """Return whether the specification of an actual route shows another program's protocol."""
+    return " proto " in spec
 
 
 def _replaced_routes(deltas: t.Mapping[str, Delta], device: str) -> list[str]:
@@ -92,20 +98,21 @@ def _replaced_routes(deltas: t.Mapping[str, Delta], device: str) -> list[str]:
     return [
         f"ip -4 route replace {key} {old}"
         for key, (old, _new) in (deltas[RouteTable.name].changed.items() if RouteTable.name in deltas else ())
-        if device_of(old) not in ("", device)
+        if device_of(old) not in ("", device) and _is_foreign(old)
     ]
 
 
-def _removals_without_device(tables: Tables, deltas: t.Mapping[str, Delta]) -> list[str]:
-    """Return commands that remove the new entries without a device.
+def _removals_elsewhere(tables: Tables, deltas: t.Mapping[str, Delta], device: str) -> list[str]:
+    """Return commands that remove the new entries without a device, or on another one than the VXLAN link.
 
-    The old restore script does not regard them as managed, because it has only the old container CIDRs.
+    The old restore script does not regard them as managed: it has only the old container CIDRs, and a plan without
+    links has no routes on other devices. On a host that was no node, they do not go with the VXLAN link.
     """
     return [
         " ".join([*table.program, table.drop(key, spec)])
         for table, _wanted in tables
         for key, spec in deltas[table.name].added.items()
-        if not table.of_device and " dev " not in spec
+        if not table.of_device and device_of(spec) != device
     ]
 
 

@@ -1,11 +1,11 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a packet that is larger than the MTU of the overlay is refused with the right size, not lost in silence.
+"""Whether a packet that is larger than the MTU of the link is refused with the right size, not lost in silence.
 
-The link of a Pod has the MTU of the overlay, so its own kernel refuses larger packets. For this test, the link is made
-four bytes larger: as much as veth(4) and bridges let pass for a VLAN tag. The node then has to answer that the packet
-needs fragmentation, and must say the MTU.
+The link of a Pod has the largest MTU of the node's links, so its own kernel refuses larger packets. For this test, it
+is made four bytes larger: as much as veth(4) and bridges let pass for a VLAN tag. The node then has to answer that the
+packet needs fragmentation, and must say the MTU.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import select
 import socket
 import struct
 import time
+import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
 from ansible_collections.tke.overlay.plugins.module_utils._host.conformance.namespace import inside
@@ -30,13 +31,22 @@ _SOL_RAW, _ICMP_FILTER = 255, 1
 _ECHO_REQUEST, _UNREACHABLE, _FRAGMENTATION_NEEDED = 8, 3, 4
 
 
-def refused_size(namespace: str, address: str, target: str, size: int, run: Run) -> int | str:
+class Sizes(t.NamedTuple):
+    """The MTU of the link to the target, and that of the Pod."""
+
+    link: int
+    pod: int
+
+
+def refused_size(pod: tuple[str, str], target: str, sizes: Sizes, run: Run) -> int | str:
     """Send a packet that is too large from a Pod; return the MTU that the refusal names, or what happened instead.
 
-    :param size: the MTU of the overlay.
+    :param pod: namespace and address of the Pod.
     :raises KernelError: the MTU of the link cannot be changed.
     """
-    _set_mtu(namespace, size + MORE, run)
+    namespace, address = pod
+    size = sizes.link
+    _set_mtu(namespace, max(size + MORE, sizes.pod), run)
     try:
         with inside(namespace):
             connection = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
@@ -47,7 +57,7 @@ def refused_size(namespace: str, address: str, target: str, size: int, run: Run)
             connection.bind((address, 0))
             return _ask(connection, target, size + MORE)
     finally:
-        _set_mtu(namespace, size, run)
+        _set_mtu(namespace, sizes.pod, run)
 
 
 def _set_mtu(namespace: str, mtu: int, run: Run) -> None:

@@ -32,7 +32,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.conformance.kube
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.conformance.namespace import inside
 from ansible_collections.tke.overlay.plugins.module_utils._host.conformance.outside import Observer
-from ansible_collections.tke.overlay.plugins.module_utils._host.conformance.path_mtu import refused_size
+from ansible_collections.tke.overlay.plugins.module_utils._host.conformance.path_mtu import Sizes, refused_size
 from ansible_collections.tke.overlay.plugins.module_utils._host.conformance.pods import RunningPod
 from ansible_collections.tke.overlay.plugins.module_utils._host.conformance.results import (
     PathResult,
@@ -77,6 +77,7 @@ class PeerPods(t.NamedTuple):
     underlay: str
     host_port: int | None
     near: bool  # in the same site
+    mtu: int | None = None  # of the link to that node; ``None``: that of the Pods
 
 
 class ApiServer(t.NamedTuple):
@@ -117,6 +118,11 @@ class PathTask(t.NamedTuple):
     def client(self) -> RunningPod:
         """The Pod that asks."""
         return self.pods[0]
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Address -> the size of a full packet to a Pod of each other node; to one of this node, that of the Pods."""
+        return {peer.addresses[0]: peer.mtu for peer in self.peers if peer.addresses and peer.mtu is not None}
 
     @property
     def far_pods(self) -> dict[str, str]:
@@ -195,15 +201,20 @@ def _ask_mtu(task: PathTask, run: Run) -> PathResult:
     silent = any(fault for _name, fault in small.values())
     reason = "Pods that do not answer small packets" if silent else _alone(task)
     answering = [address for address, (_name, fault) in small.items() if not fault]
-    for name, fault in _echo(task, task.size, answering).values():
-        tests.add(name, fault and f"full-size packets of {task.size} bytes: {fault}")
+    by_size: dict[int, list[str]] = {}
+    for address in answering:
+        by_size.setdefault(task.sizes.get(address, task.size), []).append(address)
+    for size, addresses in by_size.items():
+        for name, fault in _echo(task, size, addresses).values():
+            tests.add(name, fault and f"full-size packets of {size} bytes: {fault}")
     target = next((address for address in answering if address in task.far_pods), None)
     if target is None:
         return tests.result(reason)
     name = task.far_pods[target]
-    found = refused_size(task.client.namespace, task.client.address, target, task.size, run)
+    sizes = Sizes(task.sizes.get(target, task.size), task.size)
+    found = refused_size((task.client.namespace, task.client.address), target, sizes, run)
     if isinstance(found, int):
-        found = "" if found == task.size else f"it is refused with the MTU {found} instead of {task.size}"
+        found = "" if found == sizes.link else f"it is refused with the MTU {found} instead of {sizes.link}"
     tests.add(name, found and f"a packet that is too large: {found}")
     return tests.result(reason)
 

@@ -42,6 +42,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables im
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_network import PodNetwork, planned_network
 from ansible_collections.tke.overlay.plugins.module_utils._host.probe.schedule import peers_to_probe
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.cni_plugins import plugin_directories
+from ansible_collections.tke.overlay.plugins.module_utils._links import links_of
 from ansible_collections.tke.overlay.plugins.module_utils._names import is_host_name, path_problems, shown
 
 STARTED = f"{DIRECTORY}/started"
@@ -161,7 +162,7 @@ def ask(question: Question, paths: t.Collection[str], run: Run) -> list[PathResu
         host_port=host_port,
         no_port=no_port,
         peers=_peers(question),
-        size=document["mtu"],
+        size=links_of(document).mtu_of_pods(fleet[name].site),
         underlay=fleet[name].underlay,
         service=service_address(document["service_cidr"]),
         inner_links={document["device"], document["bridge"], *inner},
@@ -182,6 +183,7 @@ def _peers(question: Question) -> list[PeerPods]:
     """Return the Pods that this host asks."""
     fleet, name = parse_fleet(question.document["fleet"]), question.document["node"]
     site_of = {each: site for site, names in question.sites.items() for each in names}
+    table = links_of(question.document)
     others = [each for each in question.peers if each in fleet and each != name and question.peers[each]["addresses"]]
     if len(others) > MAX_PEERS:
         here = [*others, name]
@@ -194,6 +196,7 @@ def _peers(question: Question) -> list[PeerPods]:
             underlay=fleet[each].underlay,
             host_port=question.peers[each]["host_port"],
             near=site_of.get(each) == site_of.get(name),
+            mtu=table.between(fleet[name].site, fleet[each].site).mtu,
         )
         for each in others
     ]

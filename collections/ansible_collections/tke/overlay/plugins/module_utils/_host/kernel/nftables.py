@@ -31,6 +31,8 @@ nat          Packets from Pods to outside the cluster get the address of this ho
              source port, because the answers would be taken for tunnel packets.
 ===========  ==========================================================================================
 
+Links of other transports, and with MTUs of their own, add the rules of :mod:`link_rules`.
+
 How the table is compared: nft prints rules in a different form than it reads them,
 and the form depends on its version. Therefore each load records the loaded text
 and the listing right after the load below ``/run``. As long as the listing is equal
@@ -43,16 +45,20 @@ another program), the worst case is that the same rules are loaded once more.
 from __future__ import annotations
 
 import re
+import types
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import RUN_DIRECTORY, read_files, write_file
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel import link_rules
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import FormerRoute
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import (
     ActualEntry,
     Desired,
     Run,
     error_text,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.wireguard import WireguardSpec
 
 TABLE = "inet tke_overlay"
 RECORD_TEXT = f"{RUN_DIRECTORY}/rules.nft"
@@ -64,6 +70,7 @@ COUNTERS = ("not_a_peer", "to_pods", "from_pods", "inner_source", "forwarded_to_
 _LIST = ("nft", "-s", "list", "table", *TABLE.split())
 _LOAD = ("nft", "-f", "-")
 _KUBE_PROXY = "0x00004000"
+_MARKED = f"meta mark & {_KUBE_PROXY} == {_KUBE_PROXY}"
 _FAMILY = {4: ("ip", "ipv4", 40), 6: ("ip6", "ipv6", 60)}
 """IP version -> keyword of the header, name of the protocol, bytes of IP and TCP header."""
 
@@ -75,15 +82,18 @@ class TransitionAllowances(t.NamedTuple):
     port: int | None = None  # the other port of the tunnel, old or new
     device: str = ""  # the link that receives on it
     links: t.Sequence[str] = ()  # the links by which packets of Pods come and leave in the former overlay
+    wireguard: t.Sequence[WireguardSpec] = ()  # the devices of the former plan
+    former: t.Mapping[str, FormerRoute] = types.MappingProxyType({})  # by node CIDR, of peers with another transport
+    kept: t.Collection[str] = ()  # node CIDRs of those peers to which the host still sends as before
 
 
 NO_ALLOWANCES = TransitionAllowances()
 
 
 class RulesSpec(t.NamedTuple):
-    """What determines the rules. ``peers`` are the underlay addresses of all other nodes.
+    """What determines the rules. ``peers`` are the underlay addresses of all other nodes with a VXLAN link.
 
-    ``bridge`` is empty on a host without Pods.
+    ``bridge`` is empty on a host without Pods. ``links`` is ``None`` where VXLAN connects all nodes, with one MTU.
     """
 
     device: str
@@ -94,6 +104,7 @@ class RulesSpec(t.NamedTuple):
     container_cidrs: t.Sequence[str]
     peers: t.Sequence[str]
     also: TransitionAllowances = NO_ALLOWANCES
+    links: link_rules.LinkRules | None = None
 
     @property
     def ports(self) -> list[int]:
@@ -171,7 +182,7 @@ class RulesTable:
         for verb, old, new in (("add", found, self.wanted), ("delete", self.wanted, found)):
             for key in new.keys() - old.keys():
                 what, _space, element = key.partition(" ")
-                if what != "element":
+                if what not in ("element", "address"):
                     return ""
                 commands.setdefault((verb, new[key].partition(" ")[2]), []).append(element)
         if any(found[key] != self.wanted[key] for key in found.keys() & self.wanted.keys()):
@@ -228,9 +239,11 @@ def rules_text(spec: RulesSpec) -> str:
     pods, peers = _by_version(spec.container_cidrs), _by_version({*spec.peers, *spec.also.peers})
     # Without peers, the port must be closed for both IP versions that the underlay can have.
     peers = peers or {4: [], 6: []}
-    blocks = [f"\tcounter {name} {{\n\t}}\n" for name in COUNTERS]
+    counters = (*COUNTERS, *(link_rules.COUNTERS if spec.links else ()))
+    blocks = [f"\tcounter {name} {{\n\t}}\n" for name in counters]
     blocks += [_set(f"pods{version}", version, cidrs, "\t\tflags interval\n") for version, cidrs in pods.items()]
     blocks += [_set(f"peers{version}", version, addresses) for version, addresses in peers.items()]
+    blocks += [_set(name, *content) for name, content in spec.links.sets().items()] if spec.links else []
     blocks += _chains(spec, list(pods), list(peers))
     return f"{deletion_of(TABLE)}table {TABLE} {{\n" + "\n".join(blocks) + "}\n"
 
@@ -241,15 +254,18 @@ def _chains(spec: RulesSpec, pods: t.Sequence[int], peers: t.Sequence[int]) -> l
     :param pods: the IP versions of the container CIDRs.
     :param peers: the IP versions of the underlay.
     """
-    links = {"lo", *spec.devices, spec.bridge, *spec.also.links} - {""}
+    extra = spec.links or link_rules.LinkRules(prefix=24)
+    links = {"lo", *spec.devices, spec.bridge, *spec.also.links, *extra.tunnels, *extra.passing} - {""}
     inside = ", ".join(f'"{name}"' for name in sorted(links))
-    port, device = _any_of(spec.ports), _any_of([f'"{name}"' for name in spec.devices])
+    vteps = filter(None, [link_rules.translated(extra, _MARKED)])
+    port, device = _any_of(spec.ports), _any_of([f'"{name}"' for name in [*spec.devices, *extra.tunnels]])
     return [
         _chain(
             "prerouting",
             "type filter hook prerouting priority raw; policy accept;",
             [f"{_FAMILY[v][0]} saddr @peers{v} udp dport {port} notrack" for v in peers],
             *(_guards(version, device, f"{{ {inside} }}") for version in pods),
+            link_rules.arriving(extra),
         ),
         _chain(
             "output",
@@ -260,6 +276,7 @@ def _chains(spec: RulesSpec, pods: t.Sequence[int], peers: t.Sequence[int]) -> l
             "input",
             "type filter hook input priority filter - 10; policy accept;",
             [f'udp dport {port} {_FAMILY[v][0]} saddr != @peers{v} counter name "not_a_peer" drop' for v in peers],
+            link_rules.received(extra),
         ),
         _chain(
             "forward",
@@ -269,14 +286,20 @@ def _chains(spec: RulesSpec, pods: t.Sequence[int], peers: t.Sequence[int]) -> l
                 f'counter name "forwarded_to_vtep" drop'
                 for v in peers
             ],
-            *(_clamps(version, device, spec.mtu) for version in pods),
+            *(
+                [link_rules.clamped(spec.links, spec.devices)]
+                if spec.links
+                else (_clamps(version, device, spec.mtu) for version in pods)
+            ),
         ),
         _chain(
             "postrouting",
             "type filter hook postrouting priority filter; policy accept;",
+            link_rules.leaving(extra),
             [f'{_FAMILY[v][0]} daddr @pods{v} oifname != {{ {inside} }} counter name "unrouted" drop' for v in pods],
         ),
         _chain("nat", "type nat hook postrouting priority srcnat; policy accept;", _masquerade(spec)),
+        *(_chain("vtep", "type nat hook postrouting priority srcnat - 1; policy accept;", vtep) for vtep in vteps),
     ]
 
 
@@ -327,11 +350,12 @@ def _masquerade(spec: RulesSpec) -> list[str]:
     """
     version = 6 if ":" in spec.node_cidr else 4
     ip = _FAMILY[version][0]
-    borders = [1023, *(port for port in spec.ports if port > 1023), 65536]
+    ports = sorted({*spec.ports, *(spec.links.ports if spec.links else ())})
+    borders = [1023, *(port for port in ports if port > 1023), 65536]
     first, last = max(((low + 1, high - 1) for low, high in zip(borders, borders[1:])), key=lambda p: p[1] - p[0])
     leaving = f"{ip} saddr {spec.node_cidr} {ip} daddr != @pods{version}"
     return [
-        f"meta mark & {_KUBE_PROXY} == {_KUBE_PROXY} return",
+        f"{_MARKED} return",
         f"{leaving} udp sport 1024-65535 masquerade to :{first}-{last} fully-random",
         f"{leaving} masquerade fully-random",
     ]
@@ -348,7 +372,8 @@ def _items(text: str) -> Desired:
             attributes, _mark, elements = body.partition("elements = {")
             items[f"set {name}"] = " ".join(attributes.split())
             words = elements.rpartition("}")[0].split(",") if elements else []
-            items.update(dict.fromkeys([f"element {' '.join(word.split())}" for word in words], f"of {name}"))
+            what = "address" if name[:-1] in link_rules.ADDRESS_SETS else "element"
+            items.update(dict.fromkeys([f"{what} {' '.join(word.split())}" for word in words], f"of {name}"))
         elif kind == "chain":
             hook, *rules = body.splitlines() or [""]
             items[f"chain {name}"] = hook.strip()
@@ -366,7 +391,7 @@ def counter_values(run: Run) -> dict[str, str]:
 
 
 def _with_values(text: str, values: t.Mapping[str, str]) -> str:
-    for name in COUNTERS:
+    for name in (*COUNTERS, *link_rules.COUNTERS):
         if name in values:
             text = text.replace(f"\tcounter {name} {{\n", f"\tcounter {name} {{\n\t\t{values[name]}\n", 1)
     return text

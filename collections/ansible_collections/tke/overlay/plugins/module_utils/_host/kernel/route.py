@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Routes of the main table: node CIDR of a peer -> its VTEP address."""
+"""Routes of the main table: node CIDR of a peer -> its VTEP address, its underlay address, or a WireGuard device."""
 
 from __future__ import annotations
 
@@ -28,13 +28,21 @@ Row = t.Mapping[str, t.Any]
 """A route as ``ip -json route show`` lists it."""
 
 
+class FormerRoute(t.NamedTuple):
+    """How this host sent to a peer before a cutover: its saved route, and for VXLAN the peer's underlay address."""
+
+    spec: str
+    underlay: str
+
+
 class RouteTable:
     """The managed routes of one IP version (4 or 6) in the main table, and the foreign routes that conflict with them.
 
-    Routes of protocol 144 on the device are managed. So are blackhole routes of that
-    protocol; as these have no device, they must lie in ``within`` or be ``claimed``.
-    A route of protocol 144 on another device belongs to another task (the route to
-    the load balancer, a second overlay).
+    Routes of protocol 144 on the device are managed, and so is every route of that
+    protocol ``within`` the container CIDRs: a direct link leads by the underlay's
+    link, WireGuard by a device of its own, and a blackhole has no device. A blackhole
+    can be ``claimed`` as well. Any other route of protocol 144 belongs to another task
+    (the route to the load balancer, a second overlay).
 
     Destination, TOS and metric identify a route, but the kernel can hold several
     with the same ones (``ip route prepend``): then the first one is used. The others
@@ -110,15 +118,16 @@ class RouteTable:
 
     def _actual(self, row: Row, has_protocol: bool) -> ActualEntry:
         spec, on_device = _spec_of(row), row.get("dev") == self.device
-        managed = has_protocol and (on_device or (row.get("type") == BLACKHOLE and self._manages_blackhole(row)))
+        managed = has_protocol and (on_device or self._manages(row))
         return ActualEntry(spec if managed else f"{spec} proto {row.get('protocol', 'boot')}", managed, on_device)
 
-    def _manages_blackhole(self, row: Row) -> bool:
-        if self.claimed is None and not self.within:
+    def _manages(self, row: Row) -> bool:
+        """Return whether a route of protocol 144 that is not on the device is managed."""
+        blackhole = row.get("type") == BLACKHOLE
+        if blackhole and ((self.claimed is None and not self.within) or self._key(row) in (self.claimed or ())):
             return True
         network = ipaddress.ip_network(full_prefix(row["dst"], self.version))
-        inside = any(network[0] in other and network[-1] in other for other in self.within)
-        return inside or self._key(row) in (self.claimed or ())
+        return any(network[0] in other and network[-1] in other for other in self.within)
 
     def put(self, key: str, spec: str) -> str:
         """Return the line that creates or changes the route to this destination with this metric."""
@@ -133,7 +142,7 @@ class RouteTable:
         found = _LINE.fullmatch(line)
         if found is None:
             return None
-        entry = found["key"], found["blackhole"] or found["spec"] or ""
+        entry = found["key"], found["blackhole"] or (found["spec"] or "").replace(_ON_DEVICE, "", 1)
         return entry if self.put(*entry) == line else None
 
 
@@ -198,14 +207,39 @@ def route_key(destination: str, metric: int) -> str:
     return destination if metric in (0, default) else f"{destination} metric {metric}"
 
 
-def via_entry(destination: str, gateway: str, device: str, metric: int = 0) -> tuple[str, str]:
-    """Return key and specification of a route through a VTEP address, which is in no connected network."""
-    return route_key(destination, metric), f"via {gateway} dev {device} onlink"
+def via_entry(destination: str, gateway: str, device: str, metric: int = 0, mtu: int | None = None) -> tuple[str, str]:
+    """Return key and specification of a route through a VTEP address, which is in no connected network.
+
+    :param mtu: of the link, if it is less than that of the device.
+    """
+    rest = "" if mtu is None else f" mtu {mtu}"
+    return route_key(destination, metric), f"via {gateway} dev {device} onlink{rest}"
 
 
 def blackhole_entry(destination: str, metric: int = BLACKHOLE_METRIC) -> tuple[str, str]:
     """Return key and specification of a route that drops packets to unused addresses of the own node CIDR."""
     return route_key(destination, metric), BLACKHOLE
+
+
+def direct_entry(destination: str, gateway: str, device: str, source: str, mtu: int) -> tuple[str, str]:
+    """Return key and specification of a route to a neighbour of the underlay.
+
+    :param source: the address of the packets of this host.
+    :param mtu: of the link. It is always there: the device can have a larger MTU than the line.
+    """
+    family = "inet6 " if ":" in gateway else ""
+    return route_key(destination, 0), f"via {family}{gateway} dev {device} src {source} mtu {mtu}"
+
+
+def device_entry(destination: str, device: str, source: str, mtu: int) -> tuple[str, str]:
+    """Return key and specification of a route by a device that finds the peer itself, as WireGuard does."""
+    return route_key(destination, 0), f"dev {device} src {source} mtu {mtu}"
+
+
+def mtu_of(spec: str) -> int | None:
+    """Return the MTU in the specification of a route, ``None`` without one."""
+    found = _word_after("mtu", spec)
+    return int(found) if found.isdigit() else None
 
 
 def _identity(row: Row) -> str:
@@ -217,17 +251,28 @@ def _spec_of(row: Row) -> str:
     if row.get("type") == BLACKHOLE:
         return BLACKHOLE
     words = [str(row["type"])] if row.get("type", "unicast") != "unicast" else []
+    words += [f"via {row['via']['family']} {row['via']['host']}"] if "via" in row else []
     words += [f"{word} {row[name]}" for name, word in _WORDS.items() if name in row]
-    words += [f"{name} {json.dumps(row[name])}" for name in ("nexthops", "metrics") if name in row]
+    words += [f"nexthops {json.dumps(row['nexthops'])}"] if "nexthops" in row else []
+    metrics = row.get("metrics", [])
+    mtu = re.fullmatch(r'\[\{"mtu": (\d+)\}\]', json.dumps(metrics)) if metrics else None
+    words += [f"metrics {json.dumps(metrics)}"] if metrics and mtu is None else []
     words += ["onlink"] if "onlink" in row.get("flags", ()) else []
+    words += [f"mtu {mtu[1]}"] if mtu is not None else []
     return " ".join(words)
 
 
 _WORDS = {"gateway": "via", "dev": "dev", "prefsrc": "src"}
 
+_ON_DEVICE = " scope link"
+"""In the listing of a route without a gateway, after the device: the restore script compares lines."""
+
 
 def _line(verb: str, key: str, spec: str) -> str:
     blackhole = spec == BLACKHOLE
+    if verb == "replace" and spec.startswith("dev "):
+        device, _space, more = spec[len("dev ") :].partition(" ")
+        spec = f"dev {device}{_ON_DEVICE}{f' {more}' if more else ''}"
     # iproute2 prints JSON that it does not read; destination, metric and protocol are sufficient for a removal.
     rest = "" if blackhole or "{" in spec else f" {spec}"
     return f"route {verb} {f'{BLACKHOLE} ' if blackhole else ''}{key}{rest} proto {ROUTE_PROTOCOL}"

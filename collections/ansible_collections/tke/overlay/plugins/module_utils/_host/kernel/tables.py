@@ -56,10 +56,15 @@ class ActualEntry(t.NamedTuple):
     on_device: bool = True  # on the VXLAN device of the overlay
 
 
-class ReadableTable(t.Protocol):
-    """The part of one kernel table that concerns one device, for :func:`compare`."""
+class NamedTable(t.Protocol):
+    """A table for :func:`compare`, however it is read."""
 
     name: str
+
+
+class ReadableTable(NamedTable, t.Protocol):
+    """The part of one kernel table that concerns one device."""
+
     of_device: bool  # its entries are removed with the device, and it cannot be read without the device
 
     def listings(self) -> list[t.Sequence[str]]:
@@ -120,7 +125,11 @@ class Delta(t.NamedTuple):
         return "".join(f"{key} {new[key]}\n" for key in sorted(new))
 
 
-def compare(table: ReadableTable, actual: t.Mapping[str, ActualEntry], desired: Desired, purge: bool = True) -> Delta:
+NO_DIFFERENCE = Delta({}, {}, {}, {})
+"""That of a table which holds what it must."""
+
+
+def compare(table: NamedTable, actual: t.Mapping[str, ActualEntry], desired: Desired, purge: bool = True) -> Delta:
     """Return the pending changes of a table.
 
     :param purge: remove managed entries that are not desired.

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The underlay of a VXLAN link: the address that it sends from, and the links and routes that its packets take.
+"""The underlay: the address that a tunnel sends from, and the links and routes that its packets take.
 
 The link with the underlay address need not be the one that carries the packets: in a routed data
 centre the address is on ``lo``, whose MTU is 65536, and a host with two lines reaches some peers
@@ -39,20 +39,29 @@ class UnderlayRoute(t.NamedTuple):
 
 
 class MtuSpec(t.NamedTuple):
-    """The overlay's MTU, the underlay address, and the remedy for a too large MTU (see ``FieldLabels.mtu``)."""
+    """The overlay's MTU, the underlay address, and the remedy for a too large MTU (see ``FieldLabels.mtu``).
+
+    ``encapsulation`` is what a tunnel adds to a packet, in bytes; by default VXLAN.
+    """
 
     overlay: int
     local: str
     remedy: str
+    encapsulation: int | None = None
+
+    @property
+    def overhead(self) -> int:
+        """The bytes that a packet has more on the underlay."""
+        return overhead_on(self.local) if self.encapsulation is None else self.encapsulation
 
     @property
     def needed(self) -> int:
         """The MTU that the underlay must have, in bytes."""
-        return self.overlay + overhead_on(self.local)
+        return self.overlay + self.overhead
 
     def problem(self, what: str, mtu: int) -> str:
         """Return the sentence about a link or a route with too small an MTU."""
-        remedy = self.remedy.format(underlay=mtu, overlay=mtu - overhead_on(self.local))
+        remedy = self.remedy.format(underlay=mtu, overlay=mtu - self.overhead)
         return f"{what} has MTU {mtu}, but an overlay MTU of {self.overlay} requires {self.needed}: {remedy}"
 
 
@@ -81,6 +90,33 @@ def underlay_routes(local: str, peers: t.Iterable[str], run: Run) -> list[Underl
         if known[rest][0]:
             found.setdefault(known[rest], []).append(peer)
     return [UnderlayRoute(device, mtu, tuple(reached)) for (device, mtu), reached in found.items()]
+
+
+def neighbors_of(local: str, peers: t.Collection[str], run: Run) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the links by which this host reaches peers without a router, and how it would reach the others.
+
+    :returns: underlay address -> link, and underlay address -> ``by 10.0.1.1 (dev eth0)`` or ``not at all``.
+    """
+    if not peers:
+        return {}, {}
+    lines = "".join(f"route get {peer} from {local}\n" for peer in peers)
+    _code, out, _errors = run(["ip", "-o", "-force", "-batch", "-"], lines)
+    links: dict[str, str] = {}
+    others = dict.fromkeys(peers, "not at all")
+    for line in out.splitlines():
+        peer, _space, rest = line.partition(" ")
+        device, gateway = _DEVICE.search(f" {rest}"), _GATEWAY.search(f" {rest}")
+        if peer not in others or device is None or device[1] == "lo":
+            continue
+        if gateway is None:
+            links[peer] = device[1]
+            del others[peer]
+        else:
+            others[peer] = f"by {gateway[1]} (dev {device[1]})"
+    return links, others
+
+
+_GATEWAY = re.compile(r" via (?:inet6? )?(\S+)")
 
 
 def _device_and_mtu(text: str) -> tuple[str, int | None]:

@@ -134,12 +134,15 @@ def read_tables(
     readable: list[ReadableTable] = [tables.fdb, tables.neighbors] if find_link(target.link.name, links) else []
     readable += [target.rules] if rules else []
     listings = [*tables.routes.listings(others=foreign), *(each for table in readable for each in table.listings())]
+    listings += target.wireguard.listings(links)
     listed = listed_together(listings, run)
     found: TableEntries = {
         tables.routes.name: tables.routes.read(listed, others=foreign),
         tables.bridge.name: {**tables.bridge.among(links), **tables.bridge.beyond(links, run)},
     }
     found.update({table.name: table.read(listed) for table in readable})
+    if target.wireguard.specs or target.wireguard.listings(links):
+        found[target.wireguard.name] = target.wireguard.read(links, listed)
     return found
 
 
@@ -171,14 +174,20 @@ def link_change(target: Target, links: t.Sequence[Row]) -> LinkChange:
 def compare_tables(target: Target, found: TableEntries) -> dict[str, Delta]:
     """Return the difference of each table that is written entry by entry, by its name.
 
+    WireGuard is among them only on a host that has it, or must have it.
+
     :raises ValidationError: a foreign entry is in the place of a wanted one.
     """
     bridge = target.tables.bridge
     entries = {**target.tables.entries, bridge.name: bridge.wanted(found.get(bridge.name, {}))}
-    return {
+    deltas = {
         table.name: compare_entries(table, found.get(table.name, {}), entries[table.name])
         for table, _wanted in target.tables.in_removal_order()
     }
+    wireguard = target.wireguard
+    if wireguard.name in found:
+        deltas[wireguard.name] = compare_entries(wireguard, found[wireguard.name], wireguard.wanted)
+    return deltas
 
 
 def _text_diffs(found: Texts, wanted: FileSpecs) -> list[Diff]:

@@ -20,6 +20,7 @@ import time
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import NodeDocument
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files as host_files
 from ansible_collections.tke.overlay.plugins.module_utils._host.commit.api_endpoint import (
     ApiEndpoint,
@@ -44,12 +45,13 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.files import (
     write_file,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import (
+    Row,
     check_conflicts,
     find_link,
     read_links,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import check_foreign_routes
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import NO_DIFFERENCE, Run
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.applied_plan import NOTHING, Accepted, check_plan
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni import CNI_FILE
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.compare import (
@@ -58,14 +60,19 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node.compare imp
     read_actual,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.cutover import (
-    CUTOVER,
     FINALIZE,
+    PREPARE,
+    Cutover,
     former_links,
     step_of,
     take_step,
     transitional_target,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.kernel_change import change_kernel, verify
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.peer_links import (
+    link_mtu_problems,
+    on_link_peers,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.running_pods import check_no_pods
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import (
     INTERVAL,
@@ -112,6 +119,9 @@ class ConvergeOptions(t.NamedTuple):
 
     replace_flannel: bool = False
     """Replace the routes of flannel to the peers."""
+
+    unreached: t.Collection[str] = ()
+    """Nodes that the phases before have not reached: this host sends to them as before, if a link has changed."""
 
     pods: bool = True
     """Whether the host has Pods, see :mod:`running_pods`."""
@@ -160,10 +170,12 @@ def converge(document: NodeDocument, run: Run, check: bool, options: ConvergeOpt
         host = host._replace(cni=read_plugins(options.cni_bin_dirs, run))
     if options.metrics.directory:
         host = host._replace(metrics=_completed(options, host.cni, run))
+    host = host._replace(on_link=on_link_peers(document, run))
     target = build_target(document, host, options.interval, pods=options.pods)
     check_plan(document, options.accepted)
     replace = options.replace_flannel
     if check:
+        target.wireguard.keyless = True
         difference = _difference(target, run, replace)
         former_links(target, difference)
         return difference
@@ -172,12 +184,13 @@ def converge(document: NodeDocument, run: Run, check: bool, options: ConvergeOpt
             difference = _difference(target, run, replace)
             links = former_links(target, difference)
             build = functools.partial(build_target, document, host, options.interval, pods=options.pods)
-            transitional = transitional_target(document, options.phase, links, build)
-            if transitional is not None and options.phase == CUTOVER:
+            cutover = Cutover(options.phase, options.unreached)
+            transitional = transitional_target(target, cutover, links, build)
+            if transitional is not None and options.phase != PREPARE:
                 target = transitional
                 difference = _difference(target, run, replace)
             step = step_of(options.phase, transitional, target, difference)
-            if step.unfinished and links:
+            if step.unfinished and (links or (transitional is not None and transitional.wireguard.specs)):
                 _put_drop_ins(target, difference, run)
             take_step(step, target, difference, run)
             if step.unfinished:
@@ -216,12 +229,31 @@ def _difference(target: Target, run: Run, replace_flannel: bool) -> NodeResult:
     if replace_flannel:
         target.tables.routes.former = target.flannel_gateways
     links = read_links(run)
-    check_conflicts(target.link, links, run, peers=target.underlays)
+    _check_underlay(target, links, run)
+    target.wireguard.check(links, run)
     if not target.pods:
         check_no_pods(target.tables.bridge, links, run)
     actual = read_actual(target, links, run)
     check_foreign_routes(actual.tables[target.tables.routes.name], target.flannel_gateways)
     return compare(target, actual)
+
+
+def _check_underlay(target: Target, links: t.Sequence[Row], run: Run) -> None:
+    """Make sure that the VXLAN link can exist, and that the underlay carries the packets of all links.
+
+    :raises ValidationError: names everything that is in the way.
+    """
+    problems: list[str] = []
+    peers = target.underlays
+    # Without a VXLAN link, nothing is sent by the device, so its MTU needs nothing of the underlay.
+    link = target.link if peers or not target.links.peers else target.link._replace(mtu=None)
+    try:
+        check_conflicts(link, links, run, peers=peers)
+    except ValidationError as error:
+        problems += error.problems
+    problems += link_mtu_problems(target.links, links, run)
+    if problems:
+        raise ValidationError(*problems)
 
 
 # --- prepare ---
@@ -234,6 +266,8 @@ def _prepare(target: Target, difference: NodeResult, confirmation: Confirmation,
     row = find_link(target.link.name, read_links(run))
     sysctls = {diff.name: diff.before for diff in difference.sysctls if diff.before}
     before = snapshot(target.saved, row, difference.tables, sysctls, run)
+    undo = target.wireguard.undo(difference.tables.get(target.wireguard.name, NO_DIFFERENCE))
+    before = before._replace(removals=[*undo, *before.removals])
     stage(confirmation, _staged_files(target, difference), before)
     prepared = _PreparedCommit(confirmation, endpoint, warnings, time.monotonic(), pending)
     if pending:

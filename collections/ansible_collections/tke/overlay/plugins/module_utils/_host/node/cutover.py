@@ -22,6 +22,14 @@ The same phases replace the routes of a former overlay, flannel with host-gw or 
 another VNI (:func:`former_links`): until *finalize* the rules let packets of Pods pass
 by the links of both. The device exists since *prepare*, the routes change in *cutover*.
 
+A change of a link's transport is one of these, too. Until *finalize* a host takes the
+packets of such a peer by both transports, whose neighbour and FDB entry, WireGuard device
+and peer it keeps; the route is replaced in *cutover*. From *cutover* on, the blackhole
+beneath a route by WireGuard keeps packets from leaving in clear, and from *finalize* on
+the rules do as well. To a peer that *prepare* has not reached (:attr:`Cutover.unreached`)
+the host sends as before, in every phase, until a run reaches that peer: the saved route
+shows which peers these are.
+
 They also take over a device that another program made with other MAC
 addresses (:func:`adopts_foreign_macs`), because a host drops frames for other MACs
 than its own. From *prepare* until *finalize* every host accepts frames for any MAC
@@ -37,10 +45,10 @@ from __future__ import annotations
 import os
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import NodeDocument, Peer, vtep_mac
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import vtep_mac
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
-from ansible_collections.tke.overlay.plugins.module_utils._host.files import read_files, remove_file, write_file
+from ansible_collections.tke.overlay.plugins.module_utils._host.files import Texts, read_files, remove_file, write_file
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.fdb import FdbTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import (
     ALTERNATE_LINK,
@@ -56,18 +64,30 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.nftables 
     deletion_of,
     load_table,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import device_of
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import (
+    BLACKHOLE,
+    FormerRoute,
+    device_of,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Delta, Run, apply
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import compare as compare_entries
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.wireguard import DEVICES
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.alternate_link import (
     relax_reverse_path_filter,
     with_alternate_link,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.compare import NodeResult
-from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import Target, own_and_peers
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.peer_links import HostLinks
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import Target
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.wireguard_devices import (
+    create_devices,
+    former_devices,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.checksums import with_checksum
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins import forwarding_of
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import CHECKSUMS, RULES_FILE
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import batch_file, saved_settings
+from ansible_collections.tke.overlay.plugins.module_utils._links import DIRECT
 
 FINALIZE, PREPARE, CUTOVER = PHASES = ("finalize", "prepare", "cutover")
 
@@ -83,7 +103,8 @@ class Transition(t.NamedTuple):
     moved: bool = False  # the plan has another underlay address for this host
 
     def __bool__(self) -> bool:
-        return bool(self.allowances.peers or self.allowances.port or self.moved)
+        allowances = self.allowances
+        return bool(allowances.peers or allowances.port or allowances.wireguard or allowances.former or self.moved)
 
 
 class PhaseStep(t.NamedTuple):
@@ -99,31 +120,51 @@ class PhaseStep(t.NamedTuple):
         return self.phase == PREPARE and (self.foreign_macs or self.transitional is not None)
 
 
-def transitional_target(
-    document: NodeDocument, phase: str, links: t.Sequence[str], build: t.Callable[[TransitionAllowances], Target]
-) -> Target | None:
-    """Return the target that accepts both the saved plan and the plan of the document.
+class Cutover(t.NamedTuple):
+    """What a run knows of a cutover: its phase, and the nodes that the phases before have not reached."""
 
+    phase: str
+    unreached: t.Collection[str] = ()  # they send and understand only what they did before
+
+
+def transitional_target(
+    target: Target, cutover: Cutover, links: t.Sequence[str], build: t.Callable[[TransitionAllowances], Target]
+) -> Target | None:
+    """Return the target that accepts both the saved plan and the new plan.
+
+    :param target: what the host must have at the end.
     :param links: see :func:`former_links`.
-    :param build: returns the target of the document with these allowances.
+    :param build: returns the target of the same plan with these allowances.
     :returns: ``None`` if the change does not concern other hosts, or the phase accepts the new plan only.
     """
-    if phase == FINALIZE:
-        return None
-    transition = transition_to(document, *own_and_peers(document))
+    transition = transition_to(target)
+    allowances = transition.allowances
+    former = allowances.former
+    kept = [each.peer.node_cidr for each in target.links.peers if each.peer.name in cutover.unreached]
+    allowances = allowances._replace(kept=[node_cidr for node_cidr in kept if node_cidr in former])
+    if cutover.phase == FINALIZE:
+        left = {node_cidr: former[node_cidr] for node_cidr in allowances.kept}
+        return (
+            build(NO_ALLOWANCES._replace(former=left, kept=allowances.kept, wireguard=allowances.wireguard))
+            if left
+            else None
+        )
     if not transition and not links:
         return None
-    return build(transition.allowances._replace(links=links))
+    return build(allowances._replace(links=links))
 
 
 def former_links(target: Target, difference: NodeResult) -> list[str]:
     """Return the links of the routes that a former overlay has to the peers, and that the target replaces.
 
-    :raises ValidationError: the reverse-path filter of such a link would drop packets during the change.
+    :raises ValidationError: the reverse-path filter of such a link, or of one with direct peers, would drop packets
+        during the change.
     """
-    changed = difference.tables[target.tables.routes.name].changed
-    links = sorted({device_of(old) for old, _new in changed.values()} - {"", target.link.name})
-    strict = [link for link in links if _filters_strictly(link)]
+    changed = [(old, new) for old, new in difference.tables[target.tables.routes.name].changed.values()]
+    tunnels = {"", target.link.name, *DEVICES}
+    links = sorted({device_of(old) for old, _new in changed if " proto " in old} - tunnels)
+    moved = {device_of(spec) for pair in changed if device_of(pair[0]) != device_of(pair[1]) for spec in pair}
+    strict = [link for link in sorted(moved - tunnels) if _filters_strictly(link)]
     if strict:
         raise ValidationError(
             *(
@@ -141,19 +182,48 @@ def _filters_strictly(link: str) -> bool:
     return max(found.values(), default="0") == "1"
 
 
-def transition_to(document: NodeDocument, own: Peer, peers: t.Sequence[Peer]) -> Transition:
-    """Compare the saved state with a plan, as far as both ends of the tunnel are concerned."""
-    settings = saved_settings()
-    if settings.get("device") != document["device"] or settings.get("mac") != vtep_mac(own.node_cidr):
+def transition_to(target: Target) -> Transition:
+    """Compare the saved state with a target, as far as both ends of the links are concerned."""
+    settings, own = saved_settings(), target.links.own
+    if settings.get("device") != target.link.name or settings.get("mac") != vtep_mac(own.node_cidr):
         return Transition()  # this host sends and receives nothing yet
-    saved = _saved_underlays(document["device"])
+    saved = _saved_underlays(target.link.name)
+    peers = [each.peer for each in target.links.peers]
     former = {saved.get(vtep_mac(peer.node_cidr), peer.underlay) for peer in peers} - {p.underlay for p in peers}
-    port = int(settings.get("port", document["port"]))
-    other = None if port == document["port"] else port
+    port = int(settings.get("port", target.link.port))
+    other = None if port == target.link.port else port
     return Transition(
-        TransitionAllowances(sorted(former), other, "" if other is None else ALTERNATE_LINK),
+        TransitionAllowances(
+            sorted(former),
+            other,
+            "" if other is None else ALTERNATE_LINK,
+            wireguard=former_devices(target.wireguard),
+            former=_former_routes(target, saved),
+        ),
         settings.get("local") != own.underlay,
     )
+
+
+def _former_routes(target: Target, underlays: t.Mapping[str, str]) -> dict[str, FormerRoute]:
+    """Return the saved routes to the peers that the target reaches by another device, by node CIDR.
+
+    :param underlays: see :func:`_saved_underlays`.
+    """
+    table, device = target.tables.routes, target.link.name
+    path = batch_file(table)
+    lines = read_files([path]).get(path, "").splitlines()
+    if not target.links.listed and all(f" dev {device} " in line or BLACKHOLE in line for line in lines):
+        return {}  # VXLAN before and after
+    saved = dict(filter(None, map(table.parse, lines)))
+    wanted = target.tables.entries[table.name]
+    former = {}
+    for each in target.links.peers:
+        node_cidr = each.peer.node_cidr
+        spec = saved.get(node_cidr, "")
+        if spec and device_of(spec) != device_of(wanted.get(node_cidr, "")):
+            underlay = underlays.get(vtep_mac(node_cidr), "") if device_of(spec) == device else ""
+            former[node_cidr] = FormerRoute(spec, underlay)
+    return former
 
 
 def _saved_underlays(device: str) -> dict[str, str]:
@@ -187,6 +257,8 @@ def take_step(step: PhaseStep, target: Target, difference: NodeResult, run: Run)
         _prepare_new_macs(target, difference, run)
     else:
         _send_to_new_macs(target, difference, run)
+    if step.transitional is not None and step.phase == CUTOVER:
+        step.transitional.wireguard.await_handshakes(run)
     if step.transitional is not None and step.phase == PREPARE:
         _accept_both_plans(step.transitional, run)
 
@@ -202,12 +274,23 @@ def _accept_both_plans(transitional: Target, run: Run) -> None:
     if saved_settings():
         write_file(RULES_FILE, rules.text)
         write_file(CHECKSUMS, with_checksum(CHECKSUMS, RULES_FILE, rules.text))
+    _forward_from(transitional.links, transitional.sysctls)
+    if transitional.wireguard.specs:
+        create_devices(transitional.wireguard, transitional.sysctls, run)
     if transitional.former_links:
         _receive(transitional, run)
     if transitional.alternate_link is not None:
         alternate = transitional.alternate_link._replace(port=transitional.link.port)
         apply_link(with_alternate_link(LinkChange({}, {}, []), alternate, read_links(run)), run)
         relax_reverse_path_filter(alternate, transitional.pods)
+
+
+def _forward_from(links: HostLinks, sysctls: Texts) -> None:
+    """Let the kernel forward what comes by the links to direct peers."""
+    names = {forwarding_of(each.device) for each in links.with_transport(DIRECT)}
+    wanted = {key: text for key, text in sysctls.items() if key in names}
+    for key, value in files.differing(files.read_sysctls(wanted), wanted).items():
+        files.write_sysctl(key, str(value))
 
 
 def _receive(transitional: Target, run: Run) -> None:

@@ -15,8 +15,13 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.files import (
     write_sysctl,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import apply_link, read_links
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import BLACKHOLE, check_foreign_routes
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Delta, Run, apply
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import check_foreign_routes, device_of
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import (
+    NO_DIFFERENCE,
+    Delta,
+    Run,
+    apply,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.alternate_link import relax_reverse_path_filter
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.compare import (
     NodeResult,
@@ -35,6 +40,8 @@ MOST_FAULTS = 5
 def change_kernel(target: Target, difference: NodeResult, run: Run) -> None:
     """Replace the rules, change the links, then the tables as the change of the links left them.
 
+    WireGuard devices exist before the routes that lead to them, and surplus ones until no route does.
+
     A change of an existing link can empty tables: a recreated device starts without
     entries, a device that goes down loses routes and neighbours, a new MAC removes
     the neighbours, a removed address both. A new device has default sysctls.
@@ -42,6 +49,8 @@ def change_kernel(target: Target, difference: NodeResult, run: Run) -> None:
     rules = difference.tables[target.rules.name]
     if rules:
         target.rules.replace(run, there=len(rules.added) < len(target.rules.wanted))
+    wireguard = difference.tables.get(target.wireguard.name, NO_DIFFERENCE)
+    target.wireguard.apply(wireguard, run)
     lines = [*difference.link.lines, *_lines_for_new_device(target, difference)]
     apply_link(difference.link._replace(lines=lines), run)
     relax_reverse_path_filter(target.alternate_link, target.pods)
@@ -50,6 +59,7 @@ def change_kernel(target: Target, difference: NodeResult, run: Run) -> None:
         write_sysctl(key, value)
     deltas = _deltas_after_link(target, difference, run)
     apply([(table, deltas[table.name]) for table, _wanted in target.tables.in_removal_order()], run)
+    target.wireguard.remove_surplus(wireguard, run)
 
 
 def _lines_for_new_device(target: Target, difference: NodeResult) -> list[str]:
@@ -75,8 +85,8 @@ def _deltas_after_link(target: Target, difference: NodeResult, run: Run) -> dict
     if difference.link.made:
         tables = target.tables
         removed = difference.tables[tables.routes.name].removed
-        # A blackhole has no device with which it would have been removed.
-        left = {key: spec for key, spec in removed.items() if spec == BLACKHOLE}
+        # A blackhole, and the route of a direct link, do not go with the device.
+        left = {key: spec for key, spec in removed.items() if device_of(spec) != target.link.name}
         return {
             **difference.tables,
             tables.routes.name: Delta({}, {}, left, {}),

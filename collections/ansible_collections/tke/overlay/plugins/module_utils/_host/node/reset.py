@@ -43,6 +43,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.nftables 
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import RouteTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Diff, Run, run_batch
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.wireguard import existing_devices, removal
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni import CNI_FILE
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.cutover import accept_own_mac_only
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins import reload_managers
@@ -57,6 +58,8 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths impo
     STATE,
     STATE_FILES,
     UNIT_FILES,
+    WIREGUARD_FILES,
+    WIREGUARD_UNIT_FILE,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import saved_settings
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import (
@@ -66,11 +69,19 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd im
     reload_units,
     stop_units,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.wireguard_key import key_files
 
 MOST_PORTS = 5
 """Ports of the Pod bridge that the warning names."""
 
-FILES = (CNI_FILE, *(f"{STATE}/{name}" for name in STATE_FILES), *UNIT_FILES, *METRICS_FILES, *DROP_INS)
+FILES = (
+    CNI_FILE,
+    *(f"{STATE}/{name}" for name in STATE_FILES),
+    *WIREGUARD_FILES,
+    *UNIT_FILES,
+    *METRICS_FILES,
+    *DROP_INS,
+)
 
 
 class ManagedNames(t.NamedTuple):
@@ -85,10 +96,12 @@ class NodeRemains(t.NamedTuple):
     """The managed objects that a host has."""
 
     links: list[str]
+    wireguard: list[str]  # devices
     routes: dict[str, list[str]]  # option of ip for the IP version -> batch lines
     rules: bool
     endpoint: cleanup.EndpointRemains
     files: dict[str, str]
+    keys: list[str]  # files with private keys, which are not read
     host: HostFacts
     warnings: list[str]
 
@@ -96,12 +109,12 @@ class NodeRemains(t.NamedTuple):
         """Yield a difference for each kind of object that is removed."""
         routes = [line.replace("route del ", "", 1) for lines in self.routes.values() for line in lines]
         for name, lines in (
-            ("link", self.links),
+            ("link", [*self.links, *self.wireguard]),
             ("route", routes),
             ("rules", ["table inet tke_overlay"] if self.rules else []),
             ("endpoint", self.endpoint.lines()),
             ("unit", [f"{name} {self.host.units[name]}" for name in managed_units(self.host)]),
-            ("files", sorted(self.files)),
+            ("files", sorted([*self.files, *self.keys])),
         ):
             if lines:
                 yield Diff(name, "".join(f"{line}\n" for line in lines), "")
@@ -143,6 +156,7 @@ def _read(names: ManagedNames, run: Run) -> NodeRemains:
     ports = [str(row.get("ifname")) for row in links if row.get("master") == names.bridge]
     return NodeRemains(
         links=_links(names, links, with_bridge=not ports),
+        wireguard=existing_devices(links),
         routes={
             f"-{version}": _routes(RouteTable(names.device, version, within, claimed=()), run)
             for version, within in names.cidrs.items()
@@ -150,6 +164,7 @@ def _read(names: ManagedNames, run: Run) -> NodeRemains:
         rules=table_exists(run),
         endpoint=cleanup.find_remains(cleanup.HOSTS_FILE, run),
         files=read_files((*FILES, *written_files(saved_settings().get("metrics_dir", "")))),
+        keys=key_files(),
         host=read_host(run),
         warnings=[_bridge_stays(names.bridge, ports)] if ports else [],
     )
@@ -185,15 +200,18 @@ def _remove(remains: NodeRemains, run: Run) -> None:
     for version, lines in remains.routes.items():
         run_batch(("ip", version), lines, run)
     run_batch(("ip",), [f"link del {name}" for name in remains.links], run)
+    for name in remains.wireguard:
+        for command in removal(name, remains.host.systemd):
+            run(command, None)
     if remains.rules:
         delete_table(TABLE, run)
     cleanup.remove(remains.endpoint, run)
-    for path in (*remains.files, RECORD_TEXT, RECORD_LISTING, *METRICS_RECORDS):
+    for path in (*remains.files, *remains.keys, RECORD_TEXT, RECORD_LISTING, *METRICS_RECORDS):
         remove_file(path)
     shutil.rmtree(files.ROOT + PROBE_CACHE, ignore_errors=True)
     remove_staged_files(FILES)
     with contextlib.suppress(OSError):  # it does not exist, or foreign files are in it
         os.rmdir(files.ROOT + STATE)
-    if not {*UNIT_FILES, *PROBE_UNIT_FILES}.isdisjoint(remains.files):
+    if not {*UNIT_FILES, *PROBE_UNIT_FILES, WIREGUARD_UNIT_FILE}.isdisjoint(remains.files):
         reload_units(run)
     reload_managers(remains.files, remains.host, run)

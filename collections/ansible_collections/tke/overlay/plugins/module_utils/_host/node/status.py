@@ -42,6 +42,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables im
     compare,
     read_json,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.wireguard import WireguardTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.status import read_pair_status
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni import CNI_FILE
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.converge import ConvergeOptions, converge
@@ -62,6 +63,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths impo
     SERVICE,
     STATE,
     TIMER,
+    WIREGUARD_FILE,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.room import room_problems
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import (
@@ -111,7 +113,7 @@ def read_status(
         "underlay": settings.get("local"),
         "port": _number(settings.get("port")),
         "vni": _number(settings.get("vni")),
-        "mtu": _number(settings.get("mtu")),
+        "mtu": _number(settings.get("pod_mtu", settings.get("mtu"))),
         "peers": _number(summary.get("peers")),
         "plan": _plan(summary.get("plan"), document),
         "drift": [
@@ -291,6 +293,7 @@ def _saved_kernel_drift(settings: t.Mapping[str, str], links: t.Sequence[Row], r
     for table in tables:
         yield from _saved_table_drift(table, is_vxlan, run)
     yield from _saved_bridge_drift(settings, links, run)
+    yield from _saved_wireguard_drift(links, run)
     yield from _saved_rules_drift(run)
 
 
@@ -327,6 +330,16 @@ def _saved_bridge_drift(settings: t.Mapping[str, str], links: t.Sequence[Row], r
         bridge = BridgeTable(settings["bridge"], settings.get("cidrs", "").split(), settings["node_cidr"])
         present = {**bridge.among(links), **bridge.beyond(links, run)}
         yield from _table_drift(bridge.name, compare(bridge, present, bridge.wanted(present)))
+
+
+def _saved_wireguard_drift(links: t.Sequence[Row], run: Run) -> t.Iterator[str]:
+    try:
+        table = WireguardTable.parse(read_files([WIREGUARD_FILE]).get(WIREGUARD_FILE, ""))
+    except KernelError as error:
+        yield f"file {WIREGUARD_FILE}: {error}"
+        return
+    if table.specs or table.listings(links):
+        yield from _table_drift(table.name, compare(table, table.read(links, run), table.wanted))
 
 
 def _saved_rules_drift(run: Run) -> t.Iterator[str]:

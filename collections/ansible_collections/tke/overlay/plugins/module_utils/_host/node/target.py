@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
@@ -19,10 +20,11 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
     vtep_mac,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError, range_problems
+from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import FileSpecs, Texts, read_sysctls
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.fdb import FdbTable, fdb_entry
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.fdb import FdbTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import LinkSpec
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.neighbor import NeighborTable, neighbor_entry
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.neighbor import NeighborTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.nftables import (
     NO_ALLOWANCES,
     RulesSpec,
@@ -33,25 +35,43 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.pod_bridg
     BridgeTable,
     FormerBridgeTable,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import (
-    RouteTable,
-    blackhole_entry,
-    via_entry,
-)
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import RouteTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Desired, Table
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.wireguard import DEVICES as WIREGUARD_DEVICES
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.wireguard import WireguardTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.alternate_link import alternate_link_of
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni import CNI_FILE, conflist
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.metrics import metrics_files, metrics_settings
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.outward_links import outward_sysctls
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.peer_links import (
+    HostLinks,
+    entries_of,
+    host_links,
+    link_counts,
+    link_rules,
+    vxlan_underlays,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.wireguard_devices import (
+    wireguard_specs,
+    with_former_peers,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.checksums import checksums_text
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins import (
     drop_ins,
     wanted_sysctls,
+    wireguard_sysctls,
     without_missing,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import CHECKSUMS, STATE
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.fleet import link_lines
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
+    CHECKSUMS,
+    STATE,
+    WIREGUARD_FILE,
+    WIREGUARD_FILES,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import SavedState, state_files
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import HostFacts, unit_files
+from ansible_collections.tke.overlay.plugins.module_utils._links import VXLAN
 from ansible_collections.tke.overlay.plugins.module_utils._names import is_one_line, shown
 
 INTERVAL = 30
@@ -80,7 +100,7 @@ class Target(t.NamedTuple):
     written after the kernel's tables, the CNI configuration last: once it exists,
     a kubelet regards the network as ready.
     ``alternate_link`` receives on the other port during a change of the port.
-    ``underlays`` are the underlay addresses of all peers. ``flannel_gateways`` are the gateways that flannel would use
+    ``links`` are the links to all peers. ``flannel_gateways`` are the gateways that flannel would use
     for the route to each peer, by its key: the underlay address of the peer (host-gw) and its VTEP address (vxlan).
     ``former_links`` are the links of a former overlay by which the host accepts packets of Pods as well.
     ``pods`` is whether the host has Pods. Without them it has neither Pod bridge nor
@@ -91,12 +111,13 @@ class Target(t.NamedTuple):
     alternate_link: LinkSpec | None
     tables: NodeTables
     rules: RulesTable
+    wireguard: WireguardTable
     sysctls: Texts
     drop_ins: FileSpecs
     files: FileSpecs
     host: HostFacts
     saved: SavedState
-    underlays: t.Sequence[str]
+    links: HostLinks
     flannel_gateways: t.Mapping[str, t.Collection[str]]
     former_links: t.Sequence[str]
     pods: bool
@@ -108,6 +129,11 @@ class Target(t.NamedTuple):
         """
         outward_of_pods = outward_sysctls(outward) if self.pods else {}
         return without_missing(self.saved.bridge, {**self.sysctls, **outward_of_pods})
+
+    @property
+    def underlays(self) -> list[str]:
+        """The underlay addresses of the peers that need the full MTU of the VXLAN device."""
+        return vxlan_underlays(self.links)
 
     @property
     def all_files(self) -> FileSpecs:
@@ -132,10 +158,19 @@ def build_target(
     """
     _validate(document, interval)
     own, peers = own_and_peers(document)
-    link, bridge = _link_of(document, own), document["bridge"] if pods else ""
-    tables = _tables_of(document, own, peers, pods)
-    rules = RulesTable(_rules_of(document, own, peers, allowances)._replace(bridge=bridge))
-    sysctls = wanted_sysctls(link.name, bridge, len(peers), host, read_sysctls)
+    links = host_links(document, (own, peers), host.on_link, allowances.former, allowances.kept)
+    link, bridge = _link_of(document, own, links.vxlan_mtu), document["bridge"] if pods else ""
+    tables = _tables_of(document, links, pods)
+    spec = _rules_of(document, links, allowances)._replace(bridge=bridge)
+    rules = RulesTable(spec)
+    devices = wireguard_specs(document, own, peers, bool(allowances.wireguard))
+    devices = with_former_peers(devices, allowances.former) if allowances.former else devices
+    wireguard = WireguardTable(devices, host.systemd, allowances.wireguard)
+    sysctls = {
+        **wanted_sysctls(link.name, bridge, len(peers), host, read_sysctls),
+        **wireguard_sysctls([each.name for each in wireguard.specs], pods),
+        **outward_sysctls(spec.links.passing if spec.links and pods else ()),
+    }
     saved = SavedState(
         link=link,
         bridge=bridge,
@@ -145,15 +180,21 @@ def build_target(
         rules=rules.text,
         sysctls=sysctls,
         metrics=metrics_settings(host.metrics),
-        summary={**_summary(document, link, own.node_cidr, len(peers)), **({} if pods else _NO_POD_BRIDGE)},
+        summary={
+            **_summary(document, link, links),
+            **({} if pods else _NO_POD_BRIDGE),
+            **link_lines(document, links.own.site),
+        },
         fleet=document["fleet"],
+        pod_mtu=links.pod_mtu if links.listed else None,
     )
-    network_files = drop_ins(link.name, bridge, sysctls, host)
+    network_files = drop_ins(link.name, bridge, sysctls, host, WIREGUARD_DEVICES if wireguard.specs else ())
     other_files = {
         **state_files(saved),
+        **_wireguard_files(wireguard),
         **unit_files(interval, host),
         **metrics_files(document, host.metrics, bridge),
-        CNI_FILE: conflist(own.node_cidr, bridge, document["mtu"], host.cni) if pods else None,
+        CNI_FILE: conflist(own.node_cidr, bridge, links.pod_mtu, host.cni) if pods else None,
     }
     sums = checksums_text(CHECKSUMS, {**network_files, **other_files})
     return Target(
@@ -161,16 +202,24 @@ def build_target(
         alternate_link=alternate_link_of(link, allowances.port),
         tables=tables,
         rules=rules,
+        wireguard=wireguard,
         sysctls=sysctls,
         drop_ins=network_files,
         files={CHECKSUMS: sums, **other_files},
         host=host,
         saved=saved,
-        underlays=[peer.underlay for peer in peers],
+        links=links,
         flannel_gateways={peer.node_cidr: (peer.underlay, vtep_address(peer.node_cidr)) for peer in peers},
         former_links=allowances.links,
         pods=pods,
     )
+
+
+def _wireguard_files(wireguard: WireguardTable) -> FileSpecs:
+    """Return the saved devices; without any, that the files of former ones must not exist."""
+    if wireguard.specs:
+        return {WIREGUARD_FILE: wireguard.text()}
+    return {path: None for path in WIREGUARD_FILES if os.path.lexists(files.ROOT + path)}
 
 
 def _validate(document: NodeDocument, interval: int) -> None:
@@ -216,67 +265,52 @@ def own_and_peers(document: NodeDocument) -> tuple[Peer, list[Peer]]:
     return own, list(fleet.values())
 
 
-def _link_of(document: NodeDocument, own: Peer) -> LinkSpec:
+def _link_of(document: NodeDocument, own: Peer, mtu: int) -> LinkSpec:
     return LinkSpec(
         name=document["device"],
         vni=document["vni"],
         port=document["port"],
         local=own.underlay,
         mac=vtep_mac(own.node_cidr),
-        mtu=document["mtu"],
+        mtu=mtu,
         addresses=[f"{vtep_address(own.node_cidr)}/32"],
     )
 
 
-def _rules_of(
-    document: NodeDocument, own: Peer, peers: t.Iterable[Peer], allowances: TransitionAllowances
-) -> RulesSpec:
+def _rules_of(document: NodeDocument, links: HostLinks, allowances: TransitionAllowances) -> RulesSpec:
+    """Return what determines the rules. ``allowances.former`` are those of ``links``."""
+    before = [former.underlay for former in links.former.values() if former.underlay]
     return RulesSpec(
         device=document["device"],
         bridge=document["bridge"],
         port=document["port"],
         mtu=document["mtu"],
-        node_cidr=own.node_cidr,
+        node_cidr=links.own.node_cidr,
         container_cidrs=document["container_cidr"],
-        peers=[peer.underlay for peer in peers],
-        also=allowances,
+        peers=[each.peer.underlay for each in links.with_transport(VXLAN)],
+        also=allowances._replace(peers=[*allowances.peers, *before]),
+        links=link_rules(links, bool(allowances.wireguard)),
     )
 
 
-def _tables_of(document: NodeDocument, own: Peer, peers: t.Iterable[Peer], pods: bool) -> NodeTables:
-    """Return the tables with one route, one FDB entry and one neighbour entry for each peer."""
-    device = document["device"]
-    routes = dict([blackhole_entry(own.node_cidr)])
-    fdb: Desired = {}
-    neighbors: Desired = {}
-    for peer in peers:
-        address, mac = vtep_address(peer.node_cidr), vtep_mac(peer.node_cidr)
-        for wanted, (key, spec) in (
-            (routes, via_entry(peer.node_cidr, address, device)),
-            (fdb, fdb_entry(mac, peer.underlay)),
-            (neighbors, neighbor_entry(address, mac)),
-        ):
-            wanted[key] = spec
-    bridge_table = BridgeTable if pods else FormerBridgeTable
+def _tables_of(document: NodeDocument, links: HostLinks, pods: bool) -> NodeTables:
+    """Return the tables with the entries of each peer."""
+    device, bridge_table = document["device"], BridgeTable if pods else FormerBridgeTable
     return NodeTables(
         routes=RouteTable(device, within=document["container_cidr"], bridge=document["bridge"]),
         fdb=FdbTable(device),
         neighbors=NeighborTable(device),
-        bridge=bridge_table(document["bridge"], document["container_cidr"], own.node_cidr),
-        entries={
-            RouteTable.name: routes,
-            FdbTable.name: fdb,
-            NeighborTable.name: neighbors,
-            BridgeTable.name: {},
-        },
+        bridge=bridge_table(document["bridge"], document["container_cidr"], links.own.node_cidr),
+        entries={**entries_of(links), BridgeTable.name: {}},
     )
 
 
 _NO_POD_BRIDGE = {"Pod bridge": "none: this host has no Pods (overlay_pods is false)"}
 
 
-def _summary(document: NodeDocument, link: LinkSpec, node_cidr: str, peers: int) -> dict[str, object]:
+def _summary(document: NodeDocument, link: LinkSpec, links: HostLinks) -> dict[str, object]:
     """Return the lines of the file ``summary``, in the order in which an operator needs them."""
+    node_cidr = links.own.node_cidr
     return {
         "cluster": document["cluster"],
         "node": document["node"],
@@ -284,10 +318,11 @@ def _summary(document: NodeDocument, link: LinkSpec, node_cidr: str, peers: int)
         "node_cidr": node_cidr,
         "VTEP": f"{vtep_address(node_cidr)} {link.mac} on {link.name}",
         "underlay": f"{link.local}, UDP port {link.port}, VNI {link.vni}",
-        "MTU": link.mtu,
+        "MTU": links.pod_mtu,
+        **({"site": links.own.site, "links": link_counts(links)} if links.listed else {}),
         "Pod bridge": document["bridge"],
         "container CIDR": " ".join(document["container_cidr"]),
         "Service range": document["service_cidr"],
-        "peers": peers,
+        "peers": len(links.peers),
         "restored by": f"sh {STATE}/restore (tke-overlay.service at boot, tke-overlay.timer periodically)",
     }

@@ -22,6 +22,8 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
     vtep_address,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError, range_problems
+from ansible_collections.tke.overlay.plugins.module_utils._host.files import read_files
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import BLACKHOLE, RouteTable, mtu_of
 from ansible_collections.tke.overlay.plugins.module_utils._host.probe.icmp import (
     MIN_SIZE,
     EchoProber,
@@ -36,6 +38,8 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.probe.tcp_echo i
     REFUSED,
     probe_tcp,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import batch_file
+from ansible_collections.tke.overlay.plugins.module_utils._links import ENCAPSULATION, links_of
 from ansible_collections.tke.overlay.plugins.module_utils._names import shown
 
 MAX_MEASURED = 64
@@ -79,8 +83,18 @@ class ProbeResult(t.NamedTuple):
     refused: list[str]
 
 
+class Path(t.NamedTuple):
+    """The size of a full packet to a peer, and what the link adds to it on the underlay, in bytes."""
+
+    size: int
+    overhead: int
+
+
 class ProbeTask(t.NamedTuple):
-    """The address to probe from, the peers, and the size of a full packet."""
+    """The address to probe from, the peers, and the size of a full packet.
+
+    ``paths`` are those of the peers to whom the link has a size of its own.
+    """
 
     source: str
     peers: t.Mapping[str, str]  # name -> VTEP address
@@ -88,6 +102,15 @@ class ProbeTask(t.NamedTuple):
     overhead: int = OVERHEAD[4]
     underlay: str = ""  # the address that the tunnel sends from
     underlays: t.Mapping[str, str] = {}  # name -> underlay address
+    paths: t.Mapping[str, Path] = {}
+
+    def path_to(self, name: str) -> Path:
+        """Return the path to a peer."""
+        return self.paths.get(name) or Path(self.size, self.overhead)
+
+    def with_size(self, size: int | None) -> ProbeTask:
+        """Return the same task with one size for all peers; without a size, the task itself."""
+        return self._replace(size=size, paths={}) if size else self
 
     def validated(self) -> ProbeTask:
         """Return the task itself.
@@ -115,9 +138,23 @@ def task_for_peers(peers: t.Mapping[str, str], settings: t.Mapping[str, str]) ->
 
     :param peers: name -> VTEP address.
     :param settings: what was last applied on this host, see ``saved_settings``; the source and the size come from it.
+        A saved route with an MTU of its own has the size for its peer.
     """
     mtu = settings.get("mtu", "")
-    return ProbeTask(settings.get("address", "").partition("/")[0], peers, int(mtu) if mtu.isdigit() else 1450)
+    size = int(mtu) if mtu.isdigit() else 1450
+    paths = _saved_paths(peers, OVERHEAD[4]) if "pod_mtu" in settings else {}
+    return ProbeTask(settings.get("address", "").partition("/")[0], peers, size, paths=paths)
+
+
+def _saved_paths(peers: t.Mapping[str, str], overhead: int) -> dict[str, Path]:
+    """Return the paths to the peers whose saved routes have an MTU."""
+    table = RouteTable("")
+    path = batch_file(table)
+    lines = read_files([path]).get(path, "").splitlines()
+    entries = filter(None, map(table.parse, lines))
+    mtus = {vtep_address(key): mtu_of(spec) for key, spec in entries if spec != BLACKHOLE}
+    found = {name: mtus.get(address) for name, address in peers.items()}
+    return {name: Path(mtu, overhead) for name, mtu in found.items() if mtu is not None}
 
 
 def task_for_document(document: NodeDocument, sites: Sites, sample: int, skip: t.Collection[str] = ()) -> ProbeTask:
@@ -141,10 +178,14 @@ def task_for_document(document: NodeDocument, sites: Sites, sample: int, skip: t
     if not any(name in names for names in known.values()):
         raise ValidationError(f"node {name} is not in sites, from which the peers are selected: add it there")
     peers = peers_to_probe(known, sample)[name]
+    own, table = fleet[name], links_of(document)
+    version = 6 if ":" in own.underlay else 4
+    links = {each: table.between(own.site, fleet[each].site) for each in peers} if "links" in document else {}
     return ProbeTask(
         source=vtep_address(fleet[name].node_cidr),
         peers={each: vtep_address(fleet[each].node_cidr) for each in peers},
-        size=document["mtu"],
+        size=table.mtu_of_pods(own.site),
+        paths={each: Path(link.mtu, ENCAPSULATION[link.transport][version]) for each, link in links.items()},
         overhead=overhead_on(fleet[name].underlay),
         underlay=fleet[name].underlay,
         underlays={each: fleet[each].underlay for each in peers},
@@ -166,18 +207,22 @@ def probe(task: ProbeTask, tcp: bool, seconds: float = 1.0, attempts: int = 3) -
     with EchoProber(connection) as prober:
         small = [(address, MIN_SIZE) for address in task.peers.values()]
         prober.probe(small, seconds, attempts)
-        full = [(address, task.size) for address, size in small if (address, size) in prober.round_trips]
+        full = [
+            (address, task.path_to(name).size)
+            for name, address in task.peers.items()
+            if (address, MIN_SIZE) in prober.round_trips
+        ]
         prober.probe(full, seconds, attempts)
         groups = _group_peers(task, prober)
-        measured = [address for _name, address in groups.black_holes[:MAX_MEASURED]]
-        largest = _measure_largest(prober, measured, task.size, seconds)
+        measured = {address: task.path_to(name).size for name, address in groups.black_holes[:MAX_MEASURED]}
+        largest = _measure_largest(prober, measured, seconds)
         underlay = _probe_underlays(task, [name for name, _address in groups.silent], seconds)
         findings = [
             _silent(name, address, prober)._replace(underlay=underlay.get(name)) for name, address in groups.silent
         ]
         findings += [_black_hole(pair, largest.get(pair[1]), task, prober) for pair in groups.black_holes]
         reached = [*groups.black_holes, *groups.healthy]
-        rtt_ms = {name: _rtt_ms(prober, address, task.size) for name, address in reached}
+        rtt_ms = {name: _rtt_ms(prober, address, task.path_to(name).size) for name, address in reached}
     results = probe_tcp(task.source, [address for _name, address in groups.healthy], TCP_SECONDS) if tcp else {}
     by_name = {name: results[address] for name, address in groups.healthy if address in results}
     findings += [
@@ -229,19 +274,19 @@ def _group_peers(task: ProbeTask, prober: EchoProber) -> _PeerGroups:
     for name, address in task.peers.items():
         if (address, MIN_SIZE) not in prober.round_trips:
             groups.silent.append((name, address))
-        elif (address, task.size) not in prober.round_trips:
+        elif (address, task.path_to(name).size) not in prober.round_trips:
             groups.black_holes.append((name, address))
         else:
             groups.healthy.append((name, address))
     return groups
 
 
-def _measure_largest(prober: EchoProber, addresses: t.Sequence[str], lost: int, seconds: float) -> dict[str, int]:
+def _measure_largest(prober: EchoProber, lost: t.Mapping[str, int], seconds: float) -> dict[str, int]:
     """Return for each address the largest size that passes.
 
-    :param lost: a size that does not pass, while :data:`MIN_SIZE` does.
+    :param lost: address -> a size that does not pass, while :data:`MIN_SIZE` does.
     """
-    bounds = dict.fromkeys(addresses, (MIN_SIZE, lost))
+    bounds = {address: (MIN_SIZE, size) for address, size in lost.items()}
     while True:
         tried: dict[str, list[EchoRequest]] = {
             address: [(address, size) for size in _sizes_between(low, high)] for address, (low, high) in bounds.items()
@@ -250,7 +295,7 @@ def _measure_largest(prober: EchoProber, addresses: t.Sequence[str], lost: int, 
         if not requests:
             return {address: low for address, (low, _high) in bounds.items()}
         # By now the prober knows how long a reply takes.
-        slowest = max(prober.round_trips[address, MIN_SIZE] for address in addresses)
+        slowest = max(prober.round_trips[address, MIN_SIZE] for address in lost)
         prober.probe(requests, min(seconds, max(0.2, 3 * slowest)), attempts=2)
         for address, (low, high) in bounds.items():
             sizes = [size for _address, size in tried[address]]
@@ -273,16 +318,20 @@ def _silent(name: str, address: str, prober: EchoProber) -> PeerFinding:
 
 def _black_hole(peer: NamedAddress, largest: int | None, task: ProbeTask, prober: EchoProber) -> PeerFinding:
     name, address = peer
-    text = f"an MTU black hole to {name} ({address}): {MIN_SIZE} bytes pass, {task.size} bytes do not"
+    path = task.path_to(name)
+    text = f"an MTU black hole to {name} ({address}): {MIN_SIZE} bytes pass, {path.size} bytes do not"
     if largest is None:
         return PeerFinding(name, address, MTU, f"{text}; the largest size that passes was not measured")
     text += f"; {largest} bytes is the largest size that passes"
-    if (address, task.size) in prober.send_errors:
+    if (address, path.size) in prober.send_errors:
         return PeerFinding(
             name, address, MTU, f"{text}: the MTU of this host's device is smaller than in the plan", largest
         )
-    underlay = largest + task.overhead
-    return PeerFinding(name, address, MTU, f"{text}: set overlay_underlay_mtu of the site to {underlay}", largest)
+    underlay = largest + path.overhead
+    remedy = f"set overlay_underlay_mtu of the site to {underlay}"
+    if task.paths:
+        remedy += f", or the mtu of the link to the site of {name} (overlay_links) to {underlay}"
+    return PeerFinding(name, address, MTU, f"{text}: {remedy}", largest)
 
 
 def _tcp_failure(name: str, address: str, result: str) -> PeerFinding:

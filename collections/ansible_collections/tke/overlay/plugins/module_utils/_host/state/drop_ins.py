@@ -30,8 +30,10 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths impo
     NETWORKD_FILE,
     PROTOCOL_FILE,
     RESERVED,
+    SERVICE,
     SYSCTL_FILE,
     TMPFILES_FILE,
+    WIREGUARD_UNIT_FILE,
     WRITTEN_BY,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.programs import (
@@ -39,6 +41,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.programs i
     NETWORKMANAGER_CONF,
     TKE_OVERLAY_LINK,
     TKE_OVERLAY_NETWORK,
+    TKE_OVERLAY_WIREGUARD_SERVICE,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import HostFacts, systemctl
 
@@ -61,19 +64,22 @@ POD_LINKS_OF_NETWORK_MANAGER = f"veth{'?' * 8}"
 """The same for NetworkManager, whose patterns have no sets of characters."""
 
 
-def drop_ins(device: str, bridge: str, sysctls: Texts, host: HostFacts) -> FileSpecs:
+def drop_ins(device: str, bridge: str, sysctls: Texts, host: HostFacts, wireguard: t.Sequence[str] = ()) -> FileSpecs:
     """Return the drop-ins by path; ``None``: the file must not exist.
 
     They must exist before the device does, and also on a host without a network manager: one that is installed or
     enabled later would take the addresses of the Pod bridge, and the Pods' links off it.
 
     :param bridge: the Pod bridge; empty: this host has no Pods.
+    :param wireguard: the names of all devices that can exist with WireGuard links.
     """
+    links = [*wireguard, *([bridge] if bridge else [])]
 
     def text(template: str) -> str:
-        names = f" {bridge} {POD_LINKS}" if bridge else ""
-        matches = f";interface-name:{bridge};interface-name:{POD_LINKS_OF_NETWORK_MANAGER}" if bridge else ""
-        return string.Template(template).substitute(device=device, names=names, matches=matches)
+        names = "".join(f" {name}" for name in [*links, *([POD_LINKS] if bridge else [])])
+        matching = [*links, *([POD_LINKS_OF_NETWORK_MANAGER] if bridge else [])]
+        matches = "".join(f";interface-name:{name}" for name in matching)
+        return string.Template(template).substitute(device=device, names=names, matches=matches, service=SERVICE)
 
     # Up to kernel 5.7, the VXLAN device computes wrong full checksums behind NAT with random-fully, and TCP stalls for
     # 63 s.
@@ -89,6 +95,7 @@ def drop_ins(device: str, bridge: str, sysctls: Texts, host: HostFacts) -> FileS
         PROTOCOL_FILE: f"{WRITTEN_BY}{ROUTE_PROTOCOL} {ROUTE_PROTOCOL_NAME}\n",
         # A loss of power leaves the addresses of Pods reserved that do not exist any more. At a boot there is no Pod.
         TMPFILES_FILE: f"{WRITTEN_BY}R! {RESERVED}\n",
+        **({WIREGUARD_UNIT_FILE: text(TKE_OVERLAY_WIREGUARD_SERVICE)} if wireguard and host.systemd else {}),
     }
 
 
@@ -106,9 +113,7 @@ def wanted_sysctls(
     """
     sysctls = {
         **({"net.ipv4.ip_forward": "1"} if bridge else {}),
-        # With the strict filter of some distributions, an answer on another path than the request is dropped.
-        # systemd 245 and later sets the sysctl for every new device: hence a file late in order, and the script.
-        f"net/ipv4/conf/{device}/rp_filter": "2",
+        loose_filter_of(device): "2",
         # ip_forward sets it for all links at the time of the change. The kernel looks at the link by which a packet
         # comes, and a link that is created later gets the value of conf.default.
         **({forwarding_of(link): "1" for link in (device, bridge)} if bridge else {}),
@@ -123,6 +128,28 @@ def wanted_sysctls(
         keys = {f"net.ipv4.neigh.default.gc_thresh{number}": room * number // 3 for number in (1, 2, 3)}
         sysctls.update({key: str(max(int(value), keys[key])) for key, value in found(keys).items()})
     return sysctls
+
+
+def wireguard_sysctls(names: t.Iterable[str], pods: bool) -> Texts:
+    """Return the sysctls of WireGuard devices.
+
+    :param pods: whether the host has Pods; without them it forwards nothing for the overlay.
+    """
+    sysctls = {}
+    for name in names:
+        sysctls[loose_filter_of(name)] = "2"
+        if pods:
+            sysctls[forwarding_of(name)] = "1"
+    return sysctls
+
+
+def loose_filter_of(link: str) -> str:
+    """Return the sysctl of the reverse-path filter of a link.
+
+    With the strict filter of some distributions, an answer on another path than the request is dropped. systemd 245 and
+    later sets the sysctl for every new device: hence a file late in order, and the script.
+    """
+    return f"net/ipv4/conf/{link}/rp_filter"
 
 
 def forwarding_of(link: str) -> str:
@@ -155,13 +182,15 @@ def load_bridge_netfilter(wanted: t.Container[str], run: Run) -> None:
 def reload_managers(written: t.Iterable[str], host: HostFacts, run: Run) -> None:
     """Make active network managers read their drop-ins, before the device exists.
 
-    No connection is interrupted by that. networkd reads networkd.conf.d only at its start, which is also when it
-    would remove foreign routes.
+    systemd itself reads the unit of WireGuard devices. No connection is interrupted by that. networkd reads
+    networkd.conf.d only at its start, which is also when it would remove foreign routes.
 
     :param written: the paths of the files that were written or removed.
-    :raises KernelError: NetworkManager failed to reload.
+    :raises KernelError: NetworkManager or systemd failed to reload.
     """
     names = set(written)
+    if WIREGUARD_UNIT_FILE in names and host.systemd:
+        systemctl(run, "daemon-reload")
     if NETWORK_FILE in names and "active" in host.units.get(NETWORKD, ""):
         run(("networkctl", "reload"), None)  # systemd before 244 does not support it
     if NETWORK_MANAGER_FILE in names and "active" in host.units.get(NETWORK_MANAGER, ""):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import typing as t
 
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import NodeDocument
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import read_files
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.checksums import is_as_applied
@@ -20,9 +21,17 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths impo
     SUMMARY,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import saved_settings, saved_summary
+from ansible_collections.tke.overlay.plugins.module_utils._links import links_of
 
 
-class SavedRecord(t.TypedDict):
+class LinkRecord(t.TypedDict, total=False):
+    """What a host has saved of the links, in a cluster that has some."""
+
+    links: str  # those of its own site, see :meth:`_links.LinkTable.of_one_site`
+    wireguard_generation: int
+
+
+class SavedRecord(LinkRecord):
     """The record of one host. ``view`` is a checksum of its fleet: hosts with the same view have the same fleet."""
 
     node: str
@@ -61,11 +70,37 @@ def read_saved() -> SavedRecord | None:
             api=texts.get(ENDPOINT_NOTE, "").strip().rpartition(":")[0].strip("[]"),
             view=hashlib.sha256(fleet.encode()).hexdigest()[:12],
             fleet=fleet,
+            **_links_of(summary),
         )
     except (KeyError, ValueError) as error:
         raise ValidationError(
             f"the saved state {STATE} of this host is incomplete ({error}): run tke.overlay.site on it"
         ) from error
+
+
+def _links_of(summary: t.Mapping[str, str]) -> LinkRecord:
+    record = LinkRecord()
+    if LINKS_LINE in summary:
+        record["links"] = summary[LINKS_LINE]
+    if KEYS_LINE in summary:
+        record["wireguard_generation"] = int(summary[KEYS_LINE].rpartition(" ")[2])
+    return record
+
+
+def link_lines(document: NodeDocument, site: str) -> dict[str, str]:
+    """Return the lines of the summary that :func:`read_saved` needs of a plan with links; none without.
+
+    :param site: that of the host.
+    """
+    if "links" not in document:
+        return {}
+    generation = document.get("wireguard_generation")
+    keys = {} if generation is None else {KEYS_LINE: f"generation {generation}"}
+    return {LINKS_LINE: links_of(document).of_one_site(site), **keys}
+
+
+LINKS_LINE = "links of the site"
+KEYS_LINE = "WireGuard keys"
 
 
 def pair_cluster() -> str:

@@ -36,6 +36,9 @@ SUMMARY = f"{STATE}/summary"
 RULES_FILE = f"{STATE}/rules.nft"
 FLEET_FILE = f"{STATE}/fleet"
 
+WIREGUARD_FILE = f"{STATE}/wireguard"
+"""On a host with WireGuard links, its devices and their peers, one per line, without private keys."""
+
 CONFIRMED = f"{STATE}/.confirmed"
 """The new files of a confirmed change, until each of them is moved to its place."""
 
@@ -102,6 +105,12 @@ METRICS_RECORDS = tuple(
 PROBE_CACHE = f"{files.RUN_DIRECTORY}/probe.cache"
 """Where Python keeps the compiled program of the probe timer."""
 
+# --- WireGuard: only on a host with such a link ---
+
+WIREGUARD_UNIT_FILE = f"{UNIT_DIRECTORY}/tke-overlay-wireguard@.service"
+"""On a host with WireGuard links: runs wireguard-go where the kernel has no WireGuard. It must exist before the devices
+do, so it is handled like a drop-in."""
+
 # --- drop-ins ---
 
 SYSCTL_FILE = "/etc/sysctl.d/99-tke-overlay.conf"
@@ -127,3 +136,6 @@ DROP_INS = (
     TMPFILES_FILE,
 )
 """Every drop-in that a host can have."""
+
+WIREGUARD_FILES = (WIREGUARD_FILE, WIREGUARD_UNIT_FILE)
+"""What a host with WireGuard links has besides."""

@@ -155,7 +155,7 @@ compare_link() {
     require "mtu $mtu" "mtu $mtu"
     require "alias $alias" "alias $alias"
     case $line in *[\<,]UP[,\>]*) ;; *) correct 'down' "link set $device up" ;; esac
-    compare_addresses
+    compare_addresses "$device" "$address"
 }
 
 require() {
@@ -167,18 +167,19 @@ correct() {
     echo "$2" >>"$work/set"
 }
 
+# Compare the addresses of a device, $1, with its only one, $2.
 compare_addresses() {
     found_address=''
-    ip -o address show dev "$device" >"$work/addresses"
+    ip -o address show dev "$1" >"$work/addresses"
     while read -r _number _device _family found _rest; do
         case $found in fe80:*) continue ;; esac
-        if [ "$found" = "$address" ]; then
+        if [ "$found" = "$2" ]; then
             found_address=yes
         else
-            correct "surplus $found" "address del $found dev $device"
+            correct "surplus $found" "address del $found dev $1"
         fi
     done <"$work/addresses"
-    if [ -z "$found_address" ]; then correct "missing $address" "address replace $address dev $device"; fi
+    if [ -z "$found_address" ]; then correct "missing $2" "address replace $2 dev $1"; fi
 }
 
 restore_link() {
@@ -195,6 +196,131 @@ restore_link() {
     fi
 }
 
+# --- WireGuard ---
+
+# The file `wireguard` has a line for each device, and one for each peer:
+#   DEVICE generation N listen-port PORT fwmark off mtu MTU address CIDR public-key KEY state up
+#   DEVICE peer KEY allowed-ips CIDR [endpoint ADDRESS:PORT] [persistent-keepalive SECONDS]
+restore_wireguard() {
+    [ -s "$here/wireguard" ] || return 0
+    grep -v ' peer ' "$here/wireguard" >"$work/devices"
+    while read -r wireguard _ generation _ wg_port _ _ _ wg_mtu _ wg_address _ public_key _; do
+        restore_wireguard_device
+    done <"$work/devices"
+}
+
+restore_wireguard_device() {
+    created=''
+    rm -f "$work/peers.conf"
+    ip -o -d link show dev "$wireguard" >"$work/link" 2>/dev/null
+    read -r line <"$work/link" || line=''
+    case "$line " in
+        ' ') create_wireguard 'missing' || return ;;
+        *' wireguard '* | *' tun '*) ;;
+        *)
+            report_error "$wireguard is not a WireGuard device: another program has created it"
+            return 1 ;;
+    esac
+    list_wireguard
+    if [ ! -s "$work/wg" ]; then # wireguard-go hangs, or the device is one of another program
+        ip link del dev "$wireguard" 2>/dev/null
+        create_wireguard 'without an answer' || return
+        list_wireguard
+    fi
+    compare_wireguard
+    compare_wireguard_peers
+    case $line in *[\<,]UP[,\>]*) ;; *) correct 'down' "link set $wireguard up" ;; esac
+    if [ -s "$work/set" ]; then try ip -batch "$work/set"; fi
+    if [ -n "$created" ] && [ -s "$work/peers.conf" ]; then try wg addconf "$wireguard" "$work/peers.conf"; fi
+    if [ -n "$created$differs" ]; then report "device $wireguard: ${created:-$differs}"; fi
+}
+
+# A kernel without WireGuard leaves it to wireguard-go, in a unit if the host has that.
+create_wireguard() {
+    if ! ip link add dev "$wireguard" type wireguard 2>"$work/kernel"; then
+        if [ -e "${here%/*}/systemd/system/tke-overlay-wireguard@.service" ]; then
+            systemctl restart "tke-overlay-wireguard@$wireguard.service" 2>"$work/errors"
+        else
+            wireguard-go "$wireguard" >/dev/null 2>"$work/errors" 9>&-
+        fi || {
+            report_error "$wireguard cannot be created: $(head -n 3 "$work/kernel" "$work/errors" | tr '\n' ' ')"
+            return 1
+        }
+    fi
+    try ip link set dev "$wireguard" addrgenmode none && try ip link set dev "$wireguard" alias tke.overlay
+    created=$1
+    line=''
+}
+
+# List the device without its private key, and without preshared keys.
+list_wireguard() {
+    timeout 10 wg show "$wireguard" dump 2>/dev/null |
+        sed -e '1s/^[^\t]*/-/' -e '2,$s/^\([^\t]*\)\t[^(\t][^\t]*/\1\thidden/' >"$work/wg"
+}
+
+compare_wireguard() {
+    differs=''
+    : >"$work/set"
+    key_file=$here/wireguard-$generation.key
+    read -r _ found_key found_port found_mark <"$work/wg"
+    if [ "$found_key" != "$public_key" ]; then
+        if [ "$(wg pubkey 2>/dev/null <"$key_file")" != "$public_key" ]; then
+            report_error "$key_file is not the private key of $public_key: put it back, or run tke.overlay.rotate_keys"
+        elif try wg set "$wireguard" private-key "$key_file"; then
+            differs='private key'
+        fi
+    fi
+    # wireguard-go binds its socket again each time.
+    if [ "$found_port" != "$wg_port" ] && try wg set "$wireguard" listen-port "$wg_port"; then
+        differs="$differs${differs:+, }port was $found_port"
+    fi
+    if [ "$found_mark" != off ] && try wg set "$wireguard" fwmark 0; then
+        differs="$differs${differs:+, }fwmark was $found_mark"
+    fi
+    compare_addresses "$wireguard" "$wg_address"
+    case "$line " in *" mtu $wg_mtu "*) ;; *) correct "missing mtu $wg_mtu" "link set $wireguard mtu $wg_mtu" ;; esac
+}
+
+# Print the peers of the device as the file has them. A peer roams: while its last handshake is younger than 180 s, or if
+# the plan has no endpoint of it, the actual one is right.
+list_wireguard_peers() {
+    awk -v device="$wireguard" -v now="$(date +%s)" '
+        NR == FNR { if ($1 == device && $6 == "endpoint") planned[$3] = $7; next }
+        FNR > 1 {
+            endpoint = ($1 in planned && now - $5 >= 180) ? $3 : planned[$1]
+            print device " peer " $1 " allowed-ips " $4 (endpoint == "" ? "" : " endpoint " endpoint) \
+                ($8 == "off" ? "" : " persistent-keepalive " $8) ($2 == "(none)" ? "" : " preshared-key " $2)
+        }' "$here/wireguard" "$work/wg" | sort
+}
+
+compare_wireguard_peers() {
+    list_wireguard_peers >"$work/peers.actual"
+    grep "^$wireguard peer " "$here/wireguard" >"$work/peers"
+    cmp -s "$work/peers.actual" "$work/peers" && return
+    comm -13 "$work/peers.actual" "$work/peers" >"$work/peers.put"
+    cut -d ' ' -f 3 "$work/peers" | sort >"$work/peers.keys"
+    cut -d ' ' -f 3 "$work/peers.actual" | sort | comm -23 - "$work/peers.keys" >"$work/peers.drop"
+    if [ -s "$work/peers.drop" ]; then
+        sed 's/.*/peer & remove/' "$work/peers.drop" >"$work/peers.words"
+        try xargs -n 900 -a "$work/peers.words" wg set "$wireguard"
+        differs="$differs${differs:+, }surplus peers: $(wc -l <"$work/peers.drop")"
+    fi
+    if [ ! -s "$work/peers.put" ]; then return; fi
+    differs="$differs${differs:+, }missing or other peers: $(wc -l <"$work/peers.put")"
+    # A preshared key of zeros is none.
+    sed -e '/ persistent-keepalive /!s/$/ persistent-keepalive off/' \
+        -e 's/^[^ ]* peer \([^ ]*\) allowed-ips /[Peer]\nPublicKey = \1\nAllowedIPs = /' \
+        -e 's/ endpoint /\nEndpoint = /' -e 's/ persistent-keepalive /\nPersistentKeepalive = /' \
+        -e 's/$/\nPresharedKey = AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=/' "$work/peers.put" >"$work/peers.conf"
+    if [ -z "$created" ]; then
+        try wg addconf "$wireguard" "$work/peers.conf"
+    else
+        # A new device dials all of its peers, which may still send by the session of the former one.
+        sed 's/^PersistentKeepalive = off$/PersistentKeepalive = 25/' "$work/peers.conf" >"$work/peers.dialled"
+        try wg addconf "$wireguard" "$work/peers.dialled"
+    fi
+}
+
 # --- tables ---
 
 # Print the managed entries of a table, as lines of its batch.
@@ -203,8 +329,15 @@ list_entries() {
         route)
             {
                 ip -4 route show table main proto 144 | grep -F -e " dev $device "
-                # Blackhole routes have no device; those outside the container CIDRs belong to another task.
-                for cidr in $cidrs; do ip -4 route show table main root "$cidr" proto 144 type blackhole; done
+                # Blackhole routes have no device, and those of direct links and WireGuard have another one; those
+                # outside the container CIDRs belong to another task.
+                for cidr in $cidrs; do
+                    if [ -z "${pod_mtu:-}" ]; then # VXLAN connects all nodes
+                        ip -4 route show table main root "$cidr" proto 144 type blackhole
+                    else
+                        ip -4 route show table main root "$cidr" proto 144 | grep -v -F -e " dev $device "
+                    fi
+                done
             } 2>/dev/null | sed -e 's/ *$//' -e 's/.*/route replace & proto 144/' ;;
         neighbor)
             ip -4 neigh show dev "$device" nud permanent 2>/dev/null |
@@ -247,7 +380,9 @@ report_entries() {
 
 # `replace` would overwrite a foreign route to the same destination: keep it, and report an error.
 keep_foreign_routes() {
-    ip -4 route show table main | sed 's/$/ /' | grep -v -F -e " dev $device " -e ' metric ' |
+    ip -4 route show table main proto 144 | sed 's/ *$/ /' >"$work/managed"
+    ip -4 route show table main | sed -e 's/ proto [^ ]*//' -e 's/ *$/ /' |
+        grep -v -F -e " dev $device " -e ' metric ' | grep -v -x -F -f "$work/managed" |
         sed -e 's/^[a-z]* \([0-9]\)/\1/' -e 's/ .*/ /' -e 's/^/route replace /' >"$work/foreign"
     [ -s "$work/foreign" ] && grep -F -f "$work/foreign" "$work/route.put" >"$work/taken" || return
     report_error "a foreign route has the destination of: $(head -n 3 "$work/taken" | tr '\n' ';')"
@@ -527,6 +662,9 @@ object=rules
 if intact rules.nft; then restore_rules; fi
 object='link'
 if intact link.batch; then restore_link; fi
+# Rules and routes keep packets from leaving in clear while there is no WireGuard.
+object=wireguard
+if intact wireguard; then restore_wireguard; fi
 object=sysctls
 if intact sysctl; then restore_sysctls; fi
 object=bridge

@@ -51,6 +51,7 @@ class SavedState(t.NamedTuple):
     summary: t.Mapping[str, object]
     fleet: str  # with the names of all nodes, to rebuild a lost ledger; the script does not read it
     metrics: t.Mapping[str, str] = {}  # what the script must know to write metrics; empty: it writes none
+    pod_mtu: int | None = None  # of the Pods, if the plan has links; otherwise it is that of the VXLAN link
 
 
 def state_files(state: SavedState) -> Texts:
@@ -71,6 +72,7 @@ def state_files(state: SavedState) -> Texts:
         "address": address,
         "cidrs": " ".join(state.cidrs),
         **state.metrics,
+        **({} if state.pod_mtu is None else {"pod_mtu": state.pod_mtu}),
     }
     texts = {
         "summary": header + "".join(f"{key}: {value}\n" for key, value in state.summary.items()),

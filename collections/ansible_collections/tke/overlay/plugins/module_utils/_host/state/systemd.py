@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import string
+import types
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
@@ -51,6 +52,7 @@ class HostFacts(t.NamedTuple):
     bridge_netfilter: bool = True  # whether the kernel has br_netfilter, loaded or not
     cni: CniPlugins = NOT_INSTALLED  # read_host() leaves the default; only the CNI file needs it
     metrics: MetricsSpec = NO_METRICS  # read_host() leaves the default
+    on_link: t.Mapping[str, str] = types.MappingProxyType({})  # underlay address -> link, of peers with a direct link
 
 
 class UnitState(t.NamedTuple):

@@ -202,3 +202,10 @@ def test_a_failed_write_keeps_the_old_file(directory, monkeypatch):
         files.write("page", data_text(files.current()))
     assert (directory / "page.json").read_text() == before
     assert len(list(directory.iterdir())) == 3
+
+
+def test_hosts_are_grouped_by_the_site_that_they_have(directory):
+    named = {name: {**HEALTHY[name], "overlay_site": site} for name, site in (("a", "shanghai"), ("b", None))}
+    run(directory, variables(**named))
+    document = json.loads((directory / "page.json").read_text())
+    assert {site["name"]: site["nodes"] for site in document["sites"]} == {"idc": 1, "shanghai": 1}

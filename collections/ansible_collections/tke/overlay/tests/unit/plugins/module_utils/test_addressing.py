@@ -24,6 +24,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
     fleet_text,
     former_text,
     gateway_address,
+    is_endpoint,
     is_ipv4_address,
     is_server,
     network_problems,
@@ -92,7 +93,7 @@ def test_the_fleet_has_one_line_per_node_ordered_by_node_cidr():
 def test_a_malformed_fleet_names_every_bad_line():
     with pytest.raises(ValidationError) as caught:
         parse_fleet(
-            "a 10.244.0.0/24 10.0.0.1\nb 10.244.1.0/24 10.0.0.2 x\na 10.244.2.0/24 10.0.0.2\nc 10.244.0.0/24 10.0.0.3\n"
+            "a 10.244.0.0/24 10.0.0.1\nb 10.244.1.0/24 10.0.0.2 x -\na 10.244.2.0/24 10.0.0.2\nc 10.244.0.0/24 10.0.0.3\n"
         )
     assert len(caught.value.problems) == 3
     assert "line 2" in caught.value.problems[0]
@@ -206,9 +207,9 @@ def test_other_names_of_links_are_invalid(name):
         ("b 10.244.1.0/24 fd00::%x", "line 2 of the fleet: the underlay address 'fd00::%x' is not an IP address"),
         ("b 10.244.1.0/24 FD00::1", "line 2 of the fleet: the underlay address 'FD00::1' must be written fd00::1"),
         ("b 10.244.1.0/24 10.0.0.2\0", r"line 2 of the fleet: the underlay address '10.0.0.2\x00' is not an IP"),
-        ("b  10.244.1.0/24 10.0.0.2", "line 2 of the fleet is not 'NAME NODE-CIDR UNDERLAY': 'b  10.244.1.0/24"),
+        ("b  10.244.1.0/24 10.0.0.2", "line 2 of the fleet is not 'NAME NODE-CIDR UNDERLAY [SITE [ENDPOINT KEYS]]'"),
         ("b\u2028c 10.244.1.0/24 10.0.0.2", "line 2 of the fleet: the name 'b\\u2028c' is invalid"),
-        ("", "line 2 of the fleet is not 'NAME NODE-CIDR UNDERLAY': ''"),
+        ("", "line 2 of the fleet is not 'NAME NODE-CIDR UNDERLAY [SITE [ENDPOINT KEYS]]': ''"),
     ],
 )
 def test_a_word_of_the_fleet_is_a_name_or_an_address(line, problem):
@@ -270,3 +271,40 @@ def test_former_holders_travel_in_a_text():
     assert former_text(former) == "10.0.1.0/24 b\n10.0.2.0/24 c\n"
     assert parse_former(former_text(former)) == former
     assert parse_former("") == {}
+
+
+# --- sites and WireGuard in the fleet ---
+
+KEY = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
+NEXT_KEY = "TrMvSoP4jYQlY6RIzBgbssQqY3vxI2Pi+y71lOWWXX0="
+
+
+@pytest.mark.parametrize(
+    "peer",
+    [
+        Peer("a", "10.244.0.0/24", "10.0.0.1", "shanghai"),
+        Peer("a", "10.244.0.0/24", "10.0.0.1", "shanghai", "203.0.113.7:51820", KEY),
+        Peer("a", "10.244.0.0/24", "fd00::1", "B_2", "[fd00::1]:51820", f"{KEY},{NEXT_KEY}"),
+        Peer("a", "10.244.0.0/24", "10.0.0.1", "x", "-", "-"),
+    ],
+)
+def test_a_line_of_the_fleet_has_site_endpoint_and_keys(peer):
+    assert parse_fleet(fleet_text([peer])) == {"a": peer}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("a;b", "-a", "site 203.0.113.7:51820", "site 203.0.113.7 -", "site x:51820 -", "site 203.0.113.7:0 -"),
+        *("site 203.0.113.7:65536 -", "site [10.0.0.1]:1 -", "site fd00::1:51820 -", "site - x", f"site - {KEY}x"),
+        *(f"site - {KEY},{KEY},{KEY}", f"site - {KEY[:-2]}h=", f"site - {KEY} x", f"site -  {KEY}", "site - ,"),
+    ],
+)
+def test_a_line_of_the_fleet_with_other_words_is_an_error(words):
+    with pytest.raises(ValidationError, match="line 1 of the fleet"):
+        parse_fleet(f"a 10.244.0.0/24 10.0.0.1 {words}\n")
+
+
+def test_an_endpoint_is_an_address_with_a_port():
+    assert all(map(is_endpoint, ["203.0.113.7:1", "[fd00::1]:65535"]))
+    assert not any(map(is_endpoint, ["", ":1", "203.0.113.7", "203.0.113.07:1", "[fd00::1]", "name:1", "10.0.0.1:01"]))

@@ -155,6 +155,7 @@ CALLS = [
     ),
     ("vxlan", {"name": "tke0", "state": "absent"}),
     ("saved_state", {}),
+    ("wireguard_key", {"generation": 1}),
 ]
 
 ERRORS = {
@@ -182,6 +183,7 @@ NOT_USED = {
     ("node", "cluster"): "compared with the recorded cluster",
     ("node", "take_over"): "compared with the recorded cluster",
     ("node", "renumber"): "compared with names of the fleet",
+    ("node", "unreached"): "compared with names of the fleet",
     ("conformance", "ca"): "PEM text: OpenSSL reads it",
     ("clb", "ca"): "PEM text: HAProxy reads the file",
     ("conformance", "sites"): "compared with names of the fleet",

@@ -210,3 +210,39 @@ def test_a_peer_is_ready_if_it_converged_or_has_the_host():
 def test_a_longer_address_in_a_fleet_file_does_not_match():
     fleets = {"v1": "b 10.244.1.0/24 10.0.1.22\n"}
     assert unready_peers("b", PLAN, ["b"], {"v1": ["a"]}, fleets) == ["a", "bb"]
+
+
+LINKS = "east east direct 1500\neast west wireguard 1440\nwest west vxlan 1450\n"
+LINKED = {
+    "assignments": {"a": "10.244.0.0/24", "b": "10.244.1.0/24"},
+    "document": {
+        "port": 8472,
+        "fleet": "a 10.244.0.0/24 10.0.0.1 east 10.0.0.1:51820 -\nb 10.244.1.0/24 10.0.0.2 west 10.0.0.2:51820 -\n",
+        "links": LINKS,
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("links", "together"),
+    [
+        ("east direct 1500, west wireguard 1440", False),
+        ("east direct 1400, west wireguard 1408", False),
+        ("east direct 1500", False),
+        ("east vxlan 1450, west wireguard 1440", True),
+        ("east direct 1500, west vxlan 1450", True),
+        (None, True),
+    ],
+)
+def test_another_transport_needs_all_hosts_at_once(links, together):
+    state = {"port": 8472, "underlay": "10.0.0.1", "node": "a", "node_cidr": "10.244.0.0/24", "view": "v"}
+    states = {"a": state if links is None else {**state, "links": links}}
+    assert cutover_hosts(states, LINKED) == (["a"] if together else [])
+    assert fleet_versions(states, LINKED) == {"v": ["a"]}
+
+
+@pytest.mark.parametrize(("links", "together"), [("east vxlan 1450", False), ("east direct 1500", True)])
+def test_a_plan_without_links_is_vxlan(links, together):
+    state = {"port": 8472, "underlay": "10.0.0.1", "links": links}
+    plan = {**LINKED, "document": {"port": 8472, "fleet": "a 10.244.0.0/24 10.0.0.1\n"}}
+    assert cutover_hosts({"a": state}, plan) == (["a"] if together else [])

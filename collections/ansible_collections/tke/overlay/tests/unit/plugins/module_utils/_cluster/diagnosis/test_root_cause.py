@@ -21,6 +21,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.roo
     causes,
     grouped,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._links import parse_links
 
 SITES = {"cloud1": "cloud", "cloud2": "cloud", "cloud3": "cloud", "idc1": "idc", "idc2": "idc", "idc10": "idc"}
 FLEET = Fleet(SITES, size=1400, port=4789, overhead=50, device="ov0")
@@ -513,3 +514,58 @@ def test_without_wrong_checksums_the_underlay_comes_first():
     assert cause.steps == (CHECKSUMS[1], "look for a firewall at idc2 that drops TCP on ov0")
     stalled = tcp_answers({("cloud1", "idc2")}, text="TCP to x (y): connected, then stalled; z", idc2=none)
     assert causes(Evidence(FLEET, stalled))[0].steps == CHECKSUMS
+
+
+# --- links ---
+
+LINKED = FLEET._replace(
+    links=parse_links("cloud cloud direct 1500\ncloud idc wireguard 1440\nidc idc vxlan 1450\n"), wireguard_port=51821
+)
+WITHIN_IDC = pairs("idc1", "idc2", "idc10", to=["idc1", "idc2", "idc10"])
+WITHIN_CLOUD = pairs("cloud1", "cloud2", "cloud3", to=["cloud1", "cloud2", "cloud3"])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words", "absent"),
+    [
+        (BETWEEN_SITES, ["UDP port 51821 (WireGuard) both ways", "wg show", "overlay_wireguard_endpoint"], "4789"),
+        (WITHIN_IDC, ["open UDP port 4789 both ways within idc"], "wg show"),
+        (WITHIN_CLOUD, ["packets of Pods without a tunnel (direct)"], "UDP"),
+        (ALL, ["UDP port 4789 and UDP port 51821 (WireGuard) and packets of Pods"], "wg show"),
+    ],
+)
+def test_silent_pairs_name_what_their_link_needs(wrong, words, absent):
+    (cause,) = found(SILENT, wrong, LINKED)
+    steps = " ".join(cause.steps)
+    assert [word for word in words if word not in steps] == []
+    assert absent not in steps
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (
+            BETWEEN_SITES,
+            ["packets of 1440 bytes", "set mtu: 1360 for sites: [cloud, idc] in overlay_links", "1500 bytes"],
+        ),
+        (WITHIN_IDC, ["packets of 1450 bytes", "set overlay_underlay_mtu to 1350 for site idc", "1500 bytes"]),
+        (WITHIN_CLOUD, ["packets of 1500 bytes", "set overlay_underlay_mtu to 1300 for site cloud", "1500 bytes"]),
+    ],
+)
+def test_a_black_hole_is_that_of_a_link(wrong, words):
+    (cause,) = found(MTU, wrong, LINKED, largest=1300)
+    text = " ".join([cause.text, *cause.steps])
+    assert [word for word in words if word not in text] == []
+
+
+def test_a_host_with_links_of_several_sizes_names_the_range():
+    (cause,) = found(MTU, pairs("idc2"), LINKED, largest=1300)
+    assert "packets of 1440 to 1450 bytes" in cause.text
+    assert "set overlay_underlay_mtu to 1360 of idc2" in cause.steps[0]
+
+
+def test_other_ports_are_no_remedy_where_there_is_no_vxlan():
+    (cause,) = found(TCP, WITHIN_CLOUD, LINKED)
+    assert "overlay_port" not in " ".join(cause.steps)
+    (cause,) = found(TCP, WITHIN_IDC, LINKED)
+    assert "overlay_port" in " ".join(cause.steps)

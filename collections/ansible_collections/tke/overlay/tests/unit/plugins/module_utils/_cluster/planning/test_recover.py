@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -242,7 +244,9 @@ def saved_state(node, number, underlay, mtu=1400, cidrs=("10.244.0.0/16",)):
 
 
 def saved_states(rows, fleets):
-    known = {name: HostRecord(**{key: row[key] for key in HostRecord._fields}) for name, row in rows.items()}
+    known = {
+        name: HostRecord(**{key: row[key] for key in HostRecord._fields if key in row}) for name, row in rows.items()
+    }
     return SavedStates(known, fleets)
 
 
@@ -285,3 +289,55 @@ def test_excluded_host_is_told_who_had_a_node_cidr_before():
     ledger = recover(SETTINGS, NODES, SavedStates(records, {"one": one, "old": old}, ["idc1"]), NOW)
     assert ledger.former == {"10.244.2.0/24": "gone"}
     assert ledger.pending == {}
+
+
+# --- links ----------------------------------------------------------------------------------------
+
+
+def keys(generation):
+    return {
+        node.name: base64.b64encode(f"{node.name} {generation}".encode().ljust(32, b"."))[:43].decode() + "="
+        for node in NODES
+    }
+
+
+KEYS = keys(0)
+LINKED = SETTINGS._replace(links=[{"sites": ["cloud", "idc"], "transport": "wireguard"}], wireguard_keys=KEYS)
+BEHIND_NAT = (*NODES[:2], *(node._replace(wireguard_endpoint="none") for node in NODES[2:]))
+
+
+@given(unreached=st.sets(st.sampled_from([node.name for node in NODES]), max_size=3))
+def test_recovers_sites_endpoints_and_keys(unreached):
+    lost, found = saved(BEHIND_NAT, LINKED)
+    found = found._replace(records={name: own for name, own in found.records.items() if name not in unreached})
+    ledger = recover(LINKED, BEHIND_NAT, found, NOW)
+    assert ledger.nodes == lost.nodes
+    assert plan(LINKED, BEHIND_NAT, ledger).document == plan(LINKED, BEHIND_NAT, lost).document
+
+
+def test_recovers_the_keys_of_the_newest_generation():
+    """A host that missed the change of keys has the former ones."""
+    _lost, found = saved(BEHIND_NAT, LINKED)
+    former = rotated = found.fleets["one"]
+    for name, key in keys(1).items():
+        rotated = rotated.replace(KEYS[name], key)
+    found = found._replace(
+        records={
+            name: own._replace(**({"view": "one"} if name == "idc2" else {"view": "new", "wireguard_generation": 1}))
+            for name, own in found.records.items()
+        },
+        fleets={"one": former, "new": rotated},
+    )
+    ledger = recover(LINKED, BEHIND_NAT, found, NOW)
+    assert ledger.wireguard_generation == 1
+    assert {name: held.wireguard_key for name, held in ledger.nodes.items()} == keys(1)
+
+
+def test_recovers_a_key_that_another_host_does_not_know():
+    lost, found = saved(BEHIND_NAT, LINKED)
+    lacking = found.fleets["one"].replace(KEYS["idc1"], "-")
+    found = found._replace(
+        records={name: own._replace(view="two" if name == "idc2" else "one") for name, own in found.records.items()},
+        fleets={"one": lacking, "two": found.fleets["one"]},
+    )
+    assert recover(LINKED, BEHIND_NAT, found, NOW).nodes == lost.nodes

@@ -216,3 +216,11 @@ def test_node_that_limit_excludes_needs_force():
     again = request._replace(names=["idc1", "idc7"], excluded=["idc7"])
     node = InventoryNode("idc7", ["idc"], "192.168.1.77", 1450)
     assert list(release(SETTINGS, [*FLEET, node], ledger, "/ledger", again)[1]) == ["idc1"], "idc7 has nothing"
+
+
+def test_the_last_node_of_a_site_is_named_by_its_site():
+    fleet = [node._replace(site="shanghai") if node.name == "idc2" else node for node in SIX_NODES]
+    (text,) = problems_of_call(leave, "idc2", nodes=fleet)
+    assert text.startswith("idc2 is every node of site shanghai (overlay_site): that site would have no node")
+    assert "overlay_release_force" in text
+    leave("idc2", nodes=fleet, force=True)

@@ -409,3 +409,66 @@ def test_an_empty_name_in_a_list_of_nodes_is_left_to_the_planner(name):
     assert problems_of_variable(name, ["idc2", ""], TEXTS) == []
     assert "is empty" in problems_of_variable(name, "", TEXTS)[0]
     assert "item 2" in problems_of_variable("overlay_reserved", ["a", ""], TEXTS)[0]
+
+
+LINKS = VariableSpec(
+    "list",
+    "dict",
+    options={
+        "sites": VariableSpec("list", "str", required=True),
+        "transport": VariableSpec("str", choices=("vxlan", "direct", "wireguard")),
+        "mtu": NUMBER,
+    },
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "spec", "value"),
+    [
+        ("overlay_links", LINKS, None),
+        ("overlay_links", LINKS, []),
+        (
+            "overlay_links",
+            LINKS,
+            [{"sites": "a,b", "mtu": "1400"}, {"sites": ["a"], "transport": "direct"}, {"sites": "b"}],
+        ),
+        ("overlay_site", TEXT, "shanghai-2"),
+        ("overlay_site", TEXT, 7),
+        ("overlay_site", TEXT, None),
+        *(("overlay_wireguard_endpoint", TEXT, value) for value in ("none", "203.0.113.7:51820", "[2001:db8::7]:1")),
+    ],
+)
+def test_accepts_links_sites_and_endpoints(name, spec, value):
+    assert problems_of_variable(name, value, spec) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "spec", "value", "words"),
+    [
+        ("overlay_links", LINKS, [{}], ["item 1", "lacks sites"]),
+        ("overlay_links", LINKS, [{"sites": []}], ["item 1 has 0 sites"]),
+        ("overlay_links", LINKS, [{"sites": ["a", "b", "c"]}], ["item 1 has 3 sites"]),
+        ("overlay_links", LINKS, [{"sites": "a b"}], ["item 1: sites", "'a b'", "letters, digits"]),
+        ("overlay_links", LINKS, [{"sites": "a", "mtu": 575}], ["item 1: mtu 575", "576", "65535"]),
+        ("overlay_links", LINKS, [{"sites": "a", "speed": 1}], ["'speed'", "sites, transport, mtu"]),
+        ("overlay_links", LINKS, [{"sites": "a", "transport": "gre"}], ["'gre'", "vxlan or direct or wireguard"]),
+        (
+            "overlay_links",
+            LINKS,
+            [{"sites": "b,a"}, {"sites": "a"}, {"sites": ["a", "b"]}],
+            ["item 3", "item 1", "a and b"],
+        ),
+        ("overlay_links", LINKS, [{"sites": "a"}, {"sites": ["a", "a"]}], ["item 2", "item 1"]),
+        ("overlay_links", LINKS, "a", ["'a'", "a list of dictionaries"]),
+        ("overlay_site", TEXT, "*", ["overlay_site '*'"]),
+        ("overlay_site", TEXT, "x" * 64, ["overlay_site", "63"]),
+        ("overlay_wireguard_endpoint", TEXT, None, ["has no value"]),
+        *(
+            ("overlay_wireguard_endpoint", TEXT, value, ["overlay_wireguard_endpoint", value, "ADDRESS:PORT", "none"])
+            for value in ("10.0.0.1", "host.example:51820", "10.0.0.1:65535", "2001:db8::7:1", "10.0.0.01:1", "None")
+        ),
+    ],
+)
+def test_names_what_is_wrong_with_links_sites_and_endpoints(name, spec, value, words):
+    (found,) = problems_of_variable(name, value, spec)
+    assert [word for word in words if word not in found] == []

@@ -17,6 +17,8 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.pod_bridg
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import (
     RouteTable,
     blackhole_entry,
+    device_entry,
+    direct_entry,
     via_entry,
 )
 
@@ -25,6 +27,9 @@ VERSIONS = (4, 6)
 MACS = st.binary(min_size=6, max_size=6).map(lambda octets: octets.hex(":"))
 ADDRESSES = st.ip_addresses().map(str)
 METRICS = st.integers(0, 2**32 - 1)
+
+
+MTUS = st.integers(576, 65535)
 
 
 @st.composite
@@ -39,6 +44,9 @@ def routes(version):
     return st.one_of(
         st.builds(via_entry, networks(version), gateways, st.just("tke0"), METRICS),
         st.builds(blackhole_entry, networks(version), METRICS),
+        st.builds(via_entry, networks(version), gateways, st.just("tke0"), METRICS, MTUS),
+        st.builds(direct_entry, networks(version), gateways, st.just("eth0"), st.just("10.244.0.0"), MTUS),
+        st.builds(device_entry, networks(version), st.just("tke-wg0"), st.just("10.244.0.0"), MTUS),
         # As read_json finds those of other programs: without a gateway, and with a TOS.
         networks(version).map(lambda network: (f"{network} metric 7 tos 0x10", "dev tke0")),
     )

@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.underlay import UnderlayRoute, underlay_routes
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.underlay import (
+    UnderlayRoute,
+    neighbors_of,
+    underlay_routes,
+)
 
 LISTINGS = {
     "a learned MTU": ("10.0.1.12 from 10.0.1.11 dev eth0 uid 0 \\    cache expires 590sec mtu 1300 \n", None),
@@ -29,3 +33,22 @@ def test_without_peers_no_program_runs():
         raise AssertionError
 
     assert underlay_routes("10.0.1.11", [], run) == []
+
+
+def test_a_neighbor_has_no_router_before_it():
+    listing = (
+        "10.0.1.12 from 10.0.1.11 dev eth0 uid 0 \\    cache \n"
+        "10.0.2.9 from 10.0.1.11 via 10.0.1.1 dev eth0 uid 0 \\    cache \n"
+        "local 10.0.1.11 from 10.0.1.11 dev lo uid 0 \\    cache <local> \n"
+        "10.0.1.13 from 10.0.1.11 dev eth1 uid 0 \\    cache expires 590sec mtu 1300 \n"
+    )
+    peers = ["10.0.1.12", "10.0.2.9", "10.0.1.11", "10.0.1.13", "10.9.9.9"]
+    links, others = neighbors_of("10.0.1.11", peers, lambda _command, _text: (1, listing, ""))
+    assert links == {"10.0.1.12": "eth0", "10.0.1.13": "eth1"}
+    assert others == {"10.0.2.9": "by 10.0.1.1 (dev eth0)", "10.0.1.11": "not at all", "10.9.9.9": "not at all"}
+
+
+def test_an_ipv6_neighbor_is_found():
+    line = "2001:db8::12 from 2001:db8::11 dev eth0 proto kernel src 2001:db8::11 metric 256 pref medium\n"
+    found, _others = neighbors_of("2001:db8::11", ["2001:db8::12"], lambda _command, _text: (0, line, ""))
+    assert found == {"2001:db8::12": "eth0"}

@@ -1,0 +1,86 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, tke.overlay contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: wireguard_key
+short_description: Makes the private key of WireGuard on a host, and returns its public key
+version_added: 1.0.0
+description:
+  - The playbook C(tke.overlay.site) runs it on each host with a link that has the transport V(wireguard), and
+    C(tke.overlay.rotate_keys) for the next generation of keys.
+  - The private key is made on the host, in C(/etc/tke-overlay/wireguard-GENERATION.key), which only root can read, and
+    never leaves it. It is neither in the result nor in a diff or a backup, and no program has it among its arguments.
+  - An existing key is never replaced. Its file gets its mode and owner back.
+author:
+  - tke.overlay contributors (@tke-overlay)
+extends_documentation_fragment:
+  - tke.overlay._attributes
+  - tke.overlay._attributes.host
+requirements:
+  - wireguard-tools (on the managed host)
+options:
+  generation:
+    description: The generation of keys. A rotation of keys makes the next one.
+    type: int
+    default: 0
+  state:
+    description: Whether the host has a private key of this generation.
+    type: str
+    choices: [present, absent]
+    default: present
+seealso:
+  - module: tke.overlay.node
+"""
+
+EXAMPLES = r"""
+- name: Make the key of this host, if it has none
+  tke.overlay.wireguard_key:
+  register: result
+
+- name: Remove the key of a former generation
+  tke.overlay.wireguard_key:
+    generation: 0
+    state: absent
+"""
+
+RETURN = r"""
+public_key:
+  description:
+    - The public key, in base64. V(-) with O(state=absent), and in check mode on a host that has no private key yet.
+  returned: success
+  type: str
+  sample: HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw=
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.wireguard_key import ensure_key, remove_key
+from ansible_collections.tke.overlay.plugins.module_utils._module import Result, diff_of, run_module
+
+ARGUMENTS = {
+    "generation": {"type": "int", "default": 0},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+}
+
+
+def main() -> None:
+    """Run the module."""
+
+    def work(module: AnsibleModule, run: Run) -> Result:
+        generation, check = module.params["generation"], module.check_mode
+        present = module.params["state"] == "present"
+        key = ensure_key(generation, run, check) if present else remove_key(generation, check)
+        diffs = [key.diff] if key.changed else []
+        return {"changed": key.changed, "public_key": key.public_key, **diff_of(module, diffs)}
+
+    run_module(ARGUMENTS, work)
+
+
+if __name__ == "__main__":
+    main()
