@@ -69,6 +69,7 @@ OBJECTS = (
     "rules",
     "link",
     "sysctls",
+    "wireguard",
     "modules",
     "bridge",
     "route",
