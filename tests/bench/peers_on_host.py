@@ -45,20 +45,22 @@ FILES = (
     *(f"/etc/systemd/system/{unit}" for unit in UNITS),
     *(f"{STATE}/{name}.batch" for name in ("link", "neighbor", "fdb", "route")),
     *(f"{STATE}/{name}" for name in ("summary", "settings", "rules.nft", "sysctl", "restore")),
-    *(f"{STATE}/{name}" for name in ("metrics", "metrics.sh", "probe.py", "probe.peers")),
+    *(f"{STATE}/{name}" for name in ("checksums", "metrics", "metrics.sh", "probe.py", "probe.peers")),
     "/etc/systemd/system/tke-overlay-probe.service",
 )
-SYSCTLS = {"net.ipv4.ip_forward", *(f"net/ipv4/conf/{DEVICE}/{name}" for name in ("rp_filter", "forwarding"))}
+# A change of ip_forward sets the others of that name.
+SYSCTLS = {
+    "net.ipv4.ip_forward",
+    "net/ipv4/conf/eth0/forwarding",
+    *(f"net/ipv4/conf/{DEVICE}/{name}" for name in ("rp_filter", "forwarding")),
+}
 RECORDS = ("/run/tke-overlay/rules.nft", "/run/tke-overlay/rules.listing")
 TABLE = ("inet", "tke_overlay")
 MODULE = ("/usr/bin/python3", str(HERE / "node.py"))
 WITH_METRICS = ("/usr/bin/python3", str(HERE / "metrics.py"))
 PROBE = (
-    *("/usr/bin/python3", "-s", "-E", "-S", "-X", "pycache_prefix=/run/tke-overlay/probe.cache"),
-    *(
-        "-c",
-        f"import os, runpy, sys; os.chdir('{STATE}'); sys.path[:0] = ['']; runpy.run_module('probe', None, '__main__')",
-    ),
+    *("/bin/sh", "-c"),
+    f"cd {STATE} && exec /usr/bin/python3 -s -E -S -X pycache_prefix=/run/tke-overlay/probe.cache -m probe",
 )
 """What the probe timer runs."""
 PENDING = "/run/tke-overlay/pending"
