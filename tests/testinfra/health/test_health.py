@@ -195,7 +195,8 @@ def test_every_query_of_the_dashboard_has_a_value(watched):
 
 
 def test_each_fault_raises_its_alert_which_clears(watched):
-    rounds = [quick_faults(watched), *([slow_faults(), cut()] if COMPLETE else [])]
+    # The load balancer last: on a busy machine, the VIP may come back late, which is an alert.
+    rounds = [*([cut(), slow_faults()] if COMPLETE else []), quick_faults(watched)]
     rows = [row for faults in rounds for row in measured(watched, faults)]
     print(f"\n{table(rows)}")
     for row in rows:
