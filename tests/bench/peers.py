@@ -31,7 +31,8 @@ ABOUT = "5,000 peers on one host in one call of tke.overlay.node; needs the lab"
 HOST = "api1"  # a host of the lab that is not a node
 PEERS = 5_000
 ENTRIES = 3 * PEERS + 1
-ROUNDS = 9
+ROUNDS = 4
+PROBE_SECONDS = 60  # between two rounds, the default
 NETWORKD_PEERS = 1_000  # systemd-networkd 252 rejects a file with more than 1,024 FDB entries: "Out of memory"
 REMOTE = "/var/tmp/tke-overlay-bench"
 BENCH = Path(__file__).resolve().parent
@@ -78,6 +79,14 @@ def run() -> Section:
             Measure("boot: the restore script", middle("boot"), "s"),
             Measure("boot: script / batches", ratio("boot", "batches"), digits=2, at_most=1.2, wanted=1.05),
             Measure("restore script, nothing to restore", middle("period"), "s"),
+            Measure(
+                "restore script: with metrics / without",
+                ratio("with_metrics", "period_again"),
+                digits=2,
+                at_most=1.1,
+            ),
+            Measure("probe timer: CPU of a round", 1000 * middle("probe_cpu"), "ms", 0),
+            Measure("probe timer: share of a core", 100 * middle("probe_cpu") / PROBE_SECONDS, "%", 3, at_most=0.1),
             Measure("peak memory, first run", middle("fresh_memory"), "MB", 0, at_most=120),
             Measure("peak memory, unchanged", middle("unchanged_memory"), "MB", 0, at_most=120),
             Measure("peak memory, empty module", middle("empty_memory"), "MB", 0),
@@ -100,6 +109,7 @@ def notes_of(figures: dict[str, Any]) -> list[str]:
         "boot: /etc/tke-overlay/restore with an empty kernel; nothing to restore: the same with all entries",
         "reading: links, routes, FDB, neighbours, rules into a file; memory: ru_maxrss of the largest process",
         f"one process per entry: a shell script took {per_entry * 1e3:.2f} ms each for {timed} entries",
+        "metrics: the second of two runs; no peer answers, so a round sends three small packets to each of 48 peers",
         "systemd-networkd: from its start until all entries exist, without rules; 252 accepts 1,024 FDB entries",
     ]
 
@@ -230,8 +240,14 @@ def send_modules(directory: Path) -> None:
     variables = directory / "variables.json"
     variables.write_text(json.dumps({"bench_document": document()}))
     arguments = json.dumps({"name": HOST, "document": "{{ bench_document }}"})
-    for name, words in (("tke.overlay.node", ("-a", arguments, "-e", f"@{variables}")), ("empty", ())):
-        kept = f"{REMOTE}/{name}"
+    inlab.over_ssh(HOST, f"mkdir -p {REMOTE}/metrics")
+    with_metrics = json.dumps({**json.loads(arguments), "metrics_dir": f"{REMOTE}/metrics"})
+    for name, file, words in (
+        ("tke.overlay.node", "node", ("-a", arguments, "-e", f"@{variables}")),
+        ("tke.overlay.node", "metrics", ("-a", with_metrics, "-e", f"@{variables}")),
+        ("empty", "empty", ()),
+    ):
+        kept = f"{REMOTE}/kept-{file}"
         env = {
             "ANSIBLE_KEEP_REMOTE_FILES": "1",
             "ANSIBLE_PIPELINING": "0",  # pipelining sends no file
@@ -239,4 +255,4 @@ def send_modules(directory: Path) -> None:
             "ANSIBLE_LIBRARY": str(BENCH / "library"),
         }
         inlab.call("ansible", "-i", str(inlab.INVENTORY), HOST, "-m", name, *words, env=env)
-        inlab.over_ssh(HOST, f"mv {kept}/*/AnsiballZ_*.py {REMOTE}/{name.rpartition('.')[2]}.py")
+        inlab.over_ssh(HOST, f"mv {kept}/*/AnsiballZ_*.py {REMOTE}/{file}.py")

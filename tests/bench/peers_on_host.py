@@ -33,7 +33,7 @@ NETWORKD = ("systemd-networkd.service", "systemd-networkd.socket")
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 NOTE = Path(f"{HERE}.ip_forward")
 STATE = "/etc/tke-overlay"
-UNITS = ("tke-overlay.timer", "tke-overlay.service")
+UNITS = ("tke-overlay-probe.timer", "tke-overlay.timer", "tke-overlay.service")
 FILES = (
     "/etc/cni/net.d/10-tke-overlay.conflist",
     "/etc/sysctl.d/99-tke-overlay.conf",
@@ -45,11 +45,24 @@ FILES = (
     *(f"/etc/systemd/system/{unit}" for unit in UNITS),
     *(f"{STATE}/{name}.batch" for name in ("link", "neighbor", "fdb", "route")),
     *(f"{STATE}/{name}" for name in ("summary", "settings", "rules.nft", "sysctl", "restore")),
+    *(f"{STATE}/{name}" for name in ("checksums", "metrics", "metrics.sh", "probe.py", "probe.peers")),
+    "/etc/systemd/system/tke-overlay-probe.service",
 )
-SYSCTLS = {"net.ipv4.ip_forward", *(f"net/ipv4/conf/{DEVICE}/{name}" for name in ("rp_filter", "forwarding"))}
+# A change of ip_forward sets the others of that name.
+SYSCTLS = {
+    "net.ipv4.ip_forward",
+    "net/ipv4/conf/eth0/forwarding",
+    *(f"net/ipv4/conf/{DEVICE}/{name}" for name in ("rp_filter", "forwarding")),
+}
 RECORDS = ("/run/tke-overlay/rules.nft", "/run/tke-overlay/rules.listing")
 TABLE = ("inet", "tke_overlay")
 MODULE = ("/usr/bin/python3", str(HERE / "node.py"))
+WITH_METRICS = ("/usr/bin/python3", str(HERE / "metrics.py"))
+PROBE = (
+    *("/bin/sh", "-c"),
+    f"cd {STATE} && exec /usr/bin/python3 -s -E -S -X pycache_prefix=/run/tke-overlay/probe.cache -m probe",
+)
+"""What the probe timer runs."""
 PENDING = "/run/tke-overlay/pending"
 CONFIRM = ("/bin/sh", "-c", f"exec /bin/sh {PENDING}/confirm $(cat {PENDING}/token)")
 """What the controller runs on the host after a change: it confirms the commit, which saves the change."""
@@ -193,6 +206,7 @@ def one_round() -> dict[str, float]:
     if digest() != of_module:
         sys.exit("the restore script did not create the same entries as the module")
     empty, empty_memory = timed(EMPTY)
+    period_again, with_metrics, probe_cpu = metrics()
     clean()
     batches, _memory = timed(*BATCHES)
     if digest() != of_module:
@@ -207,8 +221,29 @@ def one_round() -> dict[str, float]:
         "empty_memory": empty_memory,
         "batches": batches,
         "period": period,
+        "period_again": period_again,
+        "with_metrics": with_metrics,
+        "probe_cpu": probe_cpu,
         "boot": boot,
     }
+
+
+def metrics() -> tuple[float, float, float]:
+    """Return the seconds of the restore script without and with metrics, and those of a CPU in a round of probes.
+
+    The first run of each makes what later runs have: records, and the compiled program.
+    """
+    (HERE / "metrics").mkdir(exist_ok=True)
+    without, _memory = timed(SCRIPT)
+    timed(WITH_METRICS)
+    subprocess.run(["systemctl", "stop", *UNITS], check=True)
+    timed(SCRIPT)
+    with_metrics, _memory = timed(SCRIPT)
+    timed(PROBE)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    timed(PROBE)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return without, with_metrics, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def process_per_entry() -> tuple[int, float]:

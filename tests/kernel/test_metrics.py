@@ -17,11 +17,12 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node.status impo
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics import MetricsSpec
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import METRICS_FILES, STATE
 from ansible_collections.tke.overlay.plugins.module_utils._metrics import METRICS, NODE
-from breakages import BREAKAGES, broken, document, everything
+from breakages import broken, document, everything
 
 SITES = {"me": "cloud", "n1": "cloud"}
 OPTIONS = node.ConvergeOptions(metrics=MetricsSpec("/metrics", 60, SITES))
 FILE = "metrics/tke_overlay_node.prom"
+QUIET = (0, "", "")
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def host(run, tmp_path, monkeypatch):
     """A configured host that writes metrics, with its own directory for its files."""
     monkeypatch.setattr(files, "ROOT", str(tmp_path))
     (tmp_path / "metrics").mkdir()
-    node.converge(document(cluster='de"mo\\'), run, False, OPTIONS)
+    node.converge(document(cluster='de"mo'), run, False, OPTIONS)
     return tmp_path
 
 
@@ -54,7 +55,7 @@ def values(host):
 
 def test_a_quiet_run_writes_all_metrics_and_changes_nothing(run, host):
     before = everything(run)
-    assert script(host) == (0, "", "")
+    assert script(host) == QUIET
     assert everything(run) == before
     found = values(host)
     assert {name.partition("{")[0] for name in found} == {each.name for each in METRICS if each.writer == NODE}
@@ -62,28 +63,32 @@ def test_a_quiet_run_writes_all_metrics_and_changes_nothing(run, host):
     assert found['link_up{device="tke0"}'] == 1
     assert found['link_mtu_bytes{device="tke0"}'] == found['link_expected_mtu_bytes{device="tke0"}'] == 1450
     assert abs(found["restore_last_run_timestamp_seconds"] - time.time()) < 60
+    assert abs(found["plan_applied_timestamp_seconds"] - time.time()) < 60
     assert sum(value for name, value in found.items() if name.startswith(("restore_repairs", "restore_drift"))) == 0
-    assert any(r'cluster="de\"mo\\"' in name and 'site="cloud"' in name for name in found)
+    assert any(r'cluster="de\"mo"' in name and 'site="cloud"' in name for name in found)
     assert (host / FILE).stat().st_mode & 0o777 == 0o644
     assert [path.name for path in (host / "metrics").iterdir()] == ["tke_overlay_node.prom"]
 
 
-def test_repairs_are_counted_once_per_run_and_survive_the_next_runs(run, host):
+def test_without_a_directory_no_file_of_it_exists(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "ROOT", str(tmp_path))
+    node.converge(document(), run, check=False)
+    assert script(tmp_path) == QUIET
+    assert files.read_files(METRICS_FILES) == {}
+
+
+def test_repairs_are_counted_once_per_run_and_last(run, host):
     for _number in range(2):
         broken(run, "ip link set tke0 mtu 1300")
         broken(run, "ip neigh flush dev tke0 nud permanent")
         script(host)
     script(host)
-    found = values(host)
-    repairs = {name: value for name, value in found.items() if name.startswith("restore_repairs_total") and value}
-    assert repairs == {
-        'restore_repairs_total{object="link"}': 2,
-        'restore_repairs_total{object="neighbor"}': 2,
-    }
-    assert found['link_mtu_bytes{device="tke0"}'] == 1450
+    repairs = {name: value for name, value in values(host).items() if name.startswith("restore_repairs") and value}
+    assert repairs == {'restore_repairs_total{object="link"}': 2, 'restore_repairs_total{object="neighbor"}': 2}
+    assert values(host)['link_mtu_bytes{device="tke0"}'] == 1450
 
 
-def test_what_cannot_be_repaired_is_drift(run, host):
+def test_what_cannot_be_repaired_is_drift_until_it_can(run, host):
     broken(run, "ip route del 10.244.1.0/24")
     run(["ip", "route", "add", "10.244.1.0/24", "via", "10.0.1.12"])
     assert script(host)[0] == 1
@@ -95,28 +100,89 @@ def test_what_cannot_be_repaired_is_drift(run, host):
     assert values(host)["restore_failed"] == 0
 
 
-def test_dropped_packets_are_those_of_the_rules(run, host):
+def test_dropped_packets_are_those_of_the_counters(run, host):
     script(host)
-    run(["nft", "add", "counter", "inet", "tke_overlay", "extra"])
-    listing = run(["nft", "list", "table", "inet", "tke_overlay"])[1]
-    text = listing.replace("packets 0 bytes 0", "packets 7 bytes 420", 1)
-    run(["nft", "-f", "-"], f"delete table inet tke_overlay\n{text}")
-    assert script(host)[0] == 0
-    found = values(host)
-    assert found['dropped_packets_total{reason="not_a_peer"}'] in (0, 7)
-    script(host)
-    assert 'dropped_packets_total{reason="unrouted"}' in values(host)
+    assert values(host)['dropped_packets_total{reason="unrouted"}'] == 0
+    run(["ip", "route", "add", "10.244.77.0/24", "dev", "eth0"])
+    subprocess.run(["ping", "-c1", "-W1", "10.244.77.1"], capture_output=True, check=False)
+    assert script(host) == QUIET, "the values of the counters are no difference"
+    assert values(host)['dropped_packets_total{reason="unrouted"}'] >= 1
 
 
-@pytest.mark.parametrize(
-    ("finding", "fault", "remedy"),
-    [
-        ("forwarding", ["sysctl", "-qw", "net.ipv4.conf.default.forwarding=1"], None),
-        ("cni_file", ["rm", "etc/cni/net.d/10-tke-overlay.conflist"], ["true"]),
-        ("firewall", ["nft", "add table inet f; add chain inet f x { type filter hook forward priority 0; policy drop; }"],
-         ["nft", "delete table inet f"]),
-    ],
-)
-def test_findings_are_seen_and_end(run, host, monkeypatch, finding, fault, remedy):
-    if remedy is None:
-        pytest.skip("the script sets it right")
+def test_a_closed_firewall_is_found_and_ends(run, host):
+    text = "table inet f {{\nchain x {{\ntype filter hook forward priority 0; policy drop;\n{}\n}}\n}}\n"
+    run(["nft", "-f", "-"], text.format(""))
+    script(host)
+    assert values(host)['findings{finding="firewall"}'] == 1
+    run(["nft", "-f", "-"], "delete table inet f\n" + text.format('iifname "tke-br0" accept'))
+    script(host)
+    assert values(host)['findings{finding="firewall"}'] == 0
+
+
+def test_a_missing_cni_file_and_plugin_are_found(run, host):
+    script(host)
+    assert values(host)['findings{finding="cni_file"}'] == 0
+    assert values(host)['findings{finding="plugins"}'] == 0, "no Pods yet"
+    (host / "etc/cni/net.d/10-tke-overlay.conflist").unlink()
+    (host / "var/lib/kubelet").mkdir(parents=True)
+    script(host)
+    assert values(host)['findings{finding="cni_file"}'] == 1
+    assert values(host)['findings{finding="plugins"}'] == 1
+
+
+@pytest.mark.parametrize("fault", ["missing", "a file", "full"])
+def test_a_failed_writer_is_counted_and_the_network_restored(run, host, fault):
+    script(host)
+    intact = everything(run)
+    broken(run, "ip route del 10.244.1.0/24")
+    for path in (host / "metrics").iterdir():
+        path.unlink()
+    (host / "metrics").rmdir()
+    if fault == "a file":
+        (host / "metrics").write_text("")
+    elif fault == "full":
+        (host / "metrics").symlink_to("/proc/self")
+    code, reports, errors = script(host)
+    assert (code, reports) == (0, "tke-overlay: restored: route 10.244.1.0/24: missing\n")
+    assert "overlay_metrics_dir" in errors
+    assert everything(run) == intact
+    assert script(host) == QUIET, "only the first failure is reported"
+    if fault != "missing":
+        (host / "metrics").unlink()
+    assert any("overlay_metrics_dir" in text for text in read_status(run, None, [])["drift"])
+    (host / "metrics").mkdir()
+    assert script(host) == QUIET
+    assert values(host)["metrics_write_errors_total"] == 2
+    assert values(host)['restore_repairs_total{object="route"}'] == 1
+
+
+def test_a_damaged_part_of_the_metrics_does_not_stop_the_rest(run, host):
+    (host / f"{STATE}/metrics.sh".lstrip("/")).write_text("exit 1")
+    broken(run, "ip route del 10.244.1.0/24")
+    code, reports, errors = script(host)
+    assert "route 10.244.1.0/24: missing" in reports
+    assert (code, "metrics.sh" in errors) == (1, True)
+    assert not (host / FILE).exists()
+
+
+def test_a_second_run_and_the_status_find_nothing(run, host):
+    script(host)
+    assert not node.converge(document(cluster='de"mo'), run, True, OPTIONS).changed
+    assert read_status(run, {**document(cluster='de"mo'), "former": None}, [])["drift"] == []
+
+
+@pytest.mark.parametrize("how", ["off", "elsewhere", "reset"])
+def test_files_that_are_not_written_any_more_are_removed(run, host, how):
+    script(host)
+    if how == "reset":
+        reset.remove("tke0", "tke-br0", run, check=False)
+        assert not (host / "run/tke-overlay/metrics.counters").exists()
+    else:
+        (host / "other").mkdir()
+        options = OPTIONS._replace(metrics=MetricsSpec("/other" if how == "elsewhere" else "", 60, SITES))
+        forecast = node.converge(document(cluster='de"mo'), run, True, options)
+        assert node.converge(document(cluster='de"mo'), run, False, options).file_names == forecast.file_names
+        assert script(host) == QUIET
+        assert not node.converge(document(cluster='de"mo'), run, True, options).changed
+    assert not (host / FILE).exists()
+    assert bool(files.read_files(METRICS_FILES)) == (how == "elsewhere")

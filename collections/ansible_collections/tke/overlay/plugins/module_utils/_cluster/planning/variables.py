@@ -42,6 +42,7 @@ RANGES = {
     "overlay_port": (1, 65535, ""),
     "overlay_restore_interval": (1, 86_400, "seconds"),
     "overlay_confirm_timeout": (0, 3600, "seconds"),
+    "overlay_probe_interval": (10, 3600, "seconds"),
     "overlay_api_port": (1, 65535, ""),
     "overlay_api_timeout": (0, 3600, "seconds"),
     "overlay_clb_metrics_port": (1, 65535, ""),
@@ -319,6 +320,10 @@ def _paths(what: str, paths: t.Any) -> list[str]:
     return [problem for path in paths for problem in path_problems(f"{what}:", str(path))]
 
 
+def _metrics_dir(what: str, path: t.Any) -> list[str]:
+    return path_problems(what, str(path)) if path else []
+
+
 def _node_name(what: str, name: t.Any) -> list[str]:
     return problems_of_node_name(NodeHost("", node=str(name)), what)
 
@@ -360,6 +365,7 @@ RULES: dict[str, t.Callable[[str, t.Any], list[str]]] = {
     "overlay_confirm_timeout": _confirm_timeout,
     "overlay_controller_metrics_dir": _path,
     "overlay_kubeconfigs": _paths,
+    "overlay_metrics_dir": _metrics_dir,
     "overlay_kubernetes_node": _node_name,
     "overlay_prometheus_url": _prometheus_url,
 }

@@ -6,7 +6,7 @@
 A program of its own on the two hosts of the pair, ``metrics.py`` in
 ``/etc/tke-overlay/clb``: standard library only, Python 3.8, installed together with
 the modules that it imports (``make programs``). The unit that restores the rules runs
-it after each of its runs, and tells their result in ``SERVICE_RESULT``.
+it after each of its runs, and passes their result in ``SERVICE_RESULT``.
 """
 
 from __future__ import annotations

@@ -275,7 +275,8 @@ def _instance(spec: PairSpec, links: HostLinks, number: int, run_directory: str)
         peer_address=spec.peer.address,
         address=spec.vips[vip],
         vip_link=links.vips,
-        notify=f'    notify "/bin/sh {TRANSITION_FILE}"\n' if spec.metrics_dir else "",
+        # keepalived 2.3 rejects a program whose path has a symbolic link, as /bin/sh has.
+        notify=f'    notify "/usr/bin/env sh {TRANSITION_FILE}"\n' if spec.metrics_dir else "",
         track_interface=track,
     )
 

@@ -55,7 +55,7 @@ CLB_METRICS_PY = r'''# Copyright: (c) 2026, tke.overlay contributors
 A program of its own on the two hosts of the pair, ``metrics.py`` in
 ``/etc/tke-overlay/clb``: standard library only, Python 3.8, installed together with
 the modules that it imports (``make programs``). The unit that restores the rules runs
-it after each of its runs, and tells their result in ``SERVICE_RESULT``.
+it after each of its runs, and passes their result in ``SERVICE_RESULT``.
 """
 
 from __future__ import annotations
@@ -213,14 +213,6 @@ METRICS = (
     ),
     Metric("link_mtu_bytes", GAUGE, NODE, "MTU of the link, 0 if it is missing.", ("device",), unit="bytes"),
     Metric("link_expected_mtu_bytes", GAUGE, NODE, "MTU of the link in the plan.", ("device",), unit="bytes"),
-    Metric(
-        "link_dropped_packets_total",
-        COUNTER,
-        NODE,
-        "Packets that the kernel dropped on the link, by direction.",
-        ("device", "direction"),
-        {"direction": ("receive", "transmit")},
-    ),
     Metric(
         "metrics_write_errors_total",
         COUNTER,

@@ -327,14 +327,6 @@ METRICS = (
     Metric("link_mtu_bytes", GAUGE, NODE, "MTU of the link, 0 if it is missing.", ("device",), unit="bytes"),
     Metric("link_expected_mtu_bytes", GAUGE, NODE, "MTU of the link in the plan.", ("device",), unit="bytes"),
     Metric(
-        "link_dropped_packets_total",
-        COUNTER,
-        NODE,
-        "Packets that the kernel dropped on the link, by direction.",
-        ("device", "direction"),
-        {"direction": ("receive", "transmit")},
-    ),
-    Metric(
         "metrics_write_errors_total",
         COUNTER,
         NODE,

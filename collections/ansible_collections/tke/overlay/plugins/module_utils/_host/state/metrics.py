@@ -67,7 +67,7 @@ class MetricsSpec(t.NamedTuple):
                 "probe_interval (overlay_probe_interval)", self.probe_interval, 10, 3600, "seconds"
             )
             problems += [
-                f"site {shown(site)}: {INVENTORY_NAME_RULE}"
+                f"sites: {shown(site)}: {INVENTORY_NAME_RULE}"
                 for site in sorted(set(self.sites.values()))
                 if not INVENTORY_NAME.fullmatch(site)
             ]

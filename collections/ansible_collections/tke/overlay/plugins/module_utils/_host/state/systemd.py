@@ -205,6 +205,8 @@ def unit_commands(written: t.Iterable[str], host: HostFacts) -> t.Iterator[t.Seq
     new = not names.isdisjoint(UNIT_FILES)
     new_probe = not names.isdisjoint(PROBE_UNIT_FILES)
     wrong = differing_units(host)
+    if PROBE_TIMER in wrong and not host.metrics.directory:
+        yield ("systemctl", "stop", PROBE_TIMER)  # before systemd notices that its file is gone, which is a failure
     if SERVICE in wrong or TIMER in wrong:
         # This also loads new files. Without the reload that is part of it, systemd 257 and later reports that the units
         # need one (NeedDaemonReload).
@@ -213,11 +215,8 @@ def unit_commands(written: t.Iterable[str], host: HostFacts) -> t.Iterator[t.Seq
         yield ("systemctl", "daemon-reload")
     if new or TIMER in wrong:
         yield ("systemctl", "restart", TIMER)
-    if host.metrics.directory:
-        if new_probe or PROBE_TIMER in wrong:
-            yield ("systemctl", "restart", PROBE_TIMER)
-    elif PROBE_TIMER in wrong:
-        yield ("systemctl", "stop", PROBE_TIMER)
+    if host.metrics.directory and (new_probe or PROBE_TIMER in wrong):
+        yield ("systemctl", "restart", PROBE_TIMER)
 
 
 def differing_units(host: HostFacts) -> Texts:

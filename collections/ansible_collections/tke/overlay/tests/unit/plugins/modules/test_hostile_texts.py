@@ -95,7 +95,7 @@ ENDPOINT = {
 
 CALLS = [
     ("node", {"name": "a", "document": DOCUMENT, "confirmation": "0123abcd", "cni_bin_dirs": ["/opt/cni/bin"]}),
-    ("node", {"name": "a", "document": DOCUMENT, "metrics_dir": "/tmp", "sites": {"cloud": "a b"}}),
+    ("node", {"name": "a", "document": DOCUMENT, "metrics_dir": "/etc", "sites": {"cloud": "a b"}}),
     ("node", {"state": "absent", "device": "tke0", "bridge": "tke-br0"}),
     ("overlay_info", {"name": "a", "document": DOCUMENT, "vips": ["10.0.2.2"], "cni_bin_dirs": ["/opt/cni/bin"]}),
     ("flannel", {"device": "tke0", "node_cidr": "10.244.3.0/24"}),
@@ -130,7 +130,7 @@ CALLS = [
             "vips": {"apiserver": "10.0.2.2", "services": "10.0.2.3"},
             "subnet": "10.0.1.0/24",
             "cluster": "demo",
-            "metrics_dir": "/tmp",
+            "metrics_dir": "/etc",
             "apiservers": {"api1": "10.0.1.5:6443"},
             "services": [{"name": "git.example", "backends": ["10.0.1.6:443"]}],
             "listeners": [{"name": "ntp", "port": 4460, "backends": ["time.example:4460"]}],

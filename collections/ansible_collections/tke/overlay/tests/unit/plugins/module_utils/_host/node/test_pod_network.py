@@ -31,7 +31,7 @@ def test_the_saved_network_is_the_planned_one(document, root):
     target = build_target(document, HostFacts(kernel=(6, 1), systemd=False, loaded=False, units={}))
     for path, text in target.files.items():
         (root / path[1:]).parent.mkdir(parents=True, exist_ok=True)
-        (root / path[1:]).write_text(text)
+        (root / path[1:]).write_text(text or "")
     assert saved_network(["/opt/cni/bin"]) == planned
 
 

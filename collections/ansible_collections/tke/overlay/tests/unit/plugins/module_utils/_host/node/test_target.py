@@ -12,7 +12,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._errors import Validat
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.nftables import TransitionAllowances
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni import CNI_FILE
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import build_target, own_and_peers
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import MODULES_FILE
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import METRICS_FILES, MODULES_FILE
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import HostFacts
 
 HOST = HostFacts(systemd=False, units={}, loaded=False, kernel=(6, 1))
@@ -44,7 +44,8 @@ def test_host_without_pods_has_the_same_link_and_entries(document):
 
 def test_host_without_pods_has_nothing_of_them(document):
     target = build_target(document, HOST, pods=False)
-    assert [path for path, text in target.all_files.items() if text is None] == [MODULES_FILE, CNI_FILE]
+    removed = [path for path, text in target.all_files.items() if text is None and path not in METRICS_FILES]
+    assert removed == [MODULES_FILE, CNI_FILE]
     assert target.sysctls_with(["eth0"]) == {"net/ipv4/conf/tke0/rp_filter": "2"}
     for path, text in target.all_files.items():
         assert "tke-br0" not in (text or ""), path
@@ -78,7 +79,7 @@ def test_cni_configuration_is_written_last(document):
 @pytest.mark.parametrize(("systemd", "units"), [(True, 2), (False, 0)])
 def test_unit_files_exist_only_with_systemd(document, systemd, units):
     files = build_target(document, HOST._replace(systemd=systemd)).files
-    assert len([path for path in files if path.startswith("/etc/systemd/system/")]) == units
+    assert len([path for path, text in files.items() if text and path.startswith("/etc/systemd/system/")]) == units
 
 
 def test_interval_is_that_of_the_timer(document):

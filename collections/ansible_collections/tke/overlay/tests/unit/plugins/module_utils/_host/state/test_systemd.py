@@ -170,7 +170,7 @@ RESTART_PROBE = f"systemctl restart {PROBE_TIMER}"
         (METRICS, [], WITH_PROBE, []),
         (METRICS, PROBE_UNIT_FILES, COMPLETE, [RELOAD, RESTART_PROBE]),
         (METRICS, [], COMPLETE, [RESTART_PROBE]),  # somebody has stopped it
-        (NO_METRICS, PROBE_UNIT_FILES, WITH_PROBE, [RELOAD, f"systemctl stop {PROBE_TIMER}"]),
+        (NO_METRICS, PROBE_UNIT_FILES, WITH_PROBE, [f"systemctl stop {PROBE_TIMER}", RELOAD]),
         (NO_METRICS, [], {**COMPLETE, PROBE_TIMER: ""}, []),
     ],
 )
