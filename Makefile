@@ -109,7 +109,7 @@ format: $(STAMP) ## format the Python code with ruff
 TYPED := tests/lab/tkelab tests/lab/demo.py tests/stores/members.py tests/kubernetes/standin.py \
 	tests/kubernetes/standin_server.py tests/kubernetes/standin_objects.py tests/kubernetes/standin_rbac.py \
 	tests/browser/chromium.py tests/browser/overlays.py tests/testinfra/stories.py tests/testinfra/howto.py \
-	tests/testinfra/day_two.py tests/testinfra/linked.py tests/lab/flows.py tests/lab/flow_agent.py \
+	tests/testinfra/day_two.py tests/testinfra/linked.py tests/testinfra/watching.py tests/lab/flows.py tests/lab/flow_agent.py \
 	tests/lab/wire.py tests/bench tests/faults tests/kills/kills.py tests/tools tests/prometheus \
 	tests/package/product.py
 types: $(STAMP) ## mypy --strict on the collection, the lab and the tools
@@ -166,7 +166,7 @@ matrix: deps $(STAMP) ## sanity and unit tests with each supported ansible-core,
 
 # --- the lab: hosts on this machine ---
 
-.PHONY: lab-up lab-down lab-sid lab-bullseye scenario migration links live bench bench-compare faults kills kubernetes demo
+.PHONY: lab-up lab-down lab-sid lab-bullseye scenario health links migration live bench bench-compare faults kills kubernetes demo
 lab-up: deps $(STAMP) ## start the lab if it does not run
 	@$(LAB) up
 
@@ -199,6 +199,13 @@ bench: lab-up ## measure speed and size in the lab, and print one table with the
 
 bench-compare: lab-up ## the same beside another commit, in turns: make bench-compare REF=v1.0.0
 	@python tests/bench/compare.py $(BENCH) --ref $(REF) $(if $(SECTIONS),--sections $(SECTIONS))
+
+HEALTH_LAB := TKE_LAB=health $(LAB)
+health: deps $(STAMP) ## the scenario `health` on a separate lab with all faults and an hour without any, in fast motion
+	@$(HEALTH_LAB) down
+	@$(HEALTH_LAB) up
+	@HEALTH_COMPLETE=1 $(HEALTH_LAB) run molecule test -s health
+	@$(HEALTH_LAB) down
 
 # Debian's unstable suite has the versions of tomorrow, and changes every day: not part of `make test`.
 SID_LAB := TKE_LAB=sid $(LAB)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import datetime
 import functools
 import random
+from collections.abc import Callable
 from typing import Any
 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.pool import Pool
@@ -112,19 +113,16 @@ def healthy(past_day: PastDay | None = None) -> Report:
 
 def watched() -> Report:
     """Return the same with a Prometheus that has recorded the past day, in which a site was cut off for an hour."""
+    values: tuple[Callable[[int], str], ...] = (
+        lambda at: "33.4" if END - 8 * STEP <= at < END - 6 * STEP else "100",
+        lambda at: "NaN" if at < END - 40 * STEP else "100",
+        lambda at: str(at // STEP % 7 // 6),
+        lambda at: str(at // STEP % 11 * 1234.5),
+    )
     times = [END - STEP * before for before in range(SECONDS // STEP, -1, -1)]
     series = [
         series_of(measure, {"data": {"result": [{"values": [(at, value(at)) for at in times]}]}})
-        for measure, value in zip(
-            MEASURES,
-            (
-                lambda at: "33.4" if END - 8 * STEP <= at < END - 6 * STEP else "100",
-                lambda at: "NaN" if at < END - 40 * STEP else "100",
-                lambda at: str(at // STEP % 7 // 6),
-                lambda at: str(at // STEP % 11 * 1234.5),
-            ),
-            strict=True,
-        )
+        for measure, value in zip(MEASURES, values, strict=True)
     ]
     return healthy(_past_day(None, series))
 

@@ -29,7 +29,6 @@ DASHBOARD = COLLECTION / "extensions/grafana/tke-overlay.json"
 PAGE = COLLECTION / "docs/monitoring.md"
 
 UNUSED = {
-    "link_dropped_packets_total": "node_exporter itself counts these (netdev), which the dashboard shows",
     "probe_peer_round_trip_seconds": "of single peers, for a search by hand; the dashboard has the median by site",
 }
 """Metrics that neither a rule nor a panel uses, and why."""

@@ -246,7 +246,7 @@ class Watcher:
                 Row(
                     fault.name,
                     fault.alert,
-                    fired - self.started[fault.name],
+                    max(0.0, fired - self.started[fault.name]),
                     fault.minutes * 60 / FACTOR + SLACK,
                     self.cleared[fault.name] - self.healed.get(fault.name, fired),
                     fault.clear_minutes * 60 / FACTOR + SLACK,

@@ -15,13 +15,15 @@ import pytest
 import yaml
 from watching import FACTOR, SLACK, URL, Fault, Prometheus, Watcher, begin_on_hosts, end_on_hosts, table
 
-from stories import INVENTORY, NODES, PAIR, ledger, on, play
+from stories import INVENTORY, NODES, PAIR, ledger, on, play, until
 from tkelab.model import ROUTER
 
 testinfra_hosts = ["local://"]
 
-QUIET = float(os.environ.get("HEALTH_QUIET", "30"))
-"""Seconds without a fault and without an alert; `make health` sets an hour, divided by the factor."""
+COMPLETE = "HEALTH_COMPLETE" in os.environ
+"""Set by `make health`: all faults, and an hour without any. Otherwise some faults, and three minutes."""
+QUIET = (3600 if COMPLETE else 180) / FACTOR
+"""Seconds without a fault and without an alert."""
 
 HOLE = "table ip health_test {{ chain c {{ type filter hook prerouting priority -400; {} drop; }}; }}"
 
@@ -73,7 +75,13 @@ def heal_the_line():
     on_router("delete", "table", "ip", "health_test")
 
 
-def faults_in_one_round(prometheus):
+def heal_the_proxy():
+    """Start the proxy, and wait until the VIP is back: its way back is an alert, too."""
+    on("clb1", "systemctl start tke-overlay-haproxy")
+    until("clb1", f"ip -o -4 address | grep -q ' {ledger()['vips']['apiserver']}/'", 60)
+
+
+def quick_faults(prometheus):
     """Return faults on different hosts, so that all can be there at the same time."""
     return [
         Fault(
@@ -83,15 +91,6 @@ def faults_in_one_round(prometheus):
             "TkeOverlayPoolFull",
             ("no node can be added", "Append a container CIDR"),
             minutes=0.5,
-        ),
-        Fault(
-            "the line carries packets of 1350 bytes",
-            lambda: drop_on_the_line("udp dport 8472 ip length > 1350"),
-            heal_the_line,
-            "TkeOverlayFullSizePacketsLost",
-            ("From cloud to idc, ", "overlay_underlay_mtu", "#ping-works-and-tcp-hangs"),
-            minutes=7,
-            clear_minutes=2,
         ),
         Fault(
             "a device is deleted",
@@ -114,7 +113,7 @@ def faults_in_one_round(prometheus):
         Fault(
             "the proxy of a VIP is stopped",
             lambda: on("clb1", "systemctl stop tke-overlay-haproxy"),
-            lambda: on("clb1", "systemctl start tke-overlay-haproxy"),
+            heal_the_proxy,
             "TkeOverlayLoadBalancerPartFails",
             ("Part proxy of the load balancer host clb1", "tke.overlay.site"),
             minutes=3,
@@ -124,7 +123,29 @@ def faults_in_one_round(prometheus):
     ]
 
 
-def faults_of_the_other_round():
+def slow_faults():
+    return [
+        Fault(
+            "a timer is stopped",
+            lambda: on("idc2", "systemctl stop tke-overlay.timer"),
+            lambda: on("idc2", "systemctl start tke-overlay.timer"),
+            "TkeOverlayRestoreStopped",
+            ("idc2 has not compared its overlay for", "systemctl list-timers"),
+            minutes=7,
+        ),
+        Fault(
+            "the line carries packets of 1350 bytes",
+            lambda: drop_on_the_line("udp dport 8472 ip length > 1350"),
+            heal_the_line,
+            "TkeOverlayFullSizePacketsLost",
+            ("From cloud to idc, ", "overlay_underlay_mtu", "#ping-works-and-tcp-hangs"),
+            minutes=7,
+            clear_minutes=2,
+        ),
+    ]
+
+
+def cut():
     return [
         Fault(
             "a site is cut off",
@@ -134,14 +155,6 @@ def faults_of_the_other_round():
             ("No node of cloud reaches a node of idc", "UDP on overlay_port", "critical"),
             minutes=5,
             clear_minutes=2,
-        ),
-        Fault(
-            "a timer is stopped",
-            lambda: on("idc2", "systemctl stop tke-overlay.timer"),
-            lambda: on("idc2", "systemctl start tke-overlay.timer"),
-            "TkeOverlayRestoreStopped",
-            ("idc2 has not compared its overlay for", "systemctl list-timers"),
-            minutes=7,
         ),
     ]
 
@@ -154,6 +167,7 @@ def measured(prometheus, faults):
             for fault in faults:
                 watcher.started[fault.name] = time.monotonic()
                 fault.begin()
+                watcher.started[fault.name] = time.monotonic()  # a playbook takes its time
             latest = max(fault.minutes for fault in faults) * 60 / FACTOR + SLACK
             watcher.wait_for(watcher.firing, latest)
         finally:
@@ -182,8 +196,9 @@ def test_every_query_of_the_dashboard_has_a_value(watched):
 
 
 def test_each_fault_raises_its_alert_which_clears(watched):
-    rows = measured(watched, faults_in_one_round(watched))
-    rows += measured(watched, faults_of_the_other_round())
+    # The load balancer last: on a busy machine, the VIP may come back late, which is an alert.
+    rounds = [*([cut(), slow_faults()] if COMPLETE else []), quick_faults(watched)]
+    rows = [row for faults in rounds for row in measured(watched, faults)]
     print(f"\n{table(rows)}")
     for row in rows:
         assert row.firing < row.firing_limit, row

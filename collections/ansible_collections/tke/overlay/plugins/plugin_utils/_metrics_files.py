@@ -3,10 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The files of metrics on the controller, for the textfile collector of node_exporter.
 
-The collector reads the files ``*.prom`` of its directory at any time, so each is
-replaced atomically, and a temporary file has another ending. The exporter runs
-as a user of its own, so everybody may read them. Two clusters of one controller
-have different files, and so have two playbooks.
+Two clusters of one controller have different files, and so have two playbooks.
 """
 
 from __future__ import annotations
@@ -17,10 +14,7 @@ import re
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
-from ansible_collections.tke.overlay.plugins.module_utils._metrics import CONTROLLER, FILES, Sample, render
-from ansible_collections.tke.overlay.plugins.plugin_utils._report_files import replace_file
-
-MODE = 0o644
+from ansible_collections.tke.overlay.plugins.module_utils._metrics import CONTROLLER, FILES, Sample, render, write_file
 
 
 class MetricsFiles:
@@ -50,7 +44,7 @@ class MetricsFiles:
         """
         path = self.path(name)
         try:
-            replace_file(path, render(samples), MODE)
+            write_file(self.directory, os.path.basename(path), render(samples))
         except OSError as error:
             raise ValidationError(
                 f"{path} cannot be written: {error.strerror or error}; check overlay_controller_metrics_dir"

@@ -71,7 +71,7 @@ class ReportFiles:
         """
         for path, text in ((self.data, data), (self.page, page)):
             try:
-                replace_file(path, text, _mode(path))
+                _replace(path, text)
             except OSError as error:
                 raise ValidationError(
                     f"{path} cannot be written: {error.strerror or error}; choose another dest"
@@ -88,13 +88,12 @@ def _read(path: str) -> str | None:
         raise ValidationError(f"{path} exists and cannot be read: {error.strerror}; choose another dest") from error
 
 
-def replace_file(path: str, text: str, mode: int) -> None:
-    """Replace a file atomically. A temporary file beside it begins with a dot, and does not have its ending."""
+def _replace(path: str, text: str) -> None:
     descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=f".{os.path.basename(path)}.")
     try:
         with open(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
-        os.chmod(temporary, mode)
+        os.chmod(temporary, _mode(path))
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):

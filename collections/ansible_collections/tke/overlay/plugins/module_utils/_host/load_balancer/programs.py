@@ -115,6 +115,7 @@ OBJECTS = (
     "rules",
     "link",
     "sysctls",
+    "wireguard",
     "modules",
     "bridge",
     "route",

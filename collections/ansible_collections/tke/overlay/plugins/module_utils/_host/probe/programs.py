@@ -228,6 +228,7 @@ OBJECTS = (
     "rules",
     "link",
     "sysctls",
+    "wireguard",
     "modules",
     "bridge",
     "route",
