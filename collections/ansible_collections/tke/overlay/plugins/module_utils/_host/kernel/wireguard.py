@@ -262,14 +262,16 @@ class WireguardTable:
             if created:
                 _put_peers(spec.name, delta, run)
 
-    def await_handshakes(self, run: Run, seconds: float = HANDSHAKE_SECONDS) -> None:
+    def await_handshakes(self, run: Run, new: t.Collection[str] = (), seconds: float = HANDSHAKE_SECONDS) -> None:
         """Wait until each peer that lives on a former device has answered on a present one. Nothing is changed.
 
         A peer behind NAT can be reached only after its first handshake; another one may not be reached by the new port.
 
+        :param new: the node CIDRs of peers that were reached without WireGuard, and must answer as well.
         :raises KernelError: a peer has not answered in time.
         """
         answering = {peer.node_cidr for spec in self._former for peer in _answering(spec, LIVING_SECONDS, run)}
+        answering |= {*new}
         deadline = time.monotonic() + seconds
         while answering:
             answering -= {peer.node_cidr for spec in self._present for peer in _answering(spec, LIVING_SECONDS, run)}
@@ -283,8 +285,8 @@ class WireguardTable:
     def _unanswered(self, node_cidrs: t.Collection[str]) -> str:
         ports = " and ".join(str(spec.port) for spec in self._present)
         return (
-            f"nothing was changed, because nodes answer by the present WireGuard keys, but not by the next ones, on "
-            f"UDP port {ports}: those with the node CIDRs {some_of(sorted(node_cidrs), _MOST_NAMED)}; let it pass, "
+            f"nothing was changed, because nodes that have prepared do not answer by WireGuard, or by its next keys, "
+            f"on UDP port {ports}: those with the node CIDRs {some_of(sorted(node_cidrs), _MOST_NAMED)}; let it pass, "
             f"and run the playbook again"
         )
 
