@@ -88,7 +88,7 @@ _MOST_NAMED = 5
 _PAUSE = 0.25  # seconds
 
 # Replaces the private key, which is the first field, and each preshared key, the second field of a peer.
-_LIST = r"""timeout 10 wg show "$1" dump | sed -e '1s/^[^\t]*/-/' -e '2,$s/^\([^\t]*\)\t[^(\t][^\t]*/\1\thidden/'"""
+_LIST = r"""timeout 30 wg show "$1" dump | sed -e '1s/^[^\t]*/-/' -e '2,$s/^\([^\t]*\)\t[^(\t][^\t]*/\1\thidden/'"""
 
 
 class WireguardPeer(t.NamedTuple):
@@ -262,6 +262,10 @@ class WireguardTable:
             if created:
                 _put_peers(spec.name, delta, run)
 
+    def answering(self, run: Run) -> dict[str, int]:
+        """Return device -> number of peers whose last handshake is young enough to count as living."""
+        return {spec.name: len(_answering(spec, LIVING_SECONDS, run)) for spec in self.specs}
+
     def await_handshakes(self, run: Run, new: t.Collection[str] = (), seconds: float = HANDSHAKE_SECONDS) -> None:
         """Wait until each peer that lives on a former device has answered on a present one. Nothing is changed.
 
@@ -334,7 +338,7 @@ def removal(device: str, systemd: bool) -> list[t.Sequence[str]]:
 
 def _answering(spec: WireguardSpec, seconds: int, run: Run) -> list[WireguardPeer]:
     """Return the peers whose last handshake is not older than this."""
-    _code, out, _errors = run(("timeout", "10", "wg", "show", spec.name, "latest-handshakes"), None)
+    _code, out, _errors = run(("timeout", "30", "wg", "show", spec.name, "latest-handshakes"), None)
     last = {words[0]: int(words[1]) for words in (line.split() for line in out.splitlines()) if len(words) == 2}
     now = time.time()
     return [peer for peer in spec.peers if now - last.get(peer.key, 0) < seconds]
