@@ -37,10 +37,8 @@ def own(run, tmp_path, monkeypatch):
         yield make_keys(run, tmp_path / "etc/tke-overlay/wireguard-0.key")
 
 
-def table_of(own, peers=PEERS, **changes):
-    return WireguardTable(
-        [WireguardSpec(**{"generation": 0, "port": 51820, "mtu": 1380, **changes}, public_key=own.public, peers=peers)]
-    )
+def table_of(own, peers=PEERS):
+    return WireguardTable([WireguardSpec(0, 51820, 1380, "10.244.0.0/32", own.public, peers)])
 
 
 def difference(table, run):
@@ -71,6 +69,8 @@ BREAKAGES = {
     "wg set tke-wg0 listen-port 4000": "tke-wg0",
     "wg set tke-wg0 fwmark 7": "tke-wg0",
     "ip link set tke-wg0 mtu 1300": "tke-wg0",
+    "ip address del 10.244.0.0/32 dev tke-wg0": "tke-wg0",
+    "ip address add 10.9.9.9/24 dev tke-wg0": "tke-wg0",
     "ip link set tke-wg0 down": "tke-wg0",
     "wg set tke-wg0 private-key /dev/null": "tke-wg0",
     f"wg set tke-wg0 peer {KEYS[0]} remove": KEYS[0],
@@ -178,7 +178,7 @@ def test_another_key_a_taken_port_and_device_are_named_together(own, run, tmp_pa
     other = make_keys(run, tmp_path / "etc/tke-overlay/wireguard-1.key")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("0.0.0.0", 51820))
-        specs = [*table_of(own).specs, WireguardSpec(1, 51821, 1380, KEYS[5], PEERS)]
+        specs = [*table_of(own).specs, WireguardSpec(1, 51821, 1380, "10.244.0.0/32", KEYS[5], PEERS)]
         with pytest.raises(ValidationError) as error:
             WireguardTable(specs).check(read_links(run), run)
     text = str(error.value)

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -200,6 +201,12 @@ class Flow:
         with contextlib.suppress(TimeoutError):
             while True:
                 self.received.add(int(self.receiver.recv(100)))
+
+    def settle(self) -> None:
+        """Wait until everything that was sent so far has arrived: wireguard-go has queues, and the machine is busy."""
+        sent, deadline = set(range(self.sent)), time.monotonic() + 10
+        while not sent <= self.received and time.monotonic() < deadline:
+            pass
 
     @property
     def lost(self) -> int:

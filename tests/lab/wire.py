@@ -22,6 +22,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -34,8 +35,8 @@ ETH_P_ALL = 3
 SOL_PACKET, PACKET_STATISTICS = 263, 6
 SO_RCVBUFFORCE = 33
 BUFFER = 64 << 20
-SILENCE = 0.2
-"""Seconds without a frame, after which all frames that were sent have been read."""
+STRAGGLERS = 0.2
+"""Seconds for the frames in flight after the body of the context ends."""
 
 
 class WireError(Exception):
@@ -74,15 +75,16 @@ class Wire:
             raise WireError(f"the capture has missed {lost} frames, because this machine is too busy")
 
     def _read(self) -> None:
-        while True:
-            ready, _, _ = select.select([self._socket], [], [], SILENCE)
-            if not ready and self._stopped.is_set():
-                return
+        until = None  # the links are never silent, so the end is a time
+        while until is None or time.monotonic() < until:
+            if until is None and self._stopped.is_set():
+                until = time.monotonic() + STRAGGLERS
+            ready, _, _ = select.select([self._socket], [], [], STRAGGLERS)
             if ready:
                 self._count()
 
     def _count(self) -> None:
-        for _number in range(256):
+        while True:
             try:
                 frame = self._socket.recv(1 << 16)
             except OSError as error:

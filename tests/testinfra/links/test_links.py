@@ -30,7 +30,7 @@ from linked import (
 from wire import Wire
 
 from day_two import nothing_lost
-from stories import LAB_STATE, LEDGER, OTHERS, QUICKLY, joined, lab, ledger, on, play, states, until
+from stories import LAB_STATE, LEDGER, QUICKLY, joined, lab, ledger, on, play, states, until
 from tkelab import net
 
 testinfra_hosts = ["local://"]
@@ -122,30 +122,40 @@ def test_verify_and_conformance_find_no_fault():
 # --- refusals ---
 
 
+def refused(playbook, *listed):
+    """Return the output of a run with other links, on one line; it must fail."""
+    done = ask(playbook, *links(*listed))
+    assert done.code != 0, done.text
+    return joined(done.text)
+
+
 def test_refuses_links_that_cannot_be_by_name():
-    before, record = states(HOSTS + OTHERS), LEDGER.read_bytes()
-    wrong = links(
-        ("vxlan", "idc", "cloud"), ("direct", "cloud", "idc"), ("wireguard", "branch"), ("vxlan", "cloud", "branch"),
-        ("vxlan", "idc", "shanghai"), ("wireguard", "idc", "branch", "9000"),
-    )  # fmt: skip
-    done = ask("tke.overlay.preflight", *wrong)
-    text = joined(done.text)
-    assert done.code != 0
-    for words in (("cloud", "idc"), ("branch1", "branch2"), ("cloud", "branch"), ("shanghai",), ("9000",)):
+    record = LEDGER.read_bytes()
+    assert "overlay_links: item 2 lists the sites cloud and idc again" in refused(
+        "tke.overlay.preflight", ("vxlan", "idc", "cloud"), ("direct", "cloud", "idc")
+    )
+    text = refused(
+        "tke.overlay.preflight",
+        *(("wireguard", "branch"), ("vxlan", "cloud", "branch")),
+        *(("vxlan", "idc", "shanghai"), ("wireguard", "idc", "branch", "9000")),
+    )
+    for words in (("branch1", "branch2", "both"), ("cloud", "vxlan", "NAT"), ("shanghai",), ("9000", "1450")):
         assert all(word in text for word in words), (words, text)
-    assert "overlay_links" in text
     assert "overlay_wireguard_endpoint" in text
-    done = ask("tke.overlay.site", *links(("direct", "cloud", "idc"), *BRANCH))
-    text = joined(done.text)
-    assert done.code != 0
-    assert "on-link" in text
-    for name, address in (("cloud1", "192.168.1.11"), ("idc1", "10.0.1.11")):
-        assert name in text
-        assert address in text
-    after = states(HOSTS + OTHERS)
+    assert LEDGER.read_bytes() == record
+
+
+def test_refuses_a_direct_link_to_a_peer_behind_a_router():
+    ends = ("cloud1", "cloud2", "idc1", "idc2")
+    before = states(ends)
+    text = refused("tke.overlay.site", ("direct", "cloud", "idc"), *BRANCH)
+    assert "a direct link (overlay_links) requires that both ends are on the same layer-2 network" in text
+    assert "cloud1 (10.0.1.11) reaches idc1 (192.168.1.11) by 10.0.1.1" in text
+    assert "idc1 (192.168.1.11) reaches cloud1 (10.0.1.11) by 192.168.1.1" in text
+    after = states(ends)
     for name, lines in before.items():
         assert after[name] == lines, name
-    assert json.loads(LEDGER.read_bytes())["nodes"] == json.loads(record)["nodes"]
+    linked_site()
 
 
 # --- never in clear ---
@@ -169,62 +179,70 @@ def repeated(name, script):
         worker.join()
 
 
+def nothing():
+    """Do nothing while packets are offered."""
+
+
 @contextlib.contextmanager
 def killed():
     before = int(on("cloud1", f"systemctl show --value -p NRestarts {UNIT}"))
     with repeated("cloud1", "for pid in $(pidof wireguard-go); do kill -9 $pid; done; sleep 0.05"):
-        yield
+        yield nothing
     assert int(on("cloud1", f"systemctl show --value -p NRestarts {UNIT}")) > before
 
 
 @contextlib.contextmanager
 def deleted():
     with repeated("cloud1", "ip link del tke-wg0; sleep 0.05"):
-        yield
+        yield nothing
 
 
 @contextlib.contextmanager
 def wrong_key():
     on("cloud1", "wg genkey > /run/other && wg set tke-wg0 private-key /run/other; rm /run/other")
-    yield
+    yield nothing
+    on("cloud1", "systemctl start tke-overlay.service")
 
 
 @contextlib.contextmanager
 def rebooting():
-    lab("reboot", "cloud1")
-    yield
+    yield lambda: lab("reboot", "cloud1")
+    # A Pod that starts as early as it can.
     on("cloud1", "until lab-pod sync pod-1 pod-2 >/dev/null 2>&1; do sleep 0.1; done")
+    with offering("cloud1", "idc1", 1):
+        pass
 
 
 @contextlib.contextmanager
 def changing():
-    linked_site(*links(("vxlan", "cloud"), ("wireguard", "cloud", "idc", "1400"), *BRANCH))
-    yield
+    yield lambda: linked_site(*links(("vxlan", "cloud"), ("wireguard", "cloud", "idc", "1400"), *BRANCH))
+    linked_site()
 
 
+# What breaks, who sends meanwhile, and for how many seconds.
+BOTH = (("cloud1", "idc1"), ("idc1", "cloud1"))
 FAULTS = {
-    "killed": (killed, 3),
-    "device deleted": (deleted, 3),
-    "keys wrong": (wrong_key, 1),
-    "rebooting": (rebooting, 8),
-    "transport changing": (changing, 15),
+    "killed": (killed, BOTH, 3),
+    "device deleted": (deleted, BOTH, 3),
+    "keys wrong": (wrong_key, BOTH, 1),
+    "rebooting": (rebooting, BOTH[1:], 8),
+    "transport changing": (changing, BOTH, 15),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_no_packet_of_a_pod_leaves_in_clear(fault):
-    breaks, seconds = FAULTS[fault]
-    with never_in_clear("cloud1", "idc1") as wire:
-        with offering("idc1", "cloud1", seconds), breaks():
-            if fault != "rebooting":
-                with offering("cloud1", "idc1", seconds):
-                    pass
-        if fault == "rebooting":  # a Pod that starts as early as it can
-            with offering("cloud1", "idc1", 1):
-                pass
-    assert wire.frames, "the capture sees the links"
-    linked_site()
-    assert unreachable() == {}
+    breaks, senders, seconds = FAULTS[fault]
+    with never_in_clear("cloud1", "idc1"), breaks() as meanwhile, contextlib.ExitStack() as stack:
+        for sender, receiver in senders:
+            stack.enter_context(offering(sender, receiver, seconds))
+        meanwhile()
+    reached("cloud1", "idc1")
+
+
+def reached(name, other):
+    """Wait until a Pod reaches one of another host: WireGuard shakes hands again after a fault."""
+    until(name, f"ip netns exec pod-1 ping -nqc 1 -W 1 {pod_of(other)} >/dev/null", 20)
 
 
 def test_the_capture_sees_packets_in_clear():
@@ -311,7 +329,7 @@ def test_hosts_reach_each_other_after_a_reboot():
     lab("reboot", "cloud2", "branch1")
     for name in ("cloud2", "branch1"):
         on(name, "lab-pod sync pod-1 pod-2")
-        until(name, f"ip netns exec pod-1 ping -nqc 1 -W 1 {pod_of('idc1')} >/dev/null", 20)
+        reached(name, "idc1")
     assert unreachable() == {}
     assert linked_site().changed() == set()
 

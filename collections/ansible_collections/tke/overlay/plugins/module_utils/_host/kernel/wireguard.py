@@ -5,12 +5,12 @@
 
 Two entries of this table look like this, as the diff and the saved file show them:
 
-=====================  ==========================================================================
+=====================  ===========================================================================================
 key                    specification
-=====================  ==========================================================================
-``tke-wg0``            ``listen-port 51820 fwmark off mtu 1380 public-key KEY state up``
+=====================  ===========================================================================================
+``tke-wg0``            ``listen-port 51820 fwmark off mtu 1380 address 10.244.0.0/32 public-key KEY state up``
 ``tke-wg0 peer KEY``   ``allowed-ips 10.244.3.0/24 endpoint 10.0.1.13:51820 persistent-keepalive 25``
-=====================  ==========================================================================
+=====================  ===========================================================================================
 
 The private key is in a file (:mod:`wireguard_key`), whose path ``wg`` gets. It is in no
 argument, in no result and not in the memory of this process: a program removes it from
@@ -20,6 +20,10 @@ Changes are ``wg set`` and ``wg addconf`` with the peers that differ. ``wg syncc
 takes the whole configuration instead, private key included, and sets each peer that it
 names again: that takes its allowed IPs away for a moment, in which its packets are
 dropped, and makes wireguard-go bind its socket again.
+
+A device has the address of the VTEP, as the VXLAN device has: the reverse-path filter
+of the kernel, also the loose one, drops what comes by a device without an address
+unless the route to its source leads by that device. During a cutover it does not.
 
 A peer *roams*: it is reached at the address from which its last packet came. While its
 last handshake is younger than :data:`LIVING_SECONDS`, its actual endpoint is right,
@@ -72,7 +76,7 @@ UNIT = "tke-overlay-wireguard@{device}.service"
 """The unit that runs wireguard-go for a device."""
 
 _DEVICE_LINE = re.compile(
-    r"(\S+) generation (\d+) listen-port (\d+) fwmark off mtu (\d+) public-key (\S+) state up", re.ASCII
+    r"(\S+) generation (\d+) listen-port (\d+) fwmark off mtu (\d+) address (\S+) public-key (\S+) state up", re.ASCII
 )
 _PEER_LINE = re.compile(
     r"(\S+) peer (\S+) allowed-ips (\S+)(?: endpoint (\S+))?(?: persistent-keepalive (?P<keepalive>\d+))?", re.ASCII
@@ -84,7 +88,7 @@ _MOST_NAMED = 5
 _PAUSE = 0.25  # seconds
 
 # Replaces the private key, which is the first field, and each preshared key, the second field of a peer.
-_LIST = r"""timeout 10 wg show "$1" dump | sed -e '1s/^[^\t]*/-/' -e '2,$s/^\([^\t]*\)\t[^(\t][^\t]*/\1\thidden/'"""
+_LIST = r"""timeout 30 wg show "$1" dump | sed -e '1s/^[^\t]*/-/' -e '2,$s/^\([^\t]*\)\t[^(\t][^\t]*/\1\thidden/'"""
 
 
 class WireguardPeer(t.NamedTuple):
@@ -102,6 +106,7 @@ class WireguardSpec(t.NamedTuple):
     generation: int
     port: int
     mtu: int
+    address: str  # of the VTEP, with its prefix length
     public_key: str
     peers: t.Sequence[WireguardPeer]
 
@@ -117,7 +122,8 @@ class WireguardSpec(t.NamedTuple):
 
     def entries(self) -> Desired:
         """Return the entries of the device and its peers."""
-        device = f"listen-port {self.port} fwmark off mtu {self.mtu} public-key {self.public_key} state up"
+        attributes = f"listen-port {self.port} fwmark off mtu {self.mtu} address {self.address}"
+        device = f"{attributes} public-key {self.public_key} state up"
         peers = {f"{self.name} peer {peer.key}": _peer_text(peer) for peer in self.peers}
         return {self.name: device, **peers}
 
@@ -173,8 +179,8 @@ class WireguardTable:
             else:
                 raise KernelError(f"a line is not one that this collection writes: {line!r}; run tke.overlay.site")
         specs = [
-            WireguardSpec(int(generation), int(port), int(mtu), key, peers.get(name, []))
-            for name, (generation, port, mtu, key) in devices.items()
+            WireguardSpec(int(generation), int(port), int(mtu), address, key, peers.get(name, []))
+            for name, (generation, port, mtu, address, key) in devices.items()
         ]
         return cls(specs, systemd)
 
@@ -197,11 +203,10 @@ class WireguardTable:
     def _entries(self, row: Row, lines: t.Sequence[str]) -> t.Iterator[tuple[str, str]]:
         """Yield the entries of a device from its listing. Without a listing, wireguard-go does not answer."""
         device, state = str(row["ifname"]), "up" if "UP" in row.get("flags", ()) else "down"
-        words = lines[0].split("\t") if lines else ["-", "(none)", "0", "off"]
-        yield (
-            device,
-            f"listen-port {words[2]} fwmark {words[3]} mtu {row.get('mtu')} public-key {words[1]} state {state}",
-        )
+        _private, key, port, mark = lines[0].split("\t") if lines else ["-", "(none)", "0", "off"]
+        address = ",".join(_addresses(row)) or "none"
+        attributes = f"listen-port {port} fwmark {mark} mtu {row.get('mtu')} address {address}"
+        yield device, f"{attributes} public-key {key} state {state}"
         now = time.time()
         for line in lines[1:]:
             key, preshared, endpoint, allowed, handshake, _received, _sent, keepalive = line.split("\t")
@@ -251,20 +256,26 @@ class WireguardTable:
             if created or spec.name in delta.changed:
                 _configure(spec, delta, run)
             _remove_peers(spec.name, delta, run)
-            _put_peers(spec.name, delta, run, KEEPALIVE if created else 0)
+            _put_peers(spec.name, delta, run, dialling=created)
             if created or spec.name in delta.changed:
-                run_batch(("ip",), [f"link set {spec.name} mtu {spec.mtu} up"], run)
+                run_batch(("ip",), _link_lines(spec, delta), run)
             if created:
                 _put_peers(spec.name, delta, run)
 
-    def await_handshakes(self, run: Run, seconds: float = HANDSHAKE_SECONDS) -> None:
+    def answering(self, run: Run) -> dict[str, int]:
+        """Return device -> number of peers whose last handshake is young enough to count as living."""
+        return {spec.name: len(_answering(spec, LIVING_SECONDS, run)) for spec in self.specs}
+
+    def await_handshakes(self, run: Run, new: t.Collection[str] = (), seconds: float = HANDSHAKE_SECONDS) -> None:
         """Wait until each peer that lives on a former device has answered on a present one. Nothing is changed.
 
         A peer behind NAT can be reached only after its first handshake; another one may not be reached by the new port.
 
+        :param new: the node CIDRs of peers that were reached without WireGuard, and must answer as well.
         :raises KernelError: a peer has not answered in time.
         """
         answering = {peer.node_cidr for spec in self._former for peer in _answering(spec, LIVING_SECONDS, run)}
+        answering |= {*new}
         deadline = time.monotonic() + seconds
         while answering:
             answering -= {peer.node_cidr for spec in self._present for peer in _answering(spec, LIVING_SECONDS, run)}
@@ -278,8 +289,8 @@ class WireguardTable:
     def _unanswered(self, node_cidrs: t.Collection[str]) -> str:
         ports = " and ".join(str(spec.port) for spec in self._present)
         return (
-            f"nothing was changed, because nodes answer by the present WireGuard keys, but not by the next ones, on "
-            f"UDP port {ports}: those with the node CIDRs {some_of(sorted(node_cidrs), _MOST_NAMED)}; let it pass, "
+            f"nothing was changed, because nodes that have prepared do not answer by WireGuard, or by its next keys, "
+            f"on UDP port {ports}: those with the node CIDRs {some_of(sorted(node_cidrs), _MOST_NAMED)}; let it pass, "
             f"and run the playbook again"
         )
 
@@ -327,7 +338,7 @@ def removal(device: str, systemd: bool) -> list[t.Sequence[str]]:
 
 def _answering(spec: WireguardSpec, seconds: int, run: Run) -> list[WireguardPeer]:
     """Return the peers whose last handshake is not older than this."""
-    _code, out, _errors = run(("timeout", "10", "wg", "show", spec.name, "latest-handshakes"), None)
+    _code, out, _errors = run(("timeout", "30", "wg", "show", spec.name, "latest-handshakes"), None)
     last = {words[0]: int(words[1]) for words in (line.split() for line in out.splitlines()) if len(words) == 2}
     now = time.time()
     return [peer for peer in spec.peers if now - last.get(peer.key, 0) < seconds]
@@ -339,6 +350,23 @@ def _listing(device: str) -> t.Sequence[str]:
 
 def _is_device(row: Row | None) -> bool:
     return row is not None and kind_of(row) in _KINDS
+
+
+def _addresses(row: Row) -> list[str]:
+    """Return the addresses with prefix, except the IPv6 link-local ones, which the kernel creates."""
+    found = [f"{info['local']}/{info['prefixlen']}" for info in row.get("addr_info", [])]
+    return sorted(each for each in found if not each.startswith("fe80:"))
+
+
+def _link_lines(spec: WireguardSpec, delta: Delta) -> list[str]:
+    """Return the lines that set the only address and the MTU of a device, and then set it up."""
+    old, _new = delta.changed.get(spec.name, ("", ""))
+    surplus = set(_words(old).get("address", "none").split(",")) - {spec.address, "none"}
+    return [
+        f"address replace {spec.address} dev {spec.name}",
+        *(f"address del {each} dev {spec.name}" for each in sorted(surplus)),
+        f"link set {spec.name} mtu {spec.mtu} up",
+    ]
 
 
 def _endpoint_in(spec: str) -> str:

@@ -149,9 +149,12 @@ def _way(network: PodNetwork, links: t.Sequence[Row], run: Run) -> t.Iterator[Po
     addresses = [info["local"] for info in bridge.get("addr_info", [])]
     if network.gateway not in addresses or not ports_of(network.bridge, links):
         return  # the next Pod sets the bridge up
+    device = _device_to(network, run)
+    if not device:
+        return  # the table of routes shows what is missing
     for target, source, come_in, go_out in (
-        (far, network.pod, network.bridge, network.device),
-        (network.pod, far, network.device, network.bridge),
+        (far, network.pod, network.bridge, device),
+        (network.pod, far, device, network.bridge),
     ):
         command = ("ip", "-json", "route", "get", target, "from", source, "iif", come_in)
         try:
@@ -159,15 +162,23 @@ def _way(network: PodNetwork, links: t.Sequence[Row], run: Run) -> t.Iterator[Po
         except KernelError as error:
             reason = str(error).partition(": ")[2] or str(error)
         else:
-            device = rows[0].get("dev", "no link") if rows else "no link"
-            if device == go_out:
+            chosen = rows[0].get("dev", "no link") if rows else "no link"
+            if chosen == go_out:
                 continue
-            reason = f"it sends them to {device}"
+            reason = f"it sends them to {chosen}"
         yield PodFinding(
             "route",
             f"the kernel does not forward packets from {source} on {come_in} to {target} on {go_out}: {reason}",
             f"Check ip rule and: {' '.join(word for word in command if word != '-json')}",
         )
+
+
+def _device_to(network: PodNetwork, run: Run) -> str:
+    """Return the device by which the route to the other node leads; empty without such a route."""
+    if not network.linked or network.peer_cidr is None:
+        return network.device
+    rows = read_json(["ip", "-json", "-4", "route", "show", "table", "main", "exact", network.peer_cidr], run)
+    return next((str(row["dev"]) for row in rows if "dev" in row), "")
 
 
 # --- rules ---

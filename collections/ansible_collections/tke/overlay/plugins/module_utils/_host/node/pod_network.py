@@ -46,6 +46,7 @@ class PodNetwork(t.NamedTuple):
     container_cidrs: t.Sequence[str]
     peer_cidr: str | None = None  # of any other node, as the target of a packet
     bin_dirs: t.Sequence[str] = ()  # of the CNI plugins; empty: find out
+    linked: bool = False  # whether the plan has links; otherwise all packets to other nodes leave by the device
 
     @property
     def gateway(self) -> str:
@@ -74,6 +75,7 @@ def planned_network(document: NodeDocument, bin_dirs: t.Sequence[str] = ()) -> P
         container_cidrs=document["container_cidr"],
         peer_cidr=_other_cidr(document["fleet"], own),
         bin_dirs=bin_dirs,
+        linked="links" in document,
     )
 
 
@@ -91,6 +93,7 @@ def saved_network(bin_dirs: t.Sequence[str] = ()) -> PodNetwork | None:
         container_cidrs=settings.get("cidrs", "").split(),
         peer_cidr=_other_cidr(read_files([FLEET]).get(FLEET, ""), own),
         bin_dirs=bin_dirs,
+        linked="pod_mtu" in settings,
     )
 
 

@@ -143,7 +143,7 @@ compare_link() {
     require "mtu $mtu" "mtu $mtu"
     require "alias $alias" "alias $alias"
     case $line in *[\<,]UP[,\>]*) ;; *) correct 'down' "link set $device up" ;; esac
-    compare_addresses
+    compare_addresses "$device" "$address"
 }
 
 require() {
@@ -155,18 +155,19 @@ correct() {
     echo "$2" >>"$work/set"
 }
 
+# Compare the addresses of a device, $1, with its only one, $2.
 compare_addresses() {
     found_address=''
-    ip -o address show dev "$device" >"$work/addresses"
+    ip -o address show dev "$1" >"$work/addresses"
     while read -r _number _device _family found _rest; do
         case $found in fe80:*) continue ;; esac
-        if [ "$found" = "$address" ]; then
+        if [ "$found" = "$2" ]; then
             found_address=yes
         else
-            correct "surplus $found" "address del $found dev $device"
+            correct "surplus $found" "address del $found dev $1"
         fi
     done <"$work/addresses"
-    if [ -z "$found_address" ]; then correct "missing $address" "address replace $address dev $device"; fi
+    if [ -z "$found_address" ]; then correct "missing $2" "address replace $2 dev $1"; fi
 }
 
 restore_link() {
@@ -186,12 +187,16 @@ restore_link() {
 # --- WireGuard ---
 
 # The file `wireguard` has a line for each device, and one for each peer:
-#   DEVICE generation N listen-port PORT fwmark off mtu MTU public-key KEY state up
+#   DEVICE generation N listen-port PORT fwmark off mtu MTU address CIDR public-key KEY state up
 #   DEVICE peer KEY allowed-ips CIDR [endpoint ADDRESS:PORT] [persistent-keepalive SECONDS]
 restore_wireguard() {
     [ -s "$here/wireguard" ] || return 0
+    if ! command -v wg >/dev/null; then
+        report_error 'this host has no wg any more: install wireguard-tools'
+        return 1
+    fi
     grep -v ' peer ' "$here/wireguard" >"$work/devices"
-    while read -r wireguard _ generation _ wg_port _ _ _ wg_mtu _ public_key _; do
+    while read -r wireguard _ generation _ wg_port _ _ _ wg_mtu _ wg_address _ public_key _; do
         restore_wireguard_device
     done <"$work/devices"
 }
@@ -241,7 +246,7 @@ create_wireguard() {
 
 # List the device without its private key, and without preshared keys.
 list_wireguard() {
-    timeout 10 wg show "$wireguard" dump 2>/dev/null |
+    timeout 30 wg show "$wireguard" dump 2>/dev/null |
         sed -e '1s/^[^\t]*/-/' -e '2,$s/^\([^\t]*\)\t[^(\t][^\t]*/\1\thidden/' >"$work/wg"
 }
 
@@ -264,6 +269,7 @@ compare_wireguard() {
     if [ "$found_mark" != off ] && try wg set "$wireguard" fwmark 0; then
         differs="$differs${differs:+, }fwmark was $found_mark"
     fi
+    compare_addresses "$wireguard" "$wg_address"
     case "$line " in *" mtu $wg_mtu "*) ;; *) correct "missing mtu $wg_mtu" "link set $wireguard mtu $wg_mtu" ;; esac
 }
 
