@@ -660,7 +660,8 @@ def test_keys_of_removed_nodes_are_forgotten():
         ledger.nodes[name] = record
     ledger.forget_keys(["b", "unknown"])
     again = parse(ledger.text(), "/ledger", "demo")
-    assert again == ledger
+    assert again.nodes == ledger.nodes
+    assert again.text() == ledger.text()
     assert again.nodes["a"].wireguard_next_key == "NEXT"
     assert again.nodes["b"] == record._replace(wireguard_key=None, wireguard_next_key=None)
     lines = ledger.summary().splitlines()
