@@ -54,8 +54,11 @@ FILES = (
 # A change of ip_forward sets the others of that name.
 SYSCTLS = {
     "net.ipv4.ip_forward",
-    "net/ipv4/conf/eth0/forwarding",
-    *(f"net/ipv4/conf/{name}/{key}" for name in (DEVICE, "tke-wg0", "tke-wg1") for key in ("rp_filter", "forwarding")),
+    *(
+        f"net/ipv4/conf/{name}/{key}"
+        for name in (DEVICE, "eth0", "tke-wg0", "tke-wg1")
+        for key in ("rp_filter", "forwarding")
+    ),
 }
 RECORDS = ("/run/tke-overlay/rules.nft", "/run/tke-overlay/rules.listing")
 TABLE = ("inet", "tke_overlay")

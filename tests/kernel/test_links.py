@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import socket
 import subprocess
+import time
 
 import pytest
 from wireguard import own_sockets
@@ -372,6 +374,30 @@ def test_an_unreached_peer_keeps_its_transport(run, root):
     assert routes(run)["10.244.2.0/24"] == ("10.0.1.102", "eth0", 1500)
 
 
+def answered(run):
+    """Return a run in which the peer has just shaken hands: no host is at its address."""
+
+    def run_here(command, text=None):
+        if "latest-handshakes" in command:
+            return 0, f"{KEY}\t{int(time.time())}\n", ""
+        return run(command, text)
+
+    return run_here
+
+
+def test_a_peer_that_does_not_answer_stops_the_cutover(run, root, monkeypatch):
+    with own_sockets():
+        node.converge(linked(), run, check=False)
+        wanted = to_wireguard(run, ensure_key(0, run, check=False).public_key)
+        node.converge(wanted, run, check=False, options=PREPARE)
+        before = routes(run)
+        clock = itertools.count()
+        monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+        with pytest.raises(KernelError, match=r"51820.*10\.244\.3\.0/24"):
+            node.converge(wanted, run, check=False, options=CUTOVER)
+        assert routes(run) == before
+
+
 def test_wireguard_is_accepted_then_used_then_alone(run, root):
     with own_sockets():
         node.converge(linked(), run, check=False)
@@ -382,7 +408,7 @@ def test_wireguard_is_accepted_then_used_then_alone(run, root):
         assert routes(run) == before
         assert run(["wg", "show", "tke-wg0", "peers"])[1].split() == [KEY]
         assert "10.0.1.103" in members(run, "peers4")
-        node.converge(wanted, run, check=False, options=CUTOVER)
+        node.converge(wanted, answered(run), check=False, options=CUTOVER)
         assert routes(run)["10.244.3.0/24"] == (None, "tke-wg0", 1420)
         assert "10.244.3.0/24" in blackholes(run)
         assert "10.0.1.103" in members(run, "peers4")

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 from wireguard import own_sockets, pids_of, succeed
@@ -159,6 +160,25 @@ def test_the_script_corrects_each_breakage_and_reports_it(run, key, host):
         assert script(host) == SILENT, line
         assert drift(run) == drift(run, linked(key)) == [], line
     assert not node.converge(linked(key), run, check=True).changed
+
+
+def test_the_script_needs_wg_and_says_so(run, host, tmp_path):
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    text = (host / STATE[1:] / "restore").read_text().replace("PATH=/usr/sbin:/usr/bin:/sbin:/bin", f"PATH={programs}")
+    for path in {path.name: path for place in ("/usr/bin", "/usr/sbin") for path in Path(place).iterdir()}.values():
+        if path.name != "wg":
+            (programs / path.name).symlink_to(path)
+    (host / STATE[1:] / "restore").write_text(text)
+    code, _out, errors = script(host)
+    assert code == 1
+    assert "no wg any more: install wireguard-tools" in errors
+    assert peers_of(run), "the device stays"
+
+
+def test_the_status_counts_the_peers_of_each_device(run, key, host):
+    expected = {"device": "tke-wg0", "generation": 0, "port": 51820, "public_key": key, "peers": 2, "answering": 0}
+    assert read_status(run, None, [])["wireguard"] == [expected]
 
 
 def test_after_a_boot_the_devices_are_complete(run, key, host):

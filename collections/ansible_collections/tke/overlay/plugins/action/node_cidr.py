@@ -8,6 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import open_store
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning import plan as planner
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import InventoryNode
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
@@ -28,12 +29,17 @@ class ActionModule(LedgerAction):
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         "pending_on": {"type": "list", "elements": "str", "default": []},
         "acknowledged_by": {"type": "list", "elements": "str", "default": []},
+        "forget_keys_of": {"type": "list", "elements": "str", "default": []},
     }
 
     def work(self, given: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         """Assign or release node CIDRs, then return the ledger."""
         settings, nodes = settings_of(given), parse_nodes(given["nodes"])
         released: dict[str, str] = {}
+        store = open_store(given["ledger"])
+        if given["forget_keys_of"] and store.read() is None:  # nothing to forget, and no reason for a new ledger
+            facts = facts_of(planner.load_or_create(settings, None, store.where))
+            return {"changed": False, **facts, "released": {}, "warnings": []}
 
         def change(text: str | None, where: str, now: str) -> Ledger:
             if given["state"] == "present":
@@ -43,6 +49,7 @@ class ActionModule(LedgerAction):
                 ledger = planner.load_or_create(settings, text, where)
                 released.update(ledger.release([node.name for node in nodes], given["pending_on"], now))
             ledger.acknowledge(given["acknowledged_by"])
+            ledger.forget_keys(given["forget_keys_of"])
             return ledger
 
         ledger, result = self.change_ledger(given["ledger"], change)

@@ -49,6 +49,13 @@ options:
     type: list
     elements: str
     default: []
+  forget_keys_of:
+    description:
+      - Nodes without the overlay, whose WireGuard keys are deleted. The ledger forgets the public keys, so that the
+        next run of C(tke.overlay.site) records new ones.
+    type: list
+    elements: str
+    default: []
 seealso:
   - module: tke.overlay.plan
 """

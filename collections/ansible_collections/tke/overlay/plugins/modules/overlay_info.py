@@ -76,6 +76,9 @@ overlay:
       none, that only few of them need, or that could not be checked. A host without Pods has no findings.
     - C(notes) has one sentence for each kubeconfig that M(tke.overlay.api_endpoint) did not find and that is not there
       yet, or is there now and leads to another server.
+    - C(wireguard) exists on a host with WireGuard links. It has the devices with their generation of keys, UDP port,
+      public key and number of peers; C(answering) is how many of these have shaken hands in the last three minutes. A
+      peer to which nothing is sent does not shake hands.
     - C(counters.rules) is the number of packets that each rule of the nftables table C(inet tke_overlay) has dropped.
   returned: success
   type: dict

@@ -229,6 +229,12 @@ class Ledger:
             else:
                 del self.pending[node_cidr]
 
+    def forget_keys(self, names: t.Iterable[str]) -> None:
+        """Forget the WireGuard keys of nodes from which the overlay was removed, and their private keys with it."""
+        for name in names:
+            if name in self.nodes:
+                self.nodes[name] = self.nodes[name]._replace(wireguard_key=None, wireguard_next_key=None)
+
     def capacity(self) -> Capacity:
         """Return the capacity of the pool and its use."""
         excluded = {**self.pool.reserved, **self.kept_back}

@@ -88,7 +88,7 @@ _MOST_NAMED = 5
 _PAUSE = 0.25  # seconds
 
 # Replaces the private key, which is the first field, and each preshared key, the second field of a peer.
-_LIST = r"""timeout 10 wg show "$1" dump | sed -e '1s/^[^\t]*/-/' -e '2,$s/^\([^\t]*\)\t[^(\t][^\t]*/\1\thidden/'"""
+_LIST = r"""timeout 30 wg show "$1" dump | sed -e '1s/^[^\t]*/-/' -e '2,$s/^\([^\t]*\)\t[^(\t][^\t]*/\1\thidden/'"""
 
 
 class WireguardPeer(t.NamedTuple):
@@ -262,14 +262,20 @@ class WireguardTable:
             if created:
                 _put_peers(spec.name, delta, run)
 
-    def await_handshakes(self, run: Run, seconds: float = HANDSHAKE_SECONDS) -> None:
+    def answering(self, run: Run) -> dict[str, int]:
+        """Return device -> number of peers whose last handshake is young enough to count as living."""
+        return {spec.name: len(_answering(spec, LIVING_SECONDS, run)) for spec in self.specs}
+
+    def await_handshakes(self, run: Run, new: t.Collection[str] = (), seconds: float = HANDSHAKE_SECONDS) -> None:
         """Wait until each peer that lives on a former device has answered on a present one. Nothing is changed.
 
         A peer behind NAT can be reached only after its first handshake; another one may not be reached by the new port.
 
+        :param new: the node CIDRs of peers that were reached without WireGuard, and must answer as well.
         :raises KernelError: a peer has not answered in time.
         """
         answering = {peer.node_cidr for spec in self._former for peer in _answering(spec, LIVING_SECONDS, run)}
+        answering |= {*new}
         deadline = time.monotonic() + seconds
         while answering:
             answering -= {peer.node_cidr for spec in self._present for peer in _answering(spec, LIVING_SECONDS, run)}
@@ -283,8 +289,8 @@ class WireguardTable:
     def _unanswered(self, node_cidrs: t.Collection[str]) -> str:
         ports = " and ".join(str(spec.port) for spec in self._present)
         return (
-            f"nothing was changed, because nodes answer by the present WireGuard keys, but not by the next ones, on "
-            f"UDP port {ports}: those with the node CIDRs {some_of(sorted(node_cidrs), _MOST_NAMED)}; let it pass, "
+            f"nothing was changed, because nodes that have prepared do not answer by WireGuard, or by its next keys, "
+            f"on UDP port {ports}: those with the node CIDRs {some_of(sorted(node_cidrs), _MOST_NAMED)}; let it pass, "
             f"and run the playbook again"
         )
 
@@ -332,7 +338,7 @@ def removal(device: str, systemd: bool) -> list[t.Sequence[str]]:
 
 def _answering(spec: WireguardSpec, seconds: int, run: Run) -> list[WireguardPeer]:
     """Return the peers whose last handshake is not older than this."""
-    _code, out, _errors = run(("timeout", "10", "wg", "show", spec.name, "latest-handshakes"), None)
+    _code, out, _errors = run(("timeout", "30", "wg", "show", spec.name, "latest-handshakes"), None)
     last = {words[0]: int(words[1]) for words in (line.split() for line in out.splitlines()) if len(words) == 2}
     now = time.time()
     return [peer for peer in spec.peers if now - last.get(peer.key, 0) < seconds]

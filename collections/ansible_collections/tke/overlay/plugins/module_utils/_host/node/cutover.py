@@ -77,7 +77,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node.alternate_l
     with_alternate_link,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.compare import NodeResult
-from ansible_collections.tke.overlay.plugins.module_utils._host.node.peer_links import HostLinks
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.peer_links import HostLinks, newly_encrypted
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import Target
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.wireguard_devices import (
     create_devices,
@@ -258,7 +258,7 @@ def take_step(step: PhaseStep, target: Target, difference: NodeResult, run: Run)
     else:
         _send_to_new_macs(target, difference, run)
     if step.transitional is not None and step.phase == CUTOVER:
-        step.transitional.wireguard.await_handshakes(run)
+        step.transitional.wireguard.await_handshakes(run, newly_encrypted(step.transitional.links))
     if step.transitional is not None and step.phase == PREPARE:
         _accept_both_plans(step.transitional, run)
 

@@ -212,6 +212,16 @@ def routes_to_peers(links: HostLinks) -> dict[str, str]:
     return dict(_route(each, links) for each in links.peers if each.device)
 
 
+def newly_encrypted(links: HostLinks) -> list[str]:
+    """Return the node CIDRs of the peers to which this host sends by WireGuard from the phase *cutover* on."""
+    changed = [each for each in links.with_transport(WIREGUARD) if each.peer.node_cidr in links.former and each.device]
+    return [
+        each.peer.node_cidr
+        for each in changed
+        if each.peer.node_cidr not in links.kept and links.transport_before(each.peer) != WIREGUARD
+    ]
+
+
 # --- rules ---
 
 

@@ -130,7 +130,31 @@ def read_status(
         "has_pods": may_have_pods(settings) if network or summary.get("node") else None,
         "pods": summarized(pod_findings(network, run, links)) if network else [],
         "notes": list(endpoint_notes()),
+        **_wireguard(run),
     }
+
+
+def _wireguard(run: Run) -> dict[str, t.Any]:
+    """Return the WireGuard devices, without their private keys, on a host that has any. A damaged file is drift."""
+    try:
+        table = WireguardTable.parse(read_files([WIREGUARD_FILE]).get(WIREGUARD_FILE, ""))
+    except KernelError:
+        return {}
+    if not table.specs:
+        return {}
+    answering = table.answering(run)
+    devices = [
+        {
+            "device": spec.name,
+            "generation": spec.generation,
+            "port": spec.port,
+            "public_key": spec.public_key,
+            "peers": len(spec.peers),
+            "answering": answering[spec.name],
+        }
+        for spec in table.specs
+    ]
+    return {"wireguard": devices}
 
 
 def pods_drift(configured: bool | None, wanted: bool | None) -> list[str]:

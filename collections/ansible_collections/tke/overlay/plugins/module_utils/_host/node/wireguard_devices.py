@@ -79,7 +79,10 @@ def former_devices(wanted: WireguardTable) -> list[WireguardSpec]:
 
 
 def with_former_peers(specs: t.Sequence[WireguardSpec], node_cidrs: t.Container[str]) -> list[WireguardSpec]:
-    """Return the devices with the saved peers of these node CIDRs, which may still send to them."""
+    """Return the devices with the saved peers of these node CIDRs, which may still send to them.
+
+    Their peers of these node CIDRs get a keepalive, so that they shake hands before a packet has to wait for that.
+    """
     text = read_files([WIREGUARD_FILE]).get(WIREGUARD_FILE, "")
     saved: dict[str, t.Sequence[WireguardPeer]] = {}
     with contextlib.suppress(KernelError):
@@ -90,7 +93,8 @@ def with_former_peers(specs: t.Sequence[WireguardSpec], node_cidrs: t.Container[
         left = [
             peer for peer in saved.get(spec.name, ()) if peer.node_cidr in node_cidrs and peer.node_cidr not in present
         ]
-        found.append(spec._replace(peers=[*spec.peers, *left]))
+        dialling = [peer._replace(keepalive=KEEPALIVE) if peer.node_cidr in node_cidrs else peer for peer in spec.peers]
+        found.append(spec._replace(peers=[*dialling, *left]))
     return found
 
 

@@ -203,6 +203,10 @@ restore_link() {
 #   DEVICE peer KEY allowed-ips CIDR [endpoint ADDRESS:PORT] [persistent-keepalive SECONDS]
 restore_wireguard() {
     [ -s "$here/wireguard" ] || return 0
+    if ! command -v wg >/dev/null; then
+        report_error 'this host has no wg any more: install wireguard-tools'
+        return 1
+    fi
     grep -v ' peer ' "$here/wireguard" >"$work/devices"
     while read -r wireguard _ generation _ wg_port _ _ _ wg_mtu _ wg_address _ public_key _; do
         restore_wireguard_device
@@ -254,7 +258,7 @@ create_wireguard() {
 
 # List the device without its private key, and without preshared keys.
 list_wireguard() {
-    timeout 10 wg show "$wireguard" dump 2>/dev/null |
+    timeout 30 wg show "$wireguard" dump 2>/dev/null |
         sed -e '1s/^[^\t]*/-/' -e '2,$s/^\([^\t]*\)\t[^(\t][^\t]*/\1\thidden/' >"$work/wg"
 }
 

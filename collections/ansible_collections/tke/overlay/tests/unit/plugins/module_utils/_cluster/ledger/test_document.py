@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.pool import Pool
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import (
+    Assignment,
     Ledger,
     Pending,
     Request,
@@ -650,3 +651,19 @@ def test_accepts_what_editors_and_git_add(edit):
     assert parse(edit(text), "here", "demo").text() == text
     with pytest.raises(ValidationError, match="checksum"):
         parse(edit(text.replace("10.0.0.0/27", "10.0.0.64/27")), "here", "demo")
+
+
+def test_keys_of_removed_nodes_are_forgotten():
+    ledger = Ledger("demo", Pool(["10.244.0.0/20"], 256, 256), wireguard_generation=2)
+    for number, name in enumerate("ab"):
+        record = Assignment(ledger.pool.node_cidr(number), "10.0.0.1", 1500, NOW, False, "idc", "-", "KEY", "NEXT")
+        ledger.nodes[name] = record
+    ledger.forget_keys(["b", "unknown"])
+    again = parse(ledger.text(), "/ledger", "demo")
+    assert again.nodes == ledger.nodes
+    assert again.text() == ledger.text()
+    assert again.nodes["a"].wireguard_next_key == "NEXT"
+    assert again.nodes["b"] == record._replace(wireguard_key=None, wireguard_next_key=None)
+    lines = ledger.summary().splitlines()
+    assert "node b 10.244.1.0/24 underlay 10.0.0.1 mtu 1500 site idc wireguard_endpoint -" in lines
+    assert "WireGuard keys of generation 2" in lines
