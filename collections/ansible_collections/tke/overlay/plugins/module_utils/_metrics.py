@@ -103,8 +103,11 @@ VIPS = ("apiserver", "services")
 POOL_STATES = ("assigned", "free", "quarantined", "pending")
 """The states of the node CIDRs of the pool."""
 
-DROP_REASONS = ("not_a_peer", "to_pods", "from_pods", "inner_source", "forwarded_to_vtep", "unrouted")
-"""The counters of the rules of a node."""
+DROP_REASONS = (
+    *("not_a_peer", "to_pods", "from_pods", "inner_source", "forwarded_to_vtep", "unrouted"),
+    *("in_clear", "from_clear"),
+)
+"""The counters of the rules of a node; only rules of links that are encrypted have the last two."""
 
 METRICS = (
     # --- node: written by the restore script, at each run of its timer ---

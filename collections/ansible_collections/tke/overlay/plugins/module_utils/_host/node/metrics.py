@@ -9,13 +9,13 @@ import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
     NodeDocument,
-    parse_fleet,
     plan_id,
     vtep_address,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import FileSpecs, read_files
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni import CNI_FILE
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni_checks import KUBERNETES
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.peer_links import HostLinks
 from ansible_collections.tke.overlay.plugins.module_utils._host.probe.programs import ROUND_PY
 from ansible_collections.tke.overlay.plugins.module_utils._host.probe.round import (
     ProbeConfig,
@@ -49,7 +49,7 @@ UNKNOWN_SITE = "unknown"
 """The site of a node of the plan that the inventory of the run does not have."""
 
 
-def metrics_files(document: NodeDocument, metrics: MetricsSpec, bridge: str) -> FileSpecs:
+def metrics_files(document: NodeDocument, links: HostLinks, metrics: MetricsSpec, bridge: str) -> FileSpecs:
     """Return the files besides the units, by path; ``None`` for those that the host must not have.
 
     A file of metrics that the host does not write any more would report the state of that time for ever.
@@ -60,8 +60,7 @@ def metrics_files(document: NodeDocument, metrics: MetricsSpec, bridge: str) -> 
     stale: FileSpecs = dict.fromkeys(written_files(former)) if former != metrics.directory else {}
     if not metrics.directory:
         return {**dict.fromkeys(name for name in METRICS_FILES if name not in PROBE_UNIT_FILES), **stale}
-    fleet = parse_fleet(document["fleet"])
-    own = fleet[document["node"]]
+    own = links.own
     labels = NodeLabels(
         cluster=document["cluster"],
         node=own.name,
@@ -70,32 +69,37 @@ def metrics_files(document: NodeDocument, metrics: MetricsSpec, bridge: str) -> 
         plan=plan_id(document),
         device=document["device"],
         bridge=bridge,
-        mtu=document["mtu"],
+        device_mtu=links.vxlan_mtu,
+        bridge_mtu=links.pod_mtu,
     )
     return {
-        METRICS_TEXT: WRITTEN_BY + node_metrics(labels, len(fleet) - 1),
+        METRICS_TEXT: WRITTEN_BY + node_metrics(labels, len(links.peers)),
         METRICS_SCRIPT: METRICS_SH,
         PROBE_PROGRAM: WRITTEN_BY + ROUND_PY,
-        PROBE_PEERS: WRITTEN_BY + config_text(_probe_config(document, metrics, labels.site)),
+        PROBE_PEERS: WRITTEN_BY + config_text(_probe_config(links, metrics, labels.site)),
         **stale,
     }
 
 
-def _probe_config(document: NodeDocument, metrics: MetricsSpec, site: str) -> ProbeConfig:
-    fleet = parse_fleet(document["fleet"])
+def _probe_config(links: HostLinks, metrics: MetricsSpec, site: str) -> ProbeConfig:
+    peers = {each.peer.name: each for each in links.peers}
     sites: dict[str, list[str]] = {}
-    for name in fleet:
+    for name in [links.own.name, *peers]:
         sites.setdefault(metrics.sites.get(name, UNKNOWN_SITE), []).append(name)
     nodes = ring(sites)
-    position = nodes.index(document["node"])
+    position = nodes.index(links.own.name)
     return ProbeConfig(
         directory=metrics.directory,
         interval=metrics.probe_interval,
         site=site,
-        source=vtep_address(fleet[document["node"]].node_cidr),
-        size=document["mtu"],
+        source=vtep_address(links.own.node_cidr),
         peers=[
-            ProbePeer(name, metrics.sites.get(name, UNKNOWN_SITE), vtep_address(fleet[name].node_cidr))
+            ProbePeer(
+                name,
+                metrics.sites.get(name, UNKNOWN_SITE),
+                vtep_address(peers[name].peer.node_cidr),
+                peers[name].link.mtu,
+            )
             for name in [*nodes[position + 1 :], *nodes[:position]]
         ],
     )

@@ -193,7 +193,7 @@ def build_target(
         **state_files(saved),
         **_wireguard_files(wireguard),
         **unit_files(interval, host),
-        **metrics_files(document, host.metrics, bridge),
+        **metrics_files(document, links, host.metrics, bridge),
         CNI_FILE: conflist(own.node_cidr, bridge, links.pod_mtu, host.cni) if pods else None,
     }
     sums = checksums_text(CHECKSUMS, {**network_files, **other_files})

@@ -262,8 +262,11 @@ VIPS = ("apiserver", "services")
 POOL_STATES = ("assigned", "free", "quarantined", "pending")
 """The states of the node CIDRs of the pool."""
 
-DROP_REASONS = ("not_a_peer", "to_pods", "from_pods", "inner_source", "forwarded_to_vtep", "unrouted")
-"""The counters of the rules of a node."""
+DROP_REASONS = (
+    *("not_a_peer", "to_pods", "from_pods", "inner_source", "forwarded_to_vtep", "unrouted"),
+    *("in_clear", "from_clear"),
+)
+"""The counters of the rules of a node; only rules of links that are encrypted have the last two."""
 
 METRICS = (
     # --- node: written by the restore script, at each run of its timer ---
@@ -588,11 +591,12 @@ STAGE_SECONDS = 3.0
 
 
 class ProbePeer(t.NamedTuple):
-    """A peer of this host, and the VTEP address to probe."""
+    """A peer of this host, the VTEP address to probe, and the largest packet that the link to it carries, in bytes."""
 
     name: str
     site: str
     address: str
+    size: int
 
 
 class ProbeConfig(t.NamedTuple):
@@ -602,7 +606,6 @@ class ProbeConfig(t.NamedTuple):
     interval: int
     site: str
     source: str
-    size: int
     peers: t.Sequence[ProbePeer]
 
 
@@ -632,10 +635,9 @@ def config_text(config: ProbeConfig) -> str:
         "interval": config.interval,
         "site": config.site,
         "source": config.source,
-        "size": config.size,
     }
     lines = [f"{key} {value}\n" for key, value in settings.items()]
-    return "".join([*lines, *(f"peer {peer.name} {peer.site} {peer.address}\n" for peer in config.peers)])
+    return "".join([*lines, *(f"peer {' '.join(map(str, peer))}\n" for peer in config.peers)])
 
 
 def parse_config(text: str) -> ProbeConfig:
@@ -648,7 +650,8 @@ def parse_config(text: str) -> ProbeConfig:
     for line in text.splitlines():
         key, _space, value = line.partition(" ")
         if key == "peer":
-            peers.append(ProbePeer(*value.split(" ")))
+            name, site, address, size = value.split(" ")
+            peers.append(ProbePeer(name, site, address, int(size)))
         elif key != "#":
             settings[key] = value
     try:
@@ -657,7 +660,6 @@ def parse_config(text: str) -> ProbeConfig:
             int(settings["interval"]),
             settings["site"],
             settings["source"],
-            int(settings["size"]),
             peers,
         )
     except KeyError as error:
@@ -720,21 +722,19 @@ def _share(most: int, members: int, total: int) -> int:
 # --- the probes ---
 
 
-def probe_peers(source: str, size: int, peers: t.Iterable[ProbePeer]) -> RoundResult:
+def probe_peers(source: str, peers: t.Sequence[ProbePeer]) -> RoundResult:
     """Probe peers, small packets first. If this host lacks the source address, none answers."""
-    addresses = [peer.address for peer in peers]
     try:
         connection = open_echo_socket(source)
     except OSError:
         return RoundResult({}, {})
     with EchoProber(connection) as prober:
-        prober.probe([(address, MIN_SIZE) for address in addresses], REPLY_SECONDS, ATTEMPTS)
-        reached = [address for address in addresses if (address, MIN_SIZE) in prober.round_trips]
-        prober.probe([(address, size) for address in reached], REPLY_SECONDS, ATTEMPTS)
-    small, full = (
-        {address: seconds for (address, length), seconds in prober.round_trips.items() if length == wanted}
-        for wanted in (MIN_SIZE, size)
-    )
+        prober.probe([(peer.address, MIN_SIZE) for peer in peers], REPLY_SECONDS, ATTEMPTS)
+        reached = [peer for peer in peers if (peer.address, MIN_SIZE) in prober.round_trips]
+        prober.probe([(peer.address, peer.size) for peer in reached], REPLY_SECONDS, ATTEMPTS)
+        found = prober.round_trips
+    small = {peer.address: found[peer.address, MIN_SIZE] for peer in reached}
+    full = {peer.address: found[peer.address, peer.size] for peer in reached if (peer.address, peer.size) in found}
     return RoundResult(small, full)
 
 
@@ -838,7 +838,7 @@ def run_round(here: str, run: str) -> None:
     config_path, record_path = os.path.join(here, "probe.peers"), os.path.join(run, "probe.record")
     config, record = parse_config(_read(config_path)), parse_record(_read(record_path))
     sampled = sample(config.peers, record)
-    result = probe_peers(config.source, config.size, sampled.peers)
+    result = probe_peers(config.source, sampled.peers)
     samples = round_samples(config, sampled, result)
     endpoint = endpoint_of(_read(os.path.join(here, "api-endpoint")), _read(os.path.join(here, "endpoint.hosts")))
     if endpoint:

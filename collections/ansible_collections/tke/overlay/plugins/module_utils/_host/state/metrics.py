@@ -115,7 +115,8 @@ class NodeLabels(t.NamedTuple):
     plan: str
     device: str
     bridge: str
-    mtu: int
+    device_mtu: int
+    bridge_mtu: int
 
 
 def node_metrics(labels: NodeLabels, peers: int) -> str:
@@ -135,11 +136,14 @@ def node_metrics(labels: NodeLabels, peers: int) -> str:
     findings = [name for name in NODE_FINDINGS if labels.bridge or name not in PODS_FINDINGS]
     samples += [Sample("findings", f"@finding_{name}", {"finding": name}) for name in findings]
     samples += [Sample("dropped_packets_total", f"@dropped_{name}", {"reason": name}) for name in DROP_REASONS]
-    for link, name in (("link", labels.device), ("bridge", labels.bridge)):
+    for link, name, mtu in (
+        ("link", labels.device, labels.device_mtu),
+        ("bridge", labels.bridge, labels.bridge_mtu),
+    ):
         if name:
             samples.append(Sample("link_up", f"@up_{link}", {"device": name}))
             samples.append(Sample("link_mtu_bytes", f"@mtu_{link}", {"device": name}))
-            samples.append(Sample("link_expected_mtu_bytes", labels.mtu, {"device": name}))
+            samples.append(Sample("link_expected_mtu_bytes", mtu, {"device": name}))
     return render(samples)
 
 

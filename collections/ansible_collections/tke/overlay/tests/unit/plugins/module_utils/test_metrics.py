@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel import link_rules
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.nftables import COUNTERS
 from ansible_collections.tke.overlay.plugins.module_utils._metrics import (
     COUNTER,
@@ -57,7 +58,7 @@ def test_no_metric_is_listed_twice():
 
 
 def test_the_reasons_are_the_counters_of_the_rules():
-    assert DROP_REASONS == COUNTERS
+    assert (*COUNTERS, *link_rules.COUNTERS) == DROP_REASONS
 
 
 @given(st.text(max_size=40))

@@ -36,6 +36,8 @@ def test_settings_that_recognise_pods_have_no_fault(network, settings):
     [
         (ONE, {}, ["no clusterCIDR", "10.244.0.0/16", "inner_source"]),
         (ONE, {"clusterCIDR": None, "detectLocal": None}, ["no clusterCIDR"]),
+        (ONE, {"clusterCIDR": "fd01::/48"}, ["clusterCIDR fd01::/48"]),
+        (ONE, {"clusterCIDR": "fd01::/48,10.42.0.0/16"}, ["clusterCIDR fd01::/48,10.42.0.0/16"]),
         (ONE, {"clusterCIDR": "10.42.0.0/16"}, ["clusterCIDR 10.42.0.0/16", "overlay_container_cidr is 10.244.0.0/16"]),
         (ONE, {"clusterCIDR": "10.244.0.0/17"}, ["clusterCIDR 10.244.0.0/17"]),
         (TWO, {"clusterCIDR": "10.244.0.0/16"}, ["10.244.0.0/16, 10.250.0.0/16"]),

@@ -46,13 +46,13 @@ def peers_of(sizes):
     """Return peers of sites of these sizes."""
     pairs = [(site, number) for site, size in sizes.items() for number in range(size)]
     return [
-        ProbePeer(f"{site}{number}", site, f"10.{index >> 8}.{index & 255}.0")
+        ProbePeer(f"{site}{number}", site, f"10.{index >> 8}.{index & 255}.0", 1450)
         for index, (site, number) in enumerate(pairs)
     ]
 
 
 def config_of(peers, directory="/metrics"):
-    return ProbeConfig(directory, 60, "cloud", "10.244.0.0", 1450, peers)
+    return ProbeConfig(directory, 60, "cloud", "10.244.0.0", peers)
 
 
 @given(SIZES, st.integers(0, 1000), st.integers(0, 300))
@@ -194,7 +194,9 @@ def files(tmp_path):
     """The directories of the saved state, of the record and of the metrics."""
     for name in ("etc", "run", "metrics"):
         (tmp_path / name).mkdir()
-    config = config_of([ProbePeer("b", "cloud", "127.0.0.9")], str(tmp_path / "metrics"))._replace(source="127.0.0.1")
+    config = config_of([ProbePeer("b", "cloud", "127.0.0.9", 1450)], str(tmp_path / "metrics"))._replace(
+        source="127.0.0.1"
+    )
     (tmp_path / "etc/probe.peers").write_text(config_text(config))
     return tmp_path
 
