@@ -94,7 +94,7 @@ def _fault_of_cidr(value: str, network: PodNetwork) -> str:
             f"has detectLocalMode {CLUSTER_CIDR} and no clusterCIDR, and overlay_container_cidr is {cidrs}: requests "
             f"of a node to a Service are lost where the Pod is on another node (counter inner_source)"
         )
-    ours = [ipaddress.ip_network(cidr) for cidr in network.container_cidrs]
+    ours = [ipaddress.IPv4Network(cidr) for cidr in network.container_cidrs]
     given = [each for each in map(_network, value.split(",")) if each is not None]
     if any(not any(our.subnet_of(each) for each in given) for our in ours):
         return (
