@@ -95,8 +95,7 @@ def _fault_of_cidr(value: str, network: PodNetwork) -> str:
             f"of a node to a Service are lost where the Pod is on another node (counter inner_source)"
         )
     ours = [ipaddress.IPv4Network(cidr) for cidr in network.container_cidrs]
-    # With two IP versions, it is a list.
-    given = [each for each in map(_network, value.split(",")) if isinstance(each, ipaddress.IPv4Network)]
+    given = [each for each in map(_network, value.split(",")) if each is not None]
     if any(not any(our.subnet_of(each) for each in given) for our in ours):
         return (
             f"has clusterCIDR {value}, and overlay_container_cidr is {cidrs}: kube-proxy takes Pods outside of its "
