@@ -99,8 +99,8 @@ def begin(playbook: str, *arguments: str, inventories: Sequence[pathlib.Path] = 
 
 
 def joined(text: str) -> str:
-    """Return the text on one line, because Ansible wraps long messages."""
-    return " ".join(text.split())
+    """Return the text on one line, because Ansible wraps long messages, and ansible-core 2.18 doubles their quotes."""
+    return " ".join(text.split()).replace("''", "'")
 
 
 def site(*arguments: str, inventories: Sequence[pathlib.Path] = (INVENTORY,)) -> Play:
