@@ -219,6 +219,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.sp
     PairSpec,
     ProxiedService,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics import directory_of
 from ansible_collections.tke.overlay.plugins.module_utils._module import Result, diff_of, run_module
 from ansible_collections.tke.overlay.plugins.module_utils._names import shown
 
@@ -286,7 +287,7 @@ def spec_of(params: Result) -> PairSpec:
         metrics_port=params["metrics_port"],
         vrid=params["vrid"],
         restore_interval=params["restore_interval"],
-        metrics_dir=params["metrics_dir"] or "",
+        metrics_dir=directory_of(params["metrics_dir"]),
         cluster=params["cluster"],
         take_over=params["take_over"],
     )

@@ -251,6 +251,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins i
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics import (
     PROBE_INTERVAL,
     MetricsSpec,
+    directory_of,
     sites_of,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._module import (
@@ -335,7 +336,7 @@ def _metrics_of(params: Result) -> MetricsSpec:
     :raises ValidationError: an option is invalid, or the host does not have the directory.
     """
     sites = {str(site): str(names) for site, names in params["sites"].items()}
-    return MetricsSpec(params["metrics_dir"] or "", params["probe_interval"], sites_of(sites)).validated()
+    return MetricsSpec(directory_of(params["metrics_dir"]), params["probe_interval"], sites_of(sites)).validated()
 
 
 def _checked_pods(module: AnsibleModule, run: Run) -> list[PodFinding]:
