@@ -145,7 +145,6 @@ options:
         there, and keepalived counts the changes of its VRRP states. The directory must exist.
       - Without it, the host writes no metrics, and a former file is removed.
     type: str
-    default: ""
   cluster:
     description:
       - The cluster of the load balancer, which the host records. A host that carries the load balancer of another
@@ -220,6 +219,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.sp
     PairSpec,
     ProxiedService,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics import directory_of
 from ansible_collections.tke.overlay.plugins.module_utils._module import Result, diff_of, run_module
 from ansible_collections.tke.overlay.plugins.module_utils._names import shown
 
@@ -257,7 +257,7 @@ ARGUMENTS = {
     "metrics_port": {"type": "int", "default": 8405},
     "vrid": {"type": "int", "default": 84},
     "restore_interval": {"type": "int", "default": RESTORE_INTERVAL},
-    "metrics_dir": {"type": "str", "default": ""},
+    "metrics_dir": {"type": "str"},
     "cluster": {"type": "str", "default": ""},
     "take_over": {"type": "list", "elements": "str", "default": []},
 }
@@ -287,7 +287,7 @@ def spec_of(params: Result) -> PairSpec:
         metrics_port=params["metrics_port"],
         vrid=params["vrid"],
         restore_interval=params["restore_interval"],
-        metrics_dir=params["metrics_dir"],
+        metrics_dir=directory_of(params["metrics_dir"]),
         cluster=params["cluster"],
         take_over=params["take_over"],
     )

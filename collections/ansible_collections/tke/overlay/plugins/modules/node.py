@@ -72,7 +72,6 @@ options:
         C(tke_overlay_probe.prom). The directory must exist.
       - Without it, the host writes no metrics, has no second timer, and a former file is removed.
     type: str
-    default: ""
   probe_interval:
     description: Seconds between two rounds of probes, between 10 and 3600. Only with O(metrics_dir).
     type: int
@@ -252,6 +251,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins i
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics import (
     PROBE_INTERVAL,
     MetricsSpec,
+    directory_of,
     sites_of,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._module import (
@@ -284,7 +284,7 @@ ARGUMENTS = {
     "cluster": {"type": "str"},
     "cni_bin_dirs": {"type": "list", "elements": "str", "default": []},
     "pods": {"type": "bool", "default": True},
-    "metrics_dir": {"type": "str", "default": ""},
+    "metrics_dir": {"type": "str"},
     "probe_interval": {"type": "int", "default": PROBE_INTERVAL},
     "sites": {"type": "dict", "default": {}},
 }
@@ -336,7 +336,7 @@ def _metrics_of(params: Result) -> MetricsSpec:
     :raises ValidationError: an option is invalid, or the host does not have the directory.
     """
     sites = {str(site): str(names) for site, names in params["sites"].items()}
-    return MetricsSpec(params["metrics_dir"], params["probe_interval"], sites_of(sites)).validated()
+    return MetricsSpec(directory_of(params["metrics_dir"]), params["probe_interval"], sites_of(sites)).validated()
 
 
 def _checked_pods(module: AnsibleModule, run: Run) -> list[PodFinding]:

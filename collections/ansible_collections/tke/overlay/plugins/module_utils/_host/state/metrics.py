@@ -79,6 +79,16 @@ class MetricsSpec(t.NamedTuple):
 NO_METRICS = MetricsSpec()
 
 
+def directory_of(given: str | None) -> str:
+    """Return the directory that an option has, empty without one.
+
+    :raises ValidationError: the option is an empty text.
+    """
+    if given == "":
+        raise ValidationError("metrics_dir (overlay_metrics_dir) '' is empty: set a directory, or remove the line")
+    return given or ""
+
+
 def directory_problems(directory: str) -> list[str]:
     """Return one problem if a host cannot write metrics to this directory, none otherwise."""
     what = "metrics_dir (overlay_metrics_dir)"
