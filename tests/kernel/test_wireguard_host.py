@@ -166,7 +166,7 @@ def test_the_script_needs_wg_and_says_so(run, host, tmp_path):
     programs = tmp_path / "programs"
     programs.mkdir()
     text = (host / STATE[1:] / "restore").read_text().replace("PATH=/usr/sbin:/usr/bin:/sbin:/bin", f"PATH={programs}")
-    for path in [*Path("/usr/bin").iterdir(), *Path("/usr/sbin").iterdir()]:
+    for path in {path.name: path for place in ("/usr/bin", "/usr/sbin") for path in Path(place).iterdir()}.values():
         if path.name != "wg":
             (programs / path.name).symlink_to(path)
     (host / STATE[1:] / "restore").write_text(text)
