@@ -93,7 +93,8 @@ def test_the_fleet_has_one_line_per_node_ordered_by_node_cidr():
 def test_a_malformed_fleet_names_every_bad_line():
     with pytest.raises(ValidationError) as caught:
         parse_fleet(
-            "a 10.244.0.0/24 10.0.0.1\nb 10.244.1.0/24 10.0.0.2 x -\na 10.244.2.0/24 10.0.0.2\nc 10.244.0.0/24 10.0.0.3\n"
+            "a 10.244.0.0/24 10.0.0.1\nb 10.244.1.0/24 10.0.0.2 x -\n"
+            "a 10.244.2.0/24 10.0.0.2\nc 10.244.0.0/24 10.0.0.3\n"
         )
     assert len(caught.value.problems) == 3
     assert "line 2" in caught.value.problems[0]
