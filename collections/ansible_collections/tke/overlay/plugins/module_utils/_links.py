@@ -86,8 +86,14 @@ class LinkTable:
         return self._links.get(_pair(site, other)) or self._links.get((ALL_SITES, ALL_SITES))
 
     def of_site(self, site: str) -> list[Link]:
-        """Return all links that a site has."""
-        return [link for pair, link in sorted(self._links.items()) if site in pair or ALL_SITES in pair]
+        """Return all links that a site has.
+
+        :raises ValidationError: it has none.
+        """
+        found = [link for pair, link in sorted(self._links.items()) if site in pair or ALL_SITES in pair]
+        if not found:
+            raise ValidationError(f"the plan has no link of the site {shown(site)}")
+        return found
 
     def of_one_site(self, site: str) -> str:
         """Return the links of a site on one line, ``SITE TRANSPORT MTU, ...``, each with the other site."""

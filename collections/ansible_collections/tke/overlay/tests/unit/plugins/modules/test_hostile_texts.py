@@ -80,6 +80,7 @@ DOCUMENT = {
     "service_cidr": "10.244.255.0/24",
     "fleet": "a 10.244.0.0/24 10.0.1.1\nb 10.244.1.0/24 10.0.1.2\n",
     "former": "10.244.9.0/24 c\n",
+    "links": "* * vxlan 1400\n",
 }
 PAIR = [{"name": "clb1", "address": "10.0.1.1"}, {"name": "clb2", "address": "10.0.1.2"}]
 ENDPOINT = {
@@ -168,6 +169,7 @@ ERRORS = {
     "node_cidr": ["node CIDR", "of the fleet"],
     "underlay": ["underlay", "of the fleet"],
     "fleet": ["fleet", "is not in the plan"],
+    "links": ["link"],
     "kubeconfigs": ["kubeconfig"],
     "ca": ["ca "],
     "vips": ["vips"],
