@@ -345,7 +345,7 @@ def test_a_reset_leaves_nothing():
     done = ask("tke.overlay.reset", "-e", "overlay_reset_confirmed=true")
     assert done.code == 0, done.text
     script = (
-        "ls /sys/class/net | grep tke; ls -d /etc/tke-overlay /etc/systemd/system/tke-overlay* /run/tke-overlay-w*"
-        " 2>/dev/null; ps -eo args | grep '[w]ireguard-go'; ip route show proto 144; nft list tables | grep tke; true"
+        "ls /sys/class/net | grep -E 'tke0|tke-wg'; ls -d /etc/tke-overlay /etc/systemd/system/tke-overlay* 2>/dev/null"
+        "; ps -eo args | grep '[w]ireguard-go'; ip route show proto 144; nft list tables | grep tke; true"
     )
     assert set(on_all(HOSTS, script).values()) == {""}
