@@ -131,6 +131,7 @@ def inventory() -> dict[str, Any]:
 
 
 def play(playbook: str, *arguments: str) -> str:
-    """Run a playbook as a user does, and return its output."""
+    """Run a playbook as a user does, and return its output, with its warnings, which Ansible writes to stderr."""
     sources = [word for path in INVENTORIES for word in ("-i", str(path))]
-    return run(["ansible-playbook", *sources, playbook, *arguments], seconds=900)
+    command = ["ansible-playbook", *sources, playbook, *arguments]
+    return run(["sh", "-c", 'exec "$@" 2>&1', "sh", *command], seconds=900)
