@@ -34,7 +34,7 @@ SCENARIO ?=
 # Which rows of the matrix: make matrix ROWS='2.22'
 ROWS ?=
 
-PARTS := deps venv checks scenario+unit+browser live
+PARTS := deps venv checks scenario live browser unit
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -271,7 +271,7 @@ release: $(STAMP) ## write changelog, version and artifact of a release: make re
 # --- everything ---
 
 .PHONY: test clean
-test: ## everything: deps venv checks, then unit and browser beside scenario, then live
+test: ## everything, in the order: deps venv checks scenario live browser unit
 	@tests/tools/parts.sh $(MAKE) $(PARTS)
 	@TKE_LAB=test $(LAB) down >/dev/null
 

@@ -160,7 +160,7 @@ def former_links(target: Target, difference: NodeResult) -> list[str]:
     :raises ValidationError: the reverse-path filter of such a link, or of one with direct peers, would drop packets
         during the change.
     """
-    changed = [(old, new) for old, new in difference.tables[target.tables.routes.name].changed.values()]
+    changed = list(difference.tables[target.tables.routes.name].changed.values())
     tunnels = {"", target.link.name, *DEVICES}
     links = sorted({device_of(old) for old, _new in changed if " proto " in old} - tunnels)
     moved = {device_of(spec) for pair in changed if device_of(pair[0]) != device_of(pair[1]) for spec in pair}

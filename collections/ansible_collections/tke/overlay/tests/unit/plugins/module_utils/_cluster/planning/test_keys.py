@@ -29,7 +29,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._errors import Validat
 NOW = "2026-01-02T03:04:05Z"
 NODES = [InventoryNode(f"n{number}", ["idc"], f"10.0.1.{number}", 1500) for number in range(1, 4)]
 NODES.append(InventoryNode("plain", ["cloud"], "10.0.2.1", 1500))
-NAMES = ["n1", "n2", "n3"]
+NAMES = ("n1", "n2", "n3")
 
 
 def keys(generation, names=NAMES):

@@ -30,7 +30,7 @@ CLOUD2 = InventoryNode("cloud2", ["cloud"], "10.0.1.12", 1500)
 IDC1 = InventoryNode("idc1", ["idc"], "192.168.1.11", 1450)
 SHANGHAI1 = InventoryNode("sh1", ["idc"], "192.168.9.11", 9000, site="shanghai")
 SHANGHAI2 = InventoryNode("sh2", ["idc"], "192.168.9.12", 9000, site="shanghai")
-FLEET = [CLOUD1, CLOUD2, IDC1, SHANGHAI1, SHANGHAI2]
+FLEET = (CLOUD1, CLOUD2, IDC1, SHANGHAI1, SHANGHAI2)
 HIDDEN = "none"
 
 

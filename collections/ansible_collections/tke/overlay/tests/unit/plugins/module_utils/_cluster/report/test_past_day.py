@@ -63,14 +63,14 @@ def test_another_answer_is_one_clear_error(wrong):
 
 def test_a_share_below_all_is_marked_and_never_rounded_to_all():
     (chart,) = charts(day("%", (END - STEP, 99.999), (END, 100.0)))
-    assert [(bar.tone, bar.slot) for bar in chart.bars] == [("poor", 47), ("good", 48)]
+    assert [(each.tone, each.slot) for each in chart.bars] == [("poor", 47), ("good", 48)]
     assert chart.slots == 49
     assert chart.text == "now 100 %, at least 99.9 %"
 
 
 def test_numbers_are_added_and_the_largest_fills_the_chart():
     (chart,) = charts(day("", (END - 2 * STEP, 0.0), (END - STEP, 3.0), (END, 6.0)))
-    assert [bar.height for bar in chart.bars] == [0, 50, 100]
+    assert [each.height for each in chart.bars] == [0, 50, 100]
     assert chart.text == "9, at most 6 in one step"
 
 
@@ -85,6 +85,6 @@ def test_a_chart_without_points_says_so():
 )
 def test_every_bar_lies_inside_its_chart(unit, values):
     (chart,) = charts(day(unit, *((END - SECONDS + STEP * at, value) for at, value in enumerate(values))))
-    for bar in chart.bars:
-        assert 0 <= bar.slot < chart.slots
-        assert 0 <= bar.height <= 100
+    for each in chart.bars:
+        assert 0 <= each.slot < chart.slots
+        assert 0 <= each.height <= 100

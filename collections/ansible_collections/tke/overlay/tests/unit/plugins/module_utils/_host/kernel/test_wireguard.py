@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ def table_of(*peers):
     return WireguardTable([WireguardSpec(0, 51820, 1420, "10.244.2.0/32", OWN, peers)])
 
 
-def read(table, *, after=60, link=LINK, listing=LISTING):
+def read(table, *, after=60, link=types.MappingProxyType(LINK), listing=LISTING):
     """Return key -> specification of the recorded listing, so many seconds after the last handshake."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(time, "time", lambda: float(HANDSHAKE + after))
