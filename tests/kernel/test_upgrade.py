@@ -100,9 +100,8 @@ def test_removes_a_host_of_the_release(release, kernel):
 
 def test_rebuilds_the_ledger_from_the_saved_state(release):
     saved = read_saved()
-    found = SavedStates(
-        {"cloud1": HostRecord(**{field: saved[field] for field in HostRecord._fields})}, {saved["view"]: saved["fleet"]}
-    )
+    record = HostRecord(**{field: saved[field] for field in HostRecord._fields if field in saved})
+    found = SavedStates({"cloud1": record}, {saved["view"]: saved["fleet"]})
     document = {**plan(SETTINGS, NODES, recover(SETTINGS, NODES, found, NOW)).document, "node": "cloud1"}
     assert document == planned(release)
     assert len(parse_fleet(document["fleet"])) == len(NODES)

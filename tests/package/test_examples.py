@@ -39,6 +39,8 @@ SOURCES += [("lookup", name) for name in LOOKUPS] + [("filter", name) for name i
 VARIABLES = {name for role in ROLES for name in documented(role)}
 GROUPS = {"all", "overlay_nodes", "cloud", "idc", "clb", "apiserver"}
 """The groups of an inventory that the collection uses."""
+OF_OTHER_PROGRAMS = {"scrape_configs", "inhibit_rules"}
+"""What a configuration of Prometheus and one of Alertmanager have at the top."""
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
@@ -57,6 +59,8 @@ EXAMPLES = {where: yaml.safe_load(text) for where, text in examples()}
 def kind_of(tree):
     if isinstance(tree, list):
         return "plays" if any({"hosts", "ansible.builtin.import_playbook"} & set(item) for item in tree) else "tasks"
+    if not set(tree).isdisjoint(OF_OTHER_PROGRAMS):
+        return "configuration"
     return "inventory" if set(tree) <= GROUPS else "variables"
 
 

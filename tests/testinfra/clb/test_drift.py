@@ -31,6 +31,8 @@ OPTIONAL = {
     # Only with a network manager, a route of the site or kubeconfigs.
     *(paths.NETWORK_FILE, paths.NETWORKD_FILE, paths.NETWORK_MANAGER_FILE),
     *(f"{paths.STATE}/endpoint.batch", paths.ENDPOINT_SERVERS),
+    # Only with overlay_metrics_dir (scenario health), or with links that are encrypted (scenario links).
+    *(*paths.METRICS_FILES, *pair.METRICS_FILES, *paths.WIREGUARD_FILES),
 }
 DAMAGES = {"missing": "rm {}", "changed": ": >{}", "Changed": "echo more >>{}", "mode 0666": "chmod 666 {}"}
 """Beginning of the sentence about the file (in any case) -> what happens to the file."""
