@@ -36,6 +36,7 @@ FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 NOTE = Path(f"{HERE}.ip_forward")
 STATE = "/etc/tke-overlay"
 UNITS = ("tke-overlay-probe.timer", "tke-overlay.timer", "tke-overlay.service")
+STOP = ("systemctl", "stop", "tke-overlay*.timer", "tke-overlay.service")  # only with metrics there are two timers
 FILES = (
     "/etc/cni/net.d/10-tke-overlay.conflist",
     "/etc/sysctl.d/99-tke-overlay.conf",
@@ -47,7 +48,7 @@ FILES = (
     *(f"/etc/systemd/system/{unit}" for unit in UNITS),
     *(f"{STATE}/{name}.batch" for name in ("link", "neighbor", "fdb", "route")),
     *(f"{STATE}/{name}" for name in ("summary", "settings", "rules.nft", "sysctl", "restore", "wireguard")),
-    *(f"{STATE}/{name}" for name in ("checksums", "metrics", "metrics.sh", "probe.py", "probe.peers")),
+    *(f"{STATE}/{name}" for name in ("checksums", "fleet", "metrics", "metrics.sh", "probe.py", "probe.peers")),
     "/etc/systemd/system/tke-overlay-wireguard@.service",
     "/etc/systemd/system/tke-overlay-probe.service",
 )
@@ -212,7 +213,7 @@ def one_round() -> dict[str, float]:
     if WIREGUARD:
         bare_batches()
     unchanged, unchanged_memory = module(changed=False)
-    subprocess.run(["systemctl", "stop", *UNITS], check=True)  # the timer would disturb the measurements
+    subprocess.run(STOP, check=True)  # the timer would disturb the measurements
     reading, _memory = timed(*READINGS)
     period, _memory = timed(SCRIPT)
     empty_kernel()
@@ -268,7 +269,7 @@ def metrics() -> tuple[float, float, float]:
     (HERE / "metrics").mkdir(exist_ok=True)
     without, _memory = timed(SCRIPT)
     timed(WITH_METRICS)
-    subprocess.run(["systemctl", "stop", *UNITS], check=True)
+    subprocess.run(STOP, check=True)
     timed(SCRIPT)
     with_metrics, _memory = timed(SCRIPT)
     timed(PROBE)
