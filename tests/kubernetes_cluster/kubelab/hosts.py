@@ -135,3 +135,10 @@ def play(playbook: str, *arguments: str) -> str:
     sources = [word for path in INVENTORIES for word in ("-i", str(path))]
     command = ["ansible-playbook", *sources, playbook, *arguments]
     return run(["sh", "-c", 'exec "$@" 2>&1', "sh", *command], seconds=900)
+
+
+def screen(playbook: str, *arguments: str) -> str:
+    """Run a playbook that may find faults, and return its complete output."""
+    sources = [word for path in INVENTORIES for word in ("-i", str(path))]
+    command = ["ansible-playbook", *sources, playbook, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=900, check=False).stdout

@@ -13,7 +13,7 @@ import yaml
 
 from . import bootstrap, hosts, rows
 from .bootstrap import Settings
-from .hosts import INVENTORIES, PROGRAMS, ROOT, StepError, apply, filled, kubectl, on, play, until
+from .hosts import INVENTORIES, PROGRAMS, ROOT, StepError, apply, filled, kubectl, on, play, screen, until
 from .traffic import Row, during
 
 MEMBER = "api2"
@@ -82,10 +82,7 @@ def conformance(settings: Settings, about: str) -> list[Row]:
     """Run tke.overlay.conformance with the DNS of the cluster, and return a line for each of its paths."""
     names = [name for name in settings.addresses if not name.startswith("api")]
     given = {"overlay_conformance_nodes": names, "overlay_conformance_dns": settings.dns}
-    try:
-        text = play("tke.overlay.conformance", "-e", f"overlay_api_ca={bootstrap.CA}", "-e", json.dumps(given))
-    except StepError as error:
-        text = str(error)
+    text = screen("tke.overlay.conformance", "-e", f"overlay_api_ca={bootstrap.CA}", "-e", json.dumps(given))
     table = []
     for path in ("pod", "mtu", "service", "clusterip", "dns", "api", "hostport", "hairpin", "outside", "webhook"):
         found = re.search(rf"^{path} +(\d+|-) +(\d+|-)  +(.*)$", text, re.MULTILINE)
