@@ -52,7 +52,7 @@ class Network:
     subnet: IPNetwork
     mtu: int
     subnet6: ipaddress.IPv6Network | None = None  # if hosts also have an IPv6 address
-    nat: bool = False  # the router replaces the addresses of its hosts, and lets nobody call them
+    nat: bool = False  # the router replaces the addresses of its hosts, and rejects connections to them
 
     @property
     def bridge(self) -> str:

@@ -38,7 +38,7 @@ def _row(link: t.Mapping[str, t.Any]) -> list[str]:
 
 
 def _without_keys(wireguard: t.Mapping[str, t.Any]) -> list[str]:
-    """Return a line about nodes that nobody reaches over a WireGuard link yet."""
+    """Return a line about nodes that no peer reaches over a WireGuard link yet."""
     names = set(wireguard["nodes"].split()) - set(wireguard["recorded"].split())
     if not names:
         return []

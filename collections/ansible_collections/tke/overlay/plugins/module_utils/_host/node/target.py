@@ -160,17 +160,10 @@ def build_target(
     own, peers = own_and_peers(document)
     links = host_links(document, (own, peers), host.on_link, allowances.former, allowances.kept)
     link, bridge = _link_of(document, own, links.vxlan_mtu), document["bridge"] if pods else ""
-    tables = _tables_of(document, links, pods)
-    spec = _rules_of(document, links, allowances)._replace(bridge=bridge)
+    tables, spec = _tables_of(document, links, pods), _rules_of(document, links, allowances)._replace(bridge=bridge)
     rules = RulesTable(spec)
-    devices = wireguard_specs(document, own, peers, bool(allowances.wireguard))
-    devices = with_former_peers(devices, allowances.former) if allowances.former else devices
-    wireguard = WireguardTable(devices, host.systemd, allowances.wireguard)
-    sysctls = {
-        **wanted_sysctls(link.name, bridge, len(peers), host, read_sysctls),
-        **wireguard_sysctls([each.name for each in wireguard.specs], pods),
-        **outward_sysctls(spec.links.passing if spec.links and pods else ()),
-    }
+    wireguard = _wireguard_of(document, (own, peers), host, allowances)
+    common = wanted_sysctls(link.name, bridge, len(peers), host, read_sysctls)
     saved = SavedState(
         link=link,
         bridge=bridge,
@@ -178,17 +171,13 @@ def build_target(
         cidrs=document["container_cidr"],
         tables=tables.in_removal_order(),
         rules=rules.text,
-        sysctls=sysctls,
+        sysctls={**common, **_sysctls_of_links(wireguard, spec, pods)},
         metrics=metrics_settings(host.metrics),
-        summary={
-            **_summary(document, link, links),
-            **({} if pods else _NO_POD_BRIDGE),
-            **link_lines(document, links.own.site),
-        },
+        summary={**_summary(document, link, links, pods), **link_lines(document, links.own.site)},
         fleet=document["fleet"],
         pod_mtu=links.pod_mtu if links.listed else None,
     )
-    network_files = drop_ins(link.name, bridge, sysctls, host, WIREGUARD_DEVICES if wireguard.specs else ())
+    network_files = _network_files(saved, wireguard, host)
     other_files = {
         **state_files(saved),
         **_wireguard_files(wireguard),
@@ -196,23 +185,52 @@ def build_target(
         **metrics_files(document, links, host.metrics, bridge),
         CNI_FILE: conflist(own.node_cidr, bridge, links.pod_mtu, host.cni) if pods else None,
     }
-    sums = checksums_text(CHECKSUMS, {**network_files, **other_files})
     return Target(
         link=link,
         alternate_link=alternate_link_of(link, allowances.port),
         tables=tables,
         rules=rules,
         wireguard=wireguard,
-        sysctls=sysctls,
+        sysctls=saved.sysctls,
         drop_ins=network_files,
-        files={CHECKSUMS: sums, **other_files},
+        files={CHECKSUMS: checksums_text(CHECKSUMS, {**network_files, **other_files}), **other_files},
         host=host,
         saved=saved,
         links=links,
-        flannel_gateways={peer.node_cidr: (peer.underlay, vtep_address(peer.node_cidr)) for peer in peers},
+        flannel_gateways=_flannel_gateways(peers),
         former_links=allowances.links,
         pods=pods,
     )
+
+
+def _wireguard_of(
+    document: NodeDocument, fleet: tuple[Peer, t.Sequence[Peer]], host: HostFacts, allowances: TransitionAllowances
+) -> WireguardTable:
+    """Return the WireGuard devices, with the peers to which the host still sends by them during a cutover.
+
+    :param fleet: the host and all other nodes, from the document.
+    """
+    devices = wireguard_specs(document, *fleet, bool(allowances.wireguard))
+    devices = with_former_peers(devices, allowances.former) if allowances.former else devices
+    return WireguardTable(devices, host.systemd, allowances.wireguard)
+
+
+def _flannel_gateways(peers: t.Iterable[Peer]) -> dict[str, tuple[str, str]]:
+    return {peer.node_cidr: (peer.underlay, vtep_address(peer.node_cidr)) for peer in peers}
+
+
+def _sysctls_of_links(wireguard: WireguardTable, rules: RulesSpec, pods: bool) -> Texts:
+    """Return the sysctls of the WireGuard devices, and of the links by which packets of direct peers come."""
+    return {
+        **wireguard_sysctls([each.name for each in wireguard.specs], pods),
+        **outward_sysctls(rules.links.passing if rules.links and pods else ()),
+    }
+
+
+def _network_files(saved: SavedState, wireguard: WireguardTable, host: HostFacts) -> FileSpecs:
+    """Return the drop-ins, which must exist before the devices do."""
+    devices = WIREGUARD_DEVICES if wireguard.specs else ()
+    return drop_ins(saved.link.name, saved.bridge, saved.sysctls, host, devices)
 
 
 def _wireguard_files(wireguard: WireguardTable) -> FileSpecs:
@@ -305,10 +323,10 @@ def _tables_of(document: NodeDocument, links: HostLinks, pods: bool) -> NodeTabl
     )
 
 
-_NO_POD_BRIDGE = {"Pod bridge": "none: this host has no Pods (overlay_pods is false)"}
+_NO_POD_BRIDGE = "none: this host has no Pods (overlay_pods is false)"
 
 
-def _summary(document: NodeDocument, link: LinkSpec, links: HostLinks) -> dict[str, object]:
+def _summary(document: NodeDocument, link: LinkSpec, links: HostLinks, pods: bool) -> dict[str, object]:
     """Return the lines of the file ``summary``, in the order in which an operator needs them."""
     node_cidr = links.own.node_cidr
     return {
@@ -320,7 +338,7 @@ def _summary(document: NodeDocument, link: LinkSpec, links: HostLinks) -> dict[s
         "underlay": f"{link.local}, UDP port {link.port}, VNI {link.vni}",
         "MTU": links.pod_mtu,
         **({"site": links.own.site, "links": link_counts(links)} if links.listed else {}),
-        "Pod bridge": document["bridge"],
+        "Pod bridge": document["bridge"] if pods else _NO_POD_BRIDGE,
         "container CIDR": " ".join(document["container_cidr"]),
         "Service range": document["service_cidr"],
         "peers": len(links.peers),
