@@ -36,6 +36,7 @@ from tkelab import base
 
 NEEDED = (
     "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "kubeadm", "kubectl",
+    "coredns",
 )  # fmt: skip
 
 
