@@ -53,6 +53,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.files import RUN
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel import link_rules
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import FormerRoute
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import (
+    NO_ENTRIES,
     ActualEntry,
     Desired,
     Run,
@@ -132,7 +133,7 @@ class RulesTable:
         """Return the command that lists the table, without the values of its counters."""
         return [_LIST]
 
-    def read(self, run: Run) -> dict[str, ActualEntry]:
+    def read(self, run: Run, wanted: t.Mapping[str, str] = NO_ENTRIES) -> dict[str, ActualEntry]:
         """Return chains, their rules by number, sets and their elements, and counters without their values."""
         code, listing, errors = run(_LIST, None)
         if code != 0:

@@ -137,10 +137,10 @@ def read_tables(
     listings += target.wireguard.listings(links)
     listed = listed_together(listings, run)
     found: TableEntries = {
-        tables.routes.name: tables.routes.read(listed, others=foreign),
+        tables.routes.name: tables.routes.read(listed, tables.entries[tables.routes.name], others=foreign),
         tables.bridge.name: {**tables.bridge.among(links), **tables.bridge.beyond(links, run)},
     }
-    found.update({table.name: table.read(listed) for table in readable})
+    found.update({table.name: table.read(listed, tables.entries.get(table.name, {})) for table in readable})
     if target.wireguard.specs or target.wireguard.listings(links):
         found[target.wireguard.name] = target.wireguard.read(links, listed)
     return found

@@ -179,15 +179,16 @@ def entries_of(links: HostLinks) -> dict[str, Desired]:
     routes = dict([blackhole_entry(links.own.node_cidr)])
     fdb: Desired = {}
     neighbors: Desired = {}
+    device_mtu, source = links.vxlan_mtu, vtep_address(links.own.node_cidr)  # once, and not for each of 5,000 peers
     for each in links.peers:
         peer, former = each.peer, links.former.get(each.peer.node_cidr)
-        used = {each.transport, links.transport_before(peer)} - {""}
+        used = {each.transport} if former is None else {each.transport, links.transport_before(peer)}
         if used != {VXLAN}:
             routes.update([blackhole_entry(peer.node_cidr)])
         if former is not None and peer.node_cidr in links.kept:
             routes[peer.node_cidr] = former.spec
         elif each.device:
-            key, spec = _route(each, links)
+            key, spec = _route(each, source, device_mtu)
             routes[key] = spec
         if VXLAN in used:
             address, mac = vtep_address(peer.node_cidr), vtep_mac(peer.node_cidr)
@@ -197,11 +198,15 @@ def entries_of(links: HostLinks) -> dict[str, Desired]:
     return {RouteTable.name: routes, FdbTable.name: fdb, NeighborTable.name: neighbors}
 
 
-def _route(each: PeerLink, links: HostLinks) -> tuple[str, str]:
+def _route(each: PeerLink, source: str, device_mtu: int) -> tuple[str, str]:
+    """Return the route to a peer.
+
+    :param source: the address of the own VTEP.
+    :param device_mtu: the MTU of the VXLAN device.
+    """
     node_cidr, mtu = each.peer.node_cidr, each.link.mtu
     if each.transport == VXLAN:
-        return via_entry(node_cidr, vtep_address(node_cidr), each.device, mtu=mtu if mtu < links.vxlan_mtu else None)
-    source = vtep_address(links.own.node_cidr)
+        return via_entry(node_cidr, vtep_address(node_cidr), each.device, mtu=mtu if mtu < device_mtu else None)
     if each.transport == DIRECT:
         return direct_entry(node_cidr, each.peer.underlay, each.device, source, mtu)
     return device_entry(node_cidr, each.device, source, mtu)
@@ -309,7 +314,8 @@ def _sites(own: Peer, peers: t.Iterable[Peer]) -> str:
 
 def vxlan_underlays(links: HostLinks) -> list[str]:
     """Return the underlay addresses of the peers that need the full MTU of the VXLAN device."""
-    return [each.peer.underlay for each in links.with_transport(VXLAN) if each.link.mtu == links.vxlan_mtu]
+    mtu = links.vxlan_mtu
+    return [each.peer.underlay for each in links.peers if each.transport == VXLAN and each.link.mtu == mtu]
 
 
 def link_mtu_problems(links: HostLinks, rows: t.Sequence[Row], run: Run) -> list[str]:
@@ -319,8 +325,9 @@ def link_mtu_problems(links: HostLinks, rows: t.Sequence[Row], run: Run) -> list
         :func:`link.check_conflicts`.
     """
     groups: dict[Link, list[str]] = {}
+    mtu = links.vxlan_mtu
     for each in links.peers:
-        if each.transport == VXLAN and each.link.mtu == links.vxlan_mtu:
+        if each.transport == VXLAN and each.link.mtu == mtu:
             continue
         address = each.peer.underlay
         if each.transport == WIREGUARD:
