@@ -245,15 +245,15 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.commit.confirmed
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.applied_plan import Accepted, check_cluster
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.compare import NodeResult
-from ansible_collections.tke.overlay.plugins.module_utils._host.node.converge import ConvergeOptions, converge
-from ansible_collections.tke.overlay.plugins.module_utils._host.node.cutover import CUTOVER, FINALIZE, PHASES
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.converge import converge
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.options import ConvergeOptions
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.phases import CUTOVER, FINALIZE, PHASES
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_checks import pod_findings, summarized
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_network import (
     NOTE,
     PodFinding,
     planned_network,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.node.reset import remove
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import INTERVAL
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins import NO_BRIDGE_NETFILTER
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics import (
@@ -388,6 +388,10 @@ def absent(module: AnsibleModule, run: Run) -> Result:
     """Remove all managed objects, and return them."""
     if module.params["cluster"] is not None:
         check_cluster(module.params["cluster"], module.params["take_over"])
+    from ansible_collections.tke.overlay.plugins.module_utils._host.node.reset import (  # noqa: PLC0415
+        remove,  # only here: Python compiles a module at each import on a host
+    )
+
     remains = remove(module.params["device"], module.params["bridge"], run, module.check_mode)
     for warning in remains.warnings:
         module.warn(warning)

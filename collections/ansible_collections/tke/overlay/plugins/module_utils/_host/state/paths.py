@@ -68,6 +68,9 @@ boot."""
 LOCK = f"{files.RUN_DIRECTORY}/lock"
 """Held by a module or the restore script while it changes the host."""
 
+ANY_MAC_NOTE = f"{files.RUN_DIRECTORY}/any-mac"
+"""Exists while this host accepts frames of the tunnel for any MAC, see :mod:`cutover`."""
+
 RESERVED = "/var/lib/cni/networks/tke-overlay"
 """The directory of the CNI plugin host-local: a file for each address that is reserved, named after the address."""
 
