@@ -17,13 +17,10 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import NodeDocument
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import PROGRAM_PATH
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.entries import (
-    BulkOptions,
-    Entry,
-    TableTask,
-    converge,
-)
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Diff, Run
+
+if t.TYPE_CHECKING:
+    from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.entries import Entry, TableTask
 
 Result = t.Dict[str, t.Any]
 
@@ -87,6 +84,12 @@ def run_bulk_module(entry: dict[str, t.Any], tasks_of: t.Callable[[str, t.Sequen
     :param entry: the argument specification of one entry.
     :param tasks_of: returns the tables and their desired entries, from device and entries.
     """
+
+    # Only these modules need it, and Python compiles a module at each import on a host.
+    from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.entries import (  # noqa: PLC0415
+        BulkOptions,
+        converge,
+    )
 
     def work(module: AnsibleModule, run: Run) -> Result:
         params = module.params

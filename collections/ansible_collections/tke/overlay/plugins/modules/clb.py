@@ -219,7 +219,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.sp
     PairSpec,
     ProxiedService,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics import directory_of
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics_spec import directory_of
 from ansible_collections.tke.overlay.plugins.module_utils._module import Result, diff_of, run_module
 from ansible_collections.tke.overlay.plugins.module_utils._names import shown
 

@@ -256,7 +256,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_network
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import INTERVAL
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins import NO_BRIDGE_NETFILTER
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics import (
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics_spec import (
     PROBE_INTERVAL,
     MetricsSpec,
     directory_of,

@@ -51,7 +51,6 @@ import typing as t
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import RUN_DIRECTORY, read_files, write_file
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel import link_rules
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import FormerRoute
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import (
     NO_ENTRIES,
     ActualEntry,
@@ -59,7 +58,10 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables im
     Run,
     error_text,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.wireguard import WireguardSpec
+
+if t.TYPE_CHECKING:
+    from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import FormerRoute
+    from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.wireguard import WireguardSpec
 
 TABLE = "inet tke_overlay"
 RECORD_TEXT = f"{RUN_DIRECTORY}/rules.nft"

@@ -39,7 +39,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.cni_plugin
     read_plugins,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.interpreter import stable_python
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics import MetricsSpec
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics_spec import MetricsSpec
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import ANY_MAC_NOTE
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import read_host
 

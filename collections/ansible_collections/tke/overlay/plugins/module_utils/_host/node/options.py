@@ -11,7 +11,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.commit.confirmed
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.applied_plan import NOTHING, Accepted
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.phases import FINALIZE
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import INTERVAL
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics import NO_METRICS, MetricsSpec
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics_spec import NO_METRICS, MetricsSpec
 
 
 def _do_nothing() -> None:
