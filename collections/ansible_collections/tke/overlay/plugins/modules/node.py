@@ -237,6 +237,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.tke.overlay.plugins.module_utils import _import_once  # noqa: F401 # pylint: disable=unused-import
 from ansible_collections.tke.overlay.plugins.module_utils._host.commit.confirmed_commit import (
     CHANGE_STARTED,
     CONFIRM_SECONDS,
