@@ -64,9 +64,9 @@ class Together:
         self.alone.append(tuple(command))
         return self.run(command, text)
 
-    def together(self, commands):
-        self.rounds.append([tuple(command) for command in commands])
-        return [self.run(command) for command in commands]
+    def together(self, jobs):
+        self.rounds.append([tuple(command) for command, _text in jobs])
+        return [self.run(*job) for job in jobs]
 
 
 def test_reads_all_tables_at_the_same_time_and_once(run):

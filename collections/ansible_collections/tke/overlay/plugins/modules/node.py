@@ -243,6 +243,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.commit.confirmed
     CONFIRM_SECONDS,
     Confirmation,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import Row
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.applied_plan import Accepted, check_cluster
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.compare import NodeResult
@@ -333,7 +334,7 @@ def present(module: AnsibleModule, run: Run) -> Result:
         **diff_of(module, node_result.diffs()),
     }
     if not node_result.unfinished and params["phase"] != CUTOVER:
-        result["pods"] = summarized(_checked_pods(module, run))
+        result["pods"] = summarized(_checked_pods(module, run, node_result.links))
     if node_result.link.recreated:
         result["recreated"] = node_result.link.recreated
     if node_result.seconds_to_confirm is not None:
@@ -350,7 +351,7 @@ def _metrics_of(params: Result) -> MetricsSpec:
     return MetricsSpec(directory_of(params["metrics_dir"]), params["probe_interval"], sites_of(sites)).validated()
 
 
-def _checked_pods(module: AnsibleModule, run: Run) -> list[PodFinding]:
+def _checked_pods(module: AnsibleModule, run: Run, links: t.Sequence[Row] | None) -> list[PodFinding]:
     """Return what prevents Pods of the host from talking, and warn of it.
 
     In check mode, what a run would set right by itself is left out; so is what another module removes. A host without
@@ -359,7 +360,7 @@ def _checked_pods(module: AnsibleModule, run: Run) -> list[PodFinding]:
     if not module.params["pods"]:
         return []
     removed = ("flannel",) if module.params["remove_flannel"] else ()
-    found = pod_findings(planned_network(document_of(module.params), module.params["cni_bin_dirs"]), run)
+    found = pod_findings(planned_network(document_of(module.params), module.params["cni_bin_dirs"]), run, links)
     found = [finding for finding in found if not (module.check_mode and finding.check in REPAIRED)]
     found = [finding for finding in found if finding.check not in removed]
     for finding in found:

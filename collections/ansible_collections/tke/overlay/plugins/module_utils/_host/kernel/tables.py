@@ -34,7 +34,10 @@ from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelE
 Run = t.Callable[[t.Sequence[str], t.Optional[str]], t.Tuple[int, str, str]]
 """Runs a program with a text on its standard input; returns exit code, standard output and standard error."""
 
-Together = t.Callable[[t.Sequence[t.Sequence[str]]], t.List[t.Tuple[int, str, str]]]
+Job = t.Tuple[t.Sequence[str], t.Optional[str]]
+"""A program with its arguments, and a text on its standard input."""
+
+Together = t.Callable[[t.Sequence[Job]], t.List[t.Tuple[int, str, str]]]
 """Runs several programs at the same time; returns the same three values for each."""
 
 Desired = t.Dict[str, str]
@@ -287,19 +290,27 @@ def only_wanted(
     return {key: ActualEntry(wanted[key], managed=True) for key in found if key is not None}
 
 
-def listed_together(commands: t.Sequence[t.Sequence[str]], run: Run) -> Run:
+def listed_together(
+    commands: t.Sequence[t.Sequence[str]], run: Run, batches: t.Sequence[Job] = (), *, keep: bool = False
+) -> Run:
     """Run listings at the same time, because a listing mostly waits for the kernel.
 
+    :param batches: further listings, which read a text.
+    :param keep: return a result as often as it is asked for, because nothing changes meanwhile.
     :param run: if it has the attribute ``together``, that runs the listings; otherwise nothing runs yet.
     :returns: a function that returns the result of each of these commands once, and runs all others.
     """
     together: Together | None = getattr(run, "together", None)
     if together is None:
         return run
-    results = dict(zip(map(tuple, commands), together(commands)))
+    jobs = list(
+        dict.fromkeys([*((tuple(each), None) for each in commands), *((tuple(c), text) for c, text in batches)])
+    )
+    results = dict(zip(jobs, together(jobs)))
 
     def run_or_recall(command: t.Sequence[str], text: str | None) -> tuple[int, str, str]:
-        return results.pop(tuple(command), None) or run(command, text)
+        job = (tuple(command), text)
+        return (results.get(job) if keep else results.pop(job, None)) or run(command, text)
 
     return run_or_recall
 

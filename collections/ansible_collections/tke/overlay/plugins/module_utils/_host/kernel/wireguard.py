@@ -188,6 +188,10 @@ class WireguardTable:
         """Return the commands that :meth:`read` runs, for :func:`listed_together`."""
         return [_listing(device) for device in existing_devices(links)]
 
+    def wanted_listings(self) -> list[t.Sequence[str]]:
+        """Return the commands of :meth:`listings` on a host that has the desired devices."""
+        return [_listing(spec.name) for spec in self.specs]
+
     def read(self, links: t.Sequence[Row], run: Run) -> dict[str, ActualEntry]:
         """Return the actual entries, by key. The endpoint of a living peer counts as that of the plan.
 

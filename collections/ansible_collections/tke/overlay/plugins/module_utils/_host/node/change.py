@@ -112,7 +112,7 @@ def change_host(change: Change, difference: NodeResult, run: Run) -> tuple[NodeR
         _put_drop_ins(target, difference, run)
     take_step(step, target, difference, run)
     if step.unfinished:
-        return difference._replace(unfinished=True), None
+        return difference._replace(unfinished=True, links=None), None
     if not difference.kernel:
         _save_files(target, difference, run)
         return difference, None
@@ -121,8 +121,7 @@ def change_host(change: Change, difference: NodeResult, run: Run) -> tuple[NodeR
         options.before_change()
     _put_drop_ins(target, difference, run)
     change_kernel(target, difference, run)
-    verify(target, difference, run)
-    return difference, prepared
+    return difference._replace(links=verify(target, difference, run)), prepared
 
 
 # --- prepare ---

@@ -71,6 +71,7 @@ class NodeResult(t.NamedTuple):
     unfinished: bool = False
     seconds_to_confirm: float | None = None  # then the host rolls back; ``None``: no confirmation is pending
     warnings: t.Sequence[str] = ()
+    links: t.Sequence[Row] | None = None  # all links of the host as the run leaves them; ``None``: they were not read
 
     @property
     def kernel(self) -> bool:
@@ -163,6 +164,7 @@ def compare(target: Target, actual: ActualState) -> NodeResult:
         units=_text_diffs(target.host.units, differing_units(target.host)),
         systemd=target.host.systemd,
         bridge_netfilter=target.host.bridge_netfilter or not target.pods,
+        links=actual.links,
     )
 
 

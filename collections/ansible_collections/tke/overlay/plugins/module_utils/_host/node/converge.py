@@ -66,7 +66,6 @@ def converge(document: NodeDocument, run: Run, check: bool, options: ConvergeOpt
     host = host._replace(on_link=on_link_peers(document, run))
     target = build_target(document, host, options.interval, pods=options.pods)
     check_plan(document, options.accepted)
-    replace = options.replace_flannel
     if check:
         target.wireguard.keyless = True
         difference = read_difference(target, run, options.replace_flannel)

@@ -8,11 +8,17 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import Row, check_conflicts, read_links
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import (
+    LINKS,
+    Row,
+    check_conflicts,
+    read_links,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import check_foreign_routes
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run, listed_together
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.compare import NodeResult, compare, read_actual
-from ansible_collections.tke.overlay.plugins.module_utils._host.node.peer_links import link_mtu_problems
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.outward_links import DEFAULT_ROUTES
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.peer_links import link_mtu_problems, underlay_jobs
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import Target
 
 
@@ -24,6 +30,7 @@ def read_difference(target: Target, run: Run, replace_flannel: bool) -> NodeResu
     """
     if replace_flannel:
         target.tables.routes.former = target.flannel_gateways
+    run = listed_together(_listings(target), run, underlay_jobs(target.links))
     links = read_links(run)
     _check_underlay(target, links, run)
     target.wireguard.check(links, run)
@@ -37,6 +44,13 @@ def read_difference(target: Target, run: Run, replace_flannel: bool) -> NodeResu
     actual = read_actual(target, links, run)
     check_foreign_routes(actual.tables[target.tables.routes.name], target.flannel_gateways)
     return compare(target, actual)
+
+
+def _listings(target: Target) -> list[t.Sequence[str]]:
+    """Return what is read of a host that has all of its devices. One that has not has no use for some of it."""
+    tables = target.tables
+    own = [*tables.routes.listings(), *tables.fdb.listings(), *tables.neighbors.listings(), *target.rules.listings()]
+    return [LINKS, DEFAULT_ROUTES, *own, *target.wireguard.wanted_listings()]
 
 
 def _check_underlay(target: Target, links: t.Sequence[Row], run: Run) -> None:

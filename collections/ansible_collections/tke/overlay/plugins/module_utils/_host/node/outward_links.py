@@ -20,6 +20,10 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths impo
 _DEVICE = re.compile(r"\bdev (\S+)")
 
 
+DEFAULT_ROUTES = ("ip", "-4", "route", "show", "default")
+"""The listing that :func:`outward_links` runs."""
+
+
 def outward_links(local: str, links: t.Sequence[Row], run: Run) -> list[str]:
     """Return the links with the underlay address, of the IPv4 default routes, and of the route to the load balancer.
 
@@ -27,7 +31,7 @@ def outward_links(local: str, links: t.Sequence[Row], run: Run) -> list[str]:
     :param links: all links of the host.
     """
     # As text: iproute2 before 5.5 prints a route with several gateways not as JSON.
-    _code, default, _errors = run(("ip", "-4", "route", "show", "default"), None)
+    _code, default, _errors = run(DEFAULT_ROUTES, None)
     holders = [str(row["ifname"]) for row in links if local in (info["local"] for info in row.get("addr_info", []))]
     named = [
         *holders,

@@ -46,11 +46,12 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route imp
     direct_entry,
     via_entry,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Desired, Run
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Desired, Job, Run
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.underlay import (
     MtuSpec,
     mtu_problems,
     neighbors_of,
+    routes_job,
     underlay_routes,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._links import (
@@ -193,8 +194,10 @@ def entries_of(links: HostLinks) -> dict[str, Desired]:
         if VXLAN in used:
             address, mac = vtep_address(peer.node_cidr), vtep_mac(peer.node_cidr)
             sent_to = former.underlay if former is not None and each.transport != VXLAN else peer.underlay
-            fdb.update([fdb_entry(mac, sent_to)])
-            neighbors.update([neighbor_entry(address, mac)])
+            key, spec = fdb_entry(mac, sent_to)
+            fdb[key] = spec
+            key, spec = neighbor_entry(address, mac)
+            neighbors[key] = spec
     return {RouteTable.name: routes, FdbTable.name: fdb, NeighborTable.name: neighbors}
 
 
@@ -324,6 +327,23 @@ def link_mtu_problems(links: HostLinks, rows: t.Sequence[Row], run: Run) -> list
     :param rows: all links of the host. VXLAN links with the MTU of the device are left out: see
         :func:`link.check_conflicts`.
     """
+    version = 6 if ":" in links.own.underlay else 4
+    problems: list[str] = []
+    for link, addresses in _underlays_by_link(links).items():
+        spec = MtuSpec(link.mtu, links.own.underlay, VARIABLES.mtu, ENCAPSULATION[link.transport][version])
+        problems += mtu_problems(underlay_routes(links.own.underlay, addresses, run), rows, spec)
+    return list(dict.fromkeys(problems))
+
+
+def underlay_jobs(links: HostLinks) -> list[Job]:
+    """Return the programs that look up the routes to all peers, for :func:`listed_together`."""
+    groups = [vxlan_underlays(links), *_underlays_by_link(links).values()]
+    return [routes_job(links.own.underlay, addresses) for addresses in groups if addresses]
+
+
+def _underlays_by_link(links: HostLinks) -> dict[Link, list[str]]:
+    """Return the addresses to which this host sends what it sends to the peers of each link, without
+    :func:`vxlan_underlays`."""
     groups: dict[Link, list[str]] = {}
     mtu = links.vxlan_mtu
     for each in links.peers:
@@ -334,12 +354,7 @@ def link_mtu_problems(links: HostLinks, rows: t.Sequence[Row], run: Run) -> list
             address = each.peer.endpoint.rpartition(":")[0].strip("[]")
         if address:
             groups.setdefault(each.link, []).append(address)
-    version = 6 if ":" in links.own.underlay else 4
-    problems: list[str] = []
-    for link, addresses in groups.items():
-        spec = MtuSpec(link.mtu, links.own.underlay, VARIABLES.mtu, ENCAPSULATION[link.transport][version])
-        problems += mtu_problems(underlay_routes(links.own.underlay, addresses, run), rows, spec)
-    return list(dict.fromkeys(problems))
+    return groups
 
 
 def link_counts(links: HostLinks) -> str:

@@ -43,7 +43,7 @@ CONNTRACK_FULL = 0.98
 MOST_NAMED = 6
 """Leftovers that one finding names."""
 
-NAT = ("nft", "list", "chain", *TABLE.split(), "nat")
+NAT = ("nft", "-t", "list", "chain", *TABLE.split(), "nat")
 
 DEFAULT_ROUTES = ("ip", "-json", "-4", "route", "show", "default")
 
@@ -60,7 +60,7 @@ def pod_findings(network: PodNetwork, run: Run, links: t.Sequence[Row] | None = 
         links = read_links(run) if links is None else links
     except KernelError as error:
         return [_unchecked("links", error)]
-    run = listed_together([CHAINS, NAT, DEFAULT_ROUTES], run)
+    run = listed_together([CHAINS, NAT, DEFAULT_ROUTES], run, keep=True)
     checks: t.Sequence[tuple[str, t.Callable[[], t.Iterable[PodFinding]]]] = (
         ("forwarding", lambda: _forwarding(network, links, run)),
         ("bridge_netfilter", lambda: _bridge_netfilter(network, links)),

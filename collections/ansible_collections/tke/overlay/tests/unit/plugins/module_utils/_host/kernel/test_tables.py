@@ -136,7 +136,7 @@ def test_listings_run_together_and_each_result_is_used_once():
         calls.append(command)
         return 0, "alone", ""
 
-    run.together = lambda commands: [(0, f"together {command[-1]}", "") for command in commands]
+    run.together = lambda jobs: [(0, f"together {command[-1]}", "") for command, _text in jobs]
     listed = listed_together([["ip", "a"], ["ip", "b"]], run)
     assert [listed(["ip", name], None)[1] for name in "bac"] == ["together b", "together a", "alone"]
     assert listed(["ip", "a"], None)[1] == "alone", "the table can have changed since"
