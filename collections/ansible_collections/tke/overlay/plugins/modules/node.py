@@ -360,7 +360,9 @@ def _checked_pods(module: AnsibleModule, run: Run, links: t.Sequence[Row] | None
     if not module.params["pods"]:
         return []
     removed = ("flannel",) if module.params["remove_flannel"] else ()
-    found = pod_findings(planned_network(document_of(module.params), module.params["cni_bin_dirs"]), run, links)
+    network = planned_network(document_of(module.params), module.params["cni_bin_dirs"])
+    # Without check mode, the module has just compared the rules, or loaded them and read them back.
+    found = pod_findings(network, run, links, rules_hold=not module.check_mode)
     found = [finding for finding in found if not (module.check_mode and finding.check in REPAIRED)]
     found = [finding for finding in found if finding.check not in removed]
     for finding in found:

@@ -303,9 +303,8 @@ def listed_together(
     together: Together | None = getattr(run, "together", None)
     if together is None:
         return run
-    jobs = list(
-        dict.fromkeys([*((tuple(each), None) for each in commands), *((tuple(c), text) for c, text in batches)])
-    )
+    everything: list[Job] = [*((each, None) for each in commands), *batches]
+    jobs = list(dict.fromkeys((tuple(command), text) for command, text in everything))
     results = dict(zip(jobs, together(jobs)))
 
     def run_or_recall(command: t.Sequence[str], text: str | None) -> tuple[int, str, str]:
