@@ -43,7 +43,13 @@ from ansible_collections.tke.overlay.plugins.module_utils._errors import (
     some_of,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import ALIAS, Row, find_link, kind_of
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import (
+    ALIAS,
+    Row,
+    find_link,
+    kind_of,
+    link_exists,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import (
     ActualEntry,
     Delta,
@@ -189,8 +195,8 @@ class WireguardTable:
         return [_listing(device) for device in existing_devices(links)]
 
     def wanted_listings(self) -> list[t.Sequence[str]]:
-        """Return the commands of :meth:`listings` on a host that has the desired devices."""
-        return [_listing(spec.name) for spec in self.specs]
+        """Return the commands of :meth:`listings` for the desired devices that exist."""
+        return [_listing(spec.name) for spec in self.specs if link_exists(spec.name)]
 
     def read(self, links: t.Sequence[Row], run: Run) -> dict[str, ActualEntry]:
         """Return the actual entries, by key. The endpoint of a living peer counts as that of the plan.

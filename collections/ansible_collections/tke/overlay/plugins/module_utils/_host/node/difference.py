@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import socket
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
@@ -13,6 +12,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link impo
     LINKS,
     Row,
     check_conflicts,
+    link_exists,
     read_links,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import check_foreign_routes
@@ -50,19 +50,9 @@ def read_difference(target: Target, run: Run, replace_flannel: bool) -> NodeResu
 def _listings(target: Target) -> list[t.Sequence[str]]:
     """Return what is read of this host, see :func:`compare.read_tables`."""
     tables = target.tables
-    of_device = [*tables.fdb.listings(), *tables.neighbors.listings()] if _exists(target.link.name) else []
-    wireguard = (
-        target.wireguard.wanted_listings() if target.wireguard.specs and _exists(target.wireguard.specs[0].name) else []
-    )
+    of_device = [*tables.fdb.listings(), *tables.neighbors.listings()] if link_exists(target.link.name) else []
+    wireguard = target.wireguard.wanted_listings()
     return [LINKS, DEFAULT_ROUTES, *tables.routes.listings(), *of_device, *target.rules.listings(), *wireguard]
-
-
-def _exists(device: str) -> bool:
-    """Whether there is a link of this name, known without running a program."""
-    try:
-        return socket.if_nametoindex(device) > 0
-    except OSError:
-        return False
 
 
 def _check_underlay(target: Target, links: t.Sequence[Row], run: Run) -> None:
