@@ -51,7 +51,7 @@ def _listings(target: Target) -> list[t.Sequence[str]]:
     """Return what is read of this host, see :func:`compare.read_tables`."""
     tables = target.tables
     of_device = [*tables.fdb.listings(), *tables.neighbors.listings()] if link_exists(target.link.name) else []
-    wireguard = target.wireguard.wanted_listings()
+    wireguard = [*target.wireguard.checks(), *target.wireguard.wanted_listings()]
     return [LINKS, DEFAULT_ROUTES, *tables.routes.listings(), *of_device, *target.rules.listings(), *wireguard]
 
 

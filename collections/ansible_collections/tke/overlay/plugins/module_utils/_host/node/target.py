@@ -215,7 +215,9 @@ def _wireguard_of(
     """
     devices = wireguard_specs(document, *fleet, bool(allowances.wireguard))
     devices = with_former_peers(devices, allowances.former) if allowances.former else devices
-    return WireguardTable(devices, host.systemd, allowances.wireguard)
+    table = WireguardTable(devices, host.systemd, allowances.wireguard)
+    table.dials = os.path.lexists(files.ROOT + WIREGUARD_FILE)
+    return table
 
 
 def _flannel_gateways(peers: t.Iterable[Peer]) -> dict[str, tuple[str, str]]:
