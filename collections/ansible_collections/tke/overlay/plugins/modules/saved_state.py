@@ -75,6 +75,7 @@ saved:
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.tke.overlay.plugins.module_utils import _import_once  # noqa: F401 # pylint: disable=unused-import
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.fleet import pair_cluster, read_saved
 from ansible_collections.tke.overlay.plugins.module_utils._module import Result, run_module

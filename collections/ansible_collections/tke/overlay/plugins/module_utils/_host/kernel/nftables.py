@@ -51,14 +51,17 @@ import typing as t
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import RUN_DIRECTORY, read_files, write_file
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel import link_rules, table_update
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import FormerRoute
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import (
+    NO_ENTRIES,
     ActualEntry,
     Desired,
     Run,
     error_text,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.wireguard import WireguardSpec
+
+if t.TYPE_CHECKING:
+    from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import FormerRoute
+    from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.wireguard import WireguardSpec
 
 TABLE = "inet tke_overlay"
 RECORD_TEXT = f"{RUN_DIRECTORY}/rules.nft"
@@ -132,7 +135,7 @@ class RulesTable:
         """Return the command that lists the table, without the values of its counters."""
         return [_LIST]
 
-    def read(self, run: Run) -> dict[str, ActualEntry]:
+    def read(self, run: Run, wanted: t.Mapping[str, str] = NO_ENTRIES) -> dict[str, ActualEntry]:
         """Return chains, their rules by number, sets and their elements, and counters without their values."""
         code, listing, errors = run(_LIST, None)
         if code != 0:
