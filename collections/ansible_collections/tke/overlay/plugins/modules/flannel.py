@@ -58,6 +58,10 @@ addresses:
   sample: [10.244.2.7]
 """
 
+from ansible_collections.tke.overlay.plugins.module_utils._zip_imports import compile_once
+
+compile_once()  # before all other imports
+
 import os
 import typing as t
 

@@ -232,6 +232,10 @@ recreated:
   sample: port 4789 -> 8472 cannot be changed in place
 """
 
+from ansible_collections.tke.overlay.plugins.module_utils._zip_imports import compile_once
+
+compile_once()  # before all other imports
+
 import sys
 import typing as t
 

@@ -203,6 +203,10 @@ plan_current:
   sample: true
 """
 
+from ansible_collections.tke.overlay.plugins.module_utils._zip_imports import compile_once
+
+compile_once()  # before all other imports
+
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule

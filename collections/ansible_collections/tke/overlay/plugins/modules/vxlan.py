@@ -93,6 +93,10 @@ recreated:
   sample: vni 1 -> 2 cannot be changed in place
 """
 
+from ansible_collections.tke.overlay.plugins.module_utils._zip_imports import compile_once
+
+compile_once()  # before all other imports
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import (

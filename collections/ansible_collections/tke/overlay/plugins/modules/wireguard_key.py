@@ -57,6 +57,10 @@ public_key:
   sample: HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw=
 """
 
+from ansible_collections.tke.overlay.plugins.module_utils._zip_imports import compile_once
+
+compile_once()  # before all other imports
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
