@@ -16,18 +16,18 @@ import os.path
 from zipimport import zipimporter
 
 _compiling_get_filename = zipimporter.get_filename
-_loader = __spec__.loader
+_archive = getattr(__spec__.loader, "archive", None)
 
 
 def compile_once() -> None:
     """Let imports from the archive of this module compile each file once; without an archive, change nothing."""
-    if isinstance(_loader, zipimporter):
+    if _archive is not None:
         zipimporter.get_filename = _get_filename  # type: ignore[method-assign,assignment]
 
 
 def _get_filename(importer: zipimporter, fullname: str) -> str:
     """Return the name of a file of this archive, which has no compiled files; of other archives, as Python does."""
-    if not isinstance(_loader, zipimporter) or importer.archive != _loader.archive:
+    if importer.archive != _archive:
         return _compiling_get_filename(importer, fullname)
     suffix = "/__init__.py" if importer.is_package(fullname) else ".py"
     return os.path.join(importer.archive, importer.prefix + fullname.rpartition(".")[2] + suffix)
