@@ -205,7 +205,7 @@ class _Results:
 
     def of(self, name: str | None) -> dict[str, t.Mapping[str, t.Any]]:
         """Return host -> result; empty for a host without one."""
-        return {host: self._variables(host).get(name) or {} for host in self.hosts}
+        return {host: self._variables(host).get(name or "") or {} for host in self.hosts}
 
     def _variables(self, host: str) -> t.Mapping[str, t.Any]:
         """Return the variables of a host. Ansible collects them again each time that it is asked, which is slow."""
