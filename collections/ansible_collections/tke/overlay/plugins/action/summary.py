@@ -201,10 +201,17 @@ class _Results:
     def __init__(self, task_vars: dict[str, t.Any], hosts: list[str] | None = None) -> None:
         self.hosts: list[str] = task_vars.get("ansible_play_hosts_all", []) if hosts is None else hosts
         self.hostvars = task_vars["hostvars"]
+        self._found: dict[str, t.Mapping[str, t.Any]] = {}
 
     def of(self, name: str | None) -> dict[str, t.Mapping[str, t.Any]]:
         """Return host -> result; empty for a host without one."""
-        return {host: self.hostvars[host].get(name) or {} for host in self.hosts}
+        return {host: self._variables(host).get(name or "") or {} for host in self.hosts}
+
+    def _variables(self, host: str) -> t.Mapping[str, t.Any]:
+        """Return the variables of a host. Ansible collects them again each time that it is asked, which is slow."""
+        if host not in self._found:
+            self._found[host] = self.hostvars[host]
+        return self._found[host]
 
 
 def _diffs(plan: t.Mapping[str, t.Any], vips: t.Mapping[str, t.Mapping[str, t.Any]]) -> str:
