@@ -23,7 +23,6 @@ from typing import Any, NamedTuple
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
     Peer,
-    gateway_address,
     parse_fleet,
     vtep_address,
     vtep_mac,
@@ -97,9 +96,9 @@ def probed_by(sites: str, sample: int) -> dict[str, list[str]]:
 
 
 def values_of(peer: Peer) -> tuple[str, ...]:
-    """Return what distinguishes the answers of hosts, the longer texts first."""
+    """Return what distinguishes the answers of hosts: MAC, beginning of the node CIDR, underlay address."""
     network = vtep_address(peer.node_cidr).rpartition(".")[0]
-    return (vtep_mac(peer.node_cidr), peer.node_cidr, gateway_address(peer.node_cidr), f"{network}.", peer.underlay)
+    return (vtep_mac(peer.node_cidr), f"{network}.", peer.underlay)
 
 
 def varied(text: str, recorded: Peer, host: Peer) -> str:
