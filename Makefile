@@ -192,7 +192,7 @@ live: deps $(STAMP) ## pytest: the lab itself, in a separate lab
 
 BENCH := .cache/bench
 REF ?= HEAD~1
-# Sections of the bench: make bench SECTIONS='peers ledger'
+# Sections of the bench: make bench SECTIONS='peers ledger'. Section scale takes hours, and runs only by its name.
 SECTIONS ?=
 bench: lab-up ## measure speed and size in the lab, and print one table with the limits; some sections: SECTIONS='peers ledger'
 	@python tests/bench/compare.py $(BENCH) $(if $(SECTIONS),--sections $(SECTIONS))
