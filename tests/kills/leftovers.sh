@@ -26,4 +26,6 @@ find /etc/tke-overlay /etc/cni /etc/kubernetes /etc/sysctl.d /etc/tmpfiles.d /et
 
 systemctl list-units --all --plain --no-legend 'tke-overlay-rollback*' | cut -d ' ' -f 1 | sed 's/^/unit: /'
 systemctl list-units --failed --plain --no-legend 'tke-overlay*' | cut -d ' ' -f 1 | sed 's/^/failed: /'
+systemctl show -p Id,NeedDaemonReload 'tke-overlay*' | paste -s -d ' ' | sed 's/  /\n/g' |
+    sed -n 's/^Id=\(\S*\) NeedDaemonReload=yes/not loaded: \1/p'
 true
