@@ -33,7 +33,7 @@ import fleet
 from operations import LEAVING, OPERATIONS, SITE, Command, Operation, Task, both_ports, must, run, tasks_of
 
 from flows import Flows
-from stories import NODES
+from stories import LEDGER, NODES
 
 BEFORE, AFTER_DELAY, ON_RESULT = ("begin",), ("during", "interrupt", "terminate"), ("middle", "main")
 ON_HOST = ("returned", "worker", "module", "connection")
@@ -131,12 +131,8 @@ def kill(operation: Operation, command: Command, row: Row, reference: fleet.Thin
         code, text = run(command.words)
     if code != 0:
         row.problems.append(f"again, it ended with {code}: {' '.join(text[-2500:].split())}")
-        raise Broken
+        raise RuntimeError(row.problems[-1])
     row.problems += fleet.problems(reference, operation.leaves)
-
-
-class Broken(Exception):
-    """The operation cannot go on."""
 
 
 class Kills:
@@ -214,21 +210,31 @@ def main() -> int:
     parser.add_argument("--complete", action="store_true", help="also kills that cannot differ from another one")
     parser.add_argument("--result", type=Path, help="a file to which a line of JSON is added for each way")
     options = parser.parse_args()
-    parts = []
+    parts: list[Part] = []
     with both_ports():
         for operation in OPERATIONS:
             if operation.name in (options.operation or [operation.name]):
-                for part in Kills(operation, options).parts():
+                for part in parts_of(operation, options):
                     print(part, flush=True)
                     parts.append(part)
                     if options.result:
                         with options.result.open("a") as stream:
                             stream.write(json.dumps(dataclasses.asdict(part)) + "\n")
-                must(SITE)
-                must(("tests/lab/pods.yml",))
     print("", *parts, sep="\n")
     wrong = [part for part in parts if part.problems or any(row.problems for row in part.rows)]
     return 1 if wrong or not any(row.killed for part in parts for row in part.rows) else 0
+
+
+def parts_of(operation: Operation, options: argparse.Namespace) -> Iterator[Part]:
+    """Kill the commands of an operation. Afterwards the fleet is as it was, also if the operation cannot go on."""
+    try:
+        yield from Kills(operation, options).parts()
+    except RuntimeError as error:
+        yield Part(operation.name, "", [], problems=[f"cannot go on: {error}"])
+        if not LEDGER.exists():
+            LEDGER.with_suffix(".lost").rename(LEDGER)
+    must(SITE)
+    must(("tests/lab/pods.yml",))
 
 
 if __name__ == "__main__":

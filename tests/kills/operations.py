@@ -45,7 +45,7 @@ class Command:
         if self.drains:
             on(LEAVING, "lab-pod del pod-1 pod-2")
         if self.loses_ledger:
-            LEDGER.rename(LEDGER.with_suffix(".lost"))
+            LEDGER.replace(LEDGER.with_suffix(".lost"))
 
 
 @dataclasses.dataclass(frozen=True)
