@@ -153,8 +153,13 @@ class Kills:
         for how in self.options.how:
             part = Part(self.operation.name, how, [])
             flows = Flows(hosts, FLOWS, FLOW_INTERVAL)
-            with flows:
-                last = self._kill_all(part)
+            try:
+                with flows:
+                    last = self._kill_all(part)
+            except RuntimeError as error:
+                part.problems.append(f"cannot go on: {error}")
+                yield part
+                raise
             part.gap = flows.longest_gap()
             if part.gap > CONFIRM_SECONDS:
                 part.problems.append(f"Pods were without their network for {part.gap:.1f} s:\n{flows}")
@@ -230,7 +235,7 @@ def parts_of(operation: Operation, options: argparse.Namespace) -> Iterator[Part
     try:
         yield from Kills(operation, options).parts()
     except RuntimeError as error:
-        yield Part(operation.name, "", [], problems=[f"cannot go on: {error}"])
+        print(error, file=sys.stderr)
         if not LEDGER.exists():
             LEDGER.with_suffix(".lost").rename(LEDGER)
     must(SITE)
