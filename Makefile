@@ -236,7 +236,7 @@ faults: lab-up ## break the load balancer in five ways, TIMES=20 each, under loa
 
 EVERY ?= 1
 KILLS ?=
-kills: lab-up ## kill site, release, rollout and rebuild_ledger with SIGKILL at each task (hours): EVERY=10 KILLS='--operation port'
+kills: lab-up ## kill site, release, rollout and rebuild_ledger at each task in ten ways (hours): EVERY=6 KILLS='--operation port'
 	@$(LAB) run ansible-playbook -i inventories/lab/hosts.yml tke.overlay.site tests/lab/cluster.yml
 	@$(LAB) run env PYTHONPATH=tests/lab:tests/testinfra python tests/kills/kills.py --every $(EVERY) $(KILLS)
 
