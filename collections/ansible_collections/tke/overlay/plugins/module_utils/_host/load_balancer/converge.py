@@ -385,7 +385,7 @@ def _states(run: Run) -> Texts:
 
 
 def _apply(specs: FileSpecs, new: t.Collection[str], result: PairResult, run: Run) -> None:
-    """Write the files, then restart or reload the units; a note tells the next run which files are new until then."""
+    """Write the files, then restart or reload the units; until then, a note has the names of the new files for the next run."""
     if new:
         write_file(UNFINISHED_FILE, "".join(f"{name}\n" for name in sorted(new)), durable=False)
     for diff in result.files:

@@ -56,7 +56,7 @@ class HostFacts(t.NamedTuple):
 
 
 OUTDATED = "outdated"
-"""The state of a unit whose file a run has written that was interrupted before it could tell systemd."""
+"""The state of a unit whose file was written by a run that was interrupted before systemd loaded it."""
 
 
 class UnitState(t.NamedTuple):

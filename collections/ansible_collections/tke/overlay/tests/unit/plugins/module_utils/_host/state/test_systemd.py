@@ -153,7 +153,7 @@ def test_an_unknown_kernel_version_needs_no_workarounds(recorder, monkeypatch):
         ([], {SERVICE: "enabled", TIMER: "enabled"}, True, [ENABLE, RESTART]),
         (UNIT_FILES, {SERVICE: "", TIMER: "enabled active"}, True, [ENABLE, RESTART]),
         ([], {SERVICE: "", TIMER: "enabled active"}, True, [ENABLE]),
-        # A run was killed before it told systemd of new files.
+        # A run was killed before systemd loaded new files.
         ([], {**COMPLETE, SERVICE: "enabled outdated"}, True, [ENABLE]),
         ([], {**COMPLETE, TIMER: "enabled active outdated"}, True, [ENABLE, RESTART]),
     ],
