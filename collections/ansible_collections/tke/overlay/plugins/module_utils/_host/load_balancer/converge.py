@@ -385,7 +385,10 @@ def _states(run: Run) -> Texts:
 
 
 def _apply(specs: FileSpecs, new: t.Collection[str], result: PairResult, run: Run) -> None:
-    """Write the files, then restart or reload the units; until then, a note has the names of the new files for the next run."""
+    """Write the files, then restart or reload the units.
+
+    Until that is done, a note has the names of the new files: this run can be killed, and the next one must do it.
+    """
     if new:
         write_file(UNFINISHED_FILE, "".join(f"{name}\n" for name in sorted(new)), durable=False)
     for diff in result.files:
