@@ -87,7 +87,9 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.cni_plugin
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins import reload_commands, reload_managers
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.interpreter import stable_python
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.lock import save_together
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics import NO_METRICS, MetricsSpec
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import STATE
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import (
     apply_units,
     read_host,
@@ -340,7 +342,11 @@ def _save_files(target: Target, difference: NodeResult, run: Run) -> None:
         names = difference.file_names
         _put_files(target.drop_ins, names)
         reload_managers(names, target.host, run)
-        _put_files({name: text for name, text in target.files.items() if name != CNI_FILE}, names)
+        saved = {
+            name: text for name, text in target.files.items() if text is not None and os.path.dirname(name) == STATE
+        }
+        save_together({name: text for name, text in saved.items() if name in names})
+        _put_files({name: text for name, text in target.files.items() if name not in {CNI_FILE, *saved}}, names)
         apply_units(names, target.host, run)
         _put_files({CNI_FILE: target.files[CNI_FILE]}, names)
 

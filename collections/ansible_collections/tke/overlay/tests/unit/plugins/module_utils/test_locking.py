@@ -73,20 +73,25 @@ def test_what_a_killed_writer_has_left_is_used_again(tmp_path):
         assert os.listdir(tmp_path) == ["name"]
 
 
+def replace_often(path, text):
+    for _time in range(20):
+        descriptor, new = open_beside(path)
+        with os.fdopen(descriptor, "w") as stream:
+            stream.write(text)
+            stream.flush()
+            os.rename(new, path)
+
+
 def test_two_writers_of_one_file_do_not_mix(tmp_path):
     path, texts = str(tmp_path / "name"), [letter * 100_000 for letter in "abcd"]
     children = []
     for text in texts:
         children.append(os.fork())
         if children[-1] == 0:
-            for _time in range(20):
-                descriptor, new = open_beside(path)
-                with os.fdopen(descriptor, "w") as stream:
-                    stream.write(text)
-                    stream.flush()
-                    os.rename(new, path)
-                if (tmp_path / "name").read_text() not in texts:
-                    os._exit(1)
-            os._exit(0)
+            try:
+                replace_often(path, text)
+                os._exit((tmp_path / "name").read_text() not in texts)
+            finally:
+                os._exit(2)
     assert [os.waitpid(child, 0)[1] for child in children] == [0] * len(texts)
     assert os.listdir(tmp_path) == ["name"]

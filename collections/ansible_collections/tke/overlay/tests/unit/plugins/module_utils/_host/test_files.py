@@ -38,8 +38,10 @@ def test_killed_writes_leave_one_file_that_the_next_removes(root, monkeypatch):
         child = os.fork()
         if child == 0:
             monkeypatch.setattr(os, "rename", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
-            files.write_file("/etc/tke-overlay/summary", "one\n")
-            os._exit(0)
+            try:
+                files.write_file("/etc/tke-overlay/summary", "one\n")
+            finally:
+                os._exit(0)
         assert os.waitpid(child, 0)[1] == signal.SIGKILL
     assert os.listdir(root / "etc/tke-overlay") == [".summary.tke-overlay"]
     files.write_file("/etc/tke-overlay/summary", "two\n")
