@@ -9,7 +9,8 @@ each is killed at one task, in one of the ways that callbacks/kill_at.py lists. 
 succeed; no node CIDR may be given twice, none may stay pending, each host must have the node CIDR of the ledger, and be
 as after an uninterrupted run (leftovers.sh); Pods must reach each other; and Pods of hosts that are not added or
 released must never be without their network for longer than the time in which a change is confirmed. At the end of each
-way, one more run must change nothing.
+operation, one more run must change nothing. With --group, several killed runs precede one that is not killed, which
+takes less time; a problem then is one of any of them.
 
 A kill that cannot differ from another one is left out, unless --complete is given: before a task, if the task before
 has changed nothing; in a module, if the task runs none on the host; after a delay, if the task takes no time.
@@ -45,57 +46,58 @@ VICTIM = "cloud1"
 CONFIRM_SECONDS = 30.0
 """Default of overlay_confirm_timeout: after this time a host has rolled an unconfirmed change back."""
 FLOWS, FLOW_INTERVAL = 12, 0.1
+MOST_FAILURES = 2
+"""After so many failures of the repeated command, its operation cannot go on."""
 
 
 @dataclasses.dataclass
 class Row:
-    """The result of one kill; ``problems`` is empty if all held."""
+    """A kill and its result; ``problems`` is empty if all held, ``gap`` is the longest interruption in seconds."""
 
+    operation: str
     command: str
     number: int
     task: str
     how: str
     delay: float = 0
     killed: bool = False
+    gap: float = 0
     problems: list[str] = dataclasses.field(default_factory=list)
 
     def __str__(self) -> str:
         end = "".join(f"\n    {problem}" for problem in self.problems)
         what = f"{self.delay:.2f} s" if self.delay else ""
-        task = self.task if self.killed else f"{self.task} (not reached)"
-        return f"{self.command:<8} {self.how:<10} {self.number:>3} {what:<7} {task}{end}"
+        gap = f"{self.gap:.1f} s" if self.killed else "not reached"
+        return f"{self.command:<8} {self.how:<10} {self.number:>3} {what:<7} {gap:<12} {self.task}{end}"
 
 
-@dataclasses.dataclass
-class Part:
-    """The results of one way of an operation."""
-
-    operation: str
-    how: str
-    rows: list[Row]
-    gap: float = 0
-    problems: list[str] = dataclasses.field(default_factory=list)
-
-    def __str__(self) -> str:
-        killed = sum(row.killed for row in self.rows)
-        wrong = sum(bool(row.problems) for row in self.rows) + len(self.problems)
-        end = "".join(f"\n    {problem}" for problem in self.problems)
-        return (
-            f"{self.operation:<8} {self.how:<10} {killed:>3} kills, {wrong} problems, longest gap {self.gap:.1f} s{end}"
-        )
+def table(rows: Sequence[Row]) -> str:
+    """Return the results by operation and way."""
+    lines = [f"{'operation':<10} {'way':<10} {'kills':>5} {'problems':>8} {'longest gap':>11}"]
+    for operation, how in dict.fromkeys((row.operation, row.how) for row in rows):
+        here = [row for row in rows if (row.operation, row.how) == (operation, how)]
+        killed, wrong = sum(row.killed for row in here), sum(bool(row.problems) for row in here)
+        gap = max((row.gap for row in here if row.killed), default=0)
+        lines.append(f"{operation:<10} {how:<10} {killed:>5} {wrong:>8} {gap:>9.1f} s")
+    return "\n".join(lines)
 
 
 # --- which kills ---
 
 
-def rows_of(command: Command, tasks: Sequence[Task], how: str, complete: bool) -> list[Row]:
-    """Return the kills of a command in one way."""
-    chosen = [task for task in tasks if complete or differs(task, tasks, how)]
-    delayed = how in (*AFTER_DELAY, "module", "connection")
-    return [
-        Row(command.name, task.number, task.name, how, task.seconds * fraction if delayed else 0)
-        for task, fraction in zip(chosen, itertools.cycle(FRACTIONS))
-    ]
+def rows_of(names: tuple[str, str], tasks: Sequence[Task], options: argparse.Namespace) -> list[Row]:
+    """Return the kills of an operation and command, the ways in turns, each with its n-th kill of its own."""
+    of_ways = []
+    for how in options.how:
+        chosen = [task for task in tasks if options.complete or differs(task, tasks, how)]
+        delayed = how in (*AFTER_DELAY, "module", "connection")
+        rows = [
+            Row(*names, task.number, task.name, how, task.seconds * fraction if delayed else 0)
+            for task, fraction in zip(chosen, itertools.cycle(FRACTIONS), strict=False)
+        ]
+        every, shift = max(min(options.every, len(rows)), 1), HOWS.index(how) + options.offset
+        of_ways.append([row for number, row in enumerate(rows) if (number + shift) % every == 0])
+    return [row for turn in itertools.zip_longest(*of_ways) for row in turn if row is not None]
 
 
 def differs(task: Task, tasks: Sequence[Task], how: str) -> bool:
@@ -112,8 +114,62 @@ def differs(task: Task, tasks: Sequence[Task], how: str) -> bool:
 # --- kills ---
 
 
-def kill(operation: Operation, command: Command, row: Row, reference: fleet.Things) -> None:
-    """Kill a command once, repeat it, and put into the row what is wrong then."""
+class Kills:
+    """The kills of one operation, and the state of the fleet after each command."""
+
+    def __init__(self, operation: Operation, options: argparse.Namespace) -> None:
+        self.operation, self.options = operation, options
+        self.hosts = [name for name in NODES if name != LEAVING or not operation.leaves]
+        self.rows: list[list[Row]] = []
+        self.broken = ""
+        self.references: list[fleet.Things] = []
+        for command in operation.commands:
+            tasks = tasks_of(command)
+            self.rows.append(rows_of((operation.name, command.name), tasks, options))
+            self.references.append(fleet.things())
+            print(f"{command.name}: {len(tasks)} tasks, {len(self.rows[-1])} kills", flush=True)
+        if operation.alike:
+            count = len(operation.commands)
+            self.rows = [self.rows[0][turn::count] for turn in range(count)]
+
+    def groups(self) -> Iterator[list[Row]]:
+        """Let the commands take turns, kill each several times in a row, and yield the results.
+
+        :raises RuntimeError: a command that is not killed fails, so the operation cannot go on.
+        """
+        size = self.options.group
+        queues = [[rows[start : start + size] for start in range(0, len(rows), size)] for rows in self.rows]
+        for turn in itertools.zip_longest(*queues, fillvalue=[]):
+            for number, rows in enumerate(turn):
+                self.operation.commands[number].prepare()
+                if rows:
+                    yield self._group(number, sorted(rows, key=lambda row: row.number))
+                    if self.broken:
+                        raise RuntimeError(self.broken)
+                else:
+                    must(self.operation.commands[number].words)
+        if problem := _changed_again(self.operation.commands[-1]):
+            yield [Row(self.operation.name, self.operation.commands[-1].name, 0, "", "", problems=[problem])]
+
+    def _group(self, number: int, rows: list[Row]) -> list[Row]:
+        """Kill a command several times, repeat it, and put into the rows what is wrong then."""
+        command, flows = self.operation.commands[number], Flows(self.hosts, FLOWS, FLOW_INTERVAL)
+        with flows:
+            for row in rows:
+                _kill(command, row)
+            problems = list(_repeated(command))
+            self.broken = "" if len(problems) < MOST_FAILURES else problems[-1]
+            problems += [] if self.broken else fleet.problems(self.references[number], self.operation.leaves)
+        gap = flows.longest_gap()
+        if gap > CONFIRM_SECONDS:
+            problems.append(f"Pods were without their network for {gap:.1f} s:\n{flows}")
+        rows[-1].problems = problems
+        for row in rows:
+            row.gap = gap
+        return rows
+
+
+def _kill(command: Command, row: Row) -> None:
     with tempfile.TemporaryDirectory() as directory:
         done = Path(directory, "done")
         run(
@@ -125,117 +181,58 @@ def kill(operation: Operation, command: Command, row: Row, reference: fleet.Thin
             KILL_DONE=str(done),
         )
         row.killed = done.exists()
-    code, text = run(command.words)
-    if code != 0:
-        row.problems.append(f"repeated, it ended with {code}: {' '.join(text[-2500:].split())}")
+
+
+def _repeated(command: Command) -> Iterator[str]:
+    """Repeat a killed command until it succeeds; yield each failure."""
+    for _time in range(MOST_FAILURES):
         code, text = run(command.words)
-    if code != 0:
-        row.problems.append(f"again, it ended with {code}: {' '.join(text[-2500:].split())}")
-        raise RuntimeError(row.problems[-1])
-    row.problems += fleet.problems(reference, operation.leaves)
+        if code == 0:
+            return
+        yield f"repeated, it ended with {code}: {' '.join(text[-2500:].split())}"
 
 
-class Kills:
-    """The kills of one operation, and the state of the fleet after each command."""
-
-    def __init__(self, operation: Operation, options: argparse.Namespace) -> None:
-        self.operation, self.options = operation, options
-        self.tasks: list[list[Task]] = []
-        self.references: list[fleet.Things] = []
-        for command in operation.commands:
-            self.tasks.append(tasks_of(command))
-            self.references.append(fleet.things())
-            print(f"{command.name}: {len(self.tasks[-1])} tasks", flush=True)
-
-    def parts(self) -> Iterator[Part]:
-        """Kill in each way; print each kill."""
-        hosts = [name for name in NODES if name != LEAVING or not self.operation.leaves]
-        for how in self.options.how:
-            part = Part(self.operation.name, how, [])
-            flows = Flows(hosts, FLOWS, FLOW_INTERVAL)
-            try:
-                with flows:
-                    last = self._kill_all(part)
-            except RuntimeError as error:
-                part.problems.append(f"cannot go on: {error}")
-                yield part
-                raise
-            part.gap = flows.longest_gap()
-            if part.gap > CONFIRM_SECONDS:
-                part.problems.append(f"Pods were without their network for {part.gap:.1f} s:\n{flows}")
-            part.problems += [] if last is None else _changed_again(last)
-            yield part
-
-    def _turns(self, how: str) -> Iterator[tuple[int, Row | None]]:
-        """Yield the number of a command, and where to kill it, as the commands take turns; ``None``: not at all."""
-        commands, options = self.operation.commands, self.options
-        pairs = zip(commands, self.tasks, strict=True)
-        queues = [rows_of(command, tasks, how, options.complete) for command, tasks in pairs]
-        if self.operation.alike:
-            queues = [queues[0][turn :: len(commands)] for turn in range(len(commands))]
-        shift = HOWS.index(how) + options.offset
-        queues = [[row for n, row in enumerate(queue) if (n + shift) % options.every == 0] for queue in queues]
-        for rows in itertools.zip_longest(*queues):
-            yield from enumerate(rows)
-
-    def _kill_all(self, part: Part) -> Command | None:
-        command = None
-        for number, row in self._turns(part.how):
-            command = self.operation.commands[number]
-            command.prepare()
-            if row is None:
-                must(command.words)
-                continue
-            part.rows.append(row)
-            try:
-                kill(self.operation, command, row, self.references[number])
-            finally:
-                print(row, flush=True)
-        return command
-
-
-def _changed_again(command: Command) -> list[str]:
-    """Run a command once more; return the hosts that it changes."""
-    if command.loses_ledger:
-        command = Command("site", SITE)
-    hosts = re.findall(r"^(\S+) +: ok=\d+ +changed=[1-9]", must(command.words), re.MULTILINE)
-    return [f"one more run changes {', '.join(hosts)}"] if hosts else []
+def _changed_again(command: Command) -> str:
+    """Run a command once more; name the hosts that it changes."""
+    words = SITE if command.loses_ledger else command.words
+    hosts = re.findall(r"^(\S+) +: ok=\d+ +changed=[1-9]", must(words), re.MULTILINE)
+    return f"one more run changes {', '.join(hosts)}" if hosts else ""
 
 
 # --- the program ---
 
 
 def main() -> int:
-    """Run the kills of the command line, and print a line for each."""
+    """Run the kills of the command line, and print a line for each, and a table."""
     parser = argparse.ArgumentParser(description="Kill runs of the playbooks at each of their tasks.")
     parser.add_argument("--operation", nargs="*", choices=[each.name for each in OPERATIONS], default=[])
     parser.add_argument("--how", nargs="*", choices=HOWS, default=HOWS)
-    parser.add_argument("--every", type=int, default=1, help="only every n-th kill")
+    parser.add_argument("--every", type=int, default=1, help="only every n-th kill of each way")
     parser.add_argument("--offset", type=int, default=0, help="which ones, less than n: 0 to n - 1 together are all")
     parser.add_argument("--complete", action="store_true", help="also kills that cannot differ from another one")
-    parser.add_argument("--result", type=Path, help="a file to which a line of JSON is added for each way")
+    parser.add_argument("--group", type=int, default=1, help="how many killed runs before one that is not killed")
+    parser.add_argument("--result", type=Path, help="a file to which a line of JSON is added for each kill")
     options = parser.parse_args()
-    parts: list[Part] = []
+    rows: list[Row] = []
     with both_ports():
         for operation in OPERATIONS:
             if operation.name in (options.operation or [operation.name]):
-                for part in parts_of(operation, options):
-                    print(part, flush=True)
-                    parts.append(part)
+                for row in itertools.chain.from_iterable(groups_of(operation, options)):
+                    print(row, flush=True)
+                    rows.append(row)
                     if options.result:
                         with options.result.open("a") as stream:
-                            stream.write(json.dumps(dataclasses.asdict(part)) + "\n")
-    print("", *parts, sep="\n")
-    wrong = [part for part in parts if part.problems or any(row.problems for row in part.rows)]
-    return 1 if wrong or not any(row.killed for part in parts for row in part.rows) else 0
+                            stream.write(json.dumps(dataclasses.asdict(row)) + "\n")
+    print(f"\n{table(rows)}")
+    return 1 if any(row.problems for row in rows) or not any(row.killed for row in rows) else 0
 
 
-def parts_of(operation: Operation, options: argparse.Namespace) -> Iterator[Part]:
+def groups_of(operation: Operation, options: argparse.Namespace) -> Iterator[list[Row]]:
     """Kill the commands of an operation. Afterwards the fleet is as it was, also if the operation cannot go on."""
     try:
-        yield from Kills(operation, options).parts()
+        yield from Kills(operation, options).groups()
     except RuntimeError as error:
-        print(error, file=sys.stderr)
+        yield [Row(operation.name, "", 0, "", "", problems=[f"cannot go on: {' '.join(str(error)[-2500:].split())}"])]
         if not LEDGER.exists():
             LEDGER.with_suffix(".lost").rename(LEDGER)
     must(SITE)
