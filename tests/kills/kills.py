@@ -36,11 +36,13 @@ from operations import LEAVING, OPERATIONS, SITE, Command, Operation, Task, both
 from flows import Flows
 from stories import LEDGER, NODES
 
-BEFORE, AFTER_DELAY, ON_RESULT = ("begin",), ("during", "interrupt", "terminate"), ("middle", "main")
+BEFORE, ON_RESULT = ("begin",), ("middle", "main")
 ON_HOST = ("returned", "worker", "module", "connection")
 HOWS = (*BEFORE, "middle", "returned", "module", "during", "main", "worker", "connection", "interrupt", "terminate")
 FRACTIONS = (0.5, 0.25, 0.75, 0.1)
-"""Which part of the time of a task a delay is; the kills of one way take turns."""
+"""Which part of its time a task or a module is killed after; the kills of one way take turns."""
+PARTS = {"during": 1.0, "interrupt": 1.0, "terminate": 1.0, "module": 0.3, "connection": 0.3}
+"""Ways with a delay -> about which part of the time of a task that time is: a module does not run for all of it."""
 
 VICTIM = "cloud1"
 CONFIRM_SECONDS = 30.0
@@ -90,9 +92,9 @@ def rows_of(names: tuple[str, str], tasks: Sequence[Task], options: argparse.Nam
     of_ways = []
     for how in options.how:
         chosen = [task for task in tasks if options.complete or differs(task, tasks, how)]
-        delayed = how in (*AFTER_DELAY, "module", "connection")
+        part = PARTS.get(how, 0)
         rows = [
-            Row(*names, task.number, task.name, how, task.seconds * fraction if delayed else 0)
+            Row(*names, task.number, task.name, how, task.seconds * fraction * part)
             for task, fraction in zip(chosen, itertools.cycle(FRACTIONS), strict=False)
         ]
         every, shift = max(min(options.every, len(rows)), 1), HOWS.index(how) + options.offset
