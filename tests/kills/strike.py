@@ -42,8 +42,8 @@ def connection_of(pid: int) -> int:
 def main() -> int:
     """Wait for the module, then kill."""
     how, delay = sys.argv[1], float(sys.argv[2])
-    deadline, before = time.monotonic() + PATIENCE, modules()
-    while not (found := sorted(modules() - before)):
+    deadline = time.monotonic() + PATIENCE
+    while not (found := sorted(modules())):
         if time.monotonic() > deadline:
             return 1
         time.sleep(0.005)

@@ -108,6 +108,7 @@ class RollbackState(t.NamedTuple):
     additions: t.Sequence[str]  # commands that add what the script does not manage
     sysctls: Texts
     device: str
+    afterwards: t.Sequence[str] = ()  # commands after the script, which add what it takes away
 
 
 def validate_timeout(seconds: int) -> None:
@@ -195,6 +196,7 @@ def stage(confirmation: Confirmation, staged: StagedFiles, before: RollbackState
         "commands": _lines(" ".join(words) for words in staged.commands),
         "removals": _lines(before.removals),
         "additions": _lines(before.additions),
+        "afterwards": _lines(before.afterwards),
         "sysctls": _lines(f"{sysctl_path(key)} {value}" for key, value in before.sysctls.items()),
         "confirm": CONFIRM_SH,
         "roll-back": ROLL_BACK_SH,

@@ -52,6 +52,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link impo
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import check_foreign_routes
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import NO_DIFFERENCE, Run
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.alternate_link import commands_to_restore
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.applied_plan import NOTHING, Accepted, check_plan
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni import CNI_FILE
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.compare import (
@@ -265,11 +266,12 @@ def _prepare(target: Target, difference: NodeResult, confirmation: Confirmation,
     """Stage the files of both outcomes and set the timer that rolls the change back; change nothing else."""
     pending = confirmation.wanted and target.host.systemd
     endpoint, warnings = _reachable_endpoint() if confirmation.wanted else (None, [])
-    row = find_link(target.link.name, read_links(run))
+    links = read_links(run)
+    row = find_link(target.link.name, links)
     sysctls = {diff.name: diff.before for diff in difference.sysctls if diff.before}
     before = snapshot(target.saved, row, difference.tables, sysctls, run)
     undo = target.wireguard.undo(difference.tables.get(target.wireguard.name, NO_DIFFERENCE))
-    before = before._replace(removals=[*undo, *before.removals])
+    before = before._replace(removals=[*undo, *before.removals], afterwards=commands_to_restore(links, target.pods))
     stage(confirmation, _staged_files(target, difference), before)
     prepared = _PreparedCommit(confirmation, endpoint, warnings, time.monotonic(), pending)
     if pending:
