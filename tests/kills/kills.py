@@ -139,26 +139,32 @@ class Kills:
 
         :raises RuntimeError: a command that is not killed fails, so the operation cannot go on.
         """
-        size = self.options.group
-        queues = [[rows[start : start + size] for start in range(0, len(rows), size)] for rows in self.rows]
-        for turn in itertools.zip_longest(*queues, fillvalue=[]):
-            for number, rows in enumerate(turn):
-                self.operation.commands[number].prepare()
-                if rows:
-                    yield self._group(number, sorted(rows, key=lambda row: row.number))
+        while any(self.rows):
+            for number, command in enumerate(self.operation.commands):
+                command.prepare()
+                if self.rows[number]:
+                    yield self._group(number)
                     if self.broken:
                         raise RuntimeError(self.broken)
                 else:
-                    must(self.operation.commands[number].words)
+                    must(command.words)
         if problem := _changed_again(self.operation.commands[-1]):
             yield [Row(self.operation.name, self.operation.commands[-1].name, 0, "", "", problems=[problem])]
 
-    def _group(self, number: int, rows: list[Row]) -> list[Row]:
-        """Kill a command several times, repeat it, and put into the rows what is wrong then."""
+    def _group(self, number: int) -> list[Row]:
+        """Kill a command several times, repeat it, and put into the rows what is wrong then.
+
+        After a run that ended before it could be killed, nothing is left for the others to change: their turn comes
+        later.
+        """
         command, flows = self.operation.commands[number], Flows(self.hosts, FLOWS, FLOW_INTERVAL)
+        size, rows = self.options.group, []
+        ordered = sorted(self.rows[number][:size], key=lambda row: row.number)
         with flows:
-            for row in rows:
-                _kill(command, row)
+            while ordered and (not rows or rows[-1].killed):
+                rows.append(ordered.pop(0))
+                _kill(command, rows[-1])
+            self.rows[number][:size] = ordered
             problems = list(_repeated(command))
             self.broken = "" if len(problems) < MOST_FAILURES else problems[-1]
             problems += [] if self.broken else fleet.problems(self.references[number], self.operation.leaves)
