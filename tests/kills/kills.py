@@ -158,7 +158,7 @@ class Kills:
         later.
         """
         command, flows = self.operation.commands[number], Flows(self.hosts, FLOWS, FLOW_INTERVAL)
-        size, rows = self.options.group, []
+        size, rows = self.options.group, list[Row]()
         ordered = sorted(self.rows[number][:size], key=lambda row: row.number)
         with flows:
             while ordered and (not rows or rows[-1].killed):
@@ -213,7 +213,8 @@ def _changed_again(command: Command) -> str:
 def main() -> int:
     """Run the kills of the command line, and print a line for each, and a table."""
     parser = argparse.ArgumentParser(description="Kill runs of the playbooks at each of their tasks.")
-    parser.add_argument("--operation", nargs="*", choices=[each.name for each in OPERATIONS], default=[])
+    operations = {each.name: each for each in OPERATIONS}
+    parser.add_argument("--operation", nargs="*", choices=operations, default=[])
     parser.add_argument("--how", nargs="*", choices=HOWS, default=HOWS)
     parser.add_argument("--every", type=int, default=1, help="only every n-th kill of each way")
     parser.add_argument("--offset", type=int, default=0, help="which ones, less than n: 0 to n - 1 together are all")
@@ -223,14 +224,13 @@ def main() -> int:
     options = parser.parse_args()
     rows: list[Row] = []
     with both_ports():
-        for operation in OPERATIONS:
-            if operation.name in (options.operation or [operation.name]):
-                for row in itertools.chain.from_iterable(groups_of(operation, options)):
-                    print(row, flush=True)
-                    rows.append(row)
-                    if options.result:
-                        with options.result.open("a") as stream:
-                            stream.write(json.dumps(dataclasses.asdict(row)) + "\n")
+        for name in options.operation or operations:
+            for row in itertools.chain.from_iterable(groups_of(operations[name], options)):
+                print(row, flush=True)
+                rows.append(row)
+                if options.result:
+                    with options.result.open("a") as stream:
+                        stream.write(json.dumps(dataclasses.asdict(row)) + "\n")
     print(f"\n{table(rows)}")
     return 1 if any(row.problems for row in rows) or not any(row.killed for row in rows) else 0
 
