@@ -110,7 +110,7 @@ TYPED := tests/lab/tkelab tests/lab/demo.py tests/stores/members.py tests/kubern
 	tests/kubernetes/standin_server.py tests/kubernetes/standin_objects.py tests/kubernetes/standin_rbac.py \
 	tests/browser/chromium.py tests/browser/overlays.py tests/testinfra/stories.py tests/testinfra/howto.py \
 	tests/testinfra/day_two.py tests/testinfra/linked.py tests/testinfra/watching.py tests/lab/flows.py tests/lab/flow_agent.py \
-	tests/lab/wire.py tests/bench tests/faults tests/kills/kills.py tests/tools tests/prometheus \
+	tests/lab/wire.py tests/bench tests/faults tests/kills/kills.py tests/kills/strike.py tests/tools tests/prometheus \
 	tests/package/product.py
 types: $(STAMP) ## mypy --strict on the collection, the lab and the tools
 	@mypy $(COLLECTION)/plugins $(TYPED)
@@ -236,7 +236,7 @@ faults: lab-up ## break the load balancer in five ways, TIMES=20 each, under loa
 
 EVERY ?= 1
 KILLS ?=
-kills: lab-up ## kill site, release, rollout and rebuild_ledger with SIGKILL at each task (hours): EVERY=10 KILLS='--operation port'
+kills: lab-up ## kill site, release, rollout and rebuild_ledger at each task in ten ways (hours): EVERY=6 KILLS='--operation port'
 	@$(LAB) run ansible-playbook -i inventories/lab/hosts.yml tke.overlay.site tests/lab/cluster.yml
 	@$(LAB) run env PYTHONPATH=tests/lab:tests/testinfra python tests/kills/kills.py --every $(EVERY) $(KILLS)
 

@@ -143,6 +143,20 @@ def test_rollback_restores_the_kernel_and_the_files(run, host, change):
     assert not node.converge(document(), run, check=True).changed
 
 
+def test_rollback_in_a_cutover_receives_on_both_ports_again(run, host):
+    """Hosts whose change was confirmed send to the new port already."""
+    node.converge(document(port=4789), run, False, node.ConvergeOptions(phase="prepare"))
+    before = kernel(run)
+    sysctls = [f"net/ipv4/conf/tke-alt/{name}" for name in ("rp_filter", "forwarding")]
+    values = files.read_sysctls(sysctls)
+    cutover = PENDING_RUN._replace(phase="cutover")
+    assert node.converge(document(port=4789), run, False, cutover).seconds_to_confirm > 0
+    assert kernel(run) != before
+    assert script(host, "roll-back")[::2] == (0, "")
+    assert kernel(run) == before
+    assert files.read_sysctls(sysctls) == values
+
+
 @pytest.mark.parametrize("change", [{}, *CHANGES.values()])
 def test_confirmation_saves_the_complete_change(run, root, change):
     if change:

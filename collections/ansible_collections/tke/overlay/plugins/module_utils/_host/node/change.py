@@ -33,6 +33,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.commit.snapshot 
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import FileSpecs, put_file, write_file
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import find_link, read_links
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import NO_DIFFERENCE, Run
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.alternate_link import commands_to_restore
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni import CNI_FILE
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.compare import NodeResult
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.cutover import (
@@ -48,6 +49,8 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node.options imp
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.phases import PREPARE
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import Target, build_target
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins import reload_commands, reload_managers
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.lock import save_together
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import STATE
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import (
     HostFacts,
     apply_units,
@@ -131,11 +134,12 @@ def _prepare(target: Target, difference: NodeResult, confirmation: Confirmation,
     """Stage the files of both outcomes and set the timer that rolls the change back; change nothing else."""
     pending = confirmation.wanted and target.host.systemd
     endpoint, warnings = _reachable_endpoint() if confirmation.wanted else (None, [])
-    row = find_link(target.link.name, read_links(run))
+    links = read_links(run)
+    row = find_link(target.link.name, links)
     sysctls = {diff.name: diff.before for diff in difference.sysctls if diff.before}
     before = snapshot(target.saved, row, difference.tables, sysctls, run)
     undo = target.wireguard.undo(difference.tables.get(target.wireguard.name, NO_DIFFERENCE))
-    before = before._replace(removals=[*undo, *before.removals])
+    before = before._replace(removals=[*undo, *before.removals], afterwards=commands_to_restore(links, target.pods))
     stage(confirmation, _staged_files(target, difference), before)
     prepared = PreparedCommit(confirmation, endpoint, warnings, time.monotonic(), pending)
     if pending:
@@ -195,7 +199,11 @@ def _save_files(target: Target, difference: NodeResult, run: Run) -> None:
         names = difference.file_names
         _put_files(target.drop_ins, names)
         reload_managers(names, target.host, run)
-        _put_files({name: text for name, text in target.files.items() if name != CNI_FILE}, names)
+        saved = {
+            name: text for name, text in target.files.items() if text is not None and os.path.dirname(name) == STATE
+        }
+        save_together({name: text for name, text in saved.items() if name in names})
+        _put_files({name: text for name, text in target.files.items() if name not in {CNI_FILE, *saved}}, names)
         apply_units(names, target.host, run)
         _put_files({CNI_FILE: target.files[CNI_FILE]}, names)
 

@@ -86,6 +86,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node.wireguard_d
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.checksums import with_checksum
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins import forwarding_of
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.lock import save_together
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import ANY_MAC_NOTE, CHECKSUMS, RULES_FILE
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import batch_file, saved_settings
 from ansible_collections.tke.overlay.plugins.module_utils._links import DIRECT
@@ -269,8 +270,7 @@ def _accept_both_plans(transitional: Target, run: Run) -> None:
     if compare_entries(rules, rules.read(run), rules.wanted):
         rules.replace(run)
     if saved_settings():
-        write_file(RULES_FILE, rules.text)
-        write_file(CHECKSUMS, with_checksum(CHECKSUMS, RULES_FILE, rules.text))
+        save_together({RULES_FILE: rules.text, CHECKSUMS: with_checksum(CHECKSUMS, RULES_FILE, rules.text)})
     _forward_from(transitional.links, transitional.sysctls)
     if transitional.wireguard.specs:
         create_devices(transitional.wireguard, transitional.sysctls, run)
