@@ -143,7 +143,7 @@ units: $(STAMP) ## ansible-test units on the collection, with the Python of .ven
 	@cd $(COLLECTION) && HOME=$(SANITY_HOME) ansible-test units --color no --python "$$(python -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
 
 MODULE_UTILS := $(COLLECTION)/plugins/module_utils
-COVERED := $(MODULE_UTILS)/_addressing.py,$(MODULE_UTILS)/_errors.py,$(MODULE_UTILS)/_locking.py,$(MODULE_UTILS)/_cluster/**,$(MODULE_UTILS)/_host/**
+COVERED := $(MODULE_UTILS)/_addressing.py,$(MODULE_UTILS)/_ledger_version.py,$(MODULE_UTILS)/_errors.py,$(MODULE_UTILS)/_locking.py,$(MODULE_UTILS)/_cluster/**,$(MODULE_UTILS)/_host/**
 COVERAGE := .cache/coverage
 # test_page.py reads the report's page as a file; the other tests of tests/browser need Chromium.
 COVERING := $(COLLECTION)/tests/unit tests/kernel tests/kubernetes tests/stores tests/browser/test_page.py

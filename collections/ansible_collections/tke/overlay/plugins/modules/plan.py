@@ -137,6 +137,12 @@ options:
     type: list
     elements: str
     default: []
+  older_ledger:
+    description:
+      - The version of the ledger, as an error has named it, or V(none). If hosts of O(saved) have applied a newer
+        version than this one, the ledger is used all the same, and continues after their version.
+      - Other versions of the ledger are not accepted. Node CIDRs are compared as always.
+    type: str
   adopt:
     description:
       - With V(kubernetes), a node without a node CIDR gets the podCIDR of its Node object in the running cluster, as a

@@ -45,6 +45,7 @@ class SavedRecord(LinkRecord):
     api: str  # the VIP of the API servers, empty without an API endpoint
     view: str
     fleet: str
+    ledger_version: str  # of the plan that it has applied, see _ledger_version; empty if the plan had none
 
 
 def read_saved() -> SavedRecord | None:
@@ -70,6 +71,7 @@ def read_saved() -> SavedRecord | None:
             api=texts.get(ENDPOINT_NOTE, "").strip().rpartition(":")[0].strip("[]"),
             view=hashlib.sha256(fleet.encode()).hexdigest()[:12],
             fleet=fleet,
+            ledger_version=summary.get(LEDGER_LINE, ""),
             **_links_of(summary),
         )
     except (KeyError, ValueError) as error:
@@ -99,6 +101,7 @@ def link_lines(document: NodeDocument, site: str) -> dict[str, str]:
     return {LINKS_LINE: links_of(document).of_one_site(site), **keys}
 
 
+LEDGER_LINE = "ledger version"
 LINKS_LINE = "links of the site"
 KEYS_LINE = "WireGuard keys"
 
