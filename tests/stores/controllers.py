@@ -10,7 +10,7 @@ import os
 import pathlib
 import signal
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -22,6 +22,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open i
     open_store,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
+from ansible_collections.tke.overlay.plugins.module_utils._ledger_version import newest, number_of
 from linearizability import AllocatorModel, Operation
 from members import until
 
@@ -66,18 +67,21 @@ class Client:
 
     def _result(self, what: str, name: str) -> Any:
         if what == "read":
-            return sorted(held_in(self._store.read()).items())
+            ledger = ledger_in(self._store.read())
+            return [sorted(held_in(ledger).items()), version_of(ledger)]
         outputs: list[Any] = []
 
         def change(text: str | None) -> str:
-            ledger = parse(text, "here", "demo") if text else Ledger("demo", POOL)
+            ledger = ledger_in(text)
             if what == "allocate":
                 ledger.assign([Request(name)], NOW)
-                outputs.append(POOL.number(ledger.nodes[name].node_cidr))
+                number = POOL.number(ledger.nodes[name].node_cidr)
             else:
                 released = ledger.release([name], [], NOW)
-                outputs.append(POOL.number(released[name]) if released else None)
-            return ledger.text()
+                number = POOL.number(released[name]) if released else None
+            after = ledger.text()
+            outputs.append([number, version_of(ledger_in(after))])
+            return after
 
         self._store.transact(change)
         return outputs[-1]
@@ -86,10 +90,23 @@ class Client:
         os.write(self._report, f"{json.dumps(line)}\n".encode())  # one call: a line is there or not
 
 
-def held_in(text: str | None) -> dict[str, int]:
-    """Return the number of each node; loading rejects a ledger in which two nodes share one."""
-    ledger = parse(text, "here", "demo") if text else Ledger("demo", POOL)
+def begin(store: Store) -> None:
+    """Write an empty ledger."""
+    store.transact(lambda _text: Ledger("demo", POOL).text())
+
+
+def ledger_in(text: str | None) -> Ledger:
+    """Return the ledger; loading rejects one in which two nodes share a node CIDR."""
+    assert text is not None
+    return parse(text, "here", "demo")
+
+
+def held_in(ledger: Ledger) -> dict[str, int]:
     return {name: POOL.number(held.node_cidr) for name, held in ledger.nodes.items()}
+
+
+def version_of(ledger: Ledger) -> int:
+    return number_of(newest(ledger.recorded))
 
 
 def _work(url: str, place: tuple[pathlib.Path, int], stop: Any, lives: int) -> None:
@@ -167,19 +184,23 @@ class Controllers:
         until(lambda: len(list(self.ends())) >= enough, 120)
 
     def ends(self) -> Iterator[Operation]:
-        return (operation for operation in history(self.directory) if operation.end is not None)
+        return (operation for operation in _recorded(self.directory) if operation.end is not None)
 
 
-def history(directory: pathlib.Path) -> Iterable[Operation]:
-    """Yield all operations that had, or may have had, an effect."""
+def history(directory: pathlib.Path) -> list[Operation]:
+    """Return all operations that had, or may have had, an effect."""
+    return list(_recorded(directory))
+
+
+def _recorded(directory: pathlib.Path) -> Iterator[Operation]:
     for path in sorted(directory.iterdir()):
         begun: dict[str, Any] = {}
         for line in path.read_text(encoding="utf-8").splitlines():
             note = json.loads(line)
             if "end" in note:
-                output = note["output"]
-                held = frozenset(map(tuple, output)) if begun["what"] == "read" else output
-                yield Operation(begun["what"], begun["argument"], held, begun["begin"], note["end"])
+                shown, version = note["output"]
+                output = (frozenset(map(tuple, shown)) if begun["what"] == "read" else shown, version)
+                yield Operation(begun["what"], begun["argument"], output, begun["begin"], note["end"])
             elif "unknown" in note:
                 yield Operation(begun["what"], begun["argument"], None, begun["begin"], None)
             begun = note if "begin" in note else {}

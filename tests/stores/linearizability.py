@@ -87,24 +87,38 @@ class Search(Generic[S]):
 
     def run(self) -> Verdict:
         longest, stuck = [], []
-        event = self.head.next
+        choices = [iter(self._candidates())]
         while self.open:
-            assert event is not None
-            if event.is_begin:
-                event = self.head.next if self._take(event) else event.next
+            if any(self._take(event) for event in choices[-1]):
+                if self.state == self.taken[-1][1]:  # it changes nothing, so it would fit nowhere better
+                    choices[-1] = iter(())
+                choices.append(iter(self._candidates()))
                 continue
             if len(self.taken) >= len(longest):
-                longest, stuck = [taken.number for taken, _state in self.taken], self._candidates()
-            if not self.taken:
+                longest = [taken.number for taken, _state in self.taken]
+                stuck = [self.history[event.number] for event in self._candidates()]
+            choices.pop()
+            if not choices:
                 return Verdict(longest, stuck)
-            event = self._give_back().next
+            self._give_back()
         return Verdict([taken.number for taken, _state in self.taken], [])
+
+    def _candidates(self) -> list[_Event]:
+        """Return the operations that have begun before the first end, those without an end last.
+
+        These have no wrong output, so a search that began with them would try all their orders.
+        """
+        found, event = [], self.head.next
+        while event is not None and event.is_begin:
+            found.append(event)
+            event = event.next
+        return sorted(found, key=lambda each: each.end is None)
 
     def _take(self, event: _Event) -> bool:
         """Let an operation be the next one, if its output is the right one and that leads to something new."""
         operation = self.history[event.number]
         state, output = self.model.step(self.state, operation)
-        if operation.end is not None and output != operation.output:
+        if (state == self.state) if operation.end is None else (output != operation.output):
             return False
         reached = self.done | 1 << event.number, state
         if reached in self.seen:
@@ -118,22 +132,13 @@ class Search(Generic[S]):
             self.open -= 1
         return True
 
-    def _give_back(self) -> _Event:
+    def _give_back(self) -> None:
         event, self.state = self.taken.pop()
         self.done &= ~(1 << event.number)
         if event.end is not None:
             event.end.relink()
             self.open += 1
         event.relink()
-        return event
-
-    def _candidates(self) -> list[Operation]:
-        """Return the operations that have begun before the first end."""
-        found, event = [], self.head.next
-        while event is not None and event.is_begin:
-            found.append(self.history[event.number])
-            event = event.next
-        return found
 
 
 def check(model: Model[S], history: Sequence[Operation]) -> Verdict:
@@ -158,8 +163,12 @@ def _linked(history: Sequence[Operation]) -> _Event:
 
 
 class Allocations(NamedTuple):
-    """The state of an allocator: the next number, who has which, and the numbers that wait for the next round."""
+    """The state of an allocator.
 
+    How often it has changed, the next number, who has which, and the numbers that wait for the next round.
+    """
+
+    version: int
     cursor: int
     held: frozenset[tuple[str, int]]
     quarantined: frozenset[int]
@@ -168,24 +177,29 @@ class Allocations(NamedTuple):
 class AllocatorModel:
     """The rules of the ledger for ``size`` node CIDRs, written down a second time, and without its code.
 
-    ``allocate`` and ``release`` have a name as argument and a number as output, ``read`` the held numbers.
+    ``allocate`` and ``release`` have a name as argument and a number as output, ``read`` the held numbers. Each output
+    is a pair with the version, which says at which place in the order an operation was. An empty ledger has version 1.
     """
 
-    initial = Allocations(0, frozenset(), frozenset())
+    initial = Allocations(1, 0, frozenset(), frozenset())
 
     def __init__(self, size: int) -> None:
         self.size = size
 
     def step(self, state: Allocations, operation: Operation) -> tuple[Allocations, Any]:
         if operation.what == "read":
-            return state, state.held
+            return state, (state.held, state.version)
         own = next((number for name, number in state.held if name == operation.argument), None)
-        if operation.what == "allocate":
-            return (state, own) if own is not None else self._allocate(state, operation.argument)
-        if own is None:
-            return state, None
-        waits = {own} if own >= state.cursor else set()
-        return Allocations(state.cursor, state.held - {(operation.argument, own)}, state.quarantined | waits), own
+        if operation.what == "allocate" and own is None:
+            after, own = self._allocate(state, operation.argument)
+        elif operation.what == "release" and own is not None:
+            waits = {own} if own >= state.cursor else set()
+            held = state.held - {(operation.argument, own)}
+            after = state._replace(held=held, quarantined=state.quarantined | waits)
+        else:
+            return state, (own, state.version)
+        after = after._replace(version=state.version + (after != state))
+        return after, (own, after.version)
 
     def _allocate(self, state: Allocations, name: str) -> tuple[Allocations, int | None]:
         taken = {number for _name, number in state.held}
@@ -199,4 +213,5 @@ class AllocatorModel:
         number = free[0]
         round_ends = round_ends or number + 1 == self.size
         cursor = (number + 1) % self.size
-        return Allocations(cursor, state.held | {(name, number)}, frozenset() if round_ends else quarantined), number
+        held = state.held | {(name, number)}
+        return state._replace(cursor=cursor, held=held, quarantined=frozenset() if round_ends else quarantined), number

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.pool import Pool
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger, Request
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger, Request, parse
+from ansible_collections.tke.overlay.plugins.module_utils._ledger_version import newest, number_of
 from linearizability import AllocatorModel, Operation, check
 
 NOW = "2026-01-02T03:04:05Z"
@@ -52,11 +53,12 @@ def histories(draw):
         operation = Operation(what, draw(st.sampled_from(NAMES)), None, 0, None)
         begin = max(0, 10 * place - draw(st.integers(0, 25)))
         end = draw(st.one_of(st.none(), st.integers(10 * place, 10 * place + 25)))
+        output = None
         if end is not None or draw(st.booleans()):
             state, output = model.step(state, operation)
         if draw(st.integers(0, 9)) == 0:
-            output = draw(st.sampled_from([None, 0, 1, frozenset()]))
-        history.append(operation._replace(output=output if end is not None else None, begin=begin, end=end))
+            output = draw(st.tuples(st.sampled_from([None, 0, 1, frozenset()]), st.integers(0, 4)))
+        history.append(operation._replace(output=output, begin=begin, end=end))
     return model, draw(st.permutations(history))
 
 
@@ -78,12 +80,12 @@ STORIES = st.lists(st.tuples(st.sampled_from(["allocate", "release"]), st.intege
 @settings(max_examples=200)
 def test_the_model_allocates_as_the_ledger_does(story):
     """It was written without the ledger's code: both follow from the rules of the guide."""
-    ledger = Ledger("demo", Pool(["10.0.0.0/20"], 256, 256))
+    ledger = parse(Ledger("demo", Pool(["10.0.0.0/20"], 256, 256)).text(), "here", "demo")
     model, state = AllocatorModel(ledger.pool.size), AllocatorModel.initial
     assert ledger.pool.size == 15, "so a story goes round the pool several times"
     for what, number in story:
         name = f"n{number}"
-        state, expected = model.step(state, Operation(what, name, None, 0, 0))
+        state, (expected, version) = model.step(state, Operation(what, name, None, 0, 0))
         if what == "allocate":
             ledger.assign([Request(name)], NOW)
             found = ledger.pool.number(ledger.nodes[name].node_cidr)
@@ -91,6 +93,8 @@ def test_the_model_allocates_as_the_ledger_does(story):
             released = ledger.release([name], [], NOW)
             found = ledger.pool.number(released[name]) if released else None
         assert found == expected
+        ledger = parse(ledger.text(), "here", "demo")
+        assert number_of(newest(ledger.recorded)) == version
     assert {(name, ledger.pool.number(held.node_cidr)) for name, held in ledger.nodes.items()} == state.held
 
 
