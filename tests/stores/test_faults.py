@@ -54,6 +54,7 @@ def members(tmp_path_factory):
 @pytest.fixture
 def etcd(members, monkeypatch):
     monkeypatch.setattr(etcd_client, "TIMEOUT", 1.0)
+    monkeypatch.setattr(etcd_client, "PATIENCE", 6.0)
     members.reset()
     return members
 
