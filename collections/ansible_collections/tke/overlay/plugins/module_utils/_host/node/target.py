@@ -267,8 +267,8 @@ def problems_of_texts(document: NodeDocument) -> list[str]:
         problems.append("document: container_cidr is empty")
     for cidr in document["container_cidr"]:
         problems += network_problems("document: container_cidr", cidr)
-    versions = document.get("ledger_versions", "")
-    if not all(map(is_version, versions.split())):
+    versions = document.get("ledger_versions")
+    if versions is not None and not all(map(is_version, versions.split(" "))):
         problems.append(f"document: ledger_versions {shown(versions)} are not versions such as 41-3fa9c2d1")
     return problems + network_problems("document: service_cidr", document["service_cidr"])
 
