@@ -75,7 +75,7 @@ class Client:
             ledger = ledger_in(text)
             if what == "allocate":
                 ledger.assign([Request(name)], NOW)
-                number = POOL.number(ledger.nodes[name].node_cidr)
+                number: int | None = POOL.number(ledger.nodes[name].node_cidr)
             else:
                 released = ledger.release([name], [], NOW)
                 number = POOL.number(released[name]) if released else None

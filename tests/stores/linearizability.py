@@ -86,7 +86,8 @@ class Search(Generic[S]):
         self.taken: list[tuple[_Event, S]] = []
 
     def run(self) -> Verdict:
-        longest, stuck = [], []
+        longest: list[int] = []
+        stuck: list[Operation] = []
         choices = [iter(self._candidates())]
         while self.open:
             if any(self._take(event) for event in choices[-1]):
