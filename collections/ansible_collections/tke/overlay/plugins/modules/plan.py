@@ -115,8 +115,9 @@ options:
   saved:
     description:
       - What hosts have saved, by host name, from M(tke.overlay.saved_state) with C(fleet=true).
-      - A plan that contradicts it is an error, before the ledger is written - the ledger was lost, is an outdated copy,
-        or belongs to another cluster. The error names the hosts, both node CIDRs, and a previous version that agrees.
+      - A plan that contradicts it, or is made from an older ledger, is an error, before the ledger is written - the
+        ledger was lost, is an outdated copy, or belongs to another cluster. The error names the hosts, both node CIDRs
+        or both versions, and a previous version that agrees.
     type: dict
     default: {}
   saved_clb:
