@@ -37,9 +37,9 @@ from separate_members import others, separate_members
 
 FULL = os.environ.get("TKE_STORES") == "full"
 CONTROLLERS = 16
-TIMES = 5 if FULL else 1
+TIMES = 3 if FULL else 1
 SOME = 4  # so many of the faults without TKE_STORES=full
-MORE = 60 if FULL else 15
+MORE = 30 if FULL else 15
 """Operations between two faults."""
 NOW = "2026-01-02T03:04:05Z"
 SETTINGS = ClusterSettings("demo", ["10.244.0.0/16"], 256, 256)
