@@ -106,7 +106,8 @@ format: $(STAMP) ## format the Python code with ruff
 	@ruff check --fix-only --exit-zero --quiet $(PYTHON_FILES)
 	@ruff format $(PYTHON_FILES)
 
-TYPED := tests/lab/tkelab tests/lab/demo.py tests/stores/members.py tests/kubernetes/standin.py \
+TYPED := tests/lab/tkelab tests/lab/demo.py tests/stores/members.py \
+	tests/stores/separate_members.py tests/stores/controllers.py tests/stores/linearizability.py tests/kubernetes/standin.py \
 	tests/kubernetes/standin_server.py tests/kubernetes/standin_objects.py tests/kubernetes/standin_rbac.py \
 	tests/browser/chromium.py tests/browser/overlays.py tests/testinfra/stories.py tests/testinfra/howto.py \
 	tests/testinfra/day_two.py tests/testinfra/linked.py tests/testinfra/watching.py tests/lab/flows.py tests/lab/flow_agent.py \
@@ -136,14 +137,14 @@ browser: deps-tools $(STAMP) ## pytest: the report's page, as a file and in a he
 
 # --- slow checks, not part of `make test` ---
 
-.PHONY: units coverage mutation matrix
+.PHONY: units coverage mutation matrix etcd-faults
 # Like `unit`, but only the collection's tests/unit, with the pytest settings of ansible-test.
 units: $(STAMP) ## ansible-test units on the collection, with the Python of .venv
 	@python tests/tools/prepare_ansible_test.py $(SANITY_HOME)
 	@cd $(COLLECTION) && HOME=$(SANITY_HOME) ansible-test units --color no --python "$$(python -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
 
 MODULE_UTILS := $(COLLECTION)/plugins/module_utils
-COVERED := $(MODULE_UTILS)/_addressing.py,$(MODULE_UTILS)/_errors.py,$(MODULE_UTILS)/_locking.py,$(MODULE_UTILS)/_cluster/**,$(MODULE_UTILS)/_host/**
+COVERED := $(MODULE_UTILS)/_addressing.py,$(MODULE_UTILS)/_ledger_version.py,$(MODULE_UTILS)/_errors.py,$(MODULE_UTILS)/_locking.py,$(MODULE_UTILS)/_cluster/**,$(MODULE_UTILS)/_host/**
 COVERAGE := .cache/coverage
 # test_page.py reads the report's page as a file; the other tests of tests/browser need Chromium.
 COVERING := $(COLLECTION)/tests/unit tests/kernel tests/kubernetes tests/stores tests/browser/test_page.py
@@ -159,6 +160,9 @@ coverage: $(STAMP) ## coverage of module_utils; fails below 95 % of the branches
 
 mutation: $(STAMP) ## change _addressing and _cluster in many small ways; fails if tests detect less than 95 % (an hour)
 	@nice python tests/tools/mutation.py .cache/mutation
+
+etcd-faults: deps-tools $(STAMP) ## pytest: controllers on a real etcd that is cut, killed, slow, stopped and restored (ten minutes): PYTEST_ARGS='-k snapshot'
+	@TKE_STORES=full pytest -s $(PYTEST_ARGS) tests/stores/test_faults.py tests/stores/test_many_writers.py tests/stores/test_linearizability.py
 
 matrix: deps $(STAMP) ## sanity and unit tests with each supported ansible-core, Python and Debian suite, and scenarios; some rows: ROWS='2.22'
 	@nice python tests/tools/matrix.py .cache/matrix $(if $(ROWS),'$(ROWS)')

@@ -126,9 +126,11 @@ class NodeDocument(_CommonDocument, total=False):
 
     ``mtu`` is the largest MTU of any link. Without ``links``, VXLAN connects all nodes,
     with this MTU, see :func:`_links.links_of`. ``wireguard_port`` and
-    ``wireguard_generation`` exist if a link has the transport WireGuard.
+    ``wireguard_generation`` exist if a link has the transport WireGuard. ``ledger_versions`` are those of
+    :mod:`_ledger_version`, if the ledger has any.
     """
 
+    ledger_versions: str
     links: str
     wireguard_port: int
     wireguard_generation: int
@@ -137,10 +139,10 @@ class NodeDocument(_CommonDocument, total=False):
 def plan_id(document: NodeDocument) -> str:
     """Return the ID of a plan: 12 hexadecimal digits, the same on the controller and on every host that applied it.
 
-    The ID does not depend on ``node``, so one comparison shows whether a host has the current plan; nor on ``former``,
-    from which nothing is configured.
+    The ID does not depend on ``node``, so one comparison shows whether a host has the current plan; nor on ``former``
+    and ``ledger_versions``, from which nothing is configured.
     """
-    words = {key: value for key, value in document.items() if key not in ("node", "former")}
+    words = {key: value for key, value in document.items() if key not in ("node", "former", "ledger_versions")}
     return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -39,6 +39,7 @@ DOCUMENT = {
     "service_cidr": {"type": "str", "required": True},
     "fleet": {"type": "str", "required": True},
     "former": {"type": "str"},
+    "ledger_versions": {"type": "str"},
     "links": {"type": "str"},
     "wireguard_port": {"type": "int"},
     "wireguard_generation": {"type": "int"},

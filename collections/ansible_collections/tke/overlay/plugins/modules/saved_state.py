@@ -59,6 +59,7 @@ saved:
     api: {description: "The VIP of the API servers; empty without an API endpoint.", returned: a node, type: str}
     view: {description: "The checksum of the fleet, for comparing hosts.", returned: a node, type: str}
     fleet: {description: "All nodes, one per line; empty without O(fleet).", returned: a node, type: str}
+    ledger_version: {description: The version of the ledger when it was planned., returned: a node, type: str}
     links: {description: The links of its site., returned: in a cluster with links, type: str}
     wireguard_generation: {description: How often all keys have changed., returned: with WireGuard, type: int}
   sample:
@@ -73,6 +74,7 @@ saved:
     api: 10.0.2.2
     view: 0b1d4a1c7e22
     fleet: ""
+    ledger_version: 41-3fa9c2d1
 """
 
 from ansible.module_utils.basic import AnsibleModule

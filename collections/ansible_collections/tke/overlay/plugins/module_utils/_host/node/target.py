@@ -74,6 +74,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_stat
     state_files,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import HostFacts, unit_files
+from ansible_collections.tke.overlay.plugins.module_utils._ledger_version import LEDGER_LINE, is_version, newest
 from ansible_collections.tke.overlay.plugins.module_utils._links import VXLAN
 from ansible_collections.tke.overlay.plugins.module_utils._names import is_one_line, shown
 
@@ -305,6 +306,9 @@ def problems_of_texts(document: NodeDocument) -> list[str]:
         problems.append("document: container_cidr is empty")
     for cidr in document["container_cidr"]:
         problems += network_problems("document: container_cidr", cidr)
+    versions = document.get("ledger_versions")
+    if versions is not None and not all(map(is_version, versions.split(" "))):
+        problems.append(f"document: ledger_versions {shown(versions)} are not versions such as 41-3fa9c2d1")
     return problems + network_problems("document: service_cidr", document["service_cidr"])
 
 
@@ -367,11 +371,12 @@ _NO_POD_BRIDGE = "none: this host has no Pods (overlay_pods is false)"
 
 def _summary(document: NodeDocument, link: LinkSpec, links: HostLinks, pods: bool) -> dict[str, object]:
     """Return the lines of the file ``summary``, in the order in which an operator needs them."""
-    node_cidr = links.own.node_cidr
+    node_cidr, versions = links.own.node_cidr, document.get("ledger_versions", "")
     return {
         "cluster": document["cluster"],
         "node": document["node"],
         "plan": plan_id(document),
+        **({LEDGER_LINE: newest(versions)} if versions else {}),
         "node_cidr": node_cidr,
         "VTEP": f"{vtep_address(node_cidr)} {link.mac} on {link.name}",
         "underlay": f"{link.local}, UDP port {link.port}, VNI {link.vni}",
