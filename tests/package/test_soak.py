@@ -9,7 +9,7 @@ import json
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.pool import Pool
@@ -24,8 +24,8 @@ from tests.soak.chooser import Chooser, Settings
 from tests.soak.operations import Kill, Kind, Operation
 
 NOW = "2026-01-01T00:00:00Z"
-POOL = Pool(["10.64.0.0/24"], 16, 128)  # 8 node CIDRs
-NAMES = [f"cloud{number}" for number in range(1, 6)]
+POOL = Pool(["10.64.0.0/25"], 16, 64)  # 4 node CIDRs
+NAMES = [f"cloud{number}" for number in range(1, 5)]
 
 
 def chosen(seed, rounds, hosts=12, settings=None):
@@ -99,7 +99,20 @@ STEPS = st.lists(
 )
 
 
+AT_THE_END_OF_A_CYCLE = [
+    ("assign", set(NAMES)),
+    ("release", "cloud1"),
+    ("release", "cloud4"),
+    ("acknowledge", set(NAMES)),
+    ("assign", {"cloud1"}),  # begins the second cycle, so the last node CIDR is free again
+    ("release", "cloud3"),
+    ("acknowledge", set(NAMES)),
+    ("assign", {"cloud4"}),  # takes it, and ends the quarantine of the one before
+]
+
+
 @given(STEPS)
+@example(AT_THE_END_OF_A_CYCLE)
 def test_the_model_and_the_ledger_of_the_product_are_equal(steps):
     mine, product = Book(POOL.size), Ledger("soak", POOL)
     for what, names in steps:
