@@ -61,13 +61,13 @@ class Result:
 class Place:
     """Where the inventories are, and what they contain besides the nodes.
 
-    ``groups`` are further groups, ``variables`` are passed with -e.
+    ``groups`` are further groups, ``arguments`` those of every run.
     """
 
     directory: Path
     ledger: Path
     groups: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    variables: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    arguments: Sequence[str] = ()
 
 
 class RunError(Exception):
@@ -113,8 +113,8 @@ class LabFleet:
     def begin(self, command: Sequence[str], world: World, kill: Kill | None = None) -> Run:
         """Start a playbook."""
         quickly = QUICKLY if any(not world.reachable(each) for each in world.members()) else ()
-        variables = ("-e", json.dumps(dict(self.place.variables)))
-        return Run(["ansible-playbook", "-i", str(self.inventory), *command, *variables, *quickly], kill)
+        arguments = [*self.place.arguments, *quickly]
+        return Run(["ansible-playbook", "-i", str(self.inventory), *command, *arguments], kill)
 
     def play(self, command: Sequence[str], world: World) -> Result:
         """Run a playbook."""

@@ -14,7 +14,9 @@ Requires a running lab that was started from the inventory that `--inventory` ha
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import ipaddress
+import json
 import os
 import random
 import sys
@@ -49,10 +51,14 @@ def new_world(hosts: int) -> World:
     each = hosts // len(SITES)
     login = {f"{site}{n}": f"{networks[site]}.{FIRST_ADDRESS + n}" for site in SITES for n in range(1, each + 1)}
     world = World(machines(list(login), login), MTU)
-    for site in SITES:
-        for number in range(1, max(2, round(each * MEMBERS)) + 1):
-            machine = world[f"{site}{number}"]
-            world = world.with_machine(type(machine)(machine.name, machine.addresses, machine.site, member=True))
+    first = range(1, max(2, round(each * MEMBERS)) + 1)
+    return with_members(world, [f"{site}{number}" for site in SITES for number in first])
+
+
+def with_members(world: World, names: Sequence[str]) -> World:
+    """Return the world in which these machines are nodes."""
+    for name in names:
+        world = world.with_machine(dataclasses.replace(world[name], member=True))
     return world
 
 
@@ -72,7 +78,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("directory", type=Path, help="for inventories and the ledger")
     parser.add_argument("--hosts", type=int, default=60, help="machines, an even number from 4 to 60")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
-    parser.add_argument("--minutes", type=float, default=120, help="no round begins after this time")
+    parser.add_argument("--hours", type=float, default=0, help="no round begins after these hours and minutes")
+    parser.add_argument("--minutes", type=float, default=0)
     parser.add_argument("--rounds", type=int, default=1 << 30, help="no more rounds than this")
     parser.add_argument("--list", action="store_true", help="print the operations of --rounds, and do nothing")
     parser.add_argument("--build", action="store_true", help="start the lab, and do nothing else")
@@ -94,12 +101,12 @@ def main(arguments: Sequence[str]) -> int:
         "overlay_ledger": str(directory / "ledger.json"),
         "overlay_restore_interval": RESTORE_SECONDS,
     }
-    fleet = LabFleet(Place(directory, directory / "ledger.json", variables=variables))
+    fleet = LabFleet(Place(directory, directory / "ledger.json", arguments=("-e", json.dumps(variables))))
     if options.build:
         fleet.build(world)
         return 0
     session = Session(fleet, chooser, world, node_cidrs, FLOWS, lambda line: print(line, flush=True))
-    return run(session, time.monotonic() + options.minutes * 60, options)
+    return run(session, time.monotonic() + options.hours * 3600 + options.minutes * 60, options)
 
 
 def listed(chooser: Chooser, world: World, rounds: int) -> int:
