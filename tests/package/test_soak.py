@@ -5,7 +5,10 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import json
+import pathlib
+import random
 import sys
 
 import pytest
@@ -21,7 +24,9 @@ sys.path.insert(0, str(ROOT))
 from tests.soak import book, soak, tables, world  # found by the line above
 from tests.soak.book import Book, Held, Waiting, Wanted
 from tests.soak.chooser import Chooser, Settings
+from tests.soak.lab_fleet import Place, Result
 from tests.soak.operations import Kill, Kind, Operation
+from tests.soak.session import DisagreementError, Session
 
 NOW = "2026-01-01T00:00:00Z"
 POOL = Pool(["10.64.0.0/25"], 16, 64)  # 4 node CIDRs
@@ -231,3 +236,112 @@ def test_a_host_that_differs_is_described_by_table_and_row():
 )
 def test_flows_are_judged_where_no_operation_touches_them(operation, path, judged):
     assert world.judged(path, soak.new_world(4), [operation]) == judged
+
+
+# --- the comparison of model and fleet ---
+
+CIDRS = soak.pool(12)[2]
+
+
+class Fleet:
+    """A fleet without a lab, which does what the product promises, except for one fault."""
+
+    def __init__(self, fault=""):
+        self.place = Place(pathlib.Path("no-such-directory"), pathlib.Path("no-such-ledger"))
+        self.book, self.fault, self.random = Book(len(CIDRS)), fault, random.Random(1)
+        self.inventory = []
+
+    def write(self, now):
+        self.inventory = [each.name for each in now.members()]
+
+    def do(self, operation, before):
+        """Do the steps of the runs: of interrupted ones some of the first."""
+        self.write(before.after(operation))
+        if operation.kind not in (Kind.ADD, Kind.RELEASE, Kind.READDRESS, Kind.MOVE, Kind.MTU, Kind.CONVERGE):
+            return []
+        runs = world.steps(before, operation)
+        for steps in runs:
+            done = self.random.randint(0, len(steps)) if operation.interrupted else len(steps)
+            self.book = book.complete(self.book, steps[:done])
+        pending = {
+            number: dataclasses.replace(each, perhaps_on=frozenset()) for number, each in self.book.pending.items()
+        }
+        self.book = dataclasses.replace(self.book, pending=pending).acknowledge([])
+        self._err(operation)
+        return [Result(0, "")] * len(runs)
+
+    def _err(self, operation):
+        if self.fault == "cursor" and operation.kind is Kind.ADD:
+            self.book = dataclasses.replace(self.book, cursor=0)
+        if self.fault == "same node CIDR" and operation.kind is Kind.ADD:
+            first = next(iter(self.book.nodes.values()))
+            self.book = dataclasses.replace(self.book, nodes={**self.book.nodes, operation.target: first})
+
+    def play(self, command, now):
+        if command[0] == "tke.overlay.release":
+            (steps,) = world.steps(now, Operation(Kind.RELEASE, command[2].partition("=")[2]))
+            self.book = book.complete(self.book, steps)
+        elif command[0] == "tke.overlay.site":
+            (steps,) = world.steps(now, Operation(Kind.CONVERGE))
+            self.book = book.complete(self.book, steps)
+        changed = f"cloud1 : ok=3 changed={1 if self.fault == 'second run' else 0} failed=0"
+        return Result(2 if (command[0], self.fault) == ("tke.overlay.verify", "verify") else 0, changed)
+
+    def ledger(self):
+        nodes = {
+            name: {"node_cidr": CIDRS[held.number], "underlay": held.underlay, "underlay_mtu": held.mtu}
+            for name, held in self.book.nodes.items()
+        }
+        pending = {
+            CIDRS[number]: {"node": each.node, "on": sorted(each.on), "quarantined": each.quarantined}
+            for number, each in self.book.pending.items()
+        }
+        return {"nodes": nodes, "pending": pending, "cursor": self.book.cursor}
+
+    def tables(self, names):
+        found = {}
+        for name in names:
+            member = name in self.inventory and name in self.book.nodes
+            found[name] = tables.expected(name, self.book, CIDRS.__getitem__) if member else tables.NOTHING
+        if self.fault == "route":
+            found["idc1"] = {**found["idc1"], "routes": found["idc1"]["routes"][1:]}
+        return found
+
+    def heal(self, now):
+        pass
+
+    def start_pods(self, names):
+        pass
+
+
+def run_rounds(fault, rounds=12):
+    session = Session(Fleet(fault), Chooser(2, Settings()), soak.new_world(12), CIDRS, 40, lambda line: None)
+    session.first_run()
+    for each, _before in chosen(2, rounds):
+        for operation in each.operations:
+            session.do(operation)
+        session.quiet()
+    return session
+
+
+def test_a_fleet_that_keeps_its_promises_agrees_with_the_model():
+    session = run_rounds("")
+    assert session.counts.operations["killed"] > 5
+    assert session.counts.operations["second controller"] > 3
+    assert session.world.healed() == session.world
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("cursor", ["the cursor is 0, not "]),
+        ("same node CIDR", ["the ledger has", "Held(number=0"]),
+        ("second run", ["a second run changed cloud1"]),
+        ("route", ["idc1: routes: missing"]),
+        ("verify", ["tke.overlay.verify ended with 2"]),
+    ],
+)
+def test_a_fleet_with_a_fault_is_found(fault, words):
+    with pytest.raises(DisagreementError) as caught:
+        run_rounds(fault)
+    assert all(word in str(caught.value) for word in words), str(caught.value)

@@ -160,7 +160,7 @@ class LabFleet:
         elif kind in (Kind.STOP_TIMER, Kind.FILL_DISK):
             on(target, HOST_SCRIPTS.read_text(), kind)
         elif kind is Kind.RELEASE and before.reachable(before[target]):
-            on(target, "[ ! -x /usr/local/sbin/lab-pod ] || lab-pod sync >/dev/null")  # drained
+            on(target, "[ ! -x /usr/local/sbin/lab-pod ] || lab-pod del pod-1 pod-2 >/dev/null")  # drained
 
     def add_addresses(self, machine: Machine) -> None:
         """Give a machine its addresses besides the first one, which a real one would have in its configuration."""

@@ -92,7 +92,7 @@ class Session:
         with flows:
             for operation in chosen.operations:
                 self.do(operation)
-            self.quiet()
+            self.quiet(chosen.untouched)
         self.judge(flows, began, chosen.operations)
 
     def _senders(self, chosen: Round) -> list[str]:
@@ -152,8 +152,11 @@ class Session:
 
     # --- the quiet period ---
 
-    def quiet(self) -> None:
-        """End the faults, repeat what was not finished, run the playbook, and compare fleet and model."""
+    def quiet(self, untouched: Sequence[str] = ()) -> None:
+        """End the faults, repeat what was not finished, run the playbook, and compare fleet and model.
+
+        :param untouched: nodes whose Pods stay: another MTU is a reason to start a Pod again.
+        """
         self.note("  quiet")
         self.fleet.heal(self.world)
         unfinished = self.world.unfinished()
@@ -166,7 +169,7 @@ class Session:
             raise DisagreementError([f"a second run changed {', '.join(sorted(changed))}:\n{again.text[-TAIL:]}"])
         self.compare_ledger()
         self.check_hosts()
-        self.fleet.start_pods([each.name for each in self.world.members()])
+        self.fleet.start_pods([each.name for each in self.world.members() if each.name not in untouched])
         verified = self.fleet.play(("tke.overlay.verify",), self.world)
         if verified.code != 0:
             raise DisagreementError([f"tke.overlay.verify ended with {verified.code}:\n{verified.text[-TAIL:]}"])
