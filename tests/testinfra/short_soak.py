@@ -19,7 +19,8 @@ from tests.soak.chooser import Chooser, Settings  # found by the line above
 from tests.soak.lab_fleet import LabFleet, Place, machines
 from tests.soak.operations import Kind
 from tests.soak.session import Counts, Session
-from tests.soak.soak import FLOWS, MTU, World, with_members
+from tests.soak.soak import FLOWS, MTU, with_members
+from tests.soak.world import World
 
 SEED = int(os.environ.get("SEED", "5367"))
 KINDS = frozenset(Kind) - {Kind.MOVE, Kind.CUT_SITE, Kind.HEAL_SITE}
