@@ -337,7 +337,7 @@ def test_a_fleet_that_keeps_its_promises_agrees_with_the_model():
     [
         ("cursor", ["the cursor is 0, not "]),
         ("same node CIDR", ["the ledger has", "Held(number=0"]),
-        ("second run", ["a second run changed cloud1"]),
+        ("second run", ["a second run ended with 0 and changed cloud1"]),
         ("route", ["idc1: routes: missing"]),
         ("verify", ["tke.overlay.verify ended with 2"]),
     ],

@@ -165,8 +165,10 @@ class Session:
             self._release_again(name)
         self.converge()
         again = self.fleet.play(SITE, self.world)
-        if changed := again.counted("changed"):
-            raise DisagreementError([f"a second run changed {', '.join(sorted(changed))}:\n{again.text[-TAIL:]}"])
+        changed = ", ".join(sorted(again.counted("changed")))
+        if again.code != 0 or changed:
+            words = f"a second run ended with {again.code} and changed {changed or 'nothing'}"
+            raise DisagreementError([f"{words}:\n{again.text[-TAIL:]}"])
         self.compare_ledger()
         self.check_hosts()
         self.fleet.start_pods([each.name for each in self.world.members() if each.name not in untouched])
