@@ -110,8 +110,9 @@ TYPED := tests/lab/tkelab tests/lab/demo.py tests/stores/members.py \
 	tests/stores/separate_members.py tests/stores/controllers.py tests/stores/linearizability.py tests/kubernetes/standin.py \
 	tests/kubernetes/standin_server.py tests/kubernetes/standin_objects.py tests/kubernetes/standin_rbac.py \
 	tests/browser/chromium.py tests/browser/overlays.py tests/testinfra/stories.py tests/testinfra/howto.py \
-	tests/testinfra/day_two.py tests/testinfra/linked.py tests/testinfra/watching.py tests/lab/flows.py tests/lab/flow_agent.py \
-	tests/lab/wire.py tests/bench tests/faults tests/kills/kills.py tests/kills/strike.py tests/tools tests/prometheus \
+	tests/testinfra/day_two.py tests/testinfra/short_soak.py tests/testinfra/linked.py tests/testinfra/watching.py \
+	tests/lab/flows.py tests/lab/flow_agent.py tests/lab/wire.py tests/bench tests/faults tests/kills/kills.py \
+	tests/kills/strike.py tests/soak tests/tools tests/prometheus \
 	tests/package/product.py
 types: $(STAMP) ## mypy --strict on the collection, the lab and the tools
 	@mypy $(COLLECTION)/plugins $(TYPED)
@@ -170,7 +171,7 @@ matrix: deps $(STAMP) ## sanity and unit tests with each supported ansible-core,
 
 # --- the lab: hosts on this machine ---
 
-.PHONY: lab-up lab-down lab-sid lab-bullseye scenario health links migration live bench bench-compare faults kills kubernetes demo
+.PHONY: lab-up lab-down lab-sid lab-bullseye scenario health links migration live bench bench-compare faults kills soak kubernetes demo
 lab-up: deps $(STAMP) ## start the lab if it does not run
 	@$(LAB) up
 
@@ -243,6 +244,21 @@ KILLS ?=
 kills: lab-up ## kill site, release, rollout and rebuild_ledger at each task in ten ways (hours): EVERY=6 KILLS='--operation port'
 	@$(LAB) run ansible-playbook -i inventories/lab/hosts.yml tke.overlay.site tests/lab/cluster.yml
 	@$(LAB) run env PYTHONPATH=tests/lab:tests/testinfra python tests/kills/kills.py --every $(EVERY) $(KILLS)
+
+# Without SEED it is another one each time, and printed. HOURS and MINUTES add up; without both it is two hours.
+SEED ?=
+HOURS ?= $(if $(MINUTES),0,2)
+MINUTES ?=
+HOSTS ?= 60
+SOAK := .cache/soak
+SOAK_LAB := TKE_LAB=soak $(LAB)
+SOAK_PROGRAM = python tests/soak/soak.py $(SOAK) --hosts $(HOSTS)
+soak: deps $(STAMP) ## random operations on a fleet, compared with a model: make soak SEED=1 MINUTES=30 HOSTS=12 (two hours, 60 hosts)
+	@$(SOAK_LAB) down
+	@rm -rf $(SOAK)
+	@TKE_LAB=soak $(SOAK_PROGRAM) --build
+	@$(SOAK_LAB) run $(SOAK_PROGRAM) --hours $(HOURS) $(addprefix --minutes ,$(MINUTES)) $(addprefix --seed ,$(SEED))
+	@$(SOAK_LAB) down
 
 # The programs of Kubernetes are in no package registry: docs/testing.md says what the directory must contain.
 KUBERNETES_BIN ?=
