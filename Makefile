@@ -34,7 +34,7 @@ SCENARIO ?=
 # Which rows of the matrix: make matrix ROWS='2.22'
 ROWS ?=
 
-PARTS := deps venv checks scenario live browser unit
+PARTS := deps venv checks labs unit
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -171,18 +171,34 @@ matrix: deps $(STAMP) ## sanity and unit tests with each supported ansible-core,
 
 # --- the lab: hosts on this machine ---
 
-.PHONY: lab-up lab-down lab-sid lab-bullseye scenario health links migration live bench bench-compare faults kills soak kubernetes demo
+.PHONY: lab-up lab-down lab-sid lab-bullseye scenario labs test/up test2/up health links migration live bench bench-compare faults kills soak kubernetes demo
 lab-up: deps $(STAMP) ## start the lab if it does not run
 	@$(LAB) up
 
 lab-down: ## stop the lab
 	@$(LAB) down
 
-# Runs in a new lab named `test`, so that it does not change the lab of `lab-up`.
-scenario: deps $(STAMP) ## the molecule scenarios on a new lab; only one: make scenario SCENARIO=add_node
-	@TKE_LAB=test $(LAB) down
-	@TKE_LAB=test $(LAB) up
-	@TKE_LAB=test $(LAB) run molecule test $(if $(SCENARIO),-s $(SCENARIO),--all --exclude migration --exclude links)
+# Those that measure time or count packets have a lab of their own, and priority over the others, which run beside them in
+# a second lab.
+MEASURING := clb cut_off health lifecycle stays
+OTHERS := $(filter-out $(MEASURING) links migration,$(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
+BESIDE := $(OTHERS:%=test2/%)
+
+# Runs in new labs named `test` and `test2`, so that it does not change the lab of `lab-up`.
+scenario: deps $(STAMP) ## the molecule scenarios on two new labs; only one: make scenario SCENARIO=add_node
+	@$(if $(SCENARIO),$(MAKE) test/up test/$(SCENARIO),$(MAKE) labs BESIDE='$(BESIDE)')
+
+labs: BESIDE += live browser
+labs: deps $(STAMP) ## scenario, live and browser, in two rows that run at the same time
+	@tests/tools/lanes.sh $(MAKE) 'test/up $(MEASURING:%=test/%)' 'test2/up $(BESIDE)'
+	@TKE_LAB=test2 $(LAB) down
+
+test/up test2/up:
+	@TKE_LAB=$(@D) $(LAB) down
+	@TKE_LAB=$(@D) $(LAB) up
+
+test/% test2/%:
+	@TKE_LAB=$(@D) $(LAB) run molecule test -s $*
 
 # A lab with a site behind NAT. Scenario `lifecycle` has a short form of it.
 LINKS_LAB := TKE_LAB=links $(LAB)
@@ -291,12 +307,13 @@ release: $(STAMP) ## write changelog, version and artifact of a release: make re
 # --- everything ---
 
 .PHONY: test clean
-test: ## everything, in the order: deps venv checks scenario live browser unit
+test: ## everything, in the order: deps venv checks labs unit
 	@tests/tools/parts.sh $(MAKE) $(PARTS)
 	@TKE_LAB=test $(LAB) down >/dev/null
 
 clean: ## stop the lab and remove everything that was built or cached
 	@TKE_LAB=test $(LAB) down
+	@TKE_LAB=test2 $(LAB) down
 	@$(LAB) down --purge
 	@rm -rf $(VENV) .cache .ansible .hypothesis .mypy_cache .pytest_cache .ruff_cache $(COLLECTION)/tests/output
 	@find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
