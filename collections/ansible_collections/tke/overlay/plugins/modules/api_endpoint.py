@@ -242,12 +242,9 @@ backups:
   sample: ["/etc/kubernetes/kubelet.conf.2026-01-01@12:00:00~"]
 """
 
-from ansible_collections.tke.overlay.plugins.module_utils._zip_imports import compile_once
-
-compile_once()  # before all other imports
-
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.tke.overlay.plugins.module_utils import _import_once  # noqa: F401 # pylint: disable=unused-import
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import with_port
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.check import EndpointCheckError

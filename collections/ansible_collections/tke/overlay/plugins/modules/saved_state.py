@@ -59,6 +59,7 @@ saved:
     api: {description: "The VIP of the API servers; empty without an API endpoint.", returned: a node, type: str}
     view: {description: "The checksum of the fleet, for comparing hosts.", returned: a node, type: str}
     fleet: {description: "All nodes, one per line; empty without O(fleet).", returned: a node, type: str}
+    ledger_version: {description: The version of the ledger when it was planned., returned: a node, type: str}
     links: {description: The links of its site., returned: in a cluster with links, type: str}
     wireguard_generation: {description: How often all keys have changed., returned: with WireGuard, type: int}
   sample:
@@ -73,14 +74,12 @@ saved:
     api: 10.0.2.2
     view: 0b1d4a1c7e22
     fleet: ""
+    ledger_version: 41-3fa9c2d1
 """
-
-from ansible_collections.tke.overlay.plugins.module_utils._zip_imports import compile_once
-
-compile_once()  # before all other imports
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.tke.overlay.plugins.module_utils import _import_once  # noqa: F401 # pylint: disable=unused-import
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.fleet import saved_result
 from ansible_collections.tke.overlay.plugins.module_utils._module import Result, run_module

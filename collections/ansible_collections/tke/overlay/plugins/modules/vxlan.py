@@ -93,12 +93,9 @@ recreated:
   sample: vni 1 -> 2 cannot be changed in place
 """
 
-from ansible_collections.tke.overlay.plugins.module_utils._zip_imports import compile_once
-
-compile_once()  # before all other imports
-
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.tke.overlay.plugins.module_utils import _import_once  # noqa: F401 # pylint: disable=unused-import
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import (
     FieldLabels,
     LinkSpec,

@@ -22,6 +22,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths impo
     SUMMARY,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import saved_settings, saved_summary
+from ansible_collections.tke.overlay.plugins.module_utils._ledger_version import LEDGER_LINE
 from ansible_collections.tke.overlay.plugins.module_utils._links import links_of
 
 
@@ -46,6 +47,7 @@ class SavedRecord(LinkRecord):
     api: str  # the VIP of the API servers, empty without an API endpoint
     view: str
     fleet: str
+    ledger_version: str  # of the plan that it has applied, see _ledger_version; empty if the plan had none
 
 
 RECORD_FILES = (SUMMARY, SETTINGS, FLEET_FILE, ENDPOINT_NOTE, PAIR_CHECKSUMS, PAIR_CLUSTER_FILE)
@@ -76,6 +78,7 @@ def read_saved(read: Reader = read_files) -> SavedRecord | None:
             api=texts.get(ENDPOINT_NOTE, "").strip().rpartition(":")[0].strip("[]"),
             view=hashlib.sha256(fleet.encode()).hexdigest()[:12],
             fleet=fleet,
+            ledger_version=summary.get(LEDGER_LINE, ""),
             **_links_of(summary),
         )
     except (KeyError, ValueError) as error:
