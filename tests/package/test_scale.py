@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-COLLECTION = pathlib.Path(__file__).parents[2] / "collections/ansible_collections/tke/overlay"
+from product import COLLECTION
+
 TASK_FILES = [*COLLECTION.glob("playbooks/*.yml"), *COLLECTION.glob("roles/*/tasks/*.yml")]
 ALL_NAMES = re.compile(r"inventory_hostname (?:not )?in (?:groups\.overlay_nodes|\S+ \| split)")
 
@@ -56,5 +57,10 @@ def test_a_role_that_runs_once_has_no_task_for_each_host(name):
 
 
 def test_no_host_looks_itself_up_in_a_list_of_all_hosts():
-    found = [f"{path.name}: {line.strip()}" for path in TASK_FILES for line in path.open() if ALL_NAMES.search(line)]
+    found = [
+        f"{path.name}: {line.strip()}"
+        for path in TASK_FILES
+        for line in path.read_text().splitlines()
+        if ALL_NAMES.search(line)
+    ]
     assert not found, "Ansible inspects each name of such a list for each host"
