@@ -27,8 +27,8 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.commit.confirmed
     Confirmation,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel import link
+from ansible_collections.tke.overlay.plugins.module_utils._host.node import change, reset
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import converge as node
-from ansible_collections.tke.overlay.plugins.module_utils._host.node import reset
 from ansible_collections.tke.overlay.plugins.module_utils._host.state import paths, programs
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import STATE
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import HostFacts
@@ -81,7 +81,7 @@ def root(run, tmp_path, monkeypatch):
     monkeypatch.setattr(files, "ROOT", str(tmp_path))
     units = {paths.SERVICE: "enabled", paths.TIMER: "enabled active"}
     monkeypatch.setattr(node, "read_host", lambda _run: HostFacts(True, units, False, (6, 1)))
-    monkeypatch.setattr(node, "unit_commands", lambda *_: [])
+    monkeypatch.setattr(change, "unit_commands", lambda *_: [])
     return tmp_path
 
 

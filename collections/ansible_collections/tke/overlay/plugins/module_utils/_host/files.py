@@ -41,6 +41,10 @@ ROOT = ""
 """The prefix of every path; a test sets a directory for each of its hosts."""
 
 
+Reader = t.Callable[[t.Iterable[str]], Texts]
+"""Returns the content of the existing files, as :func:`read_files` does."""
+
+
 def read_files(paths: t.Iterable[str]) -> Texts:
     """Return the content of the existing files, by path.
 

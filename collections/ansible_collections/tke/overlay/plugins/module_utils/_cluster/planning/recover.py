@@ -58,6 +58,7 @@ class HostRecord(t.NamedTuple):
     api: str
     view: str
     wireguard_generation: int = 0
+    ledger_version: str = ""
 
 
 class SavedStates(t.NamedTuple):
@@ -98,6 +99,7 @@ def recover(settings: ClusterSettings, nodes: t.Sequence[InventoryNode], found: 
         if own.api:
             ledger.vips["apiserver"] = own.api
     _add_pending_of_excluded(ledger, found, now)
+    ledger.continue_after((each.ledger_version for each in found.records.values()), changed=False)
     return ledger
 
 

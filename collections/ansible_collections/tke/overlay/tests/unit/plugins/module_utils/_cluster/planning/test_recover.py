@@ -28,6 +28,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.vali
     InventoryNode,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
+from ansible_collections.tke.overlay.plugins.module_utils._ledger_version import newest
 
 NOW = "2026-01-02T03:04:05Z"
 SETTINGS = ClusterSettings("demo", ["10.244.0.0/16"], 256, 256)
@@ -54,6 +55,7 @@ def saved(nodes=NODES, settings=SETTINGS):
             mtu=document["mtu"],
             api="10.0.2.2",
             view="one",
+            ledger_version=newest(document["ledger_versions"]),
         )
         for peer in parse_fleet(document["fleet"]).values()
     }
@@ -100,6 +102,16 @@ def test_a_ledger_agrees_if_it_has_the_nodes_of_the_hosts():
         assert not agrees(assign(SETTINGS, nodes, lost.text(), "/ledger", "later"), rebuilt)
     appended = SETTINGS._replace(container_cidr=["10.244.0.0/16", "10.200.0.0/16"])
     assert not agrees(assign(appended, NODES, lost.text(), "/ledger", "later"), rebuilt)
+
+
+def test_a_rebuilt_ledger_continues_after_the_newest_host():
+    _lost, found = saved()
+    for name, version in {"cloud1": "9-aaaaaaaa", "cloud2": "10-bbbbbbbb", "idc1": ""}.items():
+        found = changed(found, name, ledger_version=version)
+    ledger = recover(SETTINGS, NODES, found, NOW)
+    assert parse(ledger.text(), "/ledger", "demo").versions == "10-bbbbbbbb"
+    ledger.release(["idc2"], [], NOW)
+    assert ledger.versions.split()[0].startswith("11-")
 
 
 def test_cursor_is_after_the_highest_node_cidr_in_use():
