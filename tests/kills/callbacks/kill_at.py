@@ -75,7 +75,8 @@ class CallbackModule(CallbackBase):
         self._watch_commands()
         # It must be ready before the module starts.
         command = [str(LAB), "exec", self.host, "--", "python3", "-c", ON_HOST.read_text(), self.how, str(self.delay)]
-        self.striker = subprocess.Popen(command, stdin=subprocess.PIPE) if self.how in ON_MODULE else None
+        silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}  # Ansible lets no child inherit its own
+        self.striker = subprocess.Popen(command, stdin=subprocess.PIPE, **silent) if self.how in ON_MODULE else None
 
     def v2_playbook_on_task_start(self, task: Any, **_more: Any) -> None:
         """Count the task; kill the run if it must not reach a host."""
@@ -86,8 +87,8 @@ class CallbackModule(CallbackBase):
         if self._here(*DELAYED):
             threading.Timer(self.delay, self._strike, [self.number]).start()
 
-    def v2_runner_on_start(self, host: Any, **_more: Any) -> None:
-        """Begin to look for the module on the host."""
+    def v2_runner_on_start(self, host: Any, task: Any) -> None:
+        """Begin to look for the module of this task on the host."""
         if self._here(*ON_MODULE) and host.get_name() == self.host:
             threading.Thread(target=self._strike_on_host, daemon=True).start()
 
