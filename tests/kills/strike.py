@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""Kill the next module that runs on this host, or the connection to it: python3 - module|connection SECONDS.
+"""Kill the next module that runs on this host, or the connection to it: python3 -c TEXT module|connection SECONDS.
 
-The exit code is 0 if something was killed. A module that is sent through a pipe has no arguments.
+It begins to look for the module after a line from standard input. The exit code is 0 if something was killed. A module
+that is sent through a pipe has no arguments.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ def connection_of(pid: int) -> int:
 def main() -> int:
     """Wait for the module, then kill."""
     how, delay = sys.argv[1], float(sys.argv[2])
+    if not sys.stdin.readline():
+        return 1  # the run has ended before the task
     deadline = time.monotonic() + PATIENCE
     while not (found := sorted(modules())):
         if time.monotonic() > deadline:

@@ -73,6 +73,10 @@ class CallbackModule(CallbackBase):
         self.host = os.environ.get("KILL_HOST", "")
         self.delay = float(os.environ.get("KILL_DELAY", "0"))
         self._watch_commands()
+        # It must be ready before the module starts.
+        command = [str(LAB), "exec", self.host, "--", "python3", "-c", ON_HOST.read_text(), self.how, str(self.delay)]
+        silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}  # Ansible lets no child inherit its own
+        self.striker = subprocess.Popen(command, stdin=subprocess.PIPE, **silent) if self.how in ON_MODULE else None
 
     def v2_playbook_on_task_start(self, task: Any, **_more: Any) -> None:
         """Count the task; kill the run if it must not reach a host."""
@@ -83,8 +87,8 @@ class CallbackModule(CallbackBase):
         if self._here(*DELAYED):
             threading.Timer(self.delay, self._strike, [self.number]).start()
 
-    def v2_runner_on_start(self, host: Any, **_more: Any) -> None:
-        """Begin to look for the module on the host."""
+    def v2_runner_on_start(self, host: Any, task: Any) -> None:
+        """Begin to look for the module of this task on the host."""
         if self._here(*ON_MODULE) and host.get_name() == self.host:
             threading.Thread(target=self._strike_on_host, daemon=True).start()
 
@@ -139,10 +143,10 @@ class CallbackModule(CallbackBase):
             os.kill(MAIN, signal.SIGTERM)
 
     def _strike_on_host(self) -> None:
-        command = [str(LAB), "exec", self.host, "--", "python3", "-", self.how, str(self.delay)]
-        done = subprocess.run(command, input=ON_HOST.read_bytes(), capture_output=True, check=False)
-        if done.returncode == 0:
-            _note_kill()
+        if self.striker is not None:
+            self.striker.communicate(b"now\n")
+            if self.striker.returncode == 0:
+                _note_kill()
 
 
 def _note_kill() -> None:
