@@ -190,6 +190,7 @@ class ActionModule(LedgerAction):
             "forecast": plan.forecast,
             "new_ledger": new_ledger,
             "fresh": sorted(ledger.nodes.keys() - before),
+            "given": sorted(self.inventory.survey.given),
             "adopted": _adopted(found_nodes, ledger, before),
             "orphans": plan.orphans,
             "released": released,

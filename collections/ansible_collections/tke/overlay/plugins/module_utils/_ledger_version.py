@@ -20,6 +20,9 @@ import typing as t
 KEPT = 16
 """How many versions a ledger records."""
 
+LEDGER_LINE = "ledger version"
+"""The line with the version in the file ``summary`` of a host."""
+
 _VERSION = re.compile(r"([1-9][0-9]{0,8})-([0-9a-f]{8})")
 
 

@@ -265,6 +265,12 @@ fresh:
   type: list
   elements: str
   sample: [idc2]
+given:
+  description: The variables of the collection that some host of the inventory has.
+  returned: success
+  type: list
+  elements: str
+  sample: [overlay_cluster, overlay_container_cidr]
 adopted:
   description: The podCIDRs that O(adopt) enters into the ledger in this run, by host.
   returned: success

@@ -13,6 +13,8 @@ version_added: 1.0.0
 description:
   - Reads the files that M(tke.overlay.node) saved below C(/etc/tke-overlay). M(tke.overlay.rebuild_ledger) rebuilds a
     lost ledger from them. The module changes nothing.
+  - The action plugin fetches the files with one command of a shell, which costs a host much less than a module. It runs
+    the module on the host only if that command fails.
 author:
   - tke.overlay contributors (@tke-overlay)
 extends_documentation_fragment:
@@ -77,8 +79,9 @@ saved:
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.tke.overlay.plugins.module_utils import _import_once  # noqa: F401 # pylint: disable=unused-import
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.fleet import pair_cluster, read_saved
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.fleet import saved_result
 from ansible_collections.tke.overlay.plugins.module_utils._module import Result, run_module
 
 
@@ -86,11 +89,7 @@ def main() -> None:
     """Run the module."""
 
     def work(module: AnsibleModule, _run: Run) -> Result:
-        saved = read_saved()
-        result = {"changed": False, "clb_cluster": pair_cluster()}
-        if saved is None:
-            return {**result, "saved": {}}
-        return {**result, "saved": saved if module.params["fleet"] else {**saved, "fleet": ""}}
+        return saved_result(module.params["fleet"])
 
     run_module({"fleet": {"type": "bool", "default": False}}, work)
 

@@ -103,6 +103,15 @@ def recover(settings: ClusterSettings, nodes: t.Sequence[InventoryNode], found: 
     return ledger
 
 
+def agrees(present: Ledger, rebuilt: Ledger) -> bool:
+    """Return whether a ledger has the same nodes with the same node CIDRs and underlay addresses as a rebuilt one."""
+
+    def holders(ledger: Ledger) -> dict[str, tuple[str, str | None]]:
+        return {name: (held.node_cidr, held.underlay) for name, held in ledger.nodes.items()}
+
+    return present.pool.cidrs == rebuilt.pool.cidrs and holders(present) == holders(rebuilt)
+
+
 def _assignment(peer: Peer, node: InventoryNode | None, mtu: int, now: str) -> Assignment:
     """Return the assignment of a node.
 

@@ -23,10 +23,9 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
 )
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError, some_of
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import read_files
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.fleet import LEDGER_LINE
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import FLEET_FILE
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import saved_summary
-from ansible_collections.tke.overlay.plugins.module_utils._ledger_version import is_unknown, newest
+from ansible_collections.tke.overlay.plugins.module_utils._ledger_version import LEDGER_LINE, is_unknown, newest
 
 ALL = "all"
 """Stands for every host."""

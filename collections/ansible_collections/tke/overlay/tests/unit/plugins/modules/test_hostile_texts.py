@@ -255,8 +255,8 @@ class FakeHost:
             return 1, "", "No such file or directory"
         return 0, "", ""
 
-    def together(self, commands):
-        return [self(command, None) for command in commands]
+    def together(self, jobs):
+        return [self(*job) for job in jobs]
 
 
 @pytest.fixture

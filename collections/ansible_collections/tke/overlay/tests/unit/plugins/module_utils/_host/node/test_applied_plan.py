@@ -15,8 +15,8 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node.applied_pla
     check_cluster,
     check_plan,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.fleet import LEDGER_LINE
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import FLEET_FILE, SUMMARY
+from ansible_collections.tke.overlay.plugins.module_utils._ledger_version import LEDGER_LINE
 
 
 @pytest.fixture
