@@ -106,11 +106,13 @@ format: $(STAMP) ## format the Python code with ruff
 	@ruff check --fix-only --exit-zero --quiet $(PYTHON_FILES)
 	@ruff format $(PYTHON_FILES)
 
-TYPED := tests/lab/tkelab tests/lab/demo.py tests/stores/members.py tests/kubernetes/standin.py \
+TYPED := tests/lab/tkelab tests/lab/demo.py tests/stores/members.py \
+	tests/stores/separate_members.py tests/stores/controllers.py tests/stores/linearizability.py tests/kubernetes/standin.py \
 	tests/kubernetes/standin_server.py tests/kubernetes/standin_objects.py tests/kubernetes/standin_rbac.py \
 	tests/browser/chromium.py tests/browser/overlays.py tests/testinfra/stories.py tests/testinfra/howto.py \
-	tests/testinfra/day_two.py tests/testinfra/linked.py tests/testinfra/watching.py tests/lab/flows.py tests/lab/flow_agent.py \
-	tests/lab/wire.py tests/bench tests/faults tests/kills/kills.py tests/tools tests/prometheus \
+	tests/testinfra/day_two.py tests/testinfra/short_soak.py tests/testinfra/linked.py tests/testinfra/watching.py \
+	tests/lab/flows.py tests/lab/flow_agent.py tests/lab/wire.py tests/bench tests/faults tests/kills/kills.py \
+	tests/kills/strike.py tests/soak tests/tools tests/prometheus \
 	tests/package/product.py
 types: $(STAMP) ## mypy --strict on the collection, the lab and the tools
 	@mypy $(COLLECTION)/plugins $(TYPED)
@@ -136,14 +138,14 @@ browser: deps-tools $(STAMP) ## pytest: the report's page, as a file and in a he
 
 # --- slow checks, not part of `make test` ---
 
-.PHONY: units coverage mutation matrix
+.PHONY: units coverage mutation matrix etcd-faults
 # Like `unit`, but only the collection's tests/unit, with the pytest settings of ansible-test.
 units: $(STAMP) ## ansible-test units on the collection, with the Python of .venv
 	@python tests/tools/prepare_ansible_test.py $(SANITY_HOME)
 	@cd $(COLLECTION) && HOME=$(SANITY_HOME) ansible-test units --color no --python "$$(python -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
 
 MODULE_UTILS := $(COLLECTION)/plugins/module_utils
-COVERED := $(MODULE_UTILS)/_addressing.py,$(MODULE_UTILS)/_errors.py,$(MODULE_UTILS)/_locking.py,$(MODULE_UTILS)/_cluster/**,$(MODULE_UTILS)/_host/**
+COVERED := $(MODULE_UTILS)/_addressing.py,$(MODULE_UTILS)/_ledger_version.py,$(MODULE_UTILS)/_errors.py,$(MODULE_UTILS)/_locking.py,$(MODULE_UTILS)/_cluster/**,$(MODULE_UTILS)/_host/**
 COVERAGE := .cache/coverage
 # test_page.py reads the report's page as a file; the other tests of tests/browser need Chromium.
 COVERING := $(COLLECTION)/tests/unit tests/kernel tests/kubernetes tests/stores tests/browser/test_page.py
@@ -160,13 +162,16 @@ coverage: $(STAMP) ## coverage of module_utils; fails below 95 % of the branches
 mutation: $(STAMP) ## change _addressing and _cluster in many small ways; fails if tests detect less than 95 % (an hour)
 	@nice python tests/tools/mutation.py .cache/mutation
 
+etcd-faults: deps-tools $(STAMP) ## pytest: controllers on a real etcd that is cut, killed, slow, stopped and restored (ten minutes): PYTEST_ARGS='-k snapshot'
+	@TKE_STORES=full pytest -s $(PYTEST_ARGS) tests/stores/test_faults.py tests/stores/test_many_writers.py tests/stores/test_linearizability.py
+
 matrix: deps $(STAMP) ## sanity and unit tests with each supported ansible-core, Python and Debian suite, and scenarios; some rows: ROWS='2.22'
 	@nice python tests/tools/matrix.py .cache/matrix $(if $(ROWS),'$(ROWS)')
 	@$(if $(ROWS),,$(MAKE) lab-sid lab-bullseye)
 
 # --- the lab: hosts on this machine ---
 
-.PHONY: lab-up lab-down lab-sid lab-bullseye scenario labs test/up test2/up health links migration live bench bench-compare faults kills kubernetes demo
+.PHONY: lab-up lab-down lab-sid lab-bullseye scenario labs test/up test2/up health links migration live bench bench-compare faults kills soak kubernetes demo
 lab-up: deps $(STAMP) ## start the lab if it does not run
 	@$(LAB) up
 
@@ -208,7 +213,7 @@ live: deps $(STAMP) ## pytest: the lab itself, in a separate lab
 
 BENCH := .cache/bench
 REF ?= HEAD~1
-# Sections of the bench: make bench SECTIONS='peers ledger'
+# Sections of the bench: make bench SECTIONS='peers ledger'. Section scale takes hours, and runs only by its name.
 SECTIONS ?=
 bench: lab-up ## measure speed and size in the lab, and print one table with the limits; some sections: SECTIONS='peers ledger'
 	@python tests/bench/compare.py $(BENCH) $(if $(SECTIONS),--sections $(SECTIONS))
@@ -252,9 +257,24 @@ faults: lab-up ## break the load balancer in five ways, TIMES=20 each, under loa
 
 EVERY ?= 1
 KILLS ?=
-kills: lab-up ## kill site, release, rollout and rebuild_ledger with SIGKILL at each task (hours): EVERY=10 KILLS='--operation port'
+kills: lab-up ## kill site, release, rollout and rebuild_ledger at each task in ten ways (hours): EVERY=6 KILLS='--operation port'
 	@$(LAB) run ansible-playbook -i inventories/lab/hosts.yml tke.overlay.site tests/lab/cluster.yml
 	@$(LAB) run env PYTHONPATH=tests/lab:tests/testinfra python tests/kills/kills.py --every $(EVERY) $(KILLS)
+
+# Without SEED it is another one each time, and printed. HOURS and MINUTES add up; without both it is two hours.
+SEED ?=
+HOURS ?= $(if $(MINUTES),0,2)
+MINUTES ?=
+HOSTS ?= 60
+SOAK := .cache/soak
+SOAK_LAB := TKE_LAB=soak $(LAB)
+SOAK_PROGRAM = python tests/soak/soak.py $(SOAK) --hosts $(HOSTS)
+soak: deps $(STAMP) ## random operations on a fleet, compared with a model: make soak SEED=1 MINUTES=30 HOSTS=12 (two hours, 60 hosts)
+	@$(SOAK_LAB) down
+	@rm -rf $(SOAK)
+	@TKE_LAB=soak $(SOAK_PROGRAM) --build
+	@$(SOAK_LAB) run $(SOAK_PROGRAM) --hours $(HOURS) $(addprefix --minutes ,$(MINUTES)) $(addprefix --seed ,$(SEED))
+	@$(SOAK_LAB) down
 
 # The programs of Kubernetes are in no package registry: docs/testing.md says what the directory must contain.
 KUBERNETES_BIN ?=

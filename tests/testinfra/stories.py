@@ -118,9 +118,12 @@ def site(*arguments: str, inventories: Sequence[pathlib.Path] = (INVENTORY,)) ->
     return done
 
 
-def matrix(inventories: Sequence[pathlib.Path] = (INVENTORY,)) -> list[dict[str, Any]]:
-    """Return the reachability of all Pods from all Pods, like tests/lab/matrix.yml but without SSH."""
-    names = NODES if inventories == (INVENTORY,) else nodes_of(inventories)
+def matrix(inventories: Sequence[pathlib.Path] = (INVENTORY,), names: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Return the reachability of all Pods from all Pods, like tests/lab/matrix.yml but without SSH.
+
+    :param names: the hosts; without it, all nodes of the inventories.
+    """
+    names = names or (NODES if inventories == (INVENTORY,) else nodes_of(inventories))
     with concurrent.futures.ThreadPoolExecutor() as pool:
         lists = [json.loads(text) for text in pool.map(lambda name: on(name, "lab-pod list"), names)]
         assert all(lists), f"there is a host without Pods: {dict(zip(names, lists, strict=True))}"

@@ -34,7 +34,7 @@ from stories import (
 
 testinfra_hosts = ["local://"]
 
-END = "PLAY [Report the result]"
+END = "PLAY [Find the hosts that are not done]"
 
 
 def results(done):

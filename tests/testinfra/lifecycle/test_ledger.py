@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shlex
 import shutil
@@ -11,6 +12,7 @@ import subprocess
 
 import pytest
 
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import parse
 from stories import INVENTORY, LEDGER, NODES, PAIR, at_once, joined, ledger, play, site, states
 
 testinfra_hosts = ["local://"]
@@ -99,3 +101,25 @@ def test_a_node_that_limit_excludes_is_not_released():
     assert pair.code != 0
     assert "clb2 is left out by --limit" in joined(pair.text)
     assert LEDGER.read_bytes() == record
+
+
+@pytest.mark.usefixtures("unchanged_hosts")
+def test_an_older_ledger_that_contradicts_no_host_is_refused():
+    record = LEDGER.read_text()
+    present = parse(record, str(LEDGER), None)
+    applied, *before = present.recorded.split()
+    older = dataclasses.replace(present, recorded=" ".join(before) or "1-00000000")
+    LEDGER.write_text(older.text())
+    try:
+        refused = play("tke.overlay.site")
+        text = joined(refused.text)
+        assert LEDGER.read_text() == older.text()
+    finally:
+        LEDGER.write_text(record)
+    assert refused.code != 0
+    assert refused.changed() == set()
+    hosts = "cloud1, cloud2, idc1, idc2"
+    (named,) = set(re.findall(rf"ledger version (\S+) was applied by {hosts}, and the ledger has (\S+?)[.\"\s]", text))
+    assert named[0] == applied
+    assert f"-e overlay_older_ledger={named[1]}" in text
+    assert "tke.overlay.rebuild_ledger" in text

@@ -25,21 +25,22 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.probe.round impo
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.probe.schedule import ring
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics import (
-    NO_METRICS,
-    MetricsSpec,
     NodeLabels,
-    directory_problems,
     node_metrics,
     script_settings,
     written_files,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics_spec import (
+    NO_METRICS,
+    MetricsSpec,
+    directory_problems,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
-    METRICS_FILES,
     METRICS_SCRIPT,
+    METRICS_STATE_FILES,
     METRICS_TEXT,
     PROBE_PEERS,
     PROBE_PROGRAM,
-    PROBE_UNIT_FILES,
     WRITTEN_BY,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.programs import METRICS_SH
@@ -59,7 +60,7 @@ def metrics_files(document: NodeDocument, links: HostLinks, metrics: MetricsSpec
     former = saved_settings().get("metrics_dir", "")
     stale: FileSpecs = dict.fromkeys(written_files(former)) if former != metrics.directory else {}
     if not metrics.directory:
-        return {**dict.fromkeys(name for name in METRICS_FILES if name not in PROBE_UNIT_FILES), **stale}
+        return {**dict.fromkeys(METRICS_STATE_FILES), **stale}
     own = links.own
     labels = NodeLabels(
         cluster=document["cluster"],

@@ -196,6 +196,8 @@ read_times() {
 # Replace the file in one step. Its directory can belong to another user, who must not know the name of the new file
 # before it exists (noclobber), nor be able to write it.
 replace_file() {
+    set -- "$directory/.$metrics_file".*
+    if [ -e "$1" ]; then rm -f "$@"; fi # of a run that was killed
     read -r name </proc/sys/kernel/random/uuid
     beside=$directory/.$metrics_file.$name
     umask 022

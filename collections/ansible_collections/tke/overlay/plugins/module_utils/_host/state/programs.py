@@ -229,6 +229,8 @@ read_times() {
 # Replace the file in one step. Its directory can belong to another user, who must not know the name of the new file
 # before it exists (noclobber), nor be able to write it.
 replace_file() {
+    set -- "$directory/.$metrics_file".*
+    if [ -e "$1" ]; then rm -f "$@"; fi # of a run that was killed
     read -r name </proc/sys/kernel/random/uuid
     beside=$directory/.$metrics_file.$name
     umask 022
@@ -909,6 +911,7 @@ keep_foreign_names() {
 # Replace the file in one step, with the mode, owner and attributes of the present one. A mounted file cannot be
 # replaced, and is written in place.
 write_hosts() {
+    rm -f "${hosts%/*}"/.hosts.tke-overlay.* # of a run that was killed
     beside=$(mktemp "${hosts%/*}/.hosts.tke-overlay.XXXXXX" 2>"$work/errors") || beside=''
     if [ -n "$beside" ]; then
         if [ -e "$hosts" ]; then cp --preserve=all "$hosts" "$beside" 2>"$work/errors"; else chmod 644 "$beside"; fi &&
