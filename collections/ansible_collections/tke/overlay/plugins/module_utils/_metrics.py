@@ -18,7 +18,11 @@ This module travels to managed hosts: standard library only, Python 3.8 syntax.
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import os
+import select
+import signal
 import typing as t
 
 PREFIX = "tke_overlay_"
@@ -167,10 +171,15 @@ METRICS = (
         {"reason": DROP_REASONS},
     ),
     Metric(
-        "link_up", GAUGE, NODE, "Whether the link exists and is up: the VXLAN link and the Pod bridge.", ("device",)
+        "link_up",
+        GAUGE,
+        NODE,
+        "Whether the link exists and is up: the VXLAN link, the Pod bridge, the WireGuard devices.",
+        ("device",),
     ),
     Metric("link_mtu_bytes", GAUGE, NODE, "MTU of the link, 0 if it is missing.", ("device",), unit="bytes"),
     Metric("link_expected_mtu_bytes", GAUGE, NODE, "MTU of the link in the plan.", ("device",), unit="bytes"),
+    Metric("wireguard_peers", GAUGE, NODE, "Number of peers of the WireGuard device in the plan.", ("device",)),
     Metric(
         "metrics_write_errors_total",
         COUNTER,
@@ -202,6 +211,22 @@ METRICS = (
         GAUGE,
         PROBE,
         "Median of the round trips to the peers of a site that answered in the last round.",
+        ("site",),
+        unit="seconds",
+    ),
+    Metric("probe_wireguard_peers", GAUGE, PROBE, "Probed peers with a WireGuard link, by their site.", ("site",)),
+    Metric(
+        "probe_wireguard_living_peers",
+        GAUGE,
+        PROBE,
+        "Probed peers with a WireGuard link whose last handshake is young enough for a session, by their site.",
+        ("site",),
+    ),
+    Metric(
+        "probe_wireguard_oldest_handshake_timestamp_seconds",
+        GAUGE,
+        PROBE,
+        "When the last handshake was with that probed peer of the site which has waited longest for one; 0: never.",
         ("site",),
         unit="seconds",
     ),
@@ -408,3 +433,52 @@ def write_file(directory: str, name: str, text: str) -> None:
         with contextlib.suppress(OSError):
             os.unlink(beside)
         raise
+
+
+WRITE_SECONDS = 5.0
+"""How long a writer waits for the file system of the directory."""
+
+
+def write_bounded(directory: str, name: str, text: str, lock: str) -> None:
+    """Replace a file as :func:`write_file` does, from a process of its own that is killed after WRITE_SECONDS.
+
+    A file system can hang, as NFS does without its server. Where the process cannot be killed either, it is left behind
+    with its lock, so there is no second one.
+
+    :param lock: a file in a directory that cannot hang.
+    :raises OSError: the file cannot be written, or not in time.
+    """
+    with open(lock, "w", encoding="utf-8") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise OSError(errno.ETIMEDOUT, "a former run still hangs in that directory") from error
+        receiver, sender = os.pipe()
+        child = os.fork()
+        if child == 0:
+            _write_and_exit(directory, name, text, sender)
+        os.close(sender)
+        try:
+            answered, _writable, _others = select.select([receiver], [], [], WRITE_SECONDS)
+            if not answered:
+                os.kill(child, signal.SIGKILL)
+                raise OSError(errno.ETIMEDOUT, f"the directory did not answer for {WRITE_SECONDS:.0f} s")
+            number = int(os.read(receiver, 16) or errno.EIO)
+        finally:
+            os.close(receiver)
+        os.waitpid(child, 0)
+    if number:
+        raise OSError(number, os.strerror(number))
+
+
+def _write_and_exit(directory: str, name: str, text: str, sender: int) -> t.NoReturn:
+    """Write the file, send the number of the error, 0 without one, and end this process at once."""
+    number = errno.EIO
+    try:
+        write_file(directory, name, text)
+        number = 0
+    except OSError as error:
+        number = error.errno or errno.EIO
+    finally:
+        os.write(sender, b"%d" % number)
+        os._exit(0)

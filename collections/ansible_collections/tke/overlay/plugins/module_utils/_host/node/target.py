@@ -172,7 +172,7 @@ def build_target(
         tables=tables.in_removal_order(),
         rules=rules.text,
         sysctls={**common, **_sysctls_of_links(wireguard, spec, pods)},
-        metrics=metrics_settings(host.metrics),
+        metrics=metrics_settings(host.metrics, wireguard.specs),
         summary={**_summary(document, link, links, pods), **link_lines(document, links.own.site)},
         fleet=document["fleet"],
         pod_mtu=links.pod_mtu if links.listed else None,
@@ -182,7 +182,7 @@ def build_target(
         **state_files(saved),
         **_wireguard_files(wireguard),
         **unit_files(interval, host),
-        **metrics_files(document, links, host.metrics, bridge),
+        **metrics_files(document, links, host.metrics, bridge, wireguard.specs),
         CNI_FILE: conflist(own.node_cidr, bridge, links.pod_mtu, host.cni) if pods else None,
     }
     return Target(

@@ -8,8 +8,8 @@
 # shellcheck disable=SC2154 # the restore script sets them
 : "$here $run $work $failed $damaged $repaired $failures $device $bridge $device_line $bridge_line $no_room $cidrs"
 # Set by the file settings. metrics_file is a name in metrics_dir; objects are the values of the label of that name;
-# cni_file is a path, cni_plugins are names, cni_dirs and runtimes are paths between colons.
-: "$metrics_dir $metrics_file $objects $cni_file $cni_plugins $cni_dirs $runtimes"
+# cni_file is a path, cni_plugins are names, cni_dirs and runtimes are paths between colons, wireguard_devices are names.
+: "$metrics_dir $metrics_file $objects $cni_file $cni_plugins $cni_dirs $runtimes ${wireguard_devices:=}"
 
 directory=${TKE_OVERLAY_ROOT:-}$metrics_dir # a test sets that root
 
@@ -165,19 +165,25 @@ read_dropped() {
     done <"$work/counted"
 }
 
-# Set state and MTU of a link, from its line in the listing of ip; list it again if it was repaired.
+# Set state and MTU of a link, from its line in the listing of ip; list it again if its object, $1, was repaired. $4 is
+# the end of the words in the text, if it is another one than the object.
 read_link() {
     line=$3
     case "$repaired " in *" $1 "*) line=$(ip -o link show dev "$2" 2>/dev/null) ;; esac
-    case $line in *[\<,]UP[,\>]*) set_value "up_$1" 1 ;; *) set_value "up_$1" 0 ;; esac
+    case $line in *[\<,]UP[,\>]*) set_value "up_${4:-$1}" 1 ;; *) set_value "up_${4:-$1}" 0 ;; esac
     line=${line#* mtu }
-    set_value "mtu_$1" "${line%% *}"
+    set_value "mtu_${4:-$1}" "${line%% *}"
 }
 
 read_links() {
     read_link link "$device" "${device_line:- mtu 0}"
     # The CNI plugin creates the bridge with the first Pod.
     if [ -n "$bridge_line" ]; then read_link bridge "$bridge" "$bridge_line"; fi
+    for wireguard in $wireguard_devices; do
+        line=''
+        if [ -s "$work/$wireguard.link" ]; then read -r line <"$work/$wireguard.link"; fi
+        read_link wireguard "$wireguard" "${line:- mtu 0}" "${wireguard#tke-}"
+    done
 }
 
 # Set the time of this run, as that of a file of this run, and the time at which the plan was saved. checked is when
@@ -194,16 +200,24 @@ read_times() {
 # --- writing ---
 
 # Replace the file in one step. Its directory can belong to another user, who must not know the name of the new file
-# before it exists (noclobber), nor be able to write it.
+# before it exists (noclobber), nor be able to write it. The file system can hang, as NFS does without its server: so
+# this runs in a process of its own, which timeout kills together with itself. It holds a lock: as long as it cannot be
+# killed either, there is no second one.
 replace_file() {
     read -r name </proc/sys/kernel/random/uuid
-    beside=$directory/.$metrics_file.$name
-    umask 022
-    set -C
-    sed -e "$values/ @[a-z_]*\$/d" "$here/metrics" >"$beside" &&
-        mv -fT "$beside" "$directory/$metrics_file" && return
-    rm -f "$beside"
-    return 1
+    (
+        flock -n 8 || { echo 'a former run still hangs in that directory' && exit 1; }
+        # shellcheck disable=SC2016 # the inner shell expands them
+        timeout -s KILL 5 sh -c 'umask 022
+            set -C
+            sed -e "$1" "$2" >"$3" && mv -fT "$3" "$4" && exit
+            rm -f "$3"
+            exit 1' sh "$values/ @[a-z0-9_]*\$/d" "$here/metrics" "$directory/.$metrics_file.$name" \
+            "$directory/$metrics_file" </dev/null >"$work/metrics.output" 2>&1
+        code=$?
+        if [ "$code" -gt 128 ]; then echo 'the directory did not answer for 5 s'; else cat "$work/metrics.output"; fi
+        exit "$code"
+    ) 8>"$run/metrics.lock" 9>&-
 }
 
 read_counters
@@ -214,7 +228,7 @@ read_dropped
 read_links
 set_value failed "$failed"
 set_value write_errors "$write_errors"
-if replace_file 2>"$work/metrics.errors"; then
+if replace_file >"$work/metrics.errors" 2>/dev/null; then
     # The next failure is reported again.
     if [ "$write_failed" = 1 ]; then write_failed=0 && save_counters; fi
 else

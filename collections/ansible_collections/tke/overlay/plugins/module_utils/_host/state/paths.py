@@ -98,7 +98,8 @@ METRICS_FILES = (METRICS_TEXT, METRICS_SCRIPT, PROBE_PROGRAM, PROBE_PEERS, *PROB
 """Every file that the metrics of a node need, except those in the directory of node_exporter."""
 
 METRICS_RECORDS = tuple(
-    f"{files.RUN_DIRECTORY}/{name}" for name in ("metrics.counters", "metrics.firewall", "probe.record")
+    f"{files.RUN_DIRECTORY}/{name}"
+    for name in ("metrics.counters", "metrics.firewall", "metrics.lock", "probe.record", "probe.lock")
 )
 """What the restore script and the probe timer count or note since the boot."""
 
