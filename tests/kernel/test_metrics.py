@@ -92,6 +92,19 @@ def test_repairs_are_counted_once_per_run_and_last(run, host):
     assert values(host)['link_mtu_bytes{device="tke0"}'] == 1450
 
 
+def test_the_first_run_after_a_boot_repairs_nothing(run, host):
+    for path in (host / "run/tke-overlay").iterdir():
+        path.unlink()
+    run(["ip", "link", "del", "tke0"])
+    run(["nft", "delete", "table", "inet", "tke_overlay"])
+    assert "device tke0: missing" in script(host)[1]
+    assert values(host)['link_up{device="tke0"}'] == 1
+    assert sum(value for name, value in values(host).items() if name.startswith("restore_repairs")) == 0
+    broken(run, "ip link set tke0 mtu 1300")
+    script(host)
+    assert values(host)['restore_repairs_total{object="link"}'] == 1
+
+
 def test_what_cannot_be_repaired_is_drift_until_it_can(run, host):
     broken(run, "ip route del 10.244.1.0/24")
     run(["ip", "route", "add", "10.244.1.0/24", "via", "10.0.1.12"])

@@ -227,6 +227,40 @@ ROWS = (
         ),
     ),
     Row(
+        "WireGuard",
+        (
+            Panel(
+                "Peers with a session, by site",
+                (
+                    Query(
+                        f"100 * sum by (site) (tke_overlay_probe_wireguard_living_peers{JOB})"
+                        f" / sum by (site) (tke_overlay_probe_wireguard_peers{JOB})",
+                        "{{site}}",
+                    ),
+                ),
+                unit="percent",
+                description="Of the probed peers with an encrypted link. Without such links, the row is empty.",
+            ),
+            Panel(
+                "Age of the oldest handshake, by site of the peer",
+                (
+                    Query(
+                        "time() - min by (site) "
+                        f"(tke_overlay_probe_wireguard_oldest_handshake_timestamp_seconds{JOB} > 0)",
+                        "{{site}}",
+                    ),
+                ),
+                unit="s",
+                description="A session ends 180 s after its handshake. Peers without any handshake are left out.",
+            ),
+            Panel(
+                "Peers of the devices",
+                (Query(f"max by (device) (tke_overlay_wireguard_peers{JOB})", "{{device}}, largest number of a node"),),
+                description="Two devices exist only while keys change.",
+            ),
+        ),
+    ),
+    Row(
         "Private load balancer",
         (
             Panel(

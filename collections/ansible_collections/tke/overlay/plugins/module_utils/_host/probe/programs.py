@@ -301,7 +301,7 @@ METRICS = (
         "restore_repairs_total",
         COUNTER,
         NODE,
-        "Runs of the restore script that repaired this object, since the boot.",
+        "Runs of the restore script that repaired this object, since the first run after the boot.",
         ("object",),
         {"object": OBJECTS},
     ),

@@ -6,7 +6,7 @@
 # own, and this file uses its variables and functions.
 
 # shellcheck disable=SC2154 # the restore script sets them
-: "$here $run $work $failed $damaged $repaired $failures $device $bridge $device_line $bridge_line $no_room $cidrs"
+: "$here $run $work $failed $damaged $repaired $failures $device $bridge $device_line $bridge_line $no_room $cidrs $booted"
 # Set by the file settings. metrics_file is a name in metrics_dir; objects are the values of the label of that name;
 # cni_file is a path, cni_plugins are names, cni_dirs and runtimes are paths between colons, wireguard_devices are names.
 : "$metrics_dir $metrics_file $objects $cni_file $cni_plugins $cni_dirs $runtimes ${wireguard_devices:=}"
@@ -47,9 +47,11 @@ save_counters() {
 }
 
 count_results() {
-    for each in $repaired; do eval "repairs_$each=\$((repairs_$each + 1))"; done
+    counted=$repaired
+    if [ -n "$booted" ]; then counted=''; fi
+    for each in $counted; do eval "repairs_$each=\$((repairs_$each + 1))"; done
     for each in $failures; do eval "drift_$each=\$((drift_$each + 1))"; done
-    if [ -n "$repaired" ]; then save_counters; fi
+    if [ -n "$counted" ]; then save_counters; fi
     for each in $objects; do
         eval "set_value repairs_$each \$repairs_$each; set_value drift_$each \$drift_$each"
     done

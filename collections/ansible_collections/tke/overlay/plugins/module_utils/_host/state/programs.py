@@ -39,7 +39,7 @@ METRICS_SH = r"""#!/bin/sh
 # own, and this file uses its variables and functions.
 
 # shellcheck disable=SC2154 # the restore script sets them
-: "$here $run $work $failed $damaged $repaired $failures $device $bridge $device_line $bridge_line $no_room $cidrs"
+: "$here $run $work $failed $damaged $repaired $failures $device $bridge $device_line $bridge_line $no_room $cidrs $booted"
 # Set by the file settings. metrics_file is a name in metrics_dir; objects are the values of the label of that name;
 # cni_file is a path, cni_plugins are names, cni_dirs and runtimes are paths between colons, wireguard_devices are names.
 : "$metrics_dir $metrics_file $objects $cni_file $cni_plugins $cni_dirs $runtimes ${wireguard_devices:=}"
@@ -80,9 +80,11 @@ save_counters() {
 }
 
 count_results() {
-    for each in $repaired; do eval "repairs_$each=\$((repairs_$each + 1))"; done
+    counted=$repaired
+    if [ -n "$booted" ]; then counted=''; fi
+    for each in $counted; do eval "repairs_$each=\$((repairs_$each + 1))"; done
     for each in $failures; do eval "drift_$each=\$((drift_$each + 1))"; done
-    if [ -n "$repaired" ]; then save_counters; fi
+    if [ -n "$counted" ]; then save_counters; fi
     for each in $objects; do
         eval "set_value repairs_$each \$repairs_$each; set_value drift_$each \$drift_$each"
     done
@@ -320,6 +322,10 @@ try() {
 }
 
 mkdir -p "$run"
+# The first run after a boot restores everything: that is no repair.
+booted=''
+# shellcheck disable=SC2034 # metrics.sh reads it
+if [ ! -e "$run/rules.listing" ]; then booted=yes; fi
 # Ansible takes the same lock.
 exec 9>"$run/lock"
 if ! flock -w 60 9; then

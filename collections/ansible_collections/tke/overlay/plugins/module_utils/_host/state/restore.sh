@@ -36,6 +36,10 @@ try() {
 }
 
 mkdir -p "$run"
+# The first run after a boot restores everything: that is no repair.
+booted=''
+# shellcheck disable=SC2034 # metrics.sh reads it
+if [ ! -e "$run/rules.listing" ]; then booted=yes; fi
 # Ansible takes the same lock.
 exec 9>"$run/lock"
 if ! flock -w 60 9; then
