@@ -59,8 +59,9 @@ ROWS = (
         (
             stat("Nodes with metrics", f"count(tke_overlay_info{JOB})"),
             stat(
-                "Probes answered",
-                f"100 * sum(tke_overlay_probe_reachable_peers{JOB}) / sum(tke_overlay_probe_peers{JOB})",
+                "Probes not answered",
+                f"100 - 100 * sum(tke_overlay_probe_reachable_peers{JOB}) / sum(tke_overlay_probe_peers{JOB})",
+                *(0.1, 5),
                 unit="percent",
             ),
             stat(
@@ -151,9 +152,16 @@ ROWS = (
                         f" / sum by (site) (tke_overlay_probe_known_peers{JOB})",
                         "{{site}}",
                     ),
-                    Query(f"max(tke_overlay_probe_cycle_seconds{JOB})", "seconds until every peer was probed"),
                 ),
+                unit="percent",
+                width=4,
                 description="The sample of one round rotates.",
+            ),
+            stat(
+                "Until every peer was probed",
+                f"max(tke_overlay_probe_cycle_seconds{JOB})",
+                unit="s",
+                description="How long the rotating sample of a node takes for all of its peers.",
             ),
         ),
     ),
@@ -193,7 +201,7 @@ ROWS = (
                 description="Counted by node_exporter itself (netdev).",
             ),
             Panel(
-                "Links that are down, and links with another MTU than planned",
+                "Links that are down, or have another MTU",
                 (
                     Query(f"sum by (device) (1 - tke_overlay_link_up{JOB})", "{{device}} down"),
                     Query(
@@ -255,8 +263,8 @@ ROWS = (
             ),
             Panel(
                 "Peers of the devices",
-                (Query(f"max by (device) (tke_overlay_wireguard_peers{JOB})", "{{device}}, largest number of a node"),),
-                description="Two devices exist only while keys change.",
+                (Query(f"max by (device) (tke_overlay_wireguard_peers{JOB})", "{{device}}"),),
+                description="The largest number of a node. Two devices exist only while keys change.",
             ),
         ),
     ),

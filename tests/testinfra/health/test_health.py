@@ -11,11 +11,13 @@ import subprocess
 import time
 
 import dashboard
+import drawn
 import pytest
 import yaml
 from watching import FACTOR, METRICS, SLACK, URL, Fault, Prometheus, Watcher, begin_on_hosts, end_on_hosts, table
 
-from stories import INVENTORY, NODES, PAIR, lab, ledger, on, play, until
+from chromium import Chromium
+from stories import INVENTORY, NODES, PAIR, ROOT, lab, ledger, on, play, until
 from tkelab.model import ROUTER
 
 testinfra_hosts = ["local://"]
@@ -247,6 +249,26 @@ def test_each_fault_raises_its_alert_which_clears(watched):
 
 
 if COMPLETE:
+
+    def test_every_panel_reads_well_as_it_is_drawn(watched, tmp_path):
+        """The picture stays in .cache/dashboard.png, for a look at it."""
+
+        def query(expression):
+            expression = expression.replace("$job", ".*").replace("$cluster", ".*")
+            times = {"start": time.time() - 300, "end": time.time(), "step": 2}
+            return watched.get("query_range", query=expression, **times)["result"]
+
+        text, panels = drawn.page(json.loads(dashboard.text()), query)
+        (tmp_path / "dashboard.html").write_text(text)
+        with Chromium(tmp_path / "profile") as browser:
+            browser.show_as(dashboard.WIDTH * drawn.COLUMN)
+            browser.open(tmp_path / "dashboard.html")
+            (ROOT / ".cache/dashboard.png").write_bytes(browser.screenshot())
+            assert browser.console() == []
+        encrypted = {panel.title for row in dashboard.ROWS if row.title == "WireGuard" for panel in row.panels}
+        assert {title for title, lines in panels.items() if not lines} == encrypted
+        legends = [line.legend for lines in panels.values() for line in lines]
+        assert not any("{{" in legend for legend in legends)
 
     def test_after_a_reboot_the_metrics_are_back_without_an_alert(watched):
         begin = time.time()
