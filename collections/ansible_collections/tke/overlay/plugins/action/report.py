@@ -21,12 +21,21 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.model 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.page import page
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.reachability import ProbedHost
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
+from ansible_collections.tke.overlay.plugins.module_utils._links import ENCAPSULATION
 from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import HOST_VARIABLES, Variables, failure_of
 from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import LedgerAction, good_text, now
 from ansible_collections.tke.overlay.plugins.plugin_utils._prometheus import past_day
 from ansible_collections.tke.overlay.plugins.plugin_utils._report_files import ReportFiles
 
 SITE_VARIABLE = HOST_VARIABLES["site"]
+
+
+LINK_OPTIONS: t.Mapping[str, t.Any] = {
+    "sites": {"type": "list", "elements": "str", "required": True},
+    "nodes": {"type": "list", "elements": "int", "required": True},
+    "transport": {"type": "str", "choices": sorted(ENCAPSULATION), "required": True},
+    "mtu": {"type": "int", "required": True},
+}
 
 
 class ActionModule(LedgerAction):
@@ -46,6 +55,7 @@ class ActionModule(LedgerAction):
         "title": {"type": "str"},
         "history": {"type": "int", "default": 20},
         "prometheus": {"type": "str"},
+        "links": {"type": "list", "elements": "dict", "options": LINK_OPTIONS, "default": []},
     }
     variables: t.ClassVar[dict[str, str]] = {**LedgerAction.variables, "prometheus": "overlay_prometheus_url"}
 
@@ -66,6 +76,7 @@ class ActionModule(LedgerAction):
             events=given["history"],
             problem=given["problem"],
             past_day=asked,
+            links=given["links"],
         )
         report = build(versions, _hosts(given, sites, task_vars), options)
         before = files.current()
