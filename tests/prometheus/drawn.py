@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import html
 import math
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,9 +48,9 @@ def lines_of(panel: dict[str, Any], query: RangeQuery) -> list[Line]:
     for target in panel["targets"]:
         for series in query(target["expr"]):
             labels = {name: text for name, text in series["metric"].items() if name != "__name__"}
-            legend = re.sub(
-                r"\{\{(\w+)\}\}", lambda found, known=labels: known.get(found[1], found[0]), target["legendFormat"]
-            )
+            legend = target["legendFormat"]
+            for name, text in labels.items():
+                legend = legend.replace(f"{{{{{name}}}}}", text)
             if legend == "__auto":
                 legend = ", ".join(f"{name}={text}" for name, text in labels.items()) or "value"
             points = [(float(at), float(value)) for at, value in series["values"]]
