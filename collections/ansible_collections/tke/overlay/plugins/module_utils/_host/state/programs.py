@@ -116,9 +116,9 @@ is_bridge_netfilter_off() {
 is_conntrack_full() {
     [ -e /proc/sys/net/netfilter/nf_conntrack_max ] || return
     # Not with `read`, which gets only the first digit: it reads byte by byte, and such a file is empty after the first.
-    count=$(cat /proc/sys/net/netfilter/nf_conntrack_count)
-    most=$(cat /proc/sys/net/netfilter/nf_conntrack_max)
-    [ "$most" -gt 0 ] && [ $((count * 50)) -ge $((most * 49)) ]
+    # shellcheck disable=SC2046 # two words: connections, and room for them
+    set -- $(cat /proc/sys/net/netfilter/nf_conntrack_count /proc/sys/net/netfilter/nf_conntrack_max)
+    [ "$2" -gt 0 ] && [ $(($1 * 50)) -ge $(($2 * 49)) ]
 }
 
 # Whether this host runs Pods and a plugin is in none of the directories.
@@ -236,23 +236,32 @@ read_times() {
 
 # Replace the file in one step. Its directory can belong to another user, who must not know the name of the new file
 # before it exists (noclobber), nor be able to write it. The file system can hang, as NFS does without its server: so
-# this runs in a process of its own, which timeout kills together with itself. It holds a lock: as long as it cannot be
-# killed either, there is no second one.
+# this is a process of its own, which timeout kills together with itself. A process that cannot be killed stays.
 replace_file() {
+    if [ "$write_failed" = 1 ] && is_writer_left; then
+        echo 'a former process still hangs in that directory'
+        return 1
+    fi
     read -r name </proc/sys/kernel/random/uuid
-    (
-        flock -n 8 || { echo 'a former run still hangs in that directory' && exit 1; }
-        # shellcheck disable=SC2016 # the inner shell expands them
-        timeout -s KILL 5 sh -c 'umask 022
-            set -C
-            sed -e "$1" "$2" >"$3" && mv -fT "$3" "$4" && exit
-            rm -f "$3"
-            exit 1' sh "$values/ @[a-z0-9_]*\$/d" "$here/metrics" "$directory/.$metrics_file.$name" \
-            "$directory/$metrics_file" </dev/null >"$work/metrics.output" 2>&1
-        code=$?
-        if [ "$code" -gt 128 ]; then echo 'the directory did not answer for 5 s'; else cat "$work/metrics.output"; fi
-        exit "$code"
-    ) 8>"$run/metrics.lock" 9>&-
+    # shellcheck disable=SC2016 # the inner shell expands them
+    timeout -s KILL 5 sh -c 'umask 022
+        set -C
+        sed -e "$1" "$2" >"$3" && mv -fT "$3" "$4" && exit
+        rm -f "$3"
+        exit 1' sh "$values/ @[a-z0-9_]*\$/d" "$here/metrics" "$directory/.$metrics_file.$name" \
+        "$directory/$metrics_file" </dev/null 2>&1 8>"$run/metrics.lock" 9>&-
+    code=$?
+    if [ "$code" -gt 128 ]; then echo 'the directory did not answer for 5 s'; fi
+    return "$code"
+}
+
+# Whether a process has the file open as a writer has it.
+is_writer_left() {
+    for each in /proc/[0-9]*/fd/8; do
+        # shellcheck disable=SC3013 # dash, bash and busybox have it
+        if [ "$each" -ef "$run/metrics.lock" ]; then return; fi
+    done
+    return 1
 }
 
 read_counters
@@ -270,7 +279,7 @@ else
     write_errors=$((write_errors + 1))
     if [ "$write_failed" = 0 ]; then
         echo "${warning}tke-overlay: the metrics cannot be written to $metrics_dir (overlay_metrics_dir):" \
-            "$(head -n 1 "$work/metrics.errors")" >&2
+            "$(tail -n 1 "$work/metrics.errors")" >&2
     fi
     write_failed=1
     save_counters
