@@ -195,6 +195,7 @@ def test_a_hanging_directory_delays_nothing_but_the_metrics(run, host, hanging):
     before, server = hanging
     script(host)
     intact = everything(run)
+    (host / "metrics/.tke_overlay_node.prom.killed").write_text("of a writer that was killed")
     broken(run, "ip route del 10.244.1.0/24")
     begin = time.monotonic()
     code, reports, errors = script(host, before, pass_fds=[server])
@@ -205,6 +206,7 @@ def test_a_hanging_directory_delays_nothing_but_the_metrics(run, host, hanging):
     assert everything(run) == intact
     assert script(host) == QUIET
     assert values(host)["metrics_write_errors_total"] == 1
+    assert [path.name for path in (host / "metrics").iterdir()] == ["tke_overlay_node.prom"]
 
 
 def test_there_is_no_second_writer_beside_one_that_hangs(run, host, hanging):
