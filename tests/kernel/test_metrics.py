@@ -15,7 +15,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import converge as node
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import reset
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.status import read_status
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics import MetricsSpec
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics import MetricsSpec, hangs
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import METRICS_FILES, STATE
 from ansible_collections.tke.overlay.plugins.module_utils._metrics import METRICS, NODE, write_bounded
 from breakages import broken, document, everything
@@ -223,11 +223,25 @@ def test_there_is_no_second_writer_beside_one_that_hangs(run, host, hanging):
     assert values(host)["metrics_write_errors_total"] == 2
 
 
-def test_programs_in_python_wait_a_limited_time_as_well(host, hanging):
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (f"from {write_bounded.__module__} import *; write_bounded(directory, 'x', '', lock)", "did not answer"),
+        (f"from {hangs.__module__} import *; print(hangs(directory), hangs('/'), hangs('/none'))", "True False False"),
+    ],
+    ids=["write", "look"],
+)
+def test_programs_in_python_wait_a_limited_time_as_well(host, hanging, call, words):
     before, server = hanging
-    call = f"import sys; from {write_bounded.__module__} import *; write_bounded(sys.argv[1], 'x', '', sys.argv[2])"
     done = subprocess.run(
-        [*before, sys.executable, "-c", call, f"{host}/metrics", f"{host}/lock"],
+        [
+            *before,
+            sys.executable,
+            "-c",
+            f"import sys; directory, lock = sys.argv[1:]; {call}",
+            host / "metrics",
+            host / "l",
+        ],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         pass_fds=[server],
         capture_output=True,
@@ -235,7 +249,7 @@ def test_programs_in_python_wait_a_limited_time_as_well(host, hanging):
         check=False,
         timeout=60,
     )
-    assert "did not answer" in done.stderr
+    assert words in done.stdout + done.stderr
 
 
 def test_a_damaged_part_of_the_metrics_does_not_stop_the_rest(run, host):

@@ -594,15 +594,14 @@ def write_file(directory: str, name: str, text: str) -> None:
         raise
 
 
-WRITE_SECONDS = 5.0
-"""How long a writer waits for the file system of the directory."""
+ANSWER_SECONDS = 5.0
+"""How long to wait for the file system of the directory."""
 
 
 def write_bounded(directory: str, name: str, text: str, lock: str) -> None:
-    """Replace a file as :func:`write_file` does, from a process of its own that is killed after WRITE_SECONDS.
+    """Replace a file as :func:`write_file` does, but do not wait for a file system that hangs.
 
-    A file system can hang, as NFS does without its server. Where the process cannot be killed either, it is left behind
-    with its lock, so there is no second one.
+    Where the writing process cannot be killed, it is left behind with its lock, so there is no second one.
 
     :param lock: a file in a directory that cannot hang.
     :raises OSError: the file cannot be written, or not in time.
@@ -611,30 +610,40 @@ def write_bounded(directory: str, name: str, text: str, lock: str) -> None:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise OSError(errno.ETIMEDOUT, "a former run still hangs in that directory") from error
-        receiver, sender = os.pipe()
-        child = os.fork()
-        if child == 0:
-            _write_and_exit(directory, name, text, sender)
-        os.close(sender)
-        try:
-            answered, _writable, _others = select.select([receiver], [], [], WRITE_SECONDS)
-            if not answered:
-                os.kill(child, signal.SIGKILL)
-                raise OSError(errno.ETIMEDOUT, f"the directory did not answer for {WRITE_SECONDS:.0f} s")
-            number = int(os.read(receiver, 16) or errno.EIO)
-        finally:
-            os.close(receiver)
-        os.waitpid(child, 0)
+            raise OSError(errno.ETIMEDOUT, "a former process still hangs in that directory") from error
+        call_bounded(lambda: write_file(directory, name, text))
+
+
+def call_bounded(work: t.Callable[[], object]) -> None:
+    """Call a function in a process of its own, which is killed if it does not end within ANSWER_SECONDS.
+
+    A file system can hang, as NFS does without its server. Where the process cannot be killed either, it stays.
+
+    :raises OSError: the function raised it, or did not end in time.
+    """
+    receiver, sender = os.pipe()
+    child = os.fork()
+    if child == 0:
+        _call_and_exit(work, sender)
+    os.close(sender)
+    try:
+        answered, _writable, _others = select.select([receiver], [], [], ANSWER_SECONDS)
+        if not answered:
+            os.kill(child, signal.SIGKILL)
+            raise OSError(errno.ETIMEDOUT, f"the directory did not answer for {ANSWER_SECONDS:.0f} s")
+        number = int(os.read(receiver, 16) or errno.EIO)
+    finally:
+        os.close(receiver)
+    os.waitpid(child, 0)
     if number:
         raise OSError(number, os.strerror(number))
 
 
-def _write_and_exit(directory: str, name: str, text: str, sender: int) -> t.NoReturn:
-    """Write the file, send the number of the error, 0 without one, and end this process at once."""
+def _call_and_exit(work: t.Callable[[], object], sender: int) -> t.NoReturn:
+    """Call the function, send the number of its error, 0 without one, and end this process at once."""
     number = errno.EIO
     try:
-        write_file(directory, name, text)
+        work()
         number = 0
     except OSError as error:
         number = error.errno or errno.EIO
