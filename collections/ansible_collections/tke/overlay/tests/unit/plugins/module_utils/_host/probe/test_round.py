@@ -134,7 +134,7 @@ def test_metrics_count_the_living_wireguard_peers_of_a_site():
     now = int(time.time())
     plain, *encrypted = peers_of({"cloud": 1, "idc": 4})
     peers = [plain, *(peer._replace(encrypted=True) for peer in encrypted)]
-    handshakes = dict(zip([peer.address for peer in encrypted], [now - 1, now - 170, now - 600], strict=False))
+    handshakes = dict(zip([peer.address for peer in encrypted], [now - 1, now - 170, now - 600]))
     text = render(round_samples(config_of(peers), sample(peers, ProbeRecord()), RoundResult({}, {}, handshakes)))
     oldest = "probe_wireguard_oldest_handshake_timestamp_seconds"
     for name, value in (("probe_wireguard_peers", 4), ("probe_wireguard_living_peers", 2), (oldest, 0)):
