@@ -15,7 +15,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import converge as node
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import reset
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.status import read_status
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics import MetricsSpec, hangs
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics_spec import MetricsSpec, hangs
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import METRICS_FILES, STATE
 from ansible_collections.tke.overlay.plugins.module_utils._metrics import METRICS, NODE, write_bounded
 from breakages import broken, document, everything
@@ -57,6 +57,7 @@ def values(host):
 
 def test_a_quiet_run_writes_all_metrics_and_changes_nothing(run, host):
     before = everything(run)
+    (host / "metrics/.tke_overlay_node.prom.0123").write_text("of a run that was killed")
     assert script(host) == QUIET
     assert everything(run) == before
     found = values(host)

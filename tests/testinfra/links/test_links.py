@@ -262,6 +262,18 @@ def all_reached():
         reached(name, other)
 
 
+def test_a_fleet_that_two_runs_reach_keeps_talking():
+    """The links of the inventory return. To the host that the first run does not reach, its peers send as before."""
+    all_reached()
+    with nothing_lost(HOSTS):
+        linked_site("--limit", "!idc2")
+    assert {name: route("cloud1", name)["dev"] for name in ("idc1", "idc2")} == {"idc1": "tke-wg0", "idc2": "tke0"}
+    assert route("idc2", "cloud1")["dev"] == "tke0"
+    with nothing_lost(HOSTS):
+        linked_site()
+    assert {route("cloud1", "idc2")["dev"], route("idc2", "cloud1")["dev"]} == {"tke-wg0"}
+
+
 def test_changing_transports_loses_no_packet():
     all_reached()
     with nothing_lost(HOSTS):

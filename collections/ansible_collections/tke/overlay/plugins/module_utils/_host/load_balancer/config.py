@@ -64,6 +64,9 @@ ADMIN_SOCKET = f"{RUN_DIRECTORY}/admin.sock"
 LOADED_FILE = f"{RUN_DIRECTORY}/loaded"
 """A copy of the nftables rules and the keepalived configuration, taken when keepalived loaded them."""
 
+UNFINISHED_FILE = f"{RUN_DIRECTORY}/unfinished"
+"""The names of files that were written, while their units have not been restarted or reloaded yet."""
+
 LOADED_RULES_FILE = f"{RUN_DIRECTORY}/rules.nft"
 LISTING_FILE = f"{RUN_DIRECTORY}/rules.listing"
 """A copy of the nftables rules, and nft's listing of them right after they were loaded."""

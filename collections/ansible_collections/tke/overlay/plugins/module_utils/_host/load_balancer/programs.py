@@ -69,6 +69,7 @@ import fcntl
 import os
 import select
 import signal
+import time
 import typing as t
 
 PREFIX = "tke_overlay_"
@@ -460,6 +461,10 @@ def _value_text(value: float | str) -> str:
     return str(int(value)) if value == int(value) else repr(float(value))
 
 
+ABANDONED_SECONDS = 600
+"""The age at which a new file that has not replaced the former one is that of a writer that was killed."""
+
+
 def write_file(directory: str, name: str, text: str) -> None:
     """Replace a file of metrics in one step: no reader sees a part of it. The directory is not created.
 
@@ -468,6 +473,7 @@ def write_file(directory: str, name: str, text: str) -> None:
 
     :raises OSError: the file cannot be written; a former version is intact.
     """
+    _remove_abandoned(directory, f".{name}.")
     beside = os.path.join(directory, f".{name}.{os.urandom(8).hex()}")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
     try:
@@ -479,6 +485,16 @@ def write_file(directory: str, name: str, text: str) -> None:
         with contextlib.suppress(OSError):
             os.unlink(beside)
         raise
+
+
+def _remove_abandoned(directory: str, start: str) -> None:
+    """Remove the new files of writers that were killed, as far as no writer can still be at work on them."""
+    for name in os.listdir(directory):
+        if name.startswith(start):
+            path = os.path.join(directory, name)
+            with contextlib.suppress(OSError):
+                if time.time() - os.lstat(path).st_mtime > ABANDONED_SECONDS:
+                    os.unlink(path)
 
 
 ANSWER_SECONDS = 5.0

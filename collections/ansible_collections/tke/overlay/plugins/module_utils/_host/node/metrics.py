@@ -13,7 +13,6 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
     vtep_address,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import FileSpecs, read_files
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.wireguard import WireguardSpec
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni import CNI_FILE
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni_checks import KUBERNETES
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.peer_links import HostLinks
@@ -26,26 +25,30 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.probe.round impo
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.probe.schedule import ring
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics import (
-    NO_METRICS,
-    MetricsSpec,
     NodeLabels,
-    directory_problems,
     node_metrics,
     script_settings,
     written_files,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics_spec import (
+    NO_METRICS,
+    MetricsSpec,
+    directory_problems,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
-    METRICS_FILES,
     METRICS_SCRIPT,
+    METRICS_STATE_FILES,
     METRICS_TEXT,
     PROBE_PEERS,
     PROBE_PROGRAM,
-    PROBE_UNIT_FILES,
     WRITTEN_BY,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.programs import METRICS_SH
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import saved_settings, saved_summary
 from ansible_collections.tke.overlay.plugins.module_utils._links import WIREGUARD
+
+if t.TYPE_CHECKING:
+    from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.wireguard import WireguardSpec
 
 UNKNOWN_SITE = "unknown"
 """The site of a node of the plan that the inventory of the run does not have."""
@@ -68,7 +71,7 @@ def metrics_files(
     former = saved_settings().get("metrics_dir", "")
     stale: FileSpecs = dict.fromkeys(written_files(former)) if former != metrics.directory else {}
     if not metrics.directory:
-        return {**dict.fromkeys(name for name in METRICS_FILES if name not in PROBE_UNIT_FILES), **stale}
+        return {**dict.fromkeys(METRICS_STATE_FILES), **stale}
     own = links.own
     labels = NodeLabels(
         cluster=document["cluster"],

@@ -213,11 +213,13 @@ replace_file() {
     # shellcheck disable=SC2016 # the inner shell expands them
     timeout -s KILL 5 sh -c 'umask 022
         set -C
-        if [ "$5" = 1 ]; then rm -f "${3%.*}".*; fi # of a writer that was killed
+        for left in "${3%.*}".*; do # of writers that were killed
+            if [ -e "$left" ]; then rm -f "$left"; fi
+        done
         sed -e "$1" "$2" >"$3" && mv -fT "$3" "$4" && exit
         rm -f "$3"
         exit 1' sh "$values/ @[a-z0-9_]*\$/d" "$here/metrics" "$directory/.$metrics_file.$name" \
-        "$directory/$metrics_file" "$write_failed" </dev/null 2>&1 8>"$run/metrics.lock" 9>&-
+        "$directory/$metrics_file" </dev/null 2>&1 8>"$run/metrics.lock" 9>&-
     code=$?
     if [ "$code" -gt 128 ]; then echo 'the directory did not answer for 5 s'; fi
     return "$code"

@@ -644,6 +644,7 @@ keep_foreign_names() {
 # Replace the file in one step, with the mode, owner and attributes of the present one. A mounted file cannot be
 # replaced, and is written in place.
 write_hosts() {
+    rm -f "${hosts%/*}"/.hosts.tke-overlay.* # of a run that was killed
     beside=$(mktemp "${hosts%/*}/.hosts.tke-overlay.XXXXXX" 2>"$work/errors") || beside=''
     if [ -n "$beside" ]; then
         if [ -e "$hosts" ]; then cp --preserve=all "$hosts" "$beside" 2>"$work/errors"; else chmod 644 "$beside"; fi &&

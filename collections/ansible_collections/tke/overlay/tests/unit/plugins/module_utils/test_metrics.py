@@ -9,6 +9,7 @@ import fcntl
 import os
 import re
 import threading
+import time
 
 import pytest
 from hypothesis import given
@@ -129,6 +130,14 @@ def test_a_failed_write_leaves_the_former_file_only(tmp_path):
     with pytest.raises(UnicodeEncodeError):
         write_file(str(tmp_path), "x.prom", "\udc80")
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"x.prom": "before\n"}
+
+
+def test_what_killed_writers_have_left_is_removed(tmp_path):
+    for name, age in ((".x.prom.0123", 1000), (".x.prom.4567", 0), (".y.prom.0123", 1000)):
+        (tmp_path / name).write_text("half of a fi")
+        os.utime(tmp_path / name, times=(time.time() - age,) * 2)
+    write_file(str(tmp_path), "x.prom", "text\n")
+    assert sorted(os.listdir(tmp_path)) == [".x.prom.4567", ".y.prom.0123", "x.prom"], "that of another writer stays"
 
 
 def test_a_missing_directory_is_not_created(tmp_path):
