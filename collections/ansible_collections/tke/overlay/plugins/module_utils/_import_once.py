@@ -33,9 +33,9 @@ class ZipImporter(zipimport.zipimporter):
 def install() -> None:
     """Use this importer for all archives from now on."""
     sys.path_hooks.insert(0, ZipImporter)
-    for path, importer in list(sys.path_importer_cache.items()):
-        if isinstance(importer, zipimport.zipimporter):
-            del sys.path_importer_cache[path]
+    archives = [path for path, importer in sys.path_importer_cache.items() if hasattr(importer, "archive")]
+    for path in archives:
+        del sys.path_importer_cache[path]
 
 
 if isinstance(__spec__.loader, zipimport.zipimporter):  # on the controller, and in tests, it is not

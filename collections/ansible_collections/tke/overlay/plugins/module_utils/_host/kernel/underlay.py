@@ -77,7 +77,7 @@ def routes_job(local: str, peers: t.Iterable[str]) -> Job:
 
 
 def _lookup(local: str, peers: t.Iterable[str]) -> Job:
-    return ("ip", "-o", "-force", "-batch", "-"), "".join(f"route get {peer} from {local}\n" for peer in peers)
+    return ["ip", "-o", "-force", "-batch", "-"], "".join(f"route get {peer} from {local}\n" for peer in peers)
 
 
 def underlay_routes(local: str, peers: t.Iterable[str], run: Run) -> list[UnderlayRoute]:

@@ -215,11 +215,6 @@ def _route(each: PeerLink, source: str, device_mtu: int) -> tuple[str, str]:
     return device_entry(node_cidr, each.device, source, mtu)
 
 
-def routes_to_peers(links: HostLinks) -> dict[str, str]:
-    """Return node CIDR -> the route that this host has at the end of a cutover, for peers that have one."""
-    return dict(_route(each, links) for each in links.peers if each.device)
-
-
 def newly_encrypted(links: HostLinks) -> list[str]:
     """Return the node CIDRs of the peers to which this host sends by WireGuard from the phase *cutover* on."""
     changed = [each for each in links.with_transport(WIREGUARD) if each.peer.node_cidr in links.former and each.device]
