@@ -18,6 +18,7 @@ JOB = '{job=~"$job"}'
 CLUSTER = '{cluster=~"$cluster"}'
 LINKS = '{job=~"$job", device=~"tke.*"}'
 SITES = "{{from_site}} -> {{site}}"
+NONE = 'label_replace(vector(0), "peer", "none", "", "")'
 
 
 class Query(NamedTuple):
@@ -28,7 +29,7 @@ class Query(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """One panel. ``limits`` are the values from which it turns orange and red."""
+    """One panel. ``limits`` are the values from which it turns orange and red, ``texts`` replace single values."""
 
     title: str
     queries: tuple[Query, ...]
@@ -38,6 +39,7 @@ class Panel(NamedTuple):
     description: str = ""
     limits: tuple[float, ...] = ()
     least: float | None = 0
+    texts: tuple[tuple[str, str], ...] = ()
 
 
 class Row(NamedTuple):
@@ -128,8 +130,8 @@ ROWS = (
                 "Peers that do not answer",
                 (
                     Query(
-                        f"count by (peer, site) (tke_overlay_probe_peer_reachable{JOB} == 0) or vector(0)",
-                        "{{peer}} ({{site}})",
+                        f"count by (peer, site) (tke_overlay_probe_peer_reachable{JOB} == 0) or {NONE}",
+                        "{{peer}} {{site}}",
                     ),
                 ),
                 description="How many nodes notice it.",
@@ -138,8 +140,8 @@ ROWS = (
                 "Peers that lose full-size packets",
                 (
                     Query(
-                        f"count by (peer, site) (tke_overlay_probe_peer_full_size{JOB} == 0) or vector(0)",
-                        "{{peer}} ({{site}})",
+                        f"count by (peer, site) (tke_overlay_probe_peer_full_size{JOB} == 0) or {NONE}",
+                        "{{peer}} {{site}}",
                     ),
                 ),
                 description="How many nodes notice it.",
@@ -329,8 +331,8 @@ ROWS = (
                 "Pool full in",
                 f"min(tke_overlay_ledger_exhaustion_timestamp_seconds{CLUSTER}) - time() or vector(-1)",
                 unit="s",
-                description="At the rate of the past; -1 without growth.",
-            ),
+                description="At the rate of the past.",
+            )._replace(texts=(("-1", "no growth"),)),
             stat(
                 "Last run of a playbook",
                 f"time() - max(tke_overlay_controller_last_run_timestamp_seconds{CLUSTER})",
@@ -420,6 +422,9 @@ def _panel(panel: Panel, number: int, place: dict[str, int]) -> dict[str, Any]:
     steps: list[dict[str, Any]] = [{"color": "green", "value": None}]
     steps += [{"color": color, "value": limit} for color, limit in zip(colors, panel.limits, strict=False)]
     defaults: dict[str, Any] = {"unit": panel.unit, "thresholds": {"mode": "absolute", "steps": steps}}
+    if panel.texts:
+        options = {value: {"text": text} for value, text in panel.texts}
+        defaults["mappings"] = [{"type": "value", "options": options}]
     if panel.least is not None:
         defaults["min"] = panel.least
     return {

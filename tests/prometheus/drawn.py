@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ COLORS = ("#7eb26d", "#eab839", "#6ed0e0", "#ef843c", "#e24d42", "#1f78c1", "#ba
 THRESHOLDS = {"green": "#73bf69", "orange": "#ff9830", "red": "#f2495c"}
 STYLE = Path(__file__).with_suffix(".css")
 
+LABEL = re.compile(r"\{\{(\w+)\}\}")
 SECONDS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1), ("ms", 1e-3), ("µs", 1e-6))
 
 RangeQuery = Callable[[str], list[dict[str, Any]]]
@@ -49,8 +51,8 @@ def lines_of(panel: dict[str, Any], query: RangeQuery) -> list[Line]:
         for series in query(target["expr"]):
             labels = {name: text for name, text in series["metric"].items() if name != "__name__"}
             legend = target["legendFormat"]
-            for name, text in labels.items():
-                legend = legend.replace(f"{{{{{name}}}}}", text)
+            for name in LABEL.findall(legend):
+                legend = legend.replace(f"{{{{{name}}}}}", labels.get(name, ""))
             if legend == "__auto":
                 legend = ", ".join(f"{name}={text}" for name, text in labels.items()) or "value"
             points = [(float(at), float(value)) for at, value in series["values"]]
@@ -88,7 +90,9 @@ def _number(defaults: dict[str, Any], lines: list[Line], _width: int, _height: i
     value = lines[0].points[-1][1]
     steps = defaults["thresholds"]["steps"]
     color = [step["color"] for step in steps if step["value"] is None or value >= step["value"]][-1]
-    return f'<p class="number" style="color:{THRESHOLDS[color]}">{shown(value, defaults["unit"])}</p>'
+    texts = {key: each["text"] for mapping in defaults.get("mappings", ()) for key, each in mapping["options"].items()}
+    text = texts.get(f"{value:g}") or shown(value, defaults["unit"])
+    return f'<p class="number" style="color:{THRESHOLDS[color]}">{text}</p>'
 
 
 def _chart(defaults: dict[str, Any], lines: list[Line], width: int, height: int) -> str:
