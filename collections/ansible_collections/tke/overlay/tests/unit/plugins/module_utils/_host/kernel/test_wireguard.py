@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import compare
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.wireguard import (
     WireguardPeer,
     WireguardSpec,
@@ -130,3 +131,20 @@ def test_without_tun_wireguard_go_cannot_run():
 
     with pytest.raises(ValidationError, match=r"/dev/net/tun.*load the kernel module tun"):
         table_of().check([], run)
+
+
+@pytest.mark.parametrize(("dials", "keepalives"), [(True, ["25", "off"]), (False, ["off"])])
+def test_a_new_device_dials_only_where_a_session_can_exist(dials, keepalives):
+    """A handshake with each of thousands of peers takes more CPU than all the rest."""
+    peer = WireguardPeer(f"{'A' * 42}A=", "10.0.1.13:51820", "10.244.3.0/24")
+    table = WireguardTable([WireguardSpec(0, 51820, 1380, "10.244.0.0/32", "OWN", [peer])])
+    table.dials = dials
+    texts = []
+
+    def run(command, text=None):
+        texts.append(text if command[1] == "addconf" else None)
+        return 0, "", ""
+
+    table.apply(compare(table, {}, table.wanted), run)
+    found = [line.split()[-1] for text in texts if text for line in text.splitlines() if "Keepalive" in line]
+    assert found == keepalives
