@@ -237,10 +237,11 @@ lab-sid: deps $(STAMP) ## the scenario `default` on a separate lab in which thre
 	@$(SID_LAB) down
 
 BULLSEYE_LAB := TKE_LAB=bullseye $(LAB)
-lab-bullseye: deps $(STAMP) ## the scenario `clb` on a separate lab whose load balancer pair has Debian 11
+lab-bullseye: deps $(STAMP) ## the scenarios `clb` and `health` on a separate lab whose load balancer pair has Debian 11
 	@$(BULLSEYE_LAB) down
 	@$(BULLSEYE_LAB) -i inventories/lab/hosts.yml -i inventories/lab_bullseye/hosts.yml up
 	@$(BULLSEYE_LAB) run molecule test -s clb
+	@$(BULLSEYE_LAB) run molecule test -s health
 	@$(BULLSEYE_LAB) down
 
 MIGRATION_LAB := TKE_LAB=migration $(LAB)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""ssh for Ansible that keeps what each module was sent and what it has answered, in the directory RECORDINGS."""
+"""ssh for Ansible: keeps each module and each command that it sends, and the answers, in directory RECORDINGS."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ def main() -> int:
         os.execvp("ssh", command)
     sent = sys.stdin.buffer.read()
     done = subprocess.run(command, input=sent, stdout=subprocess.PIPE, check=False)
-    if b"_ansiballz_main" in sent:
-        path = Path(os.environ["RECORDINGS"], str(time.monotonic_ns()))
-        path.with_suffix(".out").write_bytes(done.stdout)
-        path.with_suffix(".sent").write_bytes(sent)
+    path = Path(os.environ["RECORDINGS"], str(time.monotonic_ns()))
+    path.with_suffix(".out").write_bytes(done.stdout)
+    path.with_suffix(".sent").write_bytes(sent or sys.argv[-1].encode())
     sys.stdout.buffer.write(done.stdout)
     return done.returncode
 

@@ -114,13 +114,17 @@ def measured(command: Sequence[str], env: Mapping[str, str], output: int) -> tup
         command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env={**os.environ, **env}, cwd=inlab.ROOT
     )
     most = 0.0
-    while True:
-        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-        if pid:
-            break
-        most = max(most, sum(memory(each) for each in [process.pid, *children(process.pid)]))
-        time.sleep(SAMPLE_SECONDS)
-    process.returncode = os.waitstatus_to_exitcode(status)
+    try:
+        while True:
+            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+            if pid:
+                process.returncode = os.waitstatus_to_exitcode(status)
+                break
+            most = max(most, sum(memory(each) for each in [process.pid, *children(process.pid)]))
+            time.sleep(SAMPLE_SECONDS)
+    finally:
+        if process.returncode is None:
+            process.kill()
     cost = Cost(time.monotonic() - start, usage.ru_utime + usage.ru_stime, most)
     return cost, process.returncode
 

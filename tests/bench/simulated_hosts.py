@@ -4,23 +4,28 @@
 
 A run with ``tests/bench/recording_ssh.py`` on one real host makes the recordings. A simulated host reads what it is
 sent as Ansible's wrapper of a module does, and answers with the recording of the same call, in which the name, the node
-CIDR, the addresses and the MAC are those of this host, and probes have reached their peers.
+CIDR, the addresses and the MAC are those of this host, and probes have reached their peers. Other commands than modules
+either fetch the saved state or confirm a change.
 """
 
 from __future__ import annotations
 
 import ast
+import base64
 import contextlib
 import functools
+import io
 import json
 import multiprocessing
 import os
 import re
 import socketserver
+import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ansible_collections.tke.overlay.plugins.action.saved_state import MARK, fetched
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
     Peer,
     parse_fleet,
@@ -30,6 +35,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
 from ansible_collections.tke.overlay.plugins.module_utils._host.probe.schedule import peers_to_probe
 
 MODULE = re.compile(rb"^module_fqn=(.*),$", re.MULTILINE)
+SAVED, COMMAND = "saved state", "command"
 PARAMS = re.compile(rb"^params=(.*),$", re.MULTILINE)
 
 
@@ -48,10 +54,10 @@ class Call(NamedTuple):
 
 
 def call_of(sent: bytes) -> Call:
-    """Return the call in the file that Ansible sends."""
+    """Return the call in the file that Ansible sends, or in a command."""
     module, params = MODULE.search(sent), PARAMS.search(sent)
     if module is None or params is None:
-        raise ValueError(f"this is no module of Ansible: {sent[:100]!r}")
+        return Call(SAVED if MARK.encode() in sent else COMMAND, {})
     given = json.loads(ast.literal_eval(params[1].decode()))["ANSIBLE_MODULE_ARGS"]
     return Call(ast.literal_eval(module[1].decode()).rpartition(".")[2], given)
 
@@ -108,6 +114,21 @@ def varied(text: str, recorded: Peer, host: Peer) -> str:
     return re.sub(rf"\b{re.escape(recorded.name)}\b", host.name, text)
 
 
+def varied_archive(output: str, recorded: Peer, host: Peer) -> str:
+    """Return the saved state of the recorded host as that of another one; all hosts have the same fleet."""
+    texts = fetched(output)
+    if not texts:
+        return output
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
+        for path, text in texts.items():
+            content = (text if path.endswith("/fleet") else varied(text, recorded, host)).encode()
+            member = tarfile.TarInfo(path.lstrip("/"))
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return f"{MARK} {base64.b64encode(stream.getvalue()).decode()}\n"
+
+
 class SimulatedHosts:
     """All hosts of a fleet. What they have seen decides how they answer, as on a real host."""
 
@@ -125,7 +146,8 @@ class SimulatedHosts:
         self.calls[host, call.kind] = number + 1
         text = self.recordings.answer(call.kind, number)
         if host in self.fleet:
-            text = varied(text, self.recordings.host, self.fleet[host])
+            vary = varied_archive if call.module == SAVED else varied
+            text = vary(text, self.recordings.host, self.fleet[host])
         return self._reached(host, call, text) if call.kind == "probe peers" else text
 
     def _reached(self, host: str, call: Call, text: str) -> str:
@@ -159,8 +181,8 @@ class Handler(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         """Read a command and its standard input, and write its exit code and its output."""
         head = json.loads(self.rfile.readline())
-        sent = self.rfile.read(head["length"])
-        text = self.server.hosts.answer(head["host"], sent) if sent else ""  # other commands confirm a change
+        sent = self.rfile.read(head["length"]) or head["command"].encode()
+        text = self.server.hosts.answer(head["host"], sent)
         self.wfile.write(b"0\n" + text.encode())
 
 

@@ -40,6 +40,9 @@ class Model(Protocol[S]):
     def step(self, state: S, operation: Operation) -> tuple[S, Any]:
         """Return the state after an operation, and its output."""
 
+    def is_past(self, state: S, output: Any) -> bool:
+        """Return whether no operation can have this output after this state."""
+
 
 class Verdict(NamedTuple):
     """``order``: the indices of the operations as they could have happened, or the longest such part.
@@ -93,7 +96,7 @@ class Search(Generic[S]):
             if any(self._take(event) for event in choices[-1]):
                 if self.state == self.taken[-1][1]:  # it changes nothing, so it would fit nowhere better
                     choices[-1] = iter(())
-                choices.append(iter(self._candidates()))
+                choices.append(iter([] if self._has_missed_one() else self._candidates()))
                 continue
             if len(self.taken) >= len(longest):
                 longest = [taken.number for taken, _state in self.taken]
@@ -114,6 +117,11 @@ class Search(Generic[S]):
             found.append(event)
             event = event.next
         return sorted(found, key=lambda each: each.end is None)
+
+    def _has_missed_one(self) -> bool:
+        """Return whether an operation should have come before."""
+        waiting = (self.history[event.number] for event in self._candidates() if event.end is not None)
+        return any(self.model.is_past(self.state, operation.output) for operation in waiting)
 
     def _take(self, event: _Event) -> bool:
         """Let an operation be the next one, if its output is the right one and that leads to something new."""
@@ -201,6 +209,10 @@ class AllocatorModel:
             return state, (own, state.version)
         after = after._replace(version=state.version + (after != state))
         return after, (own, after.version)
+
+    def is_past(self, state: Allocations, output: Any) -> bool:
+        _shown, version = output
+        return bool(version < state.version)
 
     def _allocate(self, state: Allocations, name: str) -> tuple[Allocations, int | None]:
         taken = {number for _name, number in state.held}

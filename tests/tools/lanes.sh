@@ -23,12 +23,12 @@ trap 'exit 130' INT TERM
 
 lane() { # NUMBER TARGET...
     set +m # within the group of the lane
-    local output=$outputs/$1 target begin status=0
-    [ "$1" = 0 ] || renice -n 5 "$BASHPID" >/dev/null
+    local output=$outputs/$1 target begin status=0 priority=()
+    [ "$1" = 0 ] || priority=(nice -n 5)
     shift
     for target; do
         begin=$SECONDS
-        "$make" --no-print-directory "$target" </dev/null >"$output" 2>&1 || status=$?
+        "${priority[@]}" "$make" --no-print-directory "$target" </dev/null >"$output" 2>&1 || status=$?
         {
             flock 9
             printf '\n=== %s%s, %d s\n' "$([ "$status" = 0 ] || echo 'FAILED: ')" "$target" $((SECONDS - begin))

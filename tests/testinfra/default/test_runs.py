@@ -174,15 +174,16 @@ WRONG_OF_HOSTS = {
 """Values of overlay_underlay_ip."""
 
 
+@pytest.fixture(scope="class")
+def refused():
+    """Return invalid value -> the run of site with it."""
+    runs = at_once(*(("tke.overlay.site", "-e", value) for value in INVALID))
+    return dict(zip(INVALID, runs, strict=True))
+
+
 @pytest.mark.usefixtures("unchanged")
 class TestInvalidInput:
     """Invalid input is one error that names every offending value; the ledger and all hosts stay unchanged."""
-
-    @pytest.fixture(scope="class")
-    def refused(self):
-        """Return invalid value -> the run of site with it."""
-        runs = at_once(*(("tke.overlay.site", "-e", value) for value in INVALID))
-        return dict(zip(INVALID, runs, strict=True))
 
     @pytest.mark.parametrize("value", INVALID)
     def test_invalid_input_is_one_clear_error(self, refused, value):

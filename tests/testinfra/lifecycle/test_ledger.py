@@ -103,7 +103,6 @@ def test_a_node_that_limit_excludes_is_not_released():
     assert LEDGER.read_bytes() == record
 
 
-@pytest.mark.usefixtures("unchanged_hosts")
 def test_an_older_ledger_that_contradicts_no_host_is_refused():
     record = LEDGER.read_text()
     present = parse(record, str(LEDGER), None)

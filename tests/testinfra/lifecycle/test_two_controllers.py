@@ -10,7 +10,7 @@ import pytest
 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import open_store
 from members import Etcd, until
-from stories import INVENTORY, LEDGER, NODES, begin, ended, on, play, states
+from stories import INVENTORY, LEDGER, NODES, begin, ended, on, play, site, states
 
 testinfra_hosts = ["local://"]
 
@@ -35,18 +35,19 @@ def url(tmp_path):
 def inventories(tmp_path):
     """Return the inventory of the lab with the further nodes."""
     more = tmp_path / "more.json"
-    sites = {
-        site: {"hosts": {name: {"ansible_host": address} for name, address in hosts.items()}}
-        for site, hosts in FURTHER.items()
+    groups = {
+        group: {"hosts": {name: {"ansible_host": address} for name, address in hosts.items()}}
+        for group, hosts in FURTHER.items()
     }
-    more.write_text(json.dumps(sites))
+    more.write_text(json.dumps(groups))
     return (INVENTORY, more)
 
 
 def test_two_controllers_at_once_share_a_ledger_in_etcd(url, inventories):
+    site()
     before, recorded = states(NODES), json.loads(LEDGER.read_text())["nodes"]
     place = ("-e", f"overlay_ledger={url}")
-    limits = [f"{site}:!{name}" for site, hosts in FURTHER.items() for name in hosts]
+    limits = [f"{group}:!{name}" for group, hosts in FURTHER.items() for name in hosts]
     runs = [begin("tke.overlay.site", "--limit", limit, *place, inventories=inventories) for limit in limits]
     for done in map(ended, runs):
         assert done.code == 0, done.text

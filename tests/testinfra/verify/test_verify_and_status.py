@@ -60,21 +60,22 @@ def hole(host, rule):
         nft("delete", "table", "ip", "verify_test")
 
 
+@pytest.fixture(scope="class")
+def runs():
+    """Return name -> run of a playbook."""
+    commands = {
+        "verify": ("tke.overlay.verify",),
+        "check mode": ("tke.overlay.verify", "--check"),
+        "sample": ("tke.overlay.verify", "-e", "overlay_verify_all=3", "-e", "overlay_verify_sample=1"),
+        "status": ("tke.overlay.status",),
+        "preflight": ("tke.overlay.preflight",),
+    }
+    return dict(zip(commands, at_once(*commands.values()), strict=True))
+
+
 @pytest.mark.usefixtures("unchanged")
 class TestHealthy:
     """The screens of a healthy fleet; no playbook here changes anything."""
-
-    @pytest.fixture(scope="class")
-    def runs(self):
-        """Return name -> run of a playbook."""
-        commands = {
-            "verify": ("tke.overlay.verify",),
-            "check mode": ("tke.overlay.verify", "--check"),
-            "sample": ("tke.overlay.verify", "-e", "overlay_verify_all=3", "-e", "overlay_verify_sample=1"),
-            "status": ("tke.overlay.status",),
-            "preflight": ("tke.overlay.preflight",),
-        }
-        return dict(zip(commands, at_once(*commands.values()), strict=True))
 
     def test_verify_prints_one_line_and_exits_with_0(self, runs):
         done = runs["verify"]

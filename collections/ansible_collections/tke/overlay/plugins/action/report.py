@@ -21,6 +21,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.model 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.page import page
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.reachability import ProbedHost
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
+from ansible_collections.tke.overlay.plugins.module_utils._links import ENCAPSULATION
 from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import (
     HOST_VARIABLES,
     Variables,
@@ -32,6 +33,14 @@ from ansible_collections.tke.overlay.plugins.plugin_utils._prometheus import pas
 from ansible_collections.tke.overlay.plugins.plugin_utils._report_files import ReportFiles
 
 SITE_VARIABLE = HOST_VARIABLES["site"]
+
+
+LINK_OPTIONS: t.Mapping[str, t.Any] = {
+    "sites": {"type": "list", "elements": "str", "required": True},
+    "nodes": {"type": "list", "elements": "int", "required": True},
+    "transport": {"type": "str", "choices": sorted(ENCAPSULATION), "required": True},
+    "mtu": {"type": "int", "required": True},
+}
 
 
 class ActionModule(LedgerAction):
@@ -51,6 +60,7 @@ class ActionModule(LedgerAction):
         "title": {"type": "str"},
         "history": {"type": "int", "default": 20},
         "prometheus": {"type": "str"},
+        "links": {"type": "list", "elements": "dict", "options": LINK_OPTIONS, "default": []},
     }
     variables: t.ClassVar[dict[str, str]] = {**LedgerAction.variables, "prometheus": "overlay_prometheus_url"}
 
@@ -72,6 +82,7 @@ class ActionModule(LedgerAction):
             events=given["history"],
             problem=given["problem"],
             past_day=asked,
+            links=given["links"],
         )
         report = build(versions, _hosts(given, sites, named, task_vars), options)
         before = files.current()

@@ -38,5 +38,6 @@ def install() -> None:
         del sys.path_importer_cache[path]
 
 
-if isinstance(__spec__.loader, zipimport.zipimporter):  # on the controller, and in tests, it is not
+_loader: object = __spec__.loader
+if isinstance(_loader, zipimport.zipimporter):  # on the controller, and in tests, it is not
     install()

@@ -338,7 +338,7 @@ def units(spec: PairSpec, links: HostLinks, python: str) -> Texts:
 
 def _write_metrics(python: str) -> str:
     """Return the line that writes the metrics after each run, also one that failed."""
-    return f"ExecStopPost=-{shlex.quote(python)} -s -E -S -B {METRICS_PROGRAM}\nTimeoutStopSec=30s\n"
+    return f"ExecStopPost=-{shlex.quote(python)} -s -E -S -B {METRICS_PROGRAM}\nTimeoutStopSec=30s\nKillMode=process\n"
 
 
 def metrics_files(spec: PairSpec) -> Texts:

@@ -52,7 +52,8 @@ def _listings(target: Target) -> list[t.Sequence[str]]:
     tables = target.tables
     of_device = [*tables.fdb.listings(), *tables.neighbors.listings()] if link_exists(target.link.name) else []
     wireguard = [*target.wireguard.checks(), *target.wireguard.wanted_listings()]
-    return [LINKS, DEFAULT_ROUTES, *tables.routes.listings(), *of_device, *target.rules.listings(), *wireguard]
+    # The slow ones first: a shell starts one after the other.
+    return [*target.rules.listings(), *tables.routes.listings(), *of_device, *wireguard, LINKS, DEFAULT_ROUTES]
 
 
 def _check_underlay(target: Target, links: t.Sequence[Row], run: Run) -> None:

@@ -38,7 +38,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.pod_bridg
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import RouteTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Desired, Table
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.wireguard import DEVICES as WIREGUARD_DEVICES
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.wireguard import WireguardTable
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.wireguard import WireguardSpec, WireguardTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.alternate_link import alternate_link_of
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni import CNI_FILE, conflist
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.outward_links import outward_sysctls
@@ -176,7 +176,7 @@ def build_target(
         tables=tables.in_removal_order(),
         rules=rules.text,
         sysctls={**common, **_sysctls_of_links(wireguard, spec, pods)},
-        metrics=_metrics_settings(host),
+        metrics=_metrics_settings(host, wireguard.specs),
         summary={**_summary(document, link, links, pods), **_link_lines(document, links)},
         fleet=document["fleet"],
         pod_mtu=links.pod_mtu if links.listed else None,
@@ -186,7 +186,7 @@ def build_target(
         **state_files(saved),
         **_wireguard_files(wireguard),
         **unit_files(interval, host),
-        **_metrics_files(document, links, host, bridge),
+        **_metrics_files(document, links, host, bridge, wireguard.specs),
         CNI_FILE: conflist(own.node_cidr, bridge, links.pod_mtu, host.cni) if pods else None,
     }
     return Target(
@@ -249,7 +249,9 @@ def _wireguard_files(wireguard: WireguardTable) -> FileSpecs:
 # Python compiles a module at each import on a host, so a host without metrics and links does without their modules.
 
 
-def _metrics_files(document: NodeDocument, links: HostLinks, host: HostFacts, bridge: str) -> FileSpecs:
+def _metrics_files(
+    document: NodeDocument, links: HostLinks, host: HostFacts, bridge: str, wireguard: t.Sequence[WireguardSpec]
+) -> FileSpecs:
     """Return the files of the metrics; ``None`` for those that the host must not have."""
     if not (host.metrics.directory or saved_settings().get("metrics_dir")):
         return dict.fromkeys(METRICS_STATE_FILES)
@@ -257,10 +259,10 @@ def _metrics_files(document: NodeDocument, links: HostLinks, host: HostFacts, br
         metrics_files,
     )
 
-    return metrics_files(document, links, host.metrics, bridge)
+    return metrics_files(document, links, host.metrics, bridge, wireguard)
 
 
-def _metrics_settings(host: HostFacts) -> t.Mapping[str, str]:
+def _metrics_settings(host: HostFacts, wireguard: t.Sequence[WireguardSpec]) -> t.Mapping[str, str]:
     """Return what the restore script must know to write metrics; empty if it writes none."""
     if not host.metrics.directory:
         return {}
@@ -268,7 +270,7 @@ def _metrics_settings(host: HostFacts) -> t.Mapping[str, str]:
         metrics_settings,
     )
 
-    return metrics_settings(host.metrics)
+    return metrics_settings(host.metrics, wireguard)
 
 
 def _link_lines(document: NodeDocument, links: HostLinks) -> t.Mapping[str, str]:

@@ -46,6 +46,7 @@ class NodeLabels(t.NamedTuple):
     bridge: str
     device_mtu: int
     bridge_mtu: int
+    wireguard: t.Sequence[tuple[str, int, int]] = ()  # device, MTU, number of its peers
 
 
 def node_metrics(labels: NodeLabels, peers: int) -> str:
@@ -65,9 +66,11 @@ def node_metrics(labels: NodeLabels, peers: int) -> str:
     findings = [name for name in NODE_FINDINGS if labels.bridge or name not in PODS_FINDINGS]
     samples += [Sample("findings", f"@finding_{name}", {"finding": name}) for name in findings]
     samples += [Sample("dropped_packets_total", f"@dropped_{name}", {"reason": name}) for name in DROP_REASONS]
+    samples += [Sample("wireguard_peers", number, {"device": name}) for name, _mtu, number in labels.wireguard]
     for link, name, mtu in (
         ("link", labels.device, labels.device_mtu),
         ("bridge", labels.bridge, labels.bridge_mtu),
+        *((name.replace("tke-", ""), name, mtu) for name, mtu, _number in labels.wireguard),
     ):
         if name:
             samples.append(Sample("link_up", f"@up_{link}", {"device": name}))
@@ -76,10 +79,13 @@ def node_metrics(labels: NodeLabels, peers: int) -> str:
     return render(samples)
 
 
-def script_settings(metrics: MetricsSpec, cni_file: str, runtimes: t.Sequence[str]) -> dict[str, str]:
+def script_settings(
+    metrics: MetricsSpec, cni_file: str, runtimes: t.Sequence[str], wireguard: t.Sequence[str]
+) -> dict[str, str]:
     """Return what the restore script must know to write metrics: lines of the file ``settings``.
 
     :param runtimes: paths of which one exists on a host that runs Pods.
+    :param wireguard: the WireGuard devices.
     """
     return {
         "metrics_dir": metrics.directory,
@@ -89,4 +95,5 @@ def script_settings(metrics: MetricsSpec, cni_file: str, runtimes: t.Sequence[st
         "cni_plugins": " ".join(metrics.cni_plugins),
         "cni_dirs": ":".join(metrics.cni_dirs),
         "runtimes": ":".join(runtimes),
+        **({"wireguard_devices": " ".join(wireguard)} if wireguard else {}),
     }

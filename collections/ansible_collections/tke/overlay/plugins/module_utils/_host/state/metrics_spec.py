@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import typing as t
 
@@ -77,6 +78,8 @@ def directory_problems(directory: str) -> list[str]:
     if problems:
         return problems
     path = files.ROOT + directory
+    if hangs(path):
+        return [f"{what} {shown(directory)} does not answer on this host: remove that mount, or start its server"]
     if not os.path.isdir(path):
         state = "is not a directory" if os.path.lexists(path) else "does not exist"
         remedy = "install node_exporter with its textfile collector (prometheus-node-exporter), create the directory"
@@ -84,6 +87,19 @@ def directory_problems(directory: str) -> list[str]:
     if not os.access(path, os.W_OK):
         return [f"{what} {shown(directory)} cannot be written on this host: is it mounted read-only?"]
     return []
+
+
+def hangs(path: str) -> bool:
+    """Return whether the file system of a path does not answer in time, as NFS without its server."""
+    from ansible_collections.tke.overlay.plugins.module_utils._metrics import (  # noqa: PLC0415 - see target.py
+        call_bounded,
+    )
+
+    try:
+        call_bounded(lambda: os.stat(path))
+    except OSError as error:
+        return error.errno == errno.ETIMEDOUT
+    return False
 
 
 def sites_of(names_by_site: t.Mapping[str, str]) -> dict[str, str]:

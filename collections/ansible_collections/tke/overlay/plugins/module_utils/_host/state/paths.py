@@ -107,7 +107,8 @@ METRICS_FILES = (*METRICS_STATE_FILES, *PROBE_UNIT_FILES)
 """Every file that the metrics of a node need, except those in the directory of node_exporter."""
 
 METRICS_RECORDS = tuple(
-    f"{files.RUN_DIRECTORY}/{name}" for name in ("metrics.counters", "metrics.firewall", "probe.record")
+    f"{files.RUN_DIRECTORY}/{name}"
+    for name in ("metrics.counters", "metrics.firewall", "metrics.lock", "probe.record", "probe.lock")
 )
 """What the restore script and the probe timer count or note since the boot."""
 

@@ -44,7 +44,6 @@ def test_each_file_of_an_archive_is_compiled_once(tmp_path):
     before, paths_before = imported(archive)
     compiled, paths = imported(archive, "import_once")
     del compiled[f"{archive}/import_once.py"]
-    assert set(before.values()) == {2}, "Python itself does it now: remove this importer"
     assert set(compiled.values()) == {1}
     assert paths == paths_before, "tracebacks name the same files"
     assert compiled.keys() == before.keys()

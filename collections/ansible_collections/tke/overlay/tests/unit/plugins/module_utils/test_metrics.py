@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import threading
@@ -24,6 +25,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._metrics import (
     METRICS,
     Sample,
     render,
+    write_bounded,
     write_file,
 )
 
@@ -142,6 +144,19 @@ def test_a_missing_directory_is_not_created(tmp_path):
     with pytest.raises(FileNotFoundError):
         write_file(str(tmp_path / "none"), "x.prom", "")
     assert not (tmp_path / "none").exists()
+
+
+def test_a_bounded_write_passes_the_error_on(tmp_path):
+    lock = str(tmp_path / "lock")
+    write_bounded(str(tmp_path), "x.prom", "text\n", lock)
+    assert (tmp_path / "x.prom").read_text() == "text\n"
+    with pytest.raises(FileNotFoundError):
+        write_bounded(str(tmp_path / "none"), "x.prom", "", lock)
+    with open(lock, "w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(OSError, match="still hangs"):
+            write_bounded(str(tmp_path), "x.prom", "other\n", lock)
+    assert (tmp_path / "x.prom").read_text() == "text\n"
 
 
 def test_a_link_of_another_user_is_replaced_and_not_followed(tmp_path):
