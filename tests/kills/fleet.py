@@ -33,6 +33,12 @@ def _beside_ledger() -> Iterator[str]:
             yield path.name
 
 
+def unfinished(found: Things) -> list[str]:
+    """Return what no host has after a run that was not killed."""
+    marks = ("/run/tke-overlay/pending", "unit: ", "failed: ", "not loaded: ", "not as saved: ", "lock: ")
+    return [f"{name} has {line}" for name, lines in found.items() for line in sorted(lines) if line.startswith(marks)]
+
+
 def unlike(reference: Things) -> Iterator[str]:
     """Yield how the hosts differ from what an uninterrupted run has made of them."""
     found = things()

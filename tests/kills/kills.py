@@ -129,6 +129,8 @@ class Kills:
             tasks = tasks_of(command)
             self.rows.append(rows_of((operation.name, command.name), tasks, options))
             self.references.append(fleet.things())
+            if left := fleet.unfinished(self.references[-1]):
+                raise RuntimeError(f"{command.name} was not killed, and has left: {', '.join(left)}")
             print(f"{command.name}: {len(tasks)} tasks, {len(self.rows[-1])} kills", flush=True)
         if operation.alike:
             count = len(operation.commands)

@@ -105,6 +105,10 @@ def run(command: Sequence[str], **settings: str) -> tuple[int, str]:
         except subprocess.TimeoutExpired:
             process.kill()
             code = process.wait()
+        except BaseException:  # such as Ctrl-C, which the run does not get: it has a session of its own
+            process.terminate()
+            process.wait()
+            raise
         output.seek(0)
         return code, output.read().decode("utf-8", "replace")
 
