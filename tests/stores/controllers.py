@@ -149,6 +149,7 @@ class Controllers:
 
     def __exit__(self, *_exception: object) -> None:
         self._stop.set()
+        self.resume()
         for process in self._processes.values():
             process.join()
             assert process.exitcode == 0

@@ -186,8 +186,8 @@ class Etcd:
 
     def compact(self) -> None:
         """Compact the history of all keys, as auto-compaction of an etcd does."""
-        revision = self.post("/kv/range", {"key": "AA=="})["header"]["revision"]
-        with contextlib.suppress(urllib.error.HTTPError):  # another process has compacted
+        with contextlib.suppress(urllib.error.HTTPError):  # another process has compacted, or there is a new leader
+            revision = self.post("/kv/range", {"key": "AA=="})["header"]["revision"]
             self.post("/kv/compaction", {"revision": revision})
 
     def url(self, prefix: str = "demo", names: Sequence[str] | None = None) -> str:

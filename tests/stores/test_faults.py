@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import time
 from collections.abc import Callable
 
@@ -188,7 +189,8 @@ def test_what_sixteen_controllers_see_is_linearizable(etcd, chance, tmp_path):
     Client(open_store(etcd.url()), tmp_path / "reports" / "end").read()
     operations, messages = verified(tmp_path / "reports")
     assert len(operations) > MORE * len(faults)
-    assert all("nothing was changed" in text or "written" in text for text in messages), messages
+    known = re.compile("nothing was changed|changed nothing|may have been written|may or may not have been carried out")
+    assert [text for text in messages if not known.search(text)] == []
 
 
 # --- snapshots -----------------------------------------------------------------------------------
