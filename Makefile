@@ -34,7 +34,7 @@ SCENARIO ?=
 # Which rows of the matrix: make matrix ROWS='2.22'
 ROWS ?=
 
-PARTS := deps venv checks scenario live browser unit
+PARTS := deps venv checks labs unit
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -106,11 +106,13 @@ format: $(STAMP) ## format the Python code with ruff
 	@ruff check --fix-only --exit-zero --quiet $(PYTHON_FILES)
 	@ruff format $(PYTHON_FILES)
 
-TYPED := tests/lab/tkelab tests/lab/demo.py tests/stores/members.py tests/kubernetes/standin.py \
+TYPED := tests/lab/tkelab tests/lab/demo.py tests/stores/members.py \
+	tests/stores/separate_members.py tests/stores/controllers.py tests/stores/linearizability.py tests/kubernetes/standin.py \
 	tests/kubernetes/standin_server.py tests/kubernetes/standin_objects.py tests/kubernetes/standin_rbac.py \
 	tests/browser/chromium.py tests/browser/overlays.py tests/testinfra/stories.py tests/testinfra/howto.py \
-	tests/testinfra/day_two.py tests/testinfra/short_soak.py tests/testinfra/linked.py tests/testinfra/watching.py tests/lab/flows.py tests/lab/flow_agent.py \
-	tests/lab/wire.py tests/bench tests/faults tests/kills/kills.py tests/soak tests/tools tests/prometheus \
+	tests/testinfra/day_two.py tests/testinfra/short_soak.py tests/testinfra/linked.py tests/testinfra/watching.py \
+	tests/lab/flows.py tests/lab/flow_agent.py tests/lab/wire.py tests/bench tests/faults tests/kills/kills.py \
+	tests/kills/strike.py tests/soak tests/tools tests/prometheus \
 	tests/package/product.py
 types: $(STAMP) ## mypy --strict on the collection, the lab and the tools
 	@mypy $(COLLECTION)/plugins $(TYPED)
@@ -136,14 +138,14 @@ browser: deps-tools $(STAMP) ## pytest: the report's page, as a file and in a he
 
 # --- slow checks, not part of `make test` ---
 
-.PHONY: units coverage mutation matrix
+.PHONY: units coverage mutation matrix etcd-faults
 # Like `unit`, but only the collection's tests/unit, with the pytest settings of ansible-test.
 units: $(STAMP) ## ansible-test units on the collection, with the Python of .venv
 	@python tests/tools/prepare_ansible_test.py $(SANITY_HOME)
 	@cd $(COLLECTION) && HOME=$(SANITY_HOME) ansible-test units --color no --python "$$(python -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
 
 MODULE_UTILS := $(COLLECTION)/plugins/module_utils
-COVERED := $(MODULE_UTILS)/_addressing.py,$(MODULE_UTILS)/_errors.py,$(MODULE_UTILS)/_locking.py,$(MODULE_UTILS)/_cluster/**,$(MODULE_UTILS)/_host/**
+COVERED := $(MODULE_UTILS)/_addressing.py,$(MODULE_UTILS)/_ledger_version.py,$(MODULE_UTILS)/_errors.py,$(MODULE_UTILS)/_locking.py,$(MODULE_UTILS)/_cluster/**,$(MODULE_UTILS)/_host/**
 COVERAGE := .cache/coverage
 # test_page.py reads the report's page as a file; the other tests of tests/browser need Chromium.
 COVERING := $(COLLECTION)/tests/unit tests/kernel tests/kubernetes tests/stores tests/browser/test_page.py
@@ -160,24 +162,43 @@ coverage: $(STAMP) ## coverage of module_utils; fails below 95 % of the branches
 mutation: $(STAMP) ## change _addressing and _cluster in many small ways; fails if tests detect less than 95 % (an hour)
 	@nice python tests/tools/mutation.py .cache/mutation
 
+etcd-faults: deps-tools $(STAMP) ## pytest: controllers on a real etcd that is cut, killed, slow, stopped and restored (ten minutes): PYTEST_ARGS='-k snapshot'
+	@TKE_STORES=full pytest -s $(PYTEST_ARGS) tests/stores/test_faults.py tests/stores/test_many_writers.py tests/stores/test_linearizability.py
+
 matrix: deps $(STAMP) ## sanity and unit tests with each supported ansible-core, Python and Debian suite, and scenarios; some rows: ROWS='2.22'
 	@nice python tests/tools/matrix.py .cache/matrix $(if $(ROWS),'$(ROWS)')
 	@$(if $(ROWS),,$(MAKE) lab-sid lab-bullseye)
 
 # --- the lab: hosts on this machine ---
 
-.PHONY: lab-up lab-down lab-sid lab-bullseye scenario health links migration live bench bench-compare faults kills soak kubernetes demo
+.PHONY: lab-up lab-down lab-sid lab-bullseye scenario labs test/up test2/up health links migration live bench bench-compare faults kills soak kubernetes demo
 lab-up: deps $(STAMP) ## start the lab if it does not run
 	@$(LAB) up
 
 lab-down: ## stop the lab
 	@$(LAB) down
 
-# Runs in a new lab named `test`, so that it does not change the lab of `lab-up`.
-scenario: deps $(STAMP) ## the molecule scenarios on a new lab; only one: make scenario SCENARIO=add_node
-	@TKE_LAB=test $(LAB) down
-	@TKE_LAB=test $(LAB) up
-	@TKE_LAB=test $(LAB) run molecule test $(if $(SCENARIO),-s $(SCENARIO),--all --exclude migration --exclude links)
+# Those that measure time or count packets have a lab of their own, and priority over the others, which run beside them in
+# a second lab.
+MEASURING := clb cut_off health lifecycle stays
+OTHERS := $(filter-out $(MEASURING) links migration,$(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
+BESIDE := $(OTHERS:%=test2/%)
+
+# Runs in new labs named `test` and `test2`, so that it does not change the lab of `lab-up`.
+scenario: deps $(STAMP) ## the molecule scenarios on two new labs; only one: make scenario SCENARIO=add_node
+	@$(if $(SCENARIO),$(MAKE) test/up test/$(SCENARIO),$(MAKE) labs BESIDE='$(BESIDE)')
+
+labs: BESIDE += live browser
+labs: deps $(STAMP) ## scenario, live and browser, in two rows that run at the same time
+	@tests/tools/lanes.sh $(MAKE) 'test/up $(MEASURING:%=test/%)' 'test2/up $(BESIDE)'
+	@TKE_LAB=test2 $(LAB) down
+
+test/up test2/up:
+	@TKE_LAB=$(@D) $(LAB) down
+	@TKE_LAB=$(@D) $(LAB) up
+
+test/% test2/%:
+	@TKE_LAB=$(@D) $(LAB) run molecule test -s $*
 
 # A lab with a site behind NAT. Scenario `lifecycle` has a short form of it.
 LINKS_LAB := TKE_LAB=links $(LAB)
@@ -192,7 +213,7 @@ live: deps $(STAMP) ## pytest: the lab itself, in a separate lab
 
 BENCH := .cache/bench
 REF ?= HEAD~1
-# Sections of the bench: make bench SECTIONS='peers ledger'
+# Sections of the bench: make bench SECTIONS='peers ledger'. Section scale takes hours, and runs only by its name.
 SECTIONS ?=
 bench: lab-up ## measure speed and size in the lab, and print one table with the limits; some sections: SECTIONS='peers ledger'
 	@python tests/bench/compare.py $(BENCH) $(if $(SECTIONS),--sections $(SECTIONS))
@@ -216,10 +237,11 @@ lab-sid: deps $(STAMP) ## the scenario `default` on a separate lab in which thre
 	@$(SID_LAB) down
 
 BULLSEYE_LAB := TKE_LAB=bullseye $(LAB)
-lab-bullseye: deps $(STAMP) ## the scenario `clb` on a separate lab whose load balancer pair has Debian 11
+lab-bullseye: deps $(STAMP) ## the scenarios `clb` and `health` on a separate lab whose load balancer pair has Debian 11
 	@$(BULLSEYE_LAB) down
 	@$(BULLSEYE_LAB) -i inventories/lab/hosts.yml -i inventories/lab_bullseye/hosts.yml up
 	@$(BULLSEYE_LAB) run molecule test -s clb
+	@$(BULLSEYE_LAB) run molecule test -s health
 	@$(BULLSEYE_LAB) down
 
 MIGRATION_LAB := TKE_LAB=migration $(LAB)
@@ -236,7 +258,7 @@ faults: lab-up ## break the load balancer in five ways, TIMES=20 each, under loa
 
 EVERY ?= 1
 KILLS ?=
-kills: lab-up ## kill site, release, rollout and rebuild_ledger with SIGKILL at each task (hours): EVERY=10 KILLS='--operation port'
+kills: lab-up ## kill site, release, rollout and rebuild_ledger at each task in ten ways (hours): EVERY=6 KILLS='--operation port'
 	@$(LAB) run ansible-playbook -i inventories/lab/hosts.yml tke.overlay.site tests/lab/cluster.yml
 	@$(LAB) run env PYTHONPATH=tests/lab:tests/testinfra python tests/kills/kills.py --every $(EVERY) $(KILLS)
 
@@ -286,12 +308,13 @@ release: $(STAMP) ## write changelog, version and artifact of a release: make re
 # --- everything ---
 
 .PHONY: test clean
-test: ## everything, in the order: deps venv checks scenario live browser unit
+test: ## everything, in the order: deps venv checks labs unit
 	@tests/tools/parts.sh $(MAKE) $(PARTS)
 	@TKE_LAB=test $(LAB) down >/dev/null
 
 clean: ## stop the lab and remove everything that was built or cached
 	@TKE_LAB=test $(LAB) down
+	@TKE_LAB=test2 $(LAB) down
 	@$(LAB) down --purge
 	@rm -rf $(VENV) .cache .ansible .hypothesis .mypy_cache .pytest_cache .ruff_cache $(COLLECTION)/tests/output
 	@find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -27,7 +27,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "collections"), str(ROOT / "tests" / "lab"
 from tests.bench.report import BenchError, Section, as_data, table  # noqa: E402  # found by the line above
 from tkelab.system import LabError  # noqa: E402
 
-SECTIONS = ("throughput", "links", "peers", "mixed", "ledger", "clb", "fleet", "adding")
+SECTIONS = ("throughput", "links", "peers", "mixed", "ledger", "clb", "fleet", "adding", "scale")
+DEFAULT = tuple(name for name in SECTIONS if name != "scale")
+"""Without ``scale``, which takes hours."""
 
 
 def main() -> int:
@@ -38,14 +40,14 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="sections:\n" + "\n".join(f"  {name:<12} {module.ABOUT}" for name, module in modules.items()),
     )
-    parser.add_argument("section", nargs="*", metavar="section", help="which to run (default: all)")
+    parser.add_argument("section", nargs="*", metavar="section", help="which to run (default: all but scale)")
     parser.add_argument("--inventory", action="store_true", help="print the further nodes for section fleet, and exit")
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the values to FILE as well, as JSON")
     options = parser.parse_args()
     if options.inventory:
         print(modules["fleet"].inventory())
         return 0
-    wanted = options.section or list(SECTIONS)
+    wanted = options.section or list(DEFAULT)
     if unknown := set(wanted) - set(SECTIONS):
         parser.error(f"no such section: {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
 

@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "collections"), str(ROOT / "tests" / "lab")]
 
-from tests.bench.bench import SECTIONS, machine  # noqa: E402  # found by the line above
+from tests.bench.bench import DEFAULT, SECTIONS, machine  # noqa: E402  # found by the line above
 from tests.bench.report import Measure, from_data, table  # noqa: E402
 
 LAB = ROOT / "tests/lab/lab"
@@ -33,7 +33,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", type=Path, help="for the inventories, the results and the other checkout")
     parser.add_argument("--ref", help="another commit")
-    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(DEFAULT))
     options = parser.parse_args()
     directory = options.directory.resolve()
     directory.mkdir(parents=True, exist_ok=True)

@@ -38,6 +38,12 @@ AT = "2026-06-30T09:41:07Z"
 END = 1_782_812_467
 """:data:`AT` in seconds since 1970."""
 SITES = ("cloud", "idc")
+LINKS = (
+    {"sites": ["cloud", "cloud"], "nodes": [5, 5], "transport": "vxlan", "mtu": 1400},
+    {"sites": ["cloud", "edge"], "nodes": [5, 2], "transport": "wireguard", "mtu": 1312},
+    {"sites": ["cloud", "idc"], "nodes": [5, 4], "transport": "vxlan", "mtu": 1400},
+    {"sites": ["idc", "idc"], "nodes": [4, 4], "transport": "direct", "mtu": 1500},
+)
 HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(2)>'
 
 
@@ -172,7 +178,7 @@ def troubled(limit: str | None = None) -> Report:
         ledger, "etcd://10.0.0.5:2379,10.0.0.6:2379/production", [("ledger.000000001523", before)]
     )
     options = ReportOptions(
-        AT, ["inventories/production"], limit, ("cloud", "idc", "edge"), ["10.244.24.0/22"], events=12
+        AT, ["inventories/production"], limit, ("cloud", "idc", "edge"), ["10.244.24.0/22"], events=12, links=LINKS
     )
     return build(versions, hosts, options)
 

@@ -137,7 +137,8 @@ OF_SYSCTLS = [
     "sysctl net/bridge/bridge-nf-call-iptables 0",
 ]
 
-BREAKAGES = [*OF_LINK, *OF_TABLES, *OF_RULES, *OF_SYSCTLS]
+KINDS = {"link": OF_LINK, "tables": OF_TABLES, "rules": OF_RULES, "sysctls": OF_SYSCTLS}
+BREAKAGES = [line for lines in KINDS.values() for line in lines]
 COMBINABLE = [line for line in BREAKAGES if not line.endswith("alias other")]
 """The breakages that can be combined: a link without the alias that must be created again is not corrected."""
 

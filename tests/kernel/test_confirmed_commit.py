@@ -27,8 +27,8 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.commit.confirmed
     Confirmation,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel import link
+from ansible_collections.tke.overlay.plugins.module_utils._host.node import change, reset
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import converge as node
-from ansible_collections.tke.overlay.plugins.module_utils._host.node import reset
 from ansible_collections.tke.overlay.plugins.module_utils._host.state import paths, programs
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import STATE
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import HostFacts
@@ -81,7 +81,7 @@ def root(run, tmp_path, monkeypatch):
     monkeypatch.setattr(files, "ROOT", str(tmp_path))
     units = {paths.SERVICE: "enabled", paths.TIMER: "enabled active"}
     monkeypatch.setattr(node, "read_host", lambda _run: HostFacts(True, units, False, (6, 1)))
-    monkeypatch.setattr(node, "unit_commands", lambda *_: [])
+    monkeypatch.setattr(change, "unit_commands", lambda *_: [])
     return tmp_path
 
 
@@ -141,6 +141,20 @@ def test_rollback_restores_the_kernel_and_the_files(run, host, change):
     assert record(host) == ["token", "complete", "the test wants it"]
     assert not (host / PENDING.lstrip("/")).exists()
     assert not node.converge(document(), run, check=True).changed
+
+
+def test_rollback_in_a_cutover_receives_on_both_ports_again(run, host):
+    """Hosts whose change was confirmed send to the new port already."""
+    node.converge(document(port=4789), run, False, node.ConvergeOptions(phase="prepare"))
+    before = kernel(run)
+    sysctls = [f"net/ipv4/conf/tke-alt/{name}" for name in ("rp_filter", "forwarding")]
+    values = files.read_sysctls(sysctls)
+    cutover = PENDING_RUN._replace(phase="cutover")
+    assert node.converge(document(port=4789), run, False, cutover).seconds_to_confirm > 0
+    assert kernel(run) != before
+    assert script(host, "roll-back")[::2] == (0, "")
+    assert kernel(run) == before
+    assert files.read_sysctls(sysctls) == values
 
 
 @pytest.mark.parametrize("change", [{}, *CHANGES.values()])

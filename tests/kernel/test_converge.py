@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import Peer, fleet_text, former_text
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import LINKS
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import converge as node
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.applied_plan import Accepted
 from breakages import COMBINABLE, PEERS, broken, document, everything
@@ -64,30 +65,33 @@ class Together:
         self.alone.append(tuple(command))
         return self.run(command, text)
 
-    def together(self, commands):
-        self.rounds.append([tuple(command) for command in commands])
-        return [self.run(command) for command in commands]
+    def together(self, jobs):
+        self.rounds.append([tuple(command) for command, _text in jobs])
+        return [self.run(*job) for job in jobs]
 
 
 def test_reads_all_tables_at_the_same_time_and_once(run):
     programs = Together(run)
     assert node.converge(document(), programs, check=False).changed
     (first, second), listed = programs.rounds, [command for command in programs.alone if "-json" in command]
-    assert [len(first), len(second)] == [3, 3], (
-        "managed routes, all routes, rules; then routes, FDB, neighbours to read back"
+    assert [len(first), len(second)] == [6, 4], (
+        "links, default routes, managed routes, all routes, rules, routes to the peers; "
+        "then links, routes, FDB and neighbours to read back"
     )
     assert set(listed) == {("ip", "-json", "-details", "address", "show")}
     batches = [command for command in programs.alone if "-batch" in command and "-force" not in command]
     assert batches == [("ip", "-batch", "-"), ("bridge", "-batch", "-")], "neighbours and routes come with the device"
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_an_unchanged_run_reads_each_table_once_and_not_as_json(run, check):
+    node.converge(document(), run, check=False)
     programs = Together(run)
-    assert not node.converge(document(), programs, check=True).changed
-    assert [len(each) for each in programs.rounds] == [5]
-    alone = {
-        ("ip", "-json", "-details", "address", "show"),
-        ("ip", "-4", "route", "show", "default"),
-        ("ip", "-o", "-force", "-batch", "-"),
-    }
-    assert set(programs.alone) == alone, "the links, the default routes, and the routes to the peers"
+    assert not node.converge(document(), programs, check).changed
+    assert not programs.alone, "each start of a program forks the module"
+    (listings,) = programs.rounds
+    assert len(set(listings)) == len(listings) == 8
+    assert [command for command in listings if "-json" in command] == [LINKS], "rows of thousands of peers take long"
 
 
 @pytest.mark.parametrize("start", ["nothing", "other peers", "another device"])

@@ -16,8 +16,8 @@ from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelE
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.commit import confirmed_commit
 from ansible_collections.tke.overlay.plugins.module_utils._host.commit.confirmed_commit import PENDING, Confirmation
+from ansible_collections.tke.overlay.plugins.module_utils._host.node import change, kernel_change, reset, status
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import converge as node
-from ansible_collections.tke.overlay.plugins.module_utils._host.node import kernel_change, reset, status
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni import CNI_FILE
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_network import saved_network
 from ansible_collections.tke.overlay.plugins.module_utils._host.state import paths
@@ -239,7 +239,7 @@ def test_change_to_a_member_ends_either_way(run, root, monkeypatch, end):
     host = HostFacts(True, {paths.SERVICE: "enabled", paths.TIMER: "enabled active"}, False, (6, 1))
     run = Armed(run)
     monkeypatch.setattr(node, "read_host", lambda _run: host)
-    monkeypatch.setattr(node, "unit_commands", lambda *_: [])
+    monkeypatch.setattr(change, "unit_commands", lambda *_: [])
     node.converge(document(), run, check=False)
     with_empty_bridge(run)
     assert not node.converge(document(), run, True).changed
@@ -250,7 +250,7 @@ def test_change_to_a_member_ends_either_way(run, root, monkeypatch, end):
         def fail(*_):
             raise KernelError("the test wants it")
 
-        monkeypatch.setattr(node, "verify", fail)
+        monkeypatch.setattr(change, "verify", fail)
         with pytest.raises(KernelError, match="the host is as it was before"):
             node.converge(document(), run, False, options)
     else:

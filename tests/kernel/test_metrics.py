@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import time
 
 import pytest
@@ -14,9 +15,9 @@ from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import converge as node
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import reset
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.status import read_status
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics import MetricsSpec
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics_spec import MetricsSpec, hangs
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import METRICS_FILES, STATE
-from ansible_collections.tke.overlay.plugins.module_utils._metrics import METRICS, NODE
+from ansible_collections.tke.overlay.plugins.module_utils._metrics import METRICS, NODE, write_bounded
 from breakages import broken, document, everything
 
 SITES = {"me": "cloud", "n1": "cloud"}
@@ -34,10 +35,11 @@ def host(run, tmp_path, monkeypatch):
     return tmp_path
 
 
-def script(host):
+def script(host, before=(), **options):
     """Run the restore script as the timer does; return exit code, reports and errors."""
     done = subprocess.run(
-        ["sh", f"{host}{STATE}/restore"],
+        [*before, "sh", f"{host}{STATE}/restore"],
+        **options,
         env={**os.environ, "TKE_OVERLAY_RUN": f"{host}/run/tke-overlay", "TKE_OVERLAY_ROOT": str(host)},
         capture_output=True,
         text=True,
@@ -55,10 +57,12 @@ def values(host):
 
 def test_a_quiet_run_writes_all_metrics_and_changes_nothing(run, host):
     before = everything(run)
+    (host / "metrics/.tke_overlay_node.prom.0123").write_text("of a run that was killed")
     assert script(host) == QUIET
     assert everything(run) == before
     found = values(host)
-    assert {name.partition("{")[0] for name in found} == {each.name for each in METRICS if each.writer == NODE}
+    names = {each.name for each in METRICS if each.writer == NODE} - {"wireguard_peers"}
+    assert {name.partition("{")[0] for name in found} == names
     assert found["peers"] == 5
     assert found['link_up{device="tke0"}'] == 1
     assert found['link_mtu_bytes{device="tke0"}'] == found['link_expected_mtu_bytes{device="tke0"}'] == 1450
@@ -86,6 +90,19 @@ def test_repairs_are_counted_once_per_run_and_last(run, host):
     repairs = {name: value for name, value in values(host).items() if name.startswith("restore_repairs") and value}
     assert repairs == {'restore_repairs_total{object="link"}': 2, 'restore_repairs_total{object="neighbor"}': 2}
     assert values(host)['link_mtu_bytes{device="tke0"}'] == 1450
+
+
+def test_the_first_run_after_a_boot_repairs_nothing(run, host):
+    for path in (host / "run/tke-overlay").iterdir():
+        path.unlink()
+    run(["ip", "link", "del", "tke0"])
+    run(["nft", "delete", "table", "inet", "tke_overlay"])
+    assert "device tke0: missing" in script(host)[1]
+    assert values(host)['link_up{device="tke0"}'] == 1
+    assert sum(value for name, value in values(host).items() if name.startswith("restore_repairs")) == 0
+    broken(run, "ip link set tke0 mtu 1300")
+    script(host)
+    assert values(host)['restore_repairs_total{object="link"}'] == 1
 
 
 def test_what_cannot_be_repaired_is_drift_until_it_can(run, host):
@@ -154,6 +171,86 @@ def test_a_failed_writer_is_counted_and_the_network_restored(run, host, fault):
     assert script(host) == QUIET
     assert values(host)["metrics_write_errors_total"] == 2
     assert values(host)['restore_repairs_total{object="route"}'] == 1
+
+
+# A FUSE file system whose server never answers hangs as NFS does without its server. It exists only for the command.
+HANG = """
+import ctypes, os, sys
+descriptor, directory, *command = sys.argv[1:]
+options = f"fd={descriptor},rootmode=40000,user_id=0,group_id=0"
+assert ctypes.CDLL(None).mount(b"none", directory.encode(), b"fuse", 0, options.encode()) == 0
+os.close(int(descriptor))
+os.execvp(command[0], command)
+"""
+
+
+@pytest.fixture
+def hanging(host):
+    """Arguments before a command that make the directory hang for it; and the descriptor that it needs."""
+    server = os.open("/dev/fuse", os.O_RDWR)
+    yield ("unshare", "-m", sys.executable, "-c", HANG, str(server), f"{host}/metrics"), server
+    os.close(server)
+
+
+def test_a_hanging_directory_delays_nothing_but_the_metrics(run, host, hanging):
+    before, server = hanging
+    script(host)
+    intact = everything(run)
+    (host / "metrics/.tke_overlay_node.prom.killed").write_text("of a writer that was killed")
+    broken(run, "ip route del 10.244.1.0/24")
+    begin = time.monotonic()
+    code, reports, errors = script(host, before, pass_fds=[server])
+    assert time.monotonic() - begin < 60
+    assert (code, reports) == (0, "tke-overlay: restored: route 10.244.1.0/24: missing\n")
+    assert "did not answer" in errors
+    assert "overlay_metrics_dir" in errors
+    assert everything(run) == intact
+    assert script(host) == QUIET
+    assert values(host)["metrics_write_errors_total"] == 1
+    assert [path.name for path in (host / "metrics").iterdir()] == ["tke_overlay_node.prom"]
+
+
+def test_there_is_no_second_writer_beside_one_that_hangs(run, host, hanging):
+    before, server = hanging
+    script(host, before, pass_fds=[server])
+    lock = host / "run/tke-overlay/metrics.lock"
+    with subprocess.Popen(["sh", "-c", "exec sleep 60 8<$0", lock]) as left:
+        while not os.path.exists(f"/proc/{left.pid}/fd/8"):
+            pass
+        assert script(host) == QUIET, "the failure is known"
+        assert not (host / FILE).exists()
+        left.kill()
+    assert script(host) == QUIET
+    assert values(host)["metrics_write_errors_total"] == 2
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (f"from {write_bounded.__module__} import *; write_bounded(directory, 'x', '', lock)", "did not answer"),
+        (f"from {hangs.__module__} import *; print(hangs(directory), hangs('/'), hangs('/none'))", "True False False"),
+    ],
+    ids=["write", "look"],
+)
+def test_programs_in_python_wait_a_limited_time_as_well(host, hanging, call, words):
+    before, server = hanging
+    done = subprocess.run(
+        [
+            *before,
+            sys.executable,
+            "-c",
+            f"import sys; directory, lock = sys.argv[1:]; {call}",
+            host / "metrics",
+            host / "l",
+        ],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        pass_fds=[server],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert words in done.stdout + done.stderr
 
 
 def test_a_damaged_part_of_the_metrics_does_not_stop_the_rest(run, host):

@@ -23,7 +23,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node import rese
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.status import read_status
 from ansible_collections.tke.overlay.plugins.module_utils._host.state import lock
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import STATE
-from breakages import BREAKAGES, COMBINABLE, OF_LINK, PEERS, broken, document, everything
+from breakages import BREAKAGES, COMBINABLE, KINDS, OF_LINK, PEERS, broken, document, everything
 
 
 @pytest.fixture
@@ -56,20 +56,22 @@ def test_without_differences_it_prints_and_changes_nothing(run, host):
     assert sorted(path.name for path in (host / "run/tke-overlay").iterdir()) == ["lock", "rules.listing", "rules.nft"]
 
 
-@pytest.mark.parametrize("line", BREAKAGES)
-def test_every_breakage_is_corrected_and_reported_in_one_line(run, host, line):
-    intact = everything(run)
-    broken(run, line)
-    assert everything(run) != intact or "sysctl" in line
-    code, reported, errors = script(host)
-    assert (code, errors) == (0, "")
-    assert reported.startswith("tke-overlay: restored: ")
-    assert reported.count("\n") == 1
-    assert script(host) == SILENT
-    restored = everything(run)
-    for command, rows in intact.items():
-        assert restored[command] == rows or "link del" in line or "remote" in line, "except the number of a new device"
-    assert not node.converge(document(), run, check=True).changed
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_breakage_is_corrected_and_reported_in_one_line(run, host, kind):
+    for line in KINDS[kind]:
+        intact = everything(run)
+        broken(run, line)
+        assert everything(run) != intact or "sysctl" in line, line
+        code, reported, errors = script(host)
+        assert (code, errors) == (0, ""), line
+        assert reported.startswith("tke-overlay: restored: "), line
+        assert reported.count("\n") == 1, line
+        assert script(host) == SILENT, line
+        restored = everything(run)
+        for command, rows in intact.items():
+            new_device = "link del" in line or "remote" in line
+            assert restored[command] == rows or new_device, f"{line}: except the number of a new device"
+        assert not node.converge(document(), run, check=True).changed, line
 
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -10,7 +10,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import pla
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import converge as node
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import reset, status
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics import NO_METRICS, MetricsSpec
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics_spec import NO_METRICS, MetricsSpec
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import METRICS_FILES, STATE
 from breakages import BREAKAGES, PEERS, broken, document, everything
 
@@ -154,24 +154,25 @@ def test_a_node_without_the_files_that_name_it_has_drift(run, files_of_the_host)
     assert status_of(run)["node"] is None
 
 
+DAMAGES = {
+    "remove": lambda path: path.unlink(),
+    "truncate": lambda path: path.write_text(""),
+    "append": lambda path: path.write_text(f"{path.read_text()}more\n"),
+    "chmod": lambda path: path.chmod(0o666),
+    "binary": lambda path: path.write_bytes(b"\xff\xfe\n'"),
+}
+
+
 @pytest.mark.parametrize(
     "name", [name for name in reset.FILES if name.startswith(STATE) and name not in reset.WIREGUARD_FILES]
 )
-@pytest.mark.parametrize("damage", ["remove", "truncate", "append", "chmod", "binary"])
-def test_each_damaged_file_of_the_saved_state_is_drift_with_and_without_a_plan(run, files_of_the_host, name, damage):
+def test_each_damaged_file_of_the_saved_state_is_drift_with_and_without_a_plan(run, files_of_the_host, name):
     (files_of_the_host / "metrics").mkdir()
     options = node.ConvergeOptions(metrics=MetricsSpec("/metrics") if name in METRICS_FILES else NO_METRICS)
     node.converge(document(), run, check=False, options=options)
-    path = files_of_the_host / name[1:]
-    if damage == "remove":
-        path.unlink()
-    elif damage == "chmod":
-        path.chmod(0o666)
-    elif damage == "binary":
-        path.write_bytes(b"\xff\xfe\n'")
-    else:
-        path.write_text("" if damage == "truncate" else f"{path.read_text()}more\n")
-    for plan in (None, document()):
-        assert any(line.startswith(f"file {name}: ") for line in status_of(run, plan)["drift"])
-    node.converge(document(), run, check=False, options=options)
-    assert status_of(run, document())["drift"] == []
+    for damage, apply in DAMAGES.items():
+        apply(files_of_the_host / name[1:])
+        for plan in (None, document()):
+            assert any(line.startswith(f"file {name}: ") for line in status_of(run, plan)["drift"]), damage
+        node.converge(document(), run, check=False, options=options)
+        assert status_of(run, document())["drift"] == [], damage

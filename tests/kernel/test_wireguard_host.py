@@ -19,6 +19,8 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.wireguard
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import converge as node
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import reset
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.status import read_status
+from ansible_collections.tke.overlay.plugins.module_utils._host.probe.round import read_handshakes
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics import MetricsSpec
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import STATE
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.wireguard_key import ensure_key
 from breakages import document, everything
@@ -62,7 +64,7 @@ def script(host):
     """Run the script as the timer does; return exit code, reported changes and errors."""
     done = subprocess.run(
         ["sh", f"{host}{STATE}/restore"],
-        env={**os.environ, "TKE_OVERLAY_RUN": f"{host}/run/tke-overlay"},
+        env={**os.environ, "TKE_OVERLAY_RUN": f"{host}/run/tke-overlay", "TKE_OVERLAY_ROOT": str(host)},
         capture_output=True,
         text=True,
         check=False,
@@ -179,6 +181,30 @@ def test_the_script_needs_wg_and_says_so(run, host, tmp_path):
 def test_the_status_counts_the_peers_of_each_device(run, key, host):
     expected = {"device": "tke-wg0", "generation": 0, "port": 51820, "public_key": key, "peers": 2, "answering": 0}
     assert read_status(run, None, [])["wireguard"] == [expected]
+
+
+def test_metrics_show_the_device_before_and_after_a_repair(run, key, tmp_path):
+    (tmp_path / "metrics").mkdir()
+    options = node.ConvergeOptions(metrics=MetricsSpec("/metrics", 60, {"me": "a", "far1": "b", "far2": "b"}))
+    node.converge(linked(key), run, check=False, options=options)
+
+    def written():
+        script(tmp_path)
+        text = (tmp_path / "metrics/tke_overlay_node.prom").read_text()
+        return {line for line in text.splitlines() if "tke-wg0" in line}
+
+    complete = {
+        'tke_overlay_link_expected_mtu_bytes{device="tke-wg0"} 1420',
+        'tke_overlay_link_mtu_bytes{device="tke-wg0"} 1420',
+        'tke_overlay_link_up{device="tke-wg0"} 1',
+        'tke_overlay_wireguard_peers{device="tke-wg0"} 2',
+    }
+    assert written() == complete
+    run(["ip", "link", "set", "tke-wg0", "down"])
+    assert written() == complete, "repaired"
+    peers = (tmp_path / f"{STATE}/probe.peers".lstrip("/")).read_text().splitlines()
+    assert {line.split()[1] for line in peers if line.endswith(" encrypted")} == {"far1", "far2"}
+    assert read_handshakes() == {"10.244.2.0": 0, "10.244.3.0": 0}
 
 
 def test_after_a_boot_the_devices_are_complete(run, key, host):

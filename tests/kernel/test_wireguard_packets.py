@@ -19,7 +19,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelE
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import converge as node
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.converge import ConvergeOptions
-from ansible_collections.tke.overlay.plugins.module_utils._host.node.cutover import CUTOVER, FINALIZE, PREPARE
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.phases import CUTOVER, FINALIZE, PREPARE
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.status import read_status
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import STATE
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.wireguard_key import ensure_key

@@ -1,14 +1,19 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: (c) 2026, tke.overlay contributors
-"""Kill runs of the playbooks with SIGKILL at each of their tasks, and check what the next run makes of it.
+"""Kill runs of the playbooks at each of their tasks, and check what the next run makes of it.
 
-For each operation (a node is added, a node is released, the port of the tunnel changes, a roll-out of another MTU, the
-ledger is rebuilt), an uninterrupted run gives the list of tasks. Then the operation is killed at each task: before the
-task reaches a host (``begin``), after it has ended on the first host (``middle``), and on one host only (``module``).
-The same command, repeated, must then succeed; no node CIDR may be given twice, none may stay pending, each host must
-have the node CIDR of the ledger; tke.overlay.verify must find the network healthy; and Pods of hosts that are not added
-or released must never be without their network for longer than the time in which a change is confirmed.
+For each operation (a node is released and added, the port of the tunnel changes, a roll-out of another MTU, the ledger
+is rebuilt), an uninterrupted run of each of its commands gives the list of tasks. Then the commands take turns, and
+each is killed at one task, in one of the ways that callbacks/kill_at.py lists. The same command, repeated, must then
+succeed; no node CIDR may be given twice, none may stay pending, each host must have the node CIDR of the ledger, and be
+as after an uninterrupted run (leftovers.sh); Pods must reach each other; and Pods of hosts that are not added or
+released must never be without their network for longer than the time in which a change is confirmed. At the end of each
+operation, one more run must change nothing. With --group, several killed runs precede one that is not killed, which
+takes less time; a problem then is one of any of them.
+
+A kill that cannot differ from another one is left out, unless --complete is given: before a task, if the task before
+has changed nothing; in a module, if the task runs none on the host; after a delay, if the task takes no time.
 
 Requires a running lab in which tke.overlay.site and tests/lab/cluster.yml have run.
 """
@@ -16,249 +21,230 @@ Requires a running lab in which tke.overlay.site and tests/lab/cluster.yml have 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import itertools
 import json
-import os
-import subprocess
+import re
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from flows import Flows
-from stories import INVENTORY, LEDGER, NODES, ROOT, ledger, on
-from tkelab.model import ROUTER
+import fleet
+from operations import LEAVING, OPERATIONS, SITE, Command, Operation, Task, both_ports, must, run, tasks_of
 
-CALLBACKS = Path(__file__).with_name("callbacks")
-HOWS = ("begin", "middle", "module")
-LEAVING = "idc2"
+from flows import Flows
+from stories import LEDGER, NODES
+
+BEFORE, ON_RESULT = ("begin",), ("middle", "main")
+ON_HOST = ("returned", "worker", "module", "connection")
+HOWS = (*BEFORE, "middle", "returned", "module", "during", "main", "worker", "connection", "interrupt", "terminate")
+FRACTIONS = (0.5, 0.25, 0.75, 0.1)
+"""Which part of its time a task or a module is killed after; the kills of one way take turns."""
+PARTS = {"during": 1.0, "interrupt": 1.0, "terminate": 1.0, "module": 0.3, "connection": 0.3}
+"""Ways with a delay -> about which part of the time of a task that time is: a module does not run for all of it."""
+
 VICTIM = "cloud1"
 CONFIRM_SECONDS = 30.0
 """Default of overlay_confirm_timeout: after this time a host has rolled an unconfirmed change back."""
-FLOWS = 12
-OTHER_PORT = "4789"
-
-SITE = ("tke.overlay.site",)
-RELEASE = ("tke.overlay.release", "-e", f"overlay_release={LEAVING}", "-e", "overlay_release_confirmed=true")
-
-
-@dataclasses.dataclass(frozen=True)
-class Operation:
-    """What is killed.
-
-    ``commands`` are taken in turns, so that each has something to change. ``prepare`` precedes each of them.
-    ``lost_ledger`` means that the ledger is taken away before. ``leaves`` is whether LEAVING has no Pods meanwhile.
-    ``variables`` means that the commands set variables of the fleet, which a check of it needs as well.
-    """
-
-    name: str
-    commands: Sequence[Sequence[str]]
-    prepare: Sequence[Sequence[str]] = ()
-    lost_ledger: bool = False
-    leaves: bool = False
-    variables: bool = False
-
-
-OPERATIONS = (
-    Operation("add", [SITE], prepare=[SITE, RELEASE], leaves=True),
-    Operation("release", [RELEASE], prepare=[SITE], leaves=True),
-    Operation("port", [(*SITE, "-e", f"overlay_port={port}") for port in (OTHER_PORT, 8472)], variables=True),
-    Operation(
-        "rollout",
-        [("tke.overlay.rollout", "-e", f"overlay_underlay_mtu={mtu}") for mtu in (1440, 1450)],
-        variables=True,
-    ),
-    Operation("rebuild", [("tke.overlay.rebuild_ledger",)], lost_ledger=True),
-)
+FLOWS, FLOW_INTERVAL = 12, 0.1
+MOST_FAILURES = 2
+"""After so many failures of the repeated command, its operation cannot go on."""
 
 
 @dataclasses.dataclass
 class Row:
-    """The result of one kill; ``problems`` is empty if all held."""
+    """A kill and its result; ``problems`` is empty if all held, ``gap`` is the longest interruption in seconds."""
 
     operation: str
+    command: str
     number: int
     task: str
     how: str
+    delay: float = 0
     killed: bool = False
     gap: float = 0
-    lost: str = ""
     problems: list[str] = dataclasses.field(default_factory=list)
 
     def __str__(self) -> str:
-        what = "not reached" if not self.killed else f"longest gap {self.gap:.1f} s"
         end = "".join(f"\n    {problem}" for problem in self.problems)
-        return f"{self.operation:<8} {self.number:>3} {self.how:<7} {what:<20} {self.task}{end}"
+        what = f"{self.delay:.2f} s" if self.delay else ""
+        gap = f"{self.gap:.1f} s" if self.killed else "not reached"
+        return f"{self.command:<8} {self.how:<10} {self.number:>3} {what:<7} {gap:<12} {self.task}{end}"
 
 
-# --- runs ---
+def table(rows: Sequence[Row]) -> str:
+    """Return the results by operation and way."""
+    lines = [f"{'operation':<10} {'way':<10} {'kills':>5} {'problems':>8} {'longest gap':>11}"]
+    for operation, how in dict.fromkeys((row.operation, row.how) for row in rows):
+        here = [row for row in rows if (row.operation, row.how) == (operation, how)]
+        killed, wrong = sum(row.killed for row in here), sum(bool(row.problems) for row in here)
+        gap = max((row.gap for row in here if row.killed), default=0)
+        lines.append(f"{operation:<10} {how:<10} {killed:>5} {wrong:>8} {gap:>9.1f} s")
+    return "\n".join(lines)
 
 
-def run(command: Sequence[str], **settings: str) -> tuple[int, str]:
-    """Run a playbook, which can be killed; return its exit code and its output."""
-    kept = ("ANSIBLE_SSH_CONTROL_PATH_DIR",)
-    environment = {key: value for key, value in os.environ.items() if key in kept or not key.startswith("ANSIBLE_")}
-    environment.update(ANSIBLE_CONFIG=str(ROOT / "ansible.cfg"), NO_COLOR="1")
-    if settings:
-        environment.update(ANSIBLE_CALLBACK_PLUGINS=str(CALLBACKS), ANSIBLE_CALLBACKS_ENABLED="kill_at", **settings)
-    with tempfile.TemporaryFile() as output:  # children that outlive a killed run would keep a pipe open
-        done = subprocess.run(
-            ["ansible-playbook", "-i", str(INVENTORY), *command],
-            cwd=ROOT,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-            check=False,
-        )
-        output.seek(0)
-        return done.returncode, output.read().decode("utf-8", "replace")
+# --- which kills ---
 
 
-def must(command: Sequence[str]) -> None:
-    """Run a playbook that must succeed.
-
-    :raises RuntimeError: it did not.
-    """
-    code, text = run(command)
-    if code != 0:
-        raise RuntimeError(f"{' '.join(command)} ended with {code}:\n{text}")
-
-
-def prepare(operation: Operation) -> None:
-    """Bring the fleet to the state before the operation. A node is drained before it is released."""
-    if operation.leaves:
-        on(LEAVING, "lab-pod del pod-1 pod-2")
-    for command in operation.prepare:
-        must(command)
-    if operation.lost_ledger:
-        LEDGER.rename(LEDGER.with_suffix(".lost"))
+def rows_of(names: tuple[str, str], tasks: Sequence[Task], options: argparse.Namespace) -> list[Row]:
+    """Return the kills of an operation and command, the ways in turns, each with its n-th kill of its own."""
+    of_ways = []
+    for how in options.how:
+        chosen = [task for task in tasks if options.complete or differs(task, tasks, how)]
+        part = PARTS.get(how, 0)
+        rows = [
+            Row(*names, task.number, task.name, how, task.seconds * fraction * part)
+            for task, fraction in zip(chosen, itertools.cycle(FRACTIONS), strict=False)
+        ]
+        every, shift = max(min(options.every, len(rows)), 1), HOWS.index(how) + options.offset
+        of_ways.append([row for number, row in enumerate(rows) if (number + shift) % every == 0])
+    return [row for turn in itertools.zip_longest(*of_ways) for row in turn if row is not None]
 
 
-def tasks_of(operation: Operation, command: Sequence[str]) -> list[str]:
-    """Return the tasks of an uninterrupted run."""
-    prepare(operation)
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory, "tasks")
-        code, text = run(command, KILL_TASKS=str(path))
-        if code != 0:
-            raise RuntimeError(f"{' '.join(command)} ended with {code}:\n{text}")
-        return path.read_text().splitlines()
+def differs(task: Task, tasks: Sequence[Task], how: str) -> bool:
+    """Return whether a kill at this task can have another effect than one at the task before it."""
+    if how in BEFORE:
+        return task.number == 1 or tasks[task.number - 2].changed
+    if how in ON_RESULT:
+        return len(task.hosts) > 1
+    if how in ON_HOST:
+        return VICTIM in task.hosts
+    return task.changed or bool(task.hosts)
 
 
-@contextlib.contextmanager
-def both_ports() -> Iterator[None]:
-    """Let the other port of the tunnel pass the router as well, as the guide asks for."""
-    rule = ("inet", "lab", "forward")
-    _on_router("insert", "rule", *rule, "udp", "dport", OTHER_PORT, "accept")
-    try:
-        yield
-    finally:
-        for line in _on_router("-a", "list", "chain", *rule).splitlines():
-            words, _hash, handle = line.partition(" # handle ")
-            if words.split() == ["udp", "dport", OTHER_PORT, "accept"]:
-                _on_router("delete", "rule", *rule, "handle", handle)
+# --- kills ---
 
 
-def _on_router(*command: str) -> str:
-    words = ["ip", "netns", "exec", ROUTER, "nft", *command]
-    return subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True).stdout
+class Kills:
+    """The kills of one operation, and the state of the fleet after each command."""
+
+    def __init__(self, operation: Operation, options: argparse.Namespace) -> None:
+        self.operation, self.options = operation, options
+        self.hosts = [name for name in NODES if name != LEAVING or not operation.leaves]
+        self.rows: list[list[Row]] = []
+        self.broken = ""
+        self.references: list[fleet.Things] = []
+        for command in operation.commands:
+            tasks = tasks_of(command)
+            self.rows.append(rows_of((operation.name, command.name), tasks, options))
+            self.references.append(fleet.things())
+            print(f"{command.name}: {len(tasks)} tasks, {len(self.rows[-1])} kills", flush=True)
+        if operation.alike:
+            count = len(operation.commands)
+            self.rows = [self.rows[0][turn::count] for turn in range(count)]
+
+    def groups(self) -> Iterator[list[Row]]:
+        """Let the commands take turns, kill each several times in a row, and yield the results.
+
+        :raises RuntimeError: a command that is not killed fails, so the operation cannot go on.
+        """
+        while any(self.rows):
+            for number, command in enumerate(self.operation.commands):
+                command.prepare()
+                if self.rows[number]:
+                    yield self._group(number)
+                    if self.broken:
+                        raise RuntimeError(self.broken)
+                else:
+                    must(command.words)
+        if problem := _changed_again(self.operation.commands[-1]):
+            yield [Row(self.operation.name, self.operation.commands[-1].name, 0, "", "", problems=[problem])]
+
+    def _group(self, number: int) -> list[Row]:
+        """Kill a command several times, repeat it, and put into the rows what is wrong then.
+
+        After a run that ended before it could be killed, nothing is left for the others to change: their turn comes
+        later.
+        """
+        command, flows = self.operation.commands[number], Flows(self.hosts, FLOWS, FLOW_INTERVAL)
+        size, rows = self.options.group, list[Row]()
+        ordered = sorted(self.rows[number][:size], key=lambda row: row.number)
+        with flows:
+            while ordered and (not rows or rows[-1].killed):
+                rows.append(ordered.pop(0))
+                _kill(command, rows[-1])
+            self.rows[number][:size] = ordered
+            problems = list(_repeated(command))
+            self.broken = "" if len(problems) < MOST_FAILURES else problems[-1]
+            problems += [] if self.broken else fleet.problems(self.references[number], self.operation.leaves)
+        gap = flows.longest_gap()
+        if gap > CONFIRM_SECONDS:
+            problems.append(f"Pods were without their network for {gap:.1f} s:\n{flows}")
+        rows[-1].problems = problems
+        for row in rows:
+            row.gap = gap
+        return rows
 
 
-# --- checks ---
-
-
-def unsound() -> Iterator[str]:
-    """Yield what is wrong with the ledger, and with hosts that differ from it."""
-    document = ledger()
-    held = {name: node["node_cidr"] for name, node in document["nodes"].items()}
-    taken = [*held.values(), *document["pending"]]
-    if twice := sorted({cidr for cidr in taken if taken.count(cidr) > 1}):
-        yield f"in the ledger twice: {', '.join(twice)}"
-    for cidr, waiting in document["pending"].items():
-        if waiting["on"]:
-            yield f"{cidr} of {waiting['node']} is still pending on {', '.join(waiting['on'])}"
-    for name, wanted in held.items():
-        found = on(name, "sed -n 's/^node_cidr: *//p' /etc/tke-overlay/summary").strip()
-        if found != wanted:
-            yield f"{name} has {found}, and {wanted} in the ledger"
-
-
-def recovered(operation: Operation, command: Sequence[str]) -> Iterator[str]:
-    """Repeat the killed command, then check the fleet; yield what is wrong."""
-    code, text = run(command)
-    if code != 0:
-        yield f"repeated, it ended with {code}: {' '.join(text[-1500:].split())}"
-        return
-    yield from unsound()
-    code, text = run(("tke.overlay.verify", *(command[1:] if operation.variables else ())))
-    if code != 0:
-        yield f"tke.overlay.verify ended with {code}: {' '.join(text[-1500:].split())}"
-
-
-def kill(operation: Operation, command: Sequence[str], row: Row) -> None:
-    """Kill the operation once, and put into the row what was found."""
-    prepare(operation)
-    hosts = [name for name in NODES if name != LEAVING or not operation.leaves]
+def _kill(command: Command, row: Row) -> None:
     with tempfile.TemporaryDirectory() as directory:
         done = Path(directory, "done")
-        settings = {"KILL_AT": str(row.number), "KILL_HOW": row.how, "KILL_HOST": VICTIM, "KILL_DONE": str(done)}
-        flows = Flows(hosts, FLOWS)
-        with flows:
-            run(command, **settings)
-            row.killed = done.exists()
-            row.problems += recovered(operation, command)
-        row.gap, row.lost = flows.longest_gap(), str(flows) if flows.lost() else ""
-    if row.gap > CONFIRM_SECONDS:
-        row.problems.append(f"Pods were without their network for {row.gap:.1f} s:\n{flows}")
+        run(
+            command.words,
+            KILL_AT=str(row.number),
+            KILL_HOW=row.how,
+            KILL_HOST=VICTIM,
+            KILL_DELAY=f"{row.delay:.3f}",
+            KILL_DONE=str(done),
+        )
+        row.killed = done.exists()
+
+
+def _repeated(command: Command) -> Iterator[str]:
+    """Repeat a killed command until it succeeds; yield each failure."""
+    for _time in range(MOST_FAILURES):
+        code, text = run(command.words)
+        if code == 0:
+            return
+        yield f"repeated, it ended with {code}: {' '.join(text[-2500:].split())}"
+
+
+def _changed_again(command: Command) -> str:
+    """Run a command once more; name the hosts that it changes."""
+    words = SITE if command.loses_ledger else command.words
+    hosts = re.findall(r"^(\S+) +: ok=\d+ +changed=[1-9]", must(words), re.MULTILINE)
+    return f"one more run changes {', '.join(hosts)}" if hosts else ""
 
 
 # --- the program ---
 
 
-def rows_of(operation: Operation, tasks: Sequence[str], hows: Sequence[str], every: int) -> Iterator[Row]:
-    """Yield the kills of an operation: every n-th task, another residue for each way."""
-    for shift, how in enumerate(hows):
-        for number, task in enumerate(tasks, 1):
-            if (number + shift) % every == 0:
-                yield Row(operation.name, number, task, how)
+def main() -> int:
+    """Run the kills of the command line, and print a line for each, and a table."""
+    parser = argparse.ArgumentParser(description="Kill runs of the playbooks at each of their tasks.")
+    operations = {each.name: each for each in OPERATIONS}
+    parser.add_argument("--operation", nargs="*", choices=operations, default=[])
+    parser.add_argument("--how", nargs="*", choices=HOWS, default=HOWS)
+    parser.add_argument("--every", type=int, default=1, help="only every n-th kill of each way")
+    parser.add_argument("--offset", type=int, default=0, help="which ones, less than n: 0 to n - 1 together are all")
+    parser.add_argument("--complete", action="store_true", help="also kills that cannot differ from another one")
+    parser.add_argument("--group", type=int, default=1, help="how many killed runs before one that is not killed")
+    parser.add_argument("--result", type=Path, help="a file to which a line of JSON is added for each kill")
+    options = parser.parse_args()
+    rows: list[Row] = []
+    with both_ports():
+        for name in options.operation or operations:
+            for row in itertools.chain.from_iterable(groups_of(operations[name], options)):
+                print(row, flush=True)
+                rows.append(row)
+                if options.result:
+                    with options.result.open("a") as stream:
+                        stream.write(json.dumps(dataclasses.asdict(row)) + "\n")
+    print(f"\n{table(rows)}")
+    return 1 if any(row.problems for row in rows) or not any(row.killed for row in rows) else 0
 
 
-def kills_of(operation: Operation, hows: Sequence[str], every: int) -> Iterator[Row]:
-    """Kill an operation at its tasks; print and yield each result."""
-    commands = itertools.cycle(operation.commands)
-    tasks = tasks_of(operation, next(commands))
-    print(f"{operation.name}: {len(tasks)} tasks", flush=True)
-    for row in rows_of(operation, tasks, hows, every):
-        kill(operation, next(commands), row)
-        print(row, flush=True)
-        yield row
+def groups_of(operation: Operation, options: argparse.Namespace) -> Iterator[list[Row]]:
+    """Kill the commands of an operation. Afterwards the fleet is as it was, also if the operation cannot go on."""
+    try:
+        yield from Kills(operation, options).groups()
+    except RuntimeError as error:
+        yield [Row(operation.name, "", 0, "", "", problems=[f"cannot go on: {' '.join(str(error)[-2500:].split())}"])]
+        if not LEDGER.exists():
+            LEDGER.with_suffix(".lost").rename(LEDGER)
     must(SITE)
     must(("tests/lab/pods.yml",))
-
-
-def main() -> int:
-    """Run the kills of the command line, and print a line for each."""
-    parser = argparse.ArgumentParser(description="Kill runs of the playbooks at each of their tasks.")
-    parser.add_argument("--operation", nargs="*", choices=[each.name for each in OPERATIONS], default=[])
-    parser.add_argument("--how", nargs="*", choices=HOWS, default=HOWS)
-    parser.add_argument("--every", type=int, default=1, help="only every n-th task")
-    parser.add_argument("--result", type=Path, help="where to write the table as JSON")
-    options = parser.parse_args()
-    with both_ports():
-        chosen = [each for each in OPERATIONS if each.name in (options.operation or [each.name])]
-        rows = [row for each in chosen for row in kills_of(each, options.how, options.every)]
-    if options.result:
-        options.result.write_text(json.dumps([dataclasses.asdict(row) for row in rows], indent=1) + "\n")
-    killed, failed = [row for row in rows if row.killed], [row for row in rows if row.problems]
-    print(
-        f"{len(killed)} kills of {len(rows)}, longest gap {max((row.gap for row in killed), default=0):.1f} s; ", end=""
-    )
-    print(f"{len(failed)} with problems")
-    return 1 if failed or not killed else 0
 
 
 if __name__ == "__main__":

@@ -23,9 +23,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
-LAB = HERE / "lab"
-AGENT = HERE / "flow_agent.py"
+from tkelab.lab import current, entrance
+
+AGENT = Path(__file__).resolve().parent / "flow_agent.py"
 COUNT, INTERVAL = 40, 0.02
 FIRST_PORT = 20_000
 STRAGGLERS = 0.3
@@ -74,8 +74,10 @@ class Flows:
     def __enter__(self) -> Flows:
         hosts = sorted({host for flow in self.flows for host in (flow.source[0], flow.target[0])})
         for host in hosts:
+            entry, environment = entrance(host)
             self._agents[host] = subprocess.Popen(
-                [LAB, "exec", host, "--", "python3", "-c", AGENT.read_text()],
+                [*entry, "python3", "-c", AGENT.read_text()],
+                env=environment,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -173,25 +175,24 @@ def _choose(pods: dict[str, dict[str, str]], sites: dict[str, str], count: int) 
         yield Flow(one, other, pods[other[0]][other[1]], port, kind)
 
 
-def _lab(*words: str) -> str:
-    return subprocess.run([LAB, *words], stdout=subprocess.PIPE, text=True, check=True).stdout
-
-
 def _sites() -> dict[str, str]:
     """Return the network of each host."""
-    done = subprocess.run([LAB, "status", "--json"], stdout=subprocess.PIPE, text=True, check=False)
-    return {entry["host"]: entry["network"] for entry in json.loads(done.stdout)}
+    return {name: member.network.name for name, member in current().hosts.items()}
 
 
 def _pods(host: str) -> dict[str, str]:
-    found: dict[str, str] = json.loads(_lab("exec", host, "--", "lab-pod", "list"))
+    entry, environment = entrance(host)
+    done = subprocess.run([*entry, "lab-pod", "list"], env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    found: dict[str, str] = json.loads(done.stdout)
     return found
 
 
 def hosts_with_pods() -> Iterable[str]:
     """Yield the hosts of the lab that can have Pods."""
     for host in _sites():
-        if subprocess.run([LAB, "exec", host, "--", "test", "-x", "/usr/local/sbin/lab-pod"], check=False).returncode:
+        entry, environment = entrance(host)
+        program = [*entry, "test", "-x", "/usr/local/sbin/lab-pod"]
+        if subprocess.run(program, env=environment, check=False).returncode:
             continue
         yield host
 

@@ -18,6 +18,7 @@ JOB = '{job=~"$job"}'
 CLUSTER = '{cluster=~"$cluster"}'
 LINKS = '{job=~"$job", device=~"tke.*"}'
 SITES = "{{from_site}} -> {{site}}"
+NONE = 'label_replace(vector(0), "peer", "none", "", "")'
 
 
 class Query(NamedTuple):
@@ -28,7 +29,7 @@ class Query(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """One panel. ``limits`` are the values from which it turns orange and red."""
+    """One panel. ``limits`` are the values from which it turns orange and red, ``texts`` replace single values."""
 
     title: str
     queries: tuple[Query, ...]
@@ -38,6 +39,7 @@ class Panel(NamedTuple):
     description: str = ""
     limits: tuple[float, ...] = ()
     least: float | None = 0
+    texts: tuple[tuple[str, str], ...] = ()
 
 
 class Row(NamedTuple):
@@ -59,8 +61,9 @@ ROWS = (
         (
             stat("Nodes with metrics", f"count(tke_overlay_info{JOB})"),
             stat(
-                "Probes answered",
-                f"100 * sum(tke_overlay_probe_reachable_peers{JOB}) / sum(tke_overlay_probe_peers{JOB})",
+                "Probes not answered",
+                f"100 - 100 * sum(tke_overlay_probe_reachable_peers{JOB}) / sum(tke_overlay_probe_peers{JOB})",
+                *(0.1, 5),
                 unit="percent",
             ),
             stat(
@@ -127,8 +130,8 @@ ROWS = (
                 "Peers that do not answer",
                 (
                     Query(
-                        f"count by (peer, site) (tke_overlay_probe_peer_reachable{JOB} == 0) or vector(0)",
-                        "{{peer}} ({{site}})",
+                        f"count by (peer, site) (tke_overlay_probe_peer_reachable{JOB} == 0) or {NONE}",
+                        "{{peer}} {{site}}",
                     ),
                 ),
                 description="How many nodes notice it.",
@@ -137,8 +140,8 @@ ROWS = (
                 "Peers that lose full-size packets",
                 (
                     Query(
-                        f"count by (peer, site) (tke_overlay_probe_peer_full_size{JOB} == 0) or vector(0)",
-                        "{{peer}} ({{site}})",
+                        f"count by (peer, site) (tke_overlay_probe_peer_full_size{JOB} == 0) or {NONE}",
+                        "{{peer}} {{site}}",
                     ),
                 ),
                 description="How many nodes notice it.",
@@ -151,9 +154,16 @@ ROWS = (
                         f" / sum by (site) (tke_overlay_probe_known_peers{JOB})",
                         "{{site}}",
                     ),
-                    Query(f"max(tke_overlay_probe_cycle_seconds{JOB})", "seconds until every peer was probed"),
                 ),
+                unit="percent",
+                width=4,
                 description="The sample of one round rotates.",
+            ),
+            stat(
+                "Until every peer was probed",
+                f"max(tke_overlay_probe_cycle_seconds{JOB})",
+                unit="s",
+                description="How long the rotating sample of a node takes for all of its peers.",
             ),
         ),
     ),
@@ -193,7 +203,7 @@ ROWS = (
                 description="Counted by node_exporter itself (netdev).",
             ),
             Panel(
-                "Links that are down, and links with another MTU than planned",
+                "Links that are down, or have another MTU",
                 (
                     Query(f"sum by (device) (1 - tke_overlay_link_up{JOB})", "{{device}} down"),
                     Query(
@@ -223,6 +233,40 @@ ROWS = (
                 (Query(f"100 * avg by (stage) (tke_overlay_endpoint_stage_ok{JOB})", "{{stage}}"),),
                 unit="percent",
                 description="Share of the nodes on which the stage passes.",
+            ),
+        ),
+    ),
+    Row(
+        "WireGuard",
+        (
+            Panel(
+                "Peers with a session, by site",
+                (
+                    Query(
+                        f"100 * sum by (site) (tke_overlay_probe_wireguard_living_peers{JOB})"
+                        f" / sum by (site) (tke_overlay_probe_wireguard_peers{JOB})",
+                        "{{site}}",
+                    ),
+                ),
+                unit="percent",
+                description="Of the probed peers with an encrypted link. Without such links, the row is empty.",
+            ),
+            Panel(
+                "Age of the oldest handshake, by site of the peer",
+                (
+                    Query(
+                        "time() - min by (site) "
+                        f"(tke_overlay_probe_wireguard_oldest_handshake_timestamp_seconds{JOB} > 0)",
+                        "{{site}}",
+                    ),
+                ),
+                unit="s",
+                description="A session ends 180 s after its handshake. Peers without any handshake are left out.",
+            ),
+            Panel(
+                "Peers of the devices",
+                (Query(f"max by (device) (tke_overlay_wireguard_peers{JOB})", "{{device}}"),),
+                description="The largest number of a node. Two devices exist only while keys change.",
             ),
         ),
     ),
@@ -287,8 +331,8 @@ ROWS = (
                 "Pool full in",
                 f"min(tke_overlay_ledger_exhaustion_timestamp_seconds{CLUSTER}) - time() or vector(-1)",
                 unit="s",
-                description="At the rate of the past; -1 without growth.",
-            ),
+                description="At the rate of the past.",
+            )._replace(texts=(("-1", "no growth"),)),
             stat(
                 "Last run of a playbook",
                 f"time() - max(tke_overlay_controller_last_run_timestamp_seconds{CLUSTER})",
@@ -378,6 +422,9 @@ def _panel(panel: Panel, number: int, place: dict[str, int]) -> dict[str, Any]:
     steps: list[dict[str, Any]] = [{"color": "green", "value": None}]
     steps += [{"color": color, "value": limit} for color, limit in zip(colors, panel.limits, strict=False)]
     defaults: dict[str, Any] = {"unit": panel.unit, "thresholds": {"mode": "absolute", "steps": steps}}
+    if panel.texts:
+        options = {value: {"text": text} for value, text in panel.texts}
+        defaults["mappings"] = [{"type": "value", "options": options}]
     if panel.least is not None:
         defaults["min"] = panel.least
     return {

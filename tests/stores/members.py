@@ -72,9 +72,20 @@ class Etcd:
         self.scheme, self.host = scheme, host
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
+    def address(self, name: str) -> str:
+        """Return the address of a member."""
+        return self.host
+
+    def entrance(self, name: str) -> list[str]:
+        """Return the command, in front of another one, that runs it where a member runs."""
+        return []
+
+    def peer_urls(self) -> dict[str, str]:
+        return {name: f"http://{self.address(name)}:{PEER_PORTS[name]}" for name in self.names}
+
     def start(self, name: str) -> None:
-        client = f"{self.scheme}://{self.host}:{CLIENT_PORTS[name]}"
-        peers = {other: f"http://{self.host}:{PEER_PORTS[other]}" for other in self.names}
+        client = f"{self.scheme}://{self.address(name)}:{CLIENT_PORTS[name]}"
+        peers = self.peer_urls()
         arguments = {
             "name": name,
             "data-dir": str(self.directory / name),
@@ -95,6 +106,7 @@ class Etcd:
             self.processes[name] = subprocess.Popen(
                 # A member ends with the tests, also when these are killed.
                 [
+                    *self.entrance(name),
                     "setpriv",
                     "--pdeathsig",
                     "KILL",
@@ -119,18 +131,21 @@ class Etcd:
 
     def reset(self) -> None:
         """Start all members, remove all packet filters and keys, and wait for a leader."""
+        self.heal()
+        self.post("/kv/deleterange", {"key": "AA==", "range_end": "AA=="})
+
+    def heal(self) -> None:
+        """Start all members, remove all packet filters, and wait for a leader."""
         subprocess.run(["nft", "flush", "ruleset"], check=True)  # of this namespace
         for name in self.names:
             if name not in self.processes:
                 self.start(name)
-        until(lambda: all(self.status(name) for name in self.names))
-        self.post("/kv/deleterange", {"key": "AA==", "range_end": "AA=="})
+        until(lambda: all(self.status(name) for name in self.names), 60)
 
     def post(self, path: str, payload: dict[str, Any], name: str | None = None) -> dict[str, Any]:
         port = CLIENT_PORTS[name or self.names[0]]
-        request = urllib.request.Request(
-            f"http://{self.host}:{port}/v3{path}", json.dumps(payload).encode(), {"Content-Type": "application/json"}
-        )
+        url = f"http://{self.address(name or self.names[0])}:{port}/v3{path}"
+        request = urllib.request.Request(url, json.dumps(payload).encode(), {"Content-Type": "application/json"})
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(request, timeout=10) as answer:
             document: dict[str, Any] = json.load(answer)
@@ -176,5 +191,5 @@ class Etcd:
             self.post("/kv/compaction", {"revision": revision})
 
     def url(self, prefix: str = "demo", names: Sequence[str] | None = None) -> str:
-        hosts = ",".join(f"{self.host}:{CLIENT_PORTS[name]}" for name in names or self.names)
+        hosts = ",".join(f"{self.address(name)}:{CLIENT_PORTS[name]}" for name in names or self.names)
         return f"etcd://{hosts}/{prefix}"

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import itertools
 import os
@@ -439,6 +440,24 @@ def test_keeps_copies_made_by_hand(etcd):
         store.transact(append(number))
     assert len(store.previous()) == 3
     assert etcd.post("/kv/range", {"key": "ZGVtby9sZWRnZXIuYmVmb3JlLXRoZS1tb3Zl"})["count"] == "1"
+
+
+def test_versions_of_a_copied_etcd_are_older_than_its_own(etcd):
+    """After all keys were copied to another etcd, which counts from 1, its revisions are lower than those in names."""
+
+    def put(key, value):
+        encoded = [base64.b64encode(text.encode()).decode() for text in (key, value)]
+        etcd.post("/kv/put", dict(zip(["key", "value"], encoded, strict=True)))
+
+    for number in range(3):
+        put(f"demo/ledger.{999_999_990 + number:012}", f"copied {number}")
+    put("demo/ledger", "copied 3")
+    store = open_store(etcd.url())
+    expected = ["copied 2", "copied 1", "copied 0"]
+    for number in range(5):
+        assert [version.text for version in store.previous()] == expected
+        expected = [store.read(), *expected[:2]]
+        store.transact(lambda text, number=number: f"own {number}")
 
 
 # --- logins, TLS, IPv6: a member of its own each ---

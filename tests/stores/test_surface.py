@@ -144,6 +144,25 @@ def test_broken_ledger_names_a_working_restore_command(controller):
     assert "changed=1" in controller.plan()
 
 
+def test_older_ledger_is_refused_until_its_version_is_accepted(controller):
+    """What idc1 has saved contradicts nothing but the version."""
+    saved = {"node": "idc1", "cluster": "demo", "node_cidr": "10.244.1.0/24", "underlay": "192.168.1.11", "fleet": ""}
+    record = json.dumps({"saved": {**saved, "ledger_version": "7-0123abcd"}})
+    inventory = INVENTORY.replace("idc1 ", f"idc1 plan_saved='{record}' ")
+    (controller.directory / "hosts").write_text(inventory)
+    before = pathlib.Path(controller.file).read_text()
+    (present,) = json.loads(before)["versions"].split()
+    out = controller.plan(fails=True)
+    assert f"ledger version 7-0123abcd was applied by idc1, and the ledger has {present}" in out
+    assert "tke.overlay.rebuild_ledger" in out
+    (accept,) = set(re.findall(r"-e (overlay_older_ledger=[0-9a-f-]+)", out))
+    assert accept == f"overlay_older_ledger={present}"
+    assert pathlib.Path(controller.file).read_text() == before
+    assert "changed=1" in controller.plan("-e", accept)
+    assert json.loads(pathlib.Path(controller.file).read_text())["versions"].split()[1:] == ["7-0123abcd"]
+    assert "changed=0" in controller.plan()
+
+
 def test_lookup_returns_results_and_reports_errors(controller):
     document = json.loads(open_store(controller.file).read())
     del document["checksum"]

@@ -36,8 +36,7 @@ FILES = (
     "find /etc/cni /etc/sysctl.d /etc/tmpfiles.d /etc/systemd/network /etc/systemd/networkd.conf.d "
     "/etc/systemd/system/tke-overlay.* -type f -exec sha256sum {} + 2>/dev/null | sort -k 2; "
     "ls /etc/tke-overlay 2>/dev/null; "
-    "for unit in service timer; do systemctl is-enabled tke-overlay.$unit 2>/dev/null; "
-    "systemctl is-active tke-overlay.$unit; done; true"
+    "systemctl show --value -p UnitFileState -p ActiveState tke-overlay.service tke-overlay.timer"
 )
 
 SETTLED = "n=0; while ip -6 -o address show tentative | grep -q . && [ $n -lt 50 ]; do n=$((n + 1)); sleep 0.1; done; "
@@ -70,6 +69,15 @@ class Play:
 def play(playbook: str, *arguments: str, inventories: Sequence[pathlib.Path] = (INVENTORY,)) -> Play:
     """Run a playbook with the project's configuration, as the README describes."""
     return ended(begin(playbook, *arguments, inventories=inventories))
+
+
+def at_once(*runs: Sequence[str]) -> list[Play]:
+    """Run playbooks that change nothing, or not the same, as many at a time as there are processors; keep the order.
+
+    Most of a short run is one process on the controller, so the other processors would be idle.
+    """
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        return list(pool.map(lambda words: play(*words), runs))
 
 
 def ended(process: subprocess.Popen[str]) -> Play:
@@ -110,9 +118,12 @@ def site(*arguments: str, inventories: Sequence[pathlib.Path] = (INVENTORY,)) ->
     return done
 
 
-def matrix(inventories: Sequence[pathlib.Path] = (INVENTORY,)) -> list[dict[str, Any]]:
-    """Return the reachability of all Pods from all Pods, like tests/lab/matrix.yml but without SSH."""
-    names = NODES if inventories == (INVENTORY,) else nodes_of(inventories)
+def matrix(inventories: Sequence[pathlib.Path] = (INVENTORY,), names: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Return the reachability of all Pods from all Pods, like tests/lab/matrix.yml but without SSH.
+
+    :param names: the hosts; without it, all nodes of the inventories.
+    """
+    names = names or (NODES if inventories == (INVENTORY,) else nodes_of(inventories))
     with concurrent.futures.ThreadPoolExecutor() as pool:
         lists = [json.loads(text) for text in pool.map(lambda name: on(name, "lab-pod list"), names)]
         assert all(lists), f"there is a host without Pods: {dict(zip(names, lists, strict=True))}"

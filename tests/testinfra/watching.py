@@ -66,6 +66,7 @@ def begin_on_hosts() -> None:
 def end_on_hosts() -> None:
     """Undo :func:`begin_on_hosts`."""
     everywhere(
+        f"while mountpoint -q {METRICS}; do umount -l {METRICS}; done; "
         "rm -f /etc/systemd/system/tke-overlay*.timer.d/fast.conf; systemctl daemon-reload; "
         "systemctl stop prometheus-node-exporter; systemctl restart 'tke-overlay*.timer'"
     )

@@ -6,8 +6,8 @@ It answers HTTP on port 8080, HTTPS on port 8443 (with the certificate of /etc/a
 allows everything), UDP on port 8081 with its host name, and lines on TCP connections to port 8082 with the same line.
 `/ask?url=...&count=...&rate=...` sends so many requests, each on a new connection, and answers with the numbers of sent
 and lost ones. `/begin?host=...` opens a TCP connection and sends lines on it until `/end?host=...`, which has the
-numbers. `agent.py ask URL COUNT RATE SECONDS` asks once, and `agent.py dns NAME=ADDRESS...` is a DNS server,
-`agent.py coredns` one that kubeadm's Deployment can run. Runs with Python 3.9, too.
+numbers. `agent.py ask URL COUNT RATE SECONDS` asks once, and `agent.py dns NAME=ADDRESS...` is a DNS server. Runs with
+Python 3.9, too.
 """
 
 from __future__ import annotations
@@ -224,31 +224,8 @@ def answer_dns(table: dict[str, str]) -> None:
             sock.sendto(reply, client)
 
 
-class Readiness(http.server.BaseHTTPRequestHandler):
-    """Answers as CoreDNS does: it is alive, and it is ready when the Service `kubernetes` answers."""
-
-    def do_GET(self) -> None:
-        host, port = (os.environ[f"KUBERNETES_SERVICE_{name}"] for name in ("HOST", "PORT"))
-        try:
-            if self.path == "/ready":
-                one(urllib.parse.urlsplit(f"https://{host}:{port}/readyz"), 2)
-            self.send_response(200)
-        except OSError:
-            self.send_response(503)
-        self.end_headers()
-
-
-def coredns() -> None:
-    """Stand in for CoreDNS in kubeadm's Deployment: one name, and the ports of its probes."""
-    for port in (8080, 8181):
-        threading.Thread(target=Server(("", port), Readiness).serve_forever, daemon=True).start()
-    answer_dns({"kubernetes.default.svc.cluster.local": os.environ["KUBERNETES_SERVICE_HOST"]})
-
-
 def main(arguments: list[str]) -> None:
     """Run the servers."""
-    if arguments[:1] == ["coredns"]:
-        coredns()
     if arguments[:1] == ["dns"]:
         answer_dns(dict(word.split("=", 1) for word in arguments[1:]))
         return

@@ -37,6 +37,7 @@ def adopt(settings: Settings, images: tuple[Path, Path]) -> Iterator[Row]:
     rows.deploy(settings)
     use = ("-e", f"overlay_kubeconfig={fetch_kubeconfig()}")
     yield measure("flannel: Pod to Pod, other node, HTTP", rows.mesh(agents()), 25)
+    yield from rows.undisturbed(settings)
     (inventory,), (preflight, forecast, *commands) = section(TITLE)
     INVENTORIES.append(written(inventory))
     yield from refused(found, use)

@@ -165,19 +165,20 @@ def make(programs: Path, trees: tuple[Path, Path], target: Path, version: str) -
     node, control = Archive(target / "node.oci.tar"), Archive(target / "control.oci.tar")
     node.image("pause:1", [common], ["/usr/bin/sleep", "infinity"])
     node.image("agent:1", [common], ["/usr/bin/python3", "/agent.py"])
-    node.image(f"coredns:{tag_of_coredns(programs, version)}", [common], ["/usr/bin/python3", "/agent.py", "coredns"])
     layer = target / "etcd.tar"
     etcd_layer(tree_of_etcd / "usr/bin/etcd", layer)
     control.image(ETCD, [common, layer], [])
     for name, archive, below in (
         ("kube-proxy", node, [common]),
+        ("coredns", node, []),
         ("kube-apiserver", control, []),
         ("kube-controller-manager", control, []),
         ("kube-scheduler", control, []),
     ):
         layer = target / f"{name}.tar"
         program_layer(programs / name, layer)
-        archive.image(f"{name}:{version}", [*below, layer], [f"/usr/local/bin/{name}"])
+        tag = tag_of_coredns(programs, version) if name == "coredns" else version
+        archive.image(f"{name}:{tag}", [*below, layer], [f"/usr/local/bin/{name}"])
     for archive in (node, control):
         archive.write()
     for layer in target.glob("*.tar"):

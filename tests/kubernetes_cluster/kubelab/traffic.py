@@ -30,7 +30,7 @@ class Pod:
 
 @dataclasses.dataclass
 class Row:
-    """A line of the table. A row without a count has `sent` 0."""
+    """A line of the table. A row without a count has `sent` 0. With `unreachable`, all requests must be lost."""
 
     name: str
     sent: int = 0
@@ -38,6 +38,12 @@ class Row:
     gap: float = 0.0
     note: str = ""
     failed: bool = False
+    unreachable: bool = False
+
+    @property
+    def passed(self) -> bool:
+        """Whether there was no error, and as many requests were lost as must be."""
+        return not self.failed and self.lost == (self.sent if self.unreachable else 0)
 
     def add(self, result: dict[str, Any]) -> None:
         """Add the counts of an agent."""

@@ -14,7 +14,24 @@ import signal
 
 import pytest
 
-from stories import NODES, PAIR, ROOT, begin, ended, joined, lab, ledger, matrix, on, play, site, state, states, until
+from stories import (
+    NODES,
+    PAIR,
+    ROOT,
+    at_once,
+    begin,
+    ended,
+    joined,
+    lab,
+    ledger,
+    matrix,
+    on,
+    play,
+    site,
+    state,
+    states,
+    until,
+)
 
 testinfra_hosts = ["local://"]
 
@@ -206,8 +223,7 @@ def test_confirms_and_rolls_back_for_an_operator_with_sudo(operator):
     on("idc1", "ip link del tke0")
     user = json.dumps({**operator, "ansible_pipelining": False})
     assert site("-e", user).changed() == {"idc1"}
-    for playbook in ("verify", "status"):
-        done = play(f"tke.overlay.{playbook}", "-e", user)
+    for done in at_once(*((f"tke.overlay.{playbook}", "-e", user) for playbook in ("verify", "status"))):
         assert done.code == 0, done.text
     before = states(NODES)
     done = play(CHANGED, "--limit", "idc1", "-e", user, *arguments(5, {"idc1": CONTROLLER_AS_POD}))

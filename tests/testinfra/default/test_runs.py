@@ -20,6 +20,7 @@ from stories import (
     PAIR,
     QUICKLY,
     ROOT,
+    at_once,
     joined,
     lab,
     ledger,
@@ -33,7 +34,7 @@ from stories import (
 
 testinfra_hosts = ["local://"]
 
-END = "PLAY [Report the result]"
+END = "PLAY [Find the hosts that are not done]"
 
 
 def results(done):
@@ -60,15 +61,53 @@ def test_no_unit_needs_a_reload_of_systemd():
 
 
 @pytest.mark.usefixtures("unchanged")
-def test_a_second_run_changes_nothing_with_three_ssh_calls():
-    done = site("-vvv", "--diff")
-    assert done.changed() == set()
-    assert set(done.recap()) == {*NODES, *PAIR}
-    executions = collections.Counter(re.findall(r"^<([0-9.]+)> SSH: EXEC", done.text, re.MULTILINE))
-    pair = {"10.0.2.11", "10.0.2.12"}
-    assert set(executions) == {ledger()["nodes"][name]["underlay"] for name in NODES} | pair
-    assert max(executions.values()) <= 3
-    assert {executions[address] for address in pair} == {2}, "each host of the pair is read twice, and not changed"
+class TestUnchanged:
+    """Runs without a change: the ledger and all hosts stay as they are."""
+
+    def test_a_second_run_changes_nothing_with_three_ssh_calls(self):
+        done = site("-vvv", "--diff")
+        assert done.changed() == set()
+        assert set(done.recap()) == {*NODES, *PAIR}
+        executions = collections.Counter(re.findall(r"^<([0-9.]+)> SSH: EXEC", done.text, re.MULTILINE))
+        pair = {"10.0.2.11", "10.0.2.12"}
+        assert set(executions) == {ledger()["nodes"][name]["underlay"] for name in NODES} | pair
+        assert max(executions.values()) <= 3
+        assert {executions[address] for address in pair} == {2}, "each host of the pair is read twice, and not changed"
+
+    def test_a_run_limited_to_one_host_keeps_every_peer(self):
+        done = site("--limit", "idc1")
+        assert set(done.recap()) == {"idc1"}
+        assert done.changed() == set()
+
+    def test_a_node_missing_from_the_inventory_stays_a_peer(self, tmp_path):
+        text = INVENTORY.read_text()
+        (line,) = [line for line in text.splitlines() if "idc2:" in line]
+        part = tmp_path / "hosts.yml"
+        part.write_text(text.replace(f"{line}\n", ""))
+        (tmp_path / "group_vars").symlink_to(INVENTORY.parent / "group_vars")
+        done = site(inventories=(part,))
+        assert "so they keep their node CIDRs: idc2" in joined(done.text)
+        assert done.changed() == set()
+
+    def test_preflight_contacts_no_host_and_prints_the_forecast(self):
+        done = play("tke.overlay.preflight", "-vvv")
+        assert done.code == 0, done.text
+        assert "SSH: EXEC" not in done.text
+        assert done.changed() == set()
+        assert "255 nodes of 253 Pods: 4 used, 251 free; node 256 needs another container CIDR" in joined(done.text)
+
+    def test_preflight_finds_the_errors_of_the_site_playbook(self):
+        done = play("tke.overlay.preflight", "-e", "overlay_reserved=10.244.1.0/24", "-e", "overlay_vni=0")
+        assert done.code != 0
+        assert "node cloud2 has 10.244.1.0/24, which lies in the reserved range" in joined(done.text)
+        assert "overlay_vni 0" in joined(done.text)
+
+    def test_hosts_outside_the_node_group_stay_unchanged(self):
+        for name in OTHERS:
+            # Hosts of the pair have their own nft table, and nothing else of the collection.
+            lines = [line for line in state(name) if name not in PAIR or "tke_overlay_clb" not in line]
+            assert lines
+            assert not any("tke" in line or "10.244" in line for line in lines)
 
 
 def test_the_diff_of_check_mode_is_that_of_the_real_run():
@@ -91,25 +130,6 @@ def test_the_diff_of_check_mode_is_that_of_the_real_run():
     assert all(pair["full"] for pair in matrix())
 
 
-@pytest.mark.usefixtures("unchanged")
-def test_a_run_limited_to_one_host_keeps_every_peer():
-    done = site("--limit", "idc1")
-    assert set(done.recap()) == {"idc1"}
-    assert done.changed() == set()
-
-
-@pytest.mark.usefixtures("unchanged")
-def test_a_node_missing_from_the_inventory_stays_a_peer(tmp_path):
-    text = INVENTORY.read_text()
-    (line,) = [line for line in text.splitlines() if "idc2:" in line]
-    part = tmp_path / "hosts.yml"
-    part.write_text(text.replace(f"{line}\n", ""))
-    (tmp_path / "group_vars").symlink_to(INVENTORY.parent / "group_vars")
-    done = site(inventories=(part,))
-    assert "so they keep their node CIDRs: idc2" in joined(done.text)
-    assert done.changed() == set()
-
-
 def test_a_host_that_is_down_is_updated_by_the_next_run():
     lab("exec", "cloud1", "--", "ip", "link", "del", "tke0")
     lab("exec", "idc2", "--", "ip", "link", "del", "tke0")
@@ -126,24 +146,20 @@ def test_a_host_that_is_down_is_updated_by_the_next_run():
     assert all(pair["full"] for pair in matrix())
 
 
-INVALID = [
-    (
-        ["-e", "overlay_container_cidr=10.0.0.0/8"],
-        ["10.0.0.0/8 (overlay_container_cidr) overlaps 10.0.0.0/16 (vpc of overlay_networks)"],
-    ),
-    (["-e", "overlay_underlay_ip=10.0.1.11"], ["cloud1, cloud2, idc1, idc2 all have the underlay address 10.0.1.11"]),
-    (["-e", "overlay_container_cidr=10.244.0.0"], ["'10.244.0.0' has no prefix length"]),
-    (["-e", "overlay_container_cidr=10.244.0.0/24"], ["10.244.0.0/24 has no room for one node"]),
-    (
-        ["-e", "overlay_max_pods_per_node=128"],
-        ["overlay_container_cidr can only grow at its end", "cloud1 10.244.0.0/24"],
-    ),
-    (["-e", "overlay_cluster=other"], ["belongs to cluster 'lab', not to 'other'"]),
-    (["-e", "overlay_node_cidr=10.244.0.0/24"], ["node cloud2 has 10.244.1.0/24 and asks for 10.244.0.0/24"]),
-    (["-e", "overlay_ledger=/nowhere/ledger.json"], ["/nowhere/ledger.json cannot be written", "create its directory"]),
-    (["-e", "overlay_ledger=etcd://127.0.0.1:9/x"], ["127.0.0.1:9", "refused"]),
-    (["-e", "overlay_device=eth0"], ["eth0 (overlay_device) already exists and is not a VXLAN link but veth"]),
-]
+INVALID = {
+    "overlay_container_cidr=10.0.0.0/8": [
+        "10.0.0.0/8 (overlay_container_cidr) overlaps 10.0.0.0/16 (vpc of overlay_networks)"
+    ],
+    "overlay_underlay_ip=10.0.1.11": ["cloud1, cloud2, idc1, idc2 all have the underlay address 10.0.1.11"],
+    "overlay_container_cidr=10.244.0.0": ["'10.244.0.0' has no prefix length"],
+    "overlay_container_cidr=10.244.0.0/24": ["10.244.0.0/24 has no room for one node"],
+    "overlay_max_pods_per_node=128": ["overlay_container_cidr can only grow at its end", "cloud1 10.244.0.0/24"],
+    "overlay_cluster=other": ["belongs to cluster 'lab', not to 'other'"],
+    "overlay_node_cidr=10.244.0.0/24": ["node cloud2 has 10.244.1.0/24 and asks for 10.244.0.0/24"],
+    "overlay_ledger=/nowhere/ledger.json": ["/nowhere/ledger.json cannot be written", "create its directory"],
+    "overlay_ledger=etcd://127.0.0.1:9/x": ["127.0.0.1:9", "refused"],
+    "overlay_device=eth0": ["eth0 (overlay_device) already exists and is not a VXLAN link but veth"],
+}
 
 WRONG = {
     "overlay_cluster={{ nowhere }}": "overlay_cluster is set, but cannot be evaluated: 'nowhere'",
@@ -158,17 +174,24 @@ WRONG_OF_HOSTS = {
 """Values of overlay_underlay_ip."""
 
 
+@pytest.fixture(scope="class")
+def refused():
+    """Return invalid value -> the run of site with it."""
+    runs = at_once(*(("tke.overlay.site", "-e", value) for value in INVALID))
+    return dict(zip(INVALID, runs, strict=True))
+
+
 @pytest.mark.usefixtures("unchanged")
 class TestInvalidInput:
     """Invalid input is one error that names every offending value; the ledger and all hosts stay unchanged."""
 
-    @pytest.mark.parametrize(("arguments", "texts"), INVALID)
-    def test_invalid_input_is_one_clear_error(self, arguments, texts):
-        done = play("tke.overlay.site", *arguments)
+    @pytest.mark.parametrize("value", INVALID)
+    def test_invalid_input_is_one_clear_error(self, refused, value):
+        done = refused[value]
         assert done.code != 0
         assert "Traceback" not in done.text
         message = joined(done.text)
-        for text in texts:
+        for text in INVALID[value]:
             assert text in message
         assert done.changed() == set()
 
@@ -200,15 +223,19 @@ class TestInvalidInput:
         assert "has 3 node CIDRs of 256 addresses, 0 used and 0 pending; without one: idc2" in message
         assert not (tmp_path / "ledger.json").exists()
 
-    @pytest.mark.parametrize("edit", [lambda text: text[:-40], lambda text: text.replace("10.244.1.0", "10.244.9.0")])
-    def test_a_damaged_ledger_is_not_overwritten(self, edit, tmp_path):
-        damaged = tmp_path / "ledger.json"
-        damaged.write_text(edit(LEDGER.read_text()))
-        text = damaged.read_text()
-        done = play("tke.overlay.site", "-e", f"overlay_ledger={damaged}")
-        assert done.code != 0
-        assert f"the ledger {damaged} cannot be trusted" in joined(done.text)
-        assert damaged.read_text() == text
+    def test_a_damaged_ledger_is_not_overwritten(self, tmp_path):
+        text = LEDGER.read_text()
+        damaged = {
+            tmp_path / "short.json": text[:-40],
+            tmp_path / "edited.json": text.replace("10.244.1.0", "10.244.9.0"),
+        }
+        for path, content in damaged.items():
+            path.write_text(content)
+        runs = at_once(*(("tke.overlay.site", "-e", f"overlay_ledger={path}") for path in damaged))
+        for (path, content), done in zip(damaged.items(), runs, strict=True):
+            assert done.code != 0
+            assert f"the ledger {path} cannot be trusted" in joined(done.text)
+            assert path.read_text() == content
 
     def test_another_program_on_the_port_is_named(self):
         holder = "import socket, time; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('0.0.0.0', 4789))"
@@ -231,35 +258,9 @@ class TestInvalidInput:
             lab("exec", "cloud1", "--", "systemctl", "stop", "port-holder")
 
 
-@pytest.mark.usefixtures("unchanged")
-def test_preflight_contacts_no_host_and_prints_the_forecast():
-    done = play("tke.overlay.preflight", "-vvv")
-    assert done.code == 0, done.text
-    assert "SSH: EXEC" not in done.text
-    assert done.changed() == set()
-    assert "255 nodes of 253 Pods: 4 used, 251 free; node 256 needs another container CIDR" in joined(done.text)
-
-
-@pytest.mark.usefixtures("unchanged")
-def test_preflight_finds_the_errors_of_the_site_playbook():
-    done = play("tke.overlay.preflight", "-e", "overlay_reserved=10.244.1.0/24", "-e", "overlay_vni=0")
-    assert done.code != 0
-    assert "node cloud2 has 10.244.1.0/24, which lies in the reserved range" in joined(done.text)
-    assert "overlay_vni 0" in joined(done.text)
-
-
 def test_the_example_inventory_can_be_planned_unchanged():
     example = ROOT / "inventories/example/hosts.yml"
     done = play("tke.overlay.preflight", "--diff", inventories=(example,))
     assert done.code == 0, done.text
     assert "+node idc2 10.244.3.0/24 underlay 192.168.1.12 mtu 1450" in done.text
     assert not (example.parent / "overlay-ledger.json").exists()
-
-
-@pytest.mark.usefixtures("unchanged")
-def test_hosts_outside_the_node_group_stay_unchanged():
-    for name in OTHERS:
-        # Hosts of the pair have their own nft table, and nothing else of the collection.
-        lines = [line for line in state(name) if name not in PAIR or "tke_overlay_clb" not in line]
-        assert lines
-        assert not any("tke" in line or "10.244" in line for line in lines)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shlex
 import shutil
@@ -11,7 +12,8 @@ import subprocess
 
 import pytest
 
-from stories import INVENTORY, LEDGER, NODES, PAIR, joined, ledger, play, site, states
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import parse
+from stories import INVENTORY, LEDGER, NODES, PAIR, at_once, joined, ledger, play, site, states
 
 testinfra_hosts = ["local://"]
 
@@ -28,15 +30,14 @@ def inventory_in_another_order(tmp_path):
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="module", autouse=True)
 def unchanged_hosts():
-    """Check that no host has changed."""
+    """Check that no test of this module has changed a host."""
     before = states(NODES + PAIR)
     yield
     assert states(NODES + PAIR) == before
 
 
-@pytest.mark.usefixtures("unchanged_hosts")
 def test_a_lost_ledger_renumbers_nobody(inventory_in_another_order, tmp_path):
     kept = tmp_path / "kept"
     held = {name: each["node_cidr"] for name, each in ledger()["nodes"].items()}
@@ -61,20 +62,19 @@ def test_a_lost_ledger_renumbers_nobody(inventory_in_another_order, tmp_path):
     kept.rename(LEDGER)
 
 
-@pytest.mark.usefixtures("unchanged_hosts")
 def test_hosts_of_another_cluster_are_not_taken_over(tmp_path):
     other = ("-e", "overlay_cluster=other", "-e", f"overlay_ledger={tmp_path}/ledger.json")
-    refused = play("tke.overlay.site", *other)
+    reset = ("tke.overlay.reset", *other, "-e", "overlay_reset_confirmed=true")
+    refused, without_effect = at_once(("tke.overlay.site", *other), reset)
     text = joined(refused.text)
     assert refused.code != 0
     assert "of cluster 'lab', cloud1, cloud2, idc1, idc2 are nodes, and overlay_cluster is 'other'" in text
     assert "of cluster 'lab', clb1, clb2 carry the load balancer" in text
     assert "-e overlay_take_over=lab" in text
     assert not (tmp_path / "ledger.json").exists()
-    assert play("tke.overlay.reset", *other, "-e", "overlay_reset_confirmed=true").changed() == set()
+    assert without_effect.changed() == set()
 
 
-@pytest.mark.usefixtures("unchanged_hosts")
 def test_one_host_knows_the_nodes_that_limit_excludes(tmp_path):
     inventory = tmp_path / "hosts.yml"
     lines = INVENTORY.read_text().splitlines(keepends=True)
@@ -89,14 +89,36 @@ def test_one_host_knows_the_nodes_that_limit_excludes(tmp_path):
     assert not (tmp_path / "ledger.json").exists()
 
 
-@pytest.mark.usefixtures("unchanged_hosts")
 def test_a_node_that_limit_excludes_is_not_released():
     record = LEDGER.read_bytes()
     sure = ("-e", "overlay_release_confirmed=true", "-e", "overlay_clb_release_confirmed=true")
-    refused = play("tke.overlay.release", "-e", "overlay_release=idc2", "--limit", "!idc2", *sure)
-    assert refused.code != 0
-    assert "--limit excludes node idc2" in joined(refused.text)
-    refused = play("tke.overlay.clb_release", "--limit", "clb1", *sure)
-    assert refused.code != 0
-    assert "clb2 is left out by --limit" in joined(refused.text)
+    node, pair = at_once(
+        ("tke.overlay.release", "-e", "overlay_release=idc2", "--limit", "!idc2", *sure),
+        ("tke.overlay.clb_release", "--limit", "clb1", *sure),
+    )
+    assert node.code != 0
+    assert "--limit excludes node idc2" in joined(node.text)
+    assert pair.code != 0
+    assert "clb2 is left out by --limit" in joined(pair.text)
     assert LEDGER.read_bytes() == record
+
+
+def test_an_older_ledger_that_contradicts_no_host_is_refused():
+    record = LEDGER.read_text()
+    present = parse(record, str(LEDGER), None)
+    applied, *before = present.recorded.split()
+    older = dataclasses.replace(present, recorded=" ".join(before) or "1-00000000")
+    LEDGER.write_text(older.text())
+    try:
+        refused = play("tke.overlay.site")
+        text = joined(refused.text)
+        assert LEDGER.read_text() == older.text()
+    finally:
+        LEDGER.write_text(record)
+    assert refused.code != 0
+    assert refused.changed() == set()
+    hosts = "cloud1, cloud2, idc1, idc2"
+    (named,) = set(re.findall(rf"ledger version (\S+) was applied by {hosts}, and the ledger has (\S+?)[.\"\s]", text))
+    assert named[0] == applied
+    assert f"-e overlay_older_ledger={named[1]}" in text
+    assert "tke.overlay.rebuild_ledger" in text

@@ -29,7 +29,7 @@ def without_cloud2():
     yield directory / "hosts.yml"
     lab("-i", str(INVENTORY), "up")
     site()
-    done = play("tests/lab/cluster.yml", "--limit", "cloud2")
+    done = play("tests/lab/pods.yml", "--limit", "cloud2")
     assert done.code == 0, done.text
 
 

@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from day_two import mtu_of, of_page, run
-from stories import NODES, joined, play, states
+from stories import NODES, at_once, joined, play, states
 from tkelab.model import ROUTER
 
 testinfra_hosts = ["local://"]
@@ -71,20 +71,23 @@ def test_the_next_site_waits_until_the_first_is_healthy(story):
 
 
 @pytest.mark.usefixtures("unchanged")
-def test_check_mode_and_a_wrong_name_change_nothing():
-    done = play("tke.overlay.rollout", "--check", "--limit", "idc1", *SMALLER_MTU)
-    assert done.code == 0, done.text
-    assert "run the same command without --check to apply this" in joined(done.text)
-    done = play("tke.overlay.rollout", "-e", "overlay_rollout_first=idc1,icd2")
-    assert done.code != 0
-    assert "unknown: icd2" in joined(done.text)
+class TestUnchanged:
+    """Roll-outs that change nothing."""
 
+    def test_check_mode_and_a_wrong_name_change_nothing(self):
+        checked, misspelt = at_once(
+            ("tke.overlay.rollout", "--check", "--limit", "idc1", *SMALLER_MTU),
+            ("tke.overlay.rollout", "-e", "overlay_rollout_first=idc1,icd2"),
+        )
+        assert checked.code == 0, checked.text
+        assert "run the same command without --check to apply this" in joined(checked.text)
+        assert misspelt.code != 0
+        assert "unknown: icd2" in joined(misspelt.text)
 
-@pytest.mark.usefixtures("unchanged")
-@pytest.mark.parametrize("check", [[], ["--check"]])
-def test_a_change_that_needs_all_hosts_is_an_error(check):
-    """With another port, the first site would not reach the second, and the roll-out would stop there."""
-    done = play("tke.overlay.rollout", "-e", "overlay_port=4789", *check)
-    assert done.code != 0
-    assert "It concerns cloud1, cloud2, idc1, idc2" in joined(done.text)
-    assert done.changed() == set()
+    def test_a_change_that_needs_all_hosts_is_an_error(self):
+        """With another port, the first site would not reach the second, and the roll-out would stop there."""
+        port = ("tke.overlay.rollout", "-e", "overlay_port=4789")
+        for done in at_once(port, (*port, "--check")):
+            assert done.code != 0
+            assert "It concerns cloud1, cloud2, idc1, idc2" in joined(done.text)
+            assert done.changed() == set()

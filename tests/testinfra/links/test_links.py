@@ -262,6 +262,18 @@ def all_reached():
         reached(name, other)
 
 
+def test_a_fleet_that_two_runs_reach_keeps_talking():
+    """The links of the inventory return. To the host that the first run does not reach, its peers send as before."""
+    all_reached()
+    with nothing_lost(HOSTS):
+        linked_site("--limit", "!idc2")
+    assert {name: route("cloud1", name)["dev"] for name in ("idc1", "idc2")} == {"idc1": "tke-wg0", "idc2": "tke0"}
+    assert route("idc2", "cloud1")["dev"] == "tke0"
+    with nothing_lost(HOSTS):
+        linked_site()
+    assert {route("cloud1", "idc2")["dev"], route("idc2", "cloud1")["dev"]} == {"tke-wg0"}
+
+
 def test_changing_transports_loses_no_packet():
     all_reached()
     with nothing_lost(HOSTS):
@@ -334,6 +346,42 @@ def test_private_keys_are_nowhere_but_in_their_files():
         for secret in secrets:
             script = f"grep -rlsF '{secret}' /etc /run /var/log /var/lib /var/tmp /tmp /root | grep -v '[.]key$'; true"
             assert on(name, script) == ""
+
+
+# --- metrics ---
+
+
+def test_metrics_show_whether_encrypted_links_have_sessions():
+    directory = "/var/lib/prometheus/node-exporter"
+    linked_site("-e", f"overlay_metrics_dir={directory}")
+    run = f"systemctl start tke-overlay.service tke-overlay-probe.service; cat {directory}/tke_overlay_*.prom"
+
+    def values():
+        lines = [line.rpartition(" ") for line in on("idc1", run).splitlines() if not line.startswith("#")]
+        return {name.removeprefix("tke_overlay_"): value for name, _space, value in lines}
+
+    (device,) = on("idc1", "wg show interfaces").split()
+    complete = {f'link_up{{device="{device}"}}': "1", f'wireguard_peers{{device="{device}"}}': "4"}
+    for site in ("cloud", "branch"):
+        complete[f'probe_wireguard_peers{{site="{site}"}}'] = "2"
+        complete[f'probe_wireguard_living_peers{{site="{site}"}}'] = "2"
+    found = values()
+    assert complete.items() <= found.items()
+    assert 'probe_wireguard_peers{site="idc"}' not in found, "VXLAN"
+    rule = "udp dport {51820, 51821} drop"
+    chains = [f"chain {hook} {{ type filter hook {hook} priority -400; {rule}; }}" for hook in ("input", "output")]
+    on("idc1", f"nft 'table inet links_test {{ {' '.join(chains)} }}'; ip link del {device}")
+    found = values()
+    assert found[f'link_up{{device="{device}"}}'] == "1", "the restore script has made it again"
+    assert found['restore_repairs_total{object="wireguard"}'] == "1"
+    for site in ("cloud", "branch"):
+        assert found[f'probe_wireguard_living_peers{{site="{site}"}}'] == "0"
+        assert found[f'probe_wireguard_oldest_handshake_timestamp_seconds{{site="{site}"}}'] == "0"
+    on("idc1", "nft delete table inet links_test")
+    until("idc1", f"[ -z \"$(wg show {device} latest-handshakes | awk '$2 == 0')\" ]", 60)
+    assert complete.items() <= values().items()
+    linked_site()
+    assert on("idc1", f"ls {directory} | grep tke_overlay; true") == ""
 
 
 # --- without the controller ---

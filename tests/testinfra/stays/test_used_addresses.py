@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from stories import joined, lab, ledger, matrix, play, site
+from stories import at_once, joined, lab, ledger, matrix, play, site
 
 testinfra_hosts = ["local://"]
 
@@ -21,7 +21,7 @@ def test_names_pods_with_addresses_of_a_former_node_cidr():
     done = site()
     after = ledger()["nodes"]["idc2"]["node_cidr"]
     assert after != before
-    for each in (done, play("tke.overlay.status"), play("tke.overlay.verify")):
+    for each in (done, *at_once(("tke.overlay.status",), ("tke.overlay.verify",))):
         text = joined(each.text)
         assert f"2 running Pods have addresses that are not of the node CIDR {after} of this host" in text
         assert all(address in text for address in addresses), addresses

@@ -11,7 +11,7 @@ import json
 
 import pytest
 
-from stories import NODES, joined, lab, play, site
+from stories import NODES, at_once, joined, lab, play, site
 
 testinfra_hosts = ["local://"]
 
@@ -83,16 +83,15 @@ def test_pods_that_can_talk_are_no_fault():
 
 @pytest.mark.usefixtures("faults")
 def test_every_playbook_names_what_stops_pods(tmp_path):
-    verify = play("tke.overlay.verify")
+    page = ("tke.overlay.report", "-e", f"overlay_report_dest={tmp_path}/report.html")
+    verify, status, report = at_once(("tke.overlay.verify",), ("tke.overlay.status",), page)
     assert verify.code == 2, verify.text
     assert "\nhealthy" not in verify.text
     assert "unhealthy: 12 of 12 pairs reachable" in verify.text
-    status = play("tke.overlay.status")
     assert status.code == 0, status.text
     (head,) = [line.replace("NODE CIDR", "NODE").split() for line in status.text.splitlines() if line[:5] == "HOST "]
     rows = {row[0]: row for row in map(str.split, status.text.splitlines()) if row[1:2] in (["cloud"], ["idc"])}
     assert "nothing to do" not in status.text
-    report = play("tke.overlay.report", "-e", f"overlay_report_dest={tmp_path}/report.html")
     assert "The network is not healthy: 5 problems to fix." in of(report)
     document = json.loads((tmp_path / "report.json").read_text())
     site = play("tke.overlay.site")

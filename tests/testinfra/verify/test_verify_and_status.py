@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from stories import INVENTORY, LEDGER, NODES, ROOT, lab, ledger, play, site
+from stories import INVENTORY, LEDGER, NODES, ROOT, at_once, lab, ledger, play, site
 from tkelab.model import ROUTER
 
 testinfra_hosts = ["local://"]
@@ -60,12 +60,25 @@ def hole(host, rule):
         nft("delete", "table", "ip", "verify_test")
 
 
+@pytest.fixture(scope="class")
+def runs():
+    """Return name -> run of a playbook."""
+    commands = {
+        "verify": ("tke.overlay.verify",),
+        "check mode": ("tke.overlay.verify", "--check"),
+        "sample": ("tke.overlay.verify", "-e", "overlay_verify_all=3", "-e", "overlay_verify_sample=1"),
+        "status": ("tke.overlay.status",),
+        "preflight": ("tke.overlay.preflight",),
+    }
+    return dict(zip(commands, at_once(*commands.values()), strict=True))
+
+
 @pytest.mark.usefixtures("unchanged")
 class TestHealthy:
     """The screens of a healthy fleet; no playbook here changes anything."""
 
-    def test_verify_prints_one_line_and_exits_with_0(self):
-        done = verify()
+    def test_verify_prints_one_line_and_exits_with_0(self, runs):
+        done = runs["verify"]
         assert done.code == 0, done.text
         (line,) = screen(done)
         assert re.fullmatch(
@@ -75,8 +88,8 @@ class TestHealthy:
         )
         assert done.changed() == set()
 
-    def test_check_mode_does_not_test_tcp(self):
-        done = verify("--check")
+    def test_check_mode_does_not_test_tcp(self, runs):
+        done = runs["check mode"]
         assert done.code == 0, done.text
         assert screen(done)[0].startswith("healthy: 12 of 12 pairs reachable (small and full-size of 1400 bytes); ")
         assert "TCP not tested: check mode starts no echo responder" in screen(done)
@@ -87,29 +100,29 @@ class TestHealthy:
         assert screen(done)[0].startswith("healthy: 3 of 3 probed pairs out of 12 reachable")
         assert screen(done)[1].startswith("sample: 1 of 4 nodes probed 3 peers")
 
-    def test_a_sample_probes_fewer_pairs(self):
-        done = verify("-e", "overlay_verify_all=3", "-e", "overlay_verify_sample=1")
+    def test_a_sample_probes_fewer_pairs(self, runs):
+        done = runs["sample"]
         assert done.code == 0, done.text
         probed = int(re.match(r"healthy: (\d+) of", screen(done)[0])[1])
         assert 4 <= probed < 12
         assert "; 4 of 4 directions between sites are covered" in screen(done)[1]
 
-    def test_status_has_a_row_for_each_host(self):
-        done = status()
+    def test_status_has_a_row_for_each_host(self, runs):
+        done = runs["status"]
         assert done.code == 0, done.text
         lines = screen(done)
         assert [line.split()[:4] for line in lines[1:5]] == [[name, name[:-1], node_cidr(name), "ok"] for name in NODES]
         assert all(line.split()[4] == "-" and line.split()[7] == "active" for line in lines[1:5])
         assert lines[-1].startswith("next: nothing to do; ")
 
-    def test_site_and_preflight_end_with_a_table(self):
+    def test_site_and_preflight_end_with_a_table(self, runs):
         lines = screen(site())
         assert [line.split() for line in lines[:5]] == [
             ["HOST", "SITE", "CHANGED"],
             *([name, name[:-1], "nothing"] for name in NODES),
         ]
         assert "4 hosts: 0 changed, 4 unchanged" in lines
-        done = play("tke.overlay.preflight")
+        done = runs["preflight"]
         assert done.code == 0, done.text
         assert done.changed() == set()
         row = ["cloud1", "cloud", "keeps", node_cidr("cloud1"), "10.0.1.11", "overlay_underlay_ip"]
@@ -141,8 +154,7 @@ STRANGERS = ("-e", "ansible_ssh_args='-o ControlPath=none -o UserKnownHostsFile=
 
 @pytest.mark.usefixtures("unchanged")
 def test_an_unknown_host_key_is_named_where_no_host_is_reached():
-    for playbook in ("tke.overlay.site", "tke.overlay.verify"):
-        done = play(playbook, *STRANGERS)
+    for done in at_once(*((playbook, *STRANGERS) for playbook in ("tke.overlay.site", "tke.overlay.verify"))):
         assert done.code != 0
         named = [line for line in screen(done) if "unknown SSH host key: compare its fingerprint" in line]
         assert len(named) == 1, done.text

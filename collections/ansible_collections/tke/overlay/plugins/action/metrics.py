@@ -16,6 +16,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.metric
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.pool_map import reserve
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
+from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import results_of
 from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import LedgerAction, good_text, now
 from ansible_collections.tke.overlay.plugins.plugin_utils._metrics_files import MetricsFiles
 
@@ -64,8 +65,5 @@ class ActionModule(LedgerAction):
 
 def _not_reached(results: t.Sequence[str], task_vars: dict[str, t.Any]) -> int:
     """Return how many hosts of the play one of the registered results shows as unreachable."""
-    hostvars = task_vars["hostvars"]
-    return sum(
-        any((hostvars[host].get(name) or {}).get("unreachable") for name in results)
-        for host in task_vars.get("ansible_play_hosts_all", ())
-    )
+    found = results_of(task_vars.get("ansible_play_hosts_all", ()), task_vars["hostvars"], results)
+    return len({host for each in found.values() for host, result in each.items() if result.get("unreachable")})

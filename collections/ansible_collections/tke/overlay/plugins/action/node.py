@@ -27,6 +27,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.commit.confirmed
     ROLLBACK_UNIT,
     rollback_summary,
 )
+from ansible_collections.tke.overlay.plugins.plugin_utils._long_arguments import omit_long_arguments
 
 ROLL_BACK_SECONDS = 15
 """How long after the deadline a host may take to roll a change back and to be reachable again."""
@@ -67,6 +68,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
             seconds = result.pop("seconds_to_confirm", None)
             if seconds is not None:
                 result.update(self._confirm(token, time.monotonic() + seconds, started))
+        finally:
+            omit_long_arguments(self._task)
         if result.get("failed"):
             for name in ("changes", "counts", "diff", "recreated"):  # rolled back, so not true any more
                 result.pop(name, None)

@@ -22,7 +22,11 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning impo
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning import plan as planner
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.adopt import KUBERNETES
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.release import ReleaseRequest, release
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.saved_plans import SavedPlans, check
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.saved_plans import (
+    SavedPlans,
+    accept_older,
+    check,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import (
     SITES,
     ClusterSettings,
@@ -75,6 +79,7 @@ class ActionModule(LedgerAction):
         "saved_clb": {"type": "dict", "default": {}},
         "renumber": {"type": "list", "elements": "str", "default": []},
         "take_over": {"type": "list", "elements": "str", "default": []},
+        "older_ledger": {"type": "str"},
         "require_writable": {"type": "bool", "default": False},
         "links": {"type": "list", "elements": "dict", "options": LINK_OPTIONS},
         "wireguard_port": {"type": "int", "default": WIREGUARD_PORT},
@@ -148,7 +153,9 @@ class ActionModule(LedgerAction):
         released: dict[str, str] = {}
         former: list[Ledger | None] = []
         records = {host: record for host, record in given["saved"].items() if record}
-        found = SavedPlans(records, given["renumber"], given["take_over"], given["saved_clb"])
+        found = SavedPlans(
+            records, given["renumber"], given["take_over"], given["saved_clb"], given["older_ledger"] or ""
+        )
 
         def change(text: str | None, where: str, now: str) -> Ledger:
             before.clear()  # a store may call this again with another text
@@ -165,6 +172,7 @@ class ActionModule(LedgerAction):
                 ledger, node_cidrs = release(settings, nodes, text, where, request)
                 released.update(node_cidrs)
             check(ledger, found, where, is_new=text is None)
+            accept_older(ledger, found)
             former[:] = [present]
             return ledger
 
@@ -182,6 +190,7 @@ class ActionModule(LedgerAction):
             "forecast": plan.forecast,
             "new_ledger": new_ledger,
             "fresh": sorted(ledger.nodes.keys() - before),
+            "given": sorted(self.inventory.survey.given),
             "adopted": _adopted(found_nodes, ledger, before),
             "orphans": plan.orphans,
             "released": released,

@@ -21,12 +21,26 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.model 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.page import page
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.reachability import ProbedHost
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
-from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import HOST_VARIABLES, Variables, failure_of
+from ansible_collections.tke.overlay.plugins.module_utils._links import ENCAPSULATION
+from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import (
+    HOST_VARIABLES,
+    Variables,
+    failure_of,
+    results_of,
+)
 from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import LedgerAction, good_text, now
 from ansible_collections.tke.overlay.plugins.plugin_utils._prometheus import past_day
 from ansible_collections.tke.overlay.plugins.plugin_utils._report_files import ReportFiles
 
 SITE_VARIABLE = HOST_VARIABLES["site"]
+
+
+LINK_OPTIONS: t.Mapping[str, t.Any] = {
+    "sites": {"type": "list", "elements": "str", "required": True},
+    "nodes": {"type": "list", "elements": "int", "required": True},
+    "transport": {"type": "str", "choices": sorted(ENCAPSULATION), "required": True},
+    "mtu": {"type": "int", "required": True},
+}
 
 
 class ActionModule(LedgerAction):
@@ -46,6 +60,7 @@ class ActionModule(LedgerAction):
         "title": {"type": "str"},
         "history": {"type": "int", "default": 20},
         "prometheus": {"type": "str"},
+        "links": {"type": "list", "elements": "dict", "options": LINK_OPTIONS, "default": []},
     }
     variables: t.ClassVar[dict[str, str]] = {**LedgerAction.variables, "prometheus": "overlay_prometheus_url"}
 
@@ -53,7 +68,8 @@ class ActionModule(LedgerAction):
         """Build the report from the ledger and the registered results, and write it."""
         store = open_store(given["ledger"])
         files = ReportFiles(given["dest"], store.where)
-        sites = given["sites"] or _sites(given["group"], task_vars)
+        named = _named_sites(given, task_vars)
+        sites = given["sites"] or _sites(given["group"], named, task_vars)
         versions = _versions(store, given["cluster"])
         asked = past_day(given["prometheus"], versions.ledger.cluster) if given["prometheus"] else None
         options = ReportOptions(
@@ -66,8 +82,9 @@ class ActionModule(LedgerAction):
             events=given["history"],
             problem=given["problem"],
             past_day=asked,
+            links=given["links"],
         )
-        report = build(versions, _hosts(given, sites, task_vars), options)
+        report = build(versions, _hosts(given, sites, named, task_vars), options)
         before = files.current()
         changed = before is None or before["digest"] != report["digest"]
         if not self._task.check_mode:
@@ -110,44 +127,53 @@ def _children(group: str, task_vars: Variables) -> list[str]:
     return [child.name for child in found.child_groups] if found and found.child_groups else list(SITES)
 
 
-def _sites(group: str, task_vars: Variables) -> list[str]:
+def _named_sites(given: Variables, task_vars: Variables) -> dict[str, str]:
+    """Return ``overlay_site`` of each node and each host of the load balancer; empty where it is not set."""
+    groups, hostvars = task_vars["groups"], task_vars["hostvars"]
+    hosts = dict.fromkeys([*groups.get(given["group"], []), *groups.get(given["clb_group"], [])])
+    return {name: str(hostvars[name].get(SITE_VARIABLE) or "") for name in hosts}
+
+
+def _sites(group: str, named: t.Mapping[str, str], task_vars: Variables) -> list[str]:
     """Return the sites: those of ``overlay_site``, and the child groups with other nodes."""
-    groups, hostvars = task_vars["groups"], task_vars["hostvars"]
-    named = {name: str(hostvars[name].get(SITE_VARIABLE) or "") for name in groups.get(group, [])}
+    groups = task_vars["groups"]
+    of_nodes = {name: named[name] for name in groups.get(group, [])}
     children = _children(group, task_vars)
-    if not any(named.values()):
+    chosen = set(filter(None, of_nodes.values()))
+    if not chosen:
         return children
-    others = {name for name, site in named.items() if not site}
-    kept = [child for child in children if child in named.values() or others.intersection(groups.get(child, []))]
-    return [*kept, *sorted(set(filter(None, named.values())).difference(kept))]
+    others = {name for name, site in of_nodes.items() if not site}
+    kept = [child for child in children if child in chosen or others.intersection(groups.get(child, []))]
+    return [*kept, *sorted(chosen.difference(kept))]
 
 
-def _site_of(name: str, given: t.Any, members: t.Mapping[str, t.Collection[str]]) -> str:
+def _site_of(name: str, given: str, members: t.Mapping[str, t.Collection[str]]) -> str:
     """Return the site of a host: ``overlay_site``, by default the child group that has it."""
-    if given and str(given) in members:
-        return str(given)
-    return next((site for site, names in members.items() if name in names), "")
+    return given if given in members else next((site for site, names in members.items() if name in names), "")
 
 
-def _hosts(given: Variables, sites: t.Sequence[str], task_vars: Variables) -> list[ProbedHost]:
-    groups, hostvars = task_vars["groups"], task_vars["hostvars"]
-    nodes = groups.get(given["group"], [])
+def _hosts(
+    given: Variables, sites: t.Sequence[str], named: t.Mapping[str, str], task_vars: Variables
+) -> list[ProbedHost]:
+    groups = task_vars["groups"]
+    nodes = set(groups.get(given["group"], []))
     if not nodes:
         raise ValidationError(
             f"inventory group {given['group']!r} has no hosts: add the nodes to it, or set the option group"
         )
     members = {site: set(groups.get(site, [])) for site in sites}
     selected = set(task_vars.get("ansible_play_hosts_all", []))
+    found = results_of(
+        [name for name in named if name in selected], task_vars["hostvars"], [given["info"], given["probe"]]
+    )
     hosts = []
-    for name in dict.fromkeys([*nodes, *groups.get(given["clb_group"], [])]):
-        results = (
-            [hostvars[name].get(given[which]) or {} for which in ("info", "probe")] if name in selected else [{}, {}]
-        )
+    for name in named:
+        results = [found[given[which]].get(name, {}) for which in ("info", "probe")]
         info, probe = results
         hosts.append(
             ProbedHost(
                 name=name,
-                site=_site_of(name, hostvars[name].get(SITE_VARIABLE), members),
+                site=_site_of(name, named[name], members),
                 node=name in nodes,
                 selected=name in selected,
                 unreachable=any(result.get("unreachable") for result in results),

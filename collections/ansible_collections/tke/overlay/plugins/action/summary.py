@@ -33,10 +33,13 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.tex
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import SITES
 from ansible_collections.tke.overlay.plugins.module_utils._links import parse_links, wireguard_port
 from ansible_collections.tke.overlay.plugins.plugin_utils._conformance import Registered, outcome_of
-from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import HOST_VARIABLES, failure_of
+from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import HOST_VARIABLES, failure_of, results_of
 from ansible_collections.tke.overlay.plugins.plugin_utils._results import underlays
 
 COLORS = {GOOD: constants.COLOR_OK, BAD: constants.COLOR_ERROR}
+
+RESULTS = ("results", "answering", "endpoint", "restarted", "converged", "acknowledged", "vips", "kubernetes")
+"""The options that name a registered result."""
 
 UNHEALTHY = "The overlay is unhealthy; see the errors and the next steps above."
 NOT_CONFORMING = "Pods do not reach all that they should; see the errors and the next steps above."
@@ -101,7 +104,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
         self, given: dict[str, t.Any], task_vars: dict[str, t.Any]
     ) -> tuple[list[Line], str, dict[str, t.Any]]:
         """Return the lines of the screen, the error of the task, and the same for programs."""
-        plan, hosts = given["plan"], _Results(task_vars, given["hosts"])
+        plan, hosts = given["plan"], _Results(given, task_vars)
         if plan.get("new_ledger"):
             lines = [*host_tables.of_new_ledger(plan["new_ledger"]), *steps([host_tables.LEDGER_STEP])]
             return lines, NO_LEDGER, {"healthy": False}
@@ -113,10 +116,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
 
     def _lines(self, given: dict[str, t.Any], task_vars: dict[str, t.Any]) -> tuple[list[Line], str]:
         """Return the lines of the screen and the error of the task; an empty one without a fault."""
-        plan, hosts = given["plan"], _Results(task_vars, given["hosts"])
+        plan, hosts = given["plan"], _Results(given, task_vars)
         if given["of"] == "reset":
             found = hosts.of(given["results"])
-            seen = {host: _status(_site_of(host, task_vars), each, "changes") for host, each in found.items()}
+            seen = {host: _status(site, found[host], "changes") for host, site in _sites_of(found, task_vars).items()}
             bad = any(each.result is None for each in seen.values())
             return host_tables.reset(seen, self._task.check_mode), NOT_RESET if bad else ""
         sites = {name: site for site, names in plan["sites"].items() for name in names.split()}
@@ -198,13 +201,15 @@ def _rollout(
 class _Results:
     """The results that tasks have registered on the hosts of the play."""
 
-    def __init__(self, task_vars: dict[str, t.Any], hosts: list[str] | None = None) -> None:
-        self.hosts: list[str] = task_vars.get("ansible_play_hosts_all", []) if hosts is None else hosts
-        self.hostvars = task_vars["hostvars"]
+    def __init__(self, given: t.Mapping[str, t.Any], task_vars: dict[str, t.Any]) -> None:
+        self.hosts: list[str] = (
+            task_vars.get("ansible_play_hosts_all", []) if given["hosts"] is None else given["hosts"]
+        )
+        self._found = results_of(self.hosts, task_vars["hostvars"], {*filter(None, map(given.get, RESULTS))})
 
     def of(self, name: str | None) -> dict[str, t.Mapping[str, t.Any]]:
         """Return host -> result; empty for a host without one."""
-        return {host: self.hostvars[host].get(name) or {} for host in self.hosts}
+        return self._found[name] if name else {host: {} for host in self.hosts}
 
 
 def _diffs(plan: t.Mapping[str, t.Any], vips: t.Mapping[str, t.Mapping[str, t.Any]]) -> str:
@@ -320,9 +325,14 @@ def _batch(converged: t.Mapping[str, t.Mapping[str, t.Any]], here: t.Sequence[st
     )
 
 
-def _site_of(host: str, task_vars: t.Mapping[str, t.Any]) -> str:
-    given = task_vars["hostvars"][host].get(HOST_VARIABLES["site"])
-    return str(given) if given else next((site for site in SITES if host in task_vars["groups"].get(site, [])), "")
+def _sites_of(hosts: t.Iterable[str], task_vars: t.Mapping[str, t.Any]) -> dict[str, str]:
+    """Return the site of each host: ``overlay_site``, by default the group of its kind that has it."""
+    members = {site: set(task_vars["groups"].get(site, [])) for site in SITES}
+    given = {host: task_vars["hostvars"][host].get(HOST_VARIABLES["site"]) for host in hosts}
+    return {
+        host: str(site) if site else next((each for each, names in members.items() if host in names), "")
+        for host, site in given.items()
+    }
 
 
 def _status(site: str, result: t.Mapping[str, t.Any], key: str) -> host_tables.HostStatus:

@@ -78,4 +78,10 @@ options:
             differs from the one that it has applied.
           - Without it, a host compares only its own node CIDR.
         type: str
+      ledger_versions:
+        description:
+          - The last versions of the ledger, the present one first. A host rejects a plan of an older ledger than that
+            of the plan that it has applied.
+          - Without it, a host does not compare versions.
+        type: str
 """

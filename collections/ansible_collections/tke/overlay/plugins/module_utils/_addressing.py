@@ -24,6 +24,7 @@ This module travels to managed hosts: standard library only, Python 3.8 syntax.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import ipaddress
 import json
@@ -125,9 +126,11 @@ class NodeDocument(_CommonDocument, total=False):
 
     ``mtu`` is the largest MTU of any link. Without ``links``, VXLAN connects all nodes,
     with this MTU, see :func:`_links.links_of`. ``wireguard_port`` and
-    ``wireguard_generation`` exist if a link has the transport WireGuard.
+    ``wireguard_generation`` exist if a link has the transport WireGuard. ``ledger_versions`` are those of
+    :mod:`_ledger_version`, if the ledger has any.
     """
 
+    ledger_versions: str
     links: str
     wireguard_port: int
     wireguard_generation: int
@@ -136,10 +139,10 @@ class NodeDocument(_CommonDocument, total=False):
 def plan_id(document: NodeDocument) -> str:
     """Return the ID of a plan: 12 hexadecimal digits, the same on the controller and on every host that applied it.
 
-    The ID does not depend on ``node``, so one comparison shows whether a host has the current plan; nor on ``former``,
-    from which nothing is configured.
+    The ID does not depend on ``node``, so one comparison shows whether a host has the current plan; nor on ``former``
+    and ``ledger_versions``, from which nothing is configured.
     """
-    words = {key: value for key, value in document.items() if key not in ("node", "former")}
+    words = {key: value for key, value in document.items() if key not in ("node", "former", "ledger_versions")}
     return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -191,11 +194,36 @@ def parse_fleet(text: str) -> dict[str, Peer]:
 
     :raises ValidationError: a line is not what :func:`fleet_text` writes, or a name or a node CIDR appears twice.
     """
-    fleet: dict[str, Peer] = {}
+    return dict(_parsed_fleet(text))  # a caller may change its own
+
+
+@functools.lru_cache(maxsize=2)  # a host reads the planned fleet several times, and the saved one
+def _parsed_fleet(text: str) -> dict[str, Peer]:
+    rows = [line.split(" ") for line in _lines(text)]
+    fleet = {words[0]: Peer(*words) for words in rows if _is_peer(words)}
+    if not len(fleet) == len(rows) == len({peer.node_cidr for peer in fleet.values()}):
+        raise ValidationError(*_problems_of_fleet(text))
+    return fleet
+
+
+def _lines(text: str) -> list[str]:
+    lines = text.split("\n")  # not splitlines(), which ends a line at U+2028 and others, too
+    return lines[:-1] if lines[-1] == "" else lines
+
+
+def _is_peer(words: list[str]) -> bool:
+    """Whether the words of a line are right. Of 5,000 lines, only those that are not are examined further."""
+    if len(words) not in (3, 4, 6):
+        return False
+    usual = INVENTORY_NAME.fullmatch(words[0]) and _is_node_cidr(words[1]) and _is_address(words[2])
+    return bool(usual) and (len(words) == 3 or ("" not in words and not any(_problems_of_link(Peer(*words)))))
+
+
+def _problems_of_fleet(text: str) -> list[str]:
+    fleet: set[str] = set()
     owners: dict[str, str] = {}
     problems = []
-    lines = text.split("\n")  # not splitlines(), which ends a line at U+2028 and others, too
-    for number, line in enumerate(lines[:-1] if lines[-1] == "" else lines, 1):
+    for number, line in enumerate(_lines(text), 1):
         words = line.split(" ")
         if len(words) not in (3, 4, 6) or "" in words:
             problems.append(
@@ -204,14 +232,13 @@ def parse_fleet(text: str) -> dict[str, Peer]:
         elif words[0] in fleet:
             problems.append(f"line {number} of the fleet repeats the node {words[0]!r}")
         else:
-            peer = fleet[words[0]] = Peer(*words)
+            fleet.add(words[0])
+            peer = Peer(*words)
             owner = owners.setdefault(peer.node_cidr, peer.name)
             problems += [f"line {number} of the fleet: {problem}" for problem in _problems_of_peer(peer)]
             if owner != words[0]:
                 problems.append(f"line {number} of the fleet gives {words[0]!r} the node CIDR of {owner!r}, {words[1]}")
-    if problems:
-        raise ValidationError(*problems)
-    return fleet
+    return problems
 
 
 def former_text(former: t.Mapping[str, str]) -> str:
@@ -226,8 +253,7 @@ def parse_former(text: str) -> dict[str, str]:
     """
     former: dict[str, str] = {}
     problems = []
-    lines = text.split("\n")
-    for number, line in enumerate(lines[:-1] if lines[-1] == "" else lines, 1):
+    for number, line in enumerate(_lines(text), 1):
         node_cidr, _space, name = line.partition(" ")
         if not (_is_node_cidr(node_cidr) and INVENTORY_NAME.fullmatch(name)):
             problems.append(f"line {number} of the former node CIDRs is not 'NODE-CIDR NAME': {shown(line)}")
@@ -287,6 +313,10 @@ def _problems_of_peer(peer: Peer) -> t.Iterator[str]:
         yield f"{shown(peer.node_cidr)} is not a node CIDR such as 10.244.3.0/24"
     if not _is_address(peer.underlay):
         yield from address_problems("the underlay address", peer.underlay)
+    yield from _problems_of_link(peer)
+
+
+def _problems_of_link(peer: Peer) -> t.Iterator[str]:
     if peer.site and not LABEL.fullmatch(peer.site):
         yield f"the site {shown(peer.site)} is invalid: {LABEL_RULE}"
     if peer.endpoint not in ("", NONE) and not is_endpoint(peer.endpoint):
@@ -309,25 +339,27 @@ def is_endpoint(text: str) -> bool:
     return _PORT.fullmatch(port) is not None and int(port) <= 65535
 
 
-_NODE_CIDR = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3}){3})/([1-9][0-9]?)")
+_HOST_BITS = {str(length): (1 << 32 - length) - 1 for length in range(1, 33)}
+"""Length of a prefix as text -> the bits behind it."""
 
 
 def _is_node_cidr(text: str) -> bool:
     """Whether a text is an IPv4 network in its short form; many times faster than :mod:`ipaddress`."""
-    found = _NODE_CIDR.fullmatch(text)
-    if found is None or int(found[2]) > 32:
-        return False
-    return _is_address(found[1]) and not int.from_bytes(socket.inet_aton(found[1]), "big") << int(found[2]) & _ALL_ONES
+    address, _slash, length = text.partition("/")
+    bits = _HOST_BITS.get(length)
+    return bits is not None and ":" not in address and _is_address(address) and not _number(address) & bits
 
 
-_ALL_ONES = (1 << 32) - 1
+def _number(address: str) -> int:
+    return int.from_bytes(socket.inet_aton(address), "big")
 
 
 def _is_address(text: str) -> bool:
     """Whether a text is an address in its short form; many times faster than :mod:`ipaddress`."""
-    family = socket.AF_INET6 if ":" in text else socket.AF_INET
     try:
-        return socket.inet_ntop(family, socket.inet_pton(family, text)) == text
+        if ":" in text:
+            return socket.inet_ntop(socket.AF_INET6, socket.inet_pton(socket.AF_INET6, text)) == text
+        return socket.inet_ntoa(socket.inet_aton(text)) == text
     except (OSError, ValueError):  # a NUL is a ValueError
         return False
 

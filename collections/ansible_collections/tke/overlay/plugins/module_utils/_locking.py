@@ -1,16 +1,21 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Waiting for a lock on a file, as controller and hosts do alike.
+"""Waiting for a lock on a file, and for the file that replaces another one, as controller and hosts do alike.
 
 This module travels to managed hosts: standard library only, Python 3.8 syntax.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import os
 import random
 import time
+
+WRITER_SECONDS = 10
+"""How long to wait for another writer of the same file."""
 
 
 def lock_file(descriptor: int, seconds: float) -> bool:
@@ -32,3 +37,45 @@ def lock_file(descriptor: int, seconds: float) -> bool:
             time.sleep(random.uniform(0.005, 0.025))
         else:
             return True
+
+
+def beside(path: str) -> str:
+    """Return the path of the file that will replace a file: all writers of a file use the same one."""
+    directory, name = os.path.split(path)
+    return os.path.join(directory, f".{name}.tke-overlay")
+
+
+def open_beside(path: str) -> tuple[int, str]:
+    """Open the file that will replace a file: empty, locked, and with access for its owner only.
+
+    What a killed writer has left is used again, so that nothing accumulates. The lock ends when the descriptor is
+    closed; the caller renames the file before that, or removes it.
+
+    :returns: a descriptor, and the path of the file.
+    :raises OSError: the file cannot be created, or another process writes it for too long.
+    """
+    name = beside(path)
+    while True:
+        try:
+            descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except PermissionError:
+            os.unlink(name)  # another user's; in a directory that both may write
+            continue
+        try:
+            if not lock_file(descriptor, WRITER_SECONDS):
+                raise OSError(errno.EAGAIN, "another process is writing it")
+            if _is_at(descriptor, name):
+                os.ftruncate(descriptor, 0)
+                os.fchmod(descriptor, 0o600)
+                return descriptor, name
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)  # its writer has renamed it
+
+
+def _is_at(descriptor: int, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
+    except FileNotFoundError:
+        return False

@@ -17,13 +17,10 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import NodeDocument
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import PROGRAM_PATH
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.entries import (
-    BulkOptions,
-    Entry,
-    TableTask,
-    converge,
-)
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Diff, Run
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Diff, Job, Run
+
+if t.TYPE_CHECKING:
+    from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.entries import Entry, TableTask
 
 Result = t.Dict[str, t.Any]
 
@@ -42,6 +39,7 @@ DOCUMENT = {
     "service_cidr": {"type": "str", "required": True},
     "fleet": {"type": "str", "required": True},
     "former": {"type": "str"},
+    "ledger_versions": {"type": "str"},
     "links": {"type": "str"},
     "wireguard_port": {"type": "int"},
     "wireguard_generation": {"type": "int"},
@@ -87,6 +85,12 @@ def run_bulk_module(entry: dict[str, t.Any], tasks_of: t.Callable[[str, t.Sequen
     :param entry: the argument specification of one entry.
     :param tasks_of: returns the tables and their desired entries, from device and entries.
     """
+
+    # Only these modules need it, and Python compiles a module at each import on a host.
+    from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.entries import (  # noqa: PLC0415
+        BulkOptions,
+        converge,
+    )
 
     def work(module: AnsibleModule, run: Run) -> Result:
         params = module.params
@@ -145,26 +149,25 @@ class Runner:
         if not text:
             return self._run(command)
         with _memory_file() as stdin:
-            stdin.write(text.encode("utf-8", "surrogateescape"))
-            stdin.flush()
+            _write(stdin, text)
             shell = ["/bin/sh", "-c", f'exec "$@" <{_path_of(stdin)}', "sh"]
             return self._run([*shell, *command], pass_fds=[stdin.fileno()])
 
-    def together(self, commands: t.Sequence[t.Sequence[str]]) -> list[tuple[int, str, str]]:
+    def together(self, programs: t.Sequence[Job]) -> list[tuple[int, str, str]]:
         """Run several listings at the same time.
 
         One shell starts all of them, because each ``run_command`` forks the whole module: threads would cost one fork
-        each. The output goes to files in memory.
+        each. Input and output are files in memory.
         """
         with contextlib.ExitStack() as stack:
-            files = [[stack.enter_context(_memory_file()) for _each in range(3)] for _command in commands]
-            jobs = [
-                "{{ {} </dev/null >{} 2>{}; echo $? >{}; }} &".format(shlex.join(command), *map(_path_of, three))
-                for command, three in zip(commands, files)
-            ]
-            descriptors = [stream.fileno() for three in files for stream in three]
+            files = [[stack.enter_context(_memory_file()) for _each in range(4)] for _program in programs]
+            jobs = []
+            for (command, text), four in zip(programs, files):
+                _write(four[0], text)
+                jobs.append("{{ {} <{} >{} 2>{}; echo $? >{}; }} &".format(shlex.join(command), *map(_path_of, four)))
+            descriptors = [stream.fileno() for four in files for stream in four]
             self._run(["/bin/sh", "-c", " ".join([*jobs, "wait"])], pass_fds=descriptors)
-            texts = [[_text_of(stream) for stream in three] for three in files]
+            texts = [[_text_of(stream) for stream in four[1:]] for four in files]
         return [(int(code or 127), out, errors) for out, errors, code in texts]
 
     def _run(self, command: t.Sequence[str], **options: t.Any) -> tuple[int, str, str]:
@@ -199,6 +202,11 @@ def runner(module: AnsibleModule) -> Run:
 
 def _memory_file() -> t.BinaryIO:
     return open(os.memfd_create("tke-overlay"), "w+b")
+
+
+def _write(stream: t.BinaryIO, text: str | None) -> None:
+    stream.write((text or "").encode("utf-8", "surrogateescape"))
+    stream.flush()
 
 
 def _path_of(stream: t.BinaryIO) -> str:

@@ -87,6 +87,7 @@ foreign:
   sample: ["0a:58:0a:f4:09:00 dst 10.0.1.19 dynamic"]
 """
 
+from ansible_collections.tke.overlay.plugins.module_utils import _import_once  # noqa: F401 # pylint: disable=unused-import
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.entries import fdb_tasks
 from ansible_collections.tke.overlay.plugins.module_utils._module import run_bulk_module
 

@@ -81,6 +81,7 @@ foreign:
   sample: ["10.244.9.0 lladdr 0a:58:0a:f4:09:00 stale"]
 """
 
+from ansible_collections.tke.overlay.plugins.module_utils import _import_once  # noqa: F401 # pylint: disable=unused-import
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.entries import neighbor_tasks
 from ansible_collections.tke.overlay.plugins.module_utils._module import run_bulk_module
 

@@ -237,26 +237,28 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.tke.overlay.plugins.module_utils import _import_once  # noqa: F401 # pylint: disable=unused-import
 from ansible_collections.tke.overlay.plugins.module_utils._host.commit.confirmed_commit import (
     CHANGE_STARTED,
     CONFIRM_SECONDS,
     Confirmation,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import Row
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.applied_plan import Accepted, check_cluster
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.compare import NodeResult
-from ansible_collections.tke.overlay.plugins.module_utils._host.node.converge import ConvergeOptions, converge
-from ansible_collections.tke.overlay.plugins.module_utils._host.node.cutover import CUTOVER, FINALIZE, PHASES
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.converge import converge
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.options import ConvergeOptions
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.phases import CUTOVER, FINALIZE, PHASES
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_checks import pod_findings, summarized
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_network import (
     NOTE,
     PodFinding,
     planned_network,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.node.reset import remove
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import INTERVAL
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins import NO_BRIDGE_NETFILTER
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics import (
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics_spec import (
     PROBE_INTERVAL,
     MetricsSpec,
     directory_of,
@@ -332,7 +334,7 @@ def present(module: AnsibleModule, run: Run) -> Result:
         **diff_of(module, node_result.diffs()),
     }
     if not node_result.unfinished and params["phase"] != CUTOVER:
-        result["pods"] = summarized(_checked_pods(module, run))
+        result["pods"] = summarized(_checked_pods(module, run, node_result.links))
     if node_result.link.recreated:
         result["recreated"] = node_result.link.recreated
     if node_result.seconds_to_confirm is not None:
@@ -349,7 +351,7 @@ def _metrics_of(params: Result) -> MetricsSpec:
     return MetricsSpec(directory_of(params["metrics_dir"]), params["probe_interval"], sites_of(sites)).validated()
 
 
-def _checked_pods(module: AnsibleModule, run: Run) -> list[PodFinding]:
+def _checked_pods(module: AnsibleModule, run: Run, links: t.Sequence[Row] | None) -> list[PodFinding]:
     """Return what prevents Pods of the host from talking, and warn of it.
 
     In check mode, what a run would set right by itself is left out; so is what another module removes. A host without
@@ -358,7 +360,9 @@ def _checked_pods(module: AnsibleModule, run: Run) -> list[PodFinding]:
     if not module.params["pods"]:
         return []
     removed = ("flannel",) if module.params["remove_flannel"] else ()
-    found = pod_findings(planned_network(document_of(module.params), module.params["cni_bin_dirs"]), run)
+    network = planned_network(document_of(module.params), module.params["cni_bin_dirs"])
+    # Without check mode, the module has just compared the rules, or loaded them and read them back.
+    found = pod_findings(network, run, links, rules_hold=not module.check_mode)
     found = [finding for finding in found if not (module.check_mode and finding.check in REPAIRED)]
     found = [finding for finding in found if finding.check not in removed]
     for finding in found:
@@ -388,6 +392,10 @@ def absent(module: AnsibleModule, run: Run) -> Result:
     """Remove all managed objects, and return them."""
     if module.params["cluster"] is not None:
         check_cluster(module.params["cluster"], module.params["take_over"])
+    from ansible_collections.tke.overlay.plugins.module_utils._host.node.reset import (  # noqa: PLC0415
+        remove,  # only here: Python compiles a module at each import on a host
+    )
+
     remains = remove(module.params["device"], module.params["bridge"], run, module.check_mode)
     for warning in remains.warnings:
         module.warn(warning)

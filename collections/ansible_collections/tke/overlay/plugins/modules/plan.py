@@ -115,8 +115,9 @@ options:
   saved:
     description:
       - What hosts have saved, by host name, from M(tke.overlay.saved_state) with C(fleet=true).
-      - A plan that contradicts it is an error, before the ledger is written - the ledger was lost, is an outdated copy,
-        or belongs to another cluster. The error names the hosts, both node CIDRs, and a previous version that agrees.
+      - A plan that contradicts it, or is made from an older ledger, is an error, before the ledger is written - the
+        ledger was lost, is an outdated copy, or belongs to another cluster. The error names the hosts, both node CIDRs
+        or both versions, and a previous version that agrees.
     type: dict
     default: {}
   saved_clb:
@@ -137,6 +138,12 @@ options:
     type: list
     elements: str
     default: []
+  older_ledger:
+    description:
+      - The version of the ledger, as an error has named it, or V(none). If hosts of O(saved) have applied a newer
+        version than this one, the ledger is used all the same, and continues after their version.
+      - Other versions of the ledger are not accepted. Node CIDRs are compared as always.
+    type: str
   adopt:
     description:
       - With V(kubernetes), a node without a node CIDR gets the podCIDR of its Node object in the running cluster, as a
@@ -258,6 +265,12 @@ fresh:
   type: list
   elements: str
   sample: [idc2]
+given:
+  description: The variables of the collection that some host of the inventory has.
+  returned: success
+  type: list
+  elements: str
+  sample: [overlay_cluster, overlay_container_cidr]
 adopted:
   description: The podCIDRs that O(adopt) enters into the ledger in this run, by host.
   returned: success

@@ -13,7 +13,8 @@ version_added: 1.0.0
 description:
   - Every host of the overlay saves its own node CIDR and those of all other nodes. This module builds a ledger from
     them, with which the next run of the site playbook changes nothing. It runs on the controller.
-  - It never overwrites a ledger. In check mode it shows what it would write.
+  - It never overwrites a ledger. One that has the same nodes with the same node CIDRs and underlay addresses stays as
+    it is; another one is an error. In check mode it shows what it would write.
   - The saved state of a host determines its own node CIDR. A host without a saved state keeps the node CIDR that all
     other hosts have for it.
   - Every contradiction is an error that names the hosts - two hosts with one node CIDR, a peer with another node CIDR

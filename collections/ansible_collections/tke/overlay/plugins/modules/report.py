@@ -86,6 +86,32 @@ options:
       - If it does not answer, the task warns, and the report shows why it has no past day.
     type: str
     version_added: 1.1.0
+  links:
+    description: The links between the sites, as M(tke.overlay.plan) returns them. The page shows a table of them.
+    type: list
+    elements: dict
+    default: []
+    version_added: 1.1.0
+    suboptions:
+      sites:
+        description: The two sites; twice the same for a link inside a site.
+        type: list
+        elements: str
+        required: true
+      nodes:
+        description: The numbers of nodes of the two sites.
+        type: list
+        elements: int
+        required: true
+      transport:
+        description: How packets of Pods travel.
+        type: str
+        choices: [direct, vxlan, wireguard]
+        required: true
+      mtu:
+        description: The largest packet of a Pod, in bytes.
+        type: int
+        required: true
 seealso:
   - module: tke.overlay.overlay_info
   - module: tke.overlay.probe

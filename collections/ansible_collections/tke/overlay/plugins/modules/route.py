@@ -92,6 +92,7 @@ foreign:
   sample: ["10.9.0.0/16 dev tke0 proto static"]
 """
 
+from ansible_collections.tke.overlay.plugins.module_utils import _import_once  # noqa: F401 # pylint: disable=unused-import
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.entries import route_tasks
 from ansible_collections.tke.overlay.plugins.module_utils._module import run_bulk_module
 

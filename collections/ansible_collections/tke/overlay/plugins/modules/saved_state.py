@@ -13,6 +13,8 @@ version_added: 1.0.0
 description:
   - Reads the files that M(tke.overlay.node) saved below C(/etc/tke-overlay). M(tke.overlay.rebuild_ledger) rebuilds a
     lost ledger from them. The module changes nothing.
+  - The action plugin fetches the files with one command of a shell, which costs a host much less than a module. It runs
+    the module on the host only if that command fails.
 author:
   - tke.overlay contributors (@tke-overlay)
 extends_documentation_fragment:
@@ -57,6 +59,7 @@ saved:
     api: {description: "The VIP of the API servers; empty without an API endpoint.", returned: a node, type: str}
     view: {description: "The checksum of the fleet, for comparing hosts.", returned: a node, type: str}
     fleet: {description: "All nodes, one per line; empty without O(fleet).", returned: a node, type: str}
+    ledger_version: {description: The version of the ledger when it was planned., returned: a node, type: str}
     links: {description: The links of its site., returned: in a cluster with links, type: str}
     wireguard_generation: {description: How often all keys have changed., returned: with WireGuard, type: int}
   sample:
@@ -71,12 +74,14 @@ saved:
     api: 10.0.2.2
     view: 0b1d4a1c7e22
     fleet: ""
+    ledger_version: 41-3fa9c2d1
 """
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.tke.overlay.plugins.module_utils import _import_once  # noqa: F401 # pylint: disable=unused-import
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.fleet import pair_cluster, read_saved
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.fleet import saved_result
 from ansible_collections.tke.overlay.plugins.module_utils._module import Result, run_module
 
 
@@ -84,11 +89,7 @@ def main() -> None:
     """Run the module."""
 
     def work(module: AnsibleModule, _run: Run) -> Result:
-        saved = read_saved()
-        result = {"changed": False, "clb_cluster": pair_cluster()}
-        if saved is None:
-            return {**result, "saved": {}}
-        return {**result, "saved": saved if module.params["fleet"] else {**saved, "fleet": ""}}
+        return saved_result(module.params["fleet"])
 
     run_module({"fleet": {"type": "bool", "default": False}}, work)
 

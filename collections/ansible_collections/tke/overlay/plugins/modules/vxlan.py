@@ -95,6 +95,7 @@ recreated:
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.tke.overlay.plugins.module_utils import _import_once  # noqa: F401 # pylint: disable=unused-import
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import (
     FieldLabels,
     LinkSpec,

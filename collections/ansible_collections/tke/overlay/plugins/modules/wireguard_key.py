@@ -59,6 +59,7 @@ public_key:
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.tke.overlay.plugins.module_utils import _import_once  # noqa: F401 # pylint: disable=unused-import
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.wireguard_key import ensure_key, remove_key
 from ansible_collections.tke.overlay.plugins.module_utils._module import Result, diff_of, run_module

@@ -213,12 +213,29 @@ def failure_of(result: Variables, key: str) -> str:
     return failure_text(result)
 
 
+def results_of(
+    hosts: t.Iterable[str], hostvars: Variables, names: t.Collection[str]
+) -> dict[str, dict[str, Variables]]:
+    """Return registered results, by name and host; an empty one for a host without it.
+
+    The variables of a host are gathered once, because that takes longer than all else here. Results are data, so they
+    are not evaluated: of a result that a task registered once for all hosts, that would visit each leaf for each host.
+    """
+    read = getattr(hostvars, "raw_get", hostvars.__getitem__)
+    found: dict[str, dict[str, Variables]] = {name: {} for name in names}
+    for host in hosts:
+        variables = read(host) if host in hostvars else {}  # a node of the ledger may have left the inventory
+        for name, results in found.items():
+            results[host] = variables.get(name) or {}
+    return found
+
+
 def registered(hosts: t.Iterable[str], hostvars: Variables, name: str, key: str) -> dict[str, t.Any]:
     """Return, by host, one key of a registered result; hosts without it, or with an empty value, are left out.
 
     An unreachable host has no result, whatever Ansible has registered for it.
     """
-    values = {host: _result(host, hostvars, name).get(key) for host in hosts}
+    values = {host: result.get(key) for host, result in _reached(hosts, hostvars, name).items()}
     return {host: value for host, value in values.items() if value}
 
 
@@ -227,15 +244,14 @@ def succeeded(hosts: t.Iterable[str], hostvars: Variables, name: str) -> list[st
     against = ("failed", "skipped")
     return [
         host
-        for host in hosts
-        if (result := _result(host, hostvars, name)) and not any(result.get(word) for word in against)
+        for host, result in _reached(hosts, hostvars, name).items()
+        if result and not any(result.get(word) for word in against)
     ]
 
 
-def _result(host: str, hostvars: Variables, name: str) -> Variables:
-    # A node of the ledger may have left the inventory.
-    result: Variables = (hostvars[host].get(name) if host in hostvars else None) or {}
-    return {} if result.get("unreachable") else result
+def _reached(hosts: t.Iterable[str], hostvars: Variables, name: str) -> dict[str, Variables]:
+    found = results_of(hosts, hostvars, [name])[name]
+    return {host: {} if result.get("unreachable") else result for host, result in found.items()}
 
 
 def underlay_addresses(hosts: t.Iterable[str], hostvars: Variables, port: int | str | None = None) -> dict[str, str]:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes.render import MARK, without_secrets
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
+from ansible_collections.tke.overlay.plugins.module_utils._locking import open_beside
 
 MODE = 0o600
 MODE_OF_DIRECTORY = 0o700
@@ -110,12 +110,13 @@ def _mode(path: str) -> int:
 
 
 def _replace(path: str, text: str) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=f".{os.path.basename(path)}.")
-    try:
-        with open(descriptor, "w", encoding="utf-8") as file:  # mkstemp has made it readable only for its owner
+    descriptor, temporary = open_beside(path)
+    with open(descriptor, "w", encoding="utf-8") as file:  # only its owner can read it
+        try:
             file.write(text)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
+            file.flush()
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise

@@ -8,11 +8,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import tempfile
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.model import Report, is_report
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
+from ansible_collections.tke.overlay.plugins.module_utils._locking import open_beside
 
 MARK = '<meta name="tke-overlay-report" content="'
 """Identifies a page of this report; the digest of the report follows."""
@@ -89,16 +89,17 @@ def _read(path: str) -> str | None:
 
 
 def _replace(path: str, text: str) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=f".{os.path.basename(path)}.")
-    try:
-        with open(descriptor, "w", encoding="utf-8") as file:
+    descriptor, temporary = open_beside(path)
+    with open(descriptor, "w", encoding="utf-8") as file:
+        try:
             file.write(text)
-        os.chmod(temporary, _mode(path))
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
+            file.flush()
+            os.chmod(temporary, _mode(path))
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
 
 
 def _mode(path: str) -> int:

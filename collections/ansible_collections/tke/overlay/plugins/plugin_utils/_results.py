@@ -14,7 +14,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.und
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import numeric_address
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError, range_problems
 from ansible_collections.tke.overlay.plugins.plugin_utils._host_variables import variables_of
-from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import Variables, failure_of, succeeded
+from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import Variables, failure_of, results_of, succeeded
 
 SOURCES = (EXPLICIT, "ansible_host")
 """The variables of an underlay address, in their order."""
@@ -22,17 +22,15 @@ SOURCES = (EXPLICIT, "ansible_host")
 NO_KEY = "no result of a module has this key"
 
 
-def failures(hosts: t.Iterable[str], hostvars: Variables, names: t.Sequence[str]) -> dict[str, str]:
+def failures(hosts: t.Collection[str], hostvars: Variables, names: t.Sequence[str]) -> dict[str, str]:
     """Return, by host, why it is not done: the first of the registered results that failed or was unreachable."""
-    found = {}
-    for host in hosts:
-        results = hostvars[host]
-        for name in names:
-            reason = _reason(results.get(name) or {})
+    found: dict[str, str] = {}
+    for results in results_of(hosts, hostvars, names).values():
+        for host, result in results.items():
+            reason = "" if host in found else _reason(result)
             if reason:
                 found[host] = reason
-                break
-    return found
+    return {host: found[host] for host in hosts if host in found}
 
 
 def _reason(result: Variables) -> str:
@@ -79,5 +77,5 @@ def too_many_failed(hosts: t.Sequence[str], hostvars: Variables, name: str, perc
     problems = range_problems("overlay_max_fail_percentage", share, 0, 100)
     if problems:
         raise ValidationError(*problems)
-    failed = [host for host in hosts if (hostvars[host].get(name) or {}).get("failed")]
+    failed = [host for host, result in results_of(hosts, hostvars, [name])[name].items() if result.get("failed")]
     return bool(hosts) and (not succeeded(hosts, hostvars, name) or 100 * len(failed) > share * len(hosts))

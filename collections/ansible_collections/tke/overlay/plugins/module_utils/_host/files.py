@@ -10,11 +10,11 @@ import errno
 import os
 import shutil
 import stat
-import tempfile
 import time
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
+from ansible_collections.tke.overlay.plugins.module_utils._locking import beside, open_beside
 
 Texts = t.Dict[str, str]
 """Name (a path, or a sysctl's key) -> content."""
@@ -39,6 +39,10 @@ RIGHTS = "mode 0644, owner 0"
 
 ROOT = ""
 """The prefix of every path; a test sets a directory for each of its hosts."""
+
+
+Reader = t.Callable[[t.Iterable[str]], Texts]
+"""Returns the content of the existing files, as :func:`read_files` does."""
 
 
 def read_files(paths: t.Iterable[str]) -> Texts:
@@ -81,19 +85,19 @@ def write_file(path: str, text: str, durable: bool = True) -> None:
     directory = os.path.dirname(ROOT + path)
     try:
         os.makedirs(directory, exist_ok=True)
-        descriptor, beside = tempfile.mkstemp(dir=directory, prefix=f".{os.path.basename(path)}.")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        descriptor, new = open_beside(ROOT + path)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            try:
                 stream.write(text)
                 os.fchmod(stream.fileno(), MODE)
                 stream.flush()
                 if durable:
                     os.fsync(stream.fileno())
-            os.rename(beside, ROOT + path)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(beside)
-            raise
+                os.rename(new, ROOT + path)
+            except BaseException:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(new)
+                raise
     except OSError as error:
         raise KernelError(f"{path} cannot be written: {error}") from error
 
@@ -147,21 +151,17 @@ def _removed_on_failure(path: str) -> t.Iterator[None]:
 
 
 def remove_unfinished(path: str) -> None:
-    """Remove what a killed run of :func:`rewrite_foreign` has left beside a file. The caller holds the lock."""
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(_beside(os.path.realpath(ROOT + path)))
-
-
-def _beside(real: str) -> str:
-    return os.path.join(os.path.dirname(real), f".{os.path.basename(real)}.tke-overlay")
+    """Remove what a killed writer has left beside a file. The caller holds the lock."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        os.unlink(beside(os.path.realpath(ROOT + path)))
 
 
 def _replace(real: str, before: bytes, after: bytes) -> None:
-    beside = _beside(real)
+    new = beside(real)
     try:
-        with _removed_on_failure(beside):
-            _write_like(real, beside, after)
-            os.rename(beside, real)
+        with _removed_on_failure(new):
+            _write_like(real, new, after)
+            os.rename(new, real)
     except OSError as error:
         if error.errno not in (errno.EBUSY, errno.EROFS, errno.EXDEV):
             raise

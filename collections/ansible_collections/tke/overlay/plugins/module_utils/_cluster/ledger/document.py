@@ -27,6 +27,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.pool imp
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.damage import normalized, reason_of
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.tombstone import reject_tombstone
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError, some_of
+from ansible_collections.tke.overlay.plugins.module_utils._ledger_version import following, highest
 
 SCHEMA = 1
 
@@ -89,7 +90,9 @@ class Ledger:
     ``former`` are released node CIDRs, with the node that had each last, until they are allocated again.
     ``applied`` is whether a host has applied a plan; until then, nothing in the ledger is in use.
     ``wireguard_generation`` counts the changes of all WireGuard keys, see :func:`_links.wireguard_device`.
-    ``kept_back`` is not part of the document, see :meth:`keep_back`.
+    ``recorded`` are the versions (:mod:`_ledger_version`) that the ledger had when it was read, and ``counted`` is the
+    digest of its assignments at that time. A ledger of an earlier release has no version.
+    ``counted`` and ``kept_back`` (see :meth:`keep_back`) are not part of the document.
     """
 
     cluster: str
@@ -101,6 +104,8 @@ class Ledger:
     former: dict[str, str] = dataclasses.field(default_factory=dict)
     applied: bool = False
     wireguard_generation: int = 0
+    recorded: str = ""
+    counted: str = ""
     kept_back: dict[int, str] = dataclasses.field(default_factory=dict)
 
     def adopt_pool(self, pool: Pool, *, renew: bool = False) -> None:
@@ -370,8 +375,30 @@ class Ledger:
             lines.append(f"WireGuard keys of generation {self.wireguard_generation}")
         return "".join(f"{line}\n" for line in lines)
 
+    @property
+    def versions(self) -> str:
+        """The versions with which this ledger is written: other assignments than those that were read are a new one."""
+        digest = self.assignments_digest()
+        return self.recorded if digest == self.counted else following(self.recorded, digest)
+
+    def continue_after(self, applied: t.Iterable[str], *, changed: bool) -> None:
+        """Continue with the highest of the versions that hosts have applied.
+
+        :param changed: whether this ledger has other assignments than those hosts know, and so a version of its own.
+        """
+        self.recorded, self.counted = highest(applied), "" if changed else self.assignments_digest()
+
+    def assignments_digest(self) -> str:
+        """Return a digest of what only the ledger knows, and what changes the plan of the hosts."""
+        known = [
+            (name, held.node_cidr, held.wireguard_key, held.wireguard_next_key) for name, held in self.nodes.items()
+        ]
+        content = json.dumps([sorted(known), self.former, self.wireguard_generation], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:8]
+
     def text(self) -> str:
         """Return the document; it ends with a checksum of everything before it."""
+        versions = self.versions
         head = {
             "schema": SCHEMA,
             "cluster": self.cluster,
@@ -382,6 +409,7 @@ class Ledger:
             "cursor": self.cursor,
             "applied": self.applied,
             **({"wireguard_generation": self.wireguard_generation} if self.wireguard_generation else {}),
+            **({"versions": versions} if versions else {}),
         }
         lines = [f" {json.dumps(key)}: {json.dumps(value)},\n" for key, value in head.items()]
         body = "".join(
@@ -425,11 +453,13 @@ def parse(text: str, where: str, cluster: str | None) -> Ledger:
             nodes={name: Assignment(**held) for name, held in document["nodes"].items()},
             pending={node_cidr: Pending(**waiting) for node_cidr, waiting in document["pending"].items()},
             vips=document["vips"],
-            # Ledgers of earlier releases have neither.
+            # Ledgers of earlier releases have none of these.
             former=document.get("former", {}),
             applied=document.get("applied", True),
             wireguard_generation=document.get("wireguard_generation", 0),
+            recorded=document.get("versions", ""),
         )
+        ledger.counted = ledger.assignments_digest()
         _require_single_holders(ledger)
     except (KeyError, TypeError, ValueError) as error:
         raise BrokenLedgerError(_broken(where, f"its content contradicts itself ({error})")) from error

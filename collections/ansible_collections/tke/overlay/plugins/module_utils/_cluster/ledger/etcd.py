@@ -5,14 +5,16 @@
 
 =====================================  ==========================================================
 ``<prefix>/ledger``                    the ledger
-``<prefix>/ledger.<revision>``         previous versions, by their revision; the highest is the newest
+``<prefix>/ledger.<revision>``         previous versions, by their revision; the one written last is the newest
 ``<prefix>/writes``                    the identifiers of the last writes
 =====================================  ==========================================================
 
-A write is one transaction. If the ledger still has the revision that was read, the
-transaction writes the new text, keeps the old text as a previous version, deletes
-the oldest version and records the identifier of this write. Otherwise another
-writer was first, and the write starts again with the present ledger.
+A write is one transaction. If the ledger still has the revision that was read, and
+the last writes are still the same, the transaction writes the new text, keeps the old
+text as a previous version, deletes the oldest version and records the identifier of
+this write. Otherwise another writer was first, and the write starts again with the
+present ledger. The revision alone is not sufficient: an etcd that is restored from a
+snapshot counts its revisions again from there, so another text can have this revision.
 
 When the answer to a write is lost, the same transaction is sent again. Its
 condition prevents that it is carried out twice; when it does nothing, the
@@ -59,12 +61,16 @@ _PACKED = b"H4sI"  # the start of gzip data in base64; a ledger starts with a br
 
 
 class EtcdState(t.NamedTuple):
-    """The stored value, its revision and number of writes (0: no ledger), the write identifiers and version keys."""
+    """The stored value, its revision and number of writes (0: no ledger), the write identifiers and version keys.
+
+    ``versions`` are in the order in which they were written. The revisions in their names are not: an etcd to which
+    all keys were copied from another one counts its revisions from 1.
+    """
 
     value: bytes | None
     revision: int
     writes: int
-    marks: list[str]
+    marks: bytes | None
     versions: list[str]
 
 
@@ -117,7 +123,7 @@ class EtcdStore:
         """See :meth:`Store.check_writable`. etcd checks permissions and space of both branches of a transaction."""
         state = self._state()
         write = self._write(state, state.value or b"", secrets.token_hex(8))
-        never = {"key": _encode(self._key), "target": "MOD", "result": "EQUAL", "mod_revision": "-1"}
+        never = _equal(self._key, "MOD", "mod_revision", "-1")
         self._cluster.attempt({**write, "compare": [never]})
 
     def previous(self) -> list[Version]:
@@ -128,7 +134,7 @@ class EtcdStore:
             restore = f"etcdctl get --print-value-only {shlex.quote(name)} | etcdctl put {shlex.quote(self._key)}"
             with contextlib.suppress(ValueError):
                 versions.append(Version(name, _unpack(_decode(row.get("value", ""))), restore))
-        return sorted(versions, reverse=True)
+        return versions[::-1]
 
     # --- one read and one write ---
 
@@ -141,8 +147,8 @@ class EtcdStore:
             value=_decode(ledger[0].get("value", "")) if ledger else None,
             revision=int(ledger[0]["mod_revision"]) if ledger else 0,
             writes=int(ledger[0]["version"]) if ledger else 0,
-            marks=_marks(answer, 2),
-            versions=sorted(self._versions(answer, 1)),
+            marks=_value(answer, 2),
+            versions=list(self._versions(answer, 1)),
         )
 
     def _commit(self, state: EtcdState, text: str) -> bool:
@@ -152,7 +158,7 @@ class EtcdStore:
         """
         mark = secrets.token_hex(8)
         answer, repeated = self._cluster.change(self._write(state, _pack(text), mark))
-        if answer.get("succeeded") or mark in _marks(answer, 0):
+        if answer.get("succeeded") or mark in _words(_value(answer, 0)):
             return True
         if not repeated:
             return False
@@ -165,19 +171,17 @@ class EtcdStore:
         return False
 
     def _write(self, state: EtcdState, value: bytes, mark: str) -> dict[str, t.Any]:
-        puts = {self._key: value, self._marks_key: " ".join([*state.marks, mark][-MARKS:]).encode()}
+        puts = {self._key: value, self._marks_key: " ".join([*_words(state.marks), mark][-MARKS:]).encode()}
         old: list[str] = []
         if state.value is not None:
             puts[f"{self._key}.{state.revision:012}"] = state.value
             old = state.versions[: -(KEPT - 1)]
         return {
             "compare": [
-                {
-                    "key": _encode(self._key),
-                    "target": "MOD",
-                    "result": "EQUAL",
-                    "mod_revision": str(state.revision),
-                }
+                _equal(self._key, "MOD", "mod_revision", str(state.revision)),
+                _equal(self._marks_key, "CREATE", "create_revision", "0")
+                if state.marks is None
+                else _equal(self._marks_key, "VALUE", "value", _encode(state.marks)),
             ],
             "success": [
                 *({"request_put": {"key": _encode(key), "value": _encode(kept)}} for key, kept in puts.items()),
@@ -197,8 +201,9 @@ class EtcdStore:
         }
 
     def _versions(self, answer: dict[str, t.Any], number: int) -> dict[str, dict[str, t.Any]]:
-        """Return the rows of that range that are previous versions; other keys may be copies made by hand."""
-        rows = {_decode(row["key"]).decode(): row for row in _rows(answer, number)}
+        """Return the rows of that range that are previous versions, oldest first; others may be copies made by hand."""
+        ordered = sorted(_rows(answer, number), key=lambda row: (int(row["mod_revision"]), row["key"]))
+        rows = {_decode(row["key"]).decode(): row for row in ordered}
         pattern = re.compile(re.escape(self._key) + r"\.[0-9]{12}")
         return {name: row for name, row in rows.items() if pattern.fullmatch(name)}
 
@@ -237,9 +242,19 @@ def _rows(answer: dict[str, t.Any], number: int) -> list[dict[str, t.Any]]:
     return rows
 
 
-def _marks(answer: dict[str, t.Any], number: int) -> list[str]:
+def _value(answer: dict[str, t.Any], number: int) -> bytes | None:
+    """Return the value of the only key of a range; ``None`` if there is no such key."""
     rows = _rows(answer, number)
-    return _decode(rows[0].get("value", "")).decode().split() if rows else []
+    return _decode(rows[0].get("value", "")) if rows else None
+
+
+def _words(marks: bytes | None) -> list[str]:
+    return (marks or b"").decode(errors="replace").split()
+
+
+def _equal(key: str, target: str, field: str, value: str) -> dict[str, t.Any]:
+    """Return the condition that a property of a key has a value."""
+    return {"key": _encode(key), "target": target, "result": "EQUAL", field: value}
 
 
 def _encode(value: str | bytes) -> str:

@@ -164,6 +164,9 @@ def plan(settings: ClusterSettings, nodes: t.Sequence[InventoryNode], ledger: Le
         fleet=fleet_text(links.peers_of(settings, ledger)),
         former=former_text(ledger.releases()),
     )
+    versions = ledger.versions
+    if versions:
+        document["ledger_versions"] = versions
     document.update(links.part_of_document(settings, ledger))
     warnings = [*_warnings(nodes, ledger, orphans), *adopt(ledger, nodes, settings.adopted).warnings]
     warnings += links.warnings(settings, nodes)

@@ -58,6 +58,7 @@ class HostRecord(t.NamedTuple):
     api: str
     view: str
     wireguard_generation: int = 0
+    ledger_version: str = ""
 
 
 class SavedStates(t.NamedTuple):
@@ -98,7 +99,17 @@ def recover(settings: ClusterSettings, nodes: t.Sequence[InventoryNode], found: 
         if own.api:
             ledger.vips["apiserver"] = own.api
     _add_pending_of_excluded(ledger, found, now)
+    ledger.continue_after((each.ledger_version for each in found.records.values()), changed=False)
     return ledger
+
+
+def agrees(present: Ledger, rebuilt: Ledger) -> bool:
+    """Return whether a ledger has the same nodes with the same node CIDRs and underlay addresses as a rebuilt one."""
+
+    def holders(ledger: Ledger) -> dict[str, tuple[str, str | None]]:
+        return {name: (held.node_cidr, held.underlay) for name, held in ledger.nodes.items()}
+
+    return present.pool.cidrs == rebuilt.pool.cidrs and holders(present) == holders(rebuilt)
 
 
 def _assignment(peer: Peer, node: InventoryNode | None, mtu: int, now: str) -> Assignment:

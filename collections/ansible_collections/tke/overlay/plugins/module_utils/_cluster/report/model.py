@@ -46,8 +46,12 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.reacha
     reach,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
+from ansible_collections.tke.overlay.plugins.module_utils._links import WIREGUARD
 
 SCHEMA = 1
+
+NEW_KEYS = frozenset({"past_day", "links"})
+"""Keys that documents of former versions with this schema may lack."""
 
 
 class LedgerVersions(t.NamedTuple):
@@ -62,7 +66,7 @@ class ReportOptions(t.NamedTuple):
     """What the report needs to know about its run.
 
     ``at``: the time in UTC, ISO 8601. ``events``: the number of changes to show.
-    ``problem``: why there is no plan. ``past_day``: what Prometheus has recorded.
+    ``problem``: why there is no plan. ``past_day``: what Prometheus has recorded. ``links``: those of the plan.
     """
 
     at: str
@@ -74,6 +78,7 @@ class ReportOptions(t.NamedTuple):
     events: int = 20
     problem: str | None = None
     past_day: PastDay | None = None
+    links: t.Sequence[t.Mapping[str, t.Any]] = ()
 
 
 class Observed(t.TypedDict):
@@ -165,6 +170,16 @@ class Vip(t.TypedDict):
     observed: bool
 
 
+class ReportLink(t.TypedDict):
+    """How the nodes of two sites, or of one, exchange the packets of Pods. ``mtu`` is that of a Pod's packet."""
+
+    sites: list[str]
+    nodes: list[int]
+    transport: str
+    mtu: int
+    encrypted: bool
+
+
 class Report(t.TypedDict):
     """The document. ``digest``: a hash of its content without times and measurements."""
 
@@ -180,6 +195,7 @@ class Report(t.TypedDict):
     sites: list[Site]
     nodes: list[ReportNode]
     pending: list[PendingNodeCidr]
+    links: list[ReportLink]
     vips: list[Vip]
     reach: Reach
     history: list[Event]
@@ -214,6 +230,7 @@ def build(versions: LedgerVersions, hosts: t.Sequence[ProbedHost], options: Repo
         sites=_sites(nodes, options.sites, reachability),
         nodes=nodes,
         pending=_pending(ledger),
+        links=_links(options.links),
         vips=_vips(situation),
         reach=reachability,
         history=history(ledger, versions.where, versions.previous, options.events),
@@ -398,6 +415,21 @@ def _vips(situation: Situation) -> list[Vip]:
     ]
 
 
+def _links(links: t.Iterable[t.Mapping[str, t.Any]]) -> list[ReportLink]:
+    """Return the links: those that encrypt first."""
+    rows = [
+        ReportLink(
+            sites=list(link["sites"]),
+            nodes=list(link["nodes"]),
+            transport=link["transport"],
+            mtu=link["mtu"],
+            encrypted=link["transport"] == WIREGUARD,
+        )
+        for link in links
+    ]
+    return sorted(rows, key=lambda row: (not row["encrypted"], row["transport"], row["sites"]))
+
+
 def _digest(report: Report) -> str:
     """Return a hash of the report without what differs in every run: the time, measurements and counters."""
     nodes = [
@@ -427,7 +459,7 @@ def is_report(document: t.Any) -> bool:
     return (
         isinstance(document, dict)
         and document.get("schema") == SCHEMA
-        and Report.__annotations__.keys() <= document.keys()
+        and Report.__annotations__.keys() - NEW_KEYS <= document.keys()
     )
 
 
@@ -451,6 +483,7 @@ def summary(report: Report) -> str:
         report["verdict"]["detail"],
         f"node CIDRs: {capacity['used']} of {capacity['max_nodes']} used, {capacity['free']} free",
         *(f"{finding['severity']}: {finding['text']}" for finding in report["findings"]),
+        *(f"link {' - '.join(link['sites'])} {link['transport']} {link['mtu']}" for link in report.get("links") or ()),
         *(f"VIP {vip['name']} {vip['address']}: {', '.join(vip['holders']) or 'none'}" for vip in report["vips"]),
         *(
             f"node {node['name']} {node['node_cidr'] or '-'} {node['site'] or '-'} {node['state']}"

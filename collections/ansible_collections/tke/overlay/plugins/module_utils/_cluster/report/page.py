@@ -77,6 +77,10 @@ def page(report: Report, data: str) -> str:
         else "",
         pending_rows=tables.pending_rows(report),
         site_rows=tables.site_rows(report),
+        link_rows=tables.link_rows(report),
+        link_limit=f"The first {tables.MOST_LINKS} of {len(report['links']):,}; the JSON document has all."
+        if len(report["links"]) > tables.MOST_LINKS
+        else "",
         vip_rows=tables.vip_rows(report),
         matrix=tables.matrix(report),
         pair_signs=tables.PAIR_SIGNS.values(),

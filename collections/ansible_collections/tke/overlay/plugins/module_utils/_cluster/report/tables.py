@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The rows of the page's tables as text: sites, node to node, VIPs, nodes, released node CIDRs, changes."""
+"""The rows of the page's tables as text: sites, links, node to node, VIPs, nodes, released node CIDRs, changes."""
 
 from __future__ import annotations
 
@@ -52,6 +52,9 @@ FINDING_LABELS = {
 SHADES = 5
 """Steps from the fastest to the slowest pair."""
 
+MOST_LINKS = 100
+"""Links in the table; the JSON document has all."""
+
 MOST_WIDE = 16
 """Up to this number of nodes the names above the matrix are horizontal."""
 
@@ -87,6 +90,16 @@ class SiteRow(t.NamedTuple):
     observed: str
     findings: str
     cells: t.Sequence[SiteCellText]
+
+
+class LinkRow(t.NamedTuple):
+    """One link between two sites, or inside one."""
+
+    sites: str
+    transport: str
+    mtu: str
+    nodes: str
+    encrypted: str
 
 
 class MatrixCell(t.NamedTuple):
@@ -182,6 +195,24 @@ def _site_cell(cell: SiteCell | None, target: str) -> SiteCellText:
     median = f"median {milliseconds(cell['median_ms'])} ms"
     slowest = f"slowest {milliseconds(cell['worst_ms'])} {' → '.join(cell['worst'])}"
     return SiteCellText(target, answers, median, slowest, lost)
+
+
+def link_rows(report: Report) -> list[LinkRow]:
+    """Return the links; none in a cluster without ``overlay_links``."""
+    rows = []
+    for link in report["links"][:MOST_LINKS]:
+        one, other = link["sites"]
+        inside = one == other
+        rows.append(
+            LinkRow(
+                sites=f"inside {one}" if inside else f"{one} - {other}",
+                transport=link["transport"],
+                mtu=f"{link['mtu']:,}",
+                nodes=" - ".join(f"{number:,}" for number in link["nodes"][: 1 if inside else 2]),
+                encrypted="yes" if link["encrypted"] else "no",
+            )
+        )
+    return rows
 
 
 def matrix(report: Report) -> Matrix | None:

@@ -89,5 +89,6 @@ fault=$(sync_names 2>&1) || give_up "$fault"
 while read -r path; do rm -f "$root$path"; done <"$here/temporary"
 if [ -d "$root/run/systemd/system" ]; then systemctl --quiet stop tke-overlay-rollback.timer 2>/dev/null; fi
 rm -f "$run/rolled-back"
-# Renamed first, so that no program finds half of it.
+# Renamed first, so that no program finds half of it. The other ones are of a confirmation that was killed right then.
+rm -rf "$run"/confirmed.*
 mv "$here" "$run/confirmed.$$" && rm -rf "$run/confirmed.$$"

@@ -36,6 +36,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.files import (
     Texts,
     read_files,
     remove_file,
+    remove_unfinished,
     sysctl_path,
     write_file,
 )
@@ -49,6 +50,9 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths impo
 
 PENDING = f"{RUN_DIRECTORY}/pending"
 """The directory of the pending change."""
+
+_STAGING = f"{PENDING}.new"
+"""Its name until it is complete: half of it would restore files that the host never had."""
 
 RECORD = f"{RUN_DIRECTORY}/rolled-back"
 """Three lines about the last rollback: the token of the change, what is not as before (or ``complete``), the reason."""
@@ -104,6 +108,7 @@ class RollbackState(t.NamedTuple):
     additions: t.Sequence[str]  # commands that add what the script does not manage
     sysctls: Texts
     device: str
+    afterwards: t.Sequence[str] = ()  # commands after the script, which add what it takes away
 
 
 def validate_timeout(seconds: int) -> None:
@@ -172,10 +177,14 @@ def is_pending(token: str) -> bool:
 
 
 def stage(confirmation: Confirmation, staged: StagedFiles, before: RollbackState) -> None:
-    """Write everything that ends the change either way; touch nothing else.
+    """Write everything that ends the change either way; touch nothing else. The caller holds the lock.
 
     :raises KernelError: a file cannot be written; the directory is removed again.
     """
+    # Of a run that was killed. The script that confirms does not write the files as that run did.
+    shutil.rmtree(files.ROOT + _STAGING, ignore_errors=True)
+    for path in staged.new:
+        remove_unfinished(path)
     placed = [path for path, text in staged.new.items() if text is not None]
     texts = {
         **_settings_text(confirmation, before),
@@ -187,6 +196,7 @@ def stage(confirmation: Confirmation, staged: StagedFiles, before: RollbackState
         "commands": _lines(" ".join(words) for words in staged.commands),
         "removals": _lines(before.removals),
         "additions": _lines(before.additions),
+        "afterwards": _lines(before.afterwards),
         "sysctls": _lines(f"{sysctl_path(key)} {value}" for key, value in before.sysctls.items()),
         "confirm": CONFIRM_SH,
         "roll-back": ROLL_BACK_SH,
@@ -194,9 +204,14 @@ def stage(confirmation: Confirmation, staged: StagedFiles, before: RollbackState
         **{f"old{path}": text for path, text in read_files(staged.new).items()},
         "deadline": f"{int(_uptime()) + (confirmation.seconds or CONFIRM_SECONDS) + _GRACE_SECONDS}\n",
     }
+    texts.update({path.replace(f"{PENDING}/", "", 1): text for path, text in before.texts.items()})
     try:
-        for path, text in [*((f"{PENDING}/{name}", text) for name, text in texts.items()), *before.texts.items()]:
-            write_file(path, text, durable=False)
+        for name, text in texts.items():
+            write_file(f"{_STAGING}/{name}", text, durable=False)
+        os.rename(files.ROOT + _STAGING, files.ROOT + PENDING)
+    except OSError as error:
+        discard()
+        raise KernelError(f"{PENDING} cannot be created: {error}") from error
     except KernelError:
         discard()
         raise
@@ -268,7 +283,8 @@ def roll_back(reason: str, run: Run) -> str:
 
 def discard() -> None:
     """Remove the directory of a change of which nothing was applied, or everything was removed."""
-    shutil.rmtree(files.ROOT + PENDING, ignore_errors=True)
+    for directory in (_STAGING, PENDING):
+        shutil.rmtree(files.ROOT + directory, ignore_errors=True)
 
 
 def cancel(run: Run) -> None:
@@ -281,8 +297,10 @@ def cancel(run: Run) -> None:
     remove_file(RECORD)
 
 
-def remove_staged_files(paths: t.Iterable[str]) -> None:
-    """Remove what a confirmation that lost power has left in the directories of these files."""
+def remove_staged_files(paths: t.Collection[str]) -> None:
+    """Remove what a confirmation that lost power, or a killed writer, has left in the directories of these files."""
+    for path in paths:
+        remove_unfinished(path)
     for directory in {os.path.dirname(path) for path in paths}:
         shutil.rmtree(f"{files.ROOT}{directory}/.tke-overlay", ignore_errors=True)
     shutil.rmtree(files.ROOT + CONFIRMED, ignore_errors=True)

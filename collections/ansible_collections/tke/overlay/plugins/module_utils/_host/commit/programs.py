@@ -100,7 +100,8 @@ fault=$(sync_names 2>&1) || give_up "$fault"
 while read -r path; do rm -f "$root$path"; done <"$here/temporary"
 if [ -d "$root/run/systemd/system" ]; then systemctl --quiet stop tke-overlay-rollback.timer 2>/dev/null; fi
 rm -f "$run/rolled-back"
-# Renamed first, so that no program finds half of it.
+# Renamed first, so that no program finds half of it. The other ones are of a confirmation that was killed right then.
+rm -rf "$run"/confirmed.*
 mv "$here" "$run/confirmed.$$" && rm -rf "$run/confirmed.$$"
 """
 
@@ -194,6 +195,10 @@ run_lines() {
     done <"$1"
 }
 
+# A command of these lists.
+# shellcheck disable=SC2317,SC2329 # called by its name in a line
+set_sysctl() { echo "$2" >"/proc/sys/$1"; }
+
 # Restores the kernel's tables and prints what differed; on a host that was no node, prints what exists.
 restore_kernel() {
     if [ -n "$base" ]; then
@@ -213,6 +218,7 @@ run_lines "$here/additions"
 # The restore script takes the lock itself.
 exec 9>&-
 if [ -n "$base" ]; then restore_kernel; fi
+run_lines "$here/afterwards"
 # A second run finds no difference if everything is as before. That it has to work elsewhere is none.
 left=$unrestored$(restore_kernel | grep -v 'no room for the files of this script' | one_line)
 

@@ -15,9 +15,10 @@ import typing as t
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint import etc_hosts
-from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.route import BATCH_FILE, ApiRoute, find_route
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.route import ApiRoute, find_route
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Diff, Run
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
+    ENDPOINT_BATCH,
     ENDPOINT_CHECKSUMS,
     ENDPOINT_HOSTS,
     ENDPOINT_NOTE,
@@ -27,7 +28,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths impo
 
 HOSTS_FILE = "/etc/hosts"
 
-FILES = (BATCH_FILE, ENDPOINT_HOSTS, ENDPOINT_NOTE, ENDPOINT_SERVERS, ENDPOINT_CHECKSUMS)
+FILES = (ENDPOINT_BATCH, ENDPOINT_HOSTS, ENDPOINT_NOTE, ENDPOINT_SERVERS, ENDPOINT_CHECKSUMS)
 """Every file of an endpoint that this collection writes as a whole."""
 
 
@@ -90,7 +91,7 @@ class EndpointRemains(t.NamedTuple):
 def find_remains(hosts_file: str, run: Run) -> EndpointRemains:
     """Return what :func:`remove` would remove."""
     saved = files.read_files([*FILES, KUBECONFIG_RECORD])
-    route = find_route(saved.get(BATCH_FILE, ""), None, None, run)
+    route = find_route(saved.get(ENDPOINT_BATCH, ""), None, None, run)
     return EndpointRemains(route, hosts_edit(hosts_file, {}), sorted(saved))
 
 

@@ -54,13 +54,14 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.kubecon
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.obstacles import local_warning
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.proxies import proxy_warnings
-from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.route import BATCH_FILE, ApiRoute, find_route
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.route import ApiRoute, find_route
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.spec import EndpointSpec, problems_of
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.status import missing_line, server_lines
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Diff, Run
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.checksums import checksums_text
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.lock import locked
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
+    ENDPOINT_BATCH,
     ENDPOINT_CHECKSUMS,
     ENDPOINT_HOSTS,
     ENDPOINT_NOTE,
@@ -132,7 +133,7 @@ def find_change(spec: EndpointSpec, run: Run) -> EndpointChange:
         raise ValidationError(*problems)
     hosts = _collect(problems, functools.partial(hosts_edit, spec.hosts_file, spec.names))
     saved = files.read_files(FILES)
-    saved_route = saved.get(BATCH_FILE, "")
+    saved_route = saved.get(ENDPOINT_BATCH, "")
     route = _collect(problems, functools.partial(find_route, saved_route, spec.subnet, spec.gateway, run))
     clients = _collect(problems, functools.partial(_clients_of_spec, spec)) or []
     kubeconfigs = read_kubeconfigs(spec, problems)
@@ -183,11 +184,11 @@ def present(spec: EndpointSpec, run: Run, check: bool) -> EndpointResult:
     diffs = change.diffs()
     with locked():
         change.route.put(run)
-        _save(change.saved_files, BATCH_FILE)
+        _save(change.saved_files, ENDPOINT_BATCH)
     # First by its address: a name that works must not be moved to an endpoint that does not.
-    with _note_done(diffs, "route", BATCH_FILE):
+    with _note_done(diffs, "route", ENDPOINT_BATCH):
         evidence = wait_for_endpoint(target, run, spec.timeout, [stage for stage in STAGES if stage != "name"])
-    with locked(), _note_done(diffs, "route", BATCH_FILE, ENDPOINT_HOSTS, change.hosts.path):
+    with locked(), _note_done(diffs, "route", ENDPOINT_BATCH, ENDPOINT_HOSTS, change.hosts.path):
         # From now on, the restore script puts the new block back, and not the former one.
         _save(change.saved_files, ENDPOINT_HOSTS)
         rewrite(change.hosts)
@@ -365,7 +366,7 @@ def _saved_files(spec: EndpointSpec, route: ApiRoute, kubeconfigs: KubeconfigCha
         servers += [expected] if came else server_lines(edit.path, edit.after, spec.clusters)
     servers += [missing_line(path, spec.clusters, spec.url) for path in kubeconfigs.missing]
     wanted = {
-        BATCH_FILE: route.batch(),
+        ENDPOINT_BATCH: route.batch(),
         ENDPOINT_HOSTS: saved_text(files.ROOT + spec.hosts_file, render_block(spec.names)),
         ENDPOINT_NOTE: f"{_server(spec)}\n",
         ENDPOINT_SERVERS: "".join(f"{line}\n" for line in servers),

@@ -18,9 +18,6 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import ROU
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import Row
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run, read_json, run_batch
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import STATE
-
-BATCH_FILE = f"{STATE}/endpoint.batch"
 
 
 class ApiRoute(t.NamedTuple):

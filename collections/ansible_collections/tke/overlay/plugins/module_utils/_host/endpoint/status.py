@@ -20,10 +20,11 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.kubecon
     parse_kubeconfig,
     redacted_url,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.route import BATCH_FILE, managed_routes
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.route import managed_routes
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.checksums import file_drift
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
+    ENDPOINT_BATCH,
     ENDPOINT_CHECKSUMS,
     ENDPOINT_HOSTS,
     ENDPOINT_NOTE,
@@ -87,7 +88,7 @@ def endpoint_drift(run: Run) -> t.Iterator[str]:
         return
     yield from file_drift(ENDPOINT_CHECKSUMS, FILES)
     yield from _block_drift(saved.get(ENDPOINT_HOSTS, ""))
-    yield from _route_drift(saved.get(BATCH_FILE, ""), run)
+    yield from _route_drift(saved.get(ENDPOINT_BATCH, ""), run)
     yield from _server_drift(saved.get(ENDPOINT_SERVERS, ""))
 
 

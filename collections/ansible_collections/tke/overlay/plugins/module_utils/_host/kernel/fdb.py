@@ -8,7 +8,14 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import ActualEntry, Run, read_json
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import (
+    NO_ENTRIES,
+    ActualEntry,
+    Run,
+    listed_lines,
+    only_wanted,
+    read_json,
+)
 
 
 class FdbTable:
@@ -33,13 +40,20 @@ class FdbTable:
 
     def listings(self) -> list[t.Sequence[str]]:
         """Return the command that lists all entries of the device."""
-        return [["bridge", "-json", "fdb", "show", "dev", self.device]]
+        return [["bridge", "fdb", "show", "dev", self.device]]
 
-    def read(self, run: Run) -> dict[str, ActualEntry]:
-        """Return the actual entries, by MAC."""
-        actual = {}
+    def read(self, run: Run, wanted: t.Mapping[str, str] = NO_ENTRIES) -> dict[str, ActualEntry]:
+        """Return the actual entries, by MAC.
+
+        :param wanted: see :meth:`tables.ReadableTable.read`.
+        """
         (listing,) = self.listings()
-        for row in read_json(listing, run):
+        found = only_wanted(listed_lines(listing, run), wanted, _listed) if wanted else None
+        return self._read_rows(run) if found is None else found
+
+    def _read_rows(self, run: Run) -> dict[str, ActualEntry]:
+        actual = {}
+        for row in read_json(["bridge", "-json", "fdb", "show", "dev", self.device], run):
             if "dst" in row:
                 key, spec = fdb_entry(row["mac"], row["dst"])
                 spec += "".join(f" {word} {row[name]}" for name, word in _FOREIGN_FIELDS.items() if name in row)
@@ -73,6 +87,11 @@ _LINE = re.compile(
     r"fdb replace (?P<mac>[0-9a-f]{2}(?::[0-9a-f]{2}){5}) dev \S+ (?P<spec>dst (?P<dst>\S+).*) self permanent"
 )
 """What :meth:`FdbTable.put` writes."""
+
+
+def _listed(key: str, spec: str) -> str:
+    """Return the line by which ``bridge`` lists an entry."""
+    return f"{key.split(maxsplit=1)[0]} {spec} self permanent"
 
 
 _FOREIGN_FIELDS = {"port": "port", "vni": "vni", "src_vni": "src_vni", "viaIf": "via"}

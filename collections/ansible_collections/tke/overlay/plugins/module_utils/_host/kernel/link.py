@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
@@ -28,6 +29,9 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.underlay 
 from ansible_collections.tke.overlay.plugins.module_utils._names import shown
 
 IP = ("ip",)
+
+LINKS = ("ip", "-json", "-details", "address", "show")
+"""The listing of all links."""
 
 ALIAS = "tke.overlay"
 """The alias of a link that this collection created or adopted: the mark of a managed link."""
@@ -164,7 +168,15 @@ def validate_link(spec: LinkSpec) -> None:
 
 def read_links(run: Run) -> list[Row]:
     """Return all links with their details and addresses, from one listing."""
-    return [*read_json(["ip", "-json", "-details", "address", "show"], run)]
+    return [*read_json(LINKS, run)]
+
+
+def link_exists(name: str) -> bool:
+    """Whether there is a link of this name, known without running a program."""
+    try:
+        return socket.if_nametoindex(name) > 0
+    except OSError:
+        return False
 
 
 def find_link(name: str, links: t.Sequence[Row]) -> Row | None:

@@ -8,7 +8,14 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import ActualEntry, Run, read_json
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import (
+    NO_ENTRIES,
+    ActualEntry,
+    Run,
+    listed_lines,
+    only_wanted,
+    read_json,
+)
 
 
 class NeighborTable:
@@ -26,13 +33,20 @@ class NeighborTable:
 
     def listings(self) -> list[t.Sequence[str]]:
         """Return the command that lists all entries of the device."""
-        return [[*self.program, "-json", "neigh", "show", "dev", self.device]]
+        return [[*self.program, "neigh", "show", "dev", self.device]]
 
-    def read(self, run: Run) -> dict[str, ActualEntry]:
-        """Return the actual entries, by address."""
-        actual = {}
+    def read(self, run: Run, wanted: t.Mapping[str, str] = NO_ENTRIES) -> dict[str, ActualEntry]:
+        """Return the actual entries, by address.
+
+        :param wanted: see :meth:`tables.ReadableTable.read`.
+        """
         (listing,) = self.listings()
-        for row in read_json(listing, run):
+        found = only_wanted(listed_lines(listing, run), wanted, _listed) if wanted else None
+        return self._read_rows(run) if found is None else found
+
+    def _read_rows(self, run: Run) -> dict[str, ActualEntry]:
+        actual = {}
+        for row in read_json([*self.program, "-json", "neigh", "show", "dev", self.device], run):
             states = row.get("state", [])
             key, spec = neighbor_entry(row["dst"], row.get("lladdr", "unknown"))
             if "PERMANENT" in states:
@@ -56,6 +70,11 @@ class NeighborTable:
             return None
         entry = found["key"], found["spec"]
         return entry if self.put(*entry) == line else None
+
+
+def _listed(key: str, spec: str) -> str:
+    """Return the line by which ``ip`` lists an entry."""
+    return f"{key} {spec} PERMANENT"
 
 
 _LINE = re.compile(r"neigh replace (?P<key>\S+) (?P<spec>lladdr \S+) dev \S+ nud permanent")

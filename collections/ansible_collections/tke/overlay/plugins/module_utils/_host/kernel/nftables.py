@@ -50,15 +50,18 @@ import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import RUN_DIRECTORY, read_files, write_file
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel import link_rules
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import FormerRoute
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel import link_rules, table_update
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import (
+    NO_ENTRIES,
     ActualEntry,
     Desired,
     Run,
     error_text,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.wireguard import WireguardSpec
+
+if t.TYPE_CHECKING:
+    from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import FormerRoute
+    from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.wireguard import WireguardSpec
 
 TABLE = "inet tke_overlay"
 RECORD_TEXT = f"{RUN_DIRECTORY}/rules.nft"
@@ -118,7 +121,7 @@ class RulesSpec(t.NamedTuple):
 
 
 class RulesTable:
-    """The nftables table. It is compared like the others (:class:`tables.ReadableTable`), and replaced as a whole."""
+    """The nftables table. It is compared like the others (:class:`tables.ReadableTable`)."""
 
     name = "rules"
     of_device = False
@@ -132,7 +135,7 @@ class RulesTable:
         """Return the command that lists the table, without the values of its counters."""
         return [_LIST]
 
-    def read(self, run: Run) -> dict[str, ActualEntry]:
+    def read(self, run: Run, wanted: t.Mapping[str, str] = NO_ENTRIES) -> dict[str, ActualEntry]:
         """Return chains, their rules by number, sets and their elements, and counters without their values."""
         code, listing, errors = run(_LIST, None)
         if code != 0:
@@ -151,14 +154,13 @@ class RulesTable:
     def replace(self, run: Run, there: bool = True) -> None:
         """Load the rules in one transaction, so that no packet ever meets half of them.
 
-        If only elements of sets differ, only these are changed. The reason: a packet that traverses a table while it
-        is being replaced looks up its address in sets that are already empty, and is dropped. That is rare, but a daily
-        change of the fleet must not affect the nodes that stay. A new table takes over the values of the counters.
+        A table that is as recorded is changed block by block (:mod:`table_update`): a change of the fleet must not cost
+        the nodes that stay a packet. Any other one is replaced as a whole, and takes over the values of the counters.
 
         :param there: whether an old table can exist.
         :raises KernelError: nft rejected the rules; the old table is unchanged.
         """
-        lines = self._changed_elements(run) if there else ""
+        lines = self._update(run) if there else ""
         load_table(TABLE, lines or _with_values(self.text, counter_values(run) if there else {}), run)
         code, listing, errors = run(_LIST, None)
         if code != 0:
@@ -171,26 +173,13 @@ class RulesTable:
         write_file(RECORD_TEXT, self.text, durable=False)
         write_file(RECORD_LISTING, listing, durable=False)
 
-    def _changed_elements(self, run: Run) -> str:
-        """Return the commands that change elements of sets; empty if more differs, or the record does not apply."""
+    def _update(self, run: Run) -> str:
+        """Return the commands that change the recorded table into this one; empty if the record does not apply."""
         record = read_files((RECORD_TEXT, RECORD_LISTING))
         code, listing, _errors = run(_LIST, None)
         if code != 0 or record.get(RECORD_LISTING) != listing:
             return ""
-        found = _items(record.get(RECORD_TEXT, ""))
-        commands: dict[tuple[str, str], list[str]] = {}
-        for verb, old, new in (("add", found, self.wanted), ("delete", self.wanted, found)):
-            for key in new.keys() - old.keys():
-                what, _space, element = key.partition(" ")
-                if what not in ("element", "address"):
-                    return ""
-                commands.setdefault((verb, new[key].partition(" ")[2]), []).append(element)
-        if any(found[key] != self.wanted[key] for key in found.keys() & self.wanted.keys()):
-            return ""
-        return "".join(
-            f"{verb} element {TABLE} {name} {{ {', '.join(sorted(elements))} }}\n"
-            for (verb, name), elements in commands.items()
-        )
+        return table_update.update(TABLE, record.get(RECORD_TEXT, ""), self.text)
 
 
 def load_table(table: str, text: str, run: Run) -> None:

@@ -14,7 +14,14 @@ import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import ROUTE_PROTOCOL
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import ActualEntry, Run, read_json
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import (
+    NO_ENTRIES,
+    ActualEntry,
+    Run,
+    listed_lines,
+    only_wanted,
+    read_json,
+)
 
 BLACKHOLE = "blackhole"
 
@@ -79,7 +86,10 @@ class RouteTable:
 
         :param others: also list the foreign routes. Not needed for reading back a change.
         """
-        show = [*self.program, "-json", "route", "show", "table", "main"]
+        return self._listings(self.program, others)
+
+    def _listings(self, program: t.Sequence[str], others: bool) -> list[t.Sequence[str]]:
+        show = [*program, "route", "show", "table", "main"]
         # By number: /etc/iproute2/rt_protos can contain a name for it.
         managed = [*show, "proto", str(ROUTE_PROTOCOL)]
         if not others:
@@ -88,12 +98,40 @@ class RouteTable:
             [managed, *([*show, "root", str(network)] for network in self.within)] if self.within else [managed, show]
         )
 
-    def read(self, run: Run, others: bool = True) -> dict[str, ActualEntry]:
+    def read(
+        self, run: Run, wanted: t.Mapping[str, str] = NO_ENTRIES, *, others: bool = True
+    ) -> dict[str, ActualEntry]:
         """Return the actual routes, by destination and metric.
 
+        :param wanted: see :meth:`tables.ReadableTable.read`.
         :param others: see :meth:`listings`.
         """
-        managed, *further = [[(_identity(row), row) for row in read_json(each, run)] for each in self.listings(others)]
+        found = self._read_lines(run, wanted, others) if wanted else None
+        return self._read_rows(run, others) if found is None else found
+
+    def _read_lines(self, run: Run, wanted: t.Mapping[str, str], others: bool) -> dict[str, ActualEntry] | None:
+        """Return the actual routes if they are all wanted, and if the other listings show no route but these."""
+        managed, *further = self.listings(others)
+        lines = [line for line in listed_lines(managed, run) if not self._is_of_another_task(line)]
+        found = only_wanted(lines, wanted, _listed)
+        if not others or found is None:
+            return found
+        of_bridge = f" dev {self.bridge} proto kernel "
+        rest = [line for each in further for line in listed_lines(each, run) if of_bridge not in line]
+        # The first listing does not show the protocol, because it was asked for it.
+        rest = _PROTOCOL.sub("", "\n".join(rest)).split("\n") if rest else []
+        return found if sorted(rest) == sorted(lines) else None
+
+    def _is_of_another_task(self, line: str) -> bool:
+        """Return whether a line of protocol 144 shows the route of another task, such as that to the load balancer."""
+        if f" dev {self.device} " in line:
+            return False
+        found = _UNICAST.match(line)
+        return found is not None and found["device"] != self.device and not self._is_within(found["destination"])
+
+    def _read_rows(self, run: Run, others: bool) -> dict[str, ActualEntry]:
+        listings = self._listings([*self.program, "-json"], others)
+        managed, *further = [[(_identity(row), row) for row in read_json(each, run)] for each in listings]
         rows = [each for listing in further for each in listing] if others else managed
         known = {identity for identity, _row in managed}
         listed = {identity for identity, _row in rows}
@@ -126,16 +164,19 @@ class RouteTable:
         blackhole = row.get("type") == BLACKHOLE
         if blackhole and ((self.claimed is None and not self.within) or self._key(row) in (self.claimed or ())):
             return True
-        network = ipaddress.ip_network(full_prefix(row["dst"], self.version))
+        return self._is_within(row["dst"])
+
+    def _is_within(self, destination: str) -> bool:
+        network = ipaddress.ip_network(full_prefix(destination, self.version))
         return any(network[0] in other and network[-1] in other for other in self.within)
 
     def put(self, key: str, spec: str) -> str:
         """Return the line that creates or changes the route to this destination with this metric."""
-        return _line("replace", key, spec)
+        return f"route replace {_listed(key, spec)} proto {ROUTE_PROTOCOL}"
 
     def drop(self, key: str, spec: str) -> str:
         """Return the line that removes this route, but no other one to the same destination."""
-        return _line("del", key.partition(" #")[0], spec)
+        return f"route del {_words(key.partition(' #')[0], spec)} proto {ROUTE_PROTOCOL}"
 
     def parse(self, line: str) -> tuple[str, str] | None:
         """Return key and specification of a line of :meth:`put`, ``None`` for every other line."""
@@ -268,11 +309,21 @@ _ON_DEVICE = " scope link"
 """In the listing of a route without a gateway, after the device: the restore script compares lines."""
 
 
-def _line(verb: str, key: str, spec: str) -> str:
-    blackhole = spec == BLACKHOLE
-    if verb == "replace" and spec.startswith("dev "):
+_PROTOCOL = re.compile(r" proto \S+")
+_UNICAST = re.compile(r"(?P<destination>default|[0-9a-f.:]+(?:/\d+)?) (?:via \S+ )?dev (?P<device>\S+)(?: |$)")
+"""The beginning of the line of a route with one gateway or none."""
+
+
+def _listed(key: str, spec: str) -> str:
+    """Return the line by which ``ip`` lists a route."""
+    if spec.startswith("dev "):
         device, _space, more = spec[len("dev ") :].partition(" ")
         spec = f"dev {device}{_ON_DEVICE}{f' {more}' if more else ''}"
+    return _words(key, spec)
+
+
+def _words(key: str, spec: str) -> str:
+    if spec == BLACKHOLE:
+        return f"{BLACKHOLE} {key}"
     # iproute2 prints JSON that it does not read; destination, metric and protocol are sufficient for a removal.
-    rest = "" if blackhole or "{" in spec else f" {spec}"
-    return f"route {verb} {f'{BLACKHOLE} ' if blackhole else ''}{key}{rest} proto {ROUTE_PROTOCOL}"
+    return key if "{" in spec else f"{key} {spec}"

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import json
 import time
+import types
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
@@ -33,11 +34,18 @@ from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelE
 Run = t.Callable[[t.Sequence[str], t.Optional[str]], t.Tuple[int, str, str]]
 """Runs a program with a text on its standard input; returns exit code, standard output and standard error."""
 
-Together = t.Callable[[t.Sequence[t.Sequence[str]]], t.List[t.Tuple[int, str, str]]]
+Job = t.Tuple[t.Sequence[str], t.Optional[str]]
+"""A program with its arguments, and a text on its standard input."""
+
+Together = t.Callable[[t.Sequence[Job]], t.List[t.Tuple[int, str, str]]]
 """Runs several programs at the same time; returns the same three values for each."""
 
 Desired = t.Dict[str, str]
 """Key -> specification of every entry that a table must have."""
+
+
+NO_ENTRIES: t.Mapping[str, str] = types.MappingProxyType({})
+"""The specifications of no entries."""
 
 
 class Diff(t.NamedTuple):
@@ -70,8 +78,11 @@ class ReadableTable(NamedTable, t.Protocol):
     def listings(self) -> list[t.Sequence[str]]:
         """Return the commands that :meth:`read` runs, for :func:`listed_together`."""
 
-    def read(self, run: Run) -> dict[str, ActualEntry]:
-        """Return the actual entries, by key."""
+    def read(self, run: Run, wanted: t.Mapping[str, str] = NO_ENTRIES) -> dict[str, ActualEntry]:
+        """Return the actual entries, by key.
+
+        :param wanted: what the table should hold. A table that holds nothing else is read several times faster.
+        """
 
 
 class Table(ReadableTable, t.Protocol):
@@ -250,19 +261,55 @@ def read_json(command: t.Sequence[str], run: Run) -> list[dict[str, t.Any]]:
     return [row for row in rows if row]  # iproute2 5.x prints {} for each row that a filter left out
 
 
-def listed_together(commands: t.Sequence[t.Sequence[str]], run: Run) -> Run:
+def listed_lines(command: t.Sequence[str], run: Run) -> list[str]:
+    """Run a listing and return its lines.
+
+    :raises KernelError: the command failed.
+    """
+    code, out, errors = run(command, None)
+    if code != 0:
+        raise KernelError(f"{' '.join(command)}: {error_text(code, errors)}")
+    return [line.rstrip() for line in out.splitlines()]
+
+
+def only_wanted(
+    lines: t.Sequence[str], wanted: t.Mapping[str, str], line_of: t.Callable[[str, str], str]
+) -> dict[str, ActualEntry] | None:
+    """Return the entries of a listing that shows nothing but wanted entries, each once; ``None`` if it shows others.
+
+    A table nearly always holds what it must, and that can be seen from the lines as such. Only a listing with other
+    lines has to be understood, and is then read as JSON (:func:`read_json`): each of its rows takes much longer.
+
+    :param lines: see :func:`listed_lines`.
+    :param line_of: returns the line of an entry from its key and specification.
+    """
+    keys = {line_of(key, spec): key for key, spec in wanted.items()}
+    found = [keys.get(line) for line in lines]
+    if len({*found} - {None}) != len(lines):
+        return None
+    return {key: ActualEntry(wanted[key], managed=True) for key in found if key is not None}
+
+
+def listed_together(
+    commands: t.Sequence[t.Sequence[str]], run: Run, batches: t.Sequence[Job] = (), *, keep: bool = False
+) -> Run:
     """Run listings at the same time, because a listing mostly waits for the kernel.
 
+    :param batches: further listings, which read a text.
+    :param keep: return a result as often as it is asked for, because nothing changes meanwhile.
     :param run: if it has the attribute ``together``, that runs the listings; otherwise nothing runs yet.
     :returns: a function that returns the result of each of these commands once, and runs all others.
     """
     together: Together | None = getattr(run, "together", None)
     if together is None:
         return run
-    results = dict(zip(map(tuple, commands), together(commands)))
+    everything: list[Job] = [*((each, None) for each in commands), *batches]
+    jobs = list(dict.fromkeys((tuple(command), text) for command, text in everything))
+    results = dict(zip(jobs, together(jobs)))
 
     def run_or_recall(command: t.Sequence[str], text: str | None) -> tuple[int, str, str]:
-        return results.pop(tuple(command), None) or run(command, text)
+        job = (tuple(command), text)
+        return (results.get(job) if keep else results.pop(job, None)) or run(command, text)
 
     return run_or_recall
 

@@ -16,7 +16,7 @@ import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import overhead_on
 from ansible_collections.tke.overlay.plugins.module_utils._errors import some_of
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Job, Run
 
 MAX_LOOKUPS = 256
 """With more peers than this, one peer of each /24 (IPv6: of each prefix up to the last group) is looked up."""
@@ -71,16 +71,25 @@ def find_owner(address: str, links: t.Sequence[Row]) -> Row | None:
     return next(owners, None)
 
 
+def routes_job(local: str, peers: t.Iterable[str]) -> Job:
+    """Return the program that :func:`underlay_routes` runs, for :func:`listed_together`."""
+    return _lookup(local, _one_per_prefix(list(peers)))
+
+
+def _lookup(local: str, peers: t.Iterable[str]) -> Job:
+    return ["ip", "-o", "-force", "-batch", "-"], "".join(f"route get {peer} from {local}\n" for peer in peers)
+
+
 def underlay_routes(local: str, peers: t.Iterable[str], run: Run) -> list[UnderlayRoute]:
     """Return the routes from the underlay address to the peers, by link and MTU.
 
     A peer without a route is left out: it is unreachable, which is no conflict of this host. An MTU that the kernel
     has learned from a router is left out as well, because it expires.
     """
-    lines = "".join(f"route get {peer} from {local}\n" for peer in _one_per_prefix(list(peers)))
+    command, lines = routes_job(local, peers)
     if not lines:
         return []
-    _code, out, _errors = run(["ip", "-o", "-force", "-batch", "-"], lines)
+    _code, out, _errors = run(command, lines)
     found: dict[tuple[str, int | None], list[str]] = {}
     known: dict[str, tuple[str, int | None]] = {}  # thousands of lines differ in their first word only
     for line in out.splitlines():
@@ -99,8 +108,7 @@ def neighbors_of(local: str, peers: t.Collection[str], run: Run) -> tuple[dict[s
     """
     if not peers:
         return {}, {}
-    lines = "".join(f"route get {peer} from {local}\n" for peer in peers)
-    _code, out, _errors = run(["ip", "-o", "-force", "-batch", "-"], lines)
+    _code, out, _errors = run(*_lookup(local, peers))
     links: dict[str, str] = {}
     others = dict.fromkeys(peers, "not at all")
     for line in out.splitlines():

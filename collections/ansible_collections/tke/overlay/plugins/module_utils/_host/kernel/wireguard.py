@@ -43,7 +43,13 @@ from ansible_collections.tke.overlay.plugins.module_utils._errors import (
     some_of,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import ALIAS, Row, find_link, kind_of
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import (
+    ALIAS,
+    Row,
+    find_link,
+    kind_of,
+    link_exists,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import (
     ActualEntry,
     Delta,
@@ -82,6 +88,7 @@ _PEER_LINE = re.compile(
     r"(\S+) peer (\S+) allowed-ips (\S+)(?: endpoint (\S+))?(?: persistent-keepalive (?P<keepalive>\d+))?", re.ASCII
 )
 _KINDS = ("wireguard", "tun")  # of the kernel; of wireguard-go
+_VERSION = ("wg", "--version")
 _NO_KEY = "A" * 43 + "="  # as a preshared key: none
 _MOST_PEERS = 500  # peers in one command line
 _MOST_NAMED = 5
@@ -153,6 +160,7 @@ class WireguardTable:
         self.specs = [*specs, *former]
         self.wanted: Desired = {key: text for spec in self.specs for key, text in spec.entries().items()}
         self._systemd = systemd
+        self.dials = True  # whether a peer can have the session of a former device
         self.keyless = False  # whether a device whose key is not made yet (``-``) can be compared, as in check mode
         self._present, self._former = specs, former
 
@@ -187,6 +195,15 @@ class WireguardTable:
     def listings(self, links: t.Sequence[Row]) -> list[t.Sequence[str]]:
         """Return the commands that :meth:`read` runs, for :func:`listed_together`."""
         return [_listing(device) for device in existing_devices(links)]
+
+    def wanted_listings(self) -> list[t.Sequence[str]]:
+        """Return the commands of :meth:`listings` for the desired devices that exist."""
+        return [_listing(spec.name) for spec in self.specs if link_exists(spec.name)]
+
+    def checks(self) -> list[t.Sequence[str]]:
+        """Return the commands that :meth:`check` always runs, for :func:`listed_together`."""
+        keys = [_public_key_of(spec.key_file) for spec in self.specs if spec not in self._former]
+        return [_VERSION, *keys] if self.specs else []
 
     def read(self, links: t.Sequence[Row], run: Run) -> dict[str, ActualEntry]:
         """Return the actual entries, by key. The endpoint of a living peer counts as that of the plan.
@@ -243,9 +260,10 @@ class WireguardTable:
     def apply(self, delta: Delta, run: Run) -> None:
         """Create the missing devices and change what differs. Surplus devices stay: :meth:`remove_surplus`.
 
-        A device is set up last, so no packet passes a device that is not configured. A new one dials all of its peers:
-        with a keepalive, which is then set to that of the plan. Without that, a peer that still has the session of a
-        former device sends by it for up to 15 s (until KEEPALIVE_TIMEOUT and REKEY_TIMEOUT).
+        A device is set up last, so no packet passes a device that is not configured. A new one dials all of its peers,
+        unless the host has never had one (:attr:`dials`): with a keepalive, which is then set to that of the plan.
+        Without that, a peer that still has the session of a former device sends by it for up to 15 s (until
+        KEEPALIVE_TIMEOUT and REKEY_TIMEOUT). Each handshake takes the CPU of two key agreements.
 
         :raises KernelError: a program rejected it.
         """
@@ -256,10 +274,11 @@ class WireguardTable:
             if created or spec.name in delta.changed:
                 _configure(spec, delta, run)
             _remove_peers(spec.name, delta, run)
-            _put_peers(spec.name, delta, run, dialling=created)
+            dialling = created and self.dials
+            _put_peers(spec.name, delta, run, dialling)
             if created or spec.name in delta.changed:
                 run_batch(("ip",), _link_lines(spec, delta), run)
-            if created:
+            if dialling:
                 _put_peers(spec.name, delta, run)
 
     def answering(self, run: Run) -> dict[str, int]:
@@ -474,7 +493,7 @@ def check_wg(run: Run) -> None:
 
     :raises ValidationError: it has not.
     """
-    if run(("wg", "--version"), None)[0] != 0:
+    if run(_VERSION, None)[0] != 0:
         raise ValidationError(
             "this host has no wg, without which links with transport wireguard (overlay_links) cannot be configured: "
             "install wireguard-tools"
@@ -483,8 +502,12 @@ def check_wg(run: Run) -> None:
 
 def public_key(key_file: str, run: Run) -> str:
     """Return the public key of a private key, which only ``wg`` reads; empty if the file is not a private key."""
-    _code, out, _errors = run(("/bin/sh", "-c", 'wg pubkey <"$1"', "sh", files.ROOT + key_file), None)
+    _code, out, _errors = run(_public_key_of(key_file), None)
     return out.strip()
+
+
+def _public_key_of(key_file: str) -> t.Sequence[str]:
+    return ("/bin/sh", "-c", 'wg pubkey <"$1"', "sh", files.ROOT + key_file)
 
 
 def _problems_of_key(spec: WireguardSpec, run: Run) -> t.Iterator[str]:

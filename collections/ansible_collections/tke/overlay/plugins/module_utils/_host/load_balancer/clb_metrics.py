@@ -18,7 +18,7 @@ import sys
 import time
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._metrics import CLB, FILES, Sample, render, write_file
+from ansible_collections.tke.overlay.plugins.module_utils._metrics import CLB, FILES, Sample, render, write_bounded
 
 UNITS = {
     "health_agent": "tke-overlay-clb-health-agent.service",
@@ -145,7 +145,8 @@ def main(here: str, directory: str) -> None:
     restored = os.environ.get("SERVICE_RESULT", "success") == "success"
     marker = os.path.join(directory, "metrics.failed")
     try:
-        write_file(config.directory, FILES[CLB], render(clb_samples(config, directory, restored)))
+        text = render(clb_samples(config, directory, restored))
+        write_bounded(config.directory, FILES[CLB], text, os.path.join(directory, "metrics.lock"))
     except OSError as error:
         if not os.path.exists(marker):  # only the first of several failures is reported
             sys.stderr.write(

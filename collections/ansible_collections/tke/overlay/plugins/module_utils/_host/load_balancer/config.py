@@ -64,6 +64,9 @@ ADMIN_SOCKET = f"{RUN_DIRECTORY}/admin.sock"
 LOADED_FILE = f"{RUN_DIRECTORY}/loaded"
 """A copy of the nftables rules and the keepalived configuration, taken when keepalived loaded them."""
 
+UNFINISHED_FILE = f"{RUN_DIRECTORY}/unfinished"
+"""The names of files that were written, while their units have not been restarted or reloaded yet."""
+
 LOADED_RULES_FILE = f"{RUN_DIRECTORY}/rules.nft"
 LISTING_FILE = f"{RUN_DIRECTORY}/rules.listing"
 """A copy of the nftables rules, and nft's listing of them right after they were loaded."""
@@ -335,7 +338,7 @@ def units(spec: PairSpec, links: HostLinks, python: str) -> Texts:
 
 def _write_metrics(python: str) -> str:
     """Return the line that writes the metrics after each run, also one that failed."""
-    return f"ExecStopPost=-{shlex.quote(python)} -s -E -S -B {METRICS_PROGRAM}\nTimeoutStopSec=30s\n"
+    return f"ExecStopPost=-{shlex.quote(python)} -s -E -S -B {METRICS_PROGRAM}\nTimeoutStopSec=30s\nKillMode=process\n"
 
 
 def metrics_files(spec: PairSpec) -> Texts:

@@ -32,6 +32,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.files import (
     put_file,
     read_files,
     remove_file,
+    write_file,
     wrong_rights,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.nftables import delete_table
@@ -59,6 +60,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.co
     RUN_DIRECTORY,
     TABLE,
     TIMER_UNIT,
+    UNFINISHED_FILE,
     UNITS,
     HostLinks,
     config_id_in,
@@ -149,9 +151,10 @@ def converge(spec: PairSpec, run: Run, check: bool) -> PairResult:
         for name, text in wrong_rights(wanted).items()
         if name not in {diff.name for diff in changed}
     ]
-    result = PairResult([*changed, *rights], _needed_actions(wanted, changed, run), warnings)
+    new = {diff.name for diff in changed} | set(read_files([UNFINISHED_FILE]).get(UNFINISHED_FILE, "").splitlines())
+    result = PairResult([*changed, *rights], _needed_actions(wanted, new, run), warnings)
     if result.changed and not check:
-        _apply(specs, result, run)
+        _apply(specs, new, result, run)
         _wait_until_ready(wanted, run)
     return result
 
@@ -343,13 +346,15 @@ def _warnings_in(output: str) -> list[str]:
 # --- applying it -----------------------------------------------------------------------------
 
 
-def _needed_actions(wanted: Texts, changed: t.Sequence[Diff], run: Run) -> list[UnitAction]:
+def _needed_actions(wanted: Texts, names: t.AbstractSet[str], run: Run) -> list[UnitAction]:
     """Return what each unit needs, considering its state and the files that are about to change.
 
     This compares what runs, not only the files: the next run finishes one that was
     interrupted between writing the files and reloading the units.
+
+    :param names: these files, and those of a run that was interrupted.
     """
-    names, states = {diff.name for diff in changed}, _states(run)
+    states = _states(run)
     actions = []
     running = running_config_id()
     haproxy_is_stale = CA_FILE in names or running != config_id_in(wanted[HAPROXY_FILE])
@@ -379,15 +384,22 @@ def _states(run: Run) -> Texts:
     return {unit: state.state for unit, state in unit_states(UNITS, run).items()}
 
 
-def _apply(specs: FileSpecs, result: PairResult, run: Run) -> None:
+def _apply(specs: FileSpecs, new: t.Collection[str], result: PairResult, run: Run) -> None:
+    """Write the files, then restart or reload the units.
+
+    Until that is done, a note has the names of the new files: this run can be killed, and the next one must do it.
+    """
+    if new:
+        write_file(UNFINISHED_FILE, "".join(f"{name}\n" for name in sorted(new)), durable=False)
     for diff in result.files:
         put_file(diff.name, specs[diff.name])
-    if any(diff.name.startswith(UNIT_DIRECTORY) for diff in result.files):
+    if any(name.startswith(UNIT_DIRECTORY) for name in new):
         _systemctl(run, "daemon-reload")
     for action in result.actions:
         if action.verb == "restart":
             _systemctl(run, "enable", "--quiet", action.unit)
         _systemctl(run, action.verb, action.unit)
+    remove_file(UNFINISHED_FILE)
 
 
 def _systemctl(run: Run, *words: str) -> None:

@@ -64,7 +64,12 @@ from __future__ import annotations
 # --- metrics.py ---
 
 import contextlib
+import errno
+import fcntl
 import os
+import select
+import signal
+import time
 import typing as t
 
 PREFIX = "tke_overlay_"
@@ -184,7 +189,7 @@ METRICS = (
         "restore_repairs_total",
         COUNTER,
         NODE,
-        "Runs of the restore script that repaired this object, since the boot.",
+        "Runs of the restore script that repaired this object, since the first run after the boot.",
         ("object",),
         {"object": OBJECTS},
     ),
@@ -213,10 +218,15 @@ METRICS = (
         {"reason": DROP_REASONS},
     ),
     Metric(
-        "link_up", GAUGE, NODE, "Whether the link exists and is up: the VXLAN link and the Pod bridge.", ("device",)
+        "link_up",
+        GAUGE,
+        NODE,
+        "Whether the link exists and is up: the VXLAN link, the Pod bridge, the WireGuard devices.",
+        ("device",),
     ),
     Metric("link_mtu_bytes", GAUGE, NODE, "MTU of the link, 0 if it is missing.", ("device",), unit="bytes"),
     Metric("link_expected_mtu_bytes", GAUGE, NODE, "MTU of the link in the plan.", ("device",), unit="bytes"),
+    Metric("wireguard_peers", GAUGE, NODE, "Number of peers of the WireGuard device in the plan.", ("device",)),
     Metric(
         "metrics_write_errors_total",
         COUNTER,
@@ -248,6 +258,22 @@ METRICS = (
         GAUGE,
         PROBE,
         "Median of the round trips to the peers of a site that answered in the last round.",
+        ("site",),
+        unit="seconds",
+    ),
+    Metric("probe_wireguard_peers", GAUGE, PROBE, "Probed peers with a WireGuard link, by their site.", ("site",)),
+    Metric(
+        "probe_wireguard_living_peers",
+        GAUGE,
+        PROBE,
+        "Probed peers with a WireGuard link whose last handshake is young enough for a session, by their site.",
+        ("site",),
+    ),
+    Metric(
+        "probe_wireguard_oldest_handshake_timestamp_seconds",
+        GAUGE,
+        PROBE,
+        "When the last handshake was with that probed peer of the site which has waited longest for one; 0: never.",
         ("site",),
         unit="seconds",
     ),
@@ -435,6 +461,10 @@ def _value_text(value: float | str) -> str:
     return str(int(value)) if value == int(value) else repr(float(value))
 
 
+ABANDONED_SECONDS = 600
+"""The age at which a new file that has not replaced the former one is that of a writer that was killed."""
+
+
 def write_file(directory: str, name: str, text: str) -> None:
     """Replace a file of metrics in one step: no reader sees a part of it. The directory is not created.
 
@@ -443,6 +473,7 @@ def write_file(directory: str, name: str, text: str) -> None:
 
     :raises OSError: the file cannot be written; a former version is intact.
     """
+    _remove_abandoned(directory, f".{name}.")
     beside = os.path.join(directory, f".{name}.{os.urandom(8).hex()}")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
     try:
@@ -454,6 +485,74 @@ def write_file(directory: str, name: str, text: str) -> None:
         with contextlib.suppress(OSError):
             os.unlink(beside)
         raise
+
+
+def _remove_abandoned(directory: str, start: str) -> None:
+    """Remove the new files of writers that were killed, as far as no writer can still be at work on them."""
+    for name in os.listdir(directory):
+        if name.startswith(start):
+            path = os.path.join(directory, name)
+            with contextlib.suppress(OSError):
+                if time.time() - os.lstat(path).st_mtime > ABANDONED_SECONDS:
+                    os.unlink(path)
+
+
+ANSWER_SECONDS = 5.0
+"""How long to wait for the file system of the directory."""
+
+
+def write_bounded(directory: str, name: str, text: str, lock: str) -> None:
+    """Replace a file as :func:`write_file` does, but do not wait for a file system that hangs.
+
+    Where the writing process cannot be killed, it is left behind with its lock, so there is no second one.
+
+    :param lock: a file in a directory that cannot hang.
+    :raises OSError: the file cannot be written, or not in time.
+    """
+    with open(lock, "w", encoding="utf-8") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise OSError(errno.ETIMEDOUT, "a former process still hangs in that directory") from error
+        call_bounded(lambda: write_file(directory, name, text))
+
+
+def call_bounded(work: t.Callable[[], object]) -> None:
+    """Call a function in a process of its own, which is killed if it does not end within ANSWER_SECONDS.
+
+    A file system can hang, as NFS does without its server. Where the process cannot be killed either, it stays.
+
+    :raises OSError: the function raised it, or did not end in time.
+    """
+    receiver, sender = os.pipe()
+    child = os.fork()
+    if child == 0:
+        _call_and_exit(work, sender)
+    os.close(sender)
+    try:
+        answered, _writable, _others = select.select([receiver], [], [], ANSWER_SECONDS)
+        if not answered:
+            os.kill(child, signal.SIGKILL)
+            raise OSError(errno.ETIMEDOUT, f"the directory did not answer for {ANSWER_SECONDS:.0f} s")
+        number = int(os.read(receiver, 16) or errno.EIO)
+    finally:
+        os.close(receiver)
+    os.waitpid(child, 0)
+    if number:
+        raise OSError(number, os.strerror(number))
+
+
+def _call_and_exit(work: t.Callable[[], object], sender: int) -> t.NoReturn:
+    """Call the function, send the number of its error, 0 without one, and end this process at once."""
+    number = errno.EIO
+    try:
+        work()
+        number = 0
+    except OSError as error:
+        number = error.errno or errno.EIO
+    finally:
+        os.write(sender, b"%d" % number)
+        os._exit(0)
 
 
 # --- clb_metrics.py ---
@@ -591,7 +690,8 @@ def main(here: str, directory: str) -> None:
     restored = os.environ.get("SERVICE_RESULT", "success") == "success"
     marker = os.path.join(directory, "metrics.failed")
     try:
-        write_file(config.directory, FILES[CLB], render(clb_samples(config, directory, restored)))
+        text = render(clb_samples(config, directory, restored))
+        write_bounded(config.directory, FILES[CLB], text, os.path.join(directory, "metrics.lock"))
     except OSError as error:
         if not os.path.exists(marker):  # only the first of several failures is reported
             sys.stderr.write(

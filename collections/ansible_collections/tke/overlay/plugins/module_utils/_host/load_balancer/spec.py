@@ -13,7 +13,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
     network_problems,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._errors import range_problems
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics import directory_problems
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics_spec import directory_problems
 from ansible_collections.tke.overlay.plugins.module_utils._names import (
     INVENTORY_NAME,
     INVENTORY_NAME_RULE,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._host.files import write_sysctl
+from ansible_collections.tke.overlay.plugins.module_utils._host.files import sysctl_path, write_sysctl
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import (
     ALIAS,
     ALTERNATE_LINK,
@@ -20,6 +20,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link impo
     Row,
     compare_link,
     find_link,
+    spec_of,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins import forwarding_of
 
@@ -51,6 +52,26 @@ def with_alternate_link(change: LinkChange, alternate: LinkSpec | None, links: t
         [*deletion, *change.lines, *creation],
         change.recreated,
     )
+
+
+def commands_to_restore(links: t.Sequence[Row], pods: bool) -> list[str]:
+    """Return the commands of a rollback that create the alternate link as it is now, if there is one.
+
+    Other hosts may send to its port already. The restore script, which does not know it, takes its port away where the
+    tunnel's link gets that port back.
+    """
+    row = find_link(ALTERNATE_LINK, links)
+    if row is None or row.get("ifalias") != ALIAS:
+        return []
+    spec = spec_of(row)._replace(addresses=None)
+    sysctls = {
+        f"net/ipv4/conf/{ALTERNATE_LINK}/rp_filter": "2",
+        **({forwarding_of(ALTERNATE_LINK): "1"} if pods else {}),
+    }
+    return [
+        *(f"ip {line}" for line in compare_link(spec, []).lines),
+        *(f"set_sysctl {sysctl_path(key)} {value}" for key, value in sysctls.items()),
+    ]
 
 
 def relax_reverse_path_filter(alternate: LinkSpec | None, pods: bool) -> None:

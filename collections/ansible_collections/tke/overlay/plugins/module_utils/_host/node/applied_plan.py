@@ -25,6 +25,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._errors import Validat
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import read_files
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import FLEET_FILE
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import saved_summary
+from ansible_collections.tke.overlay.plugins.module_utils._ledger_version import LEDGER_LINE, is_unknown, newest
 
 ALL = "all"
 """Stands for every host."""
@@ -73,6 +74,14 @@ def check_plan(document: NodeDocument, accepted: Accepted) -> None:
     # A plan without that record says nothing about the release of other nodes.
     fleet = {} if former is None else _saved_fleet()
     found = contradictions(host, SavedPlan(own, fleet), planned, parse_former(former or ""))
+    applied, versions = summary.get(LEDGER_LINE, ""), document.get("ledger_versions", "")
+    if versions and not found and is_unknown(applied, versions):
+        raise ValidationError(
+            f"this host has applied ledger version {applied}, and the plan has {newest(versions)}, which is older or "
+            f"of another branch. Nothing was changed. If another run has changed the ledger meanwhile, run the "
+            f"playbook again. Otherwise the ledger is an outdated copy: restore the current one, or read it back from "
+            f"the hosts (tke.overlay.rebuild_ledger)"
+        )
     if found:
         raise ValidationError(
             f"the plan contradicts what this host has applied: "

@@ -71,6 +71,7 @@ class NodeResult(t.NamedTuple):
     unfinished: bool = False
     seconds_to_confirm: float | None = None  # then the host rolls back; ``None``: no confirmation is pending
     warnings: t.Sequence[str] = ()
+    links: t.Sequence[Row] | None = None  # all links of the host as the run leaves them; ``None``: they were not read
 
     @property
     def kernel(self) -> bool:
@@ -137,10 +138,10 @@ def read_tables(
     listings += target.wireguard.listings(links)
     listed = listed_together(listings, run)
     found: TableEntries = {
-        tables.routes.name: tables.routes.read(listed, others=foreign),
+        tables.routes.name: tables.routes.read(listed, tables.entries[tables.routes.name], others=foreign),
         tables.bridge.name: {**tables.bridge.among(links), **tables.bridge.beyond(links, run)},
     }
-    found.update({table.name: table.read(listed) for table in readable})
+    found.update({table.name: table.read(listed, tables.entries.get(table.name, {})) for table in readable})
     if target.wireguard.specs or target.wireguard.listings(links):
         found[target.wireguard.name] = target.wireguard.read(links, listed)
     return found
@@ -163,6 +164,7 @@ def compare(target: Target, actual: ActualState) -> NodeResult:
         units=_text_diffs(target.host.units, differing_units(target.host)),
         systemd=target.host.systemd,
         bridge_netfilter=target.host.bridge_netfilter or not target.pods,
+        links=actual.links,
     )
 
 

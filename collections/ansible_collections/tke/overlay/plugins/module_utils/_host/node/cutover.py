@@ -78,6 +78,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node.alternate_l
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.compare import NodeResult
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.peer_links import HostLinks, newly_encrypted
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.phases import CUTOVER, FINALIZE, PREPARE
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import Target
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.wireguard_devices import (
     create_devices,
@@ -85,15 +86,12 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node.wireguard_d
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.checksums import with_checksum
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins import forwarding_of
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import CHECKSUMS, RULES_FILE
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.lock import save_together
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import ANY_MAC_NOTE, CHECKSUMS, RULES_FILE
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import batch_file, saved_settings
 from ansible_collections.tke.overlay.plugins.module_utils._links import DIRECT
 
-FINALIZE, PREPARE, CUTOVER = PHASES = ("finalize", "prepare", "cutover")
-
 _MACS_TABLE = "netdev tke_overlay_macs"
-_MACS_NOTE = f"{files.RUN_DIRECTORY}/any-mac"
-"""Exists as long as the table does, so that a run without the table does not have to run nft."""
 
 
 class Transition(t.NamedTuple):
@@ -272,8 +270,7 @@ def _accept_both_plans(transitional: Target, run: Run) -> None:
     if compare_entries(rules, rules.read(run), rules.wanted):
         rules.replace(run)
     if saved_settings():
-        write_file(RULES_FILE, rules.text)
-        write_file(CHECKSUMS, with_checksum(CHECKSUMS, RULES_FILE, rules.text))
+        save_together({RULES_FILE: rules.text, CHECKSUMS: with_checksum(CHECKSUMS, RULES_FILE, rules.text)})
     _forward_from(transitional.links, transitional.sysctls)
     if transitional.wireguard.specs:
         create_devices(transitional.wireguard, transitional.sysctls, run)
@@ -334,7 +331,7 @@ def accept_any_mac(device: str, run: Run) -> None:
     rule = "meta pkttype other meta pkttype set host"
     table = f"table {_MACS_TABLE} {{\n\tchain ingress {{\n\t\t{chain}\n\t\t{rule}\n\t}}\n}}\n"
     load_table(_MACS_TABLE, f"{deletion_of(_MACS_TABLE)}{table}", run)
-    write_file(_MACS_NOTE, f"{device}\n", durable=False)
+    write_file(ANY_MAC_NOTE, f"{device}\n", durable=False)
 
 
 def accept_own_mac_only(run: Run) -> None:
@@ -342,6 +339,6 @@ def accept_own_mac_only(run: Run) -> None:
 
     :raises KernelError: nft failed.
     """
-    if os.path.exists(files.ROOT + _MACS_NOTE):
+    if os.path.exists(files.ROOT + ANY_MAC_NOTE):
         delete_table(_MACS_TABLE, run)
-        remove_file(_MACS_NOTE)
+        remove_file(ANY_MAC_NOTE)

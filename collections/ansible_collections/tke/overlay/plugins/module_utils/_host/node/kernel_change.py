@@ -14,13 +14,14 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.files import (
     read_sysctls,
     write_sysctl,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import apply_link, read_links
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import LINKS, Row, apply_link, read_links
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import check_foreign_routes, device_of
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import (
     NO_DIFFERENCE,
     Delta,
     Run,
     apply,
+    listed_together,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.alternate_link import relax_reverse_path_filter
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.compare import (
@@ -106,12 +107,15 @@ def _differing_sysctls(target: Target, difference: NodeResult) -> Texts:
     return differing(read_sysctls(wanted), wanted)
 
 
-def verify(target: Target, difference: NodeResult, run: Run) -> None:
-    """Read the kernel's state back. The rules were read back when they were loaded.
+def verify(target: Target, difference: NodeResult, run: Run) -> t.Sequence[Row]:
+    """Read the kernel's state back, and return all links. The rules were read back when they were loaded.
 
     :param difference: what was changed.
     :raises KernelError: it is not the target: the kernel did not take it, or another program changed it.
     """
+    tables = target.tables
+    listings = [*tables.routes.listings(others=False), *tables.fdb.listings(), *tables.neighbors.listings()]
+    run = listed_together([LINKS, *listings, *target.wireguard.wanted_listings()], run)
     links = read_links(run)
     wrong = link_change(target, links)
     faults = [
@@ -124,6 +128,7 @@ def verify(target: Target, difference: NodeResult, run: Run) -> None:
             f"after the change the kernel does not hold what it was given; does another program manage "
             f"{target.link.name}? {some_of(faults, MOST_FAULTS, '; ')}"
         )
+    return links
 
 
 def _sysctl_faults(target: Target, difference: NodeResult) -> t.Iterator[str]:

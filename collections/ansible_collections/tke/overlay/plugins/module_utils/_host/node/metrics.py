@@ -25,41 +25,53 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.probe.round impo
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.probe.schedule import ring
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics import (
-    NO_METRICS,
-    MetricsSpec,
     NodeLabels,
-    directory_problems,
     node_metrics,
     script_settings,
     written_files,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics_spec import (
+    NO_METRICS,
+    MetricsSpec,
+    directory_problems,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
-    METRICS_FILES,
     METRICS_SCRIPT,
+    METRICS_STATE_FILES,
     METRICS_TEXT,
     PROBE_PEERS,
     PROBE_PROGRAM,
-    PROBE_UNIT_FILES,
     WRITTEN_BY,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.programs import METRICS_SH
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import saved_settings, saved_summary
+from ansible_collections.tke.overlay.plugins.module_utils._links import WIREGUARD
+
+if t.TYPE_CHECKING:
+    from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.wireguard import WireguardSpec
 
 UNKNOWN_SITE = "unknown"
 """The site of a node of the plan that the inventory of the run does not have."""
 
 
-def metrics_files(document: NodeDocument, links: HostLinks, metrics: MetricsSpec, bridge: str) -> FileSpecs:
+def metrics_files(
+    document: NodeDocument,
+    links: HostLinks,
+    metrics: MetricsSpec,
+    bridge: str,
+    wireguard: t.Sequence[WireguardSpec] = (),
+) -> FileSpecs:
     """Return the files besides the units, by path; ``None`` for those that the host must not have.
 
     A file of metrics that the host does not write any more would report the state of that time for ever.
 
     :param bridge: the Pod bridge; empty: this host has no Pods.
+    :param wireguard: the devices, two of them while keys change.
     """
     former = saved_settings().get("metrics_dir", "")
     stale: FileSpecs = dict.fromkeys(written_files(former)) if former != metrics.directory else {}
     if not metrics.directory:
-        return {**dict.fromkeys(name for name in METRICS_FILES if name not in PROBE_UNIT_FILES), **stale}
+        return {**dict.fromkeys(METRICS_STATE_FILES), **stale}
     own = links.own
     labels = NodeLabels(
         cluster=document["cluster"],
@@ -71,6 +83,7 @@ def metrics_files(document: NodeDocument, links: HostLinks, metrics: MetricsSpec
         bridge=bridge,
         device_mtu=links.vxlan_mtu,
         bridge_mtu=links.pod_mtu,
+        wireguard=[(each.name, each.mtu, len(each.peers)) for each in wireguard],
     )
     return {
         METRICS_TEXT: WRITTEN_BY + node_metrics(labels, len(links.peers)),
@@ -99,15 +112,18 @@ def _probe_config(links: HostLinks, metrics: MetricsSpec, site: str) -> ProbeCon
                 metrics.sites.get(name, UNKNOWN_SITE),
                 vtep_address(peers[name].peer.node_cidr),
                 peers[name].link.mtu,
+                peers[name].transport == WIREGUARD,
             )
             for name in [*nodes[position + 1 :], *nodes[:position]]
         ],
     )
 
 
-def metrics_settings(metrics: MetricsSpec) -> dict[str, str]:
+def metrics_settings(metrics: MetricsSpec, wireguard: t.Sequence[WireguardSpec] = ()) -> dict[str, str]:
     """Return what the restore script must know to write metrics; empty if it writes none."""
-    return script_settings(metrics, CNI_FILE, KUBERNETES) if metrics.directory else {}
+    if not metrics.directory:
+        return {}
+    return script_settings(metrics, CNI_FILE, KUBERNETES, [each.name for each in wireguard])
 
 
 def saved_metrics() -> MetricsSpec:

@@ -11,13 +11,17 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.route import BATCH_FILE
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import Texts, read_files
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import Row
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins import forwarding_of
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import ENDPOINT_BATCH
 
 _DEVICE = re.compile(r"\bdev (\S+)")
+
+
+DEFAULT_ROUTES = ("ip", "-4", "route", "show", "default")
+"""The listing that :func:`outward_links` runs."""
 
 
 def outward_links(local: str, links: t.Sequence[Row], run: Run) -> list[str]:
@@ -27,9 +31,13 @@ def outward_links(local: str, links: t.Sequence[Row], run: Run) -> list[str]:
     :param links: all links of the host.
     """
     # As text: iproute2 before 5.5 prints a route with several gateways not as JSON.
-    _code, default, _errors = run(("ip", "-4", "route", "show", "default"), None)
+    _code, default, _errors = run(DEFAULT_ROUTES, None)
     holders = [str(row["ifname"]) for row in links if local in (info["local"] for info in row.get("addr_info", []))]
-    named = [*holders, *_DEVICE.findall(default), *_DEVICE.findall(read_files([BATCH_FILE]).get(BATCH_FILE, ""))]
+    named = [
+        *holders,
+        *_DEVICE.findall(default),
+        *_DEVICE.findall(read_files([ENDPOINT_BATCH]).get(ENDPOINT_BATCH, "")),
+    ]
     present = {str(row.get("ifname")) for row in links}
     return [name for name in dict.fromkeys(named) if name in present]
 

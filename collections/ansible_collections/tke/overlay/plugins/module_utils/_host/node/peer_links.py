@@ -46,11 +46,12 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route imp
     direct_entry,
     via_entry,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Desired, Run
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Desired, Job, Run
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.underlay import (
     MtuSpec,
     mtu_problems,
     neighbors_of,
+    routes_job,
     underlay_routes,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._links import (
@@ -179,37 +180,39 @@ def entries_of(links: HostLinks) -> dict[str, Desired]:
     routes = dict([blackhole_entry(links.own.node_cidr)])
     fdb: Desired = {}
     neighbors: Desired = {}
+    device_mtu, source = links.vxlan_mtu, vtep_address(links.own.node_cidr)  # once, and not for each of 5,000 peers
     for each in links.peers:
         peer, former = each.peer, links.former.get(each.peer.node_cidr)
-        used = {each.transport, links.transport_before(peer)} - {""}
+        used = {each.transport} if former is None else {each.transport, links.transport_before(peer)}
         if used != {VXLAN}:
             routes.update([blackhole_entry(peer.node_cidr)])
         if former is not None and peer.node_cidr in links.kept:
             routes[peer.node_cidr] = former.spec
         elif each.device:
-            key, spec = _route(each, links)
+            key, spec = _route(each, source, device_mtu)
             routes[key] = spec
         if VXLAN in used:
             address, mac = vtep_address(peer.node_cidr), vtep_mac(peer.node_cidr)
             sent_to = former.underlay if former is not None and each.transport != VXLAN else peer.underlay
-            fdb.update([fdb_entry(mac, sent_to)])
-            neighbors.update([neighbor_entry(address, mac)])
+            key, spec = fdb_entry(mac, sent_to)
+            fdb[key] = spec
+            key, spec = neighbor_entry(address, mac)
+            neighbors[key] = spec
     return {RouteTable.name: routes, FdbTable.name: fdb, NeighborTable.name: neighbors}
 
 
-def _route(each: PeerLink, links: HostLinks) -> tuple[str, str]:
+def _route(each: PeerLink, source: str, device_mtu: int) -> tuple[str, str]:
+    """Return the route to a peer.
+
+    :param source: the address of the own VTEP.
+    :param device_mtu: the MTU of the VXLAN device.
+    """
     node_cidr, mtu = each.peer.node_cidr, each.link.mtu
     if each.transport == VXLAN:
-        return via_entry(node_cidr, vtep_address(node_cidr), each.device, mtu=mtu if mtu < links.vxlan_mtu else None)
-    source = vtep_address(links.own.node_cidr)
+        return via_entry(node_cidr, vtep_address(node_cidr), each.device, mtu=mtu if mtu < device_mtu else None)
     if each.transport == DIRECT:
         return direct_entry(node_cidr, each.peer.underlay, each.device, source, mtu)
     return device_entry(node_cidr, each.device, source, mtu)
-
-
-def routes_to_peers(links: HostLinks) -> dict[str, str]:
-    """Return node CIDR -> the route that this host has at the end of a cutover, for peers that have one."""
-    return dict(_route(each, links) for each in links.peers if each.device)
 
 
 def newly_encrypted(links: HostLinks) -> list[str]:
@@ -309,7 +312,8 @@ def _sites(own: Peer, peers: t.Iterable[Peer]) -> str:
 
 def vxlan_underlays(links: HostLinks) -> list[str]:
     """Return the underlay addresses of the peers that need the full MTU of the VXLAN device."""
-    return [each.peer.underlay for each in links.with_transport(VXLAN) if each.link.mtu == links.vxlan_mtu]
+    mtu = links.vxlan_mtu
+    return [each.peer.underlay for each in links.peers if each.transport == VXLAN and each.link.mtu == mtu]
 
 
 def link_mtu_problems(links: HostLinks, rows: t.Sequence[Row], run: Run) -> list[str]:
@@ -318,21 +322,34 @@ def link_mtu_problems(links: HostLinks, rows: t.Sequence[Row], run: Run) -> list
     :param rows: all links of the host. VXLAN links with the MTU of the device are left out: see
         :func:`link.check_conflicts`.
     """
+    version = 6 if ":" in links.own.underlay else 4
+    problems: list[str] = []
+    for link, addresses in _underlays_by_link(links).items():
+        spec = MtuSpec(link.mtu, links.own.underlay, VARIABLES.mtu, ENCAPSULATION[link.transport][version])
+        problems += mtu_problems(underlay_routes(links.own.underlay, addresses, run), rows, spec)
+    return list(dict.fromkeys(problems))
+
+
+def underlay_jobs(links: HostLinks) -> list[Job]:
+    """Return the programs that look up the routes to all peers, for :func:`listed_together`."""
+    groups = [vxlan_underlays(links), *_underlays_by_link(links).values()]
+    return [routes_job(links.own.underlay, addresses) for addresses in groups if addresses]
+
+
+def _underlays_by_link(links: HostLinks) -> dict[Link, list[str]]:
+    """Return the addresses to which this host sends what it sends to the peers of each link, without
+    :func:`vxlan_underlays`."""
     groups: dict[Link, list[str]] = {}
+    mtu = links.vxlan_mtu
     for each in links.peers:
-        if each.transport == VXLAN and each.link.mtu == links.vxlan_mtu:
+        if each.transport == VXLAN and each.link.mtu == mtu:
             continue
         address = each.peer.underlay
         if each.transport == WIREGUARD:
             address = each.peer.endpoint.rpartition(":")[0].strip("[]")
         if address:
             groups.setdefault(each.link, []).append(address)
-    version = 6 if ":" in links.own.underlay else 4
-    problems: list[str] = []
-    for link, addresses in groups.items():
-        spec = MtuSpec(link.mtu, links.own.underlay, VARIABLES.mtu, ENCAPSULATION[link.transport][version])
-        problems += mtu_problems(underlay_routes(links.own.underlay, addresses, run), rows, spec)
-    return list(dict.fromkeys(problems))
+    return groups
 
 
 def link_counts(links: HostLinks) -> str:

@@ -48,24 +48,28 @@ NAT = ("nft", "list", "chain", *TABLE.split(), "nat")
 DEFAULT_ROUTES = ("ip", "-json", "-4", "route", "show", "default")
 
 
-def pod_findings(network: PodNetwork, run: Run, links: t.Sequence[Row] | None = None) -> list[PodFinding]:
+def pod_findings(
+    network: PodNetwork, run: Run, links: t.Sequence[Row] | None = None, *, rules_hold: bool = False
+) -> list[PodFinding]:
     """Return what prevents Pods of this host from talking; empty if nothing was found.
 
     What cannot be read is a finding of severity NOTE and does not stop the other checks.
 
     :param links: all links of the host, if they were read before.
+    :param rules_hold: whether the nftables table was compared with the plan before, and holds it.
     """
     found: list[PodFinding] = []
     try:
         links = read_links(run) if links is None else links
     except KernelError as error:
         return [_unchecked("links", error)]
-    run = listed_together([CHAINS, NAT, DEFAULT_ROUTES], run)
+    # nft reads all sets of a table for the listing of one chain.
+    run = listed_together([CHAINS, *([] if rules_hold else [NAT]), DEFAULT_ROUTES], run, keep=True)
     checks: t.Sequence[tuple[str, t.Callable[[], t.Iterable[PodFinding]]]] = (
         ("forwarding", lambda: _forwarding(network, links, run)),
         ("bridge_netfilter", lambda: _bridge_netfilter(network, links)),
         ("port", lambda: check_ports(network, links, run)),
-        ("rules", lambda: _own_rules(run)),
+        ("rules", lambda: [] if rules_hold else _own_rules(run)),
         ("conntrack", _conntrack),
         ("firewall", lambda: blocking_firewalls(network, run)),
         ("cni", lambda: check_cni(network, run)),

@@ -45,8 +45,9 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables im
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.wireguard import WireguardTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.status import read_pair_status
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni import CNI_FILE
-from ansible_collections.tke.overlay.plugins.module_utils._host.node.converge import ConvergeOptions, converge
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.converge import converge
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.metrics import metrics_drift, saved_metrics
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.options import ConvergeOptions
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.outward_links import outward_links, outward_sysctls
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_checks import pod_findings, summarized
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_network import saved_network

@@ -38,10 +38,9 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.pod_bridg
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import RouteTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Desired, Table
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.wireguard import DEVICES as WIREGUARD_DEVICES
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.wireguard import WireguardTable
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.wireguard import WireguardSpec, WireguardTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.alternate_link import alternate_link_of
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni import CNI_FILE, conflist
-from ansible_collections.tke.overlay.plugins.module_utils._host.node.metrics import metrics_files, metrics_settings
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.outward_links import outward_sysctls
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.peer_links import (
     HostLinks,
@@ -62,15 +61,20 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins i
     wireguard_sysctls,
     without_missing,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.fleet import link_lines
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
     CHECKSUMS,
+    METRICS_STATE_FILES,
     STATE,
     WIREGUARD_FILE,
     WIREGUARD_FILES,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import SavedState, state_files
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import (
+    SavedState,
+    saved_settings,
+    state_files,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import HostFacts, unit_files
+from ansible_collections.tke.overlay.plugins.module_utils._ledger_version import LEDGER_LINE, is_version, newest
 from ansible_collections.tke.overlay.plugins.module_utils._links import VXLAN
 from ansible_collections.tke.overlay.plugins.module_utils._names import is_one_line, shown
 
@@ -172,8 +176,8 @@ def build_target(
         tables=tables.in_removal_order(),
         rules=rules.text,
         sysctls={**common, **_sysctls_of_links(wireguard, spec, pods)},
-        metrics=metrics_settings(host.metrics),
-        summary={**_summary(document, link, links, pods), **link_lines(document, links.own.site)},
+        metrics=_metrics_settings(host, wireguard.specs),
+        summary={**_summary(document, link, links, pods), **_link_lines(document, links)},
         fleet=document["fleet"],
         pod_mtu=links.pod_mtu if links.listed else None,
     )
@@ -182,7 +186,7 @@ def build_target(
         **state_files(saved),
         **_wireguard_files(wireguard),
         **unit_files(interval, host),
-        **metrics_files(document, links, host.metrics, bridge),
+        **_metrics_files(document, links, host, bridge, wireguard.specs),
         CNI_FILE: conflist(own.node_cidr, bridge, links.pod_mtu, host.cni) if pods else None,
     }
     return Target(
@@ -212,7 +216,9 @@ def _wireguard_of(
     """
     devices = wireguard_specs(document, *fleet, bool(allowances.wireguard))
     devices = with_former_peers(devices, allowances.former) if allowances.former else devices
-    return WireguardTable(devices, host.systemd, allowances.wireguard)
+    table = WireguardTable(devices, host.systemd, allowances.wireguard)
+    table.dials = os.path.lexists(files.ROOT + WIREGUARD_FILE)
+    return table
 
 
 def _flannel_gateways(peers: t.Iterable[Peer]) -> dict[str, tuple[str, str]]:
@@ -238,6 +244,42 @@ def _wireguard_files(wireguard: WireguardTable) -> FileSpecs:
     if wireguard.specs:
         return {WIREGUARD_FILE: wireguard.text()}
     return {path: None for path in WIREGUARD_FILES if os.path.lexists(files.ROOT + path)}
+
+
+# Python compiles a module at each import on a host, so a host without metrics and links does without their modules.
+
+
+def _metrics_files(
+    document: NodeDocument, links: HostLinks, host: HostFacts, bridge: str, wireguard: t.Sequence[WireguardSpec]
+) -> FileSpecs:
+    """Return the files of the metrics; ``None`` for those that the host must not have."""
+    if not (host.metrics.directory or saved_settings().get("metrics_dir")):
+        return dict.fromkeys(METRICS_STATE_FILES)
+    from ansible_collections.tke.overlay.plugins.module_utils._host.node.metrics import (  # noqa: PLC0415
+        metrics_files,
+    )
+
+    return metrics_files(document, links, host.metrics, bridge, wireguard)
+
+
+def _metrics_settings(host: HostFacts, wireguard: t.Sequence[WireguardSpec]) -> t.Mapping[str, str]:
+    """Return what the restore script must know to write metrics; empty if it writes none."""
+    if not host.metrics.directory:
+        return {}
+    from ansible_collections.tke.overlay.plugins.module_utils._host.node.metrics import (  # noqa: PLC0415
+        metrics_settings,
+    )
+
+    return metrics_settings(host.metrics, wireguard)
+
+
+def _link_lines(document: NodeDocument, links: HostLinks) -> t.Mapping[str, str]:
+    """Return the lines of the summary from which the links of a lost ledger are rebuilt."""
+    if not links.listed:
+        return {}
+    from ansible_collections.tke.overlay.plugins.module_utils._host.state.fleet import link_lines  # noqa: PLC0415
+
+    return link_lines(document, links.own.site)
 
 
 def _validate(document: NodeDocument, interval: int) -> None:
@@ -266,6 +308,9 @@ def problems_of_texts(document: NodeDocument) -> list[str]:
         problems.append("document: container_cidr is empty")
     for cidr in document["container_cidr"]:
         problems += network_problems("document: container_cidr", cidr)
+    versions = document.get("ledger_versions")
+    if versions is not None and not all(map(is_version, versions.split(" "))):
+        problems.append(f"document: ledger_versions {shown(versions)} are not versions such as 41-3fa9c2d1")
     return problems + network_problems("document: service_cidr", document["service_cidr"])
 
 
@@ -328,11 +373,12 @@ _NO_POD_BRIDGE = "none: this host has no Pods (overlay_pods is false)"
 
 def _summary(document: NodeDocument, link: LinkSpec, links: HostLinks, pods: bool) -> dict[str, object]:
     """Return the lines of the file ``summary``, in the order in which an operator needs them."""
-    node_cidr = links.own.node_cidr
+    node_cidr, versions = links.own.node_cidr, document.get("ledger_versions", "")
     return {
         "cluster": document["cluster"],
         "node": document["node"],
         "plan": plan_id(document),
+        **({LEDGER_LINE: newest(versions)} if versions else {}),
         "node_cidr": node_cidr,
         "VTEP": f"{vtep_address(node_cidr)} {link.mac} on {link.name}",
         "underlay": f"{link.local}, UDP port {link.port}, VNI {link.vni}",

@@ -177,7 +177,12 @@ def _checksum(octets: bytes) -> int:
 # --- metrics.py ---
 
 import contextlib
+import errno
+import fcntl
 import os
+import select
+import signal
+import time
 import typing as t
 
 PREFIX = "tke_overlay_"
@@ -297,7 +302,7 @@ METRICS = (
         "restore_repairs_total",
         COUNTER,
         NODE,
-        "Runs of the restore script that repaired this object, since the boot.",
+        "Runs of the restore script that repaired this object, since the first run after the boot.",
         ("object",),
         {"object": OBJECTS},
     ),
@@ -326,10 +331,15 @@ METRICS = (
         {"reason": DROP_REASONS},
     ),
     Metric(
-        "link_up", GAUGE, NODE, "Whether the link exists and is up: the VXLAN link and the Pod bridge.", ("device",)
+        "link_up",
+        GAUGE,
+        NODE,
+        "Whether the link exists and is up: the VXLAN link, the Pod bridge, the WireGuard devices.",
+        ("device",),
     ),
     Metric("link_mtu_bytes", GAUGE, NODE, "MTU of the link, 0 if it is missing.", ("device",), unit="bytes"),
     Metric("link_expected_mtu_bytes", GAUGE, NODE, "MTU of the link in the plan.", ("device",), unit="bytes"),
+    Metric("wireguard_peers", GAUGE, NODE, "Number of peers of the WireGuard device in the plan.", ("device",)),
     Metric(
         "metrics_write_errors_total",
         COUNTER,
@@ -361,6 +371,22 @@ METRICS = (
         GAUGE,
         PROBE,
         "Median of the round trips to the peers of a site that answered in the last round.",
+        ("site",),
+        unit="seconds",
+    ),
+    Metric("probe_wireguard_peers", GAUGE, PROBE, "Probed peers with a WireGuard link, by their site.", ("site",)),
+    Metric(
+        "probe_wireguard_living_peers",
+        GAUGE,
+        PROBE,
+        "Probed peers with a WireGuard link whose last handshake is young enough for a session, by their site.",
+        ("site",),
+    ),
+    Metric(
+        "probe_wireguard_oldest_handshake_timestamp_seconds",
+        GAUGE,
+        PROBE,
+        "When the last handshake was with that probed peer of the site which has waited longest for one; 0: never.",
         ("site",),
         unit="seconds",
     ),
@@ -548,6 +574,10 @@ def _value_text(value: float | str) -> str:
     return str(int(value)) if value == int(value) else repr(float(value))
 
 
+ABANDONED_SECONDS = 600
+"""The age at which a new file that has not replaced the former one is that of a writer that was killed."""
+
+
 def write_file(directory: str, name: str, text: str) -> None:
     """Replace a file of metrics in one step: no reader sees a part of it. The directory is not created.
 
@@ -556,6 +586,7 @@ def write_file(directory: str, name: str, text: str) -> None:
 
     :raises OSError: the file cannot be written; a former version is intact.
     """
+    _remove_abandoned(directory, f".{name}.")
     beside = os.path.join(directory, f".{name}.{os.urandom(8).hex()}")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
     try:
@@ -569,11 +600,80 @@ def write_file(directory: str, name: str, text: str) -> None:
         raise
 
 
+def _remove_abandoned(directory: str, start: str) -> None:
+    """Remove the new files of writers that were killed, as far as no writer can still be at work on them."""
+    for name in os.listdir(directory):
+        if name.startswith(start):
+            path = os.path.join(directory, name)
+            with contextlib.suppress(OSError):
+                if time.time() - os.lstat(path).st_mtime > ABANDONED_SECONDS:
+                    os.unlink(path)
+
+
+ANSWER_SECONDS = 5.0
+"""How long to wait for the file system of the directory."""
+
+
+def write_bounded(directory: str, name: str, text: str, lock: str) -> None:
+    """Replace a file as :func:`write_file` does, but do not wait for a file system that hangs.
+
+    Where the writing process cannot be killed, it is left behind with its lock, so there is no second one.
+
+    :param lock: a file in a directory that cannot hang.
+    :raises OSError: the file cannot be written, or not in time.
+    """
+    with open(lock, "w", encoding="utf-8") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise OSError(errno.ETIMEDOUT, "a former process still hangs in that directory") from error
+        call_bounded(lambda: write_file(directory, name, text))
+
+
+def call_bounded(work: t.Callable[[], object]) -> None:
+    """Call a function in a process of its own, which is killed if it does not end within ANSWER_SECONDS.
+
+    A file system can hang, as NFS does without its server. Where the process cannot be killed either, it stays.
+
+    :raises OSError: the function raised it, or did not end in time.
+    """
+    receiver, sender = os.pipe()
+    child = os.fork()
+    if child == 0:
+        _call_and_exit(work, sender)
+    os.close(sender)
+    try:
+        answered, _writable, _others = select.select([receiver], [], [], ANSWER_SECONDS)
+        if not answered:
+            os.kill(child, signal.SIGKILL)
+            raise OSError(errno.ETIMEDOUT, f"the directory did not answer for {ANSWER_SECONDS:.0f} s")
+        number = int(os.read(receiver, 16) or errno.EIO)
+    finally:
+        os.close(receiver)
+    os.waitpid(child, 0)
+    if number:
+        raise OSError(number, os.strerror(number))
+
+
+def _call_and_exit(work: t.Callable[[], object], sender: int) -> t.NoReturn:
+    """Call the function, send the number of its error, 0 without one, and end this process at once."""
+    number = errno.EIO
+    try:
+        work()
+        number = 0
+    except OSError as error:
+        number = error.errno or errno.EIO
+    finally:
+        os.write(sender, b"%d" % number)
+        os._exit(0)
+
+
 # --- round.py ---
 
 import contextlib
 import os
 import socket
+import subprocess
 import sys
 import time
 import typing as t
@@ -586,17 +686,24 @@ REPLY_SECONDS = 1.0
 
 ATTEMPTS = 3
 
+SESSION_SECONDS = 180 + ATTEMPTS * REPLY_SECONDS * 2
+"""WireGuard ends a session 180 s after its handshake (REJECT_AFTER_TIME). The probes of a round follow it for some."""
+
 STAGE_SECONDS = 3.0
 """How long a stage of the API endpoint may take."""
 
 
 class ProbePeer(t.NamedTuple):
-    """A peer of this host, the VTEP address to probe, and the largest packet that the link to it carries, in bytes."""
+    """A peer of this host, the VTEP address to probe, and the largest packet that the link to it carries, in bytes.
+
+    ``encrypted``: the link to it has the transport WireGuard.
+    """
 
     name: str
     site: str
     address: str
     size: int
+    encrypted: bool = False
 
 
 class ProbeConfig(t.NamedTuple):
@@ -619,10 +726,14 @@ class ProbeRecord(t.NamedTuple):
 
 
 class RoundResult(t.NamedTuple):
-    """The result of the probes: round trips in seconds by address, of small and of full-size packets."""
+    """The result of the probes: round trips in seconds by address, of small and of full-size packets.
+
+    ``handshakes``: when the last handshake of a WireGuard peer was, in seconds since 1970; 0 for never.
+    """
 
     small: t.Mapping[str, float]
     full: t.Mapping[str, float]
+    handshakes: t.Mapping[str, int] = {}
 
 
 # --- files ---
@@ -637,7 +748,11 @@ def config_text(config: ProbeConfig) -> str:
         "source": config.source,
     }
     lines = [f"{key} {value}\n" for key, value in settings.items()]
-    return "".join([*lines, *(f"peer {' '.join(map(str, peer))}\n" for peer in config.peers)])
+    return "".join([*lines, *map(_peer_line, config.peers)])
+
+
+def _peer_line(peer: ProbePeer) -> str:
+    return f"peer {peer.name} {peer.site} {peer.address} {peer.size}{' encrypted' if peer.encrypted else ''}\n"
 
 
 def parse_config(text: str) -> ProbeConfig:
@@ -650,8 +765,8 @@ def parse_config(text: str) -> ProbeConfig:
     for line in text.splitlines():
         key, _space, value = line.partition(" ")
         if key == "peer":
-            name, site, address, size = value.split(" ")
-            peers.append(ProbePeer(name, site, address, int(size)))
+            name, site, address, size, *encrypted = value.split(" ")
+            peers.append(ProbePeer(name, site, address, int(size), encrypted == ["encrypted"]))
         elif key != "#":
             settings[key] = value
     try:
@@ -735,7 +850,39 @@ def probe_peers(source: str, peers: t.Sequence[ProbePeer]) -> RoundResult:
         found = prober.round_trips
     small = {peer.address: found[peer.address, MIN_SIZE] for peer in reached}
     full = {peer.address: found[peer.address, peer.size] for peer in reached if (peer.address, peer.size) in found}
-    return RoundResult(small, full)
+    return RoundResult(small, full, read_handshakes() if any(peer.encrypted for peer in peers) else {})
+
+
+def read_handshakes() -> dict[str, int]:
+    """Return VTEP address -> time of the last handshake, of the peers of all WireGuard devices; 0 for never.
+
+    The VTEP address of a peer is the first one of its allowed IPs. While keys change, a peer is on two devices. Both
+    listings are without keys that are secret.
+    """
+    times = {(row[0], row[1]): row[2] for row in _list_wireguard("latest-handshakes") if len(row) == 3}
+    found: dict[str, int] = {}
+    for row in _list_wireguard("allowed-ips"):
+        time_text = times.get((row[0], row[1]), "") if len(row) == 3 else ""
+        if time_text.isdigit():
+            address = row[2].partition("/")[0]
+            found[address] = max(found.get(address, 0), int(time_text))
+    return found
+
+
+def _list_wireguard(what: str) -> list[list[str]]:
+    """Return rows of device, public key and value; none if ``wg`` is missing, or a device does not answer."""
+    try:
+        done = subprocess.run(
+            ("wg", "show", "all", what),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=STAGE_SECONDS,
+            check=False,
+            encoding="utf-8",
+        )
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [line.split("\t") for line in done.stdout.splitlines()]
 
 
 def check_endpoint(address: str, port: int, names: t.Iterable[str]) -> dict[str, bool]:
@@ -816,6 +963,20 @@ def _site_samples(site: str, config: ProbeConfig, sampled: Sampled, result: Roun
     yield Sample("probe_full_size_peers", sum(address in result.full for address in probed), labels)
     if reached:
         yield Sample("probe_round_trip_seconds", round(reached[len(reached) // 2], 6), labels)
+    encrypted = [peer.address for peer in sampled.peers if peer.site == site and peer.encrypted]
+    if encrypted:
+        yield from _encrypted_samples(labels, [result.handshakes.get(address, 0) for address in encrypted])
+
+
+def _encrypted_samples(labels: t.Mapping[str, str], handshakes: t.Sequence[int]) -> t.Iterator[Sample]:
+    """Yield the metrics of the probed peers of a site with WireGuard.
+
+    A probe needs a session, and no session is older than SESSION_SECONDS: so a peer that has answered has one.
+    """
+    living = sum(time.time() - handshake < SESSION_SECONDS for handshake in handshakes)
+    yield Sample("probe_wireguard_peers", len(handshakes), labels)
+    yield Sample("probe_wireguard_living_peers", living, labels)
+    yield Sample("probe_wireguard_oldest_handshake_timestamp_seconds", min(handshakes), labels)
 
 
 def _peer_samples(peer: ProbePeer, result: RoundResult) -> t.Iterator[Sample]:
@@ -848,7 +1009,7 @@ def run_round(here: str, run: str) -> None:
     samples.append(Sample("probe_last_run_timestamp_seconds", int(time.time())))
     if not os.path.exists(config_path):
         return  # the timer was removed during this round
-    failure = _write(config.directory, render(samples))
+    failure = _write(config.directory, render(samples), os.path.join(run, "probe.lock"))
     if failure and not record.write_failed:
         sys.stderr.write(f"<4>the metrics cannot be written to {config.directory} (overlay_metrics_dir): {failure}\n")
     names = failing_peers(sampled.peers, result)[: 2 * FAILING]
@@ -857,10 +1018,10 @@ def run_round(here: str, run: str) -> None:
         stream.write(text)
 
 
-def _write(directory: str, text: str) -> str:
+def _write(directory: str, text: str, lock: str) -> str:
     """Write the metrics; return why they cannot be written, empty if they were."""
     try:
-        write_file(directory, FILES[PROBE], text)
+        write_bounded(directory, FILES[PROBE], text, lock)
     except OSError as error:
         return error.strerror or str(error)
     return ""

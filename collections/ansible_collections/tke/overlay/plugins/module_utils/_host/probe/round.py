@@ -25,6 +25,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import subprocess
 import sys
 import time
 import typing as t
@@ -34,7 +35,13 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.probe.icmp impor
     EchoProber,
     open_echo_socket,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._metrics import FILES, PROBE, Sample, render, write_file
+from ansible_collections.tke.overlay.plugins.module_utils._metrics import (
+    FILES,
+    PROBE,
+    Sample,
+    render,
+    write_bounded,
+)
 
 WATCHED, ROTATING, FAILING = 8, 24, 16
 
@@ -43,17 +50,24 @@ REPLY_SECONDS = 1.0
 
 ATTEMPTS = 3
 
+SESSION_SECONDS = 180 + ATTEMPTS * REPLY_SECONDS * 2
+"""WireGuard ends a session 180 s after its handshake (REJECT_AFTER_TIME). The probes of a round follow it for some."""
+
 STAGE_SECONDS = 3.0
 """How long a stage of the API endpoint may take."""
 
 
 class ProbePeer(t.NamedTuple):
-    """A peer of this host, the VTEP address to probe, and the largest packet that the link to it carries, in bytes."""
+    """A peer of this host, the VTEP address to probe, and the largest packet that the link to it carries, in bytes.
+
+    ``encrypted``: the link to it has the transport WireGuard.
+    """
 
     name: str
     site: str
     address: str
     size: int
+    encrypted: bool = False
 
 
 class ProbeConfig(t.NamedTuple):
@@ -76,10 +90,14 @@ class ProbeRecord(t.NamedTuple):
 
 
 class RoundResult(t.NamedTuple):
-    """The result of the probes: round trips in seconds by address, of small and of full-size packets."""
+    """The result of the probes: round trips in seconds by address, of small and of full-size packets.
+
+    ``handshakes``: when the last handshake of a WireGuard peer was, in seconds since 1970; 0 for never.
+    """
 
     small: t.Mapping[str, float]
     full: t.Mapping[str, float]
+    handshakes: t.Mapping[str, int] = {}
 
 
 # --- files ---
@@ -94,7 +112,11 @@ def config_text(config: ProbeConfig) -> str:
         "source": config.source,
     }
     lines = [f"{key} {value}\n" for key, value in settings.items()]
-    return "".join([*lines, *(f"peer {' '.join(map(str, peer))}\n" for peer in config.peers)])
+    return "".join([*lines, *map(_peer_line, config.peers)])
+
+
+def _peer_line(peer: ProbePeer) -> str:
+    return f"peer {peer.name} {peer.site} {peer.address} {peer.size}{' encrypted' if peer.encrypted else ''}\n"
 
 
 def parse_config(text: str) -> ProbeConfig:
@@ -107,8 +129,8 @@ def parse_config(text: str) -> ProbeConfig:
     for line in text.splitlines():
         key, _space, value = line.partition(" ")
         if key == "peer":
-            name, site, address, size = value.split(" ")
-            peers.append(ProbePeer(name, site, address, int(size)))
+            name, site, address, size, *encrypted = value.split(" ")
+            peers.append(ProbePeer(name, site, address, int(size), encrypted == ["encrypted"]))
         elif key != "#":
             settings[key] = value
     try:
@@ -192,7 +214,39 @@ def probe_peers(source: str, peers: t.Sequence[ProbePeer]) -> RoundResult:
         found = prober.round_trips
     small = {peer.address: found[peer.address, MIN_SIZE] for peer in reached}
     full = {peer.address: found[peer.address, peer.size] for peer in reached if (peer.address, peer.size) in found}
-    return RoundResult(small, full)
+    return RoundResult(small, full, read_handshakes() if any(peer.encrypted for peer in peers) else {})
+
+
+def read_handshakes() -> dict[str, int]:
+    """Return VTEP address -> time of the last handshake, of the peers of all WireGuard devices; 0 for never.
+
+    The VTEP address of a peer is the first one of its allowed IPs. While keys change, a peer is on two devices. Both
+    listings are without keys that are secret.
+    """
+    times = {(row[0], row[1]): row[2] for row in _list_wireguard("latest-handshakes") if len(row) == 3}
+    found: dict[str, int] = {}
+    for row in _list_wireguard("allowed-ips"):
+        time_text = times.get((row[0], row[1]), "") if len(row) == 3 else ""
+        if time_text.isdigit():
+            address = row[2].partition("/")[0]
+            found[address] = max(found.get(address, 0), int(time_text))
+    return found
+
+
+def _list_wireguard(what: str) -> list[list[str]]:
+    """Return rows of device, public key and value; none if ``wg`` is missing, or a device does not answer."""
+    try:
+        done = subprocess.run(
+            ("wg", "show", "all", what),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=STAGE_SECONDS,
+            check=False,
+            encoding="utf-8",
+        )
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [line.split("\t") for line in done.stdout.splitlines()]
 
 
 def check_endpoint(address: str, port: int, names: t.Iterable[str]) -> dict[str, bool]:
@@ -273,6 +327,20 @@ def _site_samples(site: str, config: ProbeConfig, sampled: Sampled, result: Roun
     yield Sample("probe_full_size_peers", sum(address in result.full for address in probed), labels)
     if reached:
         yield Sample("probe_round_trip_seconds", round(reached[len(reached) // 2], 6), labels)
+    encrypted = [peer.address for peer in sampled.peers if peer.site == site and peer.encrypted]
+    if encrypted:
+        yield from _encrypted_samples(labels, [result.handshakes.get(address, 0) for address in encrypted])
+
+
+def _encrypted_samples(labels: t.Mapping[str, str], handshakes: t.Sequence[int]) -> t.Iterator[Sample]:
+    """Yield the metrics of the probed peers of a site with WireGuard.
+
+    A probe needs a session, and no session is older than SESSION_SECONDS: so a peer that has answered has one.
+    """
+    living = sum(time.time() - handshake < SESSION_SECONDS for handshake in handshakes)
+    yield Sample("probe_wireguard_peers", len(handshakes), labels)
+    yield Sample("probe_wireguard_living_peers", living, labels)
+    yield Sample("probe_wireguard_oldest_handshake_timestamp_seconds", min(handshakes), labels)
 
 
 def _peer_samples(peer: ProbePeer, result: RoundResult) -> t.Iterator[Sample]:
@@ -305,7 +373,7 @@ def run_round(here: str, run: str) -> None:
     samples.append(Sample("probe_last_run_timestamp_seconds", int(time.time())))
     if not os.path.exists(config_path):
         return  # the timer was removed during this round
-    failure = _write(config.directory, render(samples))
+    failure = _write(config.directory, render(samples), os.path.join(run, "probe.lock"))
     if failure and not record.write_failed:
         sys.stderr.write(f"<4>the metrics cannot be written to {config.directory} (overlay_metrics_dir): {failure}\n")
     names = failing_peers(sampled.peers, result)[: 2 * FAILING]
@@ -314,10 +382,10 @@ def run_round(here: str, run: str) -> None:
         stream.write(text)
 
 
-def _write(directory: str, text: str) -> str:
+def _write(directory: str, text: str, lock: str) -> str:
     """Write the metrics; return why they cannot be written, empty if they were."""
     try:
-        write_file(directory, FILES[PROBE], text)
+        write_bounded(directory, FILES[PROBE], text, lock)
     except OSError as error:
         return error.strerror or str(error)
     return ""

@@ -14,7 +14,7 @@ import hashlib
 import os
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._host.files import Texts, read_files, wrong_rights
+from ansible_collections.tke.overlay.plugins.module_utils._host.files import Reader, Texts, read_files, wrong_rights
 
 
 def checksums_text(path: str, texts: t.Mapping[str, str | None]) -> str:
@@ -51,9 +51,9 @@ def file_drift(path: str, names: t.Collection[str]) -> t.Iterator[str]:
         yield f"file {name}: {rights}"
 
 
-def is_as_applied(path: str, name: str) -> bool:
+def is_as_applied(path: str, name: str, read: Reader = read_files) -> bool:
     """Return whether a file has the content that was applied, by the checksum file ``path``."""
-    found = read_files([path, name])
+    found = read([path, name])
     return name in found and _parse(path, found.get(path, "")).get(name) == _digest(found[name])
 
 

@@ -10,17 +10,19 @@ import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import NodeDocument
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
-from ansible_collections.tke.overlay.plugins.module_utils._host.files import read_files
+from ansible_collections.tke.overlay.plugins.module_utils._host.files import Reader, read_files
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.checksums import is_as_applied
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
     ENDPOINT_NOTE,
     FLEET_FILE,
     PAIR_CHECKSUMS,
     PAIR_CLUSTER_FILE,
+    SETTINGS,
     STATE,
     SUMMARY,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import saved_settings, saved_summary
+from ansible_collections.tke.overlay.plugins.module_utils._ledger_version import LEDGER_LINE
 from ansible_collections.tke.overlay.plugins.module_utils._links import links_of
 
 
@@ -45,17 +47,23 @@ class SavedRecord(LinkRecord):
     api: str  # the VIP of the API servers, empty without an API endpoint
     view: str
     fleet: str
+    ledger_version: str  # of the plan that it has applied, see _ledger_version; empty if the plan had none
 
 
-def read_saved() -> SavedRecord | None:
+RECORD_FILES = (SUMMARY, SETTINGS, FLEET_FILE, ENDPOINT_NOTE, PAIR_CHECKSUMS, PAIR_CLUSTER_FILE)
+"""The files that :func:`read_saved` and :func:`pair_cluster` read."""
+
+
+def read_saved(read: Reader = read_files) -> SavedRecord | None:
     """Return the record, or ``None`` on a host that is not a node of an overlay.
 
+    :param read: reads the files; those of another host, where the controller has fetched them.
     :raises ValidationError: the saved state is incomplete.
     """
-    texts = read_files([SUMMARY, FLEET_FILE, ENDPOINT_NOTE])
+    texts = read([SUMMARY, FLEET_FILE, ENDPOINT_NOTE])
     if not {SUMMARY, FLEET_FILE} & texts.keys():
         return None
-    summary, settings = saved_summary(), saved_settings()
+    summary, settings = saved_summary(read), saved_settings(read)
     fleet = texts.get(FLEET_FILE, "")
     try:
         return SavedRecord(
@@ -70,6 +78,7 @@ def read_saved() -> SavedRecord | None:
             api=texts.get(ENDPOINT_NOTE, "").strip().rpartition(":")[0].strip("[]"),
             view=hashlib.sha256(fleet.encode()).hexdigest()[:12],
             fleet=fleet,
+            ledger_version=summary.get(LEDGER_LINE, ""),
             **_links_of(summary),
         )
     except (KeyError, ValueError) as error:
@@ -103,11 +112,24 @@ LINKS_LINE = "links of the site"
 KEYS_LINE = "WireGuard keys"
 
 
-def pair_cluster() -> str:
+def pair_cluster(read: Reader = read_files) -> str:
     """Return the cluster whose load balancer this host carries; empty if it carries none.
 
     A damaged file is no cluster: the next run of the module clb writes it again.
     """
-    if not is_as_applied(PAIR_CHECKSUMS, PAIR_CLUSTER_FILE):
+    if not is_as_applied(PAIR_CHECKSUMS, PAIR_CLUSTER_FILE, read):
         return ""
-    return read_files([PAIR_CLUSTER_FILE])[PAIR_CLUSTER_FILE].strip()
+    return read([PAIR_CLUSTER_FILE])[PAIR_CLUSTER_FILE].strip()
+
+
+def saved_result(fleet: bool, read: Reader = read_files) -> dict[str, t.Any]:
+    """Return the result of the module saved_state.
+
+    :param fleet: whether to return the text of the fleet, which is large with many nodes.
+    :raises ValidationError: the saved state is incomplete.
+    """
+    saved = read_saved(read)
+    result = {"changed": False, "clb_cluster": pair_cluster(read)}
+    if saved is None:
+        return {**result, "saved": {}}
+    return {**result, "saved": saved if fleet else {**saved, "fleet": ""}}

@@ -1,16 +1,20 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lock that keeps a module and the restore script from changing a host at the same time."""
+"""The lock that keeps a module and the restore script from changing a host at the same time, and the change of the
+saved state that an interruption cannot leave half-done.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
+from ansible_collections.tke.overlay.plugins.module_utils._host.files import Texts, remove_unfinished, write_file
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import CONFIRMED, LOCK, SERVICE, STATE
 from ansible_collections.tke.overlay.plugins.module_utils._locking import lock_file
 
@@ -56,3 +60,24 @@ def finish_confirmation() -> None:
         os.rmdir(beside)
     except OSError as error:
         raise KernelError(f"the saved state in {CONFIRMED} cannot be moved to its place: {error}") from error
+
+
+def save_together(texts: Texts) -> None:
+    """Replace files of the saved state: a killed run leaves all old or all new ones. The caller holds the lock.
+
+    From the moment they count, the new files have one directory; what takes the lock next moves the rest.
+
+    :raises KernelError: a file cannot be written; all files are the old ones, unless it cannot be moved to its place.
+    """
+    if not texts:
+        return
+    beside = f"{STATE}/.tke-overlay"
+    shutil.rmtree(files.ROOT + beside, ignore_errors=True)
+    for path, text in texts.items():
+        remove_unfinished(path)
+        write_file(f"{beside}/{os.path.basename(path)}", text)
+    try:
+        os.rename(files.ROOT + beside, files.ROOT + CONFIRMED)
+    except OSError as error:
+        raise KernelError(f"{CONFIRMED} cannot be created: {error}") from error
+    finish_confirmation()

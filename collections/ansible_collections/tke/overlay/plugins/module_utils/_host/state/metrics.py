@@ -10,11 +10,9 @@ without a value is left out.
 
 from __future__ import annotations
 
-import os
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError, range_problems
-from ansible_collections.tke.overlay.plugins.module_utils._host import files
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics_spec import MetricsSpec
 from ansible_collections.tke.overlay.plugins.module_utils._metrics import (
     DROP_REASONS,
     FILES,
@@ -26,88 +24,9 @@ from ansible_collections.tke.overlay.plugins.module_utils._metrics import (
     Sample,
     render,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._names import (
-    INVENTORY_NAME,
-    INVENTORY_NAME_RULE,
-    path_problems,
-    shown,
-)
-
-PROBE_INTERVAL = 60
-"""Default number of seconds between two rounds of the probe timer."""
 
 PODS_FINDINGS = ("bridge_netfilter", "cni_file", "firewall", "forwarding", "plugins", "port")
 """The findings that a host without Pods does not have."""
-
-
-class MetricsSpec(t.NamedTuple):
-    """Where and how a host writes metrics; without a directory it writes none.
-
-    ``sites`` maps names of nodes to their sites. ``python`` is the interpreter of the
-    probe timer, ``cni_plugins`` are the plugins that Pods need, in one of ``cni_dirs``;
-    the host finds these three out.
-    """
-
-    directory: str = ""
-    probe_interval: int = PROBE_INTERVAL
-    sites: t.Mapping[str, str] = {}
-    python: str = ""
-    cni_dirs: t.Sequence[str] = ()
-    cni_plugins: t.Sequence[str] = ()
-
-    def validated(self) -> MetricsSpec:
-        """Return the specification itself.
-
-        :raises ValidationError: names every invalid value, and a directory that this host does not have.
-        """
-        problems = []
-        if self.directory:
-            problems += directory_problems(self.directory)
-            problems += range_problems(
-                "probe_interval (overlay_probe_interval)", self.probe_interval, 10, 3600, "seconds"
-            )
-            problems += [
-                f"sites: {shown(site)}: {INVENTORY_NAME_RULE}"
-                for site in sorted(set(self.sites.values()))
-                if not INVENTORY_NAME.fullmatch(site)
-            ]
-        if problems:
-            raise ValidationError(*problems)
-        return self
-
-
-NO_METRICS = MetricsSpec()
-
-
-def directory_of(given: str | None) -> str:
-    """Return the directory that an option has, empty without one.
-
-    :raises ValidationError: the option is an empty text.
-    """
-    if given == "":
-        raise ValidationError("metrics_dir (overlay_metrics_dir) '' is empty: set a directory, or remove the line")
-    return given or ""
-
-
-def directory_problems(directory: str) -> list[str]:
-    """Return one problem if a host cannot write metrics to this directory, none otherwise."""
-    what = "metrics_dir (overlay_metrics_dir)"
-    problems = path_problems(what, directory)
-    if problems:
-        return problems
-    path = files.ROOT + directory
-    if not os.path.isdir(path):
-        state = "is not a directory" if os.path.lexists(path) else "does not exist"
-        remedy = "install node_exporter with its textfile collector (prometheus-node-exporter), create the directory"
-        return [f"{what} {shown(directory)} {state} on this host: {remedy}, or correct the variable"]
-    if not os.access(path, os.W_OK):
-        return [f"{what} {shown(directory)} cannot be written on this host: is it mounted read-only?"]
-    return []
-
-
-def sites_of(names_by_site: t.Mapping[str, str]) -> dict[str, str]:
-    """Return name of a node -> its site, from site -> names between spaces."""
-    return {name: site for site, names in names_by_site.items() for name in names.split()}
 
 
 def written_files(directory: str) -> list[str]:
@@ -127,6 +46,7 @@ class NodeLabels(t.NamedTuple):
     bridge: str
     device_mtu: int
     bridge_mtu: int
+    wireguard: t.Sequence[tuple[str, int, int]] = ()  # device, MTU, number of its peers
 
 
 def node_metrics(labels: NodeLabels, peers: int) -> str:
@@ -146,9 +66,11 @@ def node_metrics(labels: NodeLabels, peers: int) -> str:
     findings = [name for name in NODE_FINDINGS if labels.bridge or name not in PODS_FINDINGS]
     samples += [Sample("findings", f"@finding_{name}", {"finding": name}) for name in findings]
     samples += [Sample("dropped_packets_total", f"@dropped_{name}", {"reason": name}) for name in DROP_REASONS]
+    samples += [Sample("wireguard_peers", number, {"device": name}) for name, _mtu, number in labels.wireguard]
     for link, name, mtu in (
         ("link", labels.device, labels.device_mtu),
         ("bridge", labels.bridge, labels.bridge_mtu),
+        *((name.replace("tke-", ""), name, mtu) for name, mtu, _number in labels.wireguard),
     ):
         if name:
             samples.append(Sample("link_up", f"@up_{link}", {"device": name}))
@@ -157,10 +79,13 @@ def node_metrics(labels: NodeLabels, peers: int) -> str:
     return render(samples)
 
 
-def script_settings(metrics: MetricsSpec, cni_file: str, runtimes: t.Sequence[str]) -> dict[str, str]:
+def script_settings(
+    metrics: MetricsSpec, cni_file: str, runtimes: t.Sequence[str], wireguard: t.Sequence[str]
+) -> dict[str, str]:
     """Return what the restore script must know to write metrics: lines of the file ``settings``.
 
     :param runtimes: paths of which one exists on a host that runs Pods.
+    :param wireguard: the WireGuard devices.
     """
     return {
         "metrics_dir": metrics.directory,
@@ -170,4 +95,5 @@ def script_settings(metrics: MetricsSpec, cni_file: str, runtimes: t.Sequence[st
         "cni_plugins": " ".join(metrics.cni_plugins),
         "cni_dirs": ":".join(metrics.cni_dirs),
         "runtimes": ":".join(runtimes),
+        **({"wireguard_devices": " ".join(wireguard)} if wireguard else {}),
     }

@@ -6,10 +6,10 @@
 # own, and this file uses its variables and functions.
 
 # shellcheck disable=SC2154 # the restore script sets them
-: "$here $run $work $failed $damaged $repaired $failures $device $bridge $device_line $bridge_line $no_room $cidrs"
+: "$here $run $work $failed $damaged $repaired $failures $device $bridge $device_line $bridge_line $no_room $cidrs $booted"
 # Set by the file settings. metrics_file is a name in metrics_dir; objects are the values of the label of that name;
-# cni_file is a path, cni_plugins are names, cni_dirs and runtimes are paths between colons.
-: "$metrics_dir $metrics_file $objects $cni_file $cni_plugins $cni_dirs $runtimes"
+# cni_file is a path, cni_plugins are names, cni_dirs and runtimes are paths between colons, wireguard_devices are names.
+: "$metrics_dir $metrics_file $objects $cni_file $cni_plugins $cni_dirs $runtimes ${wireguard_devices:=}"
 
 directory=${TKE_OVERLAY_ROOT:-}$metrics_dir # a test sets that root
 
@@ -47,9 +47,11 @@ save_counters() {
 }
 
 count_results() {
-    for each in $repaired; do eval "repairs_$each=\$((repairs_$each + 1))"; done
+    counted=$repaired
+    if [ -n "$booted" ]; then counted=''; fi
+    for each in $counted; do eval "repairs_$each=\$((repairs_$each + 1))"; done
     for each in $failures; do eval "drift_$each=\$((drift_$each + 1))"; done
-    if [ -n "$repaired" ]; then save_counters; fi
+    if [ -n "$counted" ]; then save_counters; fi
     for each in $objects; do
         eval "set_value repairs_$each \$repairs_$each; set_value drift_$each \$drift_$each"
     done
@@ -81,9 +83,9 @@ is_bridge_netfilter_off() {
 is_conntrack_full() {
     [ -e /proc/sys/net/netfilter/nf_conntrack_max ] || return
     # Not with `read`, which gets only the first digit: it reads byte by byte, and such a file is empty after the first.
-    count=$(cat /proc/sys/net/netfilter/nf_conntrack_count)
-    most=$(cat /proc/sys/net/netfilter/nf_conntrack_max)
-    [ "$most" -gt 0 ] && [ $((count * 50)) -ge $((most * 49)) ]
+    # shellcheck disable=SC2046 # two words: connections, and room for them
+    set -- $(cat /proc/sys/net/netfilter/nf_conntrack_count /proc/sys/net/netfilter/nf_conntrack_max)
+    [ "$2" -gt 0 ] && [ $(($1 * 50)) -ge $(($2 * 49)) ]
 }
 
 # Whether this host runs Pods and a plugin is in none of the directories.
@@ -165,19 +167,25 @@ read_dropped() {
     done <"$work/counted"
 }
 
-# Set state and MTU of a link, from its line in the listing of ip; list it again if it was repaired.
+# Set state and MTU of a link, from its line in the listing of ip; list it again if its object, $1, was repaired. $4 is
+# the end of the words in the text, if it is another one than the object.
 read_link() {
     line=$3
     case "$repaired " in *" $1 "*) line=$(ip -o link show dev "$2" 2>/dev/null) ;; esac
-    case $line in *[\<,]UP[,\>]*) set_value "up_$1" 1 ;; *) set_value "up_$1" 0 ;; esac
+    case $line in *[\<,]UP[,\>]*) set_value "up_${4:-$1}" 1 ;; *) set_value "up_${4:-$1}" 0 ;; esac
     line=${line#* mtu }
-    set_value "mtu_$1" "${line%% *}"
+    set_value "mtu_${4:-$1}" "${line%% *}"
 }
 
 read_links() {
     read_link link "$device" "${device_line:- mtu 0}"
     # The CNI plugin creates the bridge with the first Pod.
     if [ -n "$bridge_line" ]; then read_link bridge "$bridge" "$bridge_line"; fi
+    for wireguard in $wireguard_devices; do
+        line=''
+        if [ -s "$work/$wireguard.link" ]; then read -r line <"$work/$wireguard.link"; fi
+        read_link wireguard "$wireguard" "${line:- mtu 0}" "${wireguard#tke-}"
+    done
 }
 
 # Set the time of this run, as that of a file of this run, and the time at which the plan was saved. checked is when
@@ -194,15 +202,35 @@ read_times() {
 # --- writing ---
 
 # Replace the file in one step. Its directory can belong to another user, who must not know the name of the new file
-# before it exists (noclobber), nor be able to write it.
+# before it exists (noclobber), nor be able to write it. The file system can hang, as NFS does without its server: so
+# this is a process of its own, which timeout kills together with itself. A process that cannot be killed stays.
 replace_file() {
+    if [ "$write_failed" = 1 ] && is_writer_left; then
+        echo 'a former process still hangs in that directory'
+        return 1
+    fi
     read -r name </proc/sys/kernel/random/uuid
-    beside=$directory/.$metrics_file.$name
-    umask 022
-    set -C
-    sed -e "$values/ @[a-z_]*\$/d" "$here/metrics" >"$beside" &&
-        mv -fT "$beside" "$directory/$metrics_file" && return
-    rm -f "$beside"
+    # shellcheck disable=SC2016 # the inner shell expands them
+    timeout -s KILL 5 sh -c 'umask 022
+        set -C
+        for left in "${3%.*}".*; do # of writers that were killed
+            if [ -e "$left" ]; then rm -f "$left"; fi
+        done
+        sed -e "$1" "$2" >"$3" && mv -fT "$3" "$4" && exit
+        rm -f "$3"
+        exit 1' sh "$values/ @[a-z0-9_]*\$/d" "$here/metrics" "$directory/.$metrics_file.$name" \
+        "$directory/$metrics_file" </dev/null 2>&1 8>"$run/metrics.lock" 9>&-
+    code=$?
+    if [ "$code" -gt 128 ]; then echo 'the directory did not answer for 5 s'; fi
+    return "$code"
+}
+
+# Whether a process has the file open as a writer has it.
+is_writer_left() {
+    for each in /proc/[0-9]*/fd/8; do
+        # shellcheck disable=SC3013 # dash, bash and busybox have it
+        if [ "$each" -ef "$run/metrics.lock" ]; then return; fi
+    done
     return 1
 }
 
@@ -214,14 +242,14 @@ read_dropped
 read_links
 set_value failed "$failed"
 set_value write_errors "$write_errors"
-if replace_file 2>"$work/metrics.errors"; then
+if replace_file >"$work/metrics.errors" 2>/dev/null; then
     # The next failure is reported again.
     if [ "$write_failed" = 1 ]; then write_failed=0 && save_counters; fi
 else
     write_errors=$((write_errors + 1))
     if [ "$write_failed" = 0 ]; then
         echo "${warning}tke-overlay: the metrics cannot be written to $metrics_dir (overlay_metrics_dir):" \
-            "$(head -n 1 "$work/metrics.errors")" >&2
+            "$(tail -n 1 "$work/metrics.errors")" >&2
     fi
     write_failed=1
     save_counters

@@ -54,6 +54,9 @@ ENDPOINT_SERVERS = f"{STATE}/endpoint.servers"
 """The servers that the module api_endpoint has set in kubeconfigs: a line of JSON for each, with path, cluster and
 URL. The status reports a kubeconfig that has another server again."""
 
+ENDPOINT_BATCH = f"{STATE}/endpoint.batch"
+"""The route to the load balancer, one line for ``ip -batch``, written by the module api_endpoint."""
+
 ENDPOINT_CHECKSUMS = f"{STATE}/endpoint.checksums"
 """The checksums of these four files."""
 PAIR_CHECKSUMS = f"{STATE}/clb/checksums"
@@ -67,6 +70,9 @@ boot."""
 
 LOCK = f"{files.RUN_DIRECTORY}/lock"
 """Held by a module or the restore script while it changes the host."""
+
+ANY_MAC_NOTE = f"{files.RUN_DIRECTORY}/any-mac"
+"""Exists while this host accepts frames of the tunnel for any MAC, see :mod:`cutover`."""
 
 RESERVED = "/var/lib/cni/networks/tke-overlay"
 """The directory of the CNI plugin host-local: a file for each address that is reserved, named after the address."""
@@ -94,11 +100,15 @@ PROBE_PROGRAM = f"{STATE}/probe.py"
 PROBE_PEERS = f"{STATE}/probe.peers"
 """The program of the probe timer, and the peers that it probes."""
 
-METRICS_FILES = (METRICS_TEXT, METRICS_SCRIPT, PROBE_PROGRAM, PROBE_PEERS, *PROBE_UNIT_FILES)
+METRICS_STATE_FILES = (METRICS_TEXT, METRICS_SCRIPT, PROBE_PROGRAM, PROBE_PEERS)
+"""The files of the metrics beside the saved state."""
+
+METRICS_FILES = (*METRICS_STATE_FILES, *PROBE_UNIT_FILES)
 """Every file that the metrics of a node need, except those in the directory of node_exporter."""
 
 METRICS_RECORDS = tuple(
-    f"{files.RUN_DIRECTORY}/{name}" for name in ("metrics.counters", "metrics.firewall", "probe.record")
+    f"{files.RUN_DIRECTORY}/{name}"
+    for name in ("metrics.counters", "metrics.firewall", "metrics.lock", "probe.record", "probe.lock")
 )
 """What the restore script and the probe timer count or note since the boot."""
 

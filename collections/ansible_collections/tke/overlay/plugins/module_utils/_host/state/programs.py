@@ -39,10 +39,10 @@ METRICS_SH = r"""#!/bin/sh
 # own, and this file uses its variables and functions.
 
 # shellcheck disable=SC2154 # the restore script sets them
-: "$here $run $work $failed $damaged $repaired $failures $device $bridge $device_line $bridge_line $no_room $cidrs"
+: "$here $run $work $failed $damaged $repaired $failures $device $bridge $device_line $bridge_line $no_room $cidrs $booted"
 # Set by the file settings. metrics_file is a name in metrics_dir; objects are the values of the label of that name;
-# cni_file is a path, cni_plugins are names, cni_dirs and runtimes are paths between colons.
-: "$metrics_dir $metrics_file $objects $cni_file $cni_plugins $cni_dirs $runtimes"
+# cni_file is a path, cni_plugins are names, cni_dirs and runtimes are paths between colons, wireguard_devices are names.
+: "$metrics_dir $metrics_file $objects $cni_file $cni_plugins $cni_dirs $runtimes ${wireguard_devices:=}"
 
 directory=${TKE_OVERLAY_ROOT:-}$metrics_dir # a test sets that root
 
@@ -80,9 +80,11 @@ save_counters() {
 }
 
 count_results() {
-    for each in $repaired; do eval "repairs_$each=\$((repairs_$each + 1))"; done
+    counted=$repaired
+    if [ -n "$booted" ]; then counted=''; fi
+    for each in $counted; do eval "repairs_$each=\$((repairs_$each + 1))"; done
     for each in $failures; do eval "drift_$each=\$((drift_$each + 1))"; done
-    if [ -n "$repaired" ]; then save_counters; fi
+    if [ -n "$counted" ]; then save_counters; fi
     for each in $objects; do
         eval "set_value repairs_$each \$repairs_$each; set_value drift_$each \$drift_$each"
     done
@@ -114,9 +116,9 @@ is_bridge_netfilter_off() {
 is_conntrack_full() {
     [ -e /proc/sys/net/netfilter/nf_conntrack_max ] || return
     # Not with `read`, which gets only the first digit: it reads byte by byte, and such a file is empty after the first.
-    count=$(cat /proc/sys/net/netfilter/nf_conntrack_count)
-    most=$(cat /proc/sys/net/netfilter/nf_conntrack_max)
-    [ "$most" -gt 0 ] && [ $((count * 50)) -ge $((most * 49)) ]
+    # shellcheck disable=SC2046 # two words: connections, and room for them
+    set -- $(cat /proc/sys/net/netfilter/nf_conntrack_count /proc/sys/net/netfilter/nf_conntrack_max)
+    [ "$2" -gt 0 ] && [ $(($1 * 50)) -ge $(($2 * 49)) ]
 }
 
 # Whether this host runs Pods and a plugin is in none of the directories.
@@ -198,19 +200,25 @@ read_dropped() {
     done <"$work/counted"
 }
 
-# Set state and MTU of a link, from its line in the listing of ip; list it again if it was repaired.
+# Set state and MTU of a link, from its line in the listing of ip; list it again if its object, $1, was repaired. $4 is
+# the end of the words in the text, if it is another one than the object.
 read_link() {
     line=$3
     case "$repaired " in *" $1 "*) line=$(ip -o link show dev "$2" 2>/dev/null) ;; esac
-    case $line in *[\<,]UP[,\>]*) set_value "up_$1" 1 ;; *) set_value "up_$1" 0 ;; esac
+    case $line in *[\<,]UP[,\>]*) set_value "up_${4:-$1}" 1 ;; *) set_value "up_${4:-$1}" 0 ;; esac
     line=${line#* mtu }
-    set_value "mtu_$1" "${line%% *}"
+    set_value "mtu_${4:-$1}" "${line%% *}"
 }
 
 read_links() {
     read_link link "$device" "${device_line:- mtu 0}"
     # The CNI plugin creates the bridge with the first Pod.
     if [ -n "$bridge_line" ]; then read_link bridge "$bridge" "$bridge_line"; fi
+    for wireguard in $wireguard_devices; do
+        line=''
+        if [ -s "$work/$wireguard.link" ]; then read -r line <"$work/$wireguard.link"; fi
+        read_link wireguard "$wireguard" "${line:- mtu 0}" "${wireguard#tke-}"
+    done
 }
 
 # Set the time of this run, as that of a file of this run, and the time at which the plan was saved. checked is when
@@ -227,15 +235,35 @@ read_times() {
 # --- writing ---
 
 # Replace the file in one step. Its directory can belong to another user, who must not know the name of the new file
-# before it exists (noclobber), nor be able to write it.
+# before it exists (noclobber), nor be able to write it. The file system can hang, as NFS does without its server: so
+# this is a process of its own, which timeout kills together with itself. A process that cannot be killed stays.
 replace_file() {
+    if [ "$write_failed" = 1 ] && is_writer_left; then
+        echo 'a former process still hangs in that directory'
+        return 1
+    fi
     read -r name </proc/sys/kernel/random/uuid
-    beside=$directory/.$metrics_file.$name
-    umask 022
-    set -C
-    sed -e "$values/ @[a-z_]*\$/d" "$here/metrics" >"$beside" &&
-        mv -fT "$beside" "$directory/$metrics_file" && return
-    rm -f "$beside"
+    # shellcheck disable=SC2016 # the inner shell expands them
+    timeout -s KILL 5 sh -c 'umask 022
+        set -C
+        for left in "${3%.*}".*; do # of writers that were killed
+            if [ -e "$left" ]; then rm -f "$left"; fi
+        done
+        sed -e "$1" "$2" >"$3" && mv -fT "$3" "$4" && exit
+        rm -f "$3"
+        exit 1' sh "$values/ @[a-z0-9_]*\$/d" "$here/metrics" "$directory/.$metrics_file.$name" \
+        "$directory/$metrics_file" </dev/null 2>&1 8>"$run/metrics.lock" 9>&-
+    code=$?
+    if [ "$code" -gt 128 ]; then echo 'the directory did not answer for 5 s'; fi
+    return "$code"
+}
+
+# Whether a process has the file open as a writer has it.
+is_writer_left() {
+    for each in /proc/[0-9]*/fd/8; do
+        # shellcheck disable=SC3013 # dash, bash and busybox have it
+        if [ "$each" -ef "$run/metrics.lock" ]; then return; fi
+    done
     return 1
 }
 
@@ -247,14 +275,14 @@ read_dropped
 read_links
 set_value failed "$failed"
 set_value write_errors "$write_errors"
-if replace_file 2>"$work/metrics.errors"; then
+if replace_file >"$work/metrics.errors" 2>/dev/null; then
     # The next failure is reported again.
     if [ "$write_failed" = 1 ]; then write_failed=0 && save_counters; fi
 else
     write_errors=$((write_errors + 1))
     if [ "$write_failed" = 0 ]; then
         echo "${warning}tke-overlay: the metrics cannot be written to $metrics_dir (overlay_metrics_dir):" \
-            "$(head -n 1 "$work/metrics.errors")" >&2
+            "$(tail -n 1 "$work/metrics.errors")" >&2
     fi
     write_failed=1
     save_counters
@@ -306,6 +334,10 @@ try() {
 }
 
 mkdir -p "$run"
+# The first run after a boot restores everything: that is no repair.
+booted=''
+# shellcheck disable=SC2034 # metrics.sh reads it
+if [ ! -e "$run/rules.listing" ]; then booted=yes; fi
 # Ansible takes the same lock.
 exec 9>"$run/lock"
 if ! flock -w 60 9; then
@@ -495,8 +527,9 @@ restore_wireguard_device() {
             report_error "$wireguard is not a WireGuard device: another program has created it"
             return 1 ;;
     esac
+    echo "$line" >"$work/$wireguard.link" # metrics.sh reads it
     list_wireguard
-    if [ ! -s "$work/wg" ]; then # wireguard-go hangs, or the device is one of another program
+    if [ ! -s "$work/$wireguard.wg" ]; then # wireguard-go hangs, or the device is one of another program
         ip link del dev "$wireguard" 2>/dev/null
         create_wireguard 'without an answer' || return
         list_wireguard
@@ -529,14 +562,14 @@ create_wireguard() {
 # List the device without its private key, and without preshared keys.
 list_wireguard() {
     timeout 30 wg show "$wireguard" dump 2>/dev/null |
-        sed -e '1s/^[^\t]*/-/' -e '2,$s/^\([^\t]*\)\t[^(\t][^\t]*/\1\thidden/' >"$work/wg"
+        sed -e '1s/^[^\t]*/-/' -e '2,$s/^\([^\t]*\)\t[^(\t][^\t]*/\1\thidden/' >"$work/$wireguard.wg"
 }
 
 compare_wireguard() {
     differs=''
     : >"$work/set"
     key_file=$here/wireguard-$generation.key
-    read -r _ found_key found_port found_mark <"$work/wg"
+    read -r _ found_key found_port found_mark <"$work/$wireguard.wg"
     if [ "$found_key" != "$public_key" ]; then
         if [ "$(wg pubkey 2>/dev/null <"$key_file")" != "$public_key" ]; then
             report_error "$key_file is not the private key of $public_key: put it back, or run tke.overlay.rotate_keys"
@@ -564,7 +597,7 @@ list_wireguard_peers() {
             endpoint = ($1 in planned && now - $5 >= 180) ? $3 : planned[$1]
             print device " peer " $1 " allowed-ips " $4 (endpoint == "" ? "" : " endpoint " endpoint) \
                 ($8 == "off" ? "" : " persistent-keepalive " $8) ($2 == "(none)" ? "" : " preshared-key " $2)
-        }' "$here/wireguard" "$work/wg" | sort
+        }' "$here/wireguard" "$work/$wireguard.wg" | sort
 }
 
 compare_wireguard_peers() {
@@ -909,6 +942,7 @@ keep_foreign_names() {
 # Replace the file in one step, with the mode, owner and attributes of the present one. A mounted file cannot be
 # replaced, and is written in place.
 write_hosts() {
+    rm -f "${hosts%/*}"/.hosts.tke-overlay.* # of a run that was killed
     beside=$(mktemp "${hosts%/*}/.hosts.tke-overlay.XXXXXX" 2>"$work/errors") || beside=''
     if [ -n "$beside" ]; then
         if [ -e "$hosts" ]; then cp --preserve=all "$hosts" "$beside" 2>"$work/errors"; else chmod 644 "$beside"; fi &&
@@ -968,6 +1002,7 @@ WorkingDirectory=$state
 Environment="RES_OPTIONS=timeout:2 attempts:1"
 ExecStart=$python -s -E -S -X pycache_prefix=$cache -m probe
 TimeoutStartSec=60s
+KillMode=process
 Nice=5
 LogLevelMax=notice
 """
@@ -1040,6 +1075,8 @@ ConditionPathExists=$state/restore
 [Service]
 Type=oneshot
 ExecStart=/bin/sh $state/restore
+# A writer of metrics that hangs and cannot be killed does not delay the next run.
+KillMode=process
 LogLevelMax=notice
 
 [Install]

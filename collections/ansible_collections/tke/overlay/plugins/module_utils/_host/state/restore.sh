@@ -36,6 +36,10 @@ try() {
 }
 
 mkdir -p "$run"
+# The first run after a boot restores everything: that is no repair.
+booted=''
+# shellcheck disable=SC2034 # metrics.sh reads it
+if [ ! -e "$run/rules.listing" ]; then booted=yes; fi
 # Ansible takes the same lock.
 exec 9>"$run/lock"
 if ! flock -w 60 9; then
@@ -225,8 +229,9 @@ restore_wireguard_device() {
             report_error "$wireguard is not a WireGuard device: another program has created it"
             return 1 ;;
     esac
+    echo "$line" >"$work/$wireguard.link" # metrics.sh reads it
     list_wireguard
-    if [ ! -s "$work/wg" ]; then # wireguard-go hangs, or the device is one of another program
+    if [ ! -s "$work/$wireguard.wg" ]; then # wireguard-go hangs, or the device is one of another program
         ip link del dev "$wireguard" 2>/dev/null
         create_wireguard 'without an answer' || return
         list_wireguard
@@ -259,14 +264,14 @@ create_wireguard() {
 # List the device without its private key, and without preshared keys.
 list_wireguard() {
     timeout 30 wg show "$wireguard" dump 2>/dev/null |
-        sed -e '1s/^[^\t]*/-/' -e '2,$s/^\([^\t]*\)\t[^(\t][^\t]*/\1\thidden/' >"$work/wg"
+        sed -e '1s/^[^\t]*/-/' -e '2,$s/^\([^\t]*\)\t[^(\t][^\t]*/\1\thidden/' >"$work/$wireguard.wg"
 }
 
 compare_wireguard() {
     differs=''
     : >"$work/set"
     key_file=$here/wireguard-$generation.key
-    read -r _ found_key found_port found_mark <"$work/wg"
+    read -r _ found_key found_port found_mark <"$work/$wireguard.wg"
     if [ "$found_key" != "$public_key" ]; then
         if [ "$(wg pubkey 2>/dev/null <"$key_file")" != "$public_key" ]; then
             report_error "$key_file is not the private key of $public_key: put it back, or run tke.overlay.rotate_keys"
@@ -294,7 +299,7 @@ list_wireguard_peers() {
             endpoint = ($1 in planned && now - $5 >= 180) ? $3 : planned[$1]
             print device " peer " $1 " allowed-ips " $4 (endpoint == "" ? "" : " endpoint " endpoint) \
                 ($8 == "off" ? "" : " persistent-keepalive " $8) ($2 == "(none)" ? "" : " preshared-key " $2)
-        }' "$here/wireguard" "$work/wg" | sort
+        }' "$here/wireguard" "$work/$wireguard.wg" | sort
 }
 
 compare_wireguard_peers() {
@@ -639,6 +644,7 @@ keep_foreign_names() {
 # Replace the file in one step, with the mode, owner and attributes of the present one. A mounted file cannot be
 # replaced, and is written in place.
 write_hosts() {
+    rm -f "${hosts%/*}"/.hosts.tke-overlay.* # of a run that was killed
     beside=$(mktemp "${hosts%/*}/.hosts.tke-overlay.XXXXXX" 2>"$work/errors") || beside=''
     if [ -n "$beside" ]; then
         if [ -e "$hosts" ]; then cp --preserve=all "$hosts" "$beside" 2>"$work/errors"; else chmod 644 "$beside"; fi &&

@@ -25,7 +25,7 @@ import typing as t
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import gateway_address
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
-from ansible_collections.tke.overlay.plugins.module_utils._host.files import Texts
+from ansible_collections.tke.overlay.plugins.module_utils._host.files import Reader, Texts, read_files
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import ALIAS, LinkSpec, compare_link
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Desired, Table
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
@@ -95,7 +95,7 @@ def saved_entries(table: Table) -> Desired | None:
     :raises KernelError: a line is not one that the table writes.
     """
     path = batch_file(table)
-    text = files.read_files([path]).get(path)
+    text = read_files([path]).get(path)
     if text is None:
         return None
     entries: Desired = {}
@@ -119,9 +119,9 @@ def line_diff(before: str, after: str) -> tuple[str, str]:
     return "".join(line for line in old if line not in shared), "".join(line for line in new if line not in shared)
 
 
-def saved_summary() -> dict[str, str]:
+def saved_summary(read: Reader = read_files) -> dict[str, str]:
     """Return the content of ``summary``, empty without such a file."""
-    text = files.read_files([SUMMARY]).get(SUMMARY, "")
+    text = read([SUMMARY]).get(SUMMARY, "")
     pairs = [line.partition(": ") for line in text.splitlines() if not line.startswith("#")]
     return {key: value for key, mark, value in pairs if mark}
 
@@ -131,9 +131,9 @@ def may_have_pods(settings: t.Mapping[str, str]) -> bool:
     return settings.get("bridge") != ""
 
 
-def saved_settings() -> dict[str, str]:
+def saved_settings(read: Reader = read_files) -> dict[str, str]:
     """Return the content of ``settings``, empty without such a file or if it is damaged."""
-    text = files.read_files([SETTINGS]).get(SETTINGS, "")
+    text = read([SETTINGS]).get(SETTINGS, "")
     try:
         words = shlex.split(text, comments=True)
     except ValueError:  # damaged: a quotation that does not end

@@ -17,7 +17,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import FileSpecs, Texts
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run, error_text
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.cni_plugins import NOT_INSTALLED, CniPlugins
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics import NO_METRICS, MetricsSpec
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics_spec import NO_METRICS, MetricsSpec
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
     NETWORK_MANAGER,
     NETWORKD,
@@ -46,7 +46,7 @@ class HostFacts(t.NamedTuple):
     """The properties of a host that determine its units, drop-ins, sysctls and CNI file."""
 
     systemd: bool
-    units: Texts  # unit -> "enabled", "active" or both
+    units: Texts  # unit -> "enabled", "active" or both; "outdated" if systemd has not loaded a new file of ours
     loaded: bool  # whether systemd has loaded a file of the units of this collection
     kernel: tuple[int, int]
     bridge_netfilter: bool = True  # whether the kernel has br_netfilter, loaded or not
@@ -55,11 +55,16 @@ class HostFacts(t.NamedTuple):
     on_link: t.Mapping[str, str] = types.MappingProxyType({})  # underlay address -> link, of peers with a direct link
 
 
+OUTDATED = "outdated"
+"""The state of a unit whose file was written by a run that was interrupted before systemd loaded it."""
+
+
 class UnitState(t.NamedTuple):
-    """The state of a unit, as in :attr:`HostFacts.units`, and whether systemd has loaded a file of it."""
+    """The state of a unit, whether systemd has loaded a file of it, and whether this file has changed since."""
 
     state: str
     loaded: bool
+    outdated: bool = False
 
 
 def read_host(run: Run) -> HostFacts:
@@ -71,6 +76,9 @@ def read_host(run: Run) -> HostFacts:
     units = unit_states((SERVICE, TIMER, PROBE_TIMER, NETWORKD, NETWORK_MANAGER), run)
     loaded = units[SERVICE].loaded or units[TIMER].loaded
     states = {name: unit.state for name, unit in units.items()}
+    for name in (SERVICE, TIMER, PROBE_TIMER):
+        if units[name].outdated:
+            states[name] = f"{states[name]} {OUTDATED}".strip()
     return HostFacts(True, states, loaded, kernel, has_bridge_netfilter(run))
 
 
@@ -93,7 +101,11 @@ def unit_states(names: t.Sequence[str], run: Run) -> dict[str, UnitState]:
     :raises KernelError: systemctl failed.
     """
     return {
-        name: UnitState(_state_of(values), bool(values) and values.get("LoadState") != "not-found")
+        name: UnitState(
+            _state_of(values),
+            bool(values) and values.get("LoadState") != "not-found",
+            values.get("NeedDaemonReload") == "yes",
+        )
         for name, values in unit_properties(names, run).items()
     }
 
@@ -103,7 +115,7 @@ def unit_properties(names: t.Sequence[str], run: Run) -> dict[str, Texts]:
 
     :raises KernelError: systemctl failed.
     """
-    keys = "Id,LoadState,UnitFileState,ActiveState,Result,ExecMainStatus"
+    keys = "Id,LoadState,UnitFileState,ActiveState,NeedDaemonReload,Result,ExecMainStatus"
     code, out, errors = run(("systemctl", "show", "-p", keys, *names), None)
     if code != 0:
         raise KernelError(f"systemctl show: {error_text(code, errors)}")
@@ -207,13 +219,14 @@ def unit_commands(written: t.Iterable[str], host: HostFacts) -> t.Iterator[t.Seq
     new = not names.isdisjoint(UNIT_FILES)
     new_probe = not names.isdisjoint(PROBE_UNIT_FILES)
     wrong = differing_units(host)
+    outdated = OUTDATED in host.units.get(PROBE_TIMER, "").split()
     if PROBE_TIMER in wrong and not host.metrics.directory:
         yield ("systemctl", "stop", PROBE_TIMER)  # before systemd notices that its file is gone, which is a failure
     if SERVICE in wrong or TIMER in wrong:
         # This also loads new files. Without the reload that is part of it, systemd 257 and later reports that the units
         # need one (NeedDaemonReload).
         yield ("systemctl", "--quiet", "enable", SERVICE, TIMER)
-    elif (new or new_probe) and host.loaded:
+    elif (new or new_probe or outdated) and host.loaded:
         yield ("systemctl", "daemon-reload")
     if new or TIMER in wrong:
         yield ("systemctl", "restart", TIMER)

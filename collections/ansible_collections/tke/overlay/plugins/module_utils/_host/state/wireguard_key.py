@@ -14,7 +14,6 @@ import contextlib
 import glob
 import os
 import stat
-import tempfile
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import NONE, WIREGUARD_KEY
@@ -23,6 +22,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Diff, Run, error_text
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.wireguard import KEY_FILE, check_wg, public_key
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.lock import locked
+from ansible_collections.tke.overlay.plugins.module_utils._locking import open_beside
 
 MODE = 0o600
 
@@ -117,21 +117,20 @@ def _valid(path: str, key: str) -> str:
 
 def _make(path: str, run: Run) -> None:
     """Let ``wg`` write a new private key beside the path, and move it there once it is on the disk."""
-    directory, name = os.path.split(files.ROOT + path)
     try:
-        os.makedirs(directory, exist_ok=True)
-        descriptor, beside = tempfile.mkstemp(dir=directory, prefix=f".{name}.")
-        try:
-            with os.fdopen(descriptor, "rb") as stream:
-                code, _out, errors = run(("/bin/sh", "-c", 'wg genkey >"$1"', "sh", beside), None)
+        os.makedirs(os.path.dirname(files.ROOT + path), exist_ok=True)
+        descriptor, new = open_beside(files.ROOT + path)
+        with os.fdopen(descriptor, "rb") as stream:
+            try:
+                code, _out, errors = run(("/bin/sh", "-c", 'wg genkey >"$1"', "sh", new), None)
                 if code != 0:
                     raise KernelError(f"wg genkey: {error_text(code, errors)}")
                 os.fsync(stream.fileno())
-            os.rename(beside, files.ROOT + path)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(beside)
-            raise
+                os.rename(new, files.ROOT + path)
+            except BaseException:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(new)
+                raise
     except OSError as error:
         raise KernelError(f"{path} cannot be written: {error}") from error
 

@@ -54,7 +54,7 @@ def act(monkeypatch):
     def acted(module, answers, **arguments):
         host = Host(answers)
         action = object.__new__(node.ActionModule)
-        action._task = types.SimpleNamespace(args={"name": "idc1", **arguments})
+        action._task = types.SimpleNamespace(args={"name": "idc1", **arguments}, until=[], retries=None)
 
         def reset():
             host.resets += 1

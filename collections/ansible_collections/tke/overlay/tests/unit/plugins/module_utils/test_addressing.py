@@ -279,6 +279,21 @@ def test_former_holders_travel_in_a_text():
 KEY = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
 NEXT_KEY = "TrMvSoP4jYQlY6RIzBgbssQqY3vxI2Pi+y71lOWWXX0="
 
+WORDS = st.sampled_from(
+    ["", "a", "b", "-", "10.244.1.0/24", "10.244.1.1/24", "10.0.0.1", "10.0.0.01", "fd00::1", "10.0.0.1:5", "1.2", KEY]
+)
+
+
+@given(st.lists(st.lists(WORDS, max_size=7).map(" ".join), max_size=4))
+def test_a_fleet_is_read_as_written_or_its_problems_are_named(lines):
+    text = "".join(f"{line}\n" for line in lines)
+    fleet, problems = {}, []
+    try:
+        fleet = parse_fleet(text)
+    except ValidationError as error:
+        problems = error.problems
+    assert problems or [" ".join(filter(None, peer)) for peer in fleet.values()] == lines
+
 
 @pytest.mark.parametrize(
     "peer",

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lock on a file: between processes, for a limited time."""
+"""The lock on a file: between processes, for a limited time; and the file that replaces another one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from ansible_collections.tke.overlay.plugins.module_utils._locking import lock_file
+from ansible_collections.tke.overlay.plugins.module_utils._locking import beside, lock_file, open_beside
 
 
 @pytest.fixture
@@ -55,3 +55,43 @@ def test_a_lock_is_taken_when_its_holder_ends(lock, holder):
 def test_a_descriptor_that_cannot_be_locked_is_an_error():
     with pytest.raises(OSError, match="Bad file descriptor"):
         lock_file(2**20, 0)
+
+
+def test_what_a_killed_writer_has_left_is_used_again(tmp_path):
+    path = str(tmp_path / "name")
+    for left in (b"half of a tex", None):
+        if left:
+            (tmp_path / ".name.tke-overlay").write_bytes(left)
+            (tmp_path / ".name.tke-overlay").chmod(0o644)
+        descriptor, new = open_beside(path)
+        assert new == beside(path)
+        assert os.fstat(descriptor).st_size == 0
+        assert os.fstat(descriptor).st_mode & 0o777 == 0o600
+        os.write(descriptor, b"text")
+        os.rename(new, path)
+        os.close(descriptor)
+        assert os.listdir(tmp_path) == ["name"]
+
+
+def replace_often(path, text):
+    for _time in range(20):
+        descriptor, new = open_beside(path)
+        with os.fdopen(descriptor, "w") as stream:
+            stream.write(text)
+            stream.flush()
+            os.rename(new, path)
+
+
+def test_two_writers_of_one_file_do_not_mix(tmp_path):
+    path, texts = str(tmp_path / "name"), [letter * 100_000 for letter in "abcd"]
+    children = []
+    for text in texts:
+        children.append(os.fork())
+        if children[-1] == 0:
+            try:
+                replace_often(path, text)
+                os._exit((tmp_path / "name").read_text() not in texts)
+            finally:
+                os._exit(2)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * len(texts)
+    assert os.listdir(tmp_path) == ["name"]

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import threading
+import time
 
 import pytest
 from hypothesis import given
@@ -23,6 +25,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._metrics import (
     METRICS,
     Sample,
     render,
+    write_bounded,
     write_file,
 )
 
@@ -129,10 +132,31 @@ def test_a_failed_write_leaves_the_former_file_only(tmp_path):
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"x.prom": "before\n"}
 
 
+def test_what_killed_writers_have_left_is_removed(tmp_path):
+    for name, age in ((".x.prom.0123", 1000), (".x.prom.4567", 0), (".y.prom.0123", 1000)):
+        (tmp_path / name).write_text("half of a fi")
+        os.utime(tmp_path / name, times=(time.time() - age,) * 2)
+    write_file(str(tmp_path), "x.prom", "text\n")
+    assert sorted(os.listdir(tmp_path)) == [".x.prom.4567", ".y.prom.0123", "x.prom"], "that of another writer stays"
+
+
 def test_a_missing_directory_is_not_created(tmp_path):
     with pytest.raises(FileNotFoundError):
         write_file(str(tmp_path / "none"), "x.prom", "")
     assert not (tmp_path / "none").exists()
+
+
+def test_a_bounded_write_passes_the_error_on(tmp_path):
+    lock = str(tmp_path / "lock")
+    write_bounded(str(tmp_path), "x.prom", "text\n", lock)
+    assert (tmp_path / "x.prom").read_text() == "text\n"
+    with pytest.raises(FileNotFoundError):
+        write_bounded(str(tmp_path / "none"), "x.prom", "", lock)
+    with open(lock, "w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(OSError, match="still hangs"):
+            write_bounded(str(tmp_path), "x.prom", "other\n", lock)
+    assert (tmp_path / "x.prom").read_text() == "text\n"
 
 
 def test_a_link_of_another_user_is_replaced_and_not_followed(tmp_path):

@@ -65,12 +65,13 @@ def test_several_programs_run_at_the_same_time(run, tmp_path):
         echo "$2 '$4'"; echo err >&2; exit "$2"
     """
     orders = (("3", "4"), ("4", "3"))
-    commands = [["sh", "-c", wait, "sh", str(tmp_path / "there"), *order, "a b $HOME"] for order in orders]
-    assert run.together(commands) == [(3, "3 'a b $HOME'\n", "err\n"), (4, "4 'a b $HOME'\n", "err\n")]
+    jobs = [(["sh", "-c", wait, "sh", str(tmp_path / "there"), *order, "a b $HOME"], None) for order in orders]
+    assert run.together(jobs) == [(3, "3 'a b $HOME'\n", "err\n"), (4, "4 'a b $HOME'\n", "err\n")]
     assert run.together([]) == []
     large = ["sh", "-c", "yes neighbour | head -n 30000"]
-    assert [len(out) for _code, out, _errors in run.together([large, large, ["cat"]])] == [300_000, 300_000, 0]
-    assert run.together([["no-such-program"]])[0][0] == 127
+    jobs = [(large, None), (large, None), (["cat"], None), (["cat"], "a\n")]
+    assert [len(out) for _code, out, _errors in run.together(jobs)] == [300_000, 300_000, 0, 2]
+    assert run.together([(["no-such-program"], None)])[0][0] == 127
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,7 @@ DOCUMENT = {
     "service_cidr": "10.244.255.0/24",
     "fleet": "a 10.244.0.0/24 10.0.1.1\nb 10.244.1.0/24 10.0.1.2\n",
     "former": "10.244.9.0/24 c\n",
+    "ledger_versions": "41-3fa9c2d1 40-95b046c3",
     "links": "* * vxlan 1400\n",
 }
 PAIR = [{"name": "clb1", "address": "10.0.1.1"}, {"name": "clb2", "address": "10.0.1.2"}]
@@ -254,8 +255,8 @@ class FakeHost:
             return 1, "", "No such file or directory"
         return 0, "", ""
 
-    def together(self, commands):
-        return [self(command, None) for command in commands]
+    def together(self, jobs):
+        return [self(*job) for job in jobs]
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import (
     failure_of,
     registered,
+    results_of,
     succeeded,
     underlay_addresses,
 )
@@ -56,6 +57,28 @@ def test_a_node_that_has_left_the_inventory_has_no_result():
     hostvars = {"a": {"done": {"saved": {"node": "a"}}}}
     assert registered(["a", "gone"], hostvars, "done", "saved") == {"a": {"node": "a"}}
     assert succeeded(["a", "gone"], hostvars, "done") == ["a"]
+
+
+class HostVars(dict):
+    """The variables of hosts as in Ansible: gathered anew at each access, and evaluated by ``[]`` only."""
+
+    def __init__(self, results):
+        super().__init__(results)
+        self.gathered = []
+
+    def __getitem__(self, host):
+        raise AssertionError("a result is data, and evaluating it takes long")
+
+    def raw_get(self, host):
+        self.gathered.append(host)
+        return self.get(host)
+
+
+def test_variables_of_a_host_are_gathered_once_for_all_results():
+    hostvars = HostVars({"a": {"one": {"x": 1}, "two": {"y": 2}}, "b": {"one": {"x": 3}}})
+    found = results_of(["a", "b", "gone"], hostvars, ["one", "two"])
+    assert found == {"one": {"a": {"x": 1}, "b": {"x": 3}, "gone": {}}, "two": {"a": {"y": 2}, "b": {}, "gone": {}}}
+    assert hostvars.gathered == ["a", "b"]
 
 
 GENERIC = "Module result deserialization failed: No start of json char found"

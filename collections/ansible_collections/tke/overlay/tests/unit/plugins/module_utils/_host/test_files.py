@@ -9,6 +9,7 @@ import errno
 import os
 import pathlib
 import re
+import signal
 import stat
 
 import pytest
@@ -30,6 +31,21 @@ def test_written_files_are_read_and_missing_ones_omitted(root):
     assert there == {"/etc/tke-overlay/summary": "two\n"}
     assert os.listdir(root / "etc/tke-overlay") == ["summary"]
     assert (root / "etc/tke-overlay/summary").stat().st_mode & 0o777 == 0o644
+
+
+def test_killed_writes_leave_one_file_that_the_next_removes(root, monkeypatch):
+    for _kill in range(3):
+        child = os.fork()
+        if child == 0:
+            monkeypatch.setattr(os, "rename", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+            try:
+                files.write_file("/etc/tke-overlay/summary", "one\n")
+            finally:
+                os._exit(0)
+        assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    assert os.listdir(root / "etc/tke-overlay") == [".summary.tke-overlay"]
+    files.write_file("/etc/tke-overlay/summary", "two\n")
+    assert os.listdir(root / "etc/tke-overlay") == ["summary"]
 
 
 def test_a_file_that_is_not_text_differs_from_any_text(root):

@@ -401,6 +401,7 @@ class History(RuleBasedStateMachine):
         again = Ledger("demo", self.story[0][1])
         for operation, *arguments in self.story[1:]:
             operation(again, *arguments)
+            again = parse(again.text(), "here", "demo")
         assert again.text() == self.ledger.text(), "the same history gives the same ledger"
 
 

@@ -347,6 +347,7 @@ def test_document_and_forecast_are_complete():
         "service_cidr": "10.244.3.0/24",
         "fleet": "a 10.244.0.0/24 10.0.1.1\nb 10.244.1.0/24 192.168.1.1\n",
         "former": "",
+        "ledger_versions": "1-e347b8f0",
     }
     assert len(plan_id(made.document)) == 12
     assert made.forecast == (

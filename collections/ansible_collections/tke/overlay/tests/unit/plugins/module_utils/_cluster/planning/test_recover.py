@@ -20,6 +20,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.plan
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.recover import (
     HostRecord,
     SavedStates,
+    agrees,
     recover,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import (
@@ -27,6 +28,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.vali
     InventoryNode,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
+from ansible_collections.tke.overlay.plugins.module_utils._ledger_version import newest
 
 NOW = "2026-01-02T03:04:05Z"
 SETTINGS = ClusterSettings("demo", ["10.244.0.0/16"], 256, 256)
@@ -53,6 +55,7 @@ def saved(nodes=NODES, settings=SETTINGS):
             mtu=document["mtu"],
             api="10.0.2.2",
             view="one",
+            ledger_version=newest(document["ledger_versions"]),
         )
         for peer in parse_fleet(document["fleet"]).values()
     }
@@ -84,6 +87,31 @@ def test_recovers_the_same_plan_from_any_reachable_hosts(unreached):
     assert plan(SETTINGS, NODES, ledger).document == plan(SETTINGS, NODES, lost).document
     assert assign(SETTINGS, NODES, ledger.text(), "/ledger", "later").text() == ledger.text()
     assert parse(ledger.text(), "/ledger", "demo").text() == ledger.text()
+
+
+def test_a_ledger_agrees_if_it_has_the_nodes_of_the_hosts():
+    lost, found = saved()
+    rebuilt = recover(SETTINGS, NODES, found, NOW)
+    lost.cursor, lost.former = 40, {"10.244.30.0/24": "gone"}
+    assert agrees(lost, rebuilt), "what the hosts do not save makes no difference"
+    others = (
+        [*NODES, InventoryNode("idc3", ["idc"], "192.168.1.13", 1450)],
+        [NODES[0]._replace(underlay_ip="10.0.1.99"), *NODES[1:]],
+    )
+    for nodes in others:
+        assert not agrees(assign(SETTINGS, nodes, lost.text(), "/ledger", "later"), rebuilt)
+    appended = SETTINGS._replace(container_cidr=["10.244.0.0/16", "10.200.0.0/16"])
+    assert not agrees(assign(appended, NODES, lost.text(), "/ledger", "later"), rebuilt)
+
+
+def test_a_rebuilt_ledger_continues_after_the_newest_host():
+    _lost, found = saved()
+    for name, version in {"cloud1": "9-aaaaaaaa", "cloud2": "10-bbbbbbbb", "idc1": ""}.items():
+        found = changed(found, name, ledger_version=version)
+    ledger = recover(SETTINGS, NODES, found, NOW)
+    assert parse(ledger.text(), "/ledger", "demo").versions == "10-bbbbbbbb"
+    ledger.release(["idc2"], [], NOW)
+    assert ledger.versions.split()[0].startswith("11-")
 
 
 def test_cursor_is_after_the_highest_node_cidr_in_use():

@@ -430,6 +430,26 @@ def test_the_time_of_the_run_does_not_change_the_digest(change, same):
     assert (one["digest"] == other["digest"]) is same
 
 
+def test_links_are_part_of_the_report_encrypted_ones_first():
+    links = [
+        {"sites": ["cloud", "cloud"], "nodes": [1, 1], "transport": "direct", "mtu": 1500},
+        {"sites": ["cloud", "idc"], "nodes": [1, 1], "transport": "wireguard", "mtu": 1376},
+    ]
+    plain = report_of(ledger_of("cloud1", "idc1"), healthy("cloud1", "idc1"))
+    linked = report_of(ledger_of("cloud1", "idc1"), healthy("cloud1", "idc1"), links=links)
+    assert plain["links"] == []
+    assert [(each["transport"], each["encrypted"]) for each in linked["links"]] == [
+        ("wireguard", True),
+        ("direct", False),
+    ]
+    assert linked["digest"] != plain["digest"]
+    assert "link cloud - idc wireguard 1376\n" in summary(linked)
+    former = json.loads(data_text(plain))
+    del former["links"]
+    assert is_report(former), "of a former version"
+    assert summary(former) == summary(plain)
+
+
 def test_a_lost_answer_changes_the_digest_and_counters_do_not():
     one = report_of(ledger_of("cloud1", "idc1"), healthy("cloud1", "idc1"))
     slower = [

@@ -10,6 +10,7 @@ import pytest
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.formats import NOTHING
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.tables import (
     event_rows,
+    link_rows,
     matrix,
     node_row,
     pending_rows,
@@ -166,3 +167,15 @@ def test_a_change_without_a_time_shows_that():
     event = {"when": None, "what": "grew", "node": None, "text": "container CIDR extended by 10.9.0.0/24"}
     (row,) = event_rows({"history": [event]})
     assert row == ("time not recorded", "cluster", "grew: container CIDR extended by 10.9.0.0/24")
+
+
+def test_a_link_has_its_sites_transport_and_mtu():
+    links = [
+        {"sites": ["a", "a"], "nodes": [1200, 1200], "transport": "direct", "mtu": 8951, "encrypted": False},
+        {"sites": ["a", "b"], "nodes": [1200, 4], "transport": "wireguard", "mtu": 1312, "encrypted": True},
+    ]
+    assert [tuple(row) for row in link_rows({"links": links})] == [
+        ("inside a", "direct", "8,951", "1,200", "no"),
+        ("a - b", "wireguard", "1,312", "1,200 - 4", "yes"),
+    ]
+    assert len(link_rows({"links": links * 100})) == 100

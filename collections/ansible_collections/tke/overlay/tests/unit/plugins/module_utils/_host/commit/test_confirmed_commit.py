@@ -5,6 +5,10 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import signal
+
 import pytest
 
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
@@ -55,12 +59,43 @@ def pending_path(root):
 
 
 def test_a_failed_write_leaves_nothing_staged(root):
-    blocked = pending_path(root) / "token"
-    blocked.mkdir(parents=True)
-    (blocked / "file").touch()
-    with pytest.raises(KernelError, match=f"{PENDING}/token"):
+    pending_path(root).parent.parent.mkdir()
+    pending_path(root).parent.touch()
+    with pytest.raises(KernelError, match=f"{PENDING}.*cannot be written"):
         stage(Confirmation("t"), NO_FILES, NO_STATE)
-    assert not pending_path(root).exists()
+    assert [path for path in root.rglob("*") if path.is_file()] == [pending_path(root).parent]
+
+
+def test_a_run_killed_while_it_stages_makes_nothing_pending(root, monkeypatch):
+    """Half of it would be rolled back by a script that is not there, or with files that are not there yet."""
+    saved = "/etc/tke-overlay/summary"
+    files.write_file(saved, "old\n")
+    (root / "etc/tke-overlay/.summary.tke-overlay").write_text("of a killed run that wrote it")
+    staged, write = NO_FILES._replace(new={saved: "new\n"}), files.write_file
+    for at in itertools.count():
+        numbers = itertools.count()
+
+        def killed(*arguments, numbers=numbers, at=at, **options):
+            if next(numbers) == at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            write(*arguments, **options)
+
+        child = os.fork()
+        if child == 0:
+            monkeypatch.setattr(confirmed_commit, "write_file", killed)
+            try:
+                stage(Confirmation("t"), staged, NO_STATE)
+            finally:
+                os._exit(0)
+        if os.waitpid(child, 0)[1] == 0:
+            break
+        assert not pending_path(root).exists()
+        with exclusive_change(Commands(code=1)):
+            pass
+    assert at > 15
+    assert is_pending("t")
+    assert sorted(os.listdir(pending_path(root).parent)) == ["lock", "pending"]
+    assert os.listdir(root / "etc/tke-overlay") == ["summary"]
 
 
 def test_a_rollback_script_that_fails_is_an_error(root):

@@ -136,11 +136,26 @@ def test_listings_run_together_and_each_result_is_used_once():
         calls.append(command)
         return 0, "alone", ""
 
-    run.together = lambda commands: [(0, f"together {command[-1]}", "") for command in commands]
+    run.together = lambda jobs: [(0, f"together {command[-1]}", "") for command, _text in jobs]
     listed = listed_together([["ip", "a"], ["ip", "b"]], run)
     assert [listed(["ip", name], None)[1] for name in "bac"] == ["together b", "together a", "alone"]
     assert listed(["ip", "a"], None)[1] == "alone", "the table can have changed since"
     assert calls == [["ip", "c"], ["ip", "a"]]
+
+
+def test_a_result_is_recalled_for_the_same_text_and_kept_if_wanted():
+    def run(command, text):
+        return 0, "alone", ""
+
+    run.together = lambda jobs: [(0, f"together {text}", "") for _command, text in jobs]
+    listed = listed_together([["ip"]], run, [(["ip"], "a\n"), (["ip"], "b\n")], keep=True)
+    assert [listed(["ip"], text)[1] for text in ("b\n", "a\n", "c\n", None, "a\n")] == [
+        "together b\n",
+        "together a\n",
+        "alone",
+        "together None",
+        "together a\n",
+    ]
 
 
 def test_without_support_for_it_listings_run_one_by_one():

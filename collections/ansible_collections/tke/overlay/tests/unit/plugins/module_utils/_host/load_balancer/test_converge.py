@@ -270,6 +270,45 @@ def test_finishes_a_run_that_ended_before_the_reload(spec, host):
     assert actions(result) == [(HAPROXY_UNIT, "reload"), (KEEPALIVED_UNIT, "reload")]
 
 
+def started(unit):
+    return [f"systemctl enable --quiet {unit}", f"systemctl restart {unit}"]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (CA_FILE, [f"systemctl reload {HAPROXY_UNIT}"]),
+        (
+            HEALTH_AGENT_FILE,
+            [f"systemctl enable --quiet {HEALTH_AGENT_UNIT}", f"systemctl restart {HEALTH_AGENT_UNIT}"],
+        ),
+        (
+            f"/etc/systemd/system/{TIMER_UNIT}",
+            ["systemctl daemon-reload", f"systemctl enable --quiet {TIMER_UNIT}", f"systemctl restart {TIMER_UNIT}"],
+        ),
+    ],
+)
+def test_finishes_a_run_that_was_killed_after_it_wrote_a_file(spec, host, monkeypatch, name, expected):
+    """What runs does not show that it is older than these files."""
+    spec = spec._replace(ca="PEM")
+    converge(spec, host, check=False)
+    host.write(name, "of an earlier release")
+    host.commands.clear()
+
+    def killed(path, *_more):
+        files.put_file(path, *_more)
+        raise SystemExit
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "put_file", killed)
+        with pytest.raises(SystemExit):
+            converge(spec, host, check=False)
+    assert host.commands == []
+    converge(spec, host, check=False)
+    assert host.commands == expected
+    assert not converge(spec, host, check=False).changed
+
+
 @pytest.mark.parametrize("table", ["", "table inet tke_overlay_clb {\n\tchain other {\n\t}\n}\n"])
 def test_loads_rules_that_the_kernel_lost_or_that_were_changed(spec, host, table):
     converge(spec, host, check=False)

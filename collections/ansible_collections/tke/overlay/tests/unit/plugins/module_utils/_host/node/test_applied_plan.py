@@ -16,6 +16,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node.applied_pla
     check_plan,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import FLEET_FILE, SUMMARY
+from ansible_collections.tke.overlay.plugins.module_utils._ledger_version import LEDGER_LINE
 
 
 @pytest.fixture
@@ -27,6 +28,18 @@ def host(tmp_path, monkeypatch, document):
         (tmp_path / SUMMARY[1:]).parent.mkdir(parents=True)
         (tmp_path / SUMMARY[1:]).write_text(f"cluster: {cluster}\nnode: {node}\nnode_cidr: {node_cidr}\n")
         (tmp_path / FLEET_FILE[1:]).write_text(fleet)
+
+    return applied
+
+
+@pytest.fixture
+def host_with_version(host, tmp_path):
+    """The same, with the version of a ledger."""
+
+    def applied(version):
+        host()
+        with (tmp_path / SUMMARY[1:]).open("a") as stream:
+            stream.write(f"{LEDGER_LINE}: {version}\n")
 
     return applied
 
@@ -112,4 +125,26 @@ def test_a_host_of_another_cluster_names_both(host, document):
 def test_an_incomplete_summary_does_not_prevent_the_repair(host, document, tmp_path):
     host()
     (tmp_path / SUMMARY[1:]).write_text("")
+    check_plan({**document, "former": ""}, Accepted())
+
+
+@pytest.mark.parametrize("versions", ["41-aaaaaaaa", "42-bbbbbbbb 41-aaaaaaaa 40-cccccccc", "58-bbbbbbbb 42-dddddddd"])
+def test_a_plan_of_the_same_or_a_later_ledger_is_accepted(host_with_version, document, versions):
+    host_with_version("41-aaaaaaaa")
+    check_plan({**document, "former": "", "ledger_versions": versions}, Accepted())
+
+
+@pytest.mark.parametrize("versions", ["40-cccccccc", "41-bbbbbbbb 40-cccccccc", "42-dddddddd 41-bbbbbbbb 40-cccccccc"])
+def test_a_plan_of_an_older_ledger_names_both_versions(host_with_version, document, versions):
+    host_with_version("41-aaaaaaaa")
+    plan = {**document, "former": "", "ledger_versions": versions}
+    with pytest.raises(ValidationError) as caught:
+        check_plan(plan, Accepted())
+    for word in ("41-aaaaaaaa", f"the plan has {versions[:11]},", "Nothing was changed", "tke.overlay.rebuild_ledger"):
+        assert word in str(caught.value)
+    check_plan(plan, Accepted(renumber=["me"]))
+
+
+def test_a_plan_without_versions_is_not_compared(host_with_version, document):
+    host_with_version("41-aaaaaaaa")
     check_plan({**document, "former": ""}, Accepted())

@@ -9,10 +9,13 @@ import pytest
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import plan_id, vtep_mac
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
+from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.nftables import TransitionAllowances
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni import CNI_FILE
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import build_target, own_and_peers
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.fleet import read_saved
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import METRICS_FILES, MODULES_FILE
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import state_files
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import HostFacts
 
 HOST = HostFacts(systemd=False, units={}, loaded=False, kernel=(6, 1))
@@ -54,6 +57,25 @@ def test_host_without_pods_has_nothing_of_them(document):
 def test_plan_does_not_depend_on_whether_a_host_has_pods(document):
     plans = {build_target(document, HOST, pods=pods).saved.summary["plan"] for pods in (True, False)}
     assert plans == {plan_id(document)}
+
+
+def test_the_version_of_the_ledger_is_saved_and_read(document, tmp_path, monkeypatch):
+    """It alone is no other plan, because nothing is configured from it."""
+    versions = "41-3fa9c2d1 40-95b046c3"
+    for text, expected in ({**document, "ledger_versions": versions}, "41-3fa9c2d1"), (document, ""):
+        target = build_target(text, HOST)
+        assert target.saved.summary["plan"] == plan_id(document)
+        for path, content in state_files(target.saved).items():
+            (tmp_path / path[1:]).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / path[1:]).write_text(content)
+        monkeypatch.setattr(files, "ROOT", str(tmp_path))
+        assert read_saved()["ledger_version"] == expected
+
+
+@pytest.mark.parametrize("damaged", ["", "41", "41-3fa9c2d1\n40-95b046c3", "41-3fa9c2d1  40-95b046c3", "41-3fa9c2d1 x"])
+def test_damaged_versions_of_the_ledger_are_an_error(document, damaged):
+    with pytest.raises(ValidationError, match="document: ledger_versions"):
+        build_target({**document, "ledger_versions": damaged}, HOST)
 
 
 def test_routes_are_removed_first(document):

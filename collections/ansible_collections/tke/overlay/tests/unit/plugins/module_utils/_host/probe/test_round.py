@@ -10,6 +10,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 from hypothesis import given
@@ -129,8 +130,24 @@ def test_metrics_tell_reachable_from_full_size():
     assert failing_peers(peers, result) == ["cloud1", "idc0"]
 
 
+def test_metrics_count_the_living_wireguard_peers_of_a_site():
+    now = int(time.time())
+    plain, *encrypted = peers_of({"cloud": 1, "idc": 4})
+    peers = [plain, *(peer._replace(encrypted=True) for peer in encrypted)]
+    handshakes = dict(zip([peer.address for peer in encrypted], [now - 1, now - 170, now - 600]))
+    text = render(round_samples(config_of(peers), sample(peers, ProbeRecord()), RoundResult({}, {}, handshakes)))
+    oldest = "probe_wireguard_oldest_handshake_timestamp_seconds"
+    for name, value in (("probe_wireguard_peers", 4), ("probe_wireguard_living_peers", 2), (oldest, 0)):
+        assert f'tke_overlay_{name}{{site="idc"}} {value}\n' in text
+        assert f'tke_overlay_{name}{{site="cloud"}}' not in text
+    handshakes[encrypted[3].address] = now
+    text = render(round_samples(config_of(peers), sample(peers, ProbeRecord()), RoundResult({}, {}, handshakes)))
+    assert f'{oldest}{{site="idc"}} {now - 600}\n' in text
+
+
 def test_files_are_read_as_they_were_written():
-    config = config_of(peers_of({"cloud": 3, "idc": 2}), "/var/lib/a b")
+    peers = peers_of({"cloud": 3, "idc": 2})
+    config = config_of([peers[0]._replace(encrypted=True), *peers[1:]], "/var/lib/a b")
     assert parse_config(f"# Written\n{config_text(config)}") == config
     record = ProbeRecord(7, 2, True, ["a", "b"])
     assert parse_record(record_text(record)) == record

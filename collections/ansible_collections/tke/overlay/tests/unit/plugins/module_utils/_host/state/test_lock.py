@@ -5,12 +5,20 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import signal
+
 import pytest
 
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.state import lock
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.lock import finish_confirmation, locked
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.lock import (
+    finish_confirmation,
+    locked,
+    save_together,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import CONFIRMED, LOCK, STATE
 
 
@@ -57,3 +65,44 @@ def test_a_confirmation_that_cannot_be_completed_is_an_error(root):
     (root / STATE[1:] / "summary").mkdir()
     with pytest.raises(KernelError, match=f"{CONFIRMED} cannot be moved to its place"):
         finish_confirmation()
+
+
+def save_killed_at(monkeypatch, texts, at):
+    """Save these files in a process that is killed before its n-th change of names; return whether it ended before."""
+    child = os.fork()
+    if child == 0:
+        numbers = itertools.count()
+        rename = os.rename
+
+        def killed(source, target):
+            if next(numbers) == at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            rename(source, target)
+
+        for name in ("rename", "replace"):
+            monkeypatch.setattr(os, name, killed)
+        try:
+            save_together(texts)
+        finally:
+            os._exit(0)
+    return os.waitpid(child, 0)[1] == 0
+
+
+def test_a_killed_run_leaves_all_old_or_all_new_saved_files(root, monkeypatch):
+    old, new = ({f"{STATE}/{name}": text for name in ("checksums", "fleet", "summary")} for text in ("old", "new"))
+    found = []
+    for at in range(8):
+        for path, text in old.items():
+            files.write_file(path, text)
+        ended = save_killed_at(monkeypatch, new, at)
+        finish_confirmation()
+        found.append(files.read_files(old))
+    assert ended
+    # Three files beside their places, then one name that makes them count.
+    assert found == [old] * 4 + [new] * 4
+    assert sorted(os.listdir(root / STATE[1:])) == ["checksums", "fleet", "summary"]
+
+
+def test_nothing_to_save_changes_nothing(root):
+    save_together({})
+    assert not (root / STATE[1:]).exists()

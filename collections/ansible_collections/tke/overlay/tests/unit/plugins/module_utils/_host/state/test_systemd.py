@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.state import systemd
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics import NO_METRICS, MetricsSpec
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics_spec import NO_METRICS, MetricsSpec
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
     NETWORK_MANAGER,
     NETWORKD,
@@ -95,6 +95,9 @@ def test_unit_states_are_read_from_systemctl(recorder, root):
     states = {SERVICE: "enabled", TIMER: "enabled active", PROBE_TIMER: "", NETWORKD: "active", NETWORK_MANAGER: ""}
     assert found.units == states
     assert (found.systemd, found.loaded) == (True, True)
+    need = [f"{text}\nNeedDaemonReload=yes" for text in blocks]
+    outdated = {SERVICE: "enabled outdated", TIMER: "enabled active outdated", PROBE_TIMER: "outdated"}
+    assert read_host(recorder(0, "\n\n".join(need))).units == {**states, **outdated}, "not those of other packages"
     absent = [block(name, load="not-found") for name in (SERVICE, TIMER)]
     assert not read_host(recorder(0, "\n\n".join([*absent, block(NETWORKD, "enabled", "active")]))).loaded
     for errors, text in (("no bus\n", "no bus"), ("", "exit code 1")):
@@ -150,6 +153,9 @@ def test_an_unknown_kernel_version_needs_no_workarounds(recorder, monkeypatch):
         ([], {SERVICE: "enabled", TIMER: "enabled"}, True, [ENABLE, RESTART]),
         (UNIT_FILES, {SERVICE: "", TIMER: "enabled active"}, True, [ENABLE, RESTART]),
         ([], {SERVICE: "", TIMER: "enabled active"}, True, [ENABLE]),
+        # A run was killed before systemd loaded new files.
+        ([], {**COMPLETE, SERVICE: "enabled outdated"}, True, [ENABLE]),
+        ([], {**COMPLETE, TIMER: "enabled active outdated"}, True, [ENABLE, RESTART]),
     ],
 )
 def test_only_necessary_unit_commands_run(recorder, written, units, loaded, commands):
@@ -170,6 +176,8 @@ RESTART_PROBE = f"systemctl restart {PROBE_TIMER}"
         (METRICS, [], WITH_PROBE, []),
         (METRICS, PROBE_UNIT_FILES, COMPLETE, [RELOAD, RESTART_PROBE]),
         (METRICS, [], COMPLETE, [RESTART_PROBE]),  # somebody has stopped it
+        (METRICS, [], {**WITH_PROBE, PROBE_TIMER: "active outdated"}, [RELOAD, RESTART_PROBE]),
+        (NO_METRICS, [], {**COMPLETE, PROBE_TIMER: "outdated"}, [f"systemctl stop {PROBE_TIMER}", RELOAD]),
         (NO_METRICS, PROBE_UNIT_FILES, WITH_PROBE, [f"systemctl stop {PROBE_TIMER}", RELOAD]),
         (NO_METRICS, [], {**COMPLETE, PROBE_TIMER: ""}, []),
     ],

@@ -1,0 +1,30 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: (c) 2026, tke.overlay contributors
+"""ssh for Ansible: keeps each module and each command that it sends, and the answers, in directory RECORDINGS."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+
+def main() -> int:
+    """Run ssh with the same arguments, and return its exit code."""
+    command = ["ssh", *sys.argv[1:]]
+    if os.isatty(0) or "RECORDINGS" not in os.environ:
+        os.execvp("ssh", command)
+    sent = sys.stdin.buffer.read()
+    done = subprocess.run(command, input=sent, stdout=subprocess.PIPE, check=False)
+    path = Path(os.environ["RECORDINGS"], str(time.monotonic_ns()))
+    path.with_suffix(".out").write_bytes(done.stdout)
+    path.with_suffix(".sent").write_bytes(sent or sys.argv[-1].encode())
+    sys.stdout.buffer.write(done.stdout)
+    return done.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
