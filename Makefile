@@ -110,7 +110,7 @@ TYPED := tests/lab/tkelab tests/lab/demo.py tests/stores/members.py \
 	tests/stores/separate_members.py tests/stores/controllers.py tests/stores/linearizability.py tests/kubernetes/standin.py \
 	tests/kubernetes/standin_server.py tests/kubernetes/standin_objects.py tests/kubernetes/standin_rbac.py \
 	tests/browser/chromium.py tests/browser/overlays.py tests/testinfra/stories.py tests/testinfra/howto.py \
-	tests/testinfra/day_two.py tests/testinfra/linked.py tests/testinfra/watching.py \
+	tests/testinfra/day_two.py tests/testinfra/short_soak.py tests/testinfra/linked.py tests/testinfra/watching.py \
 	tests/lab/flows.py tests/lab/flow_agent.py tests/lab/wire.py tests/bench tests/faults tests/kills/kills.py \
 	tests/kills/strike.py tests/soak tests/tools tests/prometheus \
 	tests/package/product.py

@@ -14,6 +14,7 @@ import re
 import subprocess
 
 import pytest
+from short_soak import OPERATIONS, random_operations
 
 import howto
 from day_two import as_new, forget_the_ledger, mtu_of, nothing_lost, of_page, run
@@ -296,6 +297,14 @@ def test_changed_files_are_written_and_nothing_else_changes(story):
         assert run(following).changed() == set(NODES)
     after = states()
     assert all(before[name] <= after[name] and after[name] - before[name] == {"fleet"} for name in NODES)
+    assert site().changed() == set()
+
+
+def test_the_fleet_agrees_with_a_model_after_random_operations(tmp_path):
+    counts = random_operations(tmp_path)
+    print(counts)
+    assert counts.operations.total() >= OPERATIONS
+    assert counts.lost == 0
     assert site().changed() == set()
 
 
