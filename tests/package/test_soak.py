@@ -82,6 +82,15 @@ def test_only_chosen_kinds_are_chosen():
     assert found == {Kind.ADD, Kind.RELEASE}
 
 
+def test_no_machine_boots_where_the_lab_cannot_reach_it():
+    for each, before in chosen(6, 80):
+        now = before
+        for operation in each.operations:
+            assert operation.kind is not Kind.MOVE or not now.cut_sites
+            assert operation.kind is not Kind.REBOOT or now[operation.target].site not in now.cut_sites
+            now = now.after(operation)
+
+
 def test_a_healed_world_has_no_fault():
     for each, before in chosen(5, 20):
         now = before

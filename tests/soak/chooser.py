@@ -130,8 +130,9 @@ def _sensible(kind: Kind, machine: Machine, world: World) -> bool:
         Kind.ADD: not machine.member and not machine.unfinished,
         Kind.RELEASE: intact,
         Kind.READDRESS: intact and world.reachable(machine),
-        Kind.MOVE: intact and world.reachable(machine),
-        Kind.REBOOT: True,
+        # The lab waits until its controller reaches a machine that boots, and `lab up` does so for all of them.
+        Kind.MOVE: intact and world.reachable(machine) and not world.cut_sites,
+        Kind.REBOOT: machine.site not in world.cut_sites,
         Kind.CUT: not machine.cut,
         Kind.HEAL: machine.cut,
         Kind.STOP_TIMER: machine.member,
