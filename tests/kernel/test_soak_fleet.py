@@ -228,3 +228,19 @@ def test_hosts_and_ledger_agree_with_the_model(session):
         session.quiet()
     assert session.counts.operations.total() >= 6 * ROUNDS
     assert dataclasses.replace(session.world, cut_sites=frozenset()) == session.world
+
+
+def test_a_plan_that_a_release_has_overtaken_is_rejected(session):
+    """A controller that stood still while another one released a node: its plan still has that node."""
+    session.first_run()
+    fleet, world = session.fleet, session.world
+    released = fleet.ledger()["nodes"]["idc2"]["node_cidr"]
+    others = [each.name for each in world.members() if each.name != "idc2"]
+    late = fleet.site(world, set())
+    next(late)
+    list(fleet.release(world, "idc2", set()))
+    list(late)
+    assert "idc2" not in fleet.ledger()["nodes"]
+    assert others
+    for name, tables in fleet.tables(others).items():
+        assert released not in str(tables), name
