@@ -370,7 +370,7 @@ def test_metrics_show_whether_encrypted_links_have_sessions():
     assert 'probe_wireguard_peers{site="idc"}' not in found, "VXLAN"
     rule = "udp dport {51820, 51821} drop"
     chains = [f"chain {hook} {{ type filter hook {hook} priority -400; {rule}; }}" for hook in ("input", "output")]
-    on("idc1", f"nft 'table inet links_test {{ {' '.join(chains)} }}'; ip link del {device}")
+    on("idc1", f"nft 'table inet links_test {{ {'; '.join(chains)}; }}' && ip link del {device}")
     found = values()
     assert found[f'link_up{{device="{device}"}}'] == "1", "the restore script has made it again"
     assert found['restore_repairs_total{object="wireguard"}'] == "1"
