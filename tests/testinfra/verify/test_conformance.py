@@ -45,8 +45,10 @@ FAULTS = {
         ["pod: idc2 -> ", "no answer to small packets"],
     ),
 }
+# Without the file in which the CNI plugin host-local keeps where its cycle of addresses is: that stays with every Pod.
 LEFT = (
-    "ip netns list; ls -R /var/lib/cni 2>/dev/null; ps -eo comm --no-headers | grep tke-echo; "
+    "ip netns list; ls -R /var/lib/cni 2>/dev/null | grep -v last_reserved_ip; "
+    "ps -eo comm --no-headers | grep tke-echo; "
     "systemctl list-units --all --no-legend 'tke-overlay-conf*'; ls /run/tke-overlay | grep -v lock; "
     "cat /proc/sys/net/ipv4/conf/*/route_localnet"
 )

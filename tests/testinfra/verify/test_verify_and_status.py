@@ -159,7 +159,7 @@ def test_an_unknown_host_key_is_named_where_no_host_is_reached():
         named = [line for line in screen(done) if "unknown SSH host key: compare its fingerprint" in line]
         assert len(named) == 1, done.text
         assert "cloud1, cloud2, idc1, idc2" in named[0]
-        assert not any("power" in line for line in screen(done))
+        assert not any("power" in line for line in screen(done)), done.text
 
 
 def test_an_mtu_hole_between_sites_names_the_largest_size():
