@@ -20,13 +20,14 @@ FURTHER = {"cloud": {"cloud9": "10.0.1.99"}, "idc": {"idc9": "192.168.1.99"}}
 
 @pytest.fixture
 def url(tmp_path):
-    """Return the place of a copy of the ledger in a real etcd."""
+    """Return the place of a copy of the ledger in a real etcd; afterwards the copy, which is newer, is the ledger."""
     etcd = Etcd(tmp_path, names=("single",))
     etcd.start("single")
     try:
         until(lambda: etcd.status("single"))
         open_store(etcd.url()).transact(lambda _text: LEDGER.read_text())
         yield etcd.url()
+        LEDGER.write_text(open_store(etcd.url()).read() or "")
     finally:
         etcd.stop()
 
