@@ -19,13 +19,14 @@ def main() -> int:
         os.execvp("ssh", command)
     # Ansible gives commands that read nothing a terminal.
     sent = b"" if os.isatty(0) else sys.stdin.buffer.read()
-    given = {"input": sent} if sent else {}
-    done = subprocess.run(command, **given, stdout=subprocess.PIPE, check=False)
+    source = None if sent else sys.stdin  # the terminal stays what it is
+    with subprocess.Popen(command, stdin=source or subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        answered, _errors = process.communicate(sent or None)
     path = Path(os.environ["RECORDINGS"], str(time.monotonic_ns()))
-    path.with_suffix(".out").write_bytes(done.stdout)
+    path.with_suffix(".out").write_bytes(answered)
     path.with_suffix(".sent").write_bytes(sent or sys.argv[-1].encode())
-    sys.stdout.buffer.write(done.stdout)
-    return done.returncode
+    sys.stdout.buffer.write(answered)
+    return process.returncode
 
 
 if __name__ == "__main__":
