@@ -463,8 +463,9 @@ def test_make_kubernetes_says_what_it_wants(tmp_path: Path) -> None:
     without = check_programs()
     assert without.returncode == 2
     assert len(without.stderr.splitlines()) == 1
-    assert "kubelet, kubeadm, kubectl; KUBERNETES_BIN is not set." in without.stderr
-    for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "kubectl"):
+    assert "kubelet, kubeadm, kubectl, coredns; KUBERNETES_BIN is not set." in without.stderr
+    servers = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy")
+    for name in (*servers, "kubelet", "kubectl", "coredns"):
         (tmp_path / name).touch(mode=0o755)
     incomplete = check_programs(str(tmp_path))
     assert (incomplete.returncode, f"{tmp_path} lacks kubeadm." in incomplete.stderr) == (2, True)
