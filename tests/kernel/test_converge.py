@@ -4,7 +4,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
+import signal
 import socket
 
 import pytest
@@ -17,6 +20,9 @@ from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import LINKS
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import converge as node
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.applied_plan import Accepted
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.checksums import is_as_applied
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.lock import finish_confirmation
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import CHECKSUMS, SUMMARY
 from breakages import COMBINABLE, PEERS, broken, document, everything
 
 
@@ -365,3 +371,37 @@ def test_a_release_explains_another_fleet(run):
     former = former_text({peer.node_cidr: peer.name for peer in PEERS[1:]})
     assert node.converge(document(fleet=LACKING, former=former), run, check=False).changed
     assert not node.converge(document(fleet=LACKING, former=""), run, check=False).changed
+
+
+def converge_killed_at(wanted, run, at):
+    """Converge in a process that is killed before its n-th change of the name of a file."""
+    child = os.fork()
+    if child == 0:
+        numbers, rename = itertools.count(), os.rename
+
+        def killed(source, target):
+            if next(numbers) == at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            rename(source, target)
+
+        os.rename = killed
+        try:
+            node.converge(wanted, run, check=False)
+        finally:
+            os._exit(0)
+    return os.waitpid(child, 0)[1] == 0
+
+
+def test_a_run_that_is_killed_while_it_saves_damages_nothing(run):
+    """Only the version of the ledger differs, so the files are saved without a change of the kernel."""
+    node.converge(document(ledger_versions="1-aaaaaaaa"), run, check=False)
+    newer = document(ledger_versions="2-bbbbbbbb 1-aaaaaaaa")
+    for at in itertools.count():
+        ended = converge_killed_at(newer, run, at)
+        finish_confirmation()
+        assert is_as_applied(CHECKSUMS, SUMMARY), at
+        if "2-bbbbbbbb" in files.read_files([SUMMARY])[SUMMARY]:
+            break
+        assert not ended
+    assert at >= 2, "the summary and its checksum"
+    assert not node.converge(newer, run, check=False).changed

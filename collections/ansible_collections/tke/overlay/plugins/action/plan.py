@@ -152,10 +152,7 @@ class ActionModule(LedgerAction):
         before: dict[str, t.Any] = {}
         released: dict[str, str] = {}
         former: list[Ledger | None] = []
-        records = {host: record for host, record in given["saved"].items() if record}
-        found = SavedPlans(
-            records, given["renumber"], given["take_over"], given["saved_clb"], given["older_ledger"] or ""
-        )
+        found = _saved_plans(given)
 
         def change(text: str | None, where: str, now: str) -> Ledger:
             before.clear()  # a store may call this again with another text
@@ -233,6 +230,11 @@ class ActionModule(LedgerAction):
             if given["require_writable"] or not self._task.check_mode:
                 raise
             return None, [f"the podCIDRs were not read (overlay_adopt): {problem}" for problem in error.problems]
+
+
+def _saved_plans(given: t.Mapping[str, t.Any]) -> SavedPlans:
+    records = {host: record for host, record in given["saved"].items() if record}
+    return SavedPlans(records, given["renumber"], given["take_over"], given["saved_clb"], given["older_ledger"] or "")
 
 
 def _adopted(found: Matches | None, ledger: Ledger, before: t.Container[str]) -> dict[str, str]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible.plugins.action.normal import ActionModule as NormalAction
+
 LONG_ARGUMENTS = ("document", "sites", "skip", "unreached")
 """Arguments of modules whose length grows with the number of hosts."""
 
@@ -23,3 +25,15 @@ def omit_long_arguments(task: t.Any) -> None:
     if task.until or task.retries:
         return
     task.args = {name: OMITTED if name in LONG_ARGUMENTS and value else value for name, value in task.args.items()}
+
+
+class HostAction(NormalAction):  # type: ignore[misc]  # ansible-core is not typed
+    """Runs a module on the host, and forgets its long arguments."""
+
+    def run(self, tmp: None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        """Return the module's result."""
+        try:
+            result: dict[str, t.Any] = super().run(tmp, task_vars)
+        finally:
+            omit_long_arguments(self._task)
+        return result
