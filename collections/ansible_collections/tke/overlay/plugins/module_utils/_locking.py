@@ -12,6 +12,7 @@ import errno
 import fcntl
 import os
 import random
+import stat
 import time
 
 WRITER_SECONDS = 10
@@ -48,8 +49,9 @@ def beside(path: str) -> str:
 def open_beside(path: str) -> tuple[int, str]:
     """Open the file that will replace a file: empty, locked, and with access for its owner only.
 
-    What a killed writer has left is used again, so that nothing accumulates. The lock ends when the descriptor is
-    closed; the caller renames the file before that, or removes it.
+    What a killed writer has left is used again, so that nothing accumulates. What another user has put there, who could
+    read the content, is removed. The lock ends when the descriptor is closed; the caller renames the file before that,
+    or removes it.
 
     :returns: a descriptor, and the path of the file.
     :raises OSError: the file cannot be created, or another process writes it for too long.
@@ -58,13 +60,17 @@ def open_beside(path: str) -> tuple[int, str]:
     while True:
         try:
             descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        except PermissionError:
-            os.unlink(name)  # another user's; in a directory that both may write
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.ELOOP) or not os.path.lexists(name):
+                raise
+            os.unlink(name)  # another user's, in a directory that both may write
             continue
         try:
-            if not lock_file(descriptor, WRITER_SECONDS):
+            if _is_shared(descriptor):
+                os.unlink(name)
+            elif not lock_file(descriptor, WRITER_SECONDS):
                 raise OSError(errno.EAGAIN, "another process is writing it")
-            if _is_at(descriptor, name):
+            elif _is_at(descriptor, name):
                 os.ftruncate(descriptor, 0)
                 os.fchmod(descriptor, 0o600)
                 return descriptor, name
@@ -72,6 +78,12 @@ def open_beside(path: str) -> tuple[int, str]:
             os.close(descriptor)
             raise
         os.close(descriptor)  # its writer has renamed it
+
+
+def _is_shared(descriptor: int) -> bool:
+    """Return whether another user can read this file, or it is another file of this one by a hard link."""
+    status = os.fstat(descriptor)
+    return not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_nlink > 1
 
 
 def _is_at(descriptor: int, path: str) -> bool:

@@ -73,6 +73,44 @@ def test_what_a_killed_writer_has_left_is_used_again(tmp_path):
         assert os.listdir(tmp_path) == ["name"]
 
 
+def as_hard_link(name, victim):
+    os.link(victim, name)
+
+
+def as_symbolic_link(name, victim):
+    os.symlink(victim, name)
+
+
+def as_pipe(name, _victim):
+    os.mkfifo(name)
+
+
+def as_file_of_another_user(name, _victim):
+    with open(name, "wb"):
+        os.chown(name, 65534, 65534)
+
+
+@pytest.mark.parametrize("planted", [as_hard_link, as_symbolic_link, as_pipe, as_file_of_another_user])
+def test_what_another_user_has_planted_gets_no_content(tmp_path, planted):
+    path, victim = str(tmp_path / "name"), tmp_path / "victim"
+    victim.write_text("kept")
+    planted(beside(path), victim)
+    descriptor, new = open_beside(path)
+    os.write(descriptor, b"secret")
+    os.rename(new, path)
+    status = os.fstat(descriptor)
+    os.close(descriptor)
+    assert (status.st_uid, status.st_nlink, status.st_mode & 0o777) == (os.geteuid(), 1, 0o600)
+    assert victim.read_text() == "kept"
+    with open(path, encoding="ascii") as stream:
+        assert stream.read() == "secret"
+
+
+def test_a_file_that_cannot_be_created_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match="missing"):
+        open_beside(str(tmp_path / "missing" / "name"))
+
+
 def replace_often(path, text):
     for _time in range(20):
         descriptor, new = open_beside(path)
