@@ -160,8 +160,10 @@ class RulesTable:
         :param there: whether an old table can exist.
         :raises KernelError: nft rejected the rules; the old table is unchanged.
         """
-        lines = self._update(run) if there else ""
-        load_table(TABLE, lines or _with_values(self.text, counter_values(run) if there else {}), run)
+        lines = self._update(run) if there else None
+        if lines is None:
+            lines = _with_values(self.text, counter_values(run) if there else {})
+        load_table(TABLE, lines, run)
         code, listing, errors = run(_LIST, None)
         if code != 0:
             raise KernelError(f"{' '.join(_LIST)}: {error_text(code, errors)}")
@@ -173,12 +175,12 @@ class RulesTable:
         write_file(RECORD_TEXT, self.text, durable=False)
         write_file(RECORD_LISTING, listing, durable=False)
 
-    def _update(self, run: Run) -> str:
-        """Return the commands that change the recorded table into this one; empty if the record does not apply."""
+    def _update(self, run: Run) -> str | None:
+        """Return the commands that change the recorded table into this one; ``None`` if the record does not apply."""
         record = read_files((RECORD_TEXT, RECORD_LISTING))
         code, listing, _errors = run(_LIST, None)
         if code != 0 or record.get(RECORD_LISTING) != listing:
-            return ""
+            return None
         return table_update.update(TABLE, record.get(RECORD_TEXT, ""), self.text)
 
 
@@ -356,19 +358,16 @@ def _items(text: str) -> Desired:
     nft 0.9 prints a counter without values as ``packets 0 bytes 0``, and its brace on the same line.
     """
     items: Desired = {f"table {key}": value for key, value in re.findall(r"^\t(\w+) ([^{\n]+)$", text, re.MULTILINE)}
-    for kind, name, body in re.findall(r"^\t(\w+) (\S+) \{\n(.*?)\t\}\n", text, re.MULTILINE | re.DOTALL):
+    for (kind, name), block in table_update.blocks(text).items():
         if kind == "set":
-            attributes, _mark, elements = body.partition("elements = {")
-            items[f"set {name}"] = " ".join(attributes.split())
-            words = elements.rpartition("}")[0].split(",") if elements else []
+            items[f"set {name}"] = " ".join(block.head.split())
             what = "address" if name[:-1] in link_rules.ADDRESS_SETS else "element"
-            items.update(dict.fromkeys([f"{what} {' '.join(word.split())}" for word in words], f"of {name}"))
+            items.update(dict.fromkeys([f"{what} {element}" for element in block.content], f"of {name}"))
         elif kind == "chain":
-            hook, *rules = body.splitlines() or [""]
-            items[f"chain {name}"] = hook.strip()
-            items.update({f"{name} {number}": rule.strip() for number, rule in enumerate(rules, 1)})
+            items[f"chain {name}"] = block.head
+            items.update({f"{name} {number}": rule for number, rule in enumerate(block.content, 1)})
         else:
-            words = body.split() if kind != "counter" else []
+            words = " ".join([block.head, *block.content]).split() if kind != "counter" else []
             items[f"{kind} {name}"] = f"{{{' '.join(words)}}}"
     return items
 

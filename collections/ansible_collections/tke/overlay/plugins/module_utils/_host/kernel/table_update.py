@@ -28,30 +28,30 @@ Blocks = t.Dict[t.Tuple[str, str], Block]
 
 
 def blocks(text: str) -> Blocks:
-    """Return the chains, sets and counters of a table, from text in the form of :func:`nftables.rules_text`."""
+    """Return the chains, sets and counters of a table, from its text (:func:`nftables.rules_text`) or its listing."""
     found: Blocks = {}
     for kind, name, body in re.findall(r"^\t(\w+) (\S+) \{\n(.*?)\t\}\n", text, re.MULTILINE | re.DOTALL):
         if kind == "set":
-            attributes, _mark, elements = body.partition("\t\telements = {")
-            words = [word.strip() for word in elements.rpartition("}")[0].split(",")]
-            found[kind, name] = Block(attributes, tuple(filter(None, words)))
+            attributes, _mark, elements = body.partition("elements = {")
+            words = [" ".join(word.split()) for word in elements.rpartition("}")[0].split(",")]
+            found[kind, name] = Block(attributes.rstrip(), tuple(filter(None, words)))
         else:
             first, *rest = body.splitlines() or [""]
             found[kind, name] = Block(first.strip(), tuple(line.strip() for line in rest))
     return found
 
 
-def update(table: str, former: str, text: str) -> str:
+def update(table: str, former: str, text: str) -> str | None:
     """Return the commands that make one transaction out of the difference of two texts of a table.
 
     :param table: family and name.
     :param former: the text of the loaded table.
     :param text: the text of the table that it becomes.
-    :return: the commands; empty if a hook, or the type of a set, differs: then the table must be replaced.
+    :return: the commands; ``None`` if a hook, or the type of a set, differs: then the table must be replaced.
     """
     old, new = blocks(former), blocks(text)
     if any(old[key].head != new[key].head for key in old.keys() & new.keys()):
-        return ""
+        return None
     lines = [_addition(table, *key, new[key].head) for key in new if key not in old]
     for (kind, name), block in new.items():
         before = old.get((kind, name), Block(block.head, ()))
