@@ -62,6 +62,7 @@ SYSCTLS = {
     ),
 }
 RECORDS = ("/run/tke-overlay/rules.nft", "/run/tke-overlay/rules.listing")
+COMPILED = "/run/tke-overlay/compiled"  # a first run has none
 TABLE = ("inet", "tke_overlay")
 MODULE = ("/usr/bin/python3", str(HERE / "node.py"))
 WITH_METRICS = ("/usr/bin/python3", str(HERE / "metrics.py"))
@@ -193,7 +194,7 @@ def clean() -> None:
     shutil.rmtree(PENDING, ignore_errors=True)
     subprocess.run(["systemctl", "disable", "--now", *UNITS], capture_output=True, check=False)
     empty_kernel()
-    for path in (*FILES, *RECORDS):
+    for path in (*FILES, *RECORDS, COMPILED):
         with suppress(FileNotFoundError):
             os.unlink(path)
     with suppress(OSError):

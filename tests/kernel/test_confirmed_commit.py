@@ -254,6 +254,30 @@ def test_rollback_leaves_nothing_on_a_host_that_was_no_node(run, root):
         assert stream.read() == "0\n"
 
 
+def test_rollback_changes_many_routes_with_few_programs(run, root):
+    new, old = ([f"10.99.{third}.{number}" for number in range(200)] for third in (1, 2))
+    for address in new:
+        run(["ip", "route", "add", "blackhole", address])
+    before = confirmed_commit.RollbackState(
+        base="",
+        texts={},
+        removals=[
+            *(f"ip -4 route del blackhole {address}" for address in ["10.99.3.1", *new]),  # the first does not exist
+            "false",
+            f"ip -4 route add blackhole {old[0]}",
+        ],
+        additions=[f"ip -4 route replace blackhole {address}" for address in old],
+        sysctls={},
+        device="tke0",
+    )
+    confirmed_commit.stage(Confirmation("token"), confirmed_commit.StagedFiles({}, [], [], []), before)
+    lines = {name: (root / f"{PENDING[1:]}/{name}").read_text().splitlines() for name in ("removals", "additions")}
+    assert [len(lines["removals"]), len(lines["additions"])] == [3, 1], "a process takes more than a millisecond"
+    confirmed_commit.roll_back("a test", run)
+    routes = run(["ip", "route", "show", "root", "10.99.0.0/16"])[1].split()
+    assert sorted(word for word in routes if word != "blackhole") == sorted(old)
+
+
 def test_confirmation_replaces_temporary_drop_ins(run, root):
     make_pending(run)
     script(root, "confirm", "token")

@@ -65,6 +65,9 @@ the start marks an option."""
 
 DEVICE_NAME_RULE = "a device name has 1 to 15 letters, digits, '_', '-' and '.', and does not start with '-'"
 
+WIREGUARD_KEY = re.compile(r"[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=")
+"""A key of WireGuard: 32 bytes in base64, so the last digit has four bits."""
+
 MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}")
 """A unicast MAC address, in lower case."""
 
@@ -199,9 +202,9 @@ def parse_fleet(text: str) -> dict[str, Peer]:
 
 @functools.lru_cache(maxsize=2)  # a host reads the planned fleet several times, and the saved one
 def _parsed_fleet(text: str) -> dict[str, Peer]:
-    rows = [line.split(" ") for line in _lines(text)]
-    fleet = {words[0]: Peer(*words) for words in rows if _is_peer(words)}
-    if not len(fleet) == len(rows) == len({peer.node_cidr for peer in fleet.values()}):
+    rows = [line.split(" ") for line in _lines(text) if _is_usual_line(line) or _is_peer(line.split(" "))]
+    fleet = {words[0]: Peer(*words) for words in rows}
+    if not len(fleet) == len(_lines(text)) == len({peer.node_cidr for peer in fleet.values()}):
         raise ValidationError(*_problems_of_fleet(text))
     return fleet
 
@@ -211,8 +214,23 @@ def _lines(text: str) -> list[str]:
     return lines[:-1] if lines[-1] == "" else lines
 
 
+def _is_usual_line(line: str) -> bool:
+    """Whether a line is right and has IPv4 addresses only. Of 5,000 lines, only those that are not are examined."""
+    found = _USUAL_LINE.fullmatch(line)
+    return found is not None and not _number(found["address"]) & _HOST_BITS[found["length"]]
+
+
+_IPV4 = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])" + 3 * r"\.(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_SMALL_PORT = "[1-9][0-9]{0,3}|[1-5][0-9]{4}"  # one above 59999 is examined
+_KEY = WIREGUARD_KEY.pattern
+_USUAL_LINE = re.compile(
+    rf"{INVENTORY_NAME.pattern} (?P<address>{_IPV4})/(?P<length>[1-9]|[12][0-9]|3[0-2]) {_IPV4}"
+    rf"(?: {LABEL.pattern}(?: (?:{NONE}|{_IPV4}:(?:{_SMALL_PORT})) (?:{NONE}|{_KEY}(?:,{_KEY})?))?)?"
+)
+
+
 def _is_peer(words: list[str]) -> bool:
-    """Whether the words of a line are right. Of 5,000 lines, only those that are not are examined further."""
+    """Whether the words of a line are right, as :func:`_problems_of_peer` finds out."""
     if len(words) not in (3, 4, 6):
         return False
     usual = INVENTORY_NAME.fullmatch(words[0]) and _is_node_cidr(words[1]) and _is_address(words[2])
@@ -324,10 +342,6 @@ def _problems_of_link(peer: Peer) -> t.Iterator[str]:
     keys = [] if peer.keys in ("", NONE) else peer.keys.split(",")
     if len(keys) > 2 or not all(map(WIREGUARD_KEY.fullmatch, keys)):
         yield f"{shown(peer.keys)} is not the public key of a WireGuard, or two of them with a comma"
-
-
-WIREGUARD_KEY = re.compile(r"[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=")
-"""A key of WireGuard: 32 bytes in base64, so the last digit has four bits."""
 
 
 def is_endpoint(text: str) -> bool:

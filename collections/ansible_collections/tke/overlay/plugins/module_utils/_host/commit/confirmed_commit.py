@@ -21,6 +21,7 @@ that is what is saved.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shlex
 import shutil
@@ -194,9 +195,9 @@ def stage(confirmation: Confirmation, staged: StagedFiles, before: RollbackState
         "last": _directories(path for path in placed if path in staged.last),
         "temporary": _lines(staged.temporary),
         "commands": _lines(" ".join(words) for words in staged.commands),
-        "removals": _lines(before.removals),
-        "additions": _lines(before.additions),
-        "afterwards": _lines(before.afterwards),
+        **_command_files("removals", before.removals),
+        **_command_files("additions", before.additions),
+        **_command_files("afterwards", before.afterwards),
         "sysctls": _lines(f"{sysctl_path(key)} {value}" for key, value in before.sysctls.items()),
         "confirm": CONFIRM_SH,
         "roll-back": ROLL_BACK_SH,
@@ -230,6 +231,24 @@ def _settings_text(confirmation: Confirmation, before: RollbackState) -> Texts:
     }
     lines = [f"{key}={shlex.quote(str(value))}" for key, value in settings.items()]
     return {"settings": _lines(lines), "token": f"{confirmation.token}\n"}
+
+
+def _command_files(name: str, commands: t.Iterable[str]) -> Texts:
+    """Return a file with these commands, and those with the batches to which it leads.
+
+    Adjacent commands of ip become a batch: 5,000 routes, one process each, would keep a host without its network for
+    many seconds.
+    """
+    texts: dict[str, str] = {}
+    lines: list[str] = []
+    for is_ip, group in itertools.groupby(commands, lambda command: command.startswith("ip ")):
+        if is_ip:
+            batch = f"{name}.{len(texts)}.batch"
+            texts[batch] = _lines(command[len("ip ") :].replace("-4 ", "", 1) for command in group)
+            lines.append(f"ip -4 -force -batch {files.ROOT}{PENDING}/{batch}")
+        else:
+            lines += group
+    return {**texts, name: _lines(lines)}
 
 
 def _directories(paths: t.Iterable[str]) -> str:

@@ -73,8 +73,18 @@ place() {
             mv "$beside" "$root$directory/.confirmed" || return
             beside=$root$directory/.confirmed ;;
         esac
-        mv -f "$beside"/* "$root$directory/" && rmdir "$beside" || return
+        mv -f "$beside"/* "$root$directory/" || return
+        set -- "$@" "$beside"
     done <"$1"
+    shift
+    if [ "$#" -gt 0 ]; then rmdir "$@"; fi
+}
+
+# Remove the files that a list names.
+remove_listed() {
+    while read -r path; do set -- "$@" "$root$path"; done <"$1"
+    shift
+    if [ "$#" -gt 0 ]; then rm -f "$@"; fi
 }
 
 # What is reported as saved survives a loss of power: the new names are on the disk as well.
@@ -88,7 +98,7 @@ sync_names() {
 
 fault=$(copy_beside 2>&1) || give_up "$fault"
 place "$here/directories" 2>"$here/errors" || give_up_placing
-while read -r path; do rm -f "$root$path"; done <"$here/removed"
+remove_listed "$here/removed"
 while read -r command; do
     # shellcheck disable=SC2086 # a line is a list of words
     fault=$($command </dev/null 2>&1) || give_up "$command: $fault"
@@ -97,7 +107,7 @@ done <"$here/commands"
 place "$here/last" 2>"$here/errors" || give_up_placing
 fault=$(sync_names 2>&1) || give_up "$fault"
 
-while read -r path; do rm -f "$root$path"; done <"$here/temporary"
+remove_listed "$here/temporary"
 if [ -d "$root/run/systemd/system" ]; then systemctl --quiet stop tke-overlay-rollback.timer 2>/dev/null; fi
 rm -f "$run/rolled-back"
 # Renamed first, so that no program finds half of it. The other ones are of a confirmation that was killed right then.

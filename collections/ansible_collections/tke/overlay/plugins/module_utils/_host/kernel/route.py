@@ -112,8 +112,11 @@ class RouteTable:
     def _read_lines(self, run: Run, wanted: t.Mapping[str, str], others: bool) -> dict[str, ActualEntry] | None:
         """Return the actual routes if they are all wanted, and if the other listings show no route but these."""
         managed, *further = self.listings(others)
-        lines = [line for line in listed_lines(managed, run) if not self._is_of_another_task(line)]
+        lines = listed_lines(managed, run)
         found = only_wanted(lines, wanted, _listed)
+        if found is None:  # else none of them has to be examined
+            lines = [line for line in lines if not self._is_of_another_task(line)]
+            found = only_wanted(lines, wanted, _listed)
         if not others or found is None:
             return found
         of_bridge = f" dev {self.bridge} proto kernel "

@@ -89,6 +89,9 @@ _PEER_LINE = re.compile(
 )
 _KINDS = ("wireguard", "tun")  # of the kernel; of wireguard-go
 _VERSION = ("wg", "--version")
+_GO_VERSION = ("wireguard-go", "--version")
+_HAS_TUN = ("test", "-c", "/dev/net/tun")
+_MODULE = "wireguard"
 _NO_KEY = "A" * 43 + "="  # as a preshared key: none
 _MOST_PEERS = 500  # peers in one command line
 _MOST_NAMED = 5
@@ -201,9 +204,12 @@ class WireguardTable:
         return [_listing(spec.name) for spec in self.specs if link_exists(spec.name)]
 
     def checks(self) -> list[t.Sequence[str]]:
-        """Return the commands that :meth:`check` always runs, for :func:`listed_together`."""
+        """Return the commands that :meth:`check` runs on most hosts, for :func:`listed_together`."""
+        if not self.specs:
+            return []
         keys = [_public_key_of(spec.key_file) for spec in self.specs if spec not in self._former]
-        return [_VERSION, *keys] if self.specs else []
+        new = [_port_users(spec.port) for spec in self.specs if not link_exists(spec.name)]
+        return [_VERSION, *keys, *new, *(_OF_NEW_DEVICES if new else ())]
 
     def read(self, links: t.Sequence[Row], run: Run) -> dict[str, ActualEntry]:
         """Return the actual entries, by key. The endpoint of a living peer counts as that of the plan.
@@ -469,23 +475,31 @@ def _problems_of_device(row: Row | None, run: Run) -> t.Iterator[str]:
         if not _is_device(row):
             kind = kind_of(row) or row.get("link_type", "of unknown kind")
             yield f"device {row['ifname']} exists and is not a WireGuard device but {kind}: remove it"
-    elif not has_kernel_module("wireguard", run):
-        if run(("wireguard-go", "--version"), None)[0] != 0:
+    elif not has_kernel_module(_MODULE, run):
+        if run(_GO_VERSION, None)[0] != 0:
             yield (
                 "the kernel of this host has no module wireguard, and wireguard-go is not installed, so it can have no "
                 "link with transport wireguard (overlay_links): install a kernel with that module, or the package "
                 "wireguard-go"
             )
-        elif run(("test", "-c", "/dev/net/tun"), None)[0] != 0:
+        elif run(_HAS_TUN, None)[0] != 0:
             yield "wireguard-go requires /dev/net/tun, which this host does not have: load the kernel module tun"
 
 
 def has_kernel_module(name: str, run: Run) -> bool:
     """Whether the kernel has a module, loaded, built in, or to be loaded. Nothing is loaded."""
-    if run(("test", "-e", f"/sys/module/{name}"), None)[0] == 0:
+    if run(_is_loaded(name), None)[0] == 0:
         return True
     _code, steps, _errors = run(("modprobe", "--show-depends", name), None)
     return any(line.startswith(("insmod ", "builtin ")) for line in steps.splitlines())
+
+
+def _is_loaded(name: str) -> t.Sequence[str]:
+    return ("test", "-e", f"/sys/module/{name}")
+
+
+_OF_NEW_DEVICES = (_is_loaded(_MODULE), _GO_VERSION, _HAS_TUN)
+"""What the check of a device that does not exist yet runs."""
 
 
 def check_wg(run: Run) -> None:
@@ -521,8 +535,12 @@ def _problems_of_key(spec: WireguardSpec, run: Run) -> t.Iterator[str]:
         )
 
 
+def _port_users(port: int) -> t.Sequence[str]:
+    return ("ss", "-Haunp", f"sport = :{port}")
+
+
 def _problems_of_port(port: int, run: Run) -> t.Iterator[str]:
-    _code, out, _errors = run(("ss", "-Haunp", f"sport = :{port}"), None)
+    _code, out, _errors = run(_port_users(port), None)
     for line in out.splitlines()[:1]:
         _mark, _found, users = line.partition("users:")
         holder = users.strip("() \n") or "another tunnel of the kernel"

@@ -50,7 +50,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node.phases impo
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import Target, build_target
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins import reload_commands, reload_managers
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.lock import save_together
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import STATE
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import STATE, WIREGUARD_UNIT_FILE
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import (
     HostFacts,
     apply_units,
@@ -184,10 +184,13 @@ def _put_drop_ins(target: Target, difference: NodeResult, run: Run) -> None:
     """
     names = set(difference.file_names)
     texts = {name: text for name, text in target.drop_ins.items() if text is not None and name in names}
+    unread = set(texts)
     for name, text in texts.items():
         exists = os.path.exists(host_files.ROOT + name)
+        if name == WIREGUARD_UNIT_FILE and not exists:
+            unread.remove(name)  # systemd reads the file of a new unit when the unit is started
         write_file(name if exists else _temporary_path(name), text, durable=False)
-    reload_managers(texts, target.host, run)
+    reload_managers(unread, target.host, run)
 
 
 # --- files without a change of the kernel ---

@@ -26,6 +26,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.probe.round impo
 from ansible_collections.tke.overlay.plugins.module_utils._host.probe.schedule import ring
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics import (
     NodeLabels,
+    metrics_commands,
     node_metrics,
     script_settings,
     written_files,
@@ -86,7 +87,7 @@ def metrics_files(
         wireguard=[(each.name, each.mtu, len(each.peers)) for each in wireguard],
     )
     return {
-        METRICS_TEXT: WRITTEN_BY + node_metrics(labels, len(links.peers)),
+        METRICS_TEXT: WRITTEN_BY + metrics_commands(WRITTEN_BY + node_metrics(labels, len(links.peers))),
         METRICS_SCRIPT: METRICS_SH,
         PROBE_PROGRAM: WRITTEN_BY + ROUND_PY,
         PROBE_PEERS: WRITTEN_BY + config_text(_probe_config(links, metrics, labels.site)),

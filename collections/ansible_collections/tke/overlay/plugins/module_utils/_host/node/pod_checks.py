@@ -16,6 +16,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.files import rea
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import Row, find_link, read_links
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.nftables import TABLE
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import (
+    Job,
     Run,
     error_text,
     listed_together,
@@ -34,6 +35,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_network
     PodNetwork,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.port_checks import check_ports, ports_of
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.cni_plugins import version_jobs
 
 BRIDGE_NETFILTER = "net.bridge.bridge-nf-call-iptables"
 
@@ -64,7 +66,8 @@ def pod_findings(
     except KernelError as error:
         return [_unchecked("links", error)]
     # nft reads all sets of a table for the listing of one chain.
-    run = listed_together([CHAINS, *([] if rules_hold else [NAT]), DEFAULT_ROUTES], run, keep=True)
+    listings = [CHAINS, *([] if rules_hold else [NAT]), DEFAULT_ROUTES]
+    run = listed_together(listings, run, _plugin_jobs(network), keep=True)
     checks: t.Sequence[tuple[str, t.Callable[[], t.Iterable[PodFinding]]]] = (
         ("forwarding", lambda: _forwarding(network, links, run)),
         ("bridge_netfilter", lambda: _bridge_netfilter(network, links)),
@@ -83,6 +86,14 @@ def pod_findings(
         except (OSError, KernelError, ValueError, LookupError) as error:
             found.append(_unchecked(name, error))
     return found
+
+
+def _plugin_jobs(network: PodNetwork) -> list[Job]:
+    """Return the programs that the check of the CNI plugins runs; none if it will fail."""
+    try:
+        return version_jobs(network.bin_dirs)
+    except (OSError, ValueError):
+        return []
 
 
 def _named(found: t.Iterable[PodFinding]) -> bool:

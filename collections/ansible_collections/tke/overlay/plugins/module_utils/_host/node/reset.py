@@ -17,6 +17,7 @@ import os
 import shutil
 import typing as t
 
+from ansible_collections.tke.overlay.plugins.module_utils import _import_once
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import device_problems
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError, some_of
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
@@ -209,6 +210,7 @@ def _remove(remains: NodeRemains, run: Run) -> None:
     for path in (*remains.files, *remains.keys, RECORD_TEXT, RECORD_LISTING, *METRICS_RECORDS):
         remove_file(path)
     shutil.rmtree(files.ROOT + PROBE_CACHE, ignore_errors=True)
+    _import_once.ZipImporter.cache.remove()
     remove_staged_files(FILES)
     with contextlib.suppress(OSError):  # it does not exist, or foreign files are in it
         os.rmdir(files.ROOT + STATE)

@@ -11,7 +11,7 @@ import re
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Job, Run, listed_together
 
 BIN_DIRS = ("/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni")
 """Where runtimes look for plugins whose configuration names no directory."""
@@ -65,14 +65,26 @@ def read_plugins(bin_dirs: t.Sequence[str], run: Run) -> CniPlugins:
 
     :param bin_dirs: where the container runtime looks; empty: find out.
     """
-    directories = plugin_directories(bin_dirs)
-    found = {name: find_plugin(name, directories) for name in (*REQUIRED, *OPTIONAL)}
-    paths = {name: path for name, path in found.items() if path is not None}
-    if not set(REQUIRED) <= set(paths):
+    paths = _installed(bin_dirs)
+    if not paths:
         return NOT_INSTALLED
+    run = listed_together([], run, version_jobs(bin_dirs))
     supported = [_versions(path, run) for path in paths.values()]
     versions = [each for each in VERSIONS if all(each in one for one in supported)]
     return CniPlugins([name for name in OPTIONAL if name in paths], versions or VERSIONS[:1], installed=True)
+
+
+def version_jobs(bin_dirs: t.Sequence[str]) -> list[Job]:
+    """Return the programs that :func:`read_plugins` runs, for :func:`listed_together`."""
+    return [_version_job(path) for path in _installed(bin_dirs).values()]
+
+
+def _installed(bin_dirs: t.Sequence[str]) -> dict[str, str]:
+    """Return name -> path of the plugins that this host has; empty if a required one is missing."""
+    directories = plugin_directories(bin_dirs)
+    found = {name: find_plugin(name, directories) for name in (*REQUIRED, *OPTIONAL)}
+    paths = {name: path for name, path in found.items() if path is not None}
+    return paths if set(REQUIRED) <= set(paths) else {}
 
 
 def plugin_directories(bin_dirs: t.Sequence[str]) -> list[str]:
@@ -119,9 +131,13 @@ def _is_program(path: str) -> bool:
     return os.path.isfile(files.ROOT + path) and os.access(files.ROOT + path, os.X_OK)
 
 
+def _version_job(path: str) -> Job:
+    return ("env", "CNI_COMMAND=VERSION", files.ROOT + path), json.dumps({"cniVersion": VERSIONS[0]})
+
+
 def _versions(path: str, run: Run) -> list[str]:
     """Return the versions that a plugin supports; none if it does not answer as a plugin does."""
-    code, out, _errors = run(("env", "CNI_COMMAND=VERSION", files.ROOT + path), json.dumps({"cniVersion": VERSIONS[0]}))
+    code, out, _errors = run(*_version_job(path))
     try:
         supported = json.loads(out)["supportedVersions"] if code == 0 else []
         return [str(each) for each in supported]

@@ -200,8 +200,12 @@ def reload_managers(written: t.Iterable[str], host: HostFacts, run: Run) -> None
 def reload_commands(written: t.Iterable[str], host: HostFacts) -> t.Iterator[t.Sequence[str]]:
     """Return the commands that make managers read drop-ins again after these were moved from ``/run`` to ``/etc``.
 
+    systemd reads the unit of WireGuard devices in its new place; on a new node, when the other units are enabled.
     NetworkManager reads all files below ``/run`` before those in ``/etc``, whatever their names: until the move, a
     file in ``/etc`` that sets unmanaged-devices replaces the setting of the drop-in. networkd sorts by name only.
     """
-    if NETWORK_MANAGER_FILE in set(written) and "active" in host.units.get(NETWORK_MANAGER, ""):
+    names = set(written)
+    if WIREGUARD_UNIT_FILE in names and host.loaded:
+        yield ("systemctl", "daemon-reload")
+    if NETWORK_MANAGER_FILE in names and "active" in host.units.get(NETWORK_MANAGER, ""):
         yield ("systemctl", "reload", NETWORK_MANAGER)

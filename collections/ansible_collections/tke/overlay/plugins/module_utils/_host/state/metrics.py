@@ -3,13 +3,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The metrics of a node that the restore script writes for the textfile collector of node_exporter.
 
-The script is a shell script and knows neither names nor help texts of metrics: it has the
-whole text, in which words such as ``@failed`` stand for the values of its run. A line
-without a value is left out.
+The script is a shell script and knows neither names nor help texts of metrics: it reads
+them from a file of shell commands, which name the values of its run. A series without a
+value is left out.
 """
 
 from __future__ import annotations
 
+import re
+import shlex
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics_spec import MetricsSpec
@@ -49,8 +51,32 @@ class NodeLabels(t.NamedTuple):
     wireguard: t.Sequence[tuple[str, int, int]] = ()  # device, MTU, number of its peers
 
 
+_VALUE_OF_RUN = re.compile("(.*) @([a-z0-9_]+)")
+
+
+def metrics_commands(text: str) -> str:
+    """Return the text of metrics as shell commands that give it with the values of a run of the script.
+
+    :param text: lines, of which some end with a word such as ``@failed``.
+    """
+    commands = []
+    lines: list[str] = []
+    for line in text.splitlines():
+        series = _VALUE_OF_RUN.fullmatch(line)
+        if series is None:
+            lines.append(line)
+            continue
+        commands += [*_add_lines(lines), f'add_series {shlex.quote(series[1])} "${{value_{series[2]}-}}"\n']
+        lines = []
+    return "".join([*commands, *_add_lines(lines)])
+
+
+def _add_lines(lines: t.Sequence[str]) -> list[str]:
+    return [f"add_lines {shlex.quote(chr(10).join(lines))}\n"] if lines else []
+
+
 def node_metrics(labels: NodeLabels, peers: int) -> str:
-    """Return the text of the metrics of a node, with words in the place of the values of a run."""
+    """Return the text of the metrics of a node, with words such as ``@failed`` in the place of the values of a run."""
     info = {name: getattr(labels, name) for name in ("cluster", "node", "node_cidr", "site", "plan")}
     samples = [
         Sample("info", 1, {**info, "version": VERSION}),

@@ -91,7 +91,7 @@ PROBE_UNIT_FILES = (f"{UNIT_DIRECTORY}/{PROBE_SERVICE}", f"{UNIT_DIRECTORY}/{PRO
 # --- metrics: only with overlay_metrics_dir ---
 
 METRICS_TEXT = f"{STATE}/metrics"
-"""The metrics of the restore script, with words such as ``@failed`` in the place of values."""
+"""The metrics of the restore script: shell commands that it reads, with its values as variables."""
 
 METRICS_SCRIPT = f"{STATE}/metrics.sh"
 """The part of the restore script that writes them."""

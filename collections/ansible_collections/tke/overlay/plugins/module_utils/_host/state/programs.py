@@ -34,9 +34,9 @@ managed=0
 METRICS_SH = r"""#!/bin/sh
 # Written by tke.overlay; changes are lost with its next run.
 #
-# Writes the metrics of a node for node_exporter: the text of the file metrics beside this script, with the values of
-# this run in the place of words such as @failed. The restore script reads this file at its end, in a process of its
-# own, and this file uses its variables and functions.
+# Writes the metrics of a node for node_exporter: those that the file metrics beside this script lists, with the values
+# of this run. The restore script reads this file at its end, in a process of its own, and this file uses its variables
+# and functions.
 
 # shellcheck disable=SC2154 # the restore script sets them
 : "$here $run $work $failed $damaged $repaired $failures $device $bridge $device_line $bridge_line $no_room $cidrs $booted"
@@ -46,12 +46,23 @@ METRICS_SH = r"""#!/bin/sh
 
 directory=${TKE_OVERLAY_ROOT:-}$metrics_dir # a test sets that root
 
-# Add a value, which is a number, to the commands of sed that fill in the text. A line without a value is left out.
-values=''
+# Keep a value of this run, which is a number, for the file metrics. Some names are those that nft prints.
 set_value() {
     case "${2:-}" in '' | *[!0-9]*) return ;; esac
-    values="${values}s/ @$1\$/ $2/
+    case "$1" in *[!a-z0-9_]*) return ;; esac
+    eval "value_$1=\$2"
+}
+
+# The file metrics calls these two, so that no program must fill in its text: lines as they are, and a series with its
+# value. A series without a value is left out.
+text=''
+add_lines() {
+    text="$text$1
 "
+}
+
+add_series() {
+    if [ -n "$2" ]; then add_lines "$1 $2"; fi
 }
 
 # --- counters since the boot ---
@@ -246,13 +257,13 @@ replace_file() {
     # shellcheck disable=SC2016 # the inner shell expands them
     timeout -s KILL 5 sh -c 'umask 022
         set -C
-        for left in "${3%.*}".*; do # of writers that were killed
+        for left in "${2%.*}".*; do # of writers that were killed
             if [ -e "$left" ]; then rm -f "$left"; fi
         done
-        sed -e "$1" "$2" >"$3" && mv -fT "$3" "$4" && exit
-        rm -f "$3"
-        exit 1' sh "$values/ @[a-z0-9_]*\$/d" "$here/metrics" "$directory/.$metrics_file.$name" \
-        "$directory/$metrics_file" </dev/null 2>&1 8>"$run/metrics.lock" 9>&-
+        printf %s "$1" >"$2" && mv -fT "$2" "$3" && exit
+        rm -f "$2"
+        exit 1' sh "$text" "$directory/.$metrics_file.$name" "$directory/$metrics_file" \
+        </dev/null 2>&1 8>"$run/metrics.lock" 9>&-
     code=$?
     if [ "$code" -gt 128 ]; then echo 'the directory did not answer for 5 s'; fi
     return "$code"
@@ -275,6 +286,8 @@ read_dropped
 read_links
 set_value failed "$failed"
 set_value write_errors "$write_errors"
+# shellcheck source=/dev/null
+. "$here/metrics"
 if replace_file >"$work/metrics.errors" 2>/dev/null; then
     # The next failure is reported again.
     if [ "$write_failed" = 1 ]; then write_failed=0 && save_counters; fi
