@@ -66,9 +66,10 @@ COMPILED = "/run/tke-overlay/compiled"  # a first run has none
 TABLE = ("inet", "tke_overlay")
 MODULE = ("/usr/bin/python3", str(HERE / "node.py"))
 WITH_METRICS = ("/usr/bin/python3", str(HERE / "metrics.py"))
+PROBE_CODE = "import probe; probe.main()"
 PROBE = (
     *("/bin/sh", "-c"),
-    f"cd {STATE} && exec /usr/bin/python3 -s -E -S -X pycache_prefix=/run/tke-overlay/probe.cache -m probe",
+    f"cd {STATE} && exec /usr/bin/python3 -s -E -S -X pycache_prefix=/run/tke-overlay/probe.cache -c '{PROBE_CODE}'",
 )
 """What the probe timer runs."""
 PENDING = "/run/tke-overlay/pending"

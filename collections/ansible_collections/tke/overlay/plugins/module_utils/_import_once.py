@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
 import importlib.abc
 import importlib.util
 import marshal
@@ -129,7 +130,8 @@ class ZipImporter(zipimport.zipimporter, importlib.abc.InspectLoader):
 
 
 def install() -> None:
-    """Use this importer for all archives from now on."""
+    """Use this importer for all archives from now on, and do not look for garbage: the process ends soon."""
+    gc.disable()
     sys.path_hooks.insert(0, ZipImporter)
     archives = [path for path, importer in sys.path_importer_cache.items() if hasattr(importer, "archive")]
     for path in archives:

@@ -7,6 +7,7 @@
 
 # shellcheck disable=SC2154 # the restore script sets them
 : "$here $run $work $failed $damaged $repaired $failures $device $bridge $device_line $bridge_line $no_room $cidrs $booted"
+: "$now $applied $checked $conntrack"
 # Set by the file settings. metrics_file is a name in metrics_dir; objects are the values of the label of that name;
 # cni_file is a path, cni_plugins are names, cni_dirs and runtimes are paths between colons, wireguard_devices are names.
 : "$metrics_dir $metrics_file $objects $cni_file $cni_plugins $cni_dirs $runtimes ${wireguard_devices:=}"
@@ -92,11 +93,9 @@ is_bridge_netfilter_off() {
 
 # Whether the kernel has no room for further connections.
 is_conntrack_full() {
-    [ -e /proc/sys/net/netfilter/nf_conntrack_max ] || return
-    # Not with `read`, which gets only the first digit: it reads byte by byte, and such a file is empty after the first.
-    # shellcheck disable=SC2046 # two words: connections, and room for them
-    set -- $(cat /proc/sys/net/netfilter/nf_conntrack_count /proc/sys/net/netfilter/nf_conntrack_max)
-    [ "$2" -gt 0 ] && [ $(($1 * 50)) -ge $(($2 * 49)) ]
+    # shellcheck disable=SC2086 # two words: connections, and room for them
+    set -- $conntrack
+    [ "${2:-0}" -gt 0 ] && [ $(($1 * 50)) -ge $(($2 * 49)) ]
 }
 
 # Whether this host runs Pods and a plugin is in none of the directories.
@@ -199,17 +198,6 @@ read_links() {
     done
 }
 
-# Set the time of this run, as that of a file of this run, and the time at which the plan was saved. checked is when
-# all chains were last listed.
-read_times() {
-    : >"$work/now"
-    # shellcheck disable=SC2046 # up to three words
-    set -- $(stat -c %Y "$work/now" "$here/summary" "$run/metrics.firewall" 2>/dev/null)
-    now=${1:-0} checked=${3:-0}
-    set_value now "$now"
-    set_value applied "${2:-}"
-}
-
 # --- writing ---
 
 # Replace the file in one step. Its directory can belong to another user, who must not know the name of the new file
@@ -247,7 +235,8 @@ is_writer_left() {
 
 read_counters
 count_results
-read_times
+set_value now "$now"
+set_value applied "$applied"
 find_obstacles
 read_dropped
 read_links

@@ -40,6 +40,7 @@ METRICS_SH = r"""#!/bin/sh
 
 # shellcheck disable=SC2154 # the restore script sets them
 : "$here $run $work $failed $damaged $repaired $failures $device $bridge $device_line $bridge_line $no_room $cidrs $booted"
+: "$now $applied $checked $conntrack"
 # Set by the file settings. metrics_file is a name in metrics_dir; objects are the values of the label of that name;
 # cni_file is a path, cni_plugins are names, cni_dirs and runtimes are paths between colons, wireguard_devices are names.
 : "$metrics_dir $metrics_file $objects $cni_file $cni_plugins $cni_dirs $runtimes ${wireguard_devices:=}"
@@ -125,11 +126,9 @@ is_bridge_netfilter_off() {
 
 # Whether the kernel has no room for further connections.
 is_conntrack_full() {
-    [ -e /proc/sys/net/netfilter/nf_conntrack_max ] || return
-    # Not with `read`, which gets only the first digit: it reads byte by byte, and such a file is empty after the first.
-    # shellcheck disable=SC2046 # two words: connections, and room for them
-    set -- $(cat /proc/sys/net/netfilter/nf_conntrack_count /proc/sys/net/netfilter/nf_conntrack_max)
-    [ "$2" -gt 0 ] && [ $(($1 * 50)) -ge $(($2 * 49)) ]
+    # shellcheck disable=SC2086 # two words: connections, and room for them
+    set -- $conntrack
+    [ "${2:-0}" -gt 0 ] && [ $(($1 * 50)) -ge $(($2 * 49)) ]
 }
 
 # Whether this host runs Pods and a plugin is in none of the directories.
@@ -232,17 +231,6 @@ read_links() {
     done
 }
 
-# Set the time of this run, as that of a file of this run, and the time at which the plan was saved. checked is when
-# all chains were last listed.
-read_times() {
-    : >"$work/now"
-    # shellcheck disable=SC2046 # up to three words
-    set -- $(stat -c %Y "$work/now" "$here/summary" "$run/metrics.firewall" 2>/dev/null)
-    now=${1:-0} checked=${3:-0}
-    set_value now "$now"
-    set_value applied "${2:-}"
-}
-
 # --- writing ---
 
 # Replace the file in one step. Its directory can belong to another user, who must not know the name of the new file
@@ -280,7 +268,8 @@ is_writer_left() {
 
 read_counters
 count_results
-read_times
+set_value now "$now"
+set_value applied "$applied"
 find_obstacles
 read_dropped
 read_links
@@ -388,12 +377,30 @@ fi
 make_work() {
     for place; do
         work=$(mktemp -d "$place/work.XXXXXX" 2>&1) || continue
-        room=$(($(cat "$here"/*.batch "$here/rules.nft" | wc -c) * 3 + 65536))
+        read_sizes
+        room=$((size * 3 + 65536))
         reason=$(head -c "$room" /dev/zero 2>&1 >"$work/room") && rm "$work/room" && return
         rm -rf "$work"
         work="$reason (needed: $room bytes)"
     done
     return 1
+}
+
+# Set the size of the saved state, and for the metrics, the time of this run, the time at which the plan was saved, and
+# the time at which all chains were last listed.
+read_sizes() {
+    size=0 now=0 applied='' checked=0
+    while read -r time bytes name; do
+        # shellcheck disable=SC2034 # metrics.sh reads them
+        case $name in
+            "$work") now=$time ;;
+            "$here/summary") applied=$time ;;
+            "$run/metrics.firewall") checked=$time ;;
+            *) size=$((size + bytes)) ;;
+        esac
+    done <<EOF
+$(stat -c '%Y %s %n' "$work" "$here"/*.batch "$here/rules.nft" "$here/summary" "$run/metrics.firewall" 2>/dev/null)
+EOF
 }
 
 rm -rf "$run"/work.* # of a run that was killed
@@ -762,8 +769,8 @@ restore_endpoint_route() {
 
 # --- rules and sysctls ---
 
-# List the rules without the values of the counters, and compare with their record. The metrics need the values: listing them once more would take as
-# long as this listing, because nft reads all sets for it.
+# List the rules without the values of the counters, and compare with their record. The metrics need the values: listing
+# them once more would take as long as this listing, because nft reads all sets for it.
 list_rules() {
     if [ -n "${metrics_dir:-}" ]; then
         nft list table inet tke_overlay >"$work/counted" 2>/dev/null
@@ -808,12 +815,20 @@ list_outward_links() {
     } | tr ' ' '\n' | sed -n '/^dev$/{n;p;}'
 }
 
-# Print all sysctls, those of the file and those of the links that the host has now.
+# Print all sysctls, those of the file and those of the links that the host has now; for the metrics also the number of
+# connections that the kernel tracks, and for how many it has room.
 list_sysctls() {
-    cat "$here/sysctl"
+    # Reading a file of /proc needs a program: `read` reads byte by byte, and such a file is empty after the first.
+    set -- "$here/sysctl"
+    if [ -n "${metrics_dir:-}" ] && [ -e "$conntrack_max" ]; then
+        set -- "$@" "${conntrack_max%max}count" "$conntrack_max"
+    fi
+    cat "$@"
     if [ -z "$bridge" ]; then return; fi # a host without Pods forwards nothing for the overlay
     list_outward_links | sort -u | sed 's,.*,net/ipv4/conf/&/forwarding 1,'
 }
+
+conntrack='' conntrack_max=/proc/sys/net/netfilter/nf_conntrack_max
 
 restore_sysctls() {
     load_bridge_netfilter
@@ -822,6 +837,9 @@ restore_sysctls() {
         # The Pod bridge does not exist before the first Pod; a link of the list can have vanished.
         case $key in "net/ipv4/conf/$device/"*) ;; net/ipv4/conf/*)
             if [ ! -e "/proc/sys/$key" ]; then continue; fi ;;
+        [0-9]*)
+            conntrack="$conntrack $key"
+            continue ;;
         esac
         found=''
         if [ -e "/proc/sys/$key" ]; then read -r found <"/proc/sys/$key"; fi
@@ -1013,7 +1031,7 @@ ConditionPathExists=$program
 Type=oneshot
 WorkingDirectory=$state
 Environment="RES_OPTIONS=timeout:2 attempts:1"
-ExecStart=$python -s -E -S -X pycache_prefix=$cache -m probe
+ExecStart=$python -s -E -S -X pycache_prefix=$cache -c "import probe; probe.main()"
 TimeoutStartSec=60s
 KillMode=process
 Nice=5

@@ -77,12 +77,30 @@ fi
 make_work() {
     for place; do
         work=$(mktemp -d "$place/work.XXXXXX" 2>&1) || continue
-        room=$(($(cat "$here"/*.batch "$here/rules.nft" | wc -c) * 3 + 65536))
+        read_sizes
+        room=$((size * 3 + 65536))
         reason=$(head -c "$room" /dev/zero 2>&1 >"$work/room") && rm "$work/room" && return
         rm -rf "$work"
         work="$reason (needed: $room bytes)"
     done
     return 1
+}
+
+# Set the size of the saved state, and for the metrics, the time of this run, the time at which the plan was saved, and
+# the time at which all chains were last listed.
+read_sizes() {
+    size=0 now=0 applied='' checked=0
+    while read -r time bytes name; do
+        # shellcheck disable=SC2034 # metrics.sh reads them
+        case $name in
+            "$work") now=$time ;;
+            "$here/summary") applied=$time ;;
+            "$run/metrics.firewall") checked=$time ;;
+            *) size=$((size + bytes)) ;;
+        esac
+    done <<EOF
+$(stat -c '%Y %s %n' "$work" "$here"/*.batch "$here/rules.nft" "$here/summary" "$run/metrics.firewall" 2>/dev/null)
+EOF
 }
 
 rm -rf "$run"/work.* # of a run that was killed
@@ -451,8 +469,8 @@ restore_endpoint_route() {
 
 # --- rules and sysctls ---
 
-# List the rules without the values of the counters, and compare with their record. The metrics need the values: listing them once more would take as
-# long as this listing, because nft reads all sets for it.
+# List the rules without the values of the counters, and compare with their record. The metrics need the values: listing
+# them once more would take as long as this listing, because nft reads all sets for it.
 list_rules() {
     if [ -n "${metrics_dir:-}" ]; then
         nft list table inet tke_overlay >"$work/counted" 2>/dev/null
@@ -497,12 +515,20 @@ list_outward_links() {
     } | tr ' ' '\n' | sed -n '/^dev$/{n;p;}'
 }
 
-# Print all sysctls, those of the file and those of the links that the host has now.
+# Print all sysctls, those of the file and those of the links that the host has now; for the metrics also the number of
+# connections that the kernel tracks, and for how many it has room.
 list_sysctls() {
-    cat "$here/sysctl"
+    # Reading a file of /proc needs a program: `read` reads byte by byte, and such a file is empty after the first.
+    set -- "$here/sysctl"
+    if [ -n "${metrics_dir:-}" ] && [ -e "$conntrack_max" ]; then
+        set -- "$@" "${conntrack_max%max}count" "$conntrack_max"
+    fi
+    cat "$@"
     if [ -z "$bridge" ]; then return; fi # a host without Pods forwards nothing for the overlay
     list_outward_links | sort -u | sed 's,.*,net/ipv4/conf/&/forwarding 1,'
 }
+
+conntrack='' conntrack_max=/proc/sys/net/netfilter/nf_conntrack_max
 
 restore_sysctls() {
     load_bridge_netfilter
@@ -511,6 +537,9 @@ restore_sysctls() {
         # The Pod bridge does not exist before the first Pod; a link of the list can have vanished.
         case $key in "net/ipv4/conf/$device/"*) ;; net/ipv4/conf/*)
             if [ ! -e "/proc/sys/$key" ]; then continue; fi ;;
+        [0-9]*)
+            conntrack="$conntrack $key"
+            continue ;;
         esac
         found=''
         if [ -e "/proc/sys/$key" ]; then read -r found <"/proc/sys/$key"; fi
