@@ -24,6 +24,7 @@ ABOUT = "tke.overlay.site on 60 hosts, and with 5,000 peers; needs a lab of 60 n
 NODES = 60
 FEW, MANY = 11, 5_001  # nodes, so 10 and 5,000 peers of each
 ROUNDS = 5
+ADDITIONS = 3
 LOOPED = 40  # entries, for the loop of commands
 NOW = "2026-01-01T00:00:00Z"
 POOL = Pool(["10.64.0.0/11"], 256, 256)  # does not overlap the lab's networks
@@ -61,8 +62,12 @@ class Fleet:
 
     def site(self, *words: str) -> str:
         """Run the playbook and return its output."""
+        return self.play("tke.overlay.site", *words)
+
+    def play(self, playbook: str, *words: str) -> str:
+        """Run a playbook and return its output."""
         arguments = ("-i", str(self.inventory), "-e", json.dumps(self.variables), *words)
-        return inlab.call("ansible-playbook", "tke.overlay.site", *arguments, seconds=900)
+        return inlab.call("ansible-playbook", playbook, *arguments, seconds=900)
 
     def first_site(self) -> str:
         """Run the playbook on hosts that another fleet has left: with a ledger that does not know them."""
@@ -107,12 +112,24 @@ def wall_time(fleet: Fleet) -> list[Measure]:
     fleet.unchanged_site()
     rounds = [(seconds_of(fleet.ping), seconds_of(fleet.unchanged_site)) for _round in range(ROUNDS)]
     ratio = statistics.median(site / ping for ping, site in rounds)
+    added = [(seconds_of(fleet.ping), added_again(fleet)) for _round in range(ADDITIONS)]
     return [
         Measure(f"{NODES} hosts: first run of site", first, "s", digits=1),
         Measure(f"{NODES} hosts: ansible -m ping", statistics.median(ping for ping, _site in rounds), "s", digits=2),
         Measure(f"{NODES} hosts: site, unchanged", statistics.median(site for _ping, site in rounds), "s", digits=2),
         Measure("site, unchanged / ping", ratio, digits=2, at_most=2.5, wanted=1.25),
+        Measure(
+            f"site, one node added to {NODES - 1} / ping", statistics.median(b / a for a, b in added), "", 2, wanted=1.6
+        ),
     ]
+
+
+def added_again(fleet: Fleet) -> float:
+    """Release the last node, and return the seconds of the run that adds it again."""
+    name = fleet.hosts[-1]
+    sure = ("-e", f"overlay_release={name}", "-e", "overlay_release_confirmed=true", "-e", "overlay_release_force=true")
+    fleet.play("tke.overlay.release", *sure)
+    return seconds_of(fleet.site)
 
 
 def controller_time(directory: Path, hosts: Sequence[str]) -> list[Measure]:

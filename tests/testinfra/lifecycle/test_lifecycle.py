@@ -31,9 +31,11 @@ from stories import (
     lab,
     ledger,
     matrix,
+    on,
     play,
     site,
     states,
+    until,
 )
 from tkelab.model import ROUTER
 
@@ -208,10 +210,34 @@ def on_router(*command):
     return done.stdout
 
 
+@contextlib.contextmanager
+def port_taken(name):
+    """Another program has the new port on a host, on which the first phase therefore fails."""
+    holder = "import socket, time; s = socket.socket(type=socket.SOCK_DGRAM); s.bind((str(), 4789)); time.sleep(600)"
+    on(name, f'systemd-run -q --unit=port-holder --service-type=exec python3 -c "{holder}"')
+    until(name, "ss -Hlun sport = :4789 | grep -q .", 10)
+    yield
+    on(name, "systemctl stop port-holder")
+
+
+def the_others_wait_for_a_node_that_fails(change):
+    """A change in whose first phase a node fails loses nothing, and changes no port that is used."""
+    with port_taken("cloud1"), nothing_lost():
+        done = play(*change)
+    assert done.code != 0
+    assert done.recap()["cloud1"]["failed"] == 1
+    assert "because cloud1 would lose contact" in joined(done.text)
+    assert "--limit 'all:!cloud1'" in joined(done.text)
+    for name in NODES:
+        assert "dstport 8472" in on(name, "ip -d link show tke0")
+    assert all(pair["full"] for pair in matrix())
+
+
 @of_page("Change the port")
 @pytest.mark.usefixtures("firewall_accepts_both_ports")
 def test_a_port_change_interrupts_no_flow_for_over_a_second(story):
     _none, (other_port, back) = story
+    the_others_wait_for_a_node_that_fails(other_port)
     with Flows(NODES) as flows:
         done = run(other_port)
     print(flows)

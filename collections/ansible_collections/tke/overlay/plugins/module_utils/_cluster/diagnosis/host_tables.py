@@ -334,11 +334,27 @@ def _site_steps(seen: t.Mapping[str, HostStatus], check: bool) -> list[str]:
         todo.append(
             f"{some(unreachable)}: the next run that reaches {it} brings {it} up to date; other hosts do not wait"
         )
+    todo += [] if check else _waiting_step(seen)
     if not any(each.result is not None for each in seen.values()):
         return todo
     if check:
         return [*todo, "run the same command without --check to apply this"]
     return [*todo, "ansible-playbook tke.overlay.verify checks that the nodes reach each other"]
+
+
+def _waiting_step(seen: t.Mapping[str, HostStatus]) -> list[str]:
+    """Return what to do if hosts wait with a cutover for others that have failed."""
+    waiting = [(each.result or {}).get("waits_for", []) for each in seen.values()]
+    failed = natural_order({host for hosts in waiting for host in hosts})
+    if not failed:
+        return []
+    limit = ":".join(["all", *(f"!{host}" for host in failed)])
+    text = (
+        f"all nodes still send as before, and accept the new addresses, port or transports of links as well, because "
+        f"{some(failed)} would lose contact. The next run in which no node fails continues; to continue without "
+        f"{them(failed)}: --limit '{limit}'"
+    )
+    return [text]
 
 
 def _failure_steps(seen: t.Mapping[str, HostStatus]) -> list[str]:

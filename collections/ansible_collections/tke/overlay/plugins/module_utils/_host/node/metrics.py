@@ -22,6 +22,8 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.probe.round impo
     ProbePeer,
     config_text,
     parse_config,
+    parse_peer,
+    peer_line,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.probe.schedule import ring
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics import (
@@ -108,12 +110,14 @@ def _probe_config(links: HostLinks, metrics: MetricsSpec, site: str) -> ProbeCon
         site=site,
         source=vtep_address(links.own.node_cidr),
         peers=[
-            ProbePeer(
-                name,
-                metrics.sites.get(name, UNKNOWN_SITE),
-                vtep_address(peers[name].peer.node_cidr),
-                peers[name].link.mtu,
-                peers[name].transport == WIREGUARD,
+            peer_line(
+                ProbePeer(
+                    name,
+                    metrics.sites.get(name, UNKNOWN_SITE),
+                    vtep_address(peers[name].peer.node_cidr),
+                    peers[name].link.mtu,
+                    peers[name].transport == WIREGUARD,
+                )
             )
             for name in [*nodes[position + 1 :], *nodes[:position]]
         ],
@@ -133,9 +137,9 @@ def saved_metrics() -> MetricsSpec:
     text = read_files([PROBE_PEERS]).get(PROBE_PEERS, "")
     try:
         config = parse_config(text)
+        sites = {peer.name: peer.site for peer in map(parse_peer, config.peers)}
     except (ValueError, TypeError):  # missing or damaged, which the checksums show
         return NO_METRICS
-    sites = {peer.name: peer.site for peer in config.peers}
     return MetricsSpec(
         directory=settings.get("metrics_dir", config.directory),
         probe_interval=config.interval,

@@ -71,13 +71,16 @@ class ProbePeer(t.NamedTuple):
 
 
 class ProbeConfig(t.NamedTuple):
-    """What the timer probes: ``peers`` are in the order of the ring, from this host on."""
+    """What the timer probes: ``peers`` are lines of :func:`peer_line` in the order of the ring, from this host on.
+
+    A round reads 48 of thousands.
+    """
 
     directory: str
     interval: int
     site: str
     source: str
-    peers: t.Sequence[ProbePeer]
+    peers: t.Sequence[str]
 
 
 class ProbeRecord(t.NamedTuple):
@@ -112,11 +115,29 @@ def config_text(config: ProbeConfig) -> str:
         "source": config.source,
     }
     lines = [f"{key} {value}\n" for key, value in settings.items()]
-    return "".join([*lines, *map(_peer_line, config.peers)])
+    return "".join([*lines, *(f"{_PEER}{line}\n" for line in config.peers)])
 
 
-def _peer_line(peer: ProbePeer) -> str:
-    return f"peer {peer.name} {peer.site} {peer.address} {peer.size}{' encrypted' if peer.encrypted else ''}\n"
+_PEER = "peer "
+
+
+def peer_line(peer: ProbePeer) -> str:
+    """Return a peer as a line ``NAME SITE ADDRESS SIZE [encrypted]``."""
+    return f"{peer.name} {peer.site} {peer.address} {peer.size}{' encrypted' if peer.encrypted else ''}"
+
+
+def parse_peer(line: str) -> ProbePeer:
+    """Return the peer of a line: the inverse of :func:`peer_line`.
+
+    :raises ValueError: the line is damaged.
+    """
+    name, site, address, size, *encrypted = line.split(" ")
+    return ProbePeer(name, site, address, int(size), encrypted == ["encrypted"])
+
+
+def site_of(line: str) -> str:
+    """Return the site of the peer of a line."""
+    return line.split(" ", 2)[1]
 
 
 def parse_config(text: str) -> ProbeConfig:
@@ -124,15 +145,9 @@ def parse_config(text: str) -> ProbeConfig:
 
     :raises ValueError: the text is damaged.
     """
-    settings: dict[str, str] = {}
-    peers = []
-    for line in text.splitlines():
-        key, _space, value = line.partition(" ")
-        if key == "peer":
-            name, site, address, size, *encrypted = value.split(" ")
-            peers.append(ProbePeer(name, site, address, int(size), encrypted == ["encrypted"]))
-        elif key != "#":
-            settings[key] = value
+    lines = text.splitlines()
+    peers = [line[len(_PEER) :] for line in lines if line.startswith(_PEER)]
+    settings = dict(line.split(" ", 1) for line in lines if not line.startswith((_PEER, "#")))
     try:
         return ProbeConfig(
             settings["directory"],
@@ -163,21 +178,25 @@ def parse_record(text: str) -> ProbeRecord:
 
 
 class Sampled(t.NamedTuple):
-    """The peers of a round; ``watched`` are among them. ``rounds`` is the number of rounds until all were probed."""
+    """The peers of a round; ``watched`` are among them. ``rounds`` is the number of rounds until all were probed.
+
+    ``known`` is the number of all peers of each site.
+    """
 
     peers: t.Sequence[ProbePeer]
     watched: t.Collection[str]
     rounds: int
+    known: t.Mapping[str, int]
 
 
-def sample(peers: t.Sequence[ProbePeer], record: ProbeRecord) -> Sampled:
-    """Return the peers to probe in a round."""
-    by_site: dict[str, list[ProbePeer]] = {}
-    for peer in peers:
-        by_site.setdefault(peer.site, []).append(peer)
+def sample(peers: t.Sequence[str], record: ProbeRecord) -> Sampled:
+    """Return the peers to probe in a round, from the lines of all peers."""
+    by_site: dict[str, list[str]] = {}
+    for line in peers:
+        by_site.setdefault(site_of(line), []).append(line)
     small = len(peers) <= WATCHED + ROTATING
-    watched: list[ProbePeer] = []
-    rotating: list[ProbePeer] = []
+    watched: list[str] = []
+    rotating: list[str] = []
     rounds = 1
     for members in by_site.values():
         fixed = members if small else members[: _share(WATCHED, len(members), len(peers))]
@@ -188,10 +207,16 @@ def sample(peers: t.Sequence[ProbePeer], record: ProbeRecord) -> Sampled:
             start = record.number * size % len(others)
             rotating += [*others, *others][start : start + min(size, len(others))]
             rounds = max(rounds, -(-len(others) // size))
-    chosen = {peer.name: peer for peer in [*watched, *rotating]}
-    again = set(record.failing) - chosen.keys()
-    failing = [peer for peer in peers if peer.name in again][:FAILING] if again else []
-    return Sampled([*chosen.values(), *failing], {peer.name for peer in watched}, rounds)
+    chosen = dict.fromkeys([*watched, *rotating])
+    names = {_name_of(line) for line in watched}
+    again = set(record.failing) - set(map(_name_of, chosen))
+    failing = [line for line in peers if _name_of(line) in again][:FAILING] if again else []
+    known = {site: len(members) for site, members in by_site.items()}
+    return Sampled([parse_peer(line) for line in [*chosen, *failing]], names, rounds, known)
+
+
+def _name_of(line: str) -> str:
+    return line.partition(" ")[0]
 
 
 def _share(most: int, members: int, total: int) -> int:
@@ -310,8 +335,8 @@ def failing_peers(peers: t.Iterable[ProbePeer], result: RoundResult) -> list[str
 def round_samples(config: ProbeConfig, sampled: Sampled, result: RoundResult) -> list[Sample]:
     """Return the metrics of the probes of a round."""
     samples = [Sample("probe_cycle_seconds", sampled.rounds * config.interval)]
-    for site in sorted({peer.site for peer in config.peers}):
-        samples += _site_samples(site, config, sampled, result)
+    for site in sorted(sampled.known):
+        samples += _site_samples(site, sampled, result)
     failing = [name for name in failing_peers(sampled.peers, result) if name not in sampled.watched][:FAILING]
     for peer in sampled.peers:
         if peer.name in sampled.watched or peer.name in failing:
@@ -319,11 +344,11 @@ def round_samples(config: ProbeConfig, sampled: Sampled, result: RoundResult) ->
     return samples
 
 
-def _site_samples(site: str, config: ProbeConfig, sampled: Sampled, result: RoundResult) -> t.Iterator[Sample]:
+def _site_samples(site: str, sampled: Sampled, result: RoundResult) -> t.Iterator[Sample]:
     labels = {"site": site}
     probed = [peer.address for peer in sampled.peers if peer.site == site]
     reached = sorted(result.small[address] for address in probed if address in result.small)
-    yield Sample("probe_known_peers", sum(peer.site == site for peer in config.peers), labels)
+    yield Sample("probe_known_peers", sampled.known[site], labels)
     yield Sample("probe_peers", len(probed), labels)
     yield Sample("probe_reachable_peers", len(reached), labels)
     yield Sample("probe_full_size_peers", sum(address in result.full for address in probed), labels)

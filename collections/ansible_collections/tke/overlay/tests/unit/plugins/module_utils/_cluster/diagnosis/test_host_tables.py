@@ -606,3 +606,13 @@ def test_status_without_a_ledger_does_not_advise_to_apply_a_plan():
     assert "there is no ledger at /x, so a NEW one begins." in lines
     assert [line for line in lines if line.startswith("next:")] == [f"next: {host_tables.LEDGER_STEP}"]
     assert "rebuild_ledger" in host_tables.LEDGER_STEP
+
+
+@pytest.mark.parametrize("check", [False, True], ids=["run", "check mode"])
+def test_site_names_the_hosts_for_which_a_cutover_waits(check):
+    waiting = HostStatus("cloud", {"changed": True, "unfinished": True, "waits_for": ["idc10", "idc2"]})
+    failed = HostStatus("idc", failure="UDP port 4789 is taken")
+    seen = {"cloud1": waiting, "cloud2": waiting, "idc2": failed, "idc10": failed}
+    text = " ".join(screen(host_tables.site(seen, PLANNED, check=check)))
+    assert ("idc2, idc10 would lose contact" in text) is not check
+    assert ("--limit 'all:!idc2:!idc10'" in text) is not check

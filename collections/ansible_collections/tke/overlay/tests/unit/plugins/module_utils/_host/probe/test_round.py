@@ -31,6 +31,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.probe.round impo
     failing_peers,
     parse_config,
     parse_record,
+    peer_line,
     record_text,
     round_samples,
     run_round,
@@ -53,13 +54,17 @@ def peers_of(sizes):
 
 
 def config_of(peers, directory="/metrics"):
-    return ProbeConfig(directory, 60, "cloud", "10.244.0.0", peers)
+    return ProbeConfig(directory, 60, "cloud", "10.244.0.0", list(map(peer_line, peers)))
+
+
+def sample_of(peers, record):
+    return sample(list(map(peer_line, peers)), record)
 
 
 @given(SIZES, st.integers(0, 1000), st.integers(0, 300))
 def test_a_round_probes_few_peers_and_every_site(sizes, number, failing):
     peers = peers_of(sizes)
-    sampled = sample(peers, ProbeRecord(number, failing=[peer.name for peer in peers[:failing]]))
+    sampled = sample_of(peers, ProbeRecord(number, failing=[peer.name for peer in peers[:failing]]))
     names = [peer.name for peer in sampled.peers]
     assert len(names) == len(set(names)) <= WATCHED + ROTATING + FAILING + 2 * len(sizes)
     assert {peer.site for peer in sampled.peers} == set(sizes)
@@ -69,29 +74,29 @@ def test_a_round_probes_few_peers_and_every_site(sizes, number, failing):
 @given(SIZES, st.integers(0, 50))
 def test_every_peer_is_probed_in_the_promised_rounds(sizes, first):
     peers = peers_of(sizes)
-    rounds = sample(peers, ProbeRecord()).rounds
-    probed = {peer.name for number in range(rounds) for peer in sample(peers, ProbeRecord(first + number)).peers}
+    rounds = sample_of(peers, ProbeRecord()).rounds
+    probed = {peer.name for number in range(rounds) for peer in sample_of(peers, ProbeRecord(first + number)).peers}
     assert probed == {peer.name for peer in peers}
 
 
 @given(SIZES)
 def test_the_watched_peers_stay_the_same(sizes):
     peers = peers_of(sizes)
-    assert len({frozenset(sample(peers, ProbeRecord(number)).watched) for number in range(5)}) == 1
+    assert len({frozenset(sample_of(peers, ProbeRecord(number)).watched) for number in range(5)}) == 1
 
 
 def test_a_failing_peer_is_probed_until_it_answers():
     peers = peers_of({"cloud": 500})
     far = peers[400].name
-    assert far not in {peer.name for peer in sample(peers, ProbeRecord(0)).peers}
-    assert far in {peer.name for peer in sample(peers, ProbeRecord(0, failing=[far])).peers}
+    assert far not in {peer.name for peer in sample_of(peers, ProbeRecord(0)).peers}
+    assert far in {peer.name for peer in sample_of(peers, ProbeRecord(0, failing=[far])).peers}
 
 
 @pytest.mark.parametrize("dead", [False, True], ids=["all answer", "none answers"])
 def test_thousands_of_peers_make_no_thousands_of_series(dead):
     peers = peers_of({"cloud": 4000, "idc": 1000})
     record = ProbeRecord(3, failing=[peer.name for peer in peers[2000:2050]])
-    sampled = sample(peers, record)
+    sampled = sample_of(peers, record)
     answers = {} if dead else {peer.address: 0.001 for peer in sampled.peers}
     samples = round_samples(config_of(peers), sampled, RoundResult(answers, answers))
     by_name = collections.Counter(each.name for each in samples)
@@ -104,7 +109,7 @@ def test_over_a_day_the_series_of_a_healthy_fleet_stay_few():
     peers = peers_of({"cloud": 3000, "idc": 2000})
     seen = set()
     for number in range(1440):
-        sampled = sample(peers, ProbeRecord(number))
+        sampled = sample_of(peers, ProbeRecord(number))
         answers = {peer.address: 0.001 for peer in sampled.peers}
         samples = round_samples(config_of(peers), sampled, RoundResult(answers, answers))
         seen |= {(each.name, *sorted(each.labels.items())) for each in samples}
@@ -114,7 +119,7 @@ def test_over_a_day_the_series_of_a_healthy_fleet_stay_few():
 def test_metrics_tell_reachable_from_full_size():
     peers = peers_of({"cloud": 2, "idc": 1})
     result = RoundResult({peers[0].address: 0.5, peers[1].address: 0.25}, {peers[0].address: 0.5})
-    text = render(round_samples(config_of(peers), sample(peers, ProbeRecord()), result))
+    text = render(round_samples(config_of(peers), sample_of(peers, ProbeRecord()), result))
     for line in (
         'probe_peers{site="cloud"} 2',
         'probe_reachable_peers{site="cloud"} 2',
@@ -135,13 +140,13 @@ def test_metrics_count_the_living_wireguard_peers_of_a_site():
     plain, *encrypted = peers_of({"cloud": 1, "idc": 4})
     peers = [plain, *(peer._replace(encrypted=True) for peer in encrypted)]
     handshakes = dict(zip([peer.address for peer in encrypted], [now - 1, now - 170, now - 600]))
-    text = render(round_samples(config_of(peers), sample(peers, ProbeRecord()), RoundResult({}, {}, handshakes)))
+    text = render(round_samples(config_of(peers), sample_of(peers, ProbeRecord()), RoundResult({}, {}, handshakes)))
     oldest = "probe_wireguard_oldest_handshake_timestamp_seconds"
     for name, value in (("probe_wireguard_peers", 4), ("probe_wireguard_living_peers", 2), (oldest, 0)):
         assert f'tke_overlay_{name}{{site="idc"}} {value}\n' in text
         assert f'tke_overlay_{name}{{site="cloud"}}' not in text
     handshakes[encrypted[3].address] = now
-    text = render(round_samples(config_of(peers), sample(peers, ProbeRecord()), RoundResult({}, {}, handshakes)))
+    text = render(round_samples(config_of(peers), sample_of(peers, ProbeRecord()), RoundResult({}, {}, handshakes)))
     assert f'{oldest}{{site="idc"}} {now - 600}\n' in text
 
 
