@@ -28,7 +28,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.save
     check,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import (
-    SITES,
+    KINDS,
     ClusterSettings,
     InventoryNode,
     problems_of_cluster,
@@ -273,8 +273,8 @@ def _names_by_site(nodes: t.Sequence[InventoryNode]) -> dict[str, str]:
 
     The groups ``cloud`` and ``idc`` are sites, also empty ones, unless ``overlay_site`` gives other names.
     """
-    members: dict[str, list[str]] = {site: [] for site in SITES}
+    members: dict[str, list[str]] = {site: [] for site in KINDS}
     for node in nodes:
         members.setdefault(node.place(), []).append(node.name)
-    some = members if len(members) == len(SITES) else {site: names for site, names in members.items() if names}
+    some = members if len(members) == len(KINDS) else {site: names for site, names in members.items() if names}
     return {site: " ".join(names) for site, names in some.items()}

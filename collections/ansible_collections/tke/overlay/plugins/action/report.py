@@ -10,7 +10,7 @@ import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import document as ledgers
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import Store, open_store
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import SITES
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import KINDS
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.model import (
     LedgerVersions,
     ReportOptions,
@@ -124,7 +124,7 @@ def _children(group: str, task_vars: Variables) -> list[str]:
     """Return the child groups of a group: the sites. Only the inventory object has them, not the task variables."""
     inventory = getattr(task_vars["hostvars"], "_inventory", None)
     found = getattr(inventory, "groups", {}).get(group)
-    return [child.name for child in found.child_groups] if found and found.child_groups else list(SITES)
+    return [child.name for child in found.child_groups] if found and found.child_groups else list(KINDS)
 
 
 def _named_sites(given: Variables, task_vars: Variables) -> dict[str, str]:

@@ -30,7 +30,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.tex
     steps,
     unified,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import SITES
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import KINDS
 from ansible_collections.tke.overlay.plugins.module_utils._links import parse_links, wireguard_port
 from ansible_collections.tke.overlay.plugins.plugin_utils._conformance import Registered, outcome_of
 from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import HOST_VARIABLES, failure_of, results_of
@@ -327,7 +327,7 @@ def _batch(converged: t.Mapping[str, t.Mapping[str, t.Any]], here: t.Sequence[st
 
 def _sites_of(hosts: t.Iterable[str], task_vars: t.Mapping[str, t.Any]) -> dict[str, str]:
     """Return the site of each host: ``overlay_site``, by default the group of its kind that has it."""
-    members = {site: set(task_vars["groups"].get(site, [])) for site in SITES}
+    members = {site: set(task_vars["groups"].get(site, [])) for site in KINDS}
     given = {host: task_vars["hostvars"][host].get(HOST_VARIABLES["site"]) for host in hosts}
     return {
         host: str(site) if site else next((each for each, names in members.items() if host in names), "")

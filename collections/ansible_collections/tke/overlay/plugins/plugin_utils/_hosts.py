@@ -11,7 +11,7 @@ import re
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import with_port
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import SITES, InventoryNode
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import KINDS, InventoryNode
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.variables import (
     VariableSurvey,
     problems_of_balanced_host,
@@ -101,7 +101,7 @@ def read_inventory(group: str, task_vars: Variables) -> Inventory:
         raise ValidationError(
             f"inventory group {group!r} has no hosts: put the nodes into its children 'cloud' and 'idc'"
         )
-    members = {site: set(groups.get(site, [])) for site in SITES}
+    members = {kind: set(groups.get(kind, [])) for kind in KINDS}
     survey, values = (
         VariableSurvey(_variables.specs(), _variables.known_names()),
         OneValue((*PLAN_VARIABLES, *KUBERNETES_VARIABLES)),
@@ -110,8 +110,8 @@ def read_inventory(group: str, task_vars: Variables) -> Inventory:
     for name in groups[group]:
         variables = _variables.HostVariables(hostvars, name)
         _variables.survey_host(survey, name, variables)
-        sites = [site for site in SITES if name in members[site]]
-        nodes.append(InventoryNode(name=name, sites=sites, **_of_node(name, survey, variables)))
+        kinds = [kind for kind in KINDS if name in members[kind]]
+        nodes.append(InventoryNode(name=name, kinds=kinds, **_of_node(name, survey, variables)))
         values.note(name, variables.mapping, survey.failed)
     problems = _variables.problems_of_names(group, groups)
     balanced = _has_pair(variables_of(hostvars, nodes[0].name))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import SITES
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import KINDS
 from ansible_collections.tke.overlay.plugins.module_utils._errors import some_of
 
 Groups = t.Mapping[str, t.Sequence[str]]
@@ -37,7 +37,7 @@ def problems_of_groups(groups: Groups, sources: t.Sequence[str] = ()) -> list[st
             f"the inventory{given} has no hosts: name the right file with -i, and see the warnings of Ansible above"
         ]
     nodes = groups.get(NODES, [])
-    confused = [name for name in nodes if (name in groups or name in SITES) and name not in groups.get(name, [])]
+    confused = [name for name in nodes if (name in groups or name in KINDS) and name not in groups.get(name, [])]
     if confused:
         return [f"group {NODES} has {_list(confused)} as hosts, which are names of groups: write {CHILDREN}"]
     if nodes:
@@ -85,17 +85,17 @@ def nearest(name: str, names: t.Iterable[str]) -> str:
 
 
 def _remedy(groups: Groups) -> str:
-    sites = [name for name in SITES if groups.get(name)]
+    kinds = [name for name in KINDS if groups.get(name)]
     others = {name: hosts for name, hosts in groups.items() if hosts and name not in ("all", "ungrouped", NODES)}
-    similar = nearest(NODES, [name for name in others if name not in SITES])
+    similar = nearest(NODES, [name for name in others if name not in KINDS])
     if similar:
         return f"rename group {similar} ({_hosts(groups[similar])}) to {NODES}"
-    if sites:
-        return f"make {_list([_with_size(site, groups) for site in sites])} its children: write {CHILDREN}"
+    if kinds:
+        return f"make {_list([_with_size(kind, groups) for kind in kinds])} its children: write {CHILDREN}"
     there = ", ".join(_with_size(name, groups) for name in list(others)[:MOST])
     more = f" and {len(others) - MOST} more" if len(others) > MOST else ""
     found = f"the inventory has the groups {there}{more}" if others else "no host of the inventory is in a group"
-    return f"{found}; put the nodes into the groups {_list(SITES)}, and these into {NODES}: write {CHILDREN}"
+    return f"{found}; put the nodes into the groups {_list(KINDS)}, and these into {NODES}: write {CHILDREN}"
 
 
 def _with_size(name: str, groups: Groups) -> str:

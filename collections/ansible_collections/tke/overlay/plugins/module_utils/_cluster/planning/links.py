@@ -155,7 +155,7 @@ def record(settings: ClusterSettings, nodes: t.Sequence[InventoryNode], ledger: 
     The keys of a node that has no link with WireGuard any more are forgotten. Without ``overlay_links``, the ledger has
     none of this.
     """
-    known = [node for node in nodes if node.sites is not None and node.name in ledger.nodes]
+    known = [node for node in nodes if node.kinds is not None and node.name in ledger.nodes]
     for node in known:
         held = ledger.nodes[node.name]
         if settings.links is None:

@@ -70,7 +70,7 @@ def assign(
     :raises ValidationError: one problem for each conflict.
     """
     problems = [*preflight.problems_of_cluster(settings), *preflight.problems_of_sites(nodes, settings)]
-    renew = any(node.sites is not None for node in nodes)
+    renew = any(node.kinds is not None for node in nodes)
     try:
         ledger = load_or_create(settings, ledger_text, where, renew=renew)
     except ValidationError as error:

@@ -11,7 +11,7 @@ import typing as t
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning import plan as planner
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import (
-    SITES,
+    KINDS,
     ClusterSettings,
     InventoryNode,
 )
@@ -128,11 +128,11 @@ def _dependencies(
 
 def _last_of_sites(names: t.Sequence[str], ledger: Ledger, nodes: t.Sequence[InventoryNode]) -> t.Iterator[str]:
     """Yield the sites that would have no node."""
-    members: dict[str, set[str]] = {site: set() for site in SITES}
+    members: dict[str, set[str]] = {site: set() for site in KINDS}
     for node in nodes:
         if node.name in ledger.nodes and node.place():
             members.setdefault(node.place(), set()).add(node.name)
     for site, held in members.items():
         if held and held <= set(names):
-            where = f"host in group {site}" if site in SITES else f"node of site {site} (overlay_site)"
+            where = f"host in group {site}" if site in KINDS else f"node of site {site} (overlay_site)"
             yield f"{', '.join(sorted(held))} is every {where}: that site would have no node"

@@ -36,7 +36,8 @@ from ansible_collections.tke.overlay.plugins.module_utils._names import (
     shown,
 )
 
-SITES = ("cloud", "idc")
+KINDS = ("cloud", "idc")
+"""The groups that say what kind of host a node is; also its site, if it has no ``overlay_site``."""
 
 OWN_VARIABLE = "overlay_underlay_ip"
 
@@ -77,7 +78,7 @@ class ClusterSettings(t.NamedTuple):
 class InventoryNode(t.NamedTuple):
     """The variables of one host of the inventory; nothing is checked yet.
 
-    ``sites`` are the groups among ``cloud`` and ``idc`` that contain the host. It is
+    ``kinds`` are the groups among ``cloud`` and ``idc`` that contain the host. It is
     ``None`` in the module ``node_cidr``, which only allocates node CIDRs: then
     neither a site nor an underlay address is required. ``underlay_from`` is the
     variable that has the underlay address; if it is empty, that variable cannot be
@@ -86,7 +87,7 @@ class InventoryNode(t.NamedTuple):
     """
 
     name: str
-    sites: t.Sequence[str] | None = None
+    kinds: t.Sequence[str] | None = None
     underlay_ip: t.Any = None
     underlay_mtu: t.Any = None
     node_cidr: t.Any = None
@@ -98,7 +99,7 @@ class InventoryNode(t.NamedTuple):
         """Return the site of the host; an empty string if it has none."""
         if self.site is not None:
             return str(self.site)
-        return self.sites[0] if self.sites else ""
+        return self.kinds[0] if self.kinds else ""
 
 
 def problems_of_cluster(settings: ClusterSettings) -> t.Iterator[str]:
@@ -141,9 +142,9 @@ def _outside(settings: ClusterSettings) -> t.Iterator[tuple[str, t.Any]]:
 
 
 def lacks_idc(nodes: t.Sequence[InventoryNode]) -> bool:
-    """Return whether all nodes with known sites are cloud nodes. TKE rejects this mode for such a cluster."""
-    sites = [node.sites for node in nodes if node.sites is not None]
-    return bool(sites) and not any("idc" in some for some in sites)
+    """Return whether all nodes of a known kind are cloud nodes. TKE rejects this mode for such a cluster."""
+    kinds = [node.kinds for node in nodes if node.kinds is not None]
+    return bool(kinds) and not any("idc" in some for some in kinds)
 
 
 def problems_of_sites(nodes: t.Sequence[InventoryNode], settings: ClusterSettings) -> t.Iterator[str]:
@@ -177,15 +178,15 @@ def problems_of_nodes(
 def _problems_of_name_and_site(node: InventoryNode) -> t.Iterator[str]:
     if not INVENTORY_NAME.fullmatch(node.name):
         yield f"node {shown(node.name)}: {INVENTORY_NAME_RULE}"
-    if node.sites is not None and len(node.sites) != 1:
-        where = f"in {' and '.join(node.sites)}" if node.sites else f"in none of {' and '.join(SITES)}"
+    if node.kinds is not None and len(node.kinds) != 1:
+        where = f"in {' and '.join(node.kinds)}" if node.kinds else f"in none of {' and '.join(KINDS)}"
         yield f"node {shown(node.name)[1:-1]} is {where}: put it in exactly one of these groups"
 
 
 def _problems_of_underlay(node: InventoryNode, container: t.Sequence[netaddr.IPNetwork]) -> t.Iterator[str]:
     given, variable = node.underlay_ip, node.underlay_from
     if given in (None, ""):
-        if node.sites is None or not variable:
+        if node.kinds is None or not variable:
             return
         yield f"node {node.name} has no underlay address: set overlay_underlay_ip, or a numeric ansible_host"
         return

@@ -127,8 +127,8 @@ def test_warns_when_all_nodes_are_cloud_nodes():
         ([CLOUD1._replace(underlay_ip="0.0.0.0")], {}, ["0.0.0.0 is not an address"]),
         ([CLOUD1._replace(underlay_ip="10.244.1.1")], {}, ["10.244.1.1 lies in the container CIDR 10.244.0.0/16"]),
         ([CLOUD1, IDC1._replace(underlay_ip="2001:db8::1")], {}, ["IPv4 (node cloud1)", "IPv6 (node idc1)"]),
-        ([CLOUD1._replace(sites=["cloud", "idc"])], {}, ["cloud1 is in cloud and idc"]),
-        ([CLOUD1._replace(sites=[])], {}, ["cloud1 is in none of cloud and idc"]),
+        ([CLOUD1._replace(kinds=["cloud", "idc"])], {}, ["cloud1 is in cloud and idc"]),
+        ([CLOUD1._replace(kinds=[])], {}, ["cloud1 is in none of cloud and idc"]),
         ([CLOUD1._replace(underlay_mtu=600)], {}, ["cloud1: overlay_underlay_mtu 600 leaves the overlay 550 bytes"]),
         ([CLOUD1._replace(underlay_mtu="big")], {}, ["cloud1: overlay_underlay_mtu 'big'"]),
         ([CLOUD1._replace(underlay_mtu=True)], {}, ["cloud1: overlay_underlay_mtu True"]),
@@ -412,7 +412,7 @@ def test_conflicts_of_the_inventory_remain_conflicts():
 
 
 def test_module_node_cidr_renews_nothing():
-    nodes = [node._replace(sites=None) for node in (CLOUD1, IDC1)]
+    nodes = [node._replace(kinds=None) for node in (CLOUD1, IDC1)]
     assert rejected(nodes, NEVER_APPLIED, SETTINGS._replace(container_cidr=["10.245.0.0/16"]))
     assert rejected([nodes[0]._replace(node_cidr="10.244.9.0/24")], NEVER_APPLIED)
 
