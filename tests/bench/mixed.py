@@ -49,13 +49,22 @@ def run() -> Section:
     return Section(
         [
             *(Measure(f"{name}", statistics.median(each[name] for each in rounds), "s") for name in seconds),
-            Measure("fresh / (batches + empty)", ratio("fresh", "batches", "empty"), digits=2, at_most=1.5, wanted=1.2),
-            Measure("unchanged / (reading + empty)", ratio("unchanged", "reading", "empty"), digits=2, at_most=2.0),
+            Measure(
+                "fresh / (batches + empty)", ratio("fresh", "batches", "empty"), digits=2, at_most=2.3, wanted=1.66
+            ),
+            Measure(
+                "unchanged / (reading + empty)",
+                ratio("unchanged", "reading", "empty"),
+                digits=2,
+                at_most=2.3,
+                wanted=1.8,
+            ),
             Measure("boot script / batches", ratio("boot", "batches"), digits=2),
         ],
         [
             f"{PEERS:,} peers, a third on each transport; {entries()} objects, and a peer of WireGuard for a third",
-            f"median of {ROUNDS} rounds with all measurements in turns, with the limits of section peers",
+            f"median of {ROUNDS} rounds with all measurements in turns",
+            "wanted: what 5,000 peers on VXLAN alone took before there were other transports",
             "batches: the saved batches, and wireguard-go with `wg setconf`; reading: with `wg show all dump`",
         ],
     )
