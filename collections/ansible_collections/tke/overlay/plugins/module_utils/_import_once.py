@@ -97,17 +97,15 @@ class CodeCache:
     def _write(self) -> None:
         if not self._path:
             return
-        beside = f"{self._path}.{os.getpid()}"
+        beside = f"{self._path}.new"
         try:
             descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        except OSError:
-            return
-        try:
             with open(descriptor, "wb") as file:
                 file.write(marshal.dumps({**(self._entries or {}), **self._added}))
             os.replace(beside, self._path)
-        except OSError:
-            os.unlink(beside)
+        except OSError:  # there may be no room, or the file of a process that was killed: the next one writes it
+            with contextlib.suppress(OSError):
+                os.unlink(beside)
 
 
 class ZipImporter(zipimport.zipimporter, importlib.abc.InspectLoader):

@@ -107,6 +107,19 @@ def test_an_unusable_cache_is_replaced(tmp_path, kind):
     assert compiled(packed(tmp_path, cache=cache)) == set()
 
 
+def test_a_killed_run_keeps_no_later_one_from_writing(tmp_path):
+    cache = tmp_path / "cache"
+    (tmp_path / "cache.new").write_text("half of it")
+    for expected in (set(FILES), set(FILES), set()):
+        assert compiled(packed(tmp_path, cache=cache)) == expected
+    assert sorted(os.listdir(tmp_path)) == ["cache", "payload.zip"]
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(tmp_path):
+    archive = packed(tmp_path, cache="/dev/full/cache")
+    assert compiled(archive) == set(FILES)
+
+
 def test_a_directory_in_the_place_of_the_cache_is_left(tmp_path):
     cache = tmp_path / "cache"
     cache.mkdir()
