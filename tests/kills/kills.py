@@ -125,6 +125,7 @@ class Kills:
         self.rows: list[list[Row]] = []
         self.broken = ""
         self.references: list[fleet.Things] = []
+        operation.prepare()
         for command in operation.commands:
             tasks = tasks_of(command)
             self.rows.append(rows_of((operation.name, command.name), tasks, options))

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from stories import INVENTORY, LEDGER, ROOT, on
+from stories import INVENTORY, LEDGER, NODES, ROOT, on
 from tkelab.model import ROUTER
 
 CALLBACKS = Path(__file__).with_name("callbacks")
@@ -52,13 +52,24 @@ class Command:
 class Operation:
     """Commands that take turns, so that each makes what the next one has to change.
 
-    ``alike`` means that they have the same tasks. ``leaves`` is whether LEAVING has no Pods meanwhile.
+    ``alike`` means that they have the same tasks. ``leaves`` is whether LEAVING has no Pods meanwhile. ``starts_with``
+    is a command after which the Pods start again, if they must have an MTU that suits all commands.
     """
 
     name: str
     commands: Sequence[Command]
     alike: bool = True
     leaves: bool = False
+    starts_with: Sequence[str] = ()
+
+    def prepare(self) -> None:
+        """Start the Pods again if they need it."""
+        if not self.starts_with:
+            return
+        must(self.starts_with)
+        for name in NODES:
+            on(name, "lab-pod del pod-1 pod-2")
+        must(("tests/lab/cluster.yml",))
 
 
 OPERATIONS = (
@@ -66,7 +77,8 @@ OPERATIONS = (
     Operation("port", [Command("port", (*SITE, "-e", f"overlay_port={port}")) for port in (OTHER_PORT, 8472)]),
     Operation(
         "rollout",
-        [Command("rollout", ("tke.overlay.rollout", "-e", f"overlay_underlay_mtu={mtu}")) for mtu in (1440, 1450)],
+        [Command("rollout", ("tke.overlay.rollout", "-e", f"overlay_underlay_mtu={mtu}")) for mtu in (1450, 1440)],
+        starts_with=(*SITE, "-e", "overlay_underlay_mtu=1440"),
     ),
     Operation("rebuild", [Command("rebuild", ("tke.overlay.rebuild_ledger",), loses_ledger=True)]),
 )
