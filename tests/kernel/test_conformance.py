@@ -82,7 +82,7 @@ class Host:
 
 @pytest.fixture
 def host(world, tmp_path, monkeypatch):
-    monkeypatch.setattr(pods, "PREFIX", f"tke-test-{os.getpid()}-")
+    monkeypatch.setattr(pods, "PREFIX", f"kernel-test-{os.getpid()}-")
     created = Host(world, tmp_path)
     yield created
     task.remove(created.network, created.run)

@@ -348,7 +348,7 @@ def test_what_is_no_running_pod_does_not_matter(run, root, case):
 
 
 def test_pods_off_the_bridge_and_other_ports_count(run, root):
-    name = f"tke-test-{os.getpid()}"
+    name = f"kernel-test-{os.getpid()}"
     try:
         ip(
             run,

@@ -32,7 +32,7 @@ class Pods:
 
     def __init__(self, run):
         self.run = run
-        self.names = [f"tke-test-{os.getpid()}-{number}" for number in (1, 2)]
+        self.names = [f"kernel-test-{os.getpid()}-{number}" for number in (1, 2)]
 
     def start(self):
         self.ip("link add tke-br0 type bridge", "address add 10.244.0.1/24 dev tke-br0", "link set tke-br0 up")

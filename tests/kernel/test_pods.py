@@ -38,7 +38,8 @@ KUBE_PROXY = f"""table ip kube-proxy {{
 
 
 def netns(port):
-    return f"tke-test-{os.getpid()}-{port}"
+    # Not as a lab named `test` names those of its hosts: it removes the ones that it does not know.
+    return f"kernel-test-{os.getpid()}-{port}"
 
 
 def ip(run, *lines):

@@ -203,6 +203,8 @@ def test_other_names_of_links_are_invalid(name):
         ("b 10.244.1.0/0 10.0.0.2", "line 2 of the fleet: '10.244.1.0/0' is not a node CIDR such as"),
         ("b 10.244.256.0/24 10.0.0.2", "line 2 of the fleet: '10.244.256.0/24' is not a node CIDR such as"),
         ("b 10.244.01.0/24 10.0.0.2", "line 2 of the fleet: '10.244.01.0/24' is not a node CIDR such as"),
+        ("b 10.244.1.0/024 10.0.0.2", "line 2 of the fleet: '10.244.1.0/024' is not a node CIDR such as"),
+        ("b 10.244.1.0/24 10.0.0.\u0662", "line 2 of the fleet: the underlay address '10.0.0.\u0662' is not an IP"),
         ("b 10.244.1.0 10.0.0.2", "line 2 of the fleet: '10.244.1.0' is not a node CIDR such as"),
         ("b 10.244.1.0/24 10.0.0", "line 2 of the fleet: the underlay address '10.0.0' is not an IP address"),
         ("b 10.244.1.0/24 fd00::%x", "line 2 of the fleet: the underlay address 'fd00::%x' is not an IP address"),
@@ -302,6 +304,7 @@ def test_a_fleet_is_read_as_written_or_its_problems_are_named(lines):
         Peer("a", "10.244.0.0/24", "10.0.0.1", "shanghai", "203.0.113.7:51820", KEY),
         Peer("a", "10.244.0.0/24", "fd00::1", "B_2", "[fd00::1]:51820", f"{KEY},{NEXT_KEY}"),
         Peer("a", "10.244.0.0/24", "10.0.0.1", "x", "-", "-"),
+        Peer("a", "10.244.0.0/24", "10.0.0.1", "x", "203.0.113.7:65535", KEY),
     ],
 )
 def test_a_line_of_the_fleet_has_site_endpoint_and_keys(peer):

@@ -121,6 +121,8 @@ def test_metrics_tell_reachable_from_full_size():
     result = RoundResult({peers[0].address: 0.5, peers[1].address: 0.25}, {peers[0].address: 0.5})
     text = render(round_samples(config_of(peers), sample_of(peers, ProbeRecord()), result))
     for line in (
+        'probe_known_peers{site="cloud"} 2',
+        'probe_known_peers{site="idc"} 1',
         'probe_peers{site="cloud"} 2',
         'probe_reachable_peers{site="cloud"} 2',
         'probe_full_size_peers{site="cloud"} 1',

@@ -19,6 +19,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths impo
     NETWORK_MANAGER,
     NETWORK_MANAGER_FILE,
     NETWORKD,
+    WIREGUARD_UNIT_FILE,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import HostFacts
 
@@ -40,6 +41,7 @@ def host(units):
         ),
         ([NETWORK_MANAGER_FILE], {}, [], []),
         (["/etc/hosts"], {NETWORKD: "active", NETWORK_MANAGER: "active"}, [], []),
+        ([WIREGUARD_UNIT_FILE], {}, ["systemctl daemon-reload"], ["systemctl daemon-reload"]),
     ],
 )
 def test_an_active_manager_reloads_its_drop_in(recorder, written, units, commands, again):
@@ -47,6 +49,10 @@ def test_an_active_manager_reloads_its_drop_in(recorder, written, units, command
     reload_managers(written, host(units), run)
     assert run.lines == commands
     assert [" ".join(words) for words in reload_commands(written, host(units))] == again
+
+
+def test_a_new_node_reads_its_units_when_they_are_enabled():
+    assert list(reload_commands([WIREGUARD_UNIT_FILE], host({})._replace(loaded=False))) == []
 
 
 def test_a_failed_reload_is_an_error_of_network_manager_only(recorder):
