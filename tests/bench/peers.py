@@ -81,7 +81,7 @@ def run() -> Section:
             Measure("restore script, nothing to restore", middle("period"), "s"),
             Measure(
                 "restore script: with metrics / without",
-                ratio("with_metrics", "period_again"),
+                ratio("with_metrics", "without_metrics"),
                 digits=2,
                 at_most=1.1,
             ),
@@ -109,7 +109,7 @@ def notes_of(figures: dict[str, Any]) -> list[str]:
         "boot: /etc/tke-overlay/restore with an empty kernel; nothing to restore: the same with all entries",
         "reading: links, routes, FDB, neighbours, rules into a file; memory: ru_maxrss of the largest process",
         f"one process per entry: a shell script took {per_entry * 1e3:.2f} ms each for {timed} entries",
-        "metrics: the second of two runs; no peer answers, so a round sends three small packets to each of 48 peers",
+        "metrics: six runs of each in turns; probe: no peer answers, so a round sends three small packets to each of 48 peers",
         "systemd-networkd: from its start until all entries exist, without rules; 252 accepts 1,024 FDB entries",
     ]
 
