@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from tests.soak.operations import Kill, Kind, Operation
 from tests.soak.tables import Tables
 from tests.soak.world import SITES, Machine, World
@@ -36,13 +38,26 @@ DIVIDED = """
 table inet soak {
   chain forward {
     type filter hook forward priority -5;
-    iifname "br-idc" drop
-    oifname "br-idc" drop
+    iifname "br-idc*" oifname != "br-idc*" drop
+    iifname != "br-idc*" oifname "br-idc*" drop
   }
 }
 """
+TAIL = 3000
+"""Characters of the output of a run that went wrong."""
+IN_ORDER = re.compile(r"(ok|changed|skipping|included): |\S+ +: ok=.* unreachable=0 +failed=0 ")
 SECONDS = 1200
 """A run that takes longer hangs."""
+NETWORKS = {"cloud": ("vpc", "10.0"), "idc": ("idc", "192.168")}
+"""Site -> how the names and the addresses of its networks in the lab begin. The first ones are those of every lab."""
+MOST = 60
+"""The machines of the largest fleet."""
+RACK = 6
+"""Machines of a site in one network.
+
+All hosts of the lab share the kernel's table of neighbours, which has room for 1,024 (`gc_thresh3`), and only the
+machine's own network namespace could change that. 60 machines in two networks have 1,800 neighbours.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +66,11 @@ class Result:
 
     code: int
     text: str
+
+    def told(self) -> str:
+        """Return the end of the output, without the lines of what was in order: a recap of 60 hosts would fill it."""
+        lines = [line for line in self.text.splitlines() if line.strip() and not IN_ORDER.match(line)]
+        return "\n".join(lines)[-TAIL:]
 
     def counted(self, counter: str) -> set[str]:
         """Return the hosts for which a counter of the recap is not 0."""
@@ -82,8 +102,11 @@ class LabFleet:
         self.inventory = place.directory / "hosts.json"
         place.directory.mkdir(parents=True, exist_ok=True)
         variables = place.directory / "group_vars"
-        if not variables.is_symlink():
-            variables.symlink_to(ROOT / "inventories/lab/group_vars")
+        variables.mkdir(exist_ok=True)
+        for path in (ROOT / "inventories/lab/group_vars").iterdir():
+            if not (variables / path.name).is_symlink():
+                (variables / path.name).symlink_to(path)
+        (variables / "machines.json").write_text(json.dumps(lab_networks()))
 
     # --- inventories ---
 
@@ -105,7 +128,7 @@ class LabFleet:
         hosts = {
             each.name: {"ansible_host": each.login, "lab_suite": suite(each.name)} for each in world.machines.values()
         }
-        path.write_text(json.dumps({"all": {"hosts": hosts}}, indent=1))
+        path.write_text(json.dumps({"all": {"children": {"machines": {"hosts": hosts}}}}, indent=1))
         called(str(LAB), "-i", str(path), "up")
 
     # --- runs ---
@@ -308,16 +331,43 @@ def on(name: str, script: str, *arguments: str) -> str:
     return entered(name, ["sh", "-eus", "--", *arguments], script)
 
 
+def network_of(site: str, number: int) -> tuple[str, str]:
+    """Return the name of the network of a machine, and the first three bytes of its addresses."""
+    name, prefix = NETWORKS[site]
+    rack = (number - 1) // RACK
+    return (f"{name}{rack}", f"{prefix}.{10 + rack}") if rack else (name, f"{prefix}.1")
+
+
+def lab_networks() -> dict[str, Any]:
+    """Return the variables of the lab that describe the networks of up to 60 machines, with those of every lab."""
+    lab: dict[str, Any] = yaml.safe_load((ROOT / "inventories/lab/group_vars/all/lab.yml").read_text())
+    networks, policy = lab["lab_networks"], lab["lab_policy"]
+    racks = {
+        site: dict(network_of(site, number) for number in range(1, MOST // len(SITES) + 1, RACK)) for site in SITES
+    }
+    for site, found in racks.items():
+        first = networks[NETWORKS[site][0]]
+        for name, prefix in found.items():
+            networks.setdefault(name, {"subnet": f"{prefix}.0/24", "mtu": first["mtu"]})
+    names = {NETWORKS[site][0]: list(found) for site, found in racks.items()}
+    for entry in policy:
+        for side in ("from", "to"):
+            entry[side] = [each for name in entry[side] for each in names.get(name, [name])]
+    policy.append({"from": names["idc"], "to": names["idc"]})
+    return {"lab_networks": networks, "lab_policy": policy}
+
+
 def machines(names: Iterator[str] | Sequence[str], login: Mapping[str, str]) -> dict[str, Machine]:
     """Return the machines with these names and first addresses, with a second address, and two in the other site."""
-    networks = {"cloud": "10.0.1", "idc": "192.168.1"}
     found = {}
     for name in names:
-        site, number = re.fullmatch(r"([a-z]+)(\d+)", name).groups()  # type: ignore[union-attr]
+        site, digits = re.fullmatch(r"([a-z]+)(\d+)", name).groups()  # type: ignore[union-attr]
+        number = int(digits)
         other = SITES[1 - SITES.index(site)]
+        (_name, here), (_name, there) = network_of(site, number), network_of(other, number)
         addresses = {
-            site: (login[name], f"{networks[site]}.{180 + int(number)}"),
-            other: (f"{networks[other]}.{140 + int(number)}", f"{networks[other]}.{215 + int(number)}"),
+            site: (login[name], f"{here}.{180 + number}"),
+            other: (f"{there}.{140 + number}", f"{there}.{215 + number}"),
         }
         found[name] = Machine(name, addresses, site)
     return found

@@ -23,8 +23,6 @@ SENDERS = 8
 """Hosts with flows, at most: each has a process, and the machine has other work."""
 INTERVAL = 0.05
 SITE = ("tke.overlay.site",)
-TAIL = 3000
-"""Characters of the output of a run that went wrong."""
 
 
 class DisagreementError(Exception):
@@ -134,9 +132,9 @@ class Session:
         (run,) = runs
         failed = run.counted("failed") | run.counted("unreachable")
         if surprising := failed - silent:
-            raise DisagreementError([f"failed on {', '.join(sorted(surprising))}:\n{run.text[-TAIL:]}"])
+            raise DisagreementError([f"failed on {', '.join(sorted(surprising))}:\n{run.told()}"])
         if run.code != 0 and not failed:
-            raise DisagreementError([f"ended with {run.code}:\n{run.text[-TAIL:]}"])
+            raise DisagreementError([f"ended with {run.code}:\n{run.told()}"])
         self.compare_ledger()
 
     def compare_ledger(self) -> None:
@@ -168,13 +166,13 @@ class Session:
         changed = ", ".join(sorted(again.counted("changed")))
         if again.code != 0 or changed:
             words = f"a second run ended with {again.code} and changed {changed or 'nothing'}"
-            raise DisagreementError([f"{words}:\n{again.text[-TAIL:]}"])
+            raise DisagreementError([f"{words}:\n{again.told()}"])
         self.compare_ledger()
         self.check_hosts()
         self.fleet.start_pods([each.name for each in self.world.members() if each.name not in untouched])
         verified = self.fleet.play(("tke.overlay.verify",), self.world)
         if verified.code != 0:
-            raise DisagreementError([f"tke.overlay.verify ended with {verified.code}:\n{verified.text[-TAIL:]}"])
+            raise DisagreementError([f"tke.overlay.verify ended with {verified.code}:\n{verified.told()}"])
 
     def _release_again(self, name: str) -> None:
         """Repeat a release, with the node in the inventory as in the run before."""
@@ -183,7 +181,7 @@ class Session:
         result = self.fleet.play(release_of([name]), present)
         self.fleet.write(self.world)
         if result.code != 0:
-            raise DisagreementError([f"released again, {name} ended with {result.code}:\n{result.text[-TAIL:]}"])
+            raise DisagreementError([f"released again, {name} ended with {result.code}:\n{result.told()}"])
         (steps,) = world.steps(present, Operation(Kind.RELEASE, name))
         self.allowed = books.distinct(books.complete(book, steps) for book in self.allowed)
 
@@ -191,7 +189,7 @@ class Session:
         """Run the playbook, which must succeed, and compare the ledger."""
         result = self.fleet.play(SITE, self.world)
         if result.code != 0:
-            raise DisagreementError([f"tke.overlay.site ended with {result.code}:\n{result.text[-TAIL:]}"])
+            raise DisagreementError([f"tke.overlay.site ended with {result.code}:\n{result.told()}"])
         (steps,) = world.steps(self.world, Operation(Kind.CONVERGE))
         self.allowed = books.distinct(books.complete(book, steps) for book in self.allowed)
         self.compare_ledger()

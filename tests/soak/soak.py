@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests/lab")]
 
 from tests.soak.chooser import Chooser, Settings  # noqa: E402  # found by the line above
-from tests.soak.lab_fleet import LabFleet, Place, RunError, machines  # noqa: E402
+from tests.soak.lab_fleet import MOST, LabFleet, Place, RunError, machines, network_of  # noqa: E402
 from tests.soak.session import DisagreementError, Session  # noqa: E402
 from tests.soak.world import SITES, World  # noqa: E402
 
@@ -47,9 +47,12 @@ MTU = {"cloud": 1500, "idc": 1450}
 
 def new_world(hosts: int) -> World:
     """Return the machines of a new lab, of which the first ones of each site are nodes."""
-    networks = {"cloud": "10.0.1", "idc": "192.168.1"}
     each = hosts // len(SITES)
-    login = {f"{site}{n}": f"{networks[site]}.{FIRST_ADDRESS + n}" for site in SITES for n in range(1, each + 1)}
+    login = {
+        f"{site}{number}": f"{network_of(site, number)[1]}.{FIRST_ADDRESS + number}"
+        for site in SITES
+        for number in range(1, each + 1)
+    }
     world = World(machines(list(login), login), MTU)
     first = range(1, max(2, round(each * MEMBERS)) + 1)
     return with_members(world, [f"{site}{number}" for site in SITES for number in first])
@@ -76,7 +79,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run the soak of the command line; return 1 if model and fleet differ."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", type=Path, help="for inventories and the ledger")
-    parser.add_argument("--hosts", type=int, default=60, help="machines, an even number from 4 to 60")
+    parser.add_argument("--hosts", type=int, default=60, help=f"machines, an even number from 4 to {MOST}")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--hours", type=float, default=0, help="no round begins after these hours and minutes")
     parser.add_argument("--minutes", type=float, default=0)
@@ -84,8 +87,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--list", action="store_true", help="print the operations of --rounds, and do nothing")
     parser.add_argument("--build", action="store_true", help="start the lab, and do nothing else")
     options = parser.parse_args(arguments)
-    if options.hosts not in range(4, 61, 2):
-        parser.error(f"--hosts is {options.hosts}: give an even number from 4 to 60")
+    if options.hosts not in range(4, MOST + 1, 2):
+        parser.error(f"--hosts is {options.hosts}: give an even number from 4 to {MOST}")
     world, chooser = new_world(options.hosts), Chooser(options.seed, Settings())
     print(f"SEED={options.seed} HOSTS={options.hosts}", flush=True)
     if options.list:
