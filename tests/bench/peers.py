@@ -109,7 +109,7 @@ def notes_of(figures: dict[str, Any]) -> list[str]:
         "boot: /etc/tke-overlay/restore with an empty kernel; nothing to restore: the same with all entries",
         "reading: links, routes, FDB, neighbours, rules into a file; memory: ru_maxrss of the largest process",
         f"one process per entry: a shell script took {per_entry * 1e3:.2f} ms each for {timed} entries",
-        "metrics: six runs of each in turns; probe: no peer answers, so a round sends three small packets to each of 48 peers",
+        "metrics: six runs of each in turns; probe: no peer answers, so a round sends 3 small packets to each of 48",
         "systemd-networkd: from its start until all entries exist, without rules; 252 accepts 1,024 FDB entries",
     ]
 

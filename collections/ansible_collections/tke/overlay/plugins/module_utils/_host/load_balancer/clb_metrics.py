@@ -72,14 +72,15 @@ def fetch_backends(path: str) -> Backends | None:
 
 
 def parse_backends(text: str) -> Backends | None:
-    """Return the servers from HAProxy's statistics, a table of commas; ``None`` if it is something else."""
+    """Return the checked servers from HAProxy's statistics, a table of commas; ``None`` if it is something else."""
     header, *rows = text.strip().splitlines() or [""]
     names = header.lstrip("# ").split(",")
     if "status" not in names:
         return None
     number = names.index("status")
     cells = [row.split(",") for row in rows if row]
-    return {(row[0], row[1]): row[number].startswith(("UP", "no check")) for row in cells if len(row) > number}
+    states = {(row[0], row[1]): row[number] for row in cells if len(row) > number}
+    return {server: state.startswith("UP") for server, state in states.items() if state != "no check"}
 
 
 def run(*command: str) -> str:

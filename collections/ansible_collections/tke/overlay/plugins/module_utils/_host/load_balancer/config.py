@@ -104,6 +104,9 @@ OLDEST_HAPROXY = (2, 2)
 KEEPALIVE_HAPROXY = (2, 3)
 """The first version that sets the times of TCP keepalives; an older one uses those of the host (sysctls)."""
 
+UNCHECKED = "unchecked_"
+"""How the names of backends begin whose servers are not checked. No other name in the configuration begins so."""
+
 NEWEST_HAPROXY = (99, 0)
 """A version that knows every keyword, for a host whose version is unknown."""
 
@@ -146,13 +149,14 @@ def haproxy_cfg(spec: PairSpec, links: HostLinks, directory: str = DIRECTORY) ->
             _frontend(
                 f"vip_listener_{each.name}",
                 f"{spec.vips[each.vip]}:{each.port}",
-                [f"default_backend listener_{each.name}"],
+                [_unchecked_rule(f"listener_{each.name}"), f"default_backend listener_{each.name}"],
             )
             for each in spec.listeners
         ),
         "own_address": spec.own.address,
         "metrics_port": spec.metrics_port,
         "api_servers": _api_servers(spec, directory),
+        "unchecked_api_servers": "\n".join(_server(*each) for each in spec.apiservers.items()),
         "backends": _backends(spec),
         "health_socket": HEALTH_SOCKET,
         "reach": _ping_targets(spec, links),
@@ -199,9 +203,22 @@ def _services_frontend(spec: PairSpec) -> str:
             "tcp-request inspect-delay 5s",
             f"tcp-request content accept if {{ req.ssl_sni -i {names} }}",
             "tcp-request content reject",
-            *(f"use_backend service_{each.name} if {{ req.ssl_sni -i {each.name} }}" for each in spec.services),
+            *(line for each in spec.services for line in _service_rules(each.name)),
         ],
     )
+
+
+def _service_rules(name: str) -> tuple[str, str]:
+    asked = f"{{ req.ssl_sni -i {name} }}"
+    return f"{_unchecked_rule(f'service_{name}')} {asked}", f"use_backend service_{name} if {asked}"
+
+
+def _unchecked_rule(backend: str) -> str:
+    """Return the rule for the time in which all servers of a backend are down according to their checks.
+
+    Tencent Cloud's CLB forwards to all servers then, too (its document "Health Check Overview").
+    """
+    return f"use_backend {UNCHECKED}{backend} if {{ nbsrv({backend}) eq 0 }}"
 
 
 def _frontend(name: str, address: str, lines: t.Iterable[str]) -> str:
@@ -218,15 +235,16 @@ def _backends(spec: PairSpec) -> str:
     named = [(f"service_{each.name}", each.backends) for each in spec.services]
     named += [(f"listener_{each.name}", each.backends) for each in spec.listeners]
     return "".join(
-        f"\nbackend {name}\n"
-        + "".join(f"{_server(f's{number}', server, 'check')}\n" for number, server in enumerate(servers, 1))
+        f"\nbackend {prefix}{name}\n"
+        + "".join(f"{_server(f's{number}', server, options)}\n" for number, server in enumerate(servers, 1))
         for name, servers in named
+        for prefix, options in (("", "check"), (UNCHECKED, ""))
     )
 
 
-def _server(name: str, address: str, options: str) -> str:
-    resolve = " resolvers host init-addr last,libc,none" if _has_name(address) else ""
-    return f"    server {name} {address} {options}{resolve}"
+def _server(name: str, address: str, options: str = "") -> str:
+    resolve = "resolvers host init-addr last,libc,none" if _has_name(address) else ""
+    return "    " + " ".join(filter(None, ("server", name, address, options, resolve)))
 
 
 def _ping_targets(spec: PairSpec, links: HostLinks) -> str:

@@ -617,14 +617,15 @@ def fetch_backends(path: str) -> Backends | None:
 
 
 def parse_backends(text: str) -> Backends | None:
-    """Return the servers from HAProxy's statistics, a table of commas; ``None`` if it is something else."""
+    """Return the checked servers from HAProxy's statistics, a table of commas; ``None`` if it is something else."""
     header, *rows = text.strip().splitlines() or [""]
     names = header.lstrip("# ").split(",")
     if "status" not in names:
         return None
     number = names.index("status")
     cells = [row.split(",") for row in rows if row]
-    return {(row[0], row[1]): row[number].startswith(("UP", "no check")) for row in cells if len(row) > number}
+    states = {(row[0], row[1]): row[number] for row in cells if len(row) > number}
+    return {server: state.startswith("UP") for server, state in states.items() if state != "no check"}
 
 
 def run(*command: str) -> str:
@@ -748,8 +749,11 @@ defaults
 $keepalive_times    # A server that hangs is down within 3 s: 0.7 s, a timeout (0.7 s, too), 0.3 s, a timeout.
     default-server inter 700ms fastinter 300ms downinter 500ms fall 2 rise 2 on-marked-down shutdown-sessions
 $resolvers
+# Backends named unchecked_*: the same servers, for the time in which all checks fail. On machines without a free CPU
+# checks fail while clients would still be served.
 frontend vip_apiserver
     bind $api_vip:$api_port transparent
+    use_backend unchecked_apiserver if { nbsrv(apiserver) eq 0 }
     default_backend apiserver
 $services_frontend$listener_frontends
 frontend metrics
@@ -764,6 +768,9 @@ backend apiserver
     http-check send meth GET uri /readyz ver HTTP/1.1 hdr Host apiserver
     http-check expect status 200
 $api_servers
+
+backend unchecked_apiserver
+$unchecked_api_servers
 $backends
 frontend health
     mode http

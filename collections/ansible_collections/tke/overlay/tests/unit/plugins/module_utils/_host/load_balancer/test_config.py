@@ -56,11 +56,24 @@ def test_accepts_listed_server_names_and_rejects_others(spec, links):
 
 def test_no_frontend_has_the_name_of_a_backend(spec, links):
     """HAProxy 3.3 and later reject that."""
-    listeners = [spec.listeners[0]._replace(name=name) for name in ("ntske", "vip_ntske", "listener")]
+    listeners = [spec.listeners[0]._replace(name=name) for name in ("ntske", "vip_ntske", "unchecked_ntske")]
     text = haproxy_cfg(spec._replace(listeners=listeners), links)
     frontends, backends = (re.findall(rf"^{kind} (\S+)$", text, re.MULTILINE) for kind in ("frontend", "backend"))
-    assert (len(frontends), len(backends)) == (7, 5)
-    assert len({*frontends, *backends}) == 12
+    assert (len(frontends), len(backends)) == (7, 10)
+    assert len({*frontends, *backends}) == 17
+
+
+@pytest.mark.parametrize("backend", ["apiserver", "listener_ntske", "service_registry.example.net"])
+def test_all_servers_are_tried_while_all_checks_fail(spec, links, backend):
+    text = haproxy_cfg(spec, links)
+    checked, unchecked = (section(text, f"backend {name}") for name in (backend, f"unchecked_{backend}"))
+    servers = re.compile(r"^    server \S+ \S+", re.MULTILINE)
+    assert servers.findall(checked) == servers.findall(unchecked)
+    assert " check" not in unchecked
+    rules = re.findall(r"use_backend (?:unchecked_)?(\S+) if(.*)|default_backend (\S+)", text)
+    first, last = (each for each in rules if backend in each)
+    assert f"use_backend unchecked_{backend} if {{ nbsrv({backend}) eq 0 }}" in text
+    assert first[1].removeprefix(f" {{ nbsrv({backend}) eq 0 }}") == last[1], "for the same clients"
 
 
 def test_health_frontend_reports_identity_and_servers(spec, links):
