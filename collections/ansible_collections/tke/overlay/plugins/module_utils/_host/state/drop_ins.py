@@ -47,6 +47,9 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd im
 
 MODULE = "br_netfilter"
 
+NEIGHBORS = 1024
+"""The neighbours that a kernel holds by default (``gc_thresh3``, Documentation/networking/ip-sysctl.rst)."""
+
 BRIDGE_SYSCTLS = ("net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables")
 """The sysctls of bridge netfilter; they exist only while the module is loaded, or if it is built in."""
 
@@ -103,7 +106,7 @@ def wanted_sysctls(
     device: str, bridge: str, peers: int, host: HostFacts, found: t.Callable[[t.Iterable[str]], Texts]
 ) -> Texts:
     """Return the desired sysctls: forwarding, loose reverse-path filtering, bridge netfilter if the kernel has it, and
-    larger neighbour tables on old kernels.
+    a larger table of neighbours if it could be too small for the peers.
 
     A host without Pods forwards nothing for the overlay, so its forwarding and its bridges stay as they are.
 
@@ -120,9 +123,10 @@ def wanted_sysctls(
     }
     if bridge and host.bridge_netfilter:
         sysctls.update(dict.fromkeys(BRIDGE_SYSCTLS, "1"))
-    if host.kernel < (5, 0):
-        # Before 5.0, permanent neighbours count. The limits are only raised; a network namespace does not have them.
-        room = 1024
+    if peers > NEIGHBORS // 2 or host.kernel < (5, 0):
+        # Peers in the same network are neighbours of the underlay; before 5.0, the permanent ones of the device count
+        # as well. The limits are only raised; a network namespace does not have them.
+        room = NEIGHBORS
         while room < 2 * peers:
             room *= 2
         keys = {f"net.ipv4.neigh.default.gc_thresh{number}": room * number // 3 for number in (1, 2, 3)}

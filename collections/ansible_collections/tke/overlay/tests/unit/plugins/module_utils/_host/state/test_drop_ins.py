@@ -166,23 +166,27 @@ def test_the_module_is_loaded_only_if_it_is_missing(recorder, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize(
-    ("kernel", "found", "limits", "offload"),
+    ("kernel", "peers", "found", "limits", "offload"),
     [
-        ((4, 18), {1: "128", 2: "512", 3: "1024"}, {1: "5461", 2: "10922", 3: "16384"}, False),
-        ((4, 18), {1: "128", 2: "512", 3: "99999"}, {1: "5461", 2: "10922", 3: "99999"}, False),
-        ((4, 18), {}, {}, False),
-        ((5, 4), {1: "128", 2: "512", 3: "1024"}, {}, False),
-        ((5, 8), {}, {}, True),
-        ((6, 1), {}, {}, True),
+        ((4, 18), 5_000, {1: "128", 2: "512", 3: "1024"}, {1: "5461", 2: "10922", 3: "16384"}, False),
+        ((4, 18), 5_000, {1: "128", 2: "512", 3: "99999"}, {1: "5461", 2: "10922", 3: "99999"}, False),
+        ((4, 18), 2, {1: "128", 2: "512", 3: "1024"}, {1: "341", 2: "682", 3: "1024"}, False),
+        ((4, 18), 5_000, {}, {}, False),
+        ((5, 4), 512, {1: "128", 2: "512", 3: "1024"}, {}, False),
+        ((5, 4), 513, {1: "128", 2: "512", 3: "1024"}, {1: "682", 2: "1365", 3: "2048"}, False),
+        ((5, 8), 5_000, {}, {}, True),
+        ((6, 1), 5_000, {1: "128", 2: "512", 3: "1024"}, {1: "5461", 2: "10922", 3: "16384"}, True),
+        ((6, 1), 5_000, {1: "8192", 2: "32768", 3: "65536"}, {1: "8192", 2: "32768", 3: "65536"}, True),
+        ((6, 1), 200, {1: "128", 2: "512", 3: "1024"}, {}, True),
     ],
 )
-def test_old_kernels_get_larger_tables_and_no_offload(kernel, found, limits, offload):
+def test_large_fleets_and_old_kernels_get_larger_tables(kernel, peers, found, limits, offload):
     host = HostFacts(True, {}, False, kernel)
 
     def values(keys):
         return {key: found[int(key[-1])] for key in keys if int(key[-1]) in found}
 
-    sysctls = drop_ins.wanted_sysctls("tke0", "tke-br0", 5_000, host, values)
+    sysctls = drop_ins.wanted_sysctls("tke0", "tke-br0", peers, host, values)
     keys = {f"net.ipv4.neigh.default.gc_thresh{number}": value for number, value in limits.items()}
     assert {key: value for key, value in sysctls.items() if "gc_thresh" in key} == keys
     link = drop_ins.drop_ins("tke0", "tke-br0", sysctls, host)[paths.LINK_FILE]
