@@ -6,9 +6,18 @@
 from __future__ import annotations
 
 import json
+import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import gateway_address, pod_range
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.cni_plugins import NOT_INSTALLED, CniPlugins
+from ansible_collections.tke.overlay.plugins.module_utils._host.files import read_files
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.cni_plugins import (
+    NOT_INSTALLED,
+    OPTIONAL,
+    VERSIONS,
+    CniPlugins,
+    read_plugins,
+)
 
 CNI_FILE = "/etc/cni/net.d/10-tke-overlay.conflist"
 
@@ -19,6 +28,30 @@ _CHAINED = {
     "portmap": {"type": "portmap", "capabilities": {"portMappings": True}},
     "bandwidth": {"type": "bandwidth", "capabilities": {"bandwidth": True}},
 }
+
+
+def offered_plugins(bin_dirs: t.Sequence[str], run: Run) -> CniPlugins:
+    """Return what the plugins of this host offer; while a required one is missing, what its CNI file uses.
+
+    So the file stays as it is while a plugin is missing for a moment, as during an upgrade of its package.
+
+    :param bin_dirs: where the container runtime looks; empty: find out.
+    """
+    found = read_plugins(bin_dirs, run)
+    return found if found.installed else _used_plugins(read_files([CNI_FILE]).get(CNI_FILE, ""))
+
+
+def _used_plugins(text: str) -> CniPlugins:
+    """Return what :func:`conflist` was given for this text; the default for another one."""
+    try:
+        document = json.loads(text)
+        named = [each["type"] for each in document["plugins"]]
+        versions = document.get("cniVersions", [document["cniVersion"]])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return NOT_INSTALLED
+    if not versions or not all(each in VERSIONS for each in versions):
+        return NOT_INSTALLED
+    return CniPlugins([name for name in OPTIONAL if name in named], versions)
 
 
 def conflist(node_cidr: str, bridge: str, mtu: int, offered: CniPlugins = NOT_INSTALLED) -> str:

@@ -27,6 +27,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.commit.confirmed
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.applied_plan import check_plan
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni import offered_plugins
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.compare import NodeResult
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.difference import read_difference
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.options import DEFAULTS, ConvergeOptions
@@ -36,7 +37,6 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.cni_plugin
     REQUIRED,
     CniPlugins,
     plugin_directories,
-    read_plugins,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.interpreter import stable_python
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics_spec import MetricsSpec
@@ -60,7 +60,7 @@ def converge(document: NodeDocument, run: Run, check: bool, options: ConvergeOpt
     validate_timeout(confirmation.seconds)
     host = read_host(run)
     if options.pods:
-        host = host._replace(cni=read_plugins(options.cni_bin_dirs, run))
+        host = host._replace(cni=offered_plugins(options.cni_bin_dirs, run))
     if options.metrics.directory:
         host = host._replace(metrics=_completed(options, host.cni, run))
     host = host._replace(on_link=on_link_peers(document, run))

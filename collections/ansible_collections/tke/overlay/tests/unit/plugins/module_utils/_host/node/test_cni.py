@@ -10,8 +10,14 @@ import json
 
 import pytest
 
-from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni import NETWORK, conflist
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.cni_plugins import CniPlugins
+from ansible_collections.tke.overlay.plugins.module_utils._host import files
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni import (
+    CNI_FILE,
+    NETWORK,
+    conflist,
+    offered_plugins,
+)
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.cni_plugins import NOT_INSTALLED, CniPlugins
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import RESERVED
 
 
@@ -56,6 +62,33 @@ def test_uses_what_the_plugins_offer(offered, types, version, versions):
     capabilities = {each["type"]: each.get("capabilities") for each in document["plugins"][1:]}
     known = {"portmap": {"portMappings": True}, "bandwidth": {"bandwidth": True}}
     assert capabilities == {name: known[name] for name in types[1:]}
+
+
+def without_plugins(directory, text):
+    """Return what a host offers that has this CNI file, if any, and none of the required plugins."""
+    if text is not None:
+        path = directory / CNI_FILE.lstrip("/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return offered_plugins(["/opt/cni/bin"], None)
+
+
+@pytest.mark.parametrize("optional", [[], ["portmap"], ["bandwidth"], ["portmap", "bandwidth"]])
+@pytest.mark.parametrize("versions", [["0.4.0"], ["0.4.0", "1.0.0"], ["0.4.0", "1.0.0", "1.1.0"], ["1.1.0"]])
+def test_the_file_stays_while_a_required_plugin_is_missing(optional, versions, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "ROOT", str(tmp_path))
+    text = conflist("10.244.3.0/24", "tke-br0", 1400, CniPlugins(optional, versions, installed=True))
+    found = without_plugins(tmp_path, text)
+    assert conflist("10.244.3.0/24", "tke-br0", 1400, found) == text
+    assert not found.installed
+
+
+@pytest.mark.parametrize(
+    "text", [None, "", "{", "[]", '{"plugins": [{}]}', '{"plugins": [], "cniVersion": "9"}', '{"plugins": 1}']
+)
+def test_a_host_without_plugins_and_file_gets_the_default(text, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "ROOT", str(tmp_path))
+    assert without_plugins(tmp_path, text) == NOT_INSTALLED
 
 
 def test_reservations_are_those_of_the_network():
