@@ -141,27 +141,6 @@ def test_an_api_server_with_a_foreign_certificate_is_down():
     await_counts(2, 5)
 
 
-def test_api_servers_that_are_not_ready_serve_clients_while_no_other_is():
-    """As on machines without a free CPU, where the checks of all servers fail."""
-    not_ready = "sed -i.ready 's/(readyz|/(/' /etc/nginx/nginx.conf && systemctl reload nginx"
-    ready = "mv /etc/nginx/nginx.conf.ready /etc/nginx/nginx.conf && systemctl reload nginx"
-    servers = ("api1", "api2")
-    try:
-        for name in servers:
-            on(name, not_ready)
-        await_counts(0, 5)
-        answers = [curl("api.lab.internal", 6443, "-i", vip="apiserver", ca="api-ca.crt") for _number in range(4)]
-        assert {each.stdout.split()[1] for each in answers} == {"404"}, answers
-        on("api2", ready)
-        await_counts(1, 5)
-        answers = [curl("api.lab.internal", 6443, vip="apiserver", ca="api-ca.crt") for _number in range(4)]
-        assert {each.stdout for each in answers} == {"ok"}, "only the one that is ready"
-    finally:
-        for name in servers:
-            on(name, f"[ ! -e /etc/nginx/nginx.conf.ready ] || {{ {ready}; }}")
-    await_counts(2, 5)
-
-
 ADVERT = """
 import socket, struct
 def total(data):
@@ -340,6 +319,27 @@ def test_a_run_for_a_node_does_not_touch_the_pair():
 def test_an_idle_connection_still_works(idle_client):
     idle_client.stdin.close()
     assert "200 OK" in idle_client.stdout.read()
+
+
+def test_api_servers_that_are_not_ready_serve_clients_while_no_other_is():
+    """As on machines without a free CPU, where the checks of all servers fail. It ends the idle connection, too."""
+    not_ready = "sed -i.ready 's/(readyz|/(/' /etc/nginx/nginx.conf && systemctl reload nginx"
+    ready = "mv /etc/nginx/nginx.conf.ready /etc/nginx/nginx.conf && systemctl reload nginx"
+    servers = ("api1", "api2")
+    try:
+        for name in servers:
+            on(name, not_ready)
+        await_counts(0, 5)
+        answers = [curl("api.lab.internal", 6443, "-i", vip="apiserver", ca="api-ca.crt") for _number in range(4)]
+        assert {each.stdout.split()[1] for each in answers} == {"404"}, answers
+        on("api2", ready)
+        await_counts(1, 5)
+        answers = [curl("api.lab.internal", 6443, vip="apiserver", ca="api-ca.crt") for _number in range(4)]
+        assert {each.stdout for each in answers} == {"ok"}, "only the one that is ready"
+    finally:
+        for name in servers:
+            on(name, f"[ ! -e /etc/nginx/nginx.conf.ready ] || {{ {ready}; }}")
+    await_counts(2, 5)
 
 
 def test_installs_the_proxy_without_a_package_index():
