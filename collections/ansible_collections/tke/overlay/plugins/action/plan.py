@@ -52,6 +52,9 @@ from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import 
     settings_of,
 )
 from ansible_collections.tke.overlay.plugins.plugin_utils._variables import problem_of_missing_variables
+from ansible_collections.tke.overlay.plugins.plugin_utils._workers import share_memory_with_workers
+
+share_memory_with_workers()
 
 LINK_OPTIONS: dict[str, t.Any] = {
     "sites": {"type": "list", "elements": "str", "required": True},

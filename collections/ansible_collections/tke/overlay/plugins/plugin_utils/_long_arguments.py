@@ -9,6 +9,10 @@ import typing as t
 
 from ansible.plugins.action.normal import ActionModule as NormalAction
 
+from ansible_collections.tke.overlay.plugins.plugin_utils._workers import share_memory_with_workers
+
+share_memory_with_workers()
+
 LONG_ARGUMENTS = ("document", "sites", "skip", "unreached")
 """Arguments of modules whose length grows with the number of hosts."""
 
