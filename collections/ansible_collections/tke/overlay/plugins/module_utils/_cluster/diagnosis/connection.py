@@ -22,6 +22,7 @@ class ConnectionCause(t.NamedTuple):
 
 
 NO_ANSWER = "no answer to SSH"
+BROKEN = "the connection broke"
 NO_ROUTE = "there is no route to it"
 
 _PREFIX = re.compile(
@@ -153,7 +154,7 @@ _CAUSES: tuple[tuple[str, str, str], ...] = (
     ),
     (
         r"[Bb]roken pipe|Shared connection to \S+ closed|Connection to \S+ closed|Connection lost",
-        "the connection broke",
+        BROKEN,
         "run the playbook again; if it breaks again, " + _POWER,
     ),
 )
