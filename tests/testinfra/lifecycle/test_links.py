@@ -4,10 +4,10 @@
 
 from __future__ import annotations
 
-from linked import links, never_in_clear, offering, pinged, route
+from linked import links, never_in_clear, offering, pinged, pod_of, route
 
 from day_two import nothing_lost
-from stories import on, site
+from stories import on, site, until
 
 testinfra_hosts = ["local://"]
 
@@ -18,6 +18,8 @@ def test_a_link_has_each_transport_in_turn_without_loss():
     assert route("cloud1", "cloud2")["dev"] == "tke-wg0"
     with never_in_clear("cloud1", "cloud2"), offering("cloud1", "cloud2", 1):
         on("cloud1", "ip link del tke-wg0")
+    # The new device has no session. Until it begins one, the other host sends by the former one.
+    until("cloud1", f"ip netns exec pod-1 ping -n -q -c 1 -W 1 {pod_of('cloud2')} >/dev/null", 30)
     with nothing_lost():
         site(*links(("direct", "cloud"), ("vxlan", "cloud", "idc", "1400")))
     assert route("cloud1", "cloud2")["dev"] == "eth0"
