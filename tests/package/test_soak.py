@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import ipaddress
+import itertools
 import json
 import pathlib
 import random
@@ -24,7 +26,7 @@ sys.path.insert(0, str(ROOT))
 from tests.soak import book, soak, tables, world  # found by the line above
 from tests.soak.book import Book, Held, Waiting, Wanted
 from tests.soak.chooser import Chooser, Settings
-from tests.soak.lab_fleet import Place, Result
+from tests.soak.lab_fleet import MOST, RACK, Place, Result, lab_networks
 from tests.soak.operations import Kill, Kind, Operation
 from tests.soak.session import DisagreementError, Session
 
@@ -48,6 +50,30 @@ def chosen(seed, rounds, hosts=12, settings=None):
 
 def all_operations(seed, rounds, hosts=12):
     return [operation for each, _before in chosen(seed, rounds, hosts) for operation in each.operations]
+
+
+# --- the machines ---
+
+
+def test_each_network_of_the_lab_has_few_machines():
+    """The kernel's table of neighbours has room for 1,024, and all hosts of the lab share it."""
+    subnets = [ipaddress.ip_network(each["subnet"]) for each in lab_networks()["lab_networks"].values()]
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(subnets, 2))
+    machines = soak.new_world(MOST).machines.values()
+    logins: collections.Counter[ipaddress.IPv4Network] = collections.Counter()
+    for each in machines:
+        for site, addresses in each.addresses.items():
+            (subnet,) = {one for one in subnets for address in addresses if ipaddress.ip_address(address) in one}
+            logins[subnet] += site == each.site
+    assert len(machines) == MOST
+    assert max(logins.values()) == RACK
+
+
+def test_a_failed_run_is_told_without_what_was_in_order():
+    recap = "a1 : ok=2    changed=0    unreachable=0    failed=0    skipped=1\n" * 60
+    bad = "a2 : ok=2    changed=0    unreachable=0    failed=1    skipped=1"
+    told = Result(2, f"TASK [Plan]\nok: [a1]\nfatal: [a2]: FAILED!\n{recap}{bad}\n").told()
+    assert told.splitlines() == ["TASK [Plan]", "fatal: [a2]: FAILED!", bad]
 
 
 # --- what is chosen ---

@@ -43,15 +43,24 @@ def offered_plugins(bin_dirs: t.Sequence[str], run: Run) -> CniPlugins:
 
 def _used_plugins(text: str) -> CniPlugins:
     """Return what :func:`conflist` was given for this text; the default for another one."""
-    try:
-        document = json.loads(text)
-        named = [each["type"] for each in document["plugins"]]
-        versions = document.get("cniVersions", [document["cniVersion"]])
-    except (ValueError, KeyError, TypeError, AttributeError):
+    named = plugins_of(text)
+    if not named:
         return NOT_INSTALLED
-    if not versions or not all(each in VERSIONS for each in versions):
+    document = json.loads(text)
+    versions = document.get("cniVersions", [document.get("cniVersion")])
+    if not isinstance(versions, list) or not versions or not all(each in VERSIONS for each in versions):
         return NOT_INSTALLED
     return CniPlugins([name for name in OPTIONAL if name in named], versions)
+
+
+def plugins_of(text: str) -> list[str]:
+    """Return the programs that a CNI file names, also those that assign addresses."""
+    try:
+        plugins = json.loads(text)["plugins"]
+        named = [kind for each in plugins for kind in (each["type"], each.get("ipam", {}).get("type"))]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return []  # not JSON: the file was edited, which is drift
+    return list(dict.fromkeys(str(name) for name in named if name))
 
 
 def conflist(node_cidr: str, bridge: str, mtu: int, offered: CniPlugins = NOT_INSTALLED) -> str:

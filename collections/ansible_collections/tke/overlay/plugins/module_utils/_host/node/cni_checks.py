@@ -20,7 +20,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import is_
 from ansible_collections.tke.overlay.plugins.module_utils._errors import some_of
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
-from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni import CNI_FILE, conflist
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni import CNI_FILE, conflist, plugins_of
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.kubelet import read_max_pods
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_network import (
     NOTE,
@@ -133,7 +133,7 @@ def _other_directory() -> t.Iterator[PodFinding]:
 def _plugins(network: PodNetwork) -> t.Iterator[PodFinding]:
     """Yield one finding for all plugins that are in no directory of the runtime."""
     directories = plugin_directories(network.bin_dirs)
-    missing = [name for name in _plugins_of(_own_text(network)) if find_plugin(name, directories) is None]
+    missing = [name for name in plugins_of(_own_text(network)) if find_plugin(name, directories) is None]
     if not missing:
         return
     elsewhere = [each for each in BIN_DIRS if all(find_plugin(name, [each]) for name in missing)]
@@ -168,7 +168,7 @@ def _unused(plugins: CniPlugins, named: t.Collection[str]) -> list[str]:
 def _other_plugins(network: PodNetwork, run: Run) -> t.Iterator[PodFinding]:
     """Yield what the plugins of the host offer and the CNI file does not use, and a missing plugin for host ports."""
     plugins = read_plugins(network.bin_dirs, run)
-    named = _plugins_of(_own_text(network))
+    named = plugins_of(_own_text(network))
     if not named or not plugins.installed:
         return
     differences = _unused(plugins, named) if os.path.exists(files.ROOT + CNI_FILE) else []
@@ -203,16 +203,6 @@ def _own_text(network: PodNetwork) -> str:
         return files.read_foreign(CNI_FILE)
     except OSError:
         return conflist(network.node_cidr, network.bridge, 1400)
-
-
-def _plugins_of(text: str) -> list[str]:
-    """Return the programs that a CNI file names, also those that assign addresses."""
-    try:
-        plugins = json.loads(text)["plugins"]
-        named = [kind for each in plugins for kind in (each["type"], each.get("ipam", {}).get("type"))]
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return []  # not JSON: the file was edited, which is drift
-    return list(dict.fromkeys(str(name) for name in named if name))
 
 
 def _full(network: PodNetwork) -> t.Iterator[PodFinding]:
