@@ -12,6 +12,7 @@ import pytest
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import converge as node
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import port_checks
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni import CNI_FILE
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_checks import pod_findings
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_network import (
     BAD,
@@ -94,6 +95,14 @@ def pods(run, root):
         yield started
     finally:
         started.stop()
+
+
+def test_a_run_while_a_plugin_is_missing_leaves_the_cni_file(run, root):
+    (root / "opt/cni/bin/bandwidth").touch(mode=0o755)
+    node.converge(document(), run, check=False)
+    assert "bandwidth" in (root / CNI_FILE.lstrip("/")).read_text()
+    (root / "opt/cni/bin/bridge").unlink()
+    assert node.converge(document(), run, check=True).files == []
 
 
 def forwarding(link):
