@@ -2,8 +2,9 @@
 # Copyright: (c) 2026, tke.overlay contributors
 """Kill the next module that runs on this host, or the connection to it: python3 -c TEXT module|connection SECONDS.
 
-It begins to look for the module after a line from standard input. The exit code is 0 if something was killed. A module
-that is sent through a pipe has no arguments.
+It begins to look for the module after a line from standard input, and ends with that input: a run that has ended must
+not lose a module of the next one. The exit code is 0 if something was killed. A module that is sent through a pipe has
+no arguments.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
+import select
 import signal
 import sys
 import time
@@ -47,9 +49,9 @@ def main() -> int:
         return 1  # the run has ended before the task
     deadline = time.monotonic() + PATIENCE
     while not (found := sorted(modules())):
-        if time.monotonic() > deadline:
+        ended, _writable, _errors = select.select([sys.stdin], [], [], 0.005)
+        if ended or time.monotonic() > deadline:
             return 1
-        time.sleep(0.005)
     time.sleep(delay)
     with contextlib.suppress(OSError):  # it has ended
         os.kill(found[0] if how == "module" else connection_of(found[0]), signal.SIGKILL)

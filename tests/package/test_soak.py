@@ -11,6 +11,7 @@ import itertools
 import json
 import pathlib
 import random
+import subprocess
 import sys
 
 import pytest
@@ -381,3 +382,12 @@ def test_a_fleet_with_a_fault_is_found(fault, words):
     with pytest.raises(DisagreementError) as caught:
         run_rounds(fault)
     assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_what_kills_a_module_ends_with_its_run():
+    """Otherwise it kills the first module of the next run, if its own run has none left. No process here is one."""
+    alone = ["unshare", "--pid", "--fork", "--mount-proc"]
+    strike = [sys.executable, ROOT / "tests/kills/strike.py", "module", "0"]
+    with subprocess.Popen([*alone, *strike], stdin=subprocess.PIPE) as process:
+        process.communicate(b"now\n", timeout=10)  # as long as its run goes on, it looks for 15 s
+    assert process.returncode == 1

@@ -143,9 +143,11 @@ class CallbackModule(CallbackBase):
             os.kill(MAIN, signal.SIGTERM)
 
     def _strike_on_host(self) -> None:
-        if self.striker is not None:
-            self.striker.communicate(b"now\n")
-            if self.striker.returncode == 0:
+        if self.striker is not None and self.striker.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self.striker.stdin.write(b"now\n")
+                self.striker.stdin.flush()  # and it stays open until this run ends
+            if self.striker.wait() == 0:
                 _note_kill()
 
 
