@@ -202,9 +202,12 @@ def parse_fleet(text: str) -> dict[str, Peer]:
 
 @functools.lru_cache(maxsize=2)  # a host reads the planned fleet several times, and the saved one
 def _parsed_fleet(text: str) -> dict[str, Peer]:
-    rows = [line.split(" ") for line in _lines(text) if _is_usual_line(line) or _is_peer(line.split(" "))]
-    fleet = {words[0]: Peer(*words) for words in rows}
-    if not len(fleet) == len(_lines(text)) == len({peer.node_cidr for peer in fleet.values()}):
+    lines = _lines(text)
+    peers = _usual_peers(text)
+    if len(peers) != len(lines):
+        peers = [Peer(*line.split(" ")) for line in lines if _is_peer(line.split(" "))]
+    fleet = {peer.name: peer for peer in peers}
+    if not len(fleet) == len(lines) == len({peer.node_cidr for peer in peers}):
         raise ValidationError(*_problems_of_fleet(text))
     return fleet
 
@@ -214,18 +217,27 @@ def _lines(text: str) -> list[str]:
     return lines[:-1] if lines[-1] == "" else lines
 
 
-def _is_usual_line(line: str) -> bool:
-    """Whether a line is right and has IPv4 addresses only. Of 5,000 lines, only those that are not are examined."""
-    found = _USUAL_LINE.fullmatch(line)
-    return found is not None and not _number(found["address"]) & _HOST_BITS[found["length"]]
+def _usual_peers(text: str) -> list[Peer]:
+    """Return the peers of the lines that are right and have IPv4 addresses only, found by one expression.
+
+    They are as many as the lines unless one is wrong or has something unusual: then each line is examined.
+    """
+    found = _USUAL_LINE.findall(text)
+    return [
+        Peer(name, f"{address}/{length}", underlay, site, endpoint, keys)
+        for name, address, length, underlay, site, endpoint, keys in found
+        if (length == "24" and address.endswith(".0")) or not _number(address) & _HOST_BITS[length]
+    ]
 
 
 _IPV4 = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])" + 3 * r"\.(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _SMALL_PORT = "[1-9][0-9]{0,3}|[1-5][0-9]{4}"  # one above 59999 is examined
 _KEY = WIREGUARD_KEY.pattern
+_NAME = INVENTORY_NAME.pattern.replace("(", "(?:")
 _USUAL_LINE = re.compile(
-    rf"{INVENTORY_NAME.pattern} (?P<address>{_IPV4})/(?P<length>[1-9]|[12][0-9]|3[0-2]) {_IPV4}"
-    rf"(?: {LABEL.pattern}(?: (?:{NONE}|{_IPV4}:(?:{_SMALL_PORT})) (?:{NONE}|{_KEY}(?:,{_KEY})?))?)?"
+    rf"^({_NAME}) ({_IPV4})/([1-9]|[12][0-9]|3[0-2]) ({_IPV4})"
+    rf"(?: ({LABEL.pattern})(?: ({NONE}|{_IPV4}:(?:{_SMALL_PORT})) ({NONE}|{_KEY}(?:,{_KEY})?))?)?$",
+    re.MULTILINE,
 )
 
 

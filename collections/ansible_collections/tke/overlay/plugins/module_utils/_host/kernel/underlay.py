@@ -111,20 +111,28 @@ def neighbors_of(local: str, peers: t.Collection[str], run: Run) -> tuple[dict[s
     _code, out, _errors = run(*_lookup(local, peers))
     links: dict[str, str] = {}
     others = dict.fromkeys(peers, "not at all")
+    known: dict[str, tuple[str, str]] = {}  # as in underlay_routes
     for line in out.splitlines():
         peer, _space, rest = line.partition(" ")
-        device, gateway = _DEVICE.search(f" {rest}"), _GATEWAY.search(f" {rest}")
-        if peer not in others or device is None or device[1] == "lo":
+        if rest not in known:
+            known[rest] = _device_and_gateway(rest)
+        device, gateway = known[rest]
+        if peer not in others or device in ("", "lo"):
             continue
-        if gateway is None:
-            links[peer] = device[1]
-            del others[peer]
+        if gateway:
+            others[peer] = f"by {gateway} (dev {device})"
         else:
-            others[peer] = f"by {gateway[1]} (dev {device[1]})"
+            links[peer] = device
+            del others[peer]
     return links, others
 
 
 _GATEWAY = re.compile(r" via (?:inet6? )?(\S+)")
+
+
+def _device_and_gateway(text: str) -> tuple[str, str]:
+    device, gateway = _DEVICE.search(f" {text}"), _GATEWAY.search(f" {text}")
+    return device[1] if device else "", gateway[1] if gateway else ""
 
 
 def _device_and_mtu(text: str) -> tuple[str, int | None]:

@@ -237,21 +237,22 @@ def link_rules(links: HostLinks, receives: bool = False) -> LinkRules | None:
         return None
     direct: list[Peer] = []
     encrypted: list[str] = []
-    endpoints: set[str] | None = set()
-    by = {each.device for each in links.peers if each.transport == DIRECT and each.device}
-    wireguard = receives
+    senders: list[Peer] = []
+    by: set[str] = set()
     for each in links.peers:
-        before = links.transport_before(each.peer)
-        used = {each.transport, before} - {""}
-        if DIRECT in used:
-            direct.append(each.peer)
+        peer, transport = each.peer, each.link.transport
+        before = links.transport_before(peer) if links.former else ""
+        if transport == DIRECT and each.device:
+            by.add(each.device)
         if before == DIRECT:
-            by.add(device_of(links.former[each.peer.node_cidr].spec))
-        if used == {WIREGUARD}:
-            encrypted.append(vtep_address(each.peer.node_cidr))
-        if WIREGUARD in used:
-            wireguard = True
-            endpoints = _with_endpoints(endpoints, each)
+            by.add(device_of(links.former[peer.node_cidr].spec))
+        if DIRECT in (transport, before):
+            direct.append(peer)
+        if transport == WIREGUARD and before in ("", WIREGUARD):
+            encrypted.append(vtep_address(peer.node_cidr))
+        if WIREGUARD in (transport, before):
+            senders.append(peer)
+    wireguard = receives or bool(senders)
     ports = () if links.wireguard_port is None else [wireguard_port(links.wireguard_port, each) for each in (0, 1)]
     return LinkRules(
         prefix=int(links.own.node_cidr.rpartition("/")[2]),
@@ -262,19 +263,27 @@ def link_rules(links: HostLinks, receives: bool = False) -> LinkRules | None:
         encrypted=encrypted,
         wireguard=wireguard,
         ports=ports if wireguard else (),
-        endpoints=None if endpoints is None else sorted(endpoints),
+        endpoints=_endpoints(senders),
     )
 
 
-def _with_endpoints(known: set[str] | None, each: PeerLink) -> set[str] | None:
-    """Return the addresses from which the peers send with one more peer; ``None``: any.
+def _endpoints(senders: t.Iterable[Peer]) -> list[str] | None:
+    """Return the addresses from which peers send by WireGuard; ``None``: any, because one of them is behind NAT.
 
     A peer sends from its endpoint, or from its underlay address where that is nearer.
     """
-    address = each.peer.endpoint.rpartition(":")[0].strip("[]")
-    if known is None or not address:
-        return None
-    return known | {address, each.peer.underlay}
+    endpoints: set[str] = set()
+    for peer in senders:
+        address = _endpoint_address(peer)
+        if not address:
+            return None
+        endpoints.update((address, peer.underlay))
+    return sorted(endpoints)
+
+
+def _endpoint_address(peer: Peer) -> str:
+    """Return the address of the endpoint of a peer; empty if it has none, or is behind NAT."""
+    return peer.endpoint.rpartition(":")[0].strip("[]")
 
 
 # --- underlay ---
@@ -346,7 +355,7 @@ def _underlays_by_link(links: HostLinks) -> dict[Link, list[str]]:
             continue
         address = each.peer.underlay
         if each.transport == WIREGUARD:
-            address = each.peer.endpoint.rpartition(":")[0].strip("[]")
+            address = _endpoint_address(each.peer)
         if address:
             groups.setdefault(each.link, []).append(address)
     return groups

@@ -32,7 +32,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.wireguard
     WireguardTable,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import WIREGUARD_FILE
-from ansible_collections.tke.overlay.plugins.module_utils._links import WIREGUARD, LinkTable, links_of, wireguard_port
+from ansible_collections.tke.overlay.plugins.module_utils._links import WIREGUARD, links_of, wireguard_port
 
 
 def wireguard_specs(
@@ -51,7 +51,9 @@ def wireguard_specs(
     mtus = [link.mtu for link in links.of_site(own.site) if link.transport == WIREGUARD]
     if not mtus:
         return []
-    linked = [peer for peer in peers if is_wireguard_peer(links, own, peer)]
+    everyone = list(peers)
+    sites = {site for site in {peer.site for peer in everyone} if links.between(own.site, site).transport == WIREGUARD}
+    linked = [peer for peer in everyone if peer.site in sites]
     generation, port = document.get("wireguard_generation", 0), document["wireguard_port"]
     return [
         WireguardSpec(
@@ -110,11 +112,6 @@ def create_devices(target: WireguardTable, sysctls: Texts, run: Run) -> None:
     wanted = {key: text for key, text in sysctls.items() if key.startswith(own)}
     for key, value in differing(read_sysctls(wanted), wanted).items():
         write_sysctl(key, value)
-
-
-def is_wireguard_peer(links: LinkTable, own: Peer, peer: Peer) -> bool:
-    """Whether packets to a peer are encrypted."""
-    return links.between(own.site, peer.site).transport == WIREGUARD
 
 
 def _peers(linked: t.Iterable[Peer], number: int, generation: int, keepalive: bool) -> list[WireguardPeer]:
