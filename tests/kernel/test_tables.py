@@ -26,13 +26,17 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.neighbor 
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import (
     RouteTable,
     blackhole_entry,
+    device_entry,
+    direct_entry,
     via_entry,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import (
+    AsWanted,
     apply,
     compare,
     read_json,
     run_batch,
+    wanted_of,
 )
 
 LINK = LinkSpec("tke0", 1, 8472, "10.0.1.11", mac="0a:58:0a:f4:00:00", mtu=1400, addresses=["10.244.0.0/32"])
@@ -157,7 +161,16 @@ def test_a_name_for_the_protocol_number_makes_no_difference(tke0, tmp_path):
 
 
 ENTRIES = {
-    "route": dict([via_entry("10.244.1.0/24", "10.244.1.0", "tke0"), blackhole_entry("10.244.0.0/24")]),
+    "route": dict(
+        [
+            via_entry("10.244.1.0/24", "10.244.1.0", "tke0"),
+            via_entry("10.244.3.0/24", "10.244.3.0", "tke0", mtu=1300),
+            direct_entry("10.244.4.0/24", "10.0.1.14", "eth0", "10.0.1.11", 1500),
+            device_entry("10.244.5.0/24", "eth0", "10.0.1.11", 1380),
+            blackhole_entry("10.244.5.0/24"),
+            blackhole_entry("10.244.0.0/24"),
+        ]
+    ),
     "fdb": dict([fdb_entry("0a:58:0a:f4:01:00", "10.0.1.12"), fdb_entry("0a:58:0a:f4:02:00", "10.0.1.13")]),
     "neighbor": dict([neighbor_entry("10.244.1.0", "0a:58:0a:f4:01:00")]),
 }
@@ -171,6 +184,9 @@ DIFFERENCES = [
     "ip route del 10.244.1.0/24",
     "ip route add 10.244.2.0/24 via 10.244.2.0 dev tke0 onlink proto 144",
     "ip route replace 10.244.1.0/24 via 10.244.3.0 dev tke0 onlink proto 144",
+    "ip route del blackhole 10.244.5.0/24 metric 4096",
+    "ip route del 10.244.5.0/24 dev eth0",
+    "ip route replace 10.244.3.0/24 via 10.244.3.0 dev tke0 onlink proto 144",
     "ip route add 10.244.1.0/24 via 10.244.1.0 dev tke0 onlink proto static metric 9",
     "ip route prepend 10.244.1.0/24 via 10.244.1.0 dev tke0 onlink proto static",
     "ip route append 10.244.1.0/24 via 10.244.1.0 dev tke0 onlink proto 144 mtu 1300",
@@ -199,9 +215,13 @@ def test_a_table_reads_alike_whether_its_wanted_entries_are_known(tke0, line):
         apply([(table, compare(table, {}, ENTRIES[table.name]))], tke0)
     assert not line or tke0(line.split())[0] == 0
     for table in TABLES:
-        wanted = ENTRIES[table.name]
-        known, unknown = (compare(table, found, wanted) for found in (table.read(tke0, wanted), table.read(tke0)))
-        assert known == unknown
+        entries = ENTRIES[table.name]
+        found, unknown = table.read(tke0, wanted_of(table, entries)), table.read(tke0)
+        assert compare(table, found, entries) == compare(table, unknown, entries)
+        assert line or isinstance(found, AsWanted), "otherwise each entry is examined in the usual case"
+        assert [(key, each.spec) for key, each in sorted(found.items())] == [
+            (key, each.spec) for key, each in sorted(unknown.items())
+        ]
 
 
 @pytest.mark.parametrize("verb", ["prepend", "append"])

@@ -24,7 +24,14 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link impo
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.nftables import TABLE, listed_rules
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.pod_bridge import BridgeTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import RouteTable, device_of
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Delta, Desired, Run, Table
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import (
+    Delta,
+    Desired,
+    Run,
+    Table,
+    Wanted,
+    wanted_of,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import STATE, STATE_FILES
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import (
     SavedState,
@@ -34,7 +41,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_stat
 
 SNAPSHOT = f"{PENDING}/snapshot"
 
-Tables = t.Sequence[t.Tuple[Table, Desired]]
+Tables = t.Sequence[t.Tuple[Table, Wanted]]
 
 
 def snapshot(
@@ -69,7 +76,10 @@ def _texts(
         new.bridge,
         new.node_cidr,
         new.cidrs,
-        [(table, _present_entries(table, wanted, deltas[table.name], link.name)) for table, wanted in new.tables],
+        [
+            (table, wanted_of(table, _present_entries(table, wanted.entries, deltas[table.name], link.name)))
+            for table, wanted in new.tables
+        ],
         listed_rules(run),
         {key: value for key, value in {**new.sysctls, **sysctls}.items() if value},
         summary={},

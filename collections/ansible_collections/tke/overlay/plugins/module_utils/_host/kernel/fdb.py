@@ -9,11 +9,12 @@ import re
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import (
-    NO_ENTRIES,
     ActualEntry,
+    AsWanted,
     Run,
+    Wanted,
+    batch_of,
     listed_lines,
-    only_wanted,
     read_json,
 )
 
@@ -42,14 +43,20 @@ class FdbTable:
         """Return the command that lists all entries of the device."""
         return [["bridge", "fdb", "show", "dev", self.device]]
 
-    def read(self, run: Run, wanted: t.Mapping[str, str] = NO_ENTRIES) -> dict[str, ActualEntry]:
+    def read(self, run: Run, wanted: Wanted | None = None) -> t.Mapping[str, ActualEntry]:
         """Return the actual entries, by MAC.
 
         :param wanted: see :meth:`tables.ReadableTable.read`.
         """
         (listing,) = self.listings()
-        found = only_wanted(listed_lines(listing, run), wanted, _listed) if wanted else None
-        return self._read_rows(run) if found is None else found
+        if wanted and self._batch_of(listed_lines(listing, run)) == wanted.batch:
+            return AsWanted(wanted.entries)
+        return self._read_rows(run)
+
+    def _batch_of(self, lines: t.Iterable[str]) -> str:
+        """Return the batch that creates what a listing shows, if all of that is managed; otherwise another text."""
+        on_device = f" dev {self.device} dst "
+        return batch_of([f"fdb replace {line.replace(' dst ', on_device, 1)}" for line in lines])
 
     def _read_rows(self, run: Run) -> dict[str, ActualEntry]:
         actual = {}
@@ -87,11 +94,6 @@ _LINE = re.compile(
     r"fdb replace (?P<mac>[0-9a-f]{2}(?::[0-9a-f]{2}){5}) dev \S+ (?P<spec>dst (?P<dst>\S+).*) self permanent"
 )
 """What :meth:`FdbTable.put` writes."""
-
-
-def _listed(key: str, spec: str) -> str:
-    """Return the line by which ``bridge`` lists an entry."""
-    return f"{key.split(maxsplit=1)[0]} {spec} self permanent"
 
 
 _FOREIGN_FIELDS = {"port": "port", "vni": "vni", "src_vni": "src_vni", "viaIf": "via"}

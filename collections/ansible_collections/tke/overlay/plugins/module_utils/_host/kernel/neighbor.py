@@ -9,11 +9,12 @@ import re
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import (
-    NO_ENTRIES,
     ActualEntry,
+    AsWanted,
     Run,
+    Wanted,
+    batch_of,
     listed_lines,
-    only_wanted,
     read_json,
 )
 
@@ -35,14 +36,20 @@ class NeighborTable:
         """Return the command that lists all entries of the device."""
         return [[*self.program, "neigh", "show", "dev", self.device]]
 
-    def read(self, run: Run, wanted: t.Mapping[str, str] = NO_ENTRIES) -> dict[str, ActualEntry]:
+    def read(self, run: Run, wanted: Wanted | None = None) -> t.Mapping[str, ActualEntry]:
         """Return the actual entries, by address.
 
         :param wanted: see :meth:`tables.ReadableTable.read`.
         """
         (listing,) = self.listings()
-        found = only_wanted(listed_lines(listing, run), wanted, _listed) if wanted else None
-        return self._read_rows(run) if found is None else found
+        if wanted and self._batch_of(listed_lines(listing, run)) == wanted.batch:
+            return AsWanted(wanted.entries)
+        return self._read_rows(run)
+
+    def _batch_of(self, lines: t.Iterable[str]) -> str:
+        """Return the batch that creates what a listing shows, if all of that is managed; otherwise another text."""
+        permanent = f" dev {self.device} nud permanent"
+        return batch_of([f"neigh replace {line.replace(' PERMANENT', permanent)}" for line in lines])
 
     def _read_rows(self, run: Run) -> dict[str, ActualEntry]:
         actual = {}
@@ -70,11 +77,6 @@ class NeighborTable:
             return None
         entry = found["key"], found["spec"]
         return entry if self.put(*entry) == line else None
-
-
-def _listed(key: str, spec: str) -> str:
-    """Return the line by which ``ip`` lists an entry."""
-    return f"{key} {spec} PERMANENT"
 
 
 _LINE = re.compile(r"neigh replace (?P<key>\S+) (?P<spec>lladdr \S+) dev \S+ nud permanent")

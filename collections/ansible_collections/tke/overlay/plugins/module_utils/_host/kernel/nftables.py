@@ -52,10 +52,11 @@ from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelE
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import RUN_DIRECTORY, read_files, write_file
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel import link_rules, table_update
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import (
-    NO_ENTRIES,
     ActualEntry,
+    AsWanted,
     Desired,
     Run,
+    Wanted,
     error_text,
 )
 
@@ -135,7 +136,7 @@ class RulesTable:
         """Return the command that lists the table, without the values of its counters."""
         return [_LIST]
 
-    def read(self, run: Run, wanted: t.Mapping[str, str] = NO_ENTRIES) -> dict[str, ActualEntry]:
+    def read(self, run: Run, wanted: Wanted | None = None) -> t.Mapping[str, ActualEntry]:
         """Return chains, their rules by number, sets and their elements, and counters without their values."""
         code, listing, errors = run(_LIST, None)
         if code != 0:
@@ -144,8 +145,9 @@ class RulesTable:
             raise KernelError(f"{' '.join(_LIST)}: {error_text(code, errors)}")
         record = read_files((RECORD_TEXT, RECORD_LISTING))
         text = record.get(RECORD_TEXT, "") if record.get(RECORD_LISTING) == listing else listing
-        items = self.wanted if text == self.text else _items(text)
-        return {key: ActualEntry(spec, managed=True) for key, spec in items.items()}
+        if text == self.text:
+            return AsWanted(self.wanted)
+        return {key: ActualEntry(spec, managed=True) for key, spec in _items(text).items()}
 
     def _lost(self, found: Desired) -> list[str]:
         """Return the missing chains, rules by number and peers: the keys that every version of nft prints alike."""

@@ -32,10 +32,10 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link impo
     read_links,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import (
-    NO_ENTRIES,
     ActualEntry,
     Desired,
     Run,
+    Wanted,
     read_json,
 )
 
@@ -78,7 +78,7 @@ class BridgeTable:
         """Return no command: a caller that reads several tables has the links already, for :meth:`among`."""
         return []
 
-    def read(self, run: Run, wanted: t.Mapping[str, str] = NO_ENTRIES) -> dict[str, ActualEntry]:
+    def read(self, run: Run, wanted: Wanted | None = None) -> dict[str, ActualEntry]:
         """Return the actual entries, by key.
 
         :raises KernelError: the links or the route cannot be read.

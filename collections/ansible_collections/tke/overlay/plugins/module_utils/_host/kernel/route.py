@@ -15,11 +15,12 @@ import typing as t
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import ROUTE_PROTOCOL
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import (
-    NO_ENTRIES,
     ActualEntry,
+    AsWanted,
     Run,
+    Wanted,
+    batch_of,
     listed_lines,
-    only_wanted,
     read_json,
 )
 
@@ -98,32 +99,31 @@ class RouteTable:
             [managed, *([*show, "root", str(network)] for network in self.within)] if self.within else [managed, show]
         )
 
-    def read(
-        self, run: Run, wanted: t.Mapping[str, str] = NO_ENTRIES, *, others: bool = True
-    ) -> dict[str, ActualEntry]:
+    def read(self, run: Run, wanted: Wanted | None = None, *, others: bool = True) -> t.Mapping[str, ActualEntry]:
         """Return the actual routes, by destination and metric.
 
         :param wanted: see :meth:`tables.ReadableTable.read`.
         :param others: see :meth:`listings`.
         """
-        found = self._read_lines(run, wanted, others) if wanted else None
-        return self._read_rows(run, others) if found is None else found
+        if wanted and self._holds(wanted, run, others):
+            return AsWanted(wanted.entries)
+        return self._read_rows(run, others)
 
-    def _read_lines(self, run: Run, wanted: t.Mapping[str, str], others: bool) -> dict[str, ActualEntry] | None:
-        """Return the actual routes if they are all wanted, and if the other listings show no route but these."""
+    def _holds(self, wanted: Wanted, run: Run, others: bool) -> bool:
+        """Return whether the managed routes are the wanted ones, and the other listings show no route but these."""
         managed, *further = self.listings(others)
         lines = listed_lines(managed, run)
-        found = only_wanted(lines, wanted, _listed)
-        if found is None:  # else none of them has to be examined
+        if _batch_of(lines) != wanted.batch:  # else none of them has to be examined
             lines = [line for line in lines if not self._is_of_another_task(line)]
-            found = only_wanted(lines, wanted, _listed)
-        if not others or found is None:
-            return found
+            if _batch_of(lines) != wanted.batch:
+                return False
+        if not others:
+            return True
         of_bridge = f" dev {self.bridge} proto kernel "
         rest = [line for each in further for line in listed_lines(each, run) if of_bridge not in line]
         # The first listing does not show the protocol, because it was asked for it.
         rest = _PROTOCOL.sub("", "\n".join(rest)).split("\n") if rest else []
-        return found if sorted(rest) == sorted(lines) else None
+        return rest == lines or sorted(rest) == sorted(lines)
 
     def _is_of_another_task(self, line: str) -> bool:
         """Return whether a line of protocol 144 shows the route of another task, such as that to the load balancer."""
@@ -206,6 +206,8 @@ def check_foreign_routes(
     :param flannel: the gateways of the routes that flannel would have, by key.
     :raises ValidationError: naming each foreign route.
     """
+    if isinstance(actual, AsWanted):
+        return
     foreign = [
         f"the foreign route {key} {found.spec} lies in the container CIDR (overlay_container_cidr): "
         + (
@@ -310,6 +312,11 @@ _WORDS = {"gateway": "via", "dev": "dev", "prefsrc": "src"}
 
 _ON_DEVICE = " scope link"
 """In the listing of a route without a gateway, after the device: the restore script compares lines."""
+
+
+def _batch_of(lines: t.Iterable[str]) -> str:
+    """Return the batch that creates the routes of a listing that was asked for those of this collection."""
+    return batch_of([f"route replace {line} proto {ROUTE_PROTOCOL}" for line in lines])
 
 
 _PROTOCOL = re.compile(r" proto \S+")

@@ -33,7 +33,7 @@ def blocks(text: str) -> Blocks:
     for kind, name, body in re.findall(r"^\t(\w+) (\S+) \{\n(.*?)\t\}\n", text, re.MULTILINE | re.DOTALL):
         if kind == "set":
             attributes, _mark, elements = body.partition("elements = {")
-            words = [" ".join(word.split()) for word in elements.rpartition("}")[0].split(",")]
+            words = " ".join(elements.rpartition("}")[0].split()).replace(" ,", ",").replace(", ", ",").split(",")
             found[kind, name] = Block(attributes.rstrip(), tuple(filter(None, words)))
         else:
             first, *rest = body.splitlines() or [""]

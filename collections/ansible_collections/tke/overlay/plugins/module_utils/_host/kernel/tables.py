@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import json
 import time
-import types
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
@@ -42,10 +41,6 @@ Together = t.Callable[[t.Sequence[Job]], t.List[t.Tuple[int, str, str]]]
 
 Desired = t.Dict[str, str]
 """Key -> specification of every entry that a table must have."""
-
-
-NO_ENTRIES: t.Mapping[str, str] = types.MappingProxyType({})
-"""The specifications of no entries."""
 
 
 class Diff(t.NamedTuple):
@@ -64,6 +59,34 @@ class ActualEntry(t.NamedTuple):
     on_device: bool = True  # on the VXLAN device of the overlay
 
 
+class Wanted(t.NamedTuple):
+    """What a table must hold: the entries, and the batch that creates them, as it is saved."""
+
+    entries: Desired
+    batch: str
+
+
+NOTHING = Wanted({}, "")
+"""What a table must hold of which nothing is saved."""
+
+
+class AsWanted(t.Mapping[str, ActualEntry]):
+    """The actual entries of a table that holds exactly what it must, which is the usual case: nothing is made of each
+    of its thousands of entries unless it is asked for."""
+
+    def __init__(self, entries: Desired) -> None:
+        self.entries = entries
+
+    def __getitem__(self, key: str) -> ActualEntry:
+        return ActualEntry(self.entries[key], managed=True)
+
+    def __iter__(self) -> t.Iterator[str]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+
 class NamedTable(t.Protocol):
     """A table for :func:`compare`, however it is read."""
 
@@ -78,10 +101,10 @@ class ReadableTable(NamedTable, t.Protocol):
     def listings(self) -> list[t.Sequence[str]]:
         """Return the commands that :meth:`read` runs, for :func:`listed_together`."""
 
-    def read(self, run: Run, wanted: t.Mapping[str, str] = NO_ENTRIES) -> dict[str, ActualEntry]:
+    def read(self, run: Run, wanted: Wanted | None = None) -> t.Mapping[str, ActualEntry]:
         """Return the actual entries, by key.
 
-        :param wanted: what the table should hold. A table that holds nothing else is read several times faster.
+        :param wanted: what the table should hold. A table that holds nothing else is read many times faster.
         """
 
 
@@ -147,6 +170,8 @@ def compare(table: NamedTable, actual: t.Mapping[str, ActualEntry], desired: Des
     :raises ValidationError: a foreign entry on another device has the key of a desired entry.
     """
     delta = Delta({}, {}, {}, {})
+    if isinstance(actual, AsWanted) and actual.entries == desired:
+        return delta
     taken = []
     for key, spec in desired.items():
         found = actual.get(key)
@@ -272,22 +297,15 @@ def listed_lines(command: t.Sequence[str], run: Run) -> list[str]:
     return [line.rstrip() for line in out.splitlines()]
 
 
-def only_wanted(
-    lines: t.Sequence[str], wanted: t.Mapping[str, str], line_of: t.Callable[[str, str], str]
-) -> dict[str, ActualEntry] | None:
-    """Return the entries of a listing that shows nothing but wanted entries, each once; ``None`` if it shows others.
+def batch_of(lines: t.Iterable[str]) -> str:
+    """Return a batch in the order of sort(1), because the restore script compares with comm(1)."""
+    return "".join(sorted([f"{line}\n" for line in lines]))
 
-    A table nearly always holds what it must, and that can be seen from the lines as such. Only a listing with other
-    lines has to be understood, and is then read as JSON (:func:`read_json`): each of its rows takes much longer.
 
-    :param lines: see :func:`listed_lines`.
-    :param line_of: returns the line of an entry from its key and specification.
-    """
-    keys = {line_of(key, spec): key for key, spec in wanted.items()}
-    found = [keys.get(line) for line in lines]
-    if len({*found} - {None}) != len(lines):
-        return None
-    return {key: ActualEntry(wanted[key], managed=True) for key in found if key is not None}
+def wanted_of(table: Table, entries: Desired) -> Wanted:
+    """Return what a table must hold so that it has these entries."""
+    put = table.put
+    return Wanted(entries, batch_of([put(key, spec) for key, spec in entries.items()]))
 
 
 def listed_together(

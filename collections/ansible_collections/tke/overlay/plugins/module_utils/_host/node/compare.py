@@ -138,10 +138,10 @@ def read_tables(
     listings += target.wireguard.listings(links)
     listed = listed_together(listings, run)
     found: TableEntries = {
-        tables.routes.name: tables.routes.read(listed, tables.entries[tables.routes.name], others=foreign),
+        tables.routes.name: tables.routes.read(listed, tables.wanted[tables.routes.name], others=foreign),
         tables.bridge.name: {**tables.bridge.among(links), **tables.bridge.beyond(links, run)},
     }
-    found.update({table.name: table.read(listed, tables.entries.get(table.name, {})) for table in readable})
+    found.update({table.name: table.read(listed, tables.wanted.get(table.name)) for table in readable})
     if target.wireguard.specs or target.wireguard.listings(links):
         found[target.wireguard.name] = target.wireguard.read(links, listed)
     return found
@@ -181,11 +181,11 @@ def compare_tables(target: Target, found: TableEntries) -> dict[str, Delta]:
     :raises ValidationError: a foreign entry is in the place of a wanted one.
     """
     bridge = target.tables.bridge
-    entries = {**target.tables.entries, bridge.name: bridge.wanted(found.get(bridge.name, {}))}
-    deltas = {
-        table.name: compare_entries(table, found.get(table.name, {}), entries[table.name])
-        for table, _wanted in target.tables.in_removal_order()
-    }
+    deltas = {}
+    for table, wanted in target.tables.in_removal_order():
+        present = found.get(table.name, {})
+        entries = bridge.wanted(present) if table.name == bridge.name else wanted.entries
+        deltas[table.name] = compare_entries(table, present, entries)
     wireguard = target.wireguard
     if wireguard.name in found:
         deltas[wireguard.name] = compare_entries(wireguard, found[wireguard.name], wireguard.wanted)

@@ -213,7 +213,7 @@ def _former_routes(target: Target, underlays: t.Mapping[str, str]) -> dict[str, 
     if not target.links.listed and all(f" dev {device} " in line or BLACKHOLE in line for line in lines):
         return {}  # VXLAN before and after
     saved = dict(filter(None, map(table.parse, lines)))
-    wanted = target.tables.entries[table.name]
+    wanted = target.tables.wanted[table.name].entries
     former = {}
     for each in target.links.peers:
         node_cidr = each.peer.node_cidr

@@ -73,12 +73,8 @@ def _lines_for_new_device(target: Target, difference: NodeResult) -> list[str]:
     """
     if not difference.link.made:
         return []
-    entries = target.tables.entries
-    return [
-        table.put(key, spec)
-        for table in (target.tables.neighbors, target.tables.routes)
-        for key, spec in entries[table.name].items()
-    ]
+    tables = (target.tables.neighbors, target.tables.routes)
+    return [line for table in tables for line in target.tables.wanted[table.name].batch.splitlines()]
 
 
 def _deltas_after_link(target: Target, difference: NodeResult, run: Run) -> dict[str, Delta]:
@@ -91,7 +87,7 @@ def _deltas_after_link(target: Target, difference: NodeResult, run: Run) -> dict
         return {
             **difference.tables,
             tables.routes.name: Delta({}, {}, left, {}),
-            tables.fdb.name: Delta(tables.entries[tables.fdb.name], {}, {}, {}),
+            tables.fdb.name: Delta(tables.wanted[tables.fdb.name].entries, {}, {}, {}),
             tables.neighbors.name: Delta({}, {}, {}, {}),
         }
     if not difference.link.before:

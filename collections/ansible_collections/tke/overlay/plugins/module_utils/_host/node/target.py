@@ -36,7 +36,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.pod_bridg
     FormerBridgeTable,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import RouteTable
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Desired, Table
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import NOTHING, Table, Wanted, wanted_of
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.wireguard import DEVICES as WIREGUARD_DEVICES
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.wireguard import WireguardSpec, WireguardTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.alternate_link import alternate_link_of
@@ -83,18 +83,18 @@ INTERVAL = 30
 
 
 class NodeTables(t.NamedTuple):
-    """The kernel tables of a node that are written entry by entry, and the entries that each must hold."""
+    """The kernel tables of a node that are written entry by entry, and what each must hold."""
 
     routes: RouteTable
     fdb: FdbTable
     neighbors: NeighborTable
     bridge: BridgeTable
-    entries: t.Mapping[str, Desired]  # name of the table -> its entries
+    wanted: t.Mapping[str, Wanted]  # by the name of the table
 
-    def in_removal_order(self) -> list[tuple[Table, Desired]]:
-        """Return each table with its entries: routes are removed first and added last."""
+    def in_removal_order(self) -> list[tuple[Table, Wanted]]:
+        """Return each table with what it must hold: routes are removed first and added last."""
         tables: list[Table] = [self.routes, self.fdb, self.neighbors, self.bridge]
-        return [(table, self.entries[table.name]) for table in tables]
+        return [(table, self.wanted[table.name]) for table in tables]
 
 
 class Target(t.NamedTuple):
@@ -359,12 +359,15 @@ def _rules_of(document: NodeDocument, links: HostLinks, allowances: TransitionAl
 def _tables_of(document: NodeDocument, links: HostLinks, pods: bool) -> NodeTables:
     """Return the tables with the entries of each peer."""
     device, bridge_table = document["device"], BridgeTable if pods else FormerBridgeTable
+    routes = RouteTable(device, within=document["container_cidr"], bridge=document["bridge"])
+    fdb, neighbors, entries = FdbTable(device), NeighborTable(device), entries_of(links)
+    wanted = {table.name: wanted_of(table, entries[table.name]) for table in (routes, fdb, neighbors)}
     return NodeTables(
-        routes=RouteTable(device, within=document["container_cidr"], bridge=document["bridge"]),
-        fdb=FdbTable(device),
-        neighbors=NeighborTable(device),
+        routes=routes,
+        fdb=fdb,
+        neighbors=neighbors,
         bridge=bridge_table(document["bridge"], document["container_cidr"], links.own.node_cidr),
-        entries={**entries_of(links), BridgeTable.name: {}},
+        wanted={**wanted, BridgeTable.name: NOTHING},
     )
 
 

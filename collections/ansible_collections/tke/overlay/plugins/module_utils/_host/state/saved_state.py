@@ -27,7 +27,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelE
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import Reader, Texts, read_files
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import ALIAS, LinkSpec, compare_link
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Desired, Table
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Desired, Table, Wanted
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
     SETTINGS,
     STATE,
@@ -45,7 +45,7 @@ class SavedState(t.NamedTuple):
     bridge: str  # empty on a host without Pods
     node_cidr: str
     cidrs: t.Sequence[str]
-    tables: t.Sequence[tuple[Table, Desired]]
+    tables: t.Sequence[tuple[Table, Wanted]]
     rules: str
     sysctls: Texts
     summary: t.Mapping[str, object]
@@ -84,8 +84,7 @@ def state_files(state: SavedState) -> Texts:
         "restore": RESTORE_SH,
     }
     for table, wanted in state.tables:
-        # In the order of sort(1), because the script compares with comm(1).
-        texts[f"{table.name}.batch"] = "".join(sorted(f"{table.put(key, spec)}\n" for key, spec in wanted.items()))
+        texts[f"{table.name}.batch"] = wanted.batch
     return {f"{STATE}/{name}": texts[name] for name in STATE_FILES if name in texts}
 
 

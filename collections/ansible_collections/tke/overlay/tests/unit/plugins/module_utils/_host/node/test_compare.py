@@ -44,7 +44,7 @@ def managed(entries):
 @pytest.fixture
 def converged(target):
     """Return the state of a host that has everything that the target describes."""
-    tables = {table.name: managed(entries) for table, entries in target.tables.in_removal_order()}
+    tables = {table.name: managed(wanted.entries) for table, wanted in target.tables.in_removal_order()}
     tables["rules"] = managed(target.rules.wanted)
     files = {path: text for path, text in target.all_files.items() if text is not None}
     return ActualState([ROW], tables, files, dict(target.sysctls), {})
@@ -62,7 +62,7 @@ def test_host_without_anything_lacks_everything(target):
     assert result.kernel
     assert result.link.made
     assert {name: delta.added for name, delta in result.tables.items()} == {
-        **target.tables.entries,
+        **{name: wanted.entries for name, wanted in target.tables.wanted.items()},
         "rules": target.rules.wanted,
     }
     assert set(result.file_names) == {path for path, text in target.all_files.items() if text is not None}

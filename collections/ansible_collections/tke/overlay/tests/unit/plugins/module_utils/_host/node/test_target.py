@@ -22,7 +22,7 @@ HOST = HostFacts(systemd=False, units={}, loaded=False, kernel=(6, 1))
 
 
 def test_each_peer_is_a_route_an_fdb_entry_and_a_neighbour(document, fleet):
-    tables = {table.name: entries for table, entries in build_target(document, HOST).tables.in_removal_order()}
+    tables = {table.name: wanted.entries for table, wanted in build_target(document, HOST).tables.in_removal_order()}
     macs = [vtep_mac(peer.node_cidr) for peer in fleet[1:]]
     assert tables == {
         "route": {
@@ -38,7 +38,7 @@ def test_each_peer_is_a_route_an_fdb_entry_and_a_neighbour(document, fleet):
 
 def test_host_without_pods_has_the_same_link_and_entries(document):
     node, member = build_target(document, HOST), build_target(document, HOST, pods=False)
-    assert (member.link, member.tables.entries, member.underlays) == (node.link, node.tables.entries, node.underlays)
+    assert (member.link, member.tables.wanted, member.underlays) == (node.link, node.tables.wanted, node.underlays)
     same = [path for path in node.files if path.endswith((".batch", "/fleet", "/restore"))]
     assert len(same) == 6
     for path in same:
@@ -79,7 +79,7 @@ def test_damaged_versions_of_the_ledger_are_an_error(document, damaged):
 
 
 def test_routes_are_removed_first(document):
-    names = [table.name for table, _entries in build_target(document, HOST).tables.in_removal_order()]
+    names = [table.name for table, _wanted in build_target(document, HOST).tables.in_removal_order()]
     assert names == ["route", "fdb", "neighbor", "bridge"]
 
 

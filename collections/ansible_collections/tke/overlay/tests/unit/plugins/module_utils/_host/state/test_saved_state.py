@@ -17,6 +17,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route imp
     blackhole_entry,
     via_entry,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import wanted_of
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import (
     SavedState,
     batch_file,
@@ -41,7 +42,7 @@ STATE = SavedState(
     bridge="tke-br0",
     node_cidr="10.244.0.0/24",
     cidrs=["10.244.0.0/16", "10.245.0.0/16"],
-    tables=TABLES,
+    tables=[(table, wanted_of(table, entries)) for table, entries in TABLES],
     rules="table inet tke_overlay\n",
     sysctls={"net.ipv4.ip_forward": "1"},
     summary={"cluster": "it's a demo", "node": "me", "peers": 1},
