@@ -106,5 +106,5 @@ def fdb_entry(mac: str, dst: str) -> tuple[str, str]:
     :param mac: lower case, with colons.
     :param dst: a numeric underlay address.
     """
-    group = mac == "00:00:00:00:00:00" or int(mac[1], 16) & 1
+    group = mac[1] in "13579bdf" or mac == "00:00:00:00:00:00"
     return f"{mac} {dst}" if group else mac, f"dst {dst}"

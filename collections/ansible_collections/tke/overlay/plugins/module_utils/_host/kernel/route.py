@@ -249,8 +249,9 @@ def route_key(destination: str, metric: int) -> str:
 
     :param destination: a network with prefix, in its short form.
     """
-    default = _DEFAULT_METRIC[6 if ":" in destination else 4]
-    return destination if metric in (0, default) else f"{destination} metric {metric}"
+    if not metric or metric == _DEFAULT_METRIC[6 if ":" in destination else 4]:
+        return destination
+    return f"{destination} metric {metric}"
 
 
 def via_entry(destination: str, gateway: str, device: str, metric: int = 0, mtu: int | None = None) -> tuple[str, str]:

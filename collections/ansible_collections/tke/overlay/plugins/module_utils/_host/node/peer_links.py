@@ -182,21 +182,22 @@ def entries_of(links: HostLinks) -> dict[str, Desired]:
     neighbors: Desired = {}
     device_mtu, source = links.vxlan_mtu, vtep_address(links.own.node_cidr)  # once, and not for each of 5,000 peers
     for each in links.peers:
-        peer, former = each.peer, links.former.get(each.peer.node_cidr)
-        used = {each.transport} if former is None else {each.transport, links.transport_before(peer)}
-        if used != {VXLAN}:
+        peer, transport = each.peer, each.link.transport
+        former = links.former.get(peer.node_cidr) if links.former else None
+        before = "" if former is None else links.transport_before(peer)
+        if transport != VXLAN or before not in ("", VXLAN):
             routes.update([blackhole_entry(peer.node_cidr)])
         if former is not None and peer.node_cidr in links.kept:
             routes[peer.node_cidr] = former.spec
         elif each.device:
             key, spec = _route(each, source, device_mtu)
             routes[key] = spec
-        if VXLAN in used:
-            address, mac = vtep_address(peer.node_cidr), vtep_mac(peer.node_cidr)
-            sent_to = former.underlay if former is not None and each.transport != VXLAN else peer.underlay
+        if VXLAN in (transport, before):
+            mac = vtep_mac(peer.node_cidr)
+            sent_to = former.underlay if former is not None and transport != VXLAN else peer.underlay
             key, spec = fdb_entry(mac, sent_to)
             fdb[key] = spec
-            key, spec = neighbor_entry(address, mac)
+            key, spec = neighbor_entry(vtep_address(peer.node_cidr), mac)
             neighbors[key] = spec
     return {RouteTable.name: routes, FdbTable.name: fdb, NeighborTable.name: neighbors}
 
@@ -207,10 +208,10 @@ def _route(each: PeerLink, source: str, device_mtu: int) -> tuple[str, str]:
     :param source: the address of the own VTEP.
     :param device_mtu: the MTU of the VXLAN device.
     """
-    node_cidr, mtu = each.peer.node_cidr, each.link.mtu
-    if each.transport == VXLAN:
+    node_cidr, (transport, mtu) = each.peer.node_cidr, each.link
+    if transport == VXLAN:
         return via_entry(node_cidr, vtep_address(node_cidr), each.device, mtu=mtu if mtu < device_mtu else None)
-    if each.transport == DIRECT:
+    if transport == DIRECT:
         return direct_entry(node_cidr, each.peer.underlay, each.device, source, mtu)
     return device_entry(node_cidr, each.device, source, mtu)
 
