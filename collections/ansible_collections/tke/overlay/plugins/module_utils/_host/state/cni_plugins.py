@@ -76,7 +76,7 @@ def read_plugins(bin_dirs: t.Sequence[str], run: Run) -> CniPlugins:
 
 def version_jobs(bin_dirs: t.Sequence[str]) -> list[Job]:
     """Return the programs that :func:`read_plugins` runs, for :func:`listed_together`."""
-    return [_version_job(path) for path in _installed(bin_dirs).values()]
+    return [_version_job(path) for path in _installed(bin_dirs).values() if _identity(path) not in _ANSWERS]
 
 
 def _installed(bin_dirs: t.Sequence[str]) -> dict[str, str]:
@@ -135,11 +135,29 @@ def _version_job(path: str) -> Job:
     return ("env", "CNI_COMMAND=VERSION", files.ROOT + path), json.dumps({"cniVersion": VERSIONS[0]})
 
 
+_ANSWERS: dict[tuple[str, ...], list[str]] = {}
+"""What the plugins have answered: a process asks each once, because it takes several milliseconds of a CPU."""
+
+
 def _versions(path: str, run: Run) -> list[str]:
     """Return the versions that a plugin supports; none if it does not answer as a plugin does."""
-    code, out, _errors = run(*_version_job(path))
+    identity = _identity(path)
+    if identity not in _ANSWERS:
+        code, out, _errors = run(*_version_job(path))
+        try:
+            supported = [str(each) for each in json.loads(out)["supportedVersions"]]
+        except (ValueError, KeyError, TypeError):
+            return []
+        if code != 0:
+            return []
+        _ANSWERS[identity] = supported
+    return _ANSWERS[identity]
+
+
+def _identity(path: str) -> tuple[str, ...]:
+    """Return what differs if a plugin is another program than before."""
     try:
-        supported = json.loads(out)["supportedVersions"] if code == 0 else []
-        return [str(each) for each in supported]
-    except (ValueError, KeyError, TypeError):
-        return []
+        status = os.stat(files.ROOT + path)
+    except OSError:  # it is being upgraded
+        return (path,)
+    return (files.ROOT + path, *(str(each) for each in (status.st_ino, status.st_size, status.st_mtime_ns)))

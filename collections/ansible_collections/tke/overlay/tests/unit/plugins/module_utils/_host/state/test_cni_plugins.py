@@ -76,6 +76,20 @@ def test_offers_what_all_plugins_support(install, installed, offered):
     )
 
 
+def test_asks_each_plugin_once_until_it_is_another_program(install):
+    asked = []
+
+    def counted(command, text):
+        asked.append(command[-1].rpartition("/")[2])
+        return run(command, text)
+
+    install(["bridge", "host-local"], OLD)
+    assert [read_plugins((), counted).version for _time in range(2)] == ["0.4.0", "0.4.0"]
+    assert sorted(asked) == ["bridge", "host-local"]
+    install(["bridge", "host-local"], NEW)
+    assert read_plugins((), counted).version == "1.0.0"
+
+
 @pytest.mark.parametrize("script", ["#!/bin/sh\n", "#!/bin/sh\necho '[]'\n", "#!/bin/sh\nexit 1\n", "\x7fELF"])
 def test_a_program_that_is_no_plugin_gets_the_oldest_version(install, script):
     install(["bridge", "host-local"], NEW)
