@@ -94,7 +94,7 @@ def test_an_unchanged_run_reads_each_table_once_and_not_as_json(run, check):
     node.converge(document(), run, check=False)
     programs = Together(run)
     assert not node.converge(document(), programs, check).changed
-    assert not programs.alone, "each start of a program forks the module"
+    assert not programs.alone, "one after the other, programs take longer"
     (listings,) = programs.rounds
     assert len(set(listings)) == len(listings) == 8
     assert [command for command in listings if "-json" in command] == [LINKS], "rows of thousands of peers take long"

@@ -113,6 +113,8 @@ def batch_file(table: Table) -> str:
 
 def line_diff(before: str, after: str) -> tuple[str, str]:
     """Return two texts without their common lines, for a diff that shows one changed peer and not 5,000."""
+    if not (before and after):
+        return before, after
     old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
     shared = set(old) & set(new)
     return "".join(line for line in old if line not in shared), "".join(line for line in new if line not in shared)
