@@ -50,13 +50,13 @@ def run() -> Section:
         [
             *(Measure(f"{name}", statistics.median(each[name] for each in rounds), "s") for name in seconds),
             Measure(
-                "fresh / (batches + empty)", ratio("fresh", "batches", "empty"), digits=2, at_most=2.3, wanted=1.66
+                "fresh / (batches + empty)", ratio("fresh", "batches", "empty"), digits=2, at_most=2.2, wanted=1.66
             ),
             Measure(
                 "unchanged / (reading + empty)",
                 ratio("unchanged", "reading", "empty"),
                 digits=2,
-                at_most=2.3,
+                at_most=1.9,
                 wanted=1.8,
             ),
             Measure("boot script / batches", ratio("boot", "batches"), digits=2),
