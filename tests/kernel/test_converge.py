@@ -100,6 +100,14 @@ def test_an_unchanged_run_reads_each_table_once_and_not_as_json(run, check):
     assert [command for command in listings if "-json" in command] == [LINKS], "rows of thousands of peers take long"
 
 
+def test_a_host_that_lacks_entries_is_not_read_as_json(run):
+    node.converge(document(PEERS[:3]), run, check=False)
+    programs = Together(run)
+    assert node.converge(document(), programs, check=True).changed
+    listings = [*programs.alone, *(command for each in programs.rounds for command in each)]
+    assert [command for command in listings if "-json" in command] == [LINKS], "one node more would take all others"
+
+
 @pytest.mark.parametrize("start", ["nothing", "other peers", "another device"])
 def test_check_mode_changes_nothing_and_returns_the_same_diff(run, files_of_the_host, start):
     if start == "other peers":

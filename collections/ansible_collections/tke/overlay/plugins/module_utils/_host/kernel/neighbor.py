@@ -10,11 +10,10 @@ import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import (
     ActualEntry,
-    AsWanted,
     Run,
     Wanted,
-    batch_of,
     listed_lines,
+    only_wanted,
     read_json,
 )
 
@@ -42,14 +41,13 @@ class NeighborTable:
         :param wanted: see :meth:`tables.ReadableTable.read`.
         """
         (listing,) = self.listings()
-        if wanted and self._batch_of(listed_lines(listing, run)) == wanted.batch:
-            return AsWanted(wanted.entries)
-        return self._read_rows(run)
+        found = only_wanted(self._batch_of(listed_lines(listing, run)), wanted, self.put) if wanted else None
+        return self._read_rows(run) if found is None else found
 
-    def _batch_of(self, lines: t.Iterable[str]) -> str:
-        """Return the batch that creates what a listing shows, if all of that is managed; otherwise another text."""
+    def _batch_of(self, lines: t.Iterable[str]) -> list[str]:
+        """Return the batch that creates what a listing shows. A line of what is not managed becomes another text."""
         permanent = f" dev {self.device} nud permanent"
-        return batch_of([f"neigh replace {line.replace(' PERMANENT', permanent)}" for line in lines])
+        return [f"neigh replace {line.replace(' PERMANENT', permanent)}" for line in lines]
 
     def _read_rows(self, run: Run) -> dict[str, ActualEntry]:
         actual = {}

@@ -19,8 +19,8 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables im
     AsWanted,
     Run,
     Wanted,
-    batch_of,
     listed_lines,
+    only_wanted,
     read_json,
 )
 
@@ -105,25 +105,24 @@ class RouteTable:
         :param wanted: see :meth:`tables.ReadableTable.read`.
         :param others: see :meth:`listings`.
         """
-        if wanted and self._holds(wanted, run, others):
-            return AsWanted(wanted.entries)
-        return self._read_rows(run, others)
+        found = self._read_lines(run, wanted, others) if wanted else None
+        return self._read_rows(run, others) if found is None else found
 
-    def _holds(self, wanted: Wanted, run: Run, others: bool) -> bool:
-        """Return whether the managed routes are the wanted ones, and the other listings show no route but these."""
+    def _read_lines(self, run: Run, wanted: Wanted, others: bool) -> t.Mapping[str, ActualEntry] | None:
+        """Return the actual routes if they are all wanted, and if the other listings show no route but these."""
         managed, *further = self.listings(others)
         lines = listed_lines(managed, run)
-        if _batch_of(lines) != wanted.batch:  # else none of them has to be examined
+        found = only_wanted(_batch_of(lines), wanted, self.put)
+        if found is None:  # else none of them has to be examined
             lines = [line for line in lines if not self._is_of_another_task(line)]
-            if _batch_of(lines) != wanted.batch:
-                return False
-        if not others:
-            return True
+            found = only_wanted(_batch_of(lines), wanted, self.put)
+        if not others or found is None:
+            return found
         of_bridge = f" dev {self.bridge} proto kernel "
         rest = [line for each in further for line in listed_lines(each, run) if of_bridge not in line]
         # The first listing does not show the protocol, because it was asked for it.
         rest = _PROTOCOL.sub("", "\n".join(rest)).split("\n") if rest else []
-        return rest == lines or sorted(rest) == sorted(lines)
+        return found if rest == lines or sorted(rest) == sorted(lines) else None
 
     def _is_of_another_task(self, line: str) -> bool:
         """Return whether a line of protocol 144 shows the route of another task, such as that to the load balancer."""
@@ -315,9 +314,9 @@ _ON_DEVICE = " scope link"
 """In the listing of a route without a gateway, after the device: the restore script compares lines."""
 
 
-def _batch_of(lines: t.Iterable[str]) -> str:
+def _batch_of(lines: t.Iterable[str]) -> list[str]:
     """Return the batch that creates the routes of a listing that was asked for those of this collection."""
-    return batch_of([f"route replace {line} proto {ROUTE_PROTOCOL}" for line in lines])
+    return [f"route replace {line} proto {ROUTE_PROTOCOL}" for line in lines]
 
 
 _PROTOCOL = re.compile(r" proto \S+")

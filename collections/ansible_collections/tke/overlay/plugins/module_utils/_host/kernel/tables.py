@@ -302,6 +302,29 @@ def batch_of(lines: t.Iterable[str]) -> str:
     return "".join(sorted([f"{line}\n" for line in lines]))
 
 
+def only_wanted(
+    lines: t.Sequence[str], wanted: Wanted, put: t.Callable[[str, str], str]
+) -> t.Mapping[str, ActualEntry] | None:
+    """Return the entries of a listing that shows nothing but wanted entries, each once; ``None`` if it shows others.
+
+    A table nearly always holds what it must, or lacks some of that, which can be seen from the lines as such. Only a
+    listing with other lines has to be understood, and is then read as JSON (:func:`read_json`): each of its rows takes
+    much longer.
+
+    :param lines: the lines of the batch that creates what the listing shows.
+    :param put: see :meth:`Table.put`.
+    """
+    if not lines:
+        return {}
+    if batch_of(lines) == wanted.batch:
+        return AsWanted(wanted.entries)
+    keys = {put(key, spec): key for key, spec in wanted.entries.items()}
+    found = [keys.get(line) for line in lines]
+    if len({*found} - {None}) != len(lines):
+        return None
+    return {key: ActualEntry(wanted.entries[key], managed=True) for key in found if key is not None}
+
+
 def wanted_of(table: Table, entries: Desired) -> Wanted:
     """Return what a table must hold so that it has these entries."""
     put = table.put

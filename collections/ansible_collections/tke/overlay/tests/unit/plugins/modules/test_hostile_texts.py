@@ -271,7 +271,7 @@ def call(monkeypatch, tmp_path):
 
     def called(module, given):
         host = FakeHost()
-        monkeypatch.setattr(_module, "runner", lambda _module: host)
+        monkeypatch.setattr(_module, "runner", lambda: host)
         monkeypatch.setattr(FakeModule, "given", given)
         with pytest.raises(Ended) as ended:
             importlib.import_module(f"ansible_collections.tke.overlay.plugins.modules.{module}").main()
