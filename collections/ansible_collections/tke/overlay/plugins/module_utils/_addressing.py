@@ -205,7 +205,8 @@ def _parsed_fleet(text: str) -> dict[str, Peer]:
     lines = _lines(text)
     peers = _usual_peers(text)
     if len(peers) != len(lines):
-        peers = [Peer(*line.split(" ")) for line in lines if _is_peer(line.split(" "))]
+        usual = {" ".join(filter(None, peer)) for peer in peers}
+        peers = [Peer(*line.split(" ")) for line in lines if line in usual or _is_peer(line.split(" "))]
     fleet = {peer.name: peer for peer in peers}
     if not len(fleet) == len(lines) == len({peer.node_cidr for peer in peers}):
         raise ValidationError(*_problems_of_fleet(text))
@@ -220,7 +221,7 @@ def _lines(text: str) -> list[str]:
 def _usual_peers(text: str) -> list[Peer]:
     """Return the peers of the lines that are right and have IPv4 addresses only, found by one expression.
 
-    They are as many as the lines unless one is wrong or has something unusual: then each line is examined.
+    They are as many as the lines unless one is wrong or has something unusual: then the others are examined.
     """
     found = _USUAL_LINE.findall(text)
     return [

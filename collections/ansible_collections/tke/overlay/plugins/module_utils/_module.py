@@ -17,15 +17,12 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import NodeDocument
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import PROGRAM_PATH
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Diff, Job, Run
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Diff, Job, Output, Run
 
 if t.TYPE_CHECKING:
     from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.entries import Entry, TableTask
 
 Result = t.Dict[str, t.Any]
-
-Output = t.Tuple[int, str, str]
-"""Exit code, standard output and standard error of a program."""
 
 PROGRAMS = {"ip": "iproute2", "bridge": "iproute2", "ss": "iproute2", "nft": "nftables"}
 """Program -> package. Every module requires all of them, because a node needs all of them."""
@@ -142,7 +139,7 @@ class Runner:
 
     Not by ``run_command`` of ``AnsibleModule``: that copies the process with ``fork`` for each program, which takes
     several milliseconds in a process with 5,000 peers; :mod:`subprocess` without a function to run before the program
-    does not.
+    does not, from Python 3.10 on.
 
     Input and output are files in memory. A pipe as input would break when a batch ends at its first failure; the end of
     a pipe as output would wait for processes that a program leaves in the background.

@@ -30,14 +30,17 @@ import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
 
-Run = t.Callable[[t.Sequence[str], t.Optional[str]], t.Tuple[int, str, str]]
-"""Runs a program with a text on its standard input; returns exit code, standard output and standard error."""
+Output = t.Tuple[int, str, str]
+"""Exit code, standard output and standard error of a program."""
+
+Run = t.Callable[[t.Sequence[str], t.Optional[str]], Output]
+"""Runs a program with a text on its standard input."""
 
 Job = t.Tuple[t.Sequence[str], t.Optional[str]]
 """A program with its arguments, and a text on its standard input."""
 
-Together = t.Callable[[t.Sequence[Job]], t.List[t.Tuple[int, str, str]]]
-"""Runs several programs at the same time; returns the same three values for each."""
+Together = t.Callable[[t.Sequence[Job]], t.List[Output]]
+"""Runs several programs at the same time."""
 
 Desired = t.Dict[str, str]
 """Key -> specification of every entry that a table must have."""
@@ -348,7 +351,7 @@ def listed_together(
     jobs = list(dict.fromkeys((tuple(command), text) for command, text in everything))
     results = dict(zip(jobs, together(jobs)))
 
-    def run_or_recall(command: t.Sequence[str], text: str | None) -> tuple[int, str, str]:
+    def run_or_recall(command: t.Sequence[str], text: str | None) -> Output:
         job = (tuple(command), text)
         return (results.get(job) if keep else results.pop(job, None)) or run(command, text)
 
