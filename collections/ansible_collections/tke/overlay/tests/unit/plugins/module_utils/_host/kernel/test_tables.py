@@ -11,6 +11,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelE
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.neighbor import NeighborTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import (
     ActualEntry,
+    AsWanted,
     compare,
     listed_together,
     read_json,
@@ -117,6 +118,13 @@ def test_the_diff_of_a_table_has_every_changed_entry():
     }
     kept = compare(NeighborTable("tke0"), present, {"a": "same", "c": "old"}, purge=False)
     assert (bool(kept), kept.before(), kept.foreign) == (False, "", {"e": "foreign"})
+
+
+def test_a_table_as_wanted_is_compared_if_something_else_is_desired():
+    found = AsWanted({"a": "same", "c": "old", "d": "gone"})
+    assert not compare(NeighborTable("tke0"), found, dict(found.entries))
+    delta = compare(NeighborTable("tke0"), found, {"a": "same", "b": "new", "c": "newer"})
+    assert (delta.before(), delta.after()) == ("c old\nd gone\n", "b new\nc newer\n")
 
 
 def test_foreign_entry_on_another_device_conflicts():
