@@ -16,7 +16,6 @@ import time
 import typing as t
 
 from ansible.errors import AnsibleConnectionFailure
-from ansible.plugins.action import ActionBase
 
 from ansible_collections.tke.overlay.plugins.module_utils._host.commit.confirmed_commit import (
     CHANGE_STARTED,
@@ -27,7 +26,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.commit.confirmed
     ROLLBACK_UNIT,
     rollback_summary,
 )
-from ansible_collections.tke.overlay.plugins.plugin_utils._long_arguments import omit_long_arguments
+from ansible_collections.tke.overlay.plugins.plugin_utils._host_action import ConnectingAction, omit_long_arguments
 
 ROLL_BACK_SECONDS = 15
 """How long after the deadline a host may take to roll a change back and to be reachable again."""
@@ -44,7 +43,7 @@ REMEDY = (
 )
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typed
+class ActionModule(ConnectingAction):
     """Run the module, then confirm its change."""
 
     TRANSFERS_FILES = False

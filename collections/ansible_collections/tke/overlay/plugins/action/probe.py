@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.tke.overlay.plugins.plugin_utils._long_arguments import HostAction
+from ansible_collections.tke.overlay.plugins.plugin_utils._host_action import HostAction
 
 
 class ActionModule(HostAction):

@@ -11,7 +11,6 @@ import re
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import with_port
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.connection import BROKEN, cause_of
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import KINDS, InventoryNode
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.variables import (
     VariableSurvey,
@@ -25,9 +24,6 @@ Variables = t.Mapping[str, t.Any]
 
 LEDGER_NAME = "overlay-ledger.json"
 """The file name of the ledger when ``overlay_ledger`` is not set; it is in the directory of the inventory."""
-
-FIRST_RESULT = "plan_saved"
-"""The registered result of the first task that a run has for a host."""
 
 HOST_VARIABLES = {
     "underlay_ip": "overlay_underlay_ip",
@@ -230,20 +226,8 @@ def results_of(
     for host in hosts:
         variables = read(host) if host in hostvars else {}  # a node of the ledger may have left the inventory
         for name, results in found.items():
-            results[host] = _with_cause(variables.get(name) or {}, variables.get(FIRST_RESULT) or {})
+            results[host] = variables.get(name) or {}
     return found
-
-
-def _with_cause(result: Variables, first: Variables) -> Variables:
-    """Return a result whose message has the cause why the host was unreachable.
-
-    If ssh ends while Ansible still sends the module to it, the message of ssh is lost. An earlier task of the same run
-    may have it.
-    """
-    if not (result.get("unreachable") and first.get("unreachable")):
-        return result
-    lost = cause_of(str(result.get("msg", ""))).what == BROKEN
-    return {**result, "msg": first.get("msg", "")} if lost else result
 
 
 def registered(hosts: t.Iterable[str], hostvars: Variables, name: str, key: str) -> dict[str, t.Any]:

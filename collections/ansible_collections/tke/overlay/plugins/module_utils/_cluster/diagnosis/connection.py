@@ -22,7 +22,6 @@ class ConnectionCause(t.NamedTuple):
 
 
 NO_ANSWER = "no answer to SSH"
-BROKEN = "the connection broke"
 NO_ROUTE = "there is no route to it"
 
 _PREFIX = re.compile(
@@ -154,7 +153,7 @@ _CAUSES: tuple[tuple[str, str, str], ...] = (
     ),
     (
         r"[Bb]roken pipe|Shared connection to \S+ closed|Connection to \S+ closed|Connection lost",
-        BROKEN,
+        "the connection broke",
         "run the playbook again; if it breaks again, " + _POWER,
     ),
 )

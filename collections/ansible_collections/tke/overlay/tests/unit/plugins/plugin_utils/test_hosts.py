@@ -81,27 +81,6 @@ def test_variables_of_a_host_are_gathered_once_for_all_results():
     assert hostvars.gathered == ["a", "b"]
 
 
-BROKEN_PIPE = (
-    "Data could not be sent to remote host '10.0.2.11'. Make sure this host can be reached: [Errno 32] Broken pipe"
-)
-UNKNOWN_KEY = "Failed to connect to the host via ssh: Host key verification failed."
-
-
-@pytest.mark.parametrize(
-    ("result", "first", "msg"),
-    [
-        ({"unreachable": True, "msg": BROKEN_PIPE}, {"unreachable": True, "msg": UNKNOWN_KEY}, UNKNOWN_KEY),
-        ({"unreachable": True, "msg": BROKEN_PIPE}, {"unreachable": False, "msg": "ok"}, BROKEN_PIPE),
-        ({"unreachable": True, "msg": BROKEN_PIPE}, None, BROKEN_PIPE),
-        ({"unreachable": True, "msg": "timed out"}, {"unreachable": True, "msg": UNKNOWN_KEY}, "timed out"),
-        ({"failed": True, "msg": BROKEN_PIPE}, {"unreachable": True, "msg": UNKNOWN_KEY}, BROKEN_PIPE),
-    ],
-)
-def test_a_broken_pipe_does_not_hide_why_a_host_is_unreachable(result, first, msg):
-    hostvars = HostVars({"a": {"one": result, **({"plan_saved": first} if first else {})}})
-    assert results_of(["a"], hostvars, ["one"])["one"]["a"] == {**result, "msg": msg}
-
-
 GENERIC = "Module result deserialization failed: No start of json char found"
 FORMER = "MODULE FAILURE\nSee stdout/stderr for the exact error"
 FAILURES = {

@@ -1,12 +1,15 @@
 # Copyright: (c) 2026, tke.overlay contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keep the plan of the whole fleet out of what the controller remembers of each host."""
+"""Run a module on a host: say why the host is not reached, and do not keep the plan of the fleet for each host."""
 
 from __future__ import annotations
 
+import re
 import typing as t
 
+from ansible.errors import AnsibleConnectionFailure
+from ansible.plugins.action import ActionBase
 from ansible.plugins.action.normal import ActionModule as NormalAction
 
 from ansible_collections.tke.overlay.plugins.plugin_utils._workers import share_memory_with_workers
@@ -17,6 +20,9 @@ LONG_ARGUMENTS = ("document", "sites", "skip", "unreached")
 """Arguments of modules whose length grows with the number of hosts."""
 
 OMITTED = "(omitted)"
+
+_UNSENT = re.compile(r"Data could not be sent to remote host .* over (?i:ssh)(\.$|: \[Errno)")
+"""What Ansible says where ssh takes no more of the module, but has not ended yet. The message of ssh is lost then."""
 
 
 def omit_long_arguments(task: t.Any) -> None:
@@ -31,7 +37,21 @@ def omit_long_arguments(task: t.Any) -> None:
     task.args = {name: OMITTED if name in LONG_ARGUMENTS and value else value for name, value in task.args.items()}
 
 
-class HostAction(NormalAction):  # type: ignore[misc]  # ansible-core is not typed
+class ConnectingAction(ActionBase):  # type: ignore[misc]  # ansible-core is not typed
+    """An action plugin whose module can fail to reach the host. The failure has the message of ssh."""
+
+    def _execute_module(self, *arguments: t.Any, **options: t.Any) -> dict[str, t.Any]:
+        try:
+            result: dict[str, t.Any] = super()._execute_module(*arguments, **options)
+        except AnsibleConnectionFailure as error:
+            if _UNSENT.search(str(error)):
+                # This command has no input, so that Ansible waits until ssh ends, and raises with the message of ssh.
+                self._connection.exec_command("true", in_data=None, sudoable=False)
+            raise
+        return result
+
+
+class HostAction(ConnectingAction, NormalAction):  # type: ignore[misc]  # ansible-core is not typed
     """Runs a module on the host, and forgets its long arguments."""
 
     def run(self, tmp: None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
