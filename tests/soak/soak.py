@@ -90,7 +90,8 @@ def main(arguments: Sequence[str]) -> int:
     if options.hosts not in range(4, MOST + 1, 2):
         parser.error(f"--hosts is {options.hosts}: give an even number from 4 to {MOST}")
     world, chooser = new_world(options.hosts), Chooser(options.seed, Settings())
-    print(f"SEED={options.seed} HOSTS={options.hosts}", flush=True)
+    if not options.build:  # which chooses nothing
+        print(f"SEED={options.seed} HOSTS={options.hosts}", flush=True)
     if options.list:
         return listed(chooser, world, options.rounds)
     directory = options.directory.resolve()
