@@ -37,6 +37,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.vali
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.variables import (
     VariableSurvey,
     problems_of_api_name,
+    problems_of_route,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._links import ENCAPSULATION, VXLAN, WIREGUARD_PORT
@@ -121,6 +122,7 @@ class ActionModule(LedgerAction):
             problems.append(problem_of_missing_variables(missing, group, task_vars))
         if "cluster" in self._task.args:
             problems += problems_of_api_name(str(self._task.args["cluster"]), survey.given)
+        problems += problems_of_route(survey.given)
         if not problems:
             return super().arguments(task_vars)
         usable = {

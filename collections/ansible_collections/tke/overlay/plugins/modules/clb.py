@@ -28,7 +28,7 @@ extends_documentation_fragment:
   - tke.overlay._attributes
   - tke.overlay._attributes.host
 requirements:
-  - haproxy 2.6 or later and keepalived 2.2 or later (on the managed host, from its distribution), systemd
+  - haproxy 2.2 or later and keepalived (on the managed host, from its distribution), systemd
 options:
   state:
     description:

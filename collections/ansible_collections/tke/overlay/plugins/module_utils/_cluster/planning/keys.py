@@ -28,6 +28,7 @@ STEPS = (PREPARE, CUTOVER)
 """The steps of a rotation."""
 
 ROTATE = "tke.overlay.rotate_keys"
+RESET = "tke.overlay.reset"
 
 MOST_NAMES = 8
 
@@ -56,7 +57,8 @@ def _problem_of_key(name: str, recorded: str | None, found: str | None) -> str:
     state = "has no WireGuard key" if found == NONE else f"has the WireGuard key {found}"
     return (
         f"node {name} {state}, and the ledger has {recorded}, which its peers accept: find out who changed it. If the "
-        f"host was installed again, give all nodes new keys with {ROTATE}, or release {name} and add it again"
+        f"host was installed again or has lost its key, run {RESET} -e overlay_reset={name}, and then the same "
+        f"playbook again: the host gets a new key, and keeps its node CIDR"
     )
 
 

@@ -423,6 +423,19 @@ def problems_of_api_name(cluster: str, given: t.Container[str]) -> list[str]:
     return [f"{where}, which is not a host name in lower case: set overlay_api_name"]
 
 
+def problems_of_route(given: t.Container[str]) -> list[str]:
+    """Return a problem if a gateway is set, and there is an external load balancer without the subnet behind it.
+
+    :param given: the variables that a host has.
+    """
+    missing = "overlay_clb_provider" in given and "overlay_clb_subnet" not in given
+    if not missing or "overlay_clb_route_via" not in given:
+        return []
+    return [
+        "overlay_clb_route_via is the gateway to overlay_clb_subnet, which is not set: set it, or remove the gateway"
+    ]
+
+
 def problems_of_balanced_host(name: str, group: str, address: t.Any) -> list[str]:
     """Return the problem of the address of a host of the pair (group ``clb``) or of an API server."""
     is_valid = is_ipv4_address if group == "clb" else _is_host

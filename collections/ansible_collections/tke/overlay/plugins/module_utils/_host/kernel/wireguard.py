@@ -524,14 +524,17 @@ def _public_key_of(key_file: str) -> t.Sequence[str]:
     return ("/bin/sh", "-c", 'wg pubkey <"$1"', "sh", files.ROOT + key_file)
 
 
+_REMEDY = "put the former file back, or run tke.overlay.reset on this host, and then tke.overlay.site"
+"""Without its key in the ledger, the host gets a new one. A change of all keys needs the present one of every host."""
+
+
 def _problems_of_key(spec: WireguardSpec, run: Run) -> t.Iterator[str]:
     found = public_key(spec.key_file, run)
     if not found:
-        yield f"{spec.key_file} is missing, or is not a private key of WireGuard: run tke.overlay.site"
+        yield f"{spec.key_file} is missing, or is not a private key of WireGuard: {_REMEDY}"
     elif found != spec.public_key:
         yield (
-            f"the public key of {spec.key_file} is {found}, but the plan has {spec.public_key} for this host: put the "
-            f"former file back, or run tke.overlay.rotate_keys"
+            f"the public key of {spec.key_file} is {found}, but the plan has {spec.public_key} for this host: {_REMEDY}"
         )
 
 

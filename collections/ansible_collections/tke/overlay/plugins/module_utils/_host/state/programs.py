@@ -592,7 +592,7 @@ compare_wireguard() {
     read -r _ found_key found_port found_mark <"$work/$wireguard.wg"
     if [ "$found_key" != "$public_key" ]; then
         if [ "$(wg pubkey 2>/dev/null <"$key_file")" != "$public_key" ]; then
-            report_error "$key_file is not the private key of $public_key: put it back, or run tke.overlay.rotate_keys"
+            report_error "$key_file is not the private key of $public_key: put it back, or run tke.overlay.reset and tke.overlay.site"
         elif try wg set "$wireguard" private-key "$key_file"; then
             differs='private key'
         fi

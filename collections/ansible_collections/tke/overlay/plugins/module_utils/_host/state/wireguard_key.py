@@ -110,8 +110,8 @@ def _valid(path: str, key: str) -> str:
     if key == NONE or WIREGUARD_KEY.fullmatch(key):
         return key
     raise ValidationError(
-        f"{path} is not a private key of WireGuard: put it back from a backup; or remove it, and run "
-        f"tke.overlay.rotate_keys"
+        f"{path} is not a private key of WireGuard: put it back from a backup; or run tke.overlay.reset "
+        "on this host, and then the playbook again"
     )
 
 

@@ -320,7 +320,12 @@ def test_a_key_is_recorded_when_a_host_is_first_met():
 def test_another_key_is_refused_by_name(found):
     ledger, _made = planned(ENCRYPTED)
     text = problem(ENCRYPTED._replace(wireguard_keys={"sh1": found}), FLEET, ledger.text())
-    words = ["node sh1", KEYS["sh1"], "tke.overlay.rotate_keys", found if found != "-" else "has no WireGuard key"]
+    words = [
+        "node sh1",
+        KEYS["sh1"],
+        "tke.overlay.reset -e overlay_reset=sh1",
+        found if found != "-" else "has no WireGuard key",
+    ]
     assert [word for word in words if word not in text] == []
 
 

@@ -16,6 +16,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.vari
     problem_of_missing,
     problems_of_api_name,
     problems_of_balanced_host,
+    problems_of_route,
     problems_of_value,
     problems_of_variable,
     spec_of,
@@ -240,6 +241,16 @@ def test_the_cluster_must_give_a_name_only_where_it_is_used(cluster, given, vali
             "overlay_cluster 'My Cluster' gives the API server the name 'api.My Cluster.internal'"
         )
         assert problem.endswith("set overlay_api_name")
+
+
+@pytest.mark.parametrize("provider", ["overlay_clb_provider", None])
+@pytest.mark.parametrize("subnet", ["overlay_clb_subnet", None])
+@pytest.mark.parametrize("gateway", ["overlay_clb_route_via", None])
+def test_a_gateway_needs_the_subnet_behind_it(provider, subnet, gateway):
+    problems = problems_of_route({provider, subnet, gateway} - {None})
+    assert bool(problems) is bool(provider and gateway and not subnet)
+    for problem in problems:
+        assert problem.startswith("overlay_clb_route_via is the gateway to overlay_clb_subnet")
 
 
 @pytest.mark.parametrize(
