@@ -620,3 +620,21 @@ def test_recreates_the_old_device_if_the_new_one_fails(run):
 
 def test_restore_script_and_module_use_the_same_directory():
     assert f"$run{PENDING.removeprefix('/run/tke-overlay')}/deadline" in programs.RESTORE_SH
+
+
+def test_a_plan_that_became_old_while_it_waited_is_refused(run, host, monkeypatch):
+    old, new = "41-aaaaaaaa", "42-bbbbbbbb 41-aaaaaaaa"
+    node.converge(document(ledger_versions=old), run, check=False)
+    exclusive = node.exclusive_change
+
+    @contextlib.contextmanager
+    def after_another_run(programs):
+        monkeypatch.setattr(node, "exclusive_change", exclusive)
+        node.converge(document(ledger_versions=new), programs, check=False)
+        with exclusive(programs):
+            yield
+
+    monkeypatch.setattr(node, "exclusive_change", after_another_run)
+    with pytest.raises(ValidationError, match="has applied ledger version 42-bbbbbbbb, and the plan has 41-aaaaaaaa"):
+        node.converge(document(PEERS[:-1], ledger_versions=old), run, check=False)
+    assert not node.converge(document(ledger_versions=new), run, check=False).changed

@@ -230,6 +230,22 @@ def test_damaged_settings_change_nothing(run, host):
     assert script(host) == SILENT
 
 
+@pytest.mark.parametrize(("found", "after"), [("1024", "2048"), ("2048", "2048"), ("65536", "65536")])
+def test_the_limits_of_neighbours_are_only_raised(run, host, tmp_path, found, after):
+    """Only the first namespace of a kernel has them, so a directory takes their place."""
+    saved = host / STATE[1:] / "sysctl"
+    saved.write_text(f"{saved.read_text()}net/ipv4/neigh/default/gc_thresh3 2048\n")
+    (host / STATE[1:] / "checksums").unlink()
+    limit = tmp_path / "limits/net/ipv4/neigh/default/gc_thresh3"
+    limit.parent.mkdir(parents=True)
+    limit.write_text(f"{found}\n")
+    program = host / STATE[1:] / "restore"
+    program.write_text(program.read_text().replace("/proc/sys/$key", f"{tmp_path}/limits/$key"))
+    _code, out, _errors = script(host)
+    assert limit.read_text() == f"{after}\n"
+    assert ("gc_thresh3: was 1024" in out) is (found == "1024"), out
+
+
 def test_without_checksums_it_restores_and_the_status_names_them(run, host):
     (host / STATE[1:] / "checksums").unlink()
     broken(run, "ip route del 10.244.1.0/24")

@@ -68,7 +68,7 @@ def test_wrong_rights_are_corrected(host, run):
 def test_a_damaged_key_stays_and_the_error_names_the_remedy(host, run, content):
     path_on(host).parent.mkdir(parents=True)
     path_on(host).write_text(content)
-    with pytest.raises(ValidationError, match=r"wireguard-0\.key is not a private key.*backup.*rotate_keys"):
+    with pytest.raises(ValidationError, match=r"wireguard-0\.key is not a private key.*backup.*tke.overlay.reset"):
         ensure_key(0, run, check=False)
     assert path_on(host).read_text() == content
 
@@ -84,9 +84,25 @@ def test_a_failed_wg_leaves_no_file(host, run):
     def failing(command, text=None):
         return (1, "", "no random numbers") if "genkey" in " ".join(command) else run(command, text)
 
-    with pytest.raises(KernelError, match="wg genkey: no random numbers"):
+    with pytest.raises(KernelError, match=r"no private key to .*no random numbers"):
         ensure_key(0, failing, check=False)
     assert key_files() == []
+
+
+def test_a_full_disk_leaves_no_file(host, run):
+    """``wg genkey`` ends with 0 there."""
+    full = path_on(host).parent
+    full.mkdir(parents=True)
+    run(["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", str(full)])
+    try:
+        (full / "other").write_bytes(bytes(4096))
+        with pytest.raises(KernelError, match=r"no private key to .*free space"):
+            ensure_key(0, run, check=False)
+        assert key_files() == []
+        (full / "other").unlink()
+        assert ensure_key(0, run, check=False).changed
+    finally:
+        run(["umount", str(full)])
 
 
 def test_a_host_without_wg_is_one_error(host, run):

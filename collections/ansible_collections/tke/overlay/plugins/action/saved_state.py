@@ -23,11 +23,13 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.fleet impo
 
 MARK = "tke-overlay-files"
 """The word before the archive: a profile or sudo can print lines, too."""
+NONE = "none"
+"""The word instead of the archive, which is empty where tar or base64 has failed."""
 
 COMMAND = (
     f"cd / && set -- && for file in {shlex.join(path.lstrip('/') for path in RECORD_FILES)}; do "
     'if [ -f "$file" ]; then set -- "$@" "$file"; fi; done; '
-    f'if [ $# -eq 0 ]; then echo {MARK}; else echo {MARK} "$(tar -cz -- "$@" | base64 -w 0)"; fi'
+    f'if [ $# -eq 0 ]; then echo {MARK} {NONE}; else echo {MARK} "$(tar -cz -- "$@" | base64 -w 0)"; fi'
 )
 
 
@@ -60,11 +62,11 @@ def fetched(output: str) -> Texts | None:
     words = next((line.split() for line in reversed(output.splitlines()) if line.startswith(MARK)), None)
     if words is None:
         return None
-    if len(words) == 1:
+    if words[1:] == [NONE]:
         return {}
     try:
         with tarfile.open(fileobj=io.BytesIO(base64.b64decode(words[-1], validate=True)), mode="r:gz") as archive:
             contents = {f"/{member.name}": archive.extractfile(member) for member in archive}
             return {name: each.read().decode("utf-8", "replace") for name, each in contents.items() if each is not None}
-    except (binascii.Error, EOFError, OSError, tarfile.TarError):
+    except (binascii.Error, EOFError, KeyError, OSError, tarfile.TarError):
         return None

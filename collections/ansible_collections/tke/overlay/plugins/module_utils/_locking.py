@@ -19,6 +19,9 @@ WRITER_SECONDS = 10
 """How long to wait for another writer of the same file."""
 
 
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+
+
 def lock_file(descriptor: int, seconds: float) -> bool:
     """Take the exclusive ``flock`` of an open file, and wait for it if another process holds it.
 
@@ -56,18 +59,22 @@ def open_beside(path: str) -> tuple[int, str]:
     :returns: a descriptor, and the path of the file.
     :raises OSError: the file cannot be created, or another process writes it for too long.
     """
-    name = beside(path)
+    name, made = beside(path), False
     while True:
         try:
-            descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            descriptor = os.open(name, _CREATE | (os.O_EXCL if made else 0), 0o600)
+        except FileExistsError:  # another writer's, since this one has removed a file
+            made = False
+            continue
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EPERM, errno.ELOOP) or not os.path.lexists(name):
                 raise
             os.unlink(name)  # another user's, in a directory that both may write
             continue
         try:
-            if _is_shared(descriptor):
+            if _is_shared(descriptor, made):
                 os.unlink(name)
+                made = True
             elif not lock_file(descriptor, WRITER_SECONDS):
                 raise OSError(errno.EAGAIN, "another process is writing it")
             elif _is_at(descriptor, name):
@@ -80,10 +87,15 @@ def open_beside(path: str) -> tuple[int, str]:
         os.close(descriptor)  # its writer has renamed it
 
 
-def _is_shared(descriptor: int) -> bool:
-    """Return whether another user can read this file, or it is another file of this one by a hard link."""
+def _is_shared(descriptor: int, made: bool) -> bool:
+    """Return whether another user can read this file, or it is another file of this one by a hard link.
+
+    :param made: whether this process has made it. Some file systems (NFS with ``all_squash``, CIFS with ``uid=``) give
+        every file the same owner.
+    """
     status = os.fstat(descriptor)
-    return not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_nlink > 1
+    foreign = status.st_uid != os.geteuid() and not made
+    return not stat.S_ISREG(status.st_mode) or foreign or status.st_nlink > 1
 
 
 def _is_at(descriptor: int, path: str) -> bool:

@@ -39,6 +39,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables im
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.alternate_link import with_alternate_link
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.outward_links import outward_links
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import Target
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins import differing_sysctls
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import STATE
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import line_diff
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import differing_units
@@ -160,7 +161,7 @@ def compare(target: Target, actual: ActualState) -> NodeResult:
         link=link_change(target, actual.links),
         tables=deltas,
         files=_file_diffs(actual, target.all_files),
-        sysctls=_text_diffs(actual.sysctls, target.sysctls_with(actual.outward)),
+        sysctls=_sysctl_diffs(actual.sysctls, target.sysctls_with(actual.outward)),
         units=_text_diffs(target.host.units, differing_units(target.host)),
         systemd=target.host.systemd,
         bridge_netfilter=target.host.bridge_netfilter or not target.pods,
@@ -194,6 +195,10 @@ def compare_tables(target: Target, found: TableEntries) -> dict[str, Delta]:
 
 def _text_diffs(found: Texts, wanted: FileSpecs) -> list[Diff]:
     return [Diff(name, found.get(name, ""), text or "") for name, text in differing(found, wanted).items()]
+
+
+def _sysctl_diffs(found: Texts, wanted: Texts) -> list[Diff]:
+    return [Diff(name, found.get(name, ""), value) for name, value in differing_sysctls(found, wanted).items()]
 
 
 def _file_diffs(actual: ActualState, wanted: FileSpecs) -> list[Diff]:

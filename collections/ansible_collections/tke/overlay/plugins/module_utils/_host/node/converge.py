@@ -32,7 +32,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node.compare imp
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.difference import read_difference
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.options import DEFAULTS, ConvergeOptions
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.peer_links import on_link_peers
-from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import build_target
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import Target, build_target
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.cni_plugins import (
     REQUIRED,
     CniPlugins,
@@ -41,7 +41,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.cni_plugin
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.interpreter import stable_python
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics_spec import MetricsSpec
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import ANY_MAC_NOTE
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import read_host
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import HostFacts, read_host
 
 
 def converge(document: NodeDocument, run: Run, check: bool, options: ConvergeOptions = DEFAULTS) -> NodeResult:
@@ -64,9 +64,8 @@ def converge(document: NodeDocument, run: Run, check: bool, options: ConvergeOpt
     if options.metrics.directory:
         host = host._replace(metrics=_completed(options, host.cni, run))
     host = host._replace(on_link=on_link_peers(document, run))
-    target = build_target(document, host, options.interval, pods=options.pods)
-    check_plan(document, options.accepted)
     if check:
+        target = _accepted_target(document, host, options)
         target.wireguard.keyless = True
         difference = read_difference(target, run, options.replace_flannel)
         if difference.changed:
@@ -78,6 +77,8 @@ def converge(document: NodeDocument, run: Run, check: bool, options: ConvergeOpt
         return difference
     with rolled_back_on_failure(confirmation.token, run):
         with exclusive_change(run):
+            # Not before: the run that this one has waited for may have applied a later plan.
+            target = _accepted_target(document, host, options)
             difference = read_difference(target, run, options.replace_flannel)
             if not (difference.changed or os.path.exists(files.ROOT + ANY_MAC_NOTE)):
                 return difference
@@ -90,6 +91,13 @@ def converge(document: NodeDocument, run: Run, check: bool, options: ConvergeOpt
             change = Change(document, host, target, options, confirmation)
             difference, prepared = change_host(change, difference, run)
         return difference if prepared is None else prepared.commit(difference, run)
+
+
+def _accepted_target(document: NodeDocument, host: HostFacts, options: ConvergeOptions) -> Target:
+    """Return what the host must become, unless the plan that it has applied forbids that."""
+    target = build_target(document, host, options.interval, pods=options.pods)
+    check_plan(document, options.accepted)
+    return target
 
 
 def _completed(options: ConvergeOptions, cni: CniPlugins, run: Run) -> MetricsSpec:

@@ -10,7 +10,6 @@ import typing as t
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, some_of
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import (
     Texts,
-    differing,
     read_sysctls,
     write_sysctl,
 )
@@ -32,7 +31,10 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node.compare imp
     read_tables,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import Target
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins import load_bridge_netfilter
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins import (
+    differing_sysctls,
+    load_bridge_netfilter,
+)
 
 MOST_FAULTS = 5
 """Number of differences that the error of a failed verification names."""
@@ -100,7 +102,7 @@ def _deltas_after_link(target: Target, difference: NodeResult, run: Run) -> dict
 def _differing_sysctls(target: Target, difference: NodeResult) -> Texts:
     """Return the desired values of the sysctls that differ now, also of those that a new device brought."""
     wanted = {**target.sysctls_with(()), **{diff.name: diff.after for diff in difference.sysctls}}
-    return differing(read_sysctls(wanted), wanted)
+    return differing_sysctls(read_sysctls(wanted), wanted)
 
 
 def verify(target: Target, difference: NodeResult, run: Run) -> t.Sequence[Row]:

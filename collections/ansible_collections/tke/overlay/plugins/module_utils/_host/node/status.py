@@ -19,7 +19,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import Nod
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.status import endpoint_drift, endpoint_notes
-from ansible_collections.tke.overlay.plugins.module_utils._host.files import RIGHTS, differing, read_files, read_sysctls
+from ansible_collections.tke.overlay.plugins.module_utils._host.files import RIGHTS, read_files, read_sysctls
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.fdb import FdbTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import (
     LinkChange,
@@ -56,6 +56,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node.target impo
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.checksums import file_drift
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins import (
     NO_BRIDGE_NETFILTER,
+    differing_sysctls,
     without_missing,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
@@ -384,7 +385,7 @@ def _saved_sysctl_drift(settings: t.Mapping[str, str], links: t.Sequence[Row], r
         wanted.update(outward_sysctls(outward_links(settings.get("local", ""), links, run)))
     wanted = without_missing(settings.get("bridge", ""), wanted)
     found = read_sysctls(wanted)
-    for key, value in differing(found, wanted).items():
+    for key, value in differing_sysctls(found, wanted).items():
         yield f"sysctl {key}: {found.get(key, 'missing')}, not {value}"
 
 

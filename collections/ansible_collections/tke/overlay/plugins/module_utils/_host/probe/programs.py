@@ -656,9 +656,15 @@ def call_bounded(work: t.Callable[[], object]) -> None:
 
 
 def _call_and_exit(work: t.Callable[[], object], sender: int) -> t.NoReturn:
-    """Call the function, send the number of its error, 0 without one, and end this process at once."""
+    """Call the function, send the number of its error, 0 without one, and end this process at once.
+
+    A process that cannot be killed must not keep the output of this one open: SSH would wait for it.
+    """
     number = errno.EIO
     try:
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for stream in range(3):
+            os.dup2(nothing, stream)
         work()
         number = 0
     except OSError as error:

@@ -88,7 +88,7 @@ def drop_ins(device: str, bridge: str, sysctls: Texts, host: HostFacts, wireguar
     # 63 s.
     offload = "TransmitChecksumOffload=no\n" if host.kernel < (5, 8) else ""
     return {
-        SYSCTL_FILE: WRITTEN_BY + "".join(f"{key} = {value}\n" for key, value in sysctls.items()),
+        SYSCTL_FILE: WRITTEN_BY + "".join(f"{key} = {value}\n" for key, value in sysctls.items() if not is_size(key)),
         MODULES_FILE: f"{WRITTEN_BY}{MODULE}\n" if bridge else None,
         LINK_FILE: text(TKE_OVERLAY_LINK) + offload,
         NETWORK_FILE: text(TKE_OVERLAY_NETWORK),
@@ -125,13 +125,33 @@ def wanted_sysctls(
         sysctls.update(dict.fromkeys(BRIDGE_SYSCTLS, "1"))
     if peers > NEIGHBORS // 2 or host.kernel < (5, 0):
         # Peers in the same network are neighbours of the underlay; before 5.0, the permanent ones of the device count
-        # as well. The limits are only raised; a network namespace does not have them.
+        # as well. A network namespace does not have these limits.
         room = NEIGHBORS
         while room < 2 * peers:
             room *= 2
-        keys = {f"net.ipv4.neigh.default.gc_thresh{number}": room * number // 3 for number in (1, 2, 3)}
-        sysctls.update({key: str(max(int(value), keys[key])) for key, value in found(keys).items()})
+        keys = {f"{_SIZES}{number}": room * number // 3 for number in (1, 2, 3)}
+        sysctls.update({key: str(keys[key]) for key in found(keys)})
     return sysctls
+
+
+_SIZES = "net.ipv4.neigh.default.gc_thresh"
+
+
+def is_size(key: str) -> bool:
+    """Return whether a larger value of this sysctl is right, too.
+
+    The script raises it at boot, so it is in no file of sysctl.d, where it would override what an administrator sets.
+    """
+    return key.replace("/", ".").startswith(_SIZES)
+
+
+def differing_sysctls(found: Texts, wanted: Texts) -> Texts:
+    """Return the wanted values of the sysctls that are missing or differ. A size is only raised, never lowered."""
+    return {
+        key: value
+        for key, value in wanted.items()
+        if found.get(key) != value and not (is_size(key) and int(found.get(key) or 0) >= int(value))
+    }
 
 
 def wireguard_sysctls(names: t.Iterable[str], pods: bool) -> Texts:

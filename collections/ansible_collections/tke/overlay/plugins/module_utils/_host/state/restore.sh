@@ -543,6 +543,9 @@ restore_sysctls() {
         esac
         found=''
         if [ -e "/proc/sys/$key" ]; then read -r found <"/proc/sys/$key"; fi
+        case $key in net/ipv4/neigh/default/*) # a size: the administrator may have set a larger one
+            if [ "${found:-0}" -ge "$value" ]; then continue; fi ;;
+        esac
         if [ "$found" = "$value" ]; then continue; fi
         if echo "$value" 2>/dev/null >"/proc/sys/$key"; then
             report "sysctl $key: was $found"

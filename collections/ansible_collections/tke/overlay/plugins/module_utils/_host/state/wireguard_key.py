@@ -122,9 +122,13 @@ def _make(path: str, run: Run) -> None:
         descriptor, new = open_beside(files.ROOT + path)
         with os.fdopen(descriptor, "rb") as stream:
             try:
-                code, _out, errors = run(("/bin/sh", "-c", 'wg genkey >"$1"', "sh", new), None)
+                # wg genkey ends with 0 also where nothing could be written.
+                code, _out, errors = run(("/bin/sh", "-c", 'wg genkey >"$1" && wg pubkey <"$1"', "sh", new), None)
                 if code != 0:
-                    raise KernelError(f"wg genkey: {error_text(code, errors)}")
+                    raise KernelError(
+                        f"wg has written no private key to {path} ({error_text(code, errors)}): free space on its file "
+                        f"system (df, df -i), or allow wg this directory where AppArmor has a profile for it"
+                    )
                 os.fsync(stream.fileno())
                 os.rename(new, files.ROOT + path)
             except BaseException:

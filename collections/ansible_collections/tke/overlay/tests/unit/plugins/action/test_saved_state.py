@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import types
 
@@ -36,14 +38,17 @@ OF_MODULE = {"of": "the module"}
 def act(monkeypatch, tmp_path):
     """Run the action on a host with some files; ``through`` changes what its shell prints."""
 
-    def acted(files, through=lambda code, text: (code, text), **arguments):
+    def acted(files, through=lambda code, text: (code, text), programs=None, **arguments):
         for path, text in files.items():
             (tmp_path / path[1:]).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / path[1:]).write_text(text)
 
         def execute(_action, command):
             here = command.replace("cd / ", f"cd {tmp_path} ")
-            done = subprocess.run(["/bin/sh", "-c", here], capture_output=True, text=True, check=False)
+            path = os.environ["PATH"] if programs is None else str(programs)
+            done = subprocess.run(
+                ["/bin/sh", "-c", here], capture_output=True, text=True, check=False, env={"PATH": path}
+            )
             return dict(zip(("rc", "stdout"), through(done.returncode, done.stdout), strict=True))
 
         action = object.__new__(saved_state.ActionModule)
@@ -91,7 +96,7 @@ def test_what_a_profile_prints_is_no_part_of_it(act):
     "through",
     [
         lambda _code, text: (1, text),
-        lambda code, _text: (code, "tar: not found\n"),
+        lambda code, _text: (code, "no line of the command\n"),
         lambda code, text: (code, text[:-40]),
         lambda code, text: (code, f"{text.split()[0]} {'A' * 400}\n"),
     ],
@@ -99,3 +104,19 @@ def test_what_a_profile_prints_is_no_part_of_it(act):
 )
 def test_runs_the_module_if_the_command_fails(act, through):
     assert act(NODE, through) == OF_MODULE
+
+
+@pytest.mark.parametrize("program", ["tar", "gzip", "base64"])
+def test_runs_the_module_where_a_program_is_missing(act, tmp_path, program):
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in {"tar", "gzip", "base64"} - {program}:
+        (programs / name).symlink_to(shutil.which(name))
+    assert act(NODE, programs=programs) == OF_MODULE
+
+
+def test_runs_the_module_where_a_file_is_a_link(act, tmp_path):
+    act(NODE)
+    (tmp_path / SUMMARY[1:]).rename(tmp_path / "elsewhere")
+    (tmp_path / SUMMARY[1:]).symlink_to(tmp_path / "elsewhere")
+    assert act({}) == OF_MODULE

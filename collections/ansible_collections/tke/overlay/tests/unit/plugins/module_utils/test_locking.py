@@ -106,6 +106,29 @@ def test_what_another_user_has_planted_gets_no_content(tmp_path, planted):
         assert stream.read() == "secret"
 
 
+@pytest.mark.parametrize("left", [False, True])
+def test_a_file_system_may_give_files_another_owner(tmp_path, monkeypatch, left):
+    """As NFS does with all_squash: a file of this process looks like one of another user."""
+    path = str(tmp_path / "name")
+    if left:
+        (tmp_path / ".name.tke-overlay").write_bytes(b"left")
+    monkeypatch.setattr(os, "geteuid", lambda: 65533)
+    remove, removed = os.unlink, []
+
+    def unlink(name):
+        removed.append(name)
+        assert len(removed) < 5, "it tries for ever"
+        remove(name)
+
+    monkeypatch.setattr(os, "unlink", unlink)
+    for _time in range(2):
+        descriptor, new = open_beside(path)
+        assert os.fstat(descriptor).st_size == 0
+        os.rename(new, path)
+        os.close(descriptor)
+    assert os.listdir(tmp_path) == ["name"]
+
+
 def test_a_file_that_cannot_be_created_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="missing"):
         open_beside(str(tmp_path / "missing" / "name"))

@@ -24,6 +24,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._metrics import (
     GAUGE,
     METRICS,
     Sample,
+    call_bounded,
     render,
     write_bounded,
     write_file,
@@ -157,6 +158,12 @@ def test_a_bounded_write_passes_the_error_on(tmp_path):
         with pytest.raises(OSError, match="still hangs"):
             write_bounded(str(tmp_path), "x.prom", "other\n", lock)
     assert (tmp_path / "x.prom").read_text() == "text\n"
+
+
+def test_a_bounded_call_keeps_no_output_open(capfd):
+    """SSH waits until the last process has closed the output, and one that hangs cannot always be killed."""
+    call_bounded(lambda: os.write(1, b"out") + os.write(2, b"err"))
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_link_of_another_user_is_replaced_and_not_followed(tmp_path):

@@ -169,14 +169,14 @@ def test_the_module_is_loaded_only_if_it_is_missing(recorder, tmp_path, monkeypa
     ("kernel", "peers", "found", "limits", "offload"),
     [
         ((4, 18), 5_000, {1: "128", 2: "512", 3: "1024"}, {1: "5461", 2: "10922", 3: "16384"}, False),
-        ((4, 18), 5_000, {1: "128", 2: "512", 3: "99999"}, {1: "5461", 2: "10922", 3: "99999"}, False),
+        ((4, 18), 5_000, {1: "128", 2: "512", 3: "99999"}, {1: "5461", 2: "10922", 3: "16384"}, False),
         ((4, 18), 2, {1: "128", 2: "512", 3: "1024"}, {1: "341", 2: "682", 3: "1024"}, False),
         ((4, 18), 5_000, {}, {}, False),
         ((5, 4), 512, {1: "128", 2: "512", 3: "1024"}, {}, False),
         ((5, 4), 513, {1: "128", 2: "512", 3: "1024"}, {1: "682", 2: "1365", 3: "2048"}, False),
         ((5, 8), 5_000, {}, {}, True),
         ((6, 1), 5_000, {1: "128", 2: "512", 3: "1024"}, {1: "5461", 2: "10922", 3: "16384"}, True),
-        ((6, 1), 5_000, {1: "8192", 2: "32768", 3: "65536"}, {1: "8192", 2: "32768", 3: "65536"}, True),
+        ((6, 1), 5_000, {1: "8192", 2: "32768", 3: "65536"}, {1: "5461", 2: "10922", 3: "16384"}, True),
         ((6, 1), 200, {1: "128", 2: "512", 3: "1024"}, {}, True),
     ],
 )
@@ -189,5 +189,10 @@ def test_large_fleets_and_old_kernels_get_larger_tables(kernel, peers, found, li
     sysctls = drop_ins.wanted_sysctls("tke0", "tke-br0", peers, host, values)
     keys = {f"net.ipv4.neigh.default.gc_thresh{number}": value for number, value in limits.items()}
     assert {key: value for key, value in sysctls.items() if "gc_thresh" in key} == keys
-    link = drop_ins.drop_ins("tke0", "tke-br0", sysctls, host)[paths.LINK_FILE]
+    assert drop_ins.differing_sysctls(values(keys), keys) == {
+        key: value for key, value in keys.items() if int(found[int(key[-1])]) < int(value)
+    }, "they are only raised"
+    files = drop_ins.drop_ins("tke0", "tke-br0", sysctls, host)
+    assert "gc_thresh" not in files[paths.SYSCTL_FILE], "it would override what an administrator has set"
+    link = files[paths.LINK_FILE]
     assert ("TransmitChecksumOffload=no" in link) is not offload
