@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import re
 import threading
 
 import pytest
@@ -319,15 +320,32 @@ def test_rotation_needs_every_host():
 
 
 def test_refuses_a_key_that_somebody_has_replaced():
+    """And what the refusal names gives the host another key. As after a new installation, it has lost its own."""
     (path,) = on("idc1", "ls /etc/tke-overlay/*.key").split()
-    on("idc1", f"cp -p {path} /run/kept.key && wg genkey > {path}")
+    before = ledger()["nodes"]
+    on("idc1", f"wg genkey > {path}")
     done = ask("tke.overlay.site")
-    on("idc1", f"mv /run/kept.key {path}")
     text = joined(done.text)
     assert done.code != 0
     assert "idc1" in text
-    assert "tke.overlay.rotate_keys" in text
+    assert "tke.overlay.reset -e overlay_reset=idc1" in text
+    assert ledger()["nodes"] == before
+    done = ask("tke.overlay.reset", "-e", "overlay_reset=idc1", "-e", "overlay_reset_confirmed=true")
+    assert done.code == 0, done.text
+    assert linked_site().changed() == set(HOSTS)
+    after = ledger()["nodes"]
+    assert {name for name in HOSTS if after[name] != before[name]} == {"idc1"}
+    assert after["idc1"] == {**before["idc1"], "wireguard_key": after["idc1"]["wireguard_key"]}
+    on("idc1", "lab-pod sync pod-1 pod-2")
+    all_reached()
     assert linked_site().changed() == set()
+
+
+def test_a_roll_out_verifies_one_site_after_the_other():
+    done = ask("tke.overlay.rollout", "-e", "overlay_rollout_first=branch")
+    assert done.code == 0, done.text
+    batches = re.findall(r"^(\w+\d, \w+\d): 0 of 2 changed", done.text, re.MULTILINE)
+    assert batches == ["branch1, branch2", "cloud1, cloud2", "idc1, idc2"]
 
 
 def test_private_keys_are_nowhere_but_in_their_files():
