@@ -185,12 +185,12 @@ def test_another_key_a_taken_port_and_device_are_named_together(own, run, tmp_pa
     assert "UDP port 51820 (overlay_wireguard_port) is taken by" in text
     assert "tke-wg1 exists and is not a WireGuard device but bridge" in text
     assert f"wireguard-1.key is {other.public}, but the plan has {KEYS[5]}" in text
-    assert "tke.overlay.rotate_keys" in text
+    assert "tke.overlay.reset on this host" in text
 
 
 def test_a_missing_key_names_its_file(own, run):
     own.private.unlink()
-    with pytest.raises(ValidationError, match=r"wireguard-0\.key is missing.*run tke\.overlay\.site"):
+    with pytest.raises(ValidationError, match=r"wireguard-0\.key is missing.*run tke\.overlay\.reset"):
         table_of(own).check(read_links(run), run)
 
 

@@ -236,7 +236,7 @@ def test_a_lost_or_other_private_key_is_reported_with_its_remedy(run, key, host)
     succeed(run, "ip link del tke-wg0")
     code, _reported, errors = script(host)
     assert code == 1
-    assert f"wireguard-0.key is not the private key of {key}: put it back, or run tke.overlay.rotate_keys" in errors
+    assert f"wireguard-0.key is not the private key of {key}: put it back, or run tke.overlay.reset" in errors
 
 
 def test_a_device_of_another_kind_is_kept_and_reported(run, host):
