@@ -307,6 +307,29 @@ def test_reset_removes_everything_managed_and_nothing_else(run, tmp_path, monkey
     assert not node.converge(document(), run, check=False).changed
 
 
+def test_reset_keeps_links_of_others_with_the_same_names(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "ROOT", str(tmp_path))
+    for line in ("add vxlan0 type vxlan id 77 dstport 4790 local 10.0.1.11", "add cni0 type bridge"):
+        run(["ip", "link", *line.split()])
+    run("ip address add 10.42.0.1/24 dev cni0".split())
+    before = everything(run)
+    remains = reset.remove("vxlan0", "cni0", run, check=False)
+    assert everything(run) == before
+    assert "remove it with 'ip link del cni0'" in remains.warnings[0]
+    node.converge(document(bridge="cni0"), run, check=False)
+    remains = reset.remove("tke0", "cni0", run, check=False)
+    assert "10.42.0.1/24" in run("ip address show dev cni0".split())[1]
+    assert "of another program: 10.42.0.1 is in no container CIDR" in remains.warnings[0]
+
+
+def test_reset_removes_its_links_also_without_a_saved_state(run, host):
+    run("ip link add tke-br0 type bridge".split())
+    shutil.rmtree(host / "etc/tke-overlay")
+    run("ip link set tke0 alias".split() + [""])  # killed before it had one
+    reset.remove("tke0", "tke-br0", run, check=False)
+    assert "tke" not in run(["ip", "-br", "link"])[1]
+
+
 def test_reset_keeps_a_pod_bridge_with_pods_and_warns(run, host):
     for line in ("add tke-br0 type bridge", "add veth1 type veth peer name veth2", "set veth1 master tke-br0"):
         run(["ip", "link", *line.split()])

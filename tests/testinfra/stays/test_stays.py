@@ -139,6 +139,7 @@ class TestReset:
         assert not any("tke0" in line or "tke-overlay" in line or "tke_overlay" in line for line in after["idc2"])
         assert "compiled" not in on("idc2", "ls /run/tke-overlay")
         assert play("tke.overlay.reset", "--limit", "idc2", "-e", "overlay_reset_confirmed=true").changed() == set()
+        assert "compiled" not in on("idc2", "ls /run/tke-overlay")
         assert site().changed() == {"idc2"}
         assert all(pair["full"] for pair in matrix())
 

@@ -59,6 +59,9 @@ FRR (186 to 198), Calico (80), Cilium, systemd-networkd and NetworkManager (2 to
 ROUTE_PROTOCOL_NAME = "tke"
 """The name by which iproute2 prints that number on a node, and accepts it."""
 
+VTEP_MAC_PREFIX = "0a:58:"
+"""The first two bytes of the MAC of every VTEP, see :func:`vtep_mac`."""
+
 DEVICE_NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.][A-Za-z0-9_.-]{0,14}")
 """The name of a link. The kernel allows more, but quotes and ``#`` have a meaning in an iproute2 batch, and a dash at
 the start marks an option."""
@@ -159,7 +162,7 @@ def vtep_mac(node_cidr: str) -> str:
 
     This is the scheme of CNI's bridge plugin; 0a marks a locally administered unicast address.
     """
-    return "0a:58:" + socket.inet_aton(vtep_address(node_cidr)).hex(":")
+    return VTEP_MAC_PREFIX + socket.inet_aton(vtep_address(node_cidr)).hex(":")
 
 
 def gateway_address(node_cidr: str) -> str:

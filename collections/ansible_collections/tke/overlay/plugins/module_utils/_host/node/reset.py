@@ -13,12 +13,13 @@ reject it if the host joined again with another node CIDR and so another gateway
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import os
 import shutil
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils import _import_once
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import device_problems
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import VTEP_MAC_PREFIX, device_problems
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError, some_of
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.commit.confirmed_commit import (
@@ -72,8 +73,11 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd im
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.wireguard_key import key_files
 
-MOST_PORTS = 5
-"""Ports of the Pod bridge that the warning names."""
+MOST_NAMED = 5
+"""Ports or addresses of the Pod bridge that the warning names."""
+
+OWN_BRIDGE = "tke-br0"
+"""The default name of the Pod bridge. It is a name of this collection, so a bridge with it is managed."""
 
 FILES = (
     CNI_FILE,
@@ -86,11 +90,12 @@ FILES = (
 
 
 class ManagedNames(t.NamedTuple):
-    """The names by which the managed objects of a host are found."""
+    """The names by which the managed objects of a host are found. Without a saved state, a name alone proves nothing."""
 
     device: str
     bridge: str
     cidrs: dict[int, list[str]]  # IP version -> container CIDRs; blackhole routes inside them are managed
+    saved: bool
 
 
 class NodeRemains(t.NamedTuple):
@@ -141,6 +146,8 @@ def remove(device: str, bridge: str, run: Run, check: bool) -> NodeRemains:
         if left:
             objects = "; ".join(f"{diff.name} {diff.before}" for diff in left)
             raise KernelError(f"not removed, or created again by another program: {objects}")
+    if not check:  # also where nothing else is left: the modules of this run have compiled their files again
+        _import_once.ZipImporter.cache.remove()
     return remains
 
 
@@ -149,14 +156,14 @@ def _names(device: str, bridge: str) -> ManagedNames:
     cidrs: dict[int, list[str]] = {4: [], 6: []}
     for cidr in settings.get("cidrs", "").split():
         cidrs[6 if ":" in cidr else 4].append(cidr)
-    return ManagedNames(settings.get("device", device), settings.get("bridge", bridge), cidrs)
+    return ManagedNames(settings.get("device", device), settings.get("bridge", bridge), cidrs, "device" in settings)
 
 
 def _read(names: ManagedNames, run: Run) -> NodeRemains:
     links = read_links(run)
-    ports = [str(row.get("ifname")) for row in links if row.get("master") == names.bridge]
+    bridge_stays = list(_reasons_to_keep_bridge(names, links))
     return NodeRemains(
-        links=_links(names, links, with_bridge=not ports),
+        links=_links(names, links, with_bridge=not bridge_stays),
         wireguard=existing_devices(links),
         routes={
             f"-{version}": _routes(RouteTable(names.device, version, within, claimed=()), run)
@@ -167,7 +174,7 @@ def _read(names: ManagedNames, run: Run) -> NodeRemains:
         files=read_files((*FILES, *written_files(saved_settings().get("metrics_dir", "")))),
         keys=key_files(),
         host=read_host(run),
-        warnings=[_bridge_stays(names.bridge, ports)] if ports else [],
+        warnings=[f"the Pod bridge {names.bridge} stays, because {reason}" for reason in bridge_stays],
     )
 
 
@@ -175,14 +182,36 @@ def _links(names: ManagedNames, links: t.Sequence[Row], with_bridge: bool) -> li
     """Return the names of the managed links that exist."""
     device, bridge = find_link(names.device, links), find_link(names.bridge, links)
     alternate = find_link(ALTERNATE_LINK, links)
-    found = [names.device] if kind_of(device) == "vxlan" else []
+    found = [names.device] if kind_of(device) == "vxlan" and (names.saved or _is_managed(device)) else []
     found += [ALTERNATE_LINK] if alternate is not None and alternate.get("ifalias") == ALIAS else []
     found += [names.bridge] if with_bridge and kind_of(bridge) == "bridge" else []
     return found
 
 
-def _bridge_stays(bridge: str, ports: t.Sequence[str]) -> str:
-    return f"the Pod bridge {bridge} stays, because {len(ports)} Pods are on it: {some_of(ports, MOST_PORTS)}"
+def _is_managed(device: Row | None) -> bool:
+    """Return whether a VXLAN link was created here. It gets its alias right after its MAC, so the alias can be missing."""
+    row = device or {}
+    return row.get("ifalias") == ALIAS or str(row.get("address")).startswith(VTEP_MAC_PREFIX)
+
+
+def _reasons_to_keep_bridge(names: ManagedNames, links: t.Sequence[Row]) -> t.Iterator[str]:
+    """Yield why an existing bridge of this name stays: Pods are on it, or it may be that of another program."""
+    row = find_link(names.bridge, links)
+    if row is None or kind_of(row) != "bridge":
+        return
+    ports = [str(row.get("ifname")) for row in links if row.get("master") == names.bridge]
+    container = [ipaddress.ip_network(cidr) for cidrs in names.cidrs.values() for cidr in cidrs]
+    addresses = [each["local"] for each in row.get("addr_info", []) if each.get("scope") != "link"]
+    others = [each for each in addresses if not any(ipaddress.ip_address(each) in cidr for cidr in container)]
+    if ports:
+        yield f"{len(ports)} Pods are on it: {some_of(ports, MOST_NAMED)}"
+    elif not names.saved and names.bridge != OWN_BRIDGE:
+        yield (
+            f"no saved state says that it is of the overlay: if no other program needs it, remove it with "
+            f"'ip link del {names.bridge}'"
+        )
+    elif names.saved and others:
+        yield f"it is of another program: {some_of(others, MOST_NAMED)} is in no container CIDR"
 
 
 def _routes(table: RouteTable, run: Run) -> list[str]:
@@ -210,7 +239,6 @@ def _remove(remains: NodeRemains, run: Run) -> None:
     for path in (*remains.files, *remains.keys, RECORD_TEXT, RECORD_LISTING, *METRICS_RECORDS):
         remove_file(path)
     shutil.rmtree(files.ROOT + PROBE_CACHE, ignore_errors=True)
-    _import_once.ZipImporter.cache.remove()
     remove_staged_files(FILES)
     with contextlib.suppress(OSError):  # it does not exist, or foreign files are in it
         os.rmdir(files.ROOT + STATE)
