@@ -142,7 +142,41 @@ def table(family, hook, *rules):
     return "\n".join([f"table {family} mine {{\n chain own_forward {{\n type filter {hook}", *rules, " }\n}\n"])
 
 
+REST = "table inet mine {{\n chain rest {{\n {} \n}}\n}}\n"
+LAST_RULES = {
+    "a last rule that counts": 'counter drop comment "default deny"',
+    "a last rule that logs": 'log prefix "drop: " level info drop',
+    "a last rule that logs, counts and rejects": "log group 2 counter reject with icmpx admin-prohibited",
+    "a last rule that leads to such a chain": "jump rest",
+}
+
 CLOSED = {
+    **{
+        case: (
+            ForeignRules("nft -f -", REST.format("counter drop") + table("inet", "hook forward priority 5;", rule)),
+            "chain own_forward of the nftables table inet mine",
+            "Let it accept packets from the bridge and to the bridge",
+        )
+        for case, rule in LAST_RULES.items()
+    },
+    "a chain with a comment": (
+        ForeignRules("nft -f -", table("inet", "hook forward priority 5; policy drop; comment \"closed\";")),
+        "chain own_forward of the nftables table inet mine",
+        "Let it accept packets from the bridge and to the bridge",
+    ),
+    "a last rule with a comment, legacy": (
+        ForeignRules(
+            "iptables-legacy-restore --noflush",
+            "*filter\n-A FORWARD -m comment --comment \"no more\" -j DROP\nCOMMIT\n",
+        ),
+        "chain FORWARD of iptables-legacy",
+        "iptables-legacy -I FORWARD -o tke-br0 -j ACCEPT",
+    ),
+    "a rule about the bridge that logs": (
+        ForeignRules("nft -f -", table("inet", "hook forward priority 5;", 'oifname "tke-br0" log prefix "x" drop')),
+        "a rule of chain own_forward of the nftables table inet mine drops packets of Pods: oifname",
+        "Remove or narrow this rule",
+    ),
     "Docker": (
         ForeignRules("iptables-nft-restore --noflush", DOCKER),
         "chain FORWARD of the nftables table ip filter",
@@ -226,6 +260,10 @@ OPEN = {
     "the Pods by address": table("ip", "hook forward priority 5; policy drop;", "ip daddr 10.244.0.0/16 accept"),
     "a policy before routing": table("ip", "hook prerouting priority -300; policy drop;", "accept"),
     "a policy for Pods": table("ip", "hook forward priority 5;", "ip daddr 10.244.0.0/16 tcp dport 25 drop"),
+    "a table that the kernel passes over": "table inet mine {\n flags dormant;\n chain x {\n"
+    " type filter hook forward priority 5; policy drop;\n iifname \"tke0\" drop\n}\n}\n",
+    "a last rule that leads to an open chain": REST.format("accept")
+    + table("inet", "hook forward priority 5;", "jump rest"),
     "a drop of some": table("ip", "hook forward priority 5;", "ip saddr 192.0.2.1 drop"),
 }
 

@@ -204,6 +204,19 @@ def test_each_link_needs_its_mtu_of_the_underlay(run, root):
     node.converge(linked("direct 1460", "vxlan 1410"), run, check=True)
 
 
+def test_a_link_without_carrier_changes_no_route(run, host):
+    endpoint = "route replace 10.9.0.0/28 via 10.0.1.1 dev eth0 onlink proto 144"
+    files.write_file(f"{STATE}/endpoint.batch", f"{endpoint}\n", durable=False)
+    assert run(["ip", *endpoint.split()])[0] == 0
+    assert restore(host) == (0, "", "")
+    run("ip link set far down".split())
+    while "linkdown" not in run("ip route show proto 144".split())[1]:
+        pass
+    assert restore(host) == (0, "", "")
+    assert "route" not in " ".join(read_status(run, linked(), ())["drift"])
+    assert not node.converge(linked(), run, check=False).changed
+
+
 def test_reset_removes_the_routes_of_all_links(run, host):
     remove("tke0", "tke-br0", run, check=False)
     assert routes(run) == {}

@@ -262,6 +262,30 @@ def test_a_damaged_part_of_the_metrics_does_not_stop_the_rest(run, host):
     assert not (host / FILE).exists()
 
 
+def test_a_damaged_saved_state_hides_no_link(run, host):
+    with (host / f"{STATE}/link.batch".lstrip("/")).open("a") as stream:
+        stream.write("\n")
+    assert "damaged" in script(host)[2]
+    assert values(host)['link_up{device="tke0"}'] == 1
+    assert values(host)['link_mtu_bytes{device="tke0"}'] == 1450
+
+
+def test_a_table_that_the_kernel_passes_over_closes_nothing(run, host):
+    chain = "chain x {\ntype filter hook forward priority 0; policy drop;\n}\n"
+    run(["nft", "-f", "-"], f"table inet f {{\nflags dormant;\n{chain}}}\n")
+    script(host)
+    assert values(host)['findings{finding="firewall"}'] == 0
+
+
+def test_a_clock_that_went_back_does_not_hide_a_firewall(run, host):
+    script(host)
+    later = time.time() + 8 * 3600
+    os.utime(host / "run/tke-overlay/metrics.firewall", (later, later))
+    run(["nft", "-f", "-"], "table inet f {\nchain x {\ntype filter hook forward priority 0; policy drop;\n}\n}\n")
+    script(host)
+    assert values(host)['findings{finding="firewall"}'] == 1
+
+
 def test_a_second_run_and_the_status_find_nothing(run, host):
     script(host)
     assert not node.converge(document(cluster='de"mo'), run, True, OPTIONS).changed

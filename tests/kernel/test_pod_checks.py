@@ -242,7 +242,24 @@ def test_a_bridge_that_is_gone(pods):
     (finding,) = pods.findings()
     assert "the Pod bridge tke-br0 is missing" in finding.text
     assert "10.244.0.3" in finding.text
-    assert finding.remedy.startswith("Delete these Pods")
+    assert finding.remedy.startswith("sh /etc/tke-overlay/restore")
+
+
+@pytest.mark.parametrize("content", ['{"cniVersion": "1.0.0", "name": "app", "plugins": null}', "[]", "{", "\\"])
+def test_foreign_cni_files_of_any_content_are_found(pods, root, content):
+    (root / "etc/cni/net.d/05-app.conflist").write_text(content)
+    assert [each.check for each in pods.findings()] == ["foreign_cni"]
+
+
+@pytest.mark.parametrize("link", ["eth0", "tke-wg0"])
+def test_links_of_the_plan_must_forward(pods, link):
+    linked = NETWORK._replace(linked=True, local="10.0.1.11")
+    pods.ip("tuntap add tke-wg0 mode tun", "route del default")
+    assert pods.findings(linked) == []
+    pods.sh(forwarding(link))
+    (finding,) = pods.findings(linked)
+    assert f"net.ipv4.conf.{link}.forwarding is 0: packets from other nodes" in finding.text
+    assert pods.findings() == []
 
 
 def test_checking_changes_nothing(pods):

@@ -151,6 +151,7 @@ LOSSES = {
     f"ip link set {ANSWERING} nomaster && ip link set {ANSWERING} down": ({"a Pod of this host"}, "port"),
     " && ".join(f"ip link set {port} nomaster" for port in PODS): (ALL, "bridge"),
     f"ip link set {ASKING} type bridge_slave hairpin off": ({"itself through a Service"}, "hairpin"),
+    "ip link del tke-br0": (ALL, "tke-br0"),
     "ip link set tke-br0 down && ip address flush dev tke-br0 && "
     + " && ".join(f"ip link set {port} nomaster" for port in PODS): (ALL, "10.244.0.1/24"),
 }
@@ -225,9 +226,9 @@ def test_links_that_are_not_of_its_pods_stay_off_the_bridge(pods, kind):
         run(["ip", "netns", "del", name])
 
 
-def test_without_a_bridge_nothing_of_it_is_wanted(pods):
+def test_without_pods_no_bridge_is_wanted(pods):
     """CNI's bridge plugin creates the bridge with the first Pod."""
-    ip(pods.run, "link del tke-br0")
+    ip(pods.run, "link del tke-br0", *(f"link del {port}" for port in PODS))
     assert restored() == ""
     assert not node.converge(document(), pods.run, check=False).changed
     assert status.read_status(pods.run, None, ())["drift"] == []

@@ -22,7 +22,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.commit.confirmed_commit import PENDING, RollbackState
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import LinkSpec, Row, spec_of
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.nftables import TABLE, listed_rules
-from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.pod_bridge import BridgeTable
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.pod_bridge import BRIDGE_TYPE, BridgeTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.route import RouteTable, device_of
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import (
     Delta,
@@ -116,13 +116,14 @@ def _removals_elsewhere(tables: Tables, deltas: t.Mapping[str, Delta], device: s
     """Return commands that remove the new entries without a device, or on another one than the VXLAN link.
 
     The old restore script does not regard them as managed: it has only the old container CIDRs, and a plan without
-    links has no routes on other devices. On a host that was no node, they do not go with the VXLAN link.
+    links has no routes on other devices. On a host that was no node, they do not go with the VXLAN link. A bridge that
+    Pods need stays.
     """
     return [
         " ".join([*table.program, table.drop(key, spec)])
         for table, _wanted in tables
         for key, spec in deltas[table.name].added.items()
-        if not table.of_device and device_of(spec) != device
+        if not table.of_device and device_of(spec) != device and spec != BRIDGE_TYPE
     ]
 
 

@@ -128,9 +128,11 @@ def _free_addresses(network: PodNetwork, chain: CniChain) -> int | None:
 
 
 def _ranges(chain: CniChain) -> t.Iterator[t.Mapping[str, t.Any]]:
+    """Yield the ranges of addresses; a plugin may have others in that place."""
     yield chain.ipam
-    for group in chain.ipam.get("ranges", []) or []:
-        yield from group
+    groups = chain.ipam.get("ranges")
+    for group in groups if isinstance(groups, list) else ():
+        yield from (each for each in group if isinstance(each, dict)) if isinstance(group, list) else ()
 
 
 def _free_port(run: Run) -> int:

@@ -5,7 +5,8 @@
 
 CNI's bridge plugin creates the bridge with the first Pod, and nothing restores it
 afterwards. A network manager that manages the links takes the gateway address from
-the bridge, and the Pods' links off it; then the Pods reach nothing.
+the bridge, and the Pods' links off it, or somebody deletes it; then the Pods reach
+nothing. A bridge that is missing is created if there are links of Pods that need it.
 
 The gateway address of a former node CIDR of the host is removed: the plugin starts
 no Pods while the bridge has another one. Besides, the connected route of the former
@@ -43,7 +44,9 @@ PORT_PREFIX = "veth"
 """The beginning of the names of the Pods' links on the host, as CNI's bridge plugin creates them."""
 
 _STATE = "state"
-_TYPE = "type bridge"
+
+BRIDGE_TYPE = "type bridge"
+"""The specification of the bridge itself."""
 
 
 class BridgeTable:
@@ -52,7 +55,8 @@ class BridgeTable:
     ===================  =======================================================================
     key                  specification
     ===================  =======================================================================
-    ``state``            ``up`` or ``down``; without a bridge the table is empty
+    ``link BRIDGE``      ``type bridge``: wanted if it is missing, and Pods' links are there; not listed otherwise
+    ``state``            ``up`` or ``down``; without a bridge and Pods' links the table is empty
     ``ADDRESS/PREFIX``   ``dev BRIDGE``: the gateway of the node CIDR, or a leftover
     ``route NODE_CIDR``  ``dev BRIDGE src GATEWAY``: the connected route
     ``port VETH``        ``master BRIDGE`` or ``master none``: a Pod's link that is off the bridge
@@ -106,10 +110,13 @@ class BridgeTable:
 
         :raises KernelError: the route cannot be read.
         """
-        if kind_of(find_link(self.bridge, links)) != "bridge":
+        row = find_link(self.bridge, links)
+        specs: dict[str, str] = {}
+        if kind_of(row) == "bridge":
+            show = ["ip", "-json", "-4", "route", "show", "table", "main", "exact", self.node_cidr, "dev", self.bridge]
+            specs = {f"route {self.node_cidr}": self._route for _row in read_json(show, run)[:1]}
+        elif row is not None:
             return {}
-        show = ["ip", "-json", "-4", "route", "show", "table", "main", "exact", self.node_cidr, "dev", self.bridge]
-        specs = {f"route {self.node_cidr}": self._route for _row in read_json(show, run)[:1]}
         if any(_is_pod_link(row) and "master" not in row for row in links):
             for port in self._stray_ports(run):
                 specs.update({f"port {port}": "master none", f"hairpin {port}": "off"})
@@ -148,11 +155,12 @@ class BridgeTable:
         return f"{self.gateway}/{self.prefix_length}"
 
     def wanted(self, actual: t.Mapping[str, ActualEntry]) -> Desired:
-        """Return the desired entries of a host with these actual ones: none without a bridge."""
-        if _STATE not in actual:
+        """Return the desired entries of a host with these actual ones: none without a bridge and Pods' links."""
+        if not actual:
             return {}
-        wanted = {self._gateway_key: f"dev {self.bridge}", _STATE: "up"}
-        if actual[_STATE].spec == "up" and self._gateway_key in actual:
+        wanted = {} if _STATE in actual else {f"link {self.bridge}": BRIDGE_TYPE}
+        wanted.update({self._gateway_key: f"dev {self.bridge}", _STATE: "up"})
+        if _STATE in actual and actual[_STATE].spec == "up" and self._gateway_key in actual:
             wanted[f"route {self.node_cidr}"] = self._route  # otherwise it comes with the state and the address
         wanted.update({key: f"master {self.bridge}" for key in actual if key.startswith("port ")})
         wanted.update({key: "on" for key in actual if key.startswith("hairpin ")})
@@ -163,6 +171,8 @@ class BridgeTable:
         kind, _space, name = key.rpartition(" ")
         if key == _STATE:
             return f"link set {self.bridge} {spec}"
+        if kind == "link":
+            return f"link add {name} {spec}"
         if kind == "route":
             return f"route replace {name} {spec} proto kernel scope link"
         if kind == "port":
@@ -172,8 +182,10 @@ class BridgeTable:
         return f"address replace {key} brd + {spec}"
 
     def drop(self, key: str, spec: str) -> str:
-        """Return the line that removes an address or a route. Every other entry is only changed."""
+        """Return the line that removes the bridge, an address or a route. Every other entry is only changed."""
         kind, _space, name = key.rpartition(" ")
+        if kind == "link":
+            return f"link del {name}"
         return f"route del {name} {spec}" if kind == "route" else f"address del {key} {spec}"
 
     def parse(self, line: str) -> tuple[str, str] | None:
@@ -188,6 +200,8 @@ class BridgeTable:
     def _has(self, entry: tuple[str, str]) -> bool:
         """Return whether an entry is about this bridge; the line of a port's hairpin mode does not name the bridge."""
         words = entry[1].split()
+        if entry[1] == BRIDGE_TYPE:
+            return entry[0] == f"link {self.bridge}"
         return words[0] not in ("dev", "master") or words[1] == self.bridge
 
 
@@ -207,7 +221,7 @@ class FormerBridgeTable(BridgeTable):
     def among(self, links: t.Sequence[Row]) -> dict[str, ActualEntry]:
         """Return the bridge, from links that were read before."""
         addresses = [key for key in super().among(links) if key != _STATE and not key.startswith("hairpin ")]
-        return _managed({f"link {self.bridge}": _TYPE} if addresses else {})
+        return _managed({f"link {self.bridge}": BRIDGE_TYPE} if addresses else {})
 
     def beyond(self, links: t.Sequence[Row], run: Run) -> dict[str, ActualEntry]:
         """Return nothing: the connected route goes with the bridge."""
@@ -217,19 +231,6 @@ class FormerBridgeTable(BridgeTable):
         """Return nothing."""
         return {}
 
-    def put(self, key: str, spec: str) -> str:
-        """Return the line that creates the bridge again. The restore script gives it state and address."""
-        return f"link add {self.bridge} {spec}"
-
-    def drop(self, key: str, spec: str) -> str:
-        """Return the line that removes the bridge."""
-        return f"link del {self.bridge}"
-
-    def parse(self, line: str) -> tuple[str, str] | None:
-        """Return key and specification of the line of :meth:`put`, ``None`` for every other line."""
-        entry = f"link {self.bridge}", _TYPE
-        return entry if line == self.put(*entry) else None
-
 
 _OFF_BRIDGE = re.compile(
     rf"\d+: (?P<port>{PORT_PREFIX}[^@\s]*)@if(?P<peer>\d+): (?!.* master ).* link-netns (?P<netns>[^\s\\]+)"
@@ -237,6 +238,7 @@ _OFF_BRIDGE = re.compile(
 """A veth without a bridge, whose other end is in a named namespace, as ``ip -o link show`` lists it."""
 
 _LINES = [
+    (re.compile(r"link add (?P<name>\S+) (?P<spec>type bridge)"), "link {name}"),
     (re.compile(r"link set (?P<bridge>\S+) (?P<spec>up|down)"), _STATE),
     (re.compile(r"route replace (?P<name>\S+/\d+) (?P<spec>dev \S+ src \S+) proto kernel scope link"), "route {name}"),
     (re.compile(r"link set (?P<name>\S+) (?P<spec>master \S+) up"), "port {name}"),

@@ -113,7 +113,7 @@ def _leads_to_overlay(path: str, network: PodNetwork) -> bool:
             subnets = re.findall(r'"subnet": "([^"]*)"', json.dumps(plugin))
             if plugin.get("bridge") == network.bridge and network.node_cidr in subnets:
                 return True
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, TypeError):
         return False  # a file that cannot be read has precedence, too
     return False
 

@@ -22,31 +22,45 @@ import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.nftables import TABLE
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.wireguard import DEVICES
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_network import PodFinding, PodNetwork
 
 CHAINS = ("nft", "list", "chains")
 
 LEGACY_TABLES = "/proc/net/ip_tables_names"
 LEGACY_PROGRAM = "/usr/sbin/iptables-legacy"
+LEGACY = "legacy"
+"""Stands for the table of the legacy iptables."""
 
 _TABLE = re.compile(r"^table (\S+ \S+) \{\n(.*?)^\}", re.MULTILINE | re.DOTALL)
 _CHAIN = re.compile(
-    r"^\tchain (\S+) \{\n\t\ttype filter hook (\w+) (?:device \S+ )?priority [^;]*; policy (\w+);", re.MULTILINE
+    r"^\tchain (\S+) \{\n(?:\t\tcomment .*\n)?"
+    r"\t\ttype filter hook (\w+) (?:device \S+ )?priority [^;]*; policy (\w+);",
+    re.MULTILINE,
 )
+_DORMANT = re.compile(r"^\tflags (?:.*,)?dormant", re.MULTILINE)
 _HOOKS = {"bridge": ("forward", "input", "output")}
 """Hooks that all packets of Pods pass, by family; of other families ``forward``."""
 
 _HOOKS_OF_ALL = ("prerouting", "postrouting")
 """Hooks that packets of the host itself pass, too: only a rule about Pods matters there."""
 
-_DROPS_ALL = re.compile(r"(counter packets \d+ bytes \d+ )?(drop|reject( with .*)?)")
+_NOTES = (
+    r'(?:(?:counter(?: packets \d+ bytes \d+)?'
+    r'|log(?: prefix "[^"]*"| (?:level|group|flags|snaplen|queue-threshold) \S+)*) )*'
+)
+"""What a rule does before its verdict, for every packet: count and log."""
+
+_DROP = _NOTES + r'(?:drop|reject(?: with [^"]*)?)(?: comment ".*")?'
+_DROPS_ALL = re.compile(_DROP)
+_GOES_ON = re.compile(_NOTES + r'(?:jump|goto) (\S+)(?: comment ".*")?')
+_LEGACY_COMMENT = r"(?: -m comment --comment (?:\"[^\"]*\"|\S+))?"
 _DROPS_PODS = (
-    r"([io]ifname \"({0})\"|ip [sd]addr ({0})) (counter packets \d+ bytes \d+ )?(drop|reject( with .*)?)"
-    r"|-A FORWARD -[iosd] ({0}) -j (DROP|REJECT)\b.*"
+    r"(?:[io]ifname \"(?:{0})\"|ip [sd]addr (?:{0})) " + _DROP + rf"|-A FORWARD -[iosd] (?:{{0}}){_LEGACY_COMMENT} -j (?:DROP|REJECT)\b.*"
 )
 """A rule whose only condition is a device of the overlay or a container CIDR."""
 
-_DROPS_ALL_LEGACY = re.compile(r"-A FORWARD -j (DROP|REJECT)\b.*")
+_DROPS_ALL_LEGACY = re.compile(rf"-A FORWARD{_LEGACY_COMMENT} -j (?:DROP|REJECT)\b.*")
 
 
 def blocking_firewalls(network: PodNetwork, run: Run) -> list[PodFinding]:
@@ -68,13 +82,13 @@ def blocking_firewalls(network: PodNetwork, run: Run) -> list[PodFinding]:
         for chain in chains
         if chain.closed and not named.search(chain.text)
     ]
-    targets = "|".join(map(re.escape, (network.device, *names)))
+    targets = "|".join(map(re.escape, (network.device, *DEVICES, *names)))
     drops_pods = re.compile(_DROPS_PODS.format(targets))
     return closed + [
         PodFinding("firewall", f"a rule of {chain.what} drops packets of Pods: {rule}", "Remove or narrow this rule")
         for chain in chains
         for rule in chain.rules
-        if drops_pods.fullmatch(rule)
+        if drops_pods.fullmatch(rule) and not _DORMANT.search(_table(chain.table, run))
     ]
 
 
@@ -103,12 +117,34 @@ def _forwarding_chains(cidrs: t.Sequence[str], run: Run) -> t.Iterator[_Chain]:
 
 
 def _chain(table: str, chain: str, policy: str, run: Run) -> _Chain:
-    _code, text, _errors = run(("nft", "list", "chain", *table.split(), chain), None)
-    rules = [line.strip() for line in text.splitlines() if line.startswith("\t\t") and " hook " not in line]
-    closed = policy == "drop" or bool(rules and _DROPS_ALL.fullmatch(rules[-1]))
-    if closed:
-        _code, text, _errors = run(("nft", "list", "table", *table.split()), None)
+    rules = _rules(table, chain, run)
+    closed = policy == "drop" or _drops_rest(table, rules, run)
+    text = _table(table, run) if closed else ""
+    if _DORMANT.search(text):  # the kernel passes over it
+        closed = False
     return _Chain(f"chain {chain} of the nftables table {table}", table, text, rules, closed)
+
+
+def _rules(table: str, chain: str, run: Run) -> list[str]:
+    _code, text, _errors = run(("nft", "list", "chain", *table.split(), chain), None)
+    return [line.strip() for line in text.splitlines() if line.startswith("\t\t") and " hook " not in line]
+
+
+def _table(table: str, run: Run) -> str:
+    return "" if table == LEGACY else run(("nft", "list", "table", *table.split()), None)[1]
+
+
+def _drops_rest(table: str, rules: t.Sequence[str], run: Run) -> bool:
+    """Return whether the last rule drops every packet, also in a chain to which the last rule leads.
+
+    The kernel accepts no loop of chains.
+    """
+    while rules:
+        if _DROPS_ALL.fullmatch(rules[-1]):
+            return True
+        further = _GOES_ON.fullmatch(rules[-1])
+        rules = _rules(table, further[1], run) if further else ()
+    return False
 
 
 def _legacy_chain(run: Run) -> t.Iterator[_Chain]:
@@ -117,7 +153,7 @@ def _legacy_chain(run: Run) -> t.Iterator[_Chain]:
     rules = [line for line in text.splitlines() if line.startswith("-A FORWARD ")]
     closed = "-P FORWARD DROP" in text.splitlines() or bool(rules and _DROPS_ALL_LEGACY.fullmatch(rules[-1]))
     if text:
-        yield _Chain("chain FORWARD of iptables-legacy", "legacy", text, rules, closed)
+        yield _Chain("chain FORWARD of iptables-legacy", LEGACY, text, rules, closed)
 
 
 def read_legacy_rules(run: Run) -> str:
@@ -144,7 +180,7 @@ def _remedy(chain: _Chain, network: PodNetwork) -> str:
         commands = [*(f"firewall-cmd --permanent {option}" for option in options), "firewall-cmd --reload"]
     elif "ufw-before-forward" in chain.text:
         commands = [f"ufw route allow {option} on {bridge}" for option in ("in", "out")]
-    elif table in ("ip filter", "legacy"):
+    elif table in ("ip filter", LEGACY):
         program = "iptables" if table == "ip filter" else "iptables-legacy"
         place = "DOCKER-USER" if "DOCKER-USER" in chain.text else "FORWARD"
         commands = [f"{program} -I {place} {option} {bridge} -j ACCEPT" for option in ("-i", "-o")]

@@ -22,6 +22,8 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables im
     listed_together,
     read_json,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.underlay import find_owner
+from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.wireguard import existing_devices
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.cni_checks import check_cni, runs_pods
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.flannel import Node, find_leftovers
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.foreign_firewalls import (
@@ -83,7 +85,7 @@ def pod_findings(
     for name, check in checks:
         try:
             found += check()
-        except (OSError, KernelError, ValueError, LookupError) as error:
+        except (OSError, KernelError, ValueError, LookupError, TypeError, AttributeError) as error:
             found.append(_unchecked(name, error))
     return found
 
@@ -122,10 +124,8 @@ def _forwarding(network: PodNetwork, links: t.Sequence[Row], run: Run) -> t.Iter
             "sysctl -w net.ipv4.ip_forward=1",
         )
         return
-    purposes = {
-        network.device: "packets from other nodes do not reach Pods of this host",
-        network.bridge: "Pods reach only other Pods of this host",
-    }
+    purposes = dict.fromkeys(_tunnels(network, links), "packets from other nodes do not reach Pods of this host")
+    purposes[network.bridge] = "Pods reach only other Pods of this host"
     for row in read_json(DEFAULT_ROUTES, run):
         purposes.setdefault(row.get("dev", ""), "answers from outside the cluster do not reach Pods")
     present = {row["ifname"] for row in links}
@@ -146,6 +146,16 @@ def _forwarding(network: PodNetwork, links: t.Sequence[Row], run: Run) -> t.Iter
             f"sysctl -w {later}=1",
             NOTE,
         )
+
+
+def _tunnels(network: PodNetwork, links: t.Sequence[Row]) -> t.Iterator[str]:
+    """Yield the links by which packets from Pods of other nodes arrive; direct links use that of the underlay."""
+    yield network.device
+    if network.linked:
+        yield from existing_devices(links)
+        owner = find_owner(network.local, links)
+        if owner is not None:
+            yield owner["ifname"]
 
 
 def _dotted(key: str) -> str:

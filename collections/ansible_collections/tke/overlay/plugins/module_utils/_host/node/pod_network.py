@@ -47,6 +47,7 @@ class PodNetwork(t.NamedTuple):
     peer_cidr: str | None = None  # of any other node, as the target of a packet
     bin_dirs: t.Sequence[str] = ()  # of the CNI plugins; empty: find out
     linked: bool = False  # whether the plan has links; otherwise all packets to other nodes leave by the device
+    local: str = ""  # the underlay address
 
     @property
     def gateway(self) -> str:
@@ -66,7 +67,9 @@ class PodNetwork(t.NamedTuple):
 
 def planned_network(document: NodeDocument, bin_dirs: t.Sequence[str] = ()) -> PodNetwork:
     """Return the Pod network of the host ``document["node"]``, which is in the plan."""
-    own = next(line.split()[1] for line in document["fleet"].splitlines() if line.split()[0] == document["node"])
+    own, local = next(
+        line.split()[1:3] for line in document["fleet"].splitlines() if line.split()[0] == document["node"]
+    )
     return PodNetwork(
         device=document["device"],
         bridge=document["bridge"],
@@ -76,6 +79,7 @@ def planned_network(document: NodeDocument, bin_dirs: t.Sequence[str] = ()) -> P
         peer_cidr=_other_cidr(document["fleet"], own),
         bin_dirs=bin_dirs,
         linked="links" in document,
+        local=local,
     )
 
 
@@ -94,6 +98,7 @@ def saved_network(bin_dirs: t.Sequence[str] = ()) -> PodNetwork | None:
         peer_cidr=_other_cidr(read_files([FLEET]).get(FLEET, ""), own),
         bin_dirs=bin_dirs,
         linked="pod_mtu" in settings,
+        local=settings.get("local", ""),
     )
 
 

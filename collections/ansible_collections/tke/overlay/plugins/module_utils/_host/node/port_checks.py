@@ -222,7 +222,7 @@ def _off_the_bridge(
         yield PodFinding(
             "port",
             f"the Pod bridge {network.bridge} is missing. {what}",
-            "Delete these Pods: their successors get a bridge",
+            "sh /etc/tke-overlay/restore; delete those of these Pods that it does not put on the bridge",
         )
     else:
         yield PodFinding("port", what, _commands(f"ip link set {{}} master {network.bridge}", names))

@@ -126,7 +126,9 @@ is_firewall_closed() {
     for cidr in $cidrs; do set -- "$@" -e "$cidr"; done
     echo "$chains" | sed -n "$closed_tables" >"$work/closed"
     while read -r family table; do
-        nft list table "$family" "$table" 2>/dev/null | grep -q -w -F "$@" || return 0
+        listing=$(nft list table "$family" "$table" 2>/dev/null)
+        if echo "$listing" | grep -q '^[[:blank:]]flags .*dormant'; then continue; fi # the kernel passes over it
+        echo "$listing" | grep -q -w -F "$@" || return 0
     done <"$work/closed"
     return 1
 }
@@ -158,7 +160,8 @@ find_obstacles() {
 find_firewall() {
     last=0
     if [ -e "$run/metrics.firewall" ]; then read -r last <"$run/metrics.firewall"; fi
-    if [ "$last" = 1 ] || [ $((now - checked)) -ge 300 ]; then
+    # A clock that was corrected can be behind the last time.
+    if [ "$last" = 1 ] || [ $((now - checked)) -ge 300 ] || [ "$checked" -gt "$now" ]; then
         if is_firewall_closed; then last=1; else last=0; fi
         echo "$last" >"$run/metrics.firewall"
     fi
@@ -177,24 +180,27 @@ read_dropped() {
     done <"$work/counted"
 }
 
-# Set state and MTU of a link, from its line in the listing of ip; list it again if its object, $1, was repaired. $4 is
-# the end of the words in the text, if it is another one than the object.
+# Set state and MTU of a link, from its line in the listing of ip; list it again if its object, $1, was repaired, or was
+# not compared because the saved state is damaged. $4 is the end of the words in the text, if it is another one than the
+# object.
 read_link() {
     line=$3
-    case "$repaired " in *" $1 "*) line=$(ip -o link show dev "$2" 2>/dev/null) ;; esac
+    case "$repaired " in *" $1 "*) line='' ;; esac
+    if [ -z "$line" ]; then line=$(ip -o link show dev "$2" 2>/dev/null); fi
+    line=${line:- mtu 0}
     case $line in *[\<,]UP[,\>]*) set_value "up_${4:-$1}" 1 ;; *) set_value "up_${4:-$1}" 0 ;; esac
     line=${line#* mtu }
     set_value "mtu_${4:-$1}" "${line%% *}"
 }
 
 read_links() {
-    read_link link "$device" "${device_line:- mtu 0}"
+    read_link link "$device" "$device_line"
     # The CNI plugin creates the bridge with the first Pod.
-    if [ -n "$bridge_line" ]; then read_link bridge "$bridge" "$bridge_line"; fi
+    if [ -n "$bridge_line" ]; then read_link bridge "$bridge" "${bridge_line#missing}"; fi
     for wireguard in $wireguard_devices; do
         line=''
         if [ -s "$work/$wireguard.link" ]; then read -r line <"$work/$wireguard.link"; fi
-        read_link wireguard "$wireguard" "${line:- mtu 0}" "${wireguard#tke-}"
+        read_link wireguard "$wireguard" "$line" "${wireguard#tke-}"
     done
 }
 

@@ -159,7 +159,9 @@ is_firewall_closed() {
     for cidr in $cidrs; do set -- "$@" -e "$cidr"; done
     echo "$chains" | sed -n "$closed_tables" >"$work/closed"
     while read -r family table; do
-        nft list table "$family" "$table" 2>/dev/null | grep -q -w -F "$@" || return 0
+        listing=$(nft list table "$family" "$table" 2>/dev/null)
+        if echo "$listing" | grep -q '^[[:blank:]]flags .*dormant'; then continue; fi # the kernel passes over it
+        echo "$listing" | grep -q -w -F "$@" || return 0
     done <"$work/closed"
     return 1
 }
@@ -191,7 +193,8 @@ find_obstacles() {
 find_firewall() {
     last=0
     if [ -e "$run/metrics.firewall" ]; then read -r last <"$run/metrics.firewall"; fi
-    if [ "$last" = 1 ] || [ $((now - checked)) -ge 300 ]; then
+    # A clock that was corrected can be behind the last time.
+    if [ "$last" = 1 ] || [ $((now - checked)) -ge 300 ] || [ "$checked" -gt "$now" ]; then
         if is_firewall_closed; then last=1; else last=0; fi
         echo "$last" >"$run/metrics.firewall"
     fi
@@ -210,24 +213,27 @@ read_dropped() {
     done <"$work/counted"
 }
 
-# Set state and MTU of a link, from its line in the listing of ip; list it again if its object, $1, was repaired. $4 is
-# the end of the words in the text, if it is another one than the object.
+# Set state and MTU of a link, from its line in the listing of ip; list it again if its object, $1, was repaired, or was
+# not compared because the saved state is damaged. $4 is the end of the words in the text, if it is another one than the
+# object.
 read_link() {
     line=$3
-    case "$repaired " in *" $1 "*) line=$(ip -o link show dev "$2" 2>/dev/null) ;; esac
+    case "$repaired " in *" $1 "*) line='' ;; esac
+    if [ -z "$line" ]; then line=$(ip -o link show dev "$2" 2>/dev/null); fi
+    line=${line:- mtu 0}
     case $line in *[\<,]UP[,\>]*) set_value "up_${4:-$1}" 1 ;; *) set_value "up_${4:-$1}" 0 ;; esac
     line=${line#* mtu }
     set_value "mtu_${4:-$1}" "${line%% *}"
 }
 
 read_links() {
-    read_link link "$device" "${device_line:- mtu 0}"
+    read_link link "$device" "$device_line"
     # The CNI plugin creates the bridge with the first Pod.
-    if [ -n "$bridge_line" ]; then read_link bridge "$bridge" "$bridge_line"; fi
+    if [ -n "$bridge_line" ]; then read_link bridge "$bridge" "${bridge_line#missing}"; fi
     for wireguard in $wireguard_devices; do
         line=''
         if [ -s "$work/$wireguard.link" ]; then read -r line <"$work/$wireguard.link"; fi
-        read_link wireguard "$wireguard" "${line:- mtu 0}" "${wireguard#tke-}"
+        read_link wireguard "$wireguard" "$line" "${wireguard#tke-}"
     done
 }
 
@@ -665,7 +671,7 @@ list_entries() {
                         ip -4 route show table main root "$cidr" proto 144 | grep -v -F -e " dev $device "
                     fi
                 done
-            } 2>/dev/null | sed -e 's/ *$//' -e 's/.*/route replace & proto 144/' ;;
+            } 2>/dev/null | without_flags | sed 's/.*/route replace & proto 144/' ;;
         neighbor)
             ip -4 neigh show dev "$device" nud permanent 2>/dev/null |
                 sed "s/ *PERMANENT *\$//; s/.*/neigh replace & dev $device nud permanent/" ;;
@@ -673,6 +679,11 @@ list_entries() {
             bridge fdb show dev "$device" 2>/dev/null |
                 sed -n "s/^\([^ ]*\) \(dst .*self permanent\) *\$/fdb replace \1 dev $device \2/p" ;;
     esac
+}
+
+# Remove from listed routes what the kernel adds while a link has no carrier.
+without_flags() {
+    sed -e 's/ dead / /' -e 's/ linkdown / /' -e 's/ *$//'
 }
 
 compare_table() {
@@ -757,7 +768,7 @@ restore_endpoint_route() {
     read -r line <"$here/endpoint.batch"
     spec=${line#route replace }
     subnet=${spec%% *}
-    ip -4 route show table main exact "$subnet" proto 144 2>/dev/null | sed 's/ *$//' >"$work/endpoint"
+    ip -4 route show table main exact "$subnet" proto 144 2>/dev/null | without_flags >"$work/endpoint"
     if echo "${spec% proto 144}" | cmp -s - "$work/endpoint"; then return; fi
     if [ ! -s "$work/endpoint" ] && ip -4 route show table main exact "$subnet" | grep -q -v -F ' metric '; then
         report_error "a foreign route has the destination of: $line"
@@ -861,7 +872,14 @@ restore_sysctls() {
 # managers and people take it away.
 restore_bridge() {
     if [ -z "$bridge" ]; then return; fi # a host without Pods
-    ip -o -d link show dev "$bridge" >"$work/link" 2>/dev/null || return 0
+    differs=''
+    if ! ip -o -d link show dev "$bridge" >"$work/link" 2>/dev/null; then
+        compare_ports
+        if [ "$ports" = 0 ]; then return; fi # there was no Pod yet
+        bridge_line=missing differs=missing
+        try ip link add dev "$bridge" type bridge || return
+        ip -o -d link show dev "$bridge" >"$work/link"
+    fi
     read -r line <"$work/link"
     # shellcheck disable=SC2034 # metrics.sh reads it
     bridge_line=$line
@@ -869,7 +887,6 @@ restore_bridge() {
         report_error "$bridge is not a bridge: another program has created it"
         return 1 ;;
     esac
-    differs=''
     : >"$work/set"
     case $line in *[\<,]UP[,\>]*) ;; *) correct 'down' "link set $bridge up" ;; esac
     if ! ip -o -4 address show dev "$bridge" | grep -q -F " $gateway "; then

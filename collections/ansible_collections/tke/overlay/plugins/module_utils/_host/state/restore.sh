@@ -365,7 +365,7 @@ list_entries() {
                         ip -4 route show table main root "$cidr" proto 144 | grep -v -F -e " dev $device "
                     fi
                 done
-            } 2>/dev/null | sed -e 's/ *$//' -e 's/.*/route replace & proto 144/' ;;
+            } 2>/dev/null | without_flags | sed 's/.*/route replace & proto 144/' ;;
         neighbor)
             ip -4 neigh show dev "$device" nud permanent 2>/dev/null |
                 sed "s/ *PERMANENT *\$//; s/.*/neigh replace & dev $device nud permanent/" ;;
@@ -373,6 +373,11 @@ list_entries() {
             bridge fdb show dev "$device" 2>/dev/null |
                 sed -n "s/^\([^ ]*\) \(dst .*self permanent\) *\$/fdb replace \1 dev $device \2/p" ;;
     esac
+}
+
+# Remove from listed routes what the kernel adds while a link has no carrier.
+without_flags() {
+    sed -e 's/ dead / /' -e 's/ linkdown / /' -e 's/ *$//'
 }
 
 compare_table() {
@@ -457,7 +462,7 @@ restore_endpoint_route() {
     read -r line <"$here/endpoint.batch"
     spec=${line#route replace }
     subnet=${spec%% *}
-    ip -4 route show table main exact "$subnet" proto 144 2>/dev/null | sed 's/ *$//' >"$work/endpoint"
+    ip -4 route show table main exact "$subnet" proto 144 2>/dev/null | without_flags >"$work/endpoint"
     if echo "${spec% proto 144}" | cmp -s - "$work/endpoint"; then return; fi
     if [ ! -s "$work/endpoint" ] && ip -4 route show table main exact "$subnet" | grep -q -v -F ' metric '; then
         report_error "a foreign route has the destination of: $line"
@@ -561,7 +566,14 @@ restore_sysctls() {
 # managers and people take it away.
 restore_bridge() {
     if [ -z "$bridge" ]; then return; fi # a host without Pods
-    ip -o -d link show dev "$bridge" >"$work/link" 2>/dev/null || return 0
+    differs=''
+    if ! ip -o -d link show dev "$bridge" >"$work/link" 2>/dev/null; then
+        compare_ports
+        if [ "$ports" = 0 ]; then return; fi # there was no Pod yet
+        bridge_line=missing differs=missing
+        try ip link add dev "$bridge" type bridge || return
+        ip -o -d link show dev "$bridge" >"$work/link"
+    fi
     read -r line <"$work/link"
     # shellcheck disable=SC2034 # metrics.sh reads it
     bridge_line=$line
@@ -569,7 +581,6 @@ restore_bridge() {
         report_error "$bridge is not a bridge: another program has created it"
         return 1 ;;
     esac
-    differs=''
     : >"$work/set"
     case $line in *[\<,]UP[,\>]*) ;; *) correct 'down' "link set $bridge up" ;; esac
     if ! ip -o -4 address show dev "$bridge" | grep -q -F " $gateway "; then
