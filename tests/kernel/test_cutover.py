@@ -16,6 +16,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.nftables 
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import converge as node
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.reset import remove
 from breakages import PEERS, document, everything
+from world import HOST, PEER, POD, frame, silent, vxlan
 
 MOVED = [*PEERS[:-1], PEERS[-1]._replace(underlay="10.0.1.99")]
 FORMER = PEERS[-1].underlay
@@ -87,6 +88,20 @@ def test_receives_on_both_ports_until_finalize(run):
     node.converge(document(port=4789), run, check=False)
     assert ports(run) == {"tke0": 4789}
     assert not node.converge(document(port=4789), run, check=False, options=PREPARE).changed
+
+
+def test_pods_are_reached_by_both_ports_until_finalize(world):
+    def reached(port):
+        with world.socket("neighbour", PEER) as peer, world.socket("pod", POD, 53) as pod:
+            peer.sendto(vxlan(1, frame("10.244.1.7", POD)), (HOST, port))
+            return not silent(pod)
+
+    assert [reached(port) for port in (8472, 4789)] == [True, False]
+    for phase in (PREPARE, CUTOVER):
+        node.converge(document(port=4789), world.run, check=False, options=phase)
+        assert [reached(port) for port in (8472, 4789)] == [True, True]
+    node.converge(document(port=4789), world.run, check=False)
+    assert [reached(port) for port in (8472, 4789)] == [False, True]
 
 
 def test_check_mode_returns_the_diff_of_prepare(run):

@@ -3,8 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The alternate link ``tke-alt``: it receives on the tunnel's other UDP port while the fleet changes the port.
 
-The alternate link has the VNI, MAC and MTU of the tunnel's link and no address.
-The host never sends through it, so it needs no routes and no table entries.
+The alternate link has the VNI, MAC, MTU and address of the tunnel's link. The host
+never sends through it, so it needs no routes and no table entries. Without an address,
+the kernel would drop what arrives by it, because the route back leads by another device,
+even with a loose reverse-path filter.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins i
 
 def alternate_link_of(link: LinkSpec, port: int | None) -> LinkSpec | None:
     """Return the link that receives on ``port`` beside the tunnel's own link, or ``None`` without a port."""
-    return None if port is None else link._replace(name=ALTERNATE_LINK, port=port, addresses=None)
+    return None if port is None else link._replace(name=ALTERNATE_LINK, port=port)
 
 
 def with_alternate_link(change: LinkChange, alternate: LinkSpec | None, links: t.Sequence[Row]) -> LinkChange:
@@ -63,7 +65,7 @@ def commands_to_restore(links: t.Sequence[Row], pods: bool) -> list[str]:
     row = find_link(ALTERNATE_LINK, links)
     if row is None or row.get("ifalias") != ALIAS:
         return []
-    spec = spec_of(row)._replace(addresses=None)
+    spec = spec_of(row)
     sysctls = {
         f"net/ipv4/conf/{ALTERNATE_LINK}/rp_filter": "2",
         **({forwarding_of(ALTERNATE_LINK): "1"} if pods else {}),
