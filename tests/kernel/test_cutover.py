@@ -104,6 +104,20 @@ def test_pods_are_reached_by_both_ports_until_finalize(world):
     assert [reached(port) for port in (8472, 4789)] == [False, True]
 
 
+@pytest.mark.parametrize("plan", [{"port": 4789}, {"peers": MOVED}], ids=str)
+def test_going_back_accepts_both_until_finalize(run, plan):
+    node.converge(document(), run, check=False)
+    before = everything(run)
+    node.converge(document(**plan), run, check=False, options=PREPARE)
+    prepared = everything(run)
+    for phase in (PREPARE, CUTOVER):
+        assert node.converge(document(), run, check=False, options=phase).unfinished
+        assert everything(run) == prepared
+    assert node.converge(document(), run, check=False).changed
+    assert everything(run) == before
+    assert not node.converge(document(PEERS[:-1]), run, check=False, options=PREPARE).unfinished
+
+
 def test_check_mode_returns_the_diff_of_prepare(run):
     node.converge(document(), run, check=False)
     forecast = node.converge(document(MOVED, port=4789), run, check=True, options=PREPARE)

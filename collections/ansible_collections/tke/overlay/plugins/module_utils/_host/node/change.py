@@ -30,7 +30,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.commit.confirmed
     stage,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.commit.snapshot import snapshot
-from ansible_collections.tke.overlay.plugins.module_utils._host.files import FileSpecs, put_file, write_file
+from ansible_collections.tke.overlay.plugins.module_utils._host.files import FileSpecs, put_file, remove_file, write_file
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import find_link, read_links
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import NO_DIFFERENCE, Run
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.alternate_link import commands_to_restore
@@ -39,6 +39,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node.compare imp
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.cutover import (
     Cutover,
     former_links,
+    goes_back,
     step_of,
     take_step,
     transitional_target,
@@ -46,11 +47,15 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node.cutover imp
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.difference import read_difference
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.kernel_change import change_kernel, verify
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.options import ConvergeOptions
-from ansible_collections.tke.overlay.plugins.module_utils._host.node.phases import PREPARE
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.phases import CUTOVER, PREPARE
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.target import Target, build_target
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins import reload_commands, reload_managers
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.lock import save_together
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import STATE, WIREGUARD_UNIT_FILE
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
+    PREPARED_NOTE,
+    STATE,
+    WIREGUARD_UNIT_FILE,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import (
     HostFacts,
     apply_units,
@@ -110,12 +115,16 @@ def change_host(change: Change, difference: NodeResult, run: Run) -> tuple[NodeR
     if transitional is not None and options.phase != PREPARE:
         target = transitional
         difference = read_difference(target, run, options.replace_flannel)
+    if difference.changed and goes_back(options.phase, transitional):
+        return difference._replace(unfinished=True, links=None), None
     step = step_of(options.phase, transitional, target, difference)
     if step.unfinished and (links or (transitional is not None and transitional.wireguard.specs)):
         _put_drop_ins(target, difference, run)
     take_step(step, target, difference, run)
     if step.unfinished:
         return difference._replace(unfinished=True, links=None), None
+    if options.phase != CUTOVER:
+        remove_file(PREPARED_NOTE)
     if not difference.kernel:
         _save_files(target, difference, run)
         return difference, None

@@ -40,7 +40,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.cni_plugin
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.interpreter import stable_python
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics_spec import MetricsSpec
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import ANY_MAC_NOTE
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import ANY_MAC_NOTE, PREPARED_NOTE
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.systemd import HostFacts, read_host
 
 
@@ -80,7 +80,8 @@ def converge(document: NodeDocument, run: Run, check: bool, options: ConvergeOpt
             # Not before: the run that this one has waited for may have applied a later plan.
             target = _accepted_target(document, host, options)
             difference = read_difference(target, run, options.replace_flannel)
-            if not (difference.changed or os.path.exists(files.ROOT + ANY_MAC_NOTE)):
+            notes = (ANY_MAC_NOTE, PREPARED_NOTE)
+            if not (difference.changed or any(os.path.exists(files.ROOT + note) for note in notes)):
                 return difference
             # An unchanged run is the usual one, and Python compiles a module at each import on a host.
             from ansible_collections.tke.overlay.plugins.module_utils._host.node.change import (  # noqa: PLC0415

@@ -37,7 +37,9 @@ from the tunnel; in *prepare* it also gets the FDB entries of the new MACs.
 
 A host reads its former plan from its own saved state; it needs neither the ledger
 nor another host. If a run ends between two phases, the host accepts more than it
-must, and the next run continues.
+must, and the next run continues. If that one goes back to the former plan, a host that
+has only prepared has nothing to change, and still accepts both until *finalize*
+(:data:`PREPARED_NOTE`), because others may send by the other plan already.
 """
 
 from __future__ import annotations
@@ -87,7 +89,12 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node.wireguard_d
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.checksums import with_checksum
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.drop_ins import forwarding_of
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.lock import save_together
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import ANY_MAC_NOTE, CHECKSUMS, RULES_FILE
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
+    ANY_MAC_NOTE,
+    CHECKSUMS,
+    PREPARED_NOTE,
+    RULES_FILE,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.saved_state import batch_file, saved_settings
 from ansible_collections.tke.overlay.plugins.module_utils._links import DIRECT
 
@@ -259,6 +266,12 @@ def take_step(step: PhaseStep, target: Target, difference: NodeResult, run: Run)
         step.transitional.wireguard.await_handshakes(run, newly_encrypted(step.transitional.links))
     if step.transitional is not None and step.phase == PREPARE:
         _accept_both_plans(step.transitional, run)
+        write_file(PREPARED_NOTE, "", durable=False)
+
+
+def goes_back(phase: str, transitional: Target | None) -> bool:
+    """Return whether this host has prepared for another plan, and the run goes back to the one that it has."""
+    return phase != FINALIZE and transitional is None and os.path.exists(files.ROOT + PREPARED_NOTE)
 
 
 def _accept_both_plans(transitional: Target, run: Run) -> None:

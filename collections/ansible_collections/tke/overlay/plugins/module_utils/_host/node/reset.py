@@ -55,6 +55,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths impo
     DROP_INS,
     METRICS_FILES,
     METRICS_RECORDS,
+    PREPARED_NOTE,
     PROBE_CACHE,
     PROBE_UNIT_FILES,
     STATE,
@@ -236,7 +237,7 @@ def _remove(remains: NodeRemains, run: Run) -> None:
     if remains.rules:
         delete_table(TABLE, run)
     cleanup.remove(remains.endpoint, run)
-    for path in (*remains.files, *remains.keys, RECORD_TEXT, RECORD_LISTING, *METRICS_RECORDS):
+    for path in (*remains.files, *remains.keys, RECORD_TEXT, RECORD_LISTING, PREPARED_NOTE, *METRICS_RECORDS):
         remove_file(path)
     shutil.rmtree(files.ROOT + PROBE_CACHE, ignore_errors=True)
     remove_staged_files(FILES)

@@ -71,6 +71,9 @@ boot."""
 LOCK = f"{files.RUN_DIRECTORY}/lock"
 """Held by a module or the restore script while it changes the host."""
 
+PREPARED_NOTE = f"{files.RUN_DIRECTORY}/prepared"
+"""Exists while this host accepts what other hosts send by another plan than its own, see :mod:`cutover`."""
+
 ANY_MAC_NOTE = f"{files.RUN_DIRECTORY}/any-mac"
 """Exists while this host accepts frames of the tunnel for any MAC, see :mod:`cutover`."""
 
