@@ -104,7 +104,7 @@ def test_pods_are_reached_by_both_ports_until_finalize(world):
     assert [reached(port) for port in (8472, 4789)] == [False, True]
 
 
-@pytest.mark.parametrize("plan", [{"port": 4789}, {"peers": MOVED}], ids=str)
+@pytest.mark.parametrize("plan", [{"port": 4789}, {"peers": MOVED}], ids=["port", "address"])
 def test_going_back_accepts_both_until_finalize(run, plan):
     node.converge(document(), run, check=False)
     before = everything(run)

@@ -160,14 +160,14 @@ CLOSED = {
         for case, rule in LAST_RULES.items()
     },
     "a chain with a comment": (
-        ForeignRules("nft -f -", table("inet", "hook forward priority 5; policy drop; comment \"closed\";")),
+        ForeignRules("nft -f -", table("inet", 'hook forward priority 5; policy drop; comment "closed";')),
         "chain own_forward of the nftables table inet mine",
         "Let it accept packets from the bridge and to the bridge",
     ),
     "a last rule with a comment, legacy": (
         ForeignRules(
             "iptables-legacy-restore --noflush",
-            "*filter\n-A FORWARD -m comment --comment \"no more\" -j DROP\nCOMMIT\n",
+            '*filter\n-A FORWARD -m comment --comment "no more" -j DROP\nCOMMIT\n',
         ),
         "chain FORWARD of iptables-legacy",
         "iptables-legacy -I FORWARD -o tke-br0 -j ACCEPT",
@@ -261,7 +261,7 @@ OPEN = {
     "a policy before routing": table("ip", "hook prerouting priority -300; policy drop;", "accept"),
     "a policy for Pods": table("ip", "hook forward priority 5;", "ip daddr 10.244.0.0/16 tcp dport 25 drop"),
     "a table that the kernel passes over": "table inet mine {\n flags dormant;\n chain x {\n"
-    " type filter hook forward priority 5; policy drop;\n iifname \"tke0\" drop\n}\n}\n",
+    ' type filter hook forward priority 5; policy drop;\n iifname "tke0" drop\n}\n}\n',
     "a last rule that leads to an open chain": REST.format("accept")
     + table("inet", "hook forward priority 5;", "jump rest"),
     "a drop of some": table("ip", "hook forward priority 5;", "ip saddr 192.0.2.1 drop"),

@@ -209,8 +209,8 @@ def test_a_link_without_carrier_changes_no_route(run, host):
     files.write_file(f"{STATE}/endpoint.batch", f"{endpoint}\n", durable=False)
     assert run(["ip", *endpoint.split()])[0] == 0
     assert restore(host) == (0, "", "")
-    run("ip link set far down".split())
-    while "linkdown" not in run("ip route show proto 144".split())[1]:
+    run(["ip", "link", "set", "far", "down"])
+    while "linkdown" not in run(["ip", "route", "show", "proto", "144"])[1]:
         pass
     assert restore(host) == (0, "", "")
     assert "route" not in " ".join(read_status(run, linked(), ())["drift"])

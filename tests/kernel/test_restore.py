@@ -311,21 +311,21 @@ def test_reset_keeps_links_of_others_with_the_same_names(run, tmp_path, monkeypa
     monkeypatch.setattr(files, "ROOT", str(tmp_path))
     for line in ("add vxlan0 type vxlan id 77 dstport 4790 local 10.0.1.11", "add cni0 type bridge"):
         run(["ip", "link", *line.split()])
-    run("ip address add 10.42.0.1/24 dev cni0".split())
+    run(["ip", "address", "add", "10.42.0.1/24", "dev", "cni0"])
     before = everything(run)
     remains = reset.remove("vxlan0", "cni0", run, check=False)
     assert everything(run) == before
     assert "remove it with 'ip link del cni0'" in remains.warnings[0]
     node.converge(document(bridge="cni0"), run, check=False)
     remains = reset.remove("tke0", "cni0", run, check=False)
-    assert "10.42.0.1/24" in run("ip address show dev cni0".split())[1]
+    assert "10.42.0.1/24" in run(["ip", "address", "show", "dev", "cni0"])[1]
     assert "of another program: 10.42.0.1 is in no container CIDR" in remains.warnings[0]
 
 
 def test_reset_removes_its_links_also_without_a_saved_state(run, host):
-    run("ip link add tke-br0 type bridge".split())
+    run(["ip", "link", "add", "tke-br0", "type", "bridge"])
     shutil.rmtree(host / "etc/tke-overlay")
-    run("ip link set tke0 alias".split() + [""])  # killed before it had one
+    run(["ip", "link", "set", "tke0", "alias", ""])  # killed before it had one
     reset.remove("tke0", "tke-br0", run, check=False)
     assert "tke" not in run(["ip", "-br", "link"])[1]
 

@@ -30,7 +30,12 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.commit.confirmed
     stage,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.commit.snapshot import snapshot
-from ansible_collections.tke.overlay.plugins.module_utils._host.files import FileSpecs, put_file, remove_file, write_file
+from ansible_collections.tke.overlay.plugins.module_utils._host.files import (
+    FileSpecs,
+    put_file,
+    remove_file,
+    write_file,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.link import find_link, read_links
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import NO_DIFFERENCE, Run
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.alternate_link import commands_to_restore

@@ -46,7 +46,7 @@ _HOOKS_OF_ALL = ("prerouting", "postrouting")
 """Hooks that packets of the host itself pass, too: only a rule about Pods matters there."""
 
 _NOTES = (
-    r'(?:(?:counter(?: packets \d+ bytes \d+)?'
+    r"(?:(?:counter(?: packets \d+ bytes \d+)?"
     r'|log(?: prefix "[^"]*"| (?:level|group|flags|snaplen|queue-threshold) \S+)*) )*'
 )
 """What a rule does before its verdict, for every packet: count and log."""
@@ -56,7 +56,9 @@ _DROPS_ALL = re.compile(_DROP)
 _GOES_ON = re.compile(_NOTES + r'(?:jump|goto) (\S+)(?: comment ".*")?')
 _LEGACY_COMMENT = r"(?: -m comment --comment (?:\"[^\"]*\"|\S+))?"
 _DROPS_PODS = (
-    r"(?:[io]ifname \"(?:{0})\"|ip [sd]addr (?:{0})) " + _DROP + rf"|-A FORWARD -[iosd] (?:{{0}}){_LEGACY_COMMENT} -j (?:DROP|REJECT)\b.*"
+    r"(?:[io]ifname \"(?:{0})\"|ip [sd]addr (?:{0})) "
+    + _DROP
+    + rf"|-A FORWARD -[iosd] (?:{{0}}){_LEGACY_COMMENT} -j (?:DROP|REJECT)\b.*"
 )
 """A rule whose only condition is a device of the overlay or a container CIDR."""
 

@@ -91,7 +91,7 @@ FILES = (
 
 
 class ManagedNames(t.NamedTuple):
-    """The names by which the managed objects of a host are found. Without a saved state, a name alone proves nothing."""
+    """The names by which the managed objects of a host are found. Only a saved state proves what has such a name."""
 
     device: str
     bridge: str
@@ -190,7 +190,7 @@ def _links(names: ManagedNames, links: t.Sequence[Row], with_bridge: bool) -> li
 
 
 def _is_managed(device: Row | None) -> bool:
-    """Return whether a VXLAN link was created here. It gets its alias right after its MAC, so the alias can be missing."""
+    """Return whether a VXLAN link was created here. Its alias follows its MAC, and can be missing after a kill."""
     row = device or {}
     return row.get("ifalias") == ALIAS or str(row.get("address")).startswith(VTEP_MAC_PREFIX)
 
