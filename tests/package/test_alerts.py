@@ -86,7 +86,8 @@ def test_faster_rules_have_every_time_divided():
         ("for: 3m", "for: 3s"),
         ("for: 1d", "for: 1440s"),
         ("[5m]", "[5s]"),
-        ("run_timestamp_seconds > 600", "run_timestamp_seconds > 10"),
+        ("probe_last_run:age_seconds > 600", "probe_last_run:age_seconds > 10"),
+        ("node_time_seconds - node_boot_time_seconds < 600", "node_time_seconds - node_boot_time_seconds < 10"),
         ("run_timestamp_seconds) > 604800", "run_timestamp_seconds) > 10080"),
     ):
         assert before in text

@@ -16,6 +16,9 @@ WIDTH = 24
 
 JOB = '{job=~"$job"}'
 CLUSTER = '{cluster=~"$cluster"}'
+LAST_RUN = "and on (job, instance, cluster, playbook) cluster:tke_overlay_controller_last_run_timestamp_seconds:newest"
+LAST_CONTROLLER = LAST_RUN.replace(", playbook", "")
+"""What the last run has written, and what the controller of the last run has."""
 LINKS = '{job=~"$job", device=~"tke.*"}'
 SITES = "{{from_site}} -> {{site}}"
 NONE = 'label_replace(vector(0), "peer", "none", "", "")'
@@ -216,8 +219,8 @@ ROWS = (
             Panel(
                 "Age of the last run of the timers",
                 (
-                    Query(f"max(time() - tke_overlay_restore_last_run_timestamp_seconds{JOB})", "restore, oldest node"),
-                    Query(f"max(time() - tke_overlay_probe_last_run_timestamp_seconds{JOB})", "probe, oldest node"),
+                    Query(f"max(job_instance:tke_overlay_restore_last_run:age_seconds{JOB})", "restore, oldest node"),
+                    Query(f"max(job_instance:tke_overlay_probe_last_run:age_seconds{JOB})", "probe, oldest node"),
                 ),
                 unit="s",
             ),
@@ -275,7 +278,7 @@ ROWS = (
         (
             Panel(
                 "Hosts that hold the VIP",
-                (Query(f"sum by (vip) (tke_overlay_clb_vip_held{JOB})", "{{vip}}"),),
+                (Query(f"sum by (vip) (job_instance_vip:tke_overlay_clb_vip_held:fresh{JOB})", "{{vip}}"),),
                 description="One is right.",
             ),
             Panel(
@@ -304,7 +307,7 @@ ROWS = (
             ),
             Panel(
                 "Age of the metrics of the load balancer hosts",
-                (Query(f"max(time() - tke_overlay_clb_last_run_timestamp_seconds{JOB})", "oldest host"),),
+                (Query(f"max(job_instance:tke_overlay_clb_last_run:age_seconds{JOB})", "oldest host"),),
                 unit="s",
             ),
         ),
@@ -315,21 +318,27 @@ ROWS = (
             Panel(
                 "Node CIDRs",
                 (
-                    Query(f"sum by (state) (tke_overlay_ledger_node_cidrs{CLUSTER})", "{{state}}"),
-                    Query(f"sum(tke_overlay_ledger_capacity_node_cidrs{CLUSTER})", "capacity"),
+                    Query(
+                        f"sum by (state) (job_cluster_state:tke_overlay_ledger_node_cidrs:newest{CLUSTER})", "{{state}}"
+                    ),
+                    Query(f"sum(tke_overlay_ledger_capacity_node_cidrs{CLUSTER} {LAST_CONTROLLER})", "capacity"),
                 ),
             ),
             Panel(
                 "Pending node CIDRs, orphans, hosts not reached",
                 (
-                    Query(f"sum(tke_overlay_ledger_pending{CLUSTER})", "pending"),
-                    Query(f"sum(tke_overlay_ledger_orphans{CLUSTER})", "orphans"),
-                    Query(f"sum by (playbook) (tke_overlay_hosts_not_reached{CLUSTER})", "not reached by {{playbook}}"),
+                    Query(f"sum(tke_overlay_ledger_pending{CLUSTER} {LAST_CONTROLLER})", "pending"),
+                    Query(f"sum(tke_overlay_ledger_orphans{CLUSTER} {LAST_CONTROLLER})", "orphans"),
+                    Query(
+                        f"max by (playbook) (tke_overlay_hosts_not_reached{CLUSTER} {LAST_RUN})",
+                        "not reached by {{playbook}}",
+                    ),
                 ),
             ),
             stat(
                 "Pool full in",
-                f"min(tke_overlay_ledger_exhaustion_timestamp_seconds{CLUSTER}) - time() or vector(-1)",
+                f"min(tke_overlay_ledger_exhaustion_timestamp_seconds{CLUSTER} {LAST_CONTROLLER}) - time()"
+                " or vector(-1)",
                 unit="s",
                 description="At the rate of the past.",
             )._replace(texts=(("-1", "no growth"),)),

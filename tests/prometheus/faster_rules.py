@@ -3,7 +3,8 @@
 """Print the alert rules of the collection with all times divided by a factor: ``faster_rules.py 20``.
 
 With the intervals of the timers and of Prometheus divided by the same factor, alerts fire as they do in
-production, only sooner. Divided are ``for``, the ranges in brackets, and the limits of ages (``time() - x > 600``).
+production, only sooner. Divided are ``for``, the ranges in brackets, and the limits of ages (``time() - x > 600``,
+``x:age_seconds > 600``).
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ def faster(text: str, factor: float) -> str:
         return f"{match[1]}{float(match[2]) / factor:g}"
 
     text = re.sub(r"(?P<before>\bfor: |\[)(?P<number>\d+)(?P<unit>[smhd])(?P<after>\]|$)", divided, text, flags=re.M)
-    return re.sub(r"((?:time\(\)[^><\n]*|_timestamp_seconds[^><\n]*) [<>] )(\d+)", limit, text)
+    ages = r"(?:time\(\)|_timestamp_seconds|node_time_seconds|:age_seconds)[^><\n]*"
+    return re.sub(rf"({ages} [<>] )(\d+)", limit, text)
 
 
 def _whole(match: re.Match[str], seconds: float) -> str:

@@ -34,8 +34,9 @@ UNUSED = {
 """Metrics that neither a rule nor a panel uses, and why."""
 
 OF_OTHERS = {
-    *("node_boot_time_seconds", "node_network_receive_drop_total", "node_network_transmit_drop_total"),
-    "ALERTS",
+    *("node_boot_time_seconds", "node_time_seconds"),
+    *("node_network_receive_drop_total", "node_network_transmit_drop_total"),
+    *("ALERTS", "up"),
 }
 """Metrics of node_exporter and of Prometheus itself."""
 
@@ -48,7 +49,8 @@ _WORD = re.compile(r'"(?:[^"\\]|\\.)*"|\[[^]]*\]|[a-zA-Z_:][a-zA-Z0-9_:]*')
 _CLAUSE = re.compile(r"\b(by|on|without|ignoring|group_left|group_right)\s*\(([^)]*)\)")
 _MATCHERS = re.compile(r"\{((?:[^}\"]|\"(?:[^\"\\]|\\.)*\")*)\}")
 _FUNCTIONS = {
-    *("sum", "count", "min", "max", "avg", "increase", "rate", "time", "label_replace", "vector", "bool"),
+    *("sum", "count", "min", "max", "avg", "topk", "max_over_time", "increase", "rate", "time"),
+    *("label_replace", "vector", "bool"),
     *("and", "or", "unless", "by", "on", "group_left"),
 }
 
