@@ -36,7 +36,7 @@ def _walk(fields: dict[str, Any], path: str) -> Iterator[tuple[str, str]]:
         if isinstance(field, dict):
             yield from _walk(field, where)
         elif isinstance(field, Arguments):
-            yield from ((each.about, f"`{where}` `{flag}`") for flag, each in field.items.items())
+            yield from ((each.about, f"`{where}` `{flag}`") for flag, each in field.items)
         else:
             yield field.about, f"`{where}`"
 

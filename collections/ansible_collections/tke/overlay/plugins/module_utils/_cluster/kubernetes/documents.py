@@ -36,10 +36,13 @@ class Omitted(t.NamedTuple):
 
 
 class Arguments(t.NamedTuple):
-    """Flags of a program, by name. ``style`` is how the document writes them: LIST, MAP or TEXTS."""
+    """Flags of a program: names and values. ``style`` is how the document writes them: LIST, MAP or TEXTS.
+
+    A name can occur several times, as ``service-account-issuer`` of kube-apiserver does.
+    """
 
     style: str
-    items: dict[str, Value]
+    items: t.Sequence[tuple[str, Value]]
 
 
 LIST, MAP, TEXTS = "list", "map", "texts"
@@ -94,7 +97,7 @@ def _without_unset(field: t.Any) -> t.Any:
     if isinstance(field, dict):
         return _used(field)
     if isinstance(field, Arguments):
-        return field._replace(items={name: each for name, each in field.items.items() if _is_set(each)})
+        return field._replace(items=[(name, each) for name, each in field.items if _is_set(each)])
     return field
 
 
@@ -114,7 +117,7 @@ def _style(values: ClusterValues) -> str:
 def _registration(values: ClusterValues, member: Member) -> Fields:
     return {
         "name": Value(member.node, "node_name"),
-        "kubeletExtraArgs": Arguments(_style(values), {"node-ip": Value(member.address, "node_ip")}),
+        "kubeletExtraArgs": Arguments(_style(values), [("node-ip", Value(member.address, "node_ip"))]),
     }
 
 
@@ -170,18 +173,18 @@ def _of_server(values: ClusterValues, member: Member) -> Fields:
     return {"localAPIEndpoint": _local_endpoint(values, member)}
 
 
-def _api_server_flags(values: ClusterValues) -> dict[str, Value]:
+def _api_server_flags(values: ClusterValues) -> list[tuple[str, Value]]:
     # kubeadm leaves the default of Kubernetes, true.
     checked = values.distribution != KUBEADM and values.endpoint.has_pair
-    return {
-        "anonymous-auth": Value("true" if checked else "", "anonymous"),
-        "enable-aggregator-routing": Value("true", "aggregator"),
-        "endpoint-reconciler-type": Value("none" if values.own_service else "", "reconciler"),
-    }
+    return [
+        ("anonymous-auth", Value("true" if checked else "", "anonymous")),
+        ("enable-aggregator-routing", Value("true", "aggregator")),
+        ("endpoint-reconciler-type", Value("none" if values.own_service else "", "reconciler")),
+    ]
 
 
-def _controller_flags() -> dict[str, Value]:
-    return {"allocate-node-cidrs": Value("false", "allocate")}
+def _controller_flags() -> list[tuple[str, Value]]:
+    return [("allocate-node-cidrs", Value("false", "allocate"))]
 
 
 def _proxy(values: ClusterValues) -> Fields:
@@ -204,16 +207,16 @@ def _kubelet(values: ClusterValues) -> Fields:
 def _common(values: ClusterValues, member: Member) -> Fields:
     """Return the fields of a server and of an agent."""
     one = len(values.container_cidrs) == 1
-    proxy = {
-        "proxy-mode": Value(values.proxy_mode, "proxy_mode"),
-        "detect-local-mode": Value("" if one else "BridgeInterface", "detect_mode"),
-        "pod-bridge-interface": Value("" if one else values.bridge, "detect_bridge"),
-    }
+    proxy = [
+        ("proxy-mode", Value(values.proxy_mode, "proxy_mode")),
+        ("detect-local-mode", Value("" if one else "BridgeInterface", "detect_mode")),
+        ("pod-bridge-interface", Value("" if one else values.bridge, "detect_bridge")),
+    ]
     return {
         "token": Value(values.secrets.token, "token"),
         "node-name": Value(member.node, "node_name"),
         "node-ip": Value(member.address, "node_ip"),
-        "kubelet-arg": Arguments(TEXTS, {"max-pods": Value(str(values.max_pods), "max_pods")}),
+        "kubelet-arg": Arguments(TEXTS, [("max-pods", Value(str(values.max_pods), "max_pods"))]),
         "kube-proxy-arg": Arguments(TEXTS, proxy),
     }
 

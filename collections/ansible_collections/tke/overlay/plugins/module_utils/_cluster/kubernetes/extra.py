@@ -85,13 +85,13 @@ class _Merger:
 
     def _arguments(self, present: Arguments, given: t.Any, where: str) -> Arguments:
         """Return the present flags and the given ones."""
-        items = dict(present.items)
+        managed, added = dict(present.items), []
         for name, value in self._flags(present.style, given, where):
-            if name in present.items:
-                self._refuse(f"{where} {name}", value, present.items[name])
+            if name in managed:
+                self._refuse(f"{where} {name}", value, managed[name])
             else:
-                items[name] = Value(value)
-        return present._replace(items=items)
+                added.append((name, Value(value)))
+        return present._replace(items=[*present.items, *added])
 
     def _flags(self, style: str, given: t.Any, where: str) -> t.Iterator[tuple[str, str]]:
         """Yield name and value of each flag, as the document writes them."""

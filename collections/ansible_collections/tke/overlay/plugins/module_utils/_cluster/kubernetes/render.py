@@ -153,7 +153,7 @@ def _value(key: str, field: Value, indent: str) -> t.Iterator[Line]:
 
 
 def _flags(field: Arguments, indent: str) -> t.Iterator[Line]:
-    for name, each in field.items.items():
+    for name, each in field.items:
         remarks = _remarks(REASONS[each.about].why, indent) if each.about else []
         if field.style == LIST:
             yield Line(indent, f"- name: {_scalar(name)}", remarks)

@@ -59,6 +59,19 @@ def test_flags_are_added_in_the_form_of_the_document(values, members):
     assert config["disable"] == ["traefik"]
 
 
+def test_a_flag_can_be_given_several_times(values, members):
+    issuers = [{"name": "service-account-issuer", "value": f"https://{name}"} for name in ("new", "old")]
+    extra = {"ClusterConfiguration": {"apiServer": {"extraArgs": issuers}}}
+    cluster = documents(values(), members, extra)["ClusterConfiguration"]
+    assert cluster["apiServer"]["extraArgs"][-2:] == issuers
+    texts = [f"{each['name']}={each['value']}" for each in issuers]
+    config = documents(values("k3s"), members, {"server": {"kube-apiserver-arg": texts}})["config"]
+    assert config["kube-apiserver-arg"][-2:] == texts
+    extra = {"ClusterConfiguration": {"apiServer": {"extraArgs": issuers}}}
+    for problem in problems(values(api_version="v1beta3"), members, extra):
+        assert "set a dictionary" in problem
+
+
 REFUSED = {
     "another value": (
         {"ClusterConfiguration": {"networking": {"serviceSubnet": "10.96.0.0/12"}}},
