@@ -130,6 +130,13 @@ def test_settings_of_kube_proxy_are_compared_with_the_plan(run, api_server):
     assert "overlay_container_cidr is 10.244.0.0/16" in found["fault"]
 
 
+def test_a_node_of_the_plan_outside_the_inventory_is_known(run, api_server):
+    api_server.add_node("left.example.net", internal_ip="192.0.2.4", pod_cidrs=["10.244.3.0/24"])
+    fleet = f"{PLAN['document']['fleet']}left 10.244.3.0/24 192.0.2.4\n"
+    assert "failed" not in run(plan={**PLAN, "document": {"fleet": fleet}})
+    assert "overlay_release=left" in run()["msg"]
+
+
 def test_a_contradiction_fails_before_anything_changed(run, api_server):
     api_server.add_node("a", pod_cidrs=["10.9.0.0/24"])
     api_server.add_node("b")

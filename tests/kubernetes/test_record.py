@@ -38,7 +38,8 @@ kind: Config
 
 
 def ledger(converged=(), fresh=(), hosts=HOSTS, node_cidrs=NODE_CIDRS):
-    return LedgerNodes(node_cidrs, hosts, converged, fresh)
+    underlays = {host.name: host.underlay_ip for host in HOSTS}
+    return LedgerNodes(node_cidrs, hosts, converged, fresh, underlays=underlays)
 
 
 def run(server, wanted, kubeconfig=None, check=False):
@@ -122,14 +123,35 @@ def test_a_stranger_with_the_node_cidr_of_a_host_is_refused(api_server):
     with pytest.raises(ValidationError) as refused:
         run(api_server, record.Wanted(ledger()))
     first, second = refused.value.problems
-    assert re.search(r"Node gone, .*10\.244\.1\.0/24 to b: 'kubectl delete node gone'", first)
+    assert re.search(r"Node gone, .*10\.244\.1\.0/24 to b: .*overlay_kubernetes_node: gone for b", first)
+    assert "kubectl delete node gone" in first
     assert re.search(r"Node wide, .*10\.244\.2\.0/24 to c", second)
 
 
 def test_a_node_of_the_ledger_that_left_the_inventory_is_no_stranger(api_server):
     api_server.add_node("a", pod_cidrs=["10.244.0.0/24"])
-    found, _notes = run(api_server, record.Wanted(ledger(hosts=HOSTS[1:])))
+    api_server.add_node("b.example.net", internal_ip="192.0.2.2", pod_cidrs=["10.244.1.0/24"])
+    found, _notes = run(api_server, record.Wanted(ledger(hosts=HOSTS[2:])))
     assert found.changes == []
+
+
+def test_a_stranger_like_an_absent_host_has_three_ways_out(api_server):
+    api_server.add_node("b.example.net", internal_ip="192.0.2.9", pod_cidrs=["10.244.1.0/24"])
+    with pytest.raises(ValidationError) as refused:
+        run(api_server, record.Wanted(ledger(hosts=HOSTS[2:])))
+    (problem,) = refused.value.problems
+    for text in ("overlay_kubernetes_node: b.example.net", "overlay_release=b", "kubectl delete node b.example.net"):
+        assert text in problem
+
+
+def test_a_host_that_was_not_matched_is_no_stranger(api_server):
+    api_server.add_node("node-b", internal_ip="192.0.2.2", pod_cidrs=["10.244.1.0/24"])
+    api_server.add_node("gone", pod_cidrs=["10.244.2.0/23"])
+    with pytest.raises(ValidationError) as refused:
+        run(api_server, record.Wanted(ledger(hosts=[NodeHost("a", node="A!"), *HOSTS[1:]])))
+    first, second = refused.value.problems
+    assert "'A!' of host a" in first
+    assert "Node gone" in second
 
 
 def test_a_fresh_node_is_compared_but_not_published(api_server):

@@ -110,6 +110,7 @@ def _wanted(given: t.Mapping[str, t.Any], task_vars: t.Mapping[str, t.Any]) -> r
         converged=_converged(given["results"], task_vars),
         fresh=[] if given["recorded"] else plan["fresh"],
         container_cidr=plan["document"].get("container_cidr", ()),
+        underlays={name: peer.underlay for name, peer in parse_fleet(plan["document"]["fleet"]).items()},
     )
     vip = Vip(endpoint.vip, endpoint.port, given["service_wait"]) if endpoint and given["service"] == "vip" else None
     return record.Wanted(ledger, endpoint, vip, given["update"], _network(plan["document"]))

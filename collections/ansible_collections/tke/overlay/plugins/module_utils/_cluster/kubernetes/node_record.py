@@ -36,13 +36,17 @@ MESSAGE = "tke.overlay has configured the overlay on this node"
 
 @dataclasses.dataclass(frozen=True)
 class LedgerNodes:
-    """The nodes of the ledger. ``fresh`` are those whose node CIDR is not recorded yet: they are only compared."""
+    """The nodes of the ledger. ``fresh`` are those whose node CIDR is not recorded yet: they are only compared.
+
+    ``underlays`` are the underlay addresses of the nodes, also of those that are not in the inventory.
+    """
 
     node_cidrs: t.Mapping[str, str]
     hosts: t.Sequence[NodeHost]
     converged: t.Collection[str] = ()
     fresh: t.Collection[str] = ()
     container_cidr: t.Sequence[str] = ()
+    underlays: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +79,10 @@ def compare(ledger: LedgerNodes, nodes: t.Sequence[ApiNode], address: str) -> tu
     try:
         matches = match(ledger.hosts, nodes)
     except ValidationError as error:
-        raise ValidationError(*error.problems, *_problems_of_strangers(ledger, nodes)) from None
+        # These can be hosts of the inventory, which were not matched.
+        possible = {ledger.node_cidrs.get(host.name) for host in ledger.hosts}
+        others = [node for node in nodes if possible.isdisjoint(node.pod_cidrs)]
+        raise ValidationError(*error.problems, *_problems_of_strangers(ledger, others)) from None
     rows, changes = [], []
     for host in ledger.hosts:
         node_cidr = ledger.node_cidrs.get(host.name, "")
@@ -140,15 +147,34 @@ def _is_inside(text: str, networks: t.Sequence[str]) -> bool:
 def _problems_of_strangers(ledger: LedgerNodes, nodes: t.Sequence[ApiNode]) -> t.Iterator[str]:
     """Yield the Node objects of no host whose Pod CIDR overlaps the node CIDR of another node."""
     owners = {_network(node_cidr): host for host, node_cidr in ledger.node_cidrs.items()}
+    present = {host.name for host in ledger.hosts}
     for node in nodes:
         for pod_cidr in node.pod_cidrs:
             for network, host in _overlapping(owners, pod_cidr):
-                if host != node.name:
+                if node.name != host and not (host not in present and _is_same(node, host, ledger)):
                     yield (
                         f"Node {node.name}, which is no host of the inventory, has the podCIDR {pod_cidr}, and the "
-                        f"ledger gives {network} to {host}: 'kubectl delete node {node.name}' if it is gone, otherwise "
-                        f"put it into the inventory with overlay_node_cidr: {pod_cidr}"
+                        f"ledger gives {network} to {_ways_out(node, host, host in present)}"
                     )
+
+
+def _is_same(node: ApiNode, host: str, ledger: LedgerNodes) -> bool:
+    """Whether a Node object has the address and the node CIDR of a node of the ledger."""
+    return ledger.underlays.get(host) in node.internal_ips and ledger.node_cidrs[host] in node.pod_cidrs
+
+
+def _ways_out(node: ApiNode, host: str, is_present: bool) -> str:
+    """Return the owner of a node CIDR, and what to do if a Node object of another name has it, too."""
+    gone = f"if the machine of the Node is gone, 'kubectl delete node {node.name}'"
+    if is_present:
+        return (
+            f"{host}: if that is the same machine, set overlay_kubernetes_node: {node.name} for {host}; {gone}; if it "
+            f"is another one that runs, drain it, delete the Node, and let the machine join as a host of the inventory"
+        )
+    return (
+        f"{host}, which is not in the inventory: if that is the same machine, put {host} back into the inventory with "
+        f"overlay_kubernetes_node: {node.name}, or release it (tke.overlay.release -e overlay_release={host}); {gone}"
+    )
 
 
 def _network(text: str) -> t.Any:

@@ -93,7 +93,8 @@ def adopt(ledger: Ledger, hosts: t.Sequence[InventoryNode], found: Matches | Non
         for claim in strangers
         for number in ledger.pool.numbers_in(claim.network)
     }
-    return Adoption(pins, kept_back, problems, [*_warnings_of_addresses(found, described), *_warning_of(strangers)])
+    unreachable = [claim for claim in strangers if not _is_of_ledger(claim, ledger)]
+    return Adoption(pins, kept_back, problems, [*_warnings_of_addresses(found, described), *_warning_of(unreachable)])
 
 
 # --- one podCIDR ----------------------------------------------------------------------------------
@@ -265,6 +266,15 @@ def _warnings_of_addresses(found: Matches, hosts: t.Mapping[str, InventoryNode])
             f"uses the underlay address; if the host is another machine, correct overlay_underlay_ip or "
             f"overlay_kubernetes_node"
         )
+
+
+def _is_of_ledger(claim: _Claim, ledger: Ledger) -> bool:
+    """Whether a Node object is a node of the ledger that is not in the inventory: its peers reach it."""
+    return any(
+        held.node_cidr == str(claim.network)
+        and (claim.node.name == name or numeric_address(held.underlay) in map(numeric_address, claim.node.internal_ips))
+        for name, held in ledger.nodes.items()
+    )
 
 
 def _warning_of(strangers: t.Sequence[_Claim]) -> t.Iterator[str]:

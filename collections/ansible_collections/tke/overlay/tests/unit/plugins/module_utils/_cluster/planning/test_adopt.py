@@ -191,6 +191,18 @@ def test_another_internal_address_is_a_warning():
     assert "Node b" not in warning
 
 
+def test_a_node_of_the_ledger_outside_the_inventory_is_no_warning():
+    nodes = hosts("a", "b")
+    text = used(adopted(nodes, None))
+    joined = {ip: Matches({}, [], [ApiNode("b.example", ("10.244.1.0/24",), (ip,))]) for ip in ("192.168.1.2", "::9")}
+    found = {}
+    for ip, matches in joined.items():
+        made = plan(SETTINGS._replace(adopted=matches), nodes[:1], adopted(nodes[:1], matches, text))
+        found[ip] = [warning for warning in made.warnings if "b.example" in warning]
+    assert not found["192.168.1.2"]
+    assert "no other node can reach their Pods" in found["::9"][0]
+
+
 # --- any cluster ---
 
 
