@@ -64,9 +64,9 @@ def test_podcidrs_of_the_api_become_pins(plan, api_server, ledger):
 
 def test_a_host_can_name_its_node_object(plan, api_server):
     api_server.add_node("node-a", pod_cidrs=["10.244.5.0/24"])
-    done = plan({"a": {"overlay_kubernetes_node": "node-a"}})
-    assert done["adopted"] == {"a": "10.244.5.0/24"}
-    assert done["assignments"]["b"] == "10.244.6.0/24"
+    api_server.add_node("1001", pod_cidrs=["10.244.6.0/24"])
+    done = plan({"a": {"overlay_kubernetes_node": "node-a"}, "b": {"overlay_kubernetes_node": 1001}})
+    assert done["adopted"] == {"a": "10.244.5.0/24", "b": "10.244.6.0/24"}
 
 
 def test_a_refused_podcidr_writes_nothing(plan, api_server, ledger):

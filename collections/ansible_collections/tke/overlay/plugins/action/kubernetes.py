@@ -22,7 +22,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes.no
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes.proxy_settings import PodNetwork
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes.servers import SOURCES, Endpoint
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
-from ansible_collections.tke.overlay.plugins.plugin_utils._host_variables import variables_of
+from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import node_host
 
 PRESENT, COMPARED = "present", "compared"
 
@@ -35,7 +35,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core is not typ
     _supports_check_mode = True
     _supports_async = False
     options: t.ClassVar[dict[str, t.Any]] = {
-        "kubeconfig": {"type": "str", "required": True},
+        "kubeconfig": {"type": "path", "required": True},
         "context": {"type": "str"},
         "plan": {"type": "dict", "required": True},
         "recorded": {"type": "bool", "default": True},
@@ -128,12 +128,9 @@ def _network(document: t.Mapping[str, t.Any]) -> PodNetwork | None:
 def _hosts(plan: t.Mapping[str, t.Any], task_vars: t.Mapping[str, t.Any]) -> list[NodeHost]:
     """Return the nodes of the inventory, in the order of the plan, and what their variables say about Node objects."""
     fleet = parse_fleet(plan["document"]["fleet"])
-    hosts, hostvars = [], task_vars["hostvars"]
-    for name in " ".join(plan["sites"].values()).split():
-        given = variables_of(hostvars, name).get("overlay_kubernetes_node") if name in hostvars else None
-        underlay = fleet[name].underlay if name in fleet else ""
-        hosts.append(NodeHost(name, underlay, None if given is None else str(given)))
-    return hosts
+    names = " ".join(plan["sites"].values()).split()
+    underlays = {name: fleet[name].underlay if name in fleet else "" for name in names}
+    return [node_host(name, underlay, task_vars["hostvars"]) for name, underlay in underlays.items()]
 
 
 def _converged(results: str | None, task_vars: t.Mapping[str, t.Any]) -> set[str]:

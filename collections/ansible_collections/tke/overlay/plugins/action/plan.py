@@ -10,12 +10,7 @@ import typing as t
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes.client import ApiError, connect
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes.nodes import (
-    NODE_VARIABLE,
-    Matches,
-    NodeHost,
-    match,
-)
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes.nodes import Matches, match
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger, parse
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import open_store
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning import keys, links
@@ -41,8 +36,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.vari
 )
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._links import ENCAPSULATION, VXLAN, WIREGUARD_PORT
-from ansible_collections.tke.overlay.plugins.plugin_utils._host_variables import variables_of
-from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import Inventory, read_inventory
+from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import Inventory, node_host, read_inventory
 from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import (
     CLUSTER_OPTIONS,
     LedgerAction,
@@ -224,10 +218,8 @@ class ActionModule(LedgerAction):
             raise ValidationError(
                 "overlay_adopt is set, and overlay_kubeconfig is not: set it to a file on the controller"
             )
-        hostvars = task_vars["hostvars"]
         hosts = [
-            NodeHost(node.name, str(node.underlay_ip or ""), variables_of(hostvars, node.name).get(NODE_VARIABLE))
-            for node in self.inventory.nodes
+            node_host(node.name, str(node.underlay_ip or ""), task_vars["hostvars"]) for node in self.inventory.nodes
         ]
         try:
             return match(hosts, connect(given["kubeconfig"], given["kubeconfig_context"]).nodes()), []

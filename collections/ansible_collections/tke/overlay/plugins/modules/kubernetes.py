@@ -38,7 +38,7 @@ requirements:
 options:
   kubeconfig:
     description: A kubeconfig on the controller.
-    type: str
+    type: path
     required: true
   context:
     description: The context of O(kubeconfig). The default is its current context.

@@ -11,6 +11,7 @@ import re
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import with_port
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes.nodes import NODE_VARIABLE, NodeHost
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import KINDS, InventoryNode
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.variables import (
     VariableSurvey,
@@ -151,6 +152,12 @@ def _of_node(name: str, survey: VariableSurvey, variables: _variables.HostVariab
     if known["underlay_mtu"] is None:
         known["underlay_mtu"] = DEFAULT_UNDERLAY_MTU
     return {**known, "underlay_from": source}
+
+
+def node_host(name: str, underlay: str, hostvars: t.Any) -> NodeHost:
+    """Return a node, also one that is not in the inventory, and what its variables say about its Node object."""
+    given = variables_of(hostvars, name).get(NODE_VARIABLE) if name in hostvars else None
+    return NodeHost(name, underlay, None if given is None else str(given))  # a name of digits can be a number
 
 
 def _underlay_address(name: str, variables: Variables) -> t.Any:
