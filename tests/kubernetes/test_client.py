@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import http.server
+import json
 import pathlib
 import subprocess
 import sys
@@ -103,12 +104,14 @@ def test_refused_credentials_are_told_apart(api_server, token):
             assert part in text
 
 
-def test_what_is_no_api_server_is_named(api_server):
+def error_of_answer(api_server, user, code, body):
+    """Return the error of a kubeconfig whose server answers each request in the same way, and its address."""
+
     class Page(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            self.send_response(200)
+            self.send_response(code)
             self.end_headers()
-            self.wfile.write(b"<html>")
+            self.wfile.write(body)
 
         def log_message(self, *_arguments):
             pass
@@ -116,10 +119,26 @@ def test_what_is_no_api_server_is_named(api_server):
     with http.server.HTTPServer(("127.0.0.1", 0), Page) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_address[1]}"
-        text = error_of(api_server.make_kubeconfig("other", TOKEN, server=address))
+        text = error_of(api_server.make_kubeconfig("other", user, server=address))
         server.shutdown()
+    return text, address
+
+
+def test_what_is_no_api_server_is_named(api_server):
+    text, address = error_of_answer(api_server, TOKEN, 200, b"<html>")
     assert address in text
     assert "does not answer as an API server" in text
+
+
+@pytest.mark.parametrize(
+    "user", [{}, {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "/nonexistent/login"}}]
+)
+def test_a_request_without_credentials_gets_no_roles(api_server, user):
+    message = 'nodes is forbidden: User "system:anonymous" cannot list resource "nodes"'
+    text, address = error_of_answer(api_server, user, 403, json.dumps({"message": message}).encode())
+    for part in (address, "no credentials", "exec plugin", "overlay_kubeconfig", "list nodes"):
+        assert part in text
+    assert "rbac.yml" not in text
 
 
 def test_a_kubeconfig_in_the_home_directory_is_found(api_server, monkeypatch):

@@ -38,6 +38,9 @@ WITHOUT = """a run with -e '{"overlay_kubeconfig": null}' leaves Kubernetes alon
 PAGE = 500
 """Objects of one answer of a list."""
 
+ANONYMOUS = "system:anonymous"
+"""The user of a request without credentials. It must not get any roles."""
+
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 
@@ -197,7 +200,13 @@ class Api:
         if error.status == 401:
             return (
                 f"{self._server()} does not accept the credentials of the kubeconfig (401, {request}): its token or "
-                "certificate is not of this cluster, or has expired; set overlay_kubeconfig to a valid one"
+                "certificate is not of this cluster, has expired or is missing; set overlay_kubeconfig to a valid one"
+            )
+        if error.status == 403 and ANONYMOUS in message:
+            return (
+                f"{self._server()} refuses '{request}', because the request had no credentials: {message}; the user of "
+                "the kubeconfig has none, or its exec plugin failed or is not installed on this controller; set "
+                "overlay_kubeconfig to one with credentials, and check it with 'kubectl auth whoami'"
             )
         if error.status == 403:
             return (
