@@ -116,6 +116,15 @@ def test_a_pin_outside_the_container_cidr_is_no_way_out_alone(api_server, pod_ci
     assert ("appended to overlay_container_cidr" in str(refused.value)) is not inside
 
 
+@pytest.mark.parametrize("pod_cidrs", [["fd00::/64", "10.244.7.0/24"], ["fd00::/64"]])
+def test_an_ipv6_pod_cidr_is_no_node_cidr(api_server, pod_cidrs):
+    api_server.add_node("a", pod_cidrs=pod_cidrs)
+    with pytest.raises(ValidationError, match=r"fd00::/64.*kubectl delete node a") as refused:
+        run(api_server, record.Wanted(ledger()))
+    pins = re.findall(r"overlay_node_cidr: (\S+)", str(refused.value))
+    assert pins == [each for each in pod_cidrs if "." in each]
+
+
 def test_a_stranger_with_the_node_cidr_of_a_host_is_refused(api_server):
     api_server.add_node("gone", pod_cidrs=["10.244.1.0/24"])
     api_server.add_node("wide", pod_cidrs=["10.244.2.0/23"])
@@ -310,10 +319,14 @@ def test_other_servers_are_reported_and_not_changed(api_server):
     assert api_server.get("configmaps", "cluster-info", "kube-public")["data"]["kubeconfig"] == KUBECONFIG
 
 
-@pytest.mark.parametrize("server", ["https://api.demo.internal:6443", "https://192.0.2.100:6443"])
-def test_the_name_and_the_vip_are_the_endpoint(api_server, server):
+@pytest.mark.parametrize(
+    ("server", "port"),
+    [("https://api.demo.internal:6443", 6443), ("https://192.0.2.100:6443", 6443), ("https://api.demo.internal", 443)],
+)
+def test_the_name_and_the_vip_are_the_endpoint(api_server, server, port):
     config_maps(api_server, KUBECONFIG.replace("https://192.0.2.9:6443", server))
-    found, _notes = run(api_server, record.Wanted(ledger(), ENDPOINT, update=["cluster-info", "kube-proxy"]))
+    endpoint = ENDPOINT._replace(port=port)
+    found, _notes = run(api_server, record.Wanted(ledger(), endpoint, update=["cluster-info", "kube-proxy"]))
     assert ([row.differs for row in found.servers], found.changes) == ([False, False], [])
 
 

@@ -121,16 +121,22 @@ def _problems_of_pod_cidrs(host: str, node_cidr: str, node: ApiNode, ledger: Led
     is_fresh = host in ledger.fresh
     have = " and ".join(node.pod_cidrs)
     what = "would get" if is_fresh else "has"
-    pin = f"set overlay_node_cidr: {node.pod_cidrs[0]} for {host}"
-    if ledger.container_cidr and not _is_inside(node.pod_cidrs[0], ledger.container_cidr):
-        pin += f", after a container CIDR that has {node.pod_cidrs[0]} was appended to overlay_container_cidr"
-    if not is_fresh:
-        pin = f"release {host} (tke.overlay.release), and {pin} before it is added again"
+    follow = (
+        f"drain the node, 'kubectl delete node {node.name}', restart its kubelet, and run kube-controller-manager with "
+        f"--allocate-node-cidrs=false, so that it does not choose one again"
+    )
+    ipv4 = next((each for each in node.pod_cidrs if ":" not in each), None)
+    ways = f"let Kubernetes follow the ledger, as the overlay carries IPv4 only: {follow}"
+    if ipv4 is not None:
+        pin = f"set overlay_node_cidr: {ipv4} for {host}"
+        if ledger.container_cidr and not _is_inside(ipv4, ledger.container_cidr):
+            pin += f", after a container CIDR that has {ipv4} was appended to overlay_container_cidr"
+        if not is_fresh:
+            pin = f"release {host} (tke.overlay.release), and {pin} before it is added again"
+        ways = f"either let the ledger follow Kubernetes: {pin}. Or let Kubernetes follow the ledger: {follow}"
     yield (
         f"Node {node.name} has the podCIDR {have}, and host {host} {what} the node CIDR {node_cidr} in the ledger; "
-        f"podCIDR cannot be changed. Either let the ledger follow Kubernetes: {pin}. Or let Kubernetes follow the "
-        f"ledger: drain the node, 'kubectl delete node {node.name}', restart its kubelet, and run "
-        f"kube-controller-manager with --allocate-node-cidrs=false, so that it does not choose one again"
+        f"podCIDR cannot be changed: {ways}"
     )
 
 

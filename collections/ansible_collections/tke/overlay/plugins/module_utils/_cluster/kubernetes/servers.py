@@ -33,6 +33,9 @@ SIGNATURE = "jws-kubeconfig-"
 
 PAUSE = 0.5
 
+HTTPS_PORT = 443
+"""The port of a server without one."""
+
 
 class Endpoint(t.NamedTuple):
     """How clients reach the API servers through the load balancer. ``wait``: seconds for a new signature."""
@@ -166,7 +169,8 @@ def _leads_to(server: str, endpoint: Endpoint) -> bool:
     """Whether a server is the API endpoint, by its name or by the address of the VIP."""
     try:
         url = urllib.parse.urlsplit(server)
-        return url.scheme == "https" and url.hostname in (endpoint.name, endpoint.vip) and url.port == endpoint.port
+        port = url.port or HTTPS_PORT
+        return url.scheme == "https" and url.hostname in (endpoint.name, endpoint.vip) and port == endpoint.port
     except ValueError:
         return False
 
