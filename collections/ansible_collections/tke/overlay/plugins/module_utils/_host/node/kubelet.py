@@ -31,7 +31,8 @@ RANCHER = ("/etc/rancher/k3s/config.yaml", "/etc/rancher/rke2/config.yaml")
 """Configuration of k3s and RKE2, in which ``kubelet-arg`` has the flags. A directory ``config.yaml.d`` adds files."""
 
 _FLAG = re.compile(r"^[^#\n]*\bmax-pods[=\s]+[\"']?(\d+)", re.MULTILINE)
-_KEY = re.compile(r"^\s*\"?maxPods\"?:\s*(\d+)", re.MULTILINE)
+_KEY = re.compile(r"^(?:[^#\n]*[{,])?\s*\"?maxPods\"?\s*:\s*(\d+)", re.MULTILINE)
+"""On a line of its own, or in an object of JSON on one line."""
 
 
 class MaxPods(t.NamedTuple):

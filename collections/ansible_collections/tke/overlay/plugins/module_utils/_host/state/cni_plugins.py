@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import re
@@ -16,15 +17,18 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables im
 BIN_DIRS = ("/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni")
 """Where runtimes look for plugins whose configuration names no directory."""
 
-RUNTIME_FILES = (
+CONTAINERD_FILES = (
     "/etc/containerd/config.toml",
-    "/etc/containerd/conf.d",
     "/var/lib/rancher/k3s/agent/etc/containerd/config.toml",
     "/var/lib/rancher/rke2/agent/etc/containerd/config.toml",
-    "/etc/crio/crio.conf",
-    "/etc/crio/crio.conf.d",
 )
-"""Configuration of container runtimes: files, and directories of files."""
+"""Configuration of containerd: its own, k3s and RKE2. ``imports`` in a file names others, which override it."""
+
+DEFAULT_IMPORTS = "/etc/containerd/conf.d/*.toml"
+"""What containerd reads without a file of its own, from 2.2 on."""
+
+CRIO_FILE, CRIO_DIRECTORY = "/etc/crio/crio.conf", "/etc/crio/crio.conf.d"
+"""Configuration of CRI-O, and the directory of the files that override it, whatever their names are."""
 
 REQUIRED = ("bridge", "host-local")
 """Without these plugins no Pod can start."""
@@ -101,22 +105,45 @@ def find_plugin(name: str, directories: t.Iterable[str]) -> str | None:
 def runtime_settings(keys: str) -> list[str]:
     """Return the values of settings in the configuration of the runtimes, in their order, each once.
 
+    Of each runtime, the last file that has one of the settings counts.
+
     :param keys: a regular expression for the names of the settings.
     """
-    paths = [
-        f"{path}/{name}" if name else path
-        for path in RUNTIME_FILES
-        for name in ([""] if path.endswith((".toml", ".conf")) else names_in(path))
-    ]
-    pattern, found = re.compile(_SETTING.format(keys), re.MULTILINE), []
-    for path in paths:
-        try:
-            text = files.read_foreign(path)
-        except OSError:
-            continue
-        for value in pattern.findall(text):
-            found += [one or other for one, other in re.findall(r"\"([^\"]+)\"|'([^']+)'", value)]
+    found: list[str] = []
+    for paths in [*map(_containerd_files, CONTAINERD_FILES), _crio_files()]:
+        given = (_values(keys, _text(path)) for path in reversed(paths))
+        found += next(filter(None, given), [])
     return list(dict.fromkeys(value.rstrip("/") for value in found))
+
+
+def _containerd_files(path: str) -> list[str]:
+    """Return a configuration file of containerd and those that it imports; a later one overrides the earlier ones."""
+    if path == CONTAINERD_FILES[0] and not os.path.exists(files.ROOT + path):
+        patterns = [DEFAULT_IMPORTS]
+    else:
+        patterns = _values("imports", _text(path))
+    found = [path]
+    for pattern in patterns:
+        absolute = os.path.join(os.path.dirname(path), pattern)
+        found += [each[len(files.ROOT) :] for each in sorted(glob.glob(glob.escape(files.ROOT) + absolute))]
+    return found
+
+
+def _crio_files() -> list[str]:
+    return [CRIO_FILE, *(f"{CRIO_DIRECTORY}/{name}" for name in names_in(CRIO_DIRECTORY))]
+
+
+def _values(keys: str, text: str) -> list[str]:
+    """Return the values of settings in the text of a file: one text or a list of them."""
+    settings = re.findall(_SETTING.format(keys), text, re.MULTILINE)
+    return [one or other for each in settings for one, other in re.findall(r"\"([^\"]+)\"|'([^']+)'", each)]
+
+
+def _text(path: str) -> str:
+    try:
+        return files.read_foreign(path)
+    except OSError:
+        return ""
 
 
 def names_in(directory: str) -> list[str]:

@@ -151,6 +151,42 @@ def test_names_another_directory_of_the_runtime(host, network, path, text, named
     assert f"reads the CNI files of {named}, and not those of {DIRECTORY}" in finding.text
 
 
+IMPORTS = f'imports = ["conf.d/*.toml"]\nconf_dir = "{DIRECTORY}"\n'
+DROP_IN = "/etc/containerd/conf.d/cni.toml"
+
+
+@pytest.mark.parametrize(
+    ("written", "named"),
+    [
+        ({"/etc/containerd/config.toml": IMPORTS, DROP_IN: 'conf_dir = "/srv/a"\n'}, "/srv/a"),
+        ({"/etc/containerd/config.toml": IMPORTS, DROP_IN: 'bin_dir = "/usr/lib/cni"\n'}, None),
+        ({"/etc/containerd/config.toml": IMPORTS, f"{DROP_IN}.bak": 'conf_dir = "/srv/a"\n'}, None),
+        ({"/etc/containerd/config.toml": "version = 2\n", DROP_IN: 'conf_dir = "/srv/a"\n'}, None),
+        ({"/etc/containerd/config.toml": 'conf_dir = "/srv/a"\nimports = ["/etc/x.toml"]\n'}, "/srv/a"),
+        (
+            {
+                "/etc/containerd/config.toml": 'conf_dir = "/srv/a"\nimports = ["/etc/x.toml"]\n',
+                "/etc/x.toml": f"conf_dir = '{DIRECTORY}'\n",
+            },
+            None,
+        ),
+        (
+            {
+                "/etc/crio/crio.conf": f'network_dir = "{DIRECTORY}"\n',
+                "/etc/crio/crio.conf.d/50-x.rpmsave": 'network_dir = "/srv/b"\n',
+            },
+            "/srv/b",
+        ),
+        ({"/etc/crio/crio.conf": f'network_dir = "{DIRECTORY}"\n', DROP_IN: 'conf_dir = "/srv/a"\n'}, None),
+    ],
+)
+def test_the_last_file_of_a_runtime_that_sets_a_key_counts(host, network, written, named):
+    for path, text in written.items():
+        host.write(path, text)
+    findings = check_cni(network, answering)
+    assert [f"reads the CNI files of {named}, and not" in each.text for each in findings] == ([True] if named else [])
+
+
 @pytest.mark.parametrize(
     "text", ['# conf_dir = "/srv"\n', 'conf_dir = "/etc/cni/net.d/"\n', 'conf_dir = ""\n', 'my_conf_dir = "/srv"\n']
 )
@@ -267,6 +303,8 @@ CONFIG = "/var/lib/kubelet/config.yaml"
     ("path", "text", "number", "origin"),
     [
         (CONFIG, "kind: KubeletConfiguration\nmaxPods: 250\n", 250, CONFIG),
+        (CONFIG, '{"kind":"KubeletConfiguration","maxPods": 200}', 200, CONFIG),
+        (CONFIG, "kind: KubeletConfiguration # of {x, maxPods: 9}\n", 110, "its default"),
         (CONFIG, "kind: KubeletConfiguration\n", 110, "its default"),
         ("/var/lib/kubelet/kubeadm-flags.env", 'KUBELET_KUBEADM_ARGS="--v=2 --max-pods=99"\n', 99, "kubeadm-flags.env"),
         ("/etc/default/kubelet", "#--max-pods=1\nKUBELET_EXTRA_ARGS='--max-pods 98'\n", 98, "/etc/default/kubelet"),
