@@ -248,6 +248,30 @@ def test_every_playbook_prints_its_last_screen_without_reachable_hosts(run, tmp_
         assert (tmp_path / "overlay-ledger.json").exists()
 
 
+METERED = ("site", "status", "report", "release", "rebuild_ledger")
+
+
+@pytest.mark.parametrize("name", METERED)
+def test_a_playbook_that_changes_the_ledger_writes_metrics(name):
+    tasks = [
+        each for play in yaml.safe_load((COLLECTION / f"playbooks/{name}.yml").read_text()) for each in play["tasks"]
+    ]
+    (given,) = [each["tke.overlay.metrics"] for each in tasks if "tke.overlay.metrics" in each]
+    assert given["playbook"] == name
+    assert given["results"]
+
+
+def test_the_metrics_of_the_controller_follow_a_release(run, tmp_path):
+    inventory = f"{GOOD}overlay_controller_metrics_dir={tmp_path}\n"
+    run("site", inventory)
+    run("release", inventory, "-e", CONFIRMED[0], "-e", "overlay_release=e")
+    assert (
+        'node_cidrs{cluster="demo",state="assigned"} 4' in (tmp_path / "tke_overlay_controller_demo.prom").read_text()
+    )
+    text = (tmp_path / "tke_overlay_controller_demo_release.prom").read_text()
+    assert 'hosts_not_reached{cluster="demo",playbook="release"} 4' in text, "the released host does not count"
+
+
 def test_a_variable_of_one_host_selects_the_play_of_the_endpoint(run):
     """Most runs need no such play, which has hosts only if a variable of some host asks for it."""
     vips = '{"apiserver": "10.0.9.4", "services": "10.0.9.5"}'
