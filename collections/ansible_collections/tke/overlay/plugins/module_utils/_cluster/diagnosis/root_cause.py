@@ -16,6 +16,7 @@ import heapq
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import OVERHEAD
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.connection import may_be_down
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.text import count, natural, some
 from ansible_collections.tke.overlay.plugins.module_utils._links import (
     DIRECT,
@@ -28,6 +29,9 @@ from ansible_collections.tke.overlay.plugins.module_utils._links import (
 
 KINDS = SILENT, MTU, TCP = "silent", "mtu", "tcp"
 """What module probe finds for a pair: no answer at all; only small packets pass; everything passes except TCP."""
+
+UNREACHABLE = "unreachable"
+"""The kind of the cause of a site that neither Ansible nor the nodes of other sites reach."""
 
 TUNNEL, PING = "tunnel", "ping"
 """What a foreign firewall can drop, besides TCP: packets of the tunnel, and echo requests that come out of it."""
@@ -174,6 +178,19 @@ class Evidence:
         """Return the nodes that neither Ansible nor any other node reaches."""
         return {host for host, answer in self.answers.items() if not answer.reached and self.has_no_answer(host)}
 
+    def unreachable_sites(self) -> dict[str, list[str]]:
+        """Return the sites that neither Ansible nor the nodes of other sites reach, with all their nodes of the run.
+
+        At least two nodes of such a site were probed. It is more likely that the line to the site has failed than that
+        they have all failed at once.
+        """
+        sites, found = self.fleet.sites, {}
+        for site in _whole_sites(self.dead(), self.probed, sites):
+            members = {host: answer for host, answer in self.answers.items() if _site(host, sites) == site}
+            if all(not answer.reached and may_be_down(answer.connection) for answer in members.values()):
+                found[site] = sorted(members, key=natural)
+        return found
+
     def filters(self, hosts: t.Iterable[str], drops: t.Collection[str]) -> list[tuple[str, t.Mapping[str, t.Any]]]:
         """Return the filters of these hosts that can drop such packets, as pairs of host and filter.
 
@@ -207,8 +224,10 @@ def _by_host(pairs: t.Iterable[Pair]) -> dict[str, set[Pair]]:
 def causes(evidence: Evidence) -> list[Cause]:
     """Return the causes, the widest first; each failed pair belongs to one.
 
-    Pairs with a node that is down (:meth:`Evidence.dead`) are left out: they say nothing about other nodes.
+    Pairs with a node that is down (:meth:`Evidence.dead`) are left out: they say nothing about other nodes. Whole sites
+    of such nodes are a cause.
     """
+    lines = [_of_unreachable_site(site, hosts, evidence) for site, hosts in evidence.unreachable_sites().items()]
     sites, down = evidence.fleet.sites, evidence.dead()
     left = {pair for pair in evidence.wrong[SILENT] if not down.intersection(pair)}
     rest = {pair for pair in evidence.probed if not down.intersection(pair)}
@@ -224,7 +243,7 @@ def causes(evidence: Evidence) -> list[Cause]:
     found += [_of_filtered_tcp(rule, pairs, rest) for rule, pairs in filtered.items()]
     explained: set[Pair] = set().union(*filtered.values())
     broken = set(evidence.wrong[TCP]) - explained
-    return [*found, *(_of_tcp(group, evidence) for group in grouped(broken, rest - explained, sites))]
+    return [*lines, *found, *(_of_tcp(group, evidence) for group in grouped(broken, rest - explained, sites))]
 
 
 # --- which pairs have a cause in common ---
@@ -295,12 +314,18 @@ def _cut_off(wrong: set[Pair], probed: set[Pair], sites: t.Mapping[str, str]) ->
     # With one peer, the peer could be the cause as well; and if no pair works at all, no single host is the cause.
     peers = {host: _partners(host, bad[host]) for host in deaf}
     found = {host for host in deaf if len(peers[host]) > 1 and peers[host] & others}
+    return sorted(found.difference(*_whole_sites(found, probed, sites).values()), key=natural)
+
+
+def _whole_sites(hosts: set[str], probed: set[Pair], sites: t.Mapping[str, str]) -> dict[str, set[str]]:
+    """Return the sites with several probed nodes, which were probed only from other sites and are all in ``hosts``."""
     members: dict[str, set[str]] = collections.defaultdict(set)
-    for host in all_of:
+    for host in {host for pair in probed for host in pair}:
         members[_site(host, sites)].add(host)
     within = {_site(one, sites) for one, two in probed if _site(one, sites) == _site(two, sites)}
-    whole_sites = [each for site, each in members.items() if site not in within and len(each) > 1 and each <= found]
-    return sorted(found.difference(*whole_sites), key=natural)
+    return {
+        site: each for site, each in sorted(members.items()) if site not in within and len(each) > 1 and each <= hosts
+    }
 
 
 def _site(host: str, sites: t.Mapping[str, str]) -> str:
@@ -330,6 +355,18 @@ def _who(group: Group) -> str:
 
 def _share(group: Group) -> str:
     return f"{len(group.pairs)} of {count(group.of, 'pair')}"
+
+
+def _of_unreachable_site(site: str, hosts: t.Sequence[str], evidence: Evidence) -> Cause:
+    sites = evidence.fleet.sites
+    probers = {_site(one, sites) for host in hosts for one, _peer in evidence.probed_of.get(host, ())}
+    others = some(probers)
+    return Cause(
+        UNREACHABLE,
+        tuple(hosts),
+        f"site {site}: neither Ansible nor any node of {others} reaches its {count(len(hosts), 'node')}",
+        (f"check the line between {others} and {site}, and whether {site} has power; its nodes keep their node CIDRs",),
+    )
 
 
 def _of_all_pairs(pairs: set[Pair], evidence: Evidence) -> Cause:

@@ -36,10 +36,11 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.tex
     first_line,
     natural,
     some,
+    them,
 )
 
 MOST = 20
-"""Lines about single hosts and pairs; the others are counted."""
+"""Lines about single hosts and pairs, and next steps; the others are counted."""
 
 
 class VerifyResult(t.NamedTuple):
@@ -72,14 +73,19 @@ def judge(fleet: Fleet, answers: t.Mapping[str, Answers]) -> VerifyResult:
         lines.append(Line("no pair was probed: the inventory has fewer than two nodes with a node CIDR", BAD))
     notes = [*_notes(evidence), *warning_lines(faults), *note_lines(faults)]
     if not lines:
-        return VerifyResult(True, [Line(f"healthy: {_coverage(evidence, 0)}", GOOD), *notes], steps)
+        return VerifyResult(True, [Line(f"healthy: {_coverage(evidence, 0)}", GOOD), *notes], _cut_steps(steps))
     broken = len(set().union(*evidence.wrong.values()))
     head = Line(f"unhealthy: {_coverage(evidence, broken)}", BAD)
-    return VerifyResult(False, [head, *(Line(f"  {text}", tone) for text, tone in lines), *notes], steps)
+    return VerifyResult(False, [head, *(Line(f"  {text}", tone) for text, tone in lines), *notes], _cut_steps(steps))
 
 
 def _cut(lines: list[Line]) -> list[Line]:
     return lines if len(lines) <= MOST else [*lines[:MOST], Line(f"and {len(lines) - MOST} more like these", BAD)]
+
+
+def _cut_steps(steps: t.Iterable[str]) -> list[str]:
+    each = list(dict.fromkeys(steps))
+    return each if len(each) <= MOST else [*each[:MOST], f"and {len(each) - MOST} more like these"]
 
 
 def _absent(evidence: Evidence, lines: list[Line], steps: list[str]) -> None:
@@ -105,32 +111,57 @@ def _absent(evidence: Evidence, lines: list[Line], steps: list[str]) -> None:
 
 
 def _unreached(evidence: Evidence, lines: list[Line], steps: list[str]) -> None:
-    """Add the nodes that Ansible does not reach; a node that no other node reaches either is down."""
-    unreached, down = [host for host, answer in evidence.answers.items() if not answer.reached], evidence.dead()
-    messages = {host: evidence.answers[host].connection for host in unreached}
-    up = {}
+    """Add the nodes that Ansible does not reach; a node that no other node reaches either is down.
+
+    Those of a site that as a whole is not reached are left out: see :func:`causes`.
+    """
+    of_sites = {host for hosts in evidence.unreachable_sites().values() for host in hosts}
+    unreached = [host for host, answer in evidence.answers.items() if not answer.reached and host not in of_sites]
+    down, same = evidence.dead(), collections.defaultdict(list)
     for host in sorted(unreached, key=natural):
-        probed = len(evidence.probed_of.get(host, ()))
-        if host in down:
-            who = "the one node that probed it" if probed == 1 else f"all {probed} nodes that probed it"
-            lines.append(Line(f"down: {host}: unreachable for Ansible and for {who}", BAD))
-            if may_be_down(messages[host]):
-                steps.append(f"check power and network of {host}; if it is gone for good, release its node CIDR")
-            else:
-                up[host] = messages[host]
-        elif probed:
-            lines.append(
-                Line(f"{host}: unreachable for Ansible but reachable over the overlay; it did not probe its peers", BAD)
-            )
-            if may_be_down(messages[host]):  # but it is not
-                cause = known_cause(messages[host])
-                steps.append(f"check SSH from the controller to {host}" + (f" ({cause.what})" if cause else ""))
-            else:
-                up[host] = messages[host]
-        else:
-            lines.append(Line(f"{host}: unreachable for Ansible, and no node probed it", BAD))
-            up[host] = messages[host]
+        probes = len(evidence.probed_of.get(host, ()))
+        same[host in down, probes if host in down else min(probes, 1)].append(host)
+    up = {}
+    for (is_down, probed), hosts in same.items():
+        lines.append(_unreached_line(hosts, is_down, probed))
+        messages = {host: evidence.answers[host].connection for host in hosts}
+        silent = [host for host in hosts if probed and may_be_down(messages[host])]
+        up.update({host: message for host, message in messages.items() if host not in silent})
+        if silent and is_down:
+            gone = "it is gone for good, release its node CIDR"
+            if len(silent) > 1:
+                gone = "one of them is gone for good, release its node CIDR"
+            steps.append(f"check power and network of {some(silent)}; if {gone}")
+        elif silent:  # but they are not down
+            steps += _of_ssh({host: messages[host] for host in silent})
     steps += connection_steps(up)
+
+
+def _unreached_line(hosts: t.Sequence[str], is_down: bool, probed: int) -> Line:
+    """Return the line about nodes that Ansible does not reach.
+
+    :param probed: the number of nodes that have probed each of them.
+    """
+    it = them(hosts)
+    if is_down:
+        who = f"the one node that probed {it}" if probed == 1 else f"all {probed} nodes that probed {it}"
+        return Line(f"down: {some(hosts)}: unreachable for Ansible and for {who}", BAD)
+    if probed:
+        they = "it" if len(hosts) == 1 else "they"
+        its = "its" if len(hosts) == 1 else "their"
+        but = f"reachable over the overlay; {they} did not probe {its} peers"
+        return Line(f"{some(hosts)}: unreachable for Ansible but {but}", BAD)
+    return Line(f"{some(hosts)}: unreachable for Ansible, and no node probed {it}", BAD)
+
+
+def _of_ssh(messages: t.Mapping[str, str]) -> t.Iterator[str]:
+    """Yield a step for each cause of nodes that run, and that Ansible does not reach."""
+    hosts: dict[str, list[str]] = collections.defaultdict(list)
+    for host, message in messages.items():
+        cause = known_cause(message)
+        hosts[f" ({cause.what})" if cause else ""].append(host)
+    for what, names in hosts.items():
+        yield f"check SSH from the controller to {some(names)}{what}"
 
 
 def _coverage(evidence: Evidence, broken: int) -> str:

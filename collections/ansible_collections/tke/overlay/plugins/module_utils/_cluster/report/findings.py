@@ -142,7 +142,9 @@ def is_unconfigured(host: ProbedHost) -> bool:
 
 
 def _hosts_not_observed(situation: Situation) -> t.Iterator[Finding]:
-    unreachable, dead = [host for host in situation.hosts if host.unreachable], situation.evidence.dead()
+    of_sites = {host for hosts in situation.evidence.unreachable_sites().values() for host in hosts}
+    unreachable = [host for host in situation.hosts if host.unreachable and host.name not in of_sites]
+    dead = situation.evidence.dead()
     for hosts, silent in (
         ([host for host in unreachable if host.name in dead], True),
         ([host for host in unreachable if host.node and host.name not in dead], False),

@@ -125,6 +125,65 @@ def test_a_host_that_is_down_is_printed_once():
     assert printed[1] == "  down: idc2: unreachable for Ansible and for all 5 nodes that probed it"
 
 
+def test_a_site_behind_a_cut_line_is_one_line_and_one_step():
+    """The controller is on the side of the cloud: it reaches no host of the site either."""
+    sites = {**SITES, **{f"idc{number}": "idc" for number in range(4, 101)}}
+    idc = [host for host, site in sites.items() if site == "idc"]
+    fleet = FLEET._replace(sites=sites)
+    wrong = {(one, two) for one in sites for two in sites if sites[one] != sites[two]}
+    printed = texts(judge(fleet, answers(all_of(wrong, "silent"), unreached=idc, fleet=fleet)))
+    assert printed[1:] == [
+        "  site idc: neither Ansible nor any node of cloud reaches its 100 nodes",
+        "next: check the line between cloud and idc, and whether idc has power; its nodes keep their node CIDRs",
+    ]
+
+
+def test_each_site_behind_a_cut_line_is_a_line():
+    sites = {"a1": "a", "a2": "a", "b1": "b", "b2": "b", "c1": "c", "d1": "d"}
+    fleet = FLEET._replace(sites=sites)
+    wrong = {pair for pair in itertools.permutations(sites, 2) if set(pair) & {"a1", "a2", "b1", "b2"}}
+    printed = texts(judge(fleet, answers(all_of(wrong, "silent"), unreached=["a1", "a2", "b1", "b2"], fleet=fleet)))
+    assert printed[1:3] == [
+        f"  site {site}: neither Ansible nor any node of c, d reaches its 2 nodes" for site in ("a", "b")
+    ]
+    assert printed[3].startswith("next: check the line between c, d and a, ")
+    assert not any("release" in line for line in printed)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"idc3": Answers(True, failure="no nft")},  # Ansible reaches the site
+        {"idc3": Answers(False, connection="Host key verification failed.")},  # SSH of the site answers
+    ],
+)
+def test_a_site_of_which_a_host_runs_is_no_cut_line(changes):
+    wrong = between("cloud", "idc")
+    printed = texts(judge(FLEET, {**answers(all_of(wrong, "silent"), unreached=["idc1", "idc2", "idc3"]), **changes}))
+    assert not any("site idc" in line for line in printed)
+    assert any(line.startswith("  down: idc1, idc2") for line in printed)
+
+
+def test_hosts_that_are_down_share_a_line_and_a_step():
+    down = [f"idc{number}" for number in range(4, 40)]
+    sites = {**SITES, **dict.fromkeys(down, "idc")}
+    fleet = FLEET._replace(sites=sites)
+    wrong = {pair for pair in itertools.permutations(sites, 2) if set(pair) & set(down)}
+    printed = texts(judge(fleet, answers(all_of(wrong, "silent"), unreached=down, fleet=fleet)))
+    shown = "idc4, idc5, idc6, idc7, idc8, idc9 and 30 more"
+    assert printed[1:] == [
+        f"  down: {shown}: unreachable for Ansible and for all 6 nodes that probed them",
+        f"next: check power and network of {shown}; if one of them is gone for good, release its node CIDR",
+    ]
+
+
+def test_hosts_that_only_ansible_does_not_reach_share_a_line():
+    assert texts(judge(FLEET, answers(unreached=["idc2", "idc3"])))[1:] == [
+        "  idc2, idc3: unreachable for Ansible but reachable over the overlay; they did not probe their peers",
+        "next: check SSH from the controller to idc2, idc3",
+    ]
+
+
 def test_a_host_that_answers_probes_is_not_called_down():
     printed = texts(judge(FLEET, answers(unreached=["idc2"])))
     assert "  idc2: unreachable for Ansible but reachable over the overlay; it did not probe its peers" in printed
@@ -343,6 +402,10 @@ def test_at_most_twenty_causes_are_printed():
         f"!  no answer: n{number} -> n{number + 1}" for number in range(0, 40, 2)
     ]
     assert "!  and 2 more like these" in lines
+    assert lines[-2:] == [
+        "       check that UDP port 8472 is open at n39, and their drift: ansible-playbook tke.overlay.status",
+        "       and 2 more like these",
+    ]
 
 
 def test_hosts_with_the_same_failure_share_a_line():
@@ -358,9 +421,9 @@ def test_healthy_is_a_bool():
 
 
 def test_twenty_lines_are_all_printed():
-    collected = {f"n{number}": Answers(False) for number in range(20)}
+    collected = {f"n{number:02}": Answers(True, failure=f"error {number:02}") for number in range(20)}
     printed = screen(FLEET._replace(sites=dict.fromkeys(collected, "cloud")), collected)
-    assert [line.partition(":")[0] for line in printed[1:21]] == [f"!  n{number}" for number in range(20)]
+    assert [line.rpartition(" ")[2] for line in printed[1:21]] == [f"{number:02}" for number in range(20)]
     assert not any("more like these" in line for line in printed)
 
 

@@ -92,6 +92,21 @@ CASES = {
     "two_dead_hosts": (
         ledger_of(*FOUR),
         [
+            host("cloud1", {"idc1": 1}, ["cloud2", "idc2"]),
+            host("idc1", {"cloud1": 1}, ["cloud2", "idc2"]),
+            *unreachable("cloud2", "idc2"),
+        ],
+        [
+            (
+                *("bad", "unreachable", ["cloud2", "idc2"]),
+                ["cloud2, idc2", "from them either."],
+                ["ansible cloud2,idc2 -m ping. ", "keep them as peers. ", f"{RELEASE}cloud2,idc2"],
+            )
+        ],
+    ),
+    "site_behind_a_cut_line": (
+        ledger_of(*FOUR),
+        [
             host("cloud1", {"cloud2": 1}, FOUR[2:]),
             host("cloud2", {"cloud1": 1}, FOUR[2:]),
             *unreachable("idc1", "idc2"),
@@ -99,8 +114,8 @@ CASES = {
         [
             (
                 *("bad", "unreachable", ["idc1", "idc2"]),
-                ["idc1, idc2", "from them either."],
-                ["ansible idc1,idc2 -m ping. ", "keep them as peers. ", f"{RELEASE}idc1,idc2"],
+                ["Site idc: neither Ansible nor any node of cloud reaches its 2 nodes."],
+                ["Check the line between cloud and idc"],
             )
         ],
     ),
@@ -340,6 +355,11 @@ def test_a_load_balancer_is_no_node_to_be_released():
     assert "peer" not in found["remedy"]
 
 
+def test_the_nodes_of_a_cut_line_are_not_to_be_released():
+    (found,) = report_of(*CASES["site_behind_a_cut_line"][:2])["findings"]
+    assert "release" not in found["remedy"]
+
+
 def test_a_host_that_some_peers_reach_is_not_dead():
     hosts = [
         host("cloud1", {"cloud2": 0.1}, ["idc1"]),
@@ -400,10 +420,10 @@ def test_a_reserved_range_outside_the_pool_is_a_finding():
 
 
 def test_a_command_names_at_most_three_hosts():
-    names = [f"idc{number}" for number in range(1, 5)]
+    names = [f"cloud{number}" for number in range(2, 6)]
     (found,) = report_of(ledger_of("cloud1", *names), [host("cloud1", None, names), *unreachable(*names)])["findings"]
-    assert "ansible idc1,idc2,idc3 -m ping. " in found["remedy"]
-    assert found["remedy"].endswith(f"{RELEASE}idc1,idc2,idc3")
+    assert "ansible cloud2,cloud3,cloud4 -m ping. " in found["remedy"]
+    assert found["remedy"].endswith(f"{RELEASE}cloud2,cloud3,cloud4")
 
 
 def test_a_tenth_of_the_pool_is_nearly_full():
