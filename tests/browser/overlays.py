@@ -72,6 +72,7 @@ def overlay_info(drift: tuple[str, ...] = (), current: bool = True, vips: tuple[
         },
         "timer": "active",
         "vips": list(vips),
+        "load_balancer": {"timer": "active"} if vips else None,
         "pods": [],
     }
 

@@ -43,6 +43,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.und
     network_of,
     warnings,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.vips import VipFault, vip_faults
 
 MOST = 40
 """Rows on the screens of site and preflight; with more hosts, those with equal cells share a row."""
@@ -113,7 +114,7 @@ def status(seen: t.Mapping[str, HostStatus], planned: PlannedCluster) -> list[Li
         *planned.links,
         *_details(hosts, seen),
         *of_new_ledger(planned.new_ledger),
-        *_of_vips(seen, planned),
+        *(Line(fault.text, BAD) for fault in _vip_faults(seen, planned)),
         *_of_pods(faults),
         *_notes(seen),
         *_of_orphans(planned),
@@ -226,19 +227,8 @@ def _details(hosts: t.Sequence[str], seen: t.Mapping[str, HostStatus]) -> list[L
     return lines
 
 
-def _of_vips(seen: t.Mapping[str, HostStatus], planned: PlannedCluster) -> list[Line]:
-    """Return a line for each VIP that not exactly one host of the pair holds, if both hosts were read."""
-    overlays = {host: _overlay(each) for host, each in seen.items()}
-    pair = {host: overlay for host, overlay in overlays.items() if overlay and overlay.get("load_balancer")}
-    if len(pair) != 2:
-        return []
-    lines = []
-    for name, address in planned.vips.items():
-        holders = natural_order(host for host, overlay in pair.items() if address in overlay["vips"])
-        if len(holders) != 1:
-            where = f"is on {' and '.join(holders)} at the same time" if holders else "is on no host of the pair"
-            lines.append(Line(f"VIP {name} {address} {where}: journalctl -u tke-overlay-keepalived", BAD))
-    return lines
+def _vip_faults(seen: t.Mapping[str, HostStatus], planned: PlannedCluster) -> list[VipFault]:
+    return vip_faults(planned.vips, {host: _overlay(each) for host, each in seen.items()})
 
 
 def _of_orphans(planned: PlannedCluster) -> list[Line]:
@@ -266,6 +256,7 @@ def _status_steps(hosts: t.Sequence[str], seen: t.Mapping[str, HostStatus], plan
         at_work = all(set(_timers(_overlay(seen[host]) or {})) == {"active"} for host in wrong)
         timer = "the timer repairs most of this by itself; " if at_work else ""
         todo.append(f"{timer}ansible-playbook tke.overlay.site --limit {','.join(wrong[:6])} repairs all of it")
+    todo += [fault.remedy for fault in _vip_faults(seen, planned)]
     todo += fault_steps(_pod_faults(seen))
     if planned.orphans:
         names = natural_order(planned.orphans)

@@ -20,6 +20,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.con
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.pods import NOTE, WARNING, pod_faults
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.root_cause import Evidence, Fleet, causes
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.text import count, some, them
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.vips import Overlays, vip_faults
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.reachability import ProbedHost, answers_of
 
@@ -67,6 +68,11 @@ class Situation:
     def nodes(self) -> list[ProbedHost]:
         """The hosts that are nodes of the overlay."""
         return [host for host in self.hosts if host.node]
+
+    @property
+    def overlays(self) -> Overlays:
+        """What each host has reported, ``None`` for one that was not read."""
+        return {host.name: host.overlay for host in self.hosts}
 
     @property
     def missing(self) -> set[str]:
@@ -120,11 +126,6 @@ def by_severity(found: t.Iterable[Finding]) -> list[Finding]:
     """Return the findings with the most severe first; equal ones keep their order."""
     rank = {"bad": 0, "warn": 1, "note": 2}
     return sorted(found, key=lambda finding: rank[finding["severity"]])
-
-
-def vip_holders(address: str, hosts: t.Sequence[ProbedHost]) -> list[str]:
-    """Return the hosts that report this VIP on one of their devices."""
-    return [host.name for host in hosts if host.overlay and address in (host.overlay.get("vips") or [])]
 
 
 def has_old_plan(overlay: t.Mapping[str, t.Any]) -> bool:
@@ -230,27 +231,14 @@ def _sentences(texts: t.Sequence[str]) -> str:
 
 
 def _vips(situation: Situation) -> t.Iterator[Finding]:
-    carriers = [host for host in situation.hosts if not host.node]
-    observed = any(host.overlay is not None for host in carriers)
-    all_observed = not any(host.unreachable or not host.selected for host in carriers)
-    for name, address in sorted(situation.ledger.vips.items()):
-        holders = vip_holders(address, situation.hosts)
-        if len(holders) > 1:
-            yield Finding(
-                severity="bad",
-                kind="vip",
-                hosts=holders,
-                text=f"{some(holders)} hold the VIP {address} ({name}) at the same time.",
-                remedy="Permit VRRP between these hosts: IP protocol 112, unicast.",
-            )
-        elif not holders and observed:
-            yield Finding(
-                severity="bad" if all_observed else "warn",
-                kind="vip",
-                hosts=[],
-                text=f"None of the observed hosts holds the VIP {address} ({name}).",
-                remedy="Check the hosts of group clb: systemctl status 'tke-overlay-*'",
-            )
+    for fault in vip_faults(situation.ledger.vips, situation.overlays):
+        yield Finding(
+            severity="bad" if fault.certain else "warn",
+            kind="vip",
+            hosts=list(fault.hosts),
+            text=f"{fault.text}.",
+            remedy=_sentences([fault.remedy]),
+        )
 
 
 def _drift(situation: Situation) -> t.Iterator[Finding]:

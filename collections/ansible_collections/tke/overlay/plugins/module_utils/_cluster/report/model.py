@@ -17,6 +17,7 @@ import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.root_cause import KINDS
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.text import count
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.vips import holders, pair_of
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.findings import (
     Finding,
@@ -25,7 +26,6 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.findin
     findings,
     has_old_plan,
     is_unconfigured,
-    vip_holders,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.history import Event, history
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.past_day import PastDay
@@ -162,7 +162,7 @@ class PendingNodeCidr(t.TypedDict):
 
 
 class Vip(t.TypedDict):
-    """A VIP of the ledger. ``observed``: the run read the state of a host that could hold it."""
+    """A VIP of the ledger. ``holders``: hosts of the pair. ``observed``: the run read the state of one of the pair."""
 
     name: str
     address: str
@@ -408,9 +408,9 @@ def _pending(ledger: Ledger) -> list[PendingNodeCidr]:
 
 
 def _vips(situation: Situation) -> list[Vip]:
-    observed = any(host.overlay is not None and not host.node for host in situation.hosts)
+    pair = pair_of(situation.overlays)
     return [
-        Vip(name=name, address=address, holders=vip_holders(address, situation.hosts), observed=observed)
+        Vip(name=name, address=address, holders=holders(address, pair), observed=bool(pair))
         for name, address in sorted(situation.ledger.vips.items(), key=lambda item: int(ipaddress.ip_address(item[1])))
     ]
 

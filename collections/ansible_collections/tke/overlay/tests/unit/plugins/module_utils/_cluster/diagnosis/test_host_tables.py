@@ -436,20 +436,48 @@ def test_status_of_a_pair_with_drift():
         "!clb1: rules: table inet tke_overlay_clb is missing",
         "!clb1: unit x: is off",
         "!clb2: timer active, last run failed (exit-code 1): journalctl -u y",
-        "!VIP services 10.0.2.3 is on clb1 and clb2 at the same time: journalctl -u tke-overlay-keepalived",
+        "!VIP services 10.0.2.3 is on clb1 and clb2 at the same time",
         " next: ansible-playbook tke.overlay.site --limit clb1,clb2 repairs all of it",
+        ("       permit VRRP between clb1 and clb2: IP protocol 112, unicast; journalctl -u tke-overlay-keepalived"),
     ]
 
 
 def test_status_of_a_pair_without_vips_and_of_one_that_is_not_installed():
     seen = {"clb1": of_pair(), "clb2": of_pair()}
     lines = screen(host_tables.status(seen, VIPS))
-    assert "!VIP apiserver 10.0.2.2 is on no host of the pair: journalctl -u tke-overlay-keepalived" in lines
+    assert "!VIP apiserver 10.0.2.2 is on no host of the pair" in lines
+    step = " next: on clb1, clb2: systemctl status 'tke-overlay-*'; journalctl -u tke-overlay-keepalived"
+    assert lines[-1] == step, "one step for both VIPs"
     lines = screen(host_tables.status({"clb1": of_pair()}, VIPS))
     assert not [line for line in lines if "VIP " in line], "with --limit, the other host can hold it"
+    away = HostStatus("", reached=False, connection="Connection timed out")
+    lines = screen(host_tables.status({"clb1": of_pair(vips=["10.0.2.2"]), "clb2": away}, VIPS))
+    assert [line for line in lines if "VIP " in line] == [
+        "!VIP services 10.0.2.3 is not on clb1, and the other host of the pair was not read"
+    ]
+    assert lines[-1].strip().startswith("on clb1: systemctl status")
     lines = screen(host_tables.status({"clb1": of_pair(["load balancer: not installed"], pair=None)}, VIPS))
     assert "!clb1: load balancer: not installed" in lines
     assert lines[-1] == " next: ansible-playbook tke.overlay.site --limit clb1 repairs all of it"
+
+
+def test_status_of_a_vip_that_a_node_has_as_well():
+    seen = {
+        "clb1": of_pair(vips=["10.0.2.2"]),
+        "clb2": of_pair(vips=["10.0.2.3"]),
+        "idc1": HostStatus("idc", overlay("idc1", vips=["10.0.2.2"])),
+    }
+    lines = screen(host_tables.status(seen, VIPS))
+    assert [line for line in lines if "VIP " in line] == [
+        (
+            "!VIP apiserver 10.0.2.2 is an address of idc1, which is no host of the pair: "
+            "its packets to the VIP go nowhere else"
+        ),
+        (
+            " next: remove the VIP from idc1: on kube-ipvs0 from externalIPs or status.loadBalancer of the Service, "
+            "otherwise from the link; or set another one in overlay_clb_vips"
+        ),
+    ]
 
 
 def test_status_shows_the_worse_timer_of_a_node_that_is_of_the_pair():

@@ -77,7 +77,8 @@ def unreachable(*names: str) -> list[ProbedHost]:
 
 def load_balancer(name: str, *vips: str, **changes: t.Any) -> ProbedHost:
     """A host that is no node and holds these VIPs."""
-    return ProbedHost(name, node=False, selected=True, overlay={"vips": list(vips)})._replace(**changes)
+    overlay = {"vips": list(vips), "load_balancer": {"timer": "active"}}
+    return ProbedHost(name, node=False, selected=True, overlay=overlay)._replace(**changes)
 
 
 def report_of(ledger: Ledger, hosts: t.Sequence[ProbedHost], **options: t.Any) -> Report:

@@ -265,7 +265,13 @@ CASES = {
         ledger_of("cloud1", "idc1", vips=VIPS),
         [*healthy("cloud1", "idc1"), load_balancer("clb1"), load_balancer("clb2")],
         [
-            ("bad", "vip", [], [f"None of the observed hosts holds the VIP {address} ({name})."], ["systemctl status"])
+            (
+                "bad",
+                "vip",
+                [],
+                [f"VIP {name} {address} is on no host of the pair."],
+                ["On clb1, clb2: systemctl status"],
+            )
             for name, address in sorted(VIPS.items())
         ],
     ),
@@ -276,12 +282,50 @@ CASES = {
             load_balancer("clb1"),
             load_balancer("clb2", selected=False, overlay=None),
         ],
-        [("warn", "vip", [], ["10.0.2.2 (apiserver)"], ["systemctl status"])],
+        [("warn", "vip", [], ["apiserver 10.0.2.2 is not on clb1, and the other host"], ["clb1: systemctl status"])],
     ),
     "vip_with_two_holders": (
         ledger_of("cloud1", "idc1", vips=VIPS),
         [*healthy("cloud1", "idc1"), load_balancer("clb1", *VIPS.values()), load_balancer("clb2", "10.0.2.2")],
-        [("bad", "vip", ["clb1", "clb2"], ["clb1, clb2", "10.0.2.2 (apiserver)"], ["VRRP", "protocol 112"])],
+        [("bad", "vip", ["clb1", "clb2"], ["clb1 and clb2", "apiserver 10.0.2.2"], ["VRRP", "protocol 112"])],
+    ),
+    "vip_on_no_host_of_a_pair_of_nodes": (
+        ledger_of("cloud1", "cloud2", "idc1", vips={"apiserver": "10.0.2.2"}),
+        [
+            *(
+                each._replace(overlay={**each.overlay, "load_balancer": {"timer": "active"}})
+                for each in healthy(*THREE)[:2]
+            ),
+            *unreachable("idc1"),
+        ],
+        [
+            ("bad", "unreachable", ["idc1"], ["idc1"], ["idc1"]),
+            ("bad", "vip", [], ["is on no host of the pair"], ["On cloud1, cloud2: systemctl status"]),
+        ],
+    ),
+    "vip_on_a_node_instead_of_the_pair": (
+        ledger_of("cloud1", "idc1", vips={"apiserver": "10.0.2.2"}),
+        [
+            *healthy("cloud1", "idc1")[:1],
+            host("idc1", {"cloud1": 1}, vips=["10.0.2.2"]),
+            load_balancer("clb1"),
+            load_balancer("clb2"),
+        ],
+        [
+            ("bad", "vip", [], ["apiserver 10.0.2.2 is on no host of the pair"], ["On clb1, clb2: systemctl status"]),
+            (
+                "bad",
+                "vip",
+                ["idc1"],
+                ["10.0.2.2 is an address of idc1, which is no host"],
+                ["from idc1: on kube-ipvs0"],
+            ),
+        ],
+    ),
+    "vips_of_another_load_balancer_on_nodes": (
+        ledger_of("cloud1", "idc1", vips={"apiserver": "10.0.2.2"}),
+        [host("cloud1", {"idc1": 1}, vips=["10.0.2.2"]), *healthy("cloud1", "idc1")[1:]],
+        [],
     ),
     "vips_without_an_observed_host": (
         ledger_of("cloud1", "idc1", vips=VIPS),
