@@ -11,7 +11,11 @@ import struct
 import pytest
 
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.nftables import RulesSpec, rules_text
-from ansible_collections.tke.overlay.plugins.module_utils._host.node.tunnel_filters import TunnelEnds, tunnel_filters
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.tunnel_filters import (
+    TunnelEnds,
+    tunnel_filters,
+    tunnels_of,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.probe.evidence import read_counters
 from foreign_rules import FIREWALLD
 
@@ -93,6 +97,51 @@ def test_filters_in_the_way_of_probes(run, case):
 def test_without_foreign_rules_nothing_is_in_the_way(run):
     load(run, rules_text(RulesSpec("tke0", "tke-br0", 8472, 1450, "10.244.0.0/24", ["10.244.0.0/16"], ["10.0.1.12"])))
     assert tunnel_filters(ENDS, run) == []
+
+
+WIREGUARD = TunnelEnds("tke-wg0", 51820, 8471, "wireguard")
+
+
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        (["udp dport { 51820, 51821 } accept", 'iifname "tke-wg0" accept'], []),
+        ([ACCEPTED["tunnel"], 'iifname "tke0" accept'], [(("tunnel",), f"{CLOSED}UDP port 51820", "wireguard")]),
+        (
+            ["udp dport 51820 accept", ACCEPTED["ping"], 'iifname "tke0" accept'],
+            [(("tcp",), f"{CLOSED}TCP port 8471 on tke-wg0", "wireguard")],
+        ),
+    ],
+)
+def test_filters_in_the_way_of_wireguard(run, rules, expected):
+    load(run, table(*rules))
+    assert [(each.drops, each.text, each.transport) for each in tunnel_filters(WIREGUARD, run)] == expected
+
+
+def document(links):
+    fleet = "a 10.244.0.0/24 10.0.1.11 cloud\nb 10.244.1.0/24 10.0.2.11 idc\nc 10.244.2.0/24 10.0.3.11 shop\n"
+    return {"node": "a", "device": "tke0", "port": 8472, "mtu": 1450, "fleet": fleet, **links}
+
+
+@pytest.mark.parametrize(
+    ("links", "expected"),
+    [
+        ({}, [ENDS]),
+        ({"links": "cloud cloud vxlan 1450\ncloud idc direct 1500\nidc shop wireguard 1440\n"}, [ENDS]),
+        ({"links": "cloud cloud direct 1500\n"}, []),
+        (
+            {"links": "cloud cloud vxlan 1450\ncloud idc wireguard 1440\n", "wireguard_generation": 0},
+            [ENDS, WIREGUARD],
+        ),
+        (
+            {"links": "cloud idc wireguard 1440\n", "wireguard_generation": 3},
+            [WIREGUARD._replace(device="tke-wg1", port=51821)],
+        ),
+    ],
+)
+def test_the_tunnels_of_a_host_are_those_of_its_links(links, expected):
+    given = {**document(links), **({"wireguard_port": 51820} if "wireguard_generation" in links else {})}
+    assert tunnels_of(given, 8471) == expected
 
 
 @pytest.mark.parametrize(

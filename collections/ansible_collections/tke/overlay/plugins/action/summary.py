@@ -31,7 +31,11 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.tex
     unified,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import KINDS
-from ansible_collections.tke.overlay.plugins.module_utils._links import parse_links, wireguard_port
+from ansible_collections.tke.overlay.plugins.module_utils._links import (
+    parse_links,
+    wireguard_device,
+    wireguard_port,
+)
 from ansible_collections.tke.overlay.plugins.plugin_utils._conformance import Registered, outcome_of
 from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import HOST_VARIABLES, failure_of, results_of
 from ansible_collections.tke.overlay.plugins.plugin_utils._results import underlays
@@ -299,6 +303,7 @@ def _fleet(plan: t.Mapping[str, t.Any], sites: t.Mapping[str, str], answering: t
         overhead=overhead_on("".join(each.underlay for each in list(parse_fleet(document["fleet"]).values())[:1])),
         links=parse_links(document["links"]) if "links" in document else None,
         wireguard_port=_wireguard_port(document),
+        wireguard_device=wireguard_device(document.get("wireguard_generation") or 0),
         fresh=plan["fresh"],
         orphans=plan["orphans"],
         responders={host for host, each in answering.items() if "tcp" in each},

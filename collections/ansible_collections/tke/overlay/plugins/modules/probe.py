@@ -170,6 +170,8 @@ filters:
     - Chains and rules of foreign firewalls on this host that can drop what its peers send to it. C(drops) names it -
       packets of the tunnel (V(tunnel)), and out of the tunnel echo requests (V(ping)) or TCP to the echo responder
       (V(tcp)). C(remedy) opens the firewall.
+    - C(transport) is the tunnel, V(vxlan) or V(wireguard). With O(document), each one is examined that the links of
+      this host need; without, that of VXLAN.
     - They explain probes of other hosts that have failed; they do not concern packets of Pods.
   returned: when peers were probed
   type: list
@@ -178,6 +180,8 @@ filters:
     - drops: [tcp]
       text: chain INPUT of the nftables table ip filter drops what it does not name, such as TCP port 8471 on tke0
       remedy: ufw allow 8472/udp && ufw allow in on tke0
+      some: false
+      transport: vxlan
 counters:
   description:
     - Counters of this host. Their increase during the probes of other hosts explains probes that have failed.
@@ -214,7 +218,12 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables im
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_checks import pod_findings, summarized
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.pod_network import saved_network
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.status import applied_plan, is_current
-from ansible_collections.tke.overlay.plugins.module_utils._host.node.tunnel_filters import TunnelEnds, tunnel_filters
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.tunnel_filters import (
+    Filter,
+    TunnelEnds,
+    tunnel_filters,
+    tunnels_of,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._host.probe.echo_responder import keep_responding
 from ansible_collections.tke.overlay.plugins.module_utils._host.probe.evidence import read_counters
 from ansible_collections.tke.overlay.plugins.module_utils._host.probe.run import (
@@ -304,7 +313,7 @@ def work(module: AnsibleModule, run: Run) -> Result:
         "rtt_ms": outcome.rtt_ms,
         "findings": [finding._asdict() for finding in outcome.findings],
         "tcp": {"echoed": outcome.echoed, "refused": outcome.refused},
-        "filters": [each._asdict() for each in tunnel_filters(_ends(params, settings), run)],
+        "filters": [each._asdict() for each in _filters(params, settings, run)],
         "counters": read_counters(run),
     }
     if params["document"] is not None:
@@ -312,10 +321,13 @@ def work(module: AnsibleModule, run: Run) -> Result:
     return result
 
 
-def _ends(params: t.Mapping[str, t.Any], settings: t.Mapping[str, str]) -> TunnelEnds:
-    """Return what a firewall must accept, by the plan or else by what was last applied."""
-    known = params["document"] or {"device": settings.get("device", "tke0"), "port": settings.get("port", 8472)}
-    return TunnelEnds(known["device"], int(known["port"]), PORT)
+def _filters(params: t.Mapping[str, t.Any], settings: t.Mapping[str, str], run: Run) -> list[Filter]:
+    """Return the filters in the way of the tunnels, by the plan; without one, of VXLAN as it was last applied."""
+    if params["document"] is None:
+        tunnels = [TunnelEnds(settings.get("device", "tke0"), int(settings.get("port", 8472)), PORT)]
+    else:
+        tunnels = tunnels_of(document_of(params), PORT)
+    return [each for ends in tunnels for each in tunnel_filters(ends, run)]
 
 
 def _are_names(names: t.Any) -> bool:

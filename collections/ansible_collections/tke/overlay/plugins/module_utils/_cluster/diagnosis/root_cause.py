@@ -64,7 +64,8 @@ class Answers(t.NamedTuple):
 class Fleet(t.NamedTuple):
     """The nodes of the inventory (``sites``), and those on which the echo responder was started (``responders``).
 
-    ``links`` and ``wireguard_port`` are those of a plan with links; without, VXLAN connects all nodes.
+    ``links``, ``wireguard_port`` and ``wireguard_device`` are those of a plan with links; without, VXLAN connects all
+    nodes.
     """
 
     sites: t.Mapping[str, str]  # node -> site
@@ -78,6 +79,7 @@ class Fleet(t.NamedTuple):
     failed_responders: t.Mapping[str, str] = {}  # node -> why its echo responder did not start
     links: LinkTable | None = None
     wireguard_port: int | None = None
+    wireguard_device: str = "tke-wg0"
 
     def links_of(self, pairs: t.Iterable[Pair]) -> set[Link]:
         """Return the links between the sites of these nodes; nothing in a cluster without links."""
@@ -100,12 +102,25 @@ class Fleet(t.NamedTuple):
         version = 6 if self.overhead == OVERHEAD[6] else 4
         return max((ENCAPSULATION[link.transport][version] for link in self.links_of(pairs)), default=self.overhead)
 
+    def carried(self, pairs: t.Iterable[Pair]) -> int | None:
+        """Return the size of the underlay packets that full-size packets of these pairs need."""
+        version = 6 if self.overhead == OVERHEAD[6] else 4
+        sizes = [link.mtu + ENCAPSULATION[link.transport][version] for link in self.links_of(pairs)]
+        return max(sizes, default=None if self.size is None else self.size + self.overhead)
+
+    def devices(self, pairs: t.Collection[Pair]) -> str:
+        """Return the links of a host from which its packets to these peers leave, or come to it."""
+        names = {VXLAN: self.device, WIREGUARD: self.wireguard_device, DIRECT: "the link of the underlay"}
+        return " and ".join(name for transport, name in names.items() if self.uses(transport, pairs))
+
     def traffic(self, pairs: t.Iterable[Pair]) -> str:
         """Return what a firewall must accept, so that these pairs reach each other."""
         port = "the tunnel's UDP port (overlay_port)" if self.port is None else f"UDP port {self.port}"
         words = {
             VXLAN: port,
-            WIREGUARD: f"UDP port {self.wireguard_port} (WireGuard)",
+            WIREGUARD: "the UDP port of WireGuard (overlay_wireguard_port)"
+            if self.wireguard_port is None
+            else f"UDP port {self.wireguard_port} (WireGuard)",
             DIRECT: "packets of Pods without a tunnel (direct)",
         }
         transports = {link.transport for link in self.links_of(pairs)}
@@ -169,9 +184,10 @@ class Evidence:
         """Return whether no probed pair with this host had an answer."""
         return bool(self.probed_of.get(host)) and self.silent_of.get(host) == self.probed_of[host]
 
-    def never_answers(self, host: str) -> bool:
-        """Return whether no node that has probed this host had an answer from it."""
-        probes = {pair for pair in self.probed_of.get(host, ()) if pair[1] == host}
+    def never_answers(self, host: str, transport: str) -> bool:
+        """Return whether no node that has probed this host over such a link had an answer from it."""
+        probed = self.probed_of.get(host, ())
+        probes = {pair for pair in probed if pair[1] == host and self.fleet.uses(transport, [pair])}
         return bool(probes) and probes <= self.silent_of.get(host, set())
 
     def dead(self) -> set[str]:
@@ -191,8 +207,8 @@ class Evidence:
                 found[site] = sorted(members, key=natural)
         return found
 
-    def filters(self, hosts: t.Iterable[str], drops: t.Collection[str]) -> list[tuple[str, t.Mapping[str, t.Any]]]:
-        """Return the filters of these hosts that can drop such packets, as pairs of host and filter.
+    def filters(self, hosts: t.Iterable[str], pairs: t.Collection[Pair]) -> list[tuple[str, t.Mapping[str, t.Any]]]:
+        """Return the filters of these hosts that can make these pairs silent, as pairs of host and filter.
 
         A filter that concerns all peers is not reported if a peer has an answer in spite of it.
         """
@@ -200,7 +216,9 @@ class Evidence:
             (host, each)
             for host in sorted(set(hosts) & set(self.answers), key=natural)
             for each in self.answers[host].filters
-            if set(drops).intersection(each["drops"]) and (each["some"] or self.never_answers(host))
+            if {TUNNEL, PING}.intersection(each["drops"])
+            and self.fleet.uses(_transport(each), pairs)
+            and (each["some"] or self.never_answers(host, _transport(each)))
         ]
 
     def know(self, counter: str, hosts: t.Iterable[str]) -> bool:
@@ -211,6 +229,11 @@ class Evidence:
         """Return the hosts on which a counter has increased during the probes, and by how much."""
         found = {host: self.answers[host].counters.get(counter, 0) for host in sorted(set(hosts) & set(self.answers))}
         return {host: number for host, number in found.items() if number > 0}
+
+
+def _transport(found: t.Mapping[str, t.Any]) -> str:
+    """Return the transport whose packets a filter can drop."""
+    return str(found.get("transport", VXLAN))
 
 
 def _by_host(pairs: t.Iterable[Pair]) -> dict[str, set[Pair]]:
@@ -388,7 +411,7 @@ def _with_evidence(cause: Cause, group: Group, hosts: t.Iterable[str], evidence:
 
     :param hosts: those of the group whose firewalls can be the cause.
     """
-    found = evidence.filters(hosts, (TUNNEL, PING))
+    found = evidence.filters(hosts, group.pairs)
     same: dict[tuple[str, str], list[str]] = collections.defaultdict(list)
     for host, each in found:
         same[each["text"], each["remedy"]].append(host)
@@ -476,15 +499,16 @@ def _cannot_send(group: Group, evidence: Evidence) -> tuple[str, list[str]]:
 
 def _of_mtu(group: Group, evidence: Evidence) -> Cause:
     fleet = evidence.fleet
-    sizes = [evidence.wrong[MTU][pair].get("largest") for pair in group.pairs]
-    largest = min((size for size in sizes if size is not None), default=None)
+    measured = {pair: evidence.wrong[MTU][pair].get("largest") for pair in group.pairs}
+    sizes = {pair: size for pair, size in measured.items() if size is not None}
     lost, step, passes = "full-size packets", "fix the line", "the largest size that passes is not known"
-    full, overhead = fleet.sizes(group.pairs), fleet.overhead_of(group.pairs)
-    if full:
-        lost, step = f"packets of {between(full)} bytes", f"{step}: it must carry {full[-1] + overhead} bytes"
-    if largest is not None:
-        step = f"{_smaller_mtu(group, fleet, largest + overhead)} and run tke.overlay.site; or {step}"
-        passes = f"the largest size that passes is {largest} bytes"
+    full, carried = fleet.sizes(group.pairs), fleet.carried(group.pairs)
+    if carried is not None:
+        lost, step = f"packets of {between(full)} bytes", f"{step}: it must carry {carried} bytes"
+    if sizes:
+        smaller = min(size + fleet.overhead_of([pair]) for pair, size in sizes.items())
+        step = f"{_smaller_mtu(group, fleet, smaller)} and run tke.overlay.site; or {step}"
+        passes = f"the largest size that passes is {min(sizes.values())} bytes"
     text = f"MTU black hole: {_who(group)}: {lost} are lost; {passes} ({_share(group)})"
     return Cause(MTU, group.ends, text, (step,))
 
@@ -507,7 +531,8 @@ def _filtered_tcp(evidence: Evidence) -> dict[tuple[str, str], set[Pair]]:
     found: dict[tuple[str, str], set[Pair]] = collections.defaultdict(set)
     for pair in evidence.wrong[TCP]:
         answer = evidence.answers.get(pair[1])
-        rule = next((each for each in answer.filters if TCP in each["drops"]), None) if answer else None
+        rules = [each for each in (answer.filters if answer else ()) if TCP in each["drops"]]
+        rule = next((each for each in rules if evidence.fleet.uses(_transport(each), [pair])), None)
         if rule is not None:
             found[rule["text"], rule["remedy"]].add(pair)
     return found
@@ -531,23 +556,39 @@ NSX = "some underlays (vSphere, NSX) drop TCP inside VXLAN on a port that they u
 def _of_tcp(group: Group, evidence: Evidence) -> Cause:
     text = evidence.wrong[TCP][group.pairs[0]]["text"]
     peers = {peer for _prober, peer in group.pairs}
-    checksums = evidence.increased("wrong_checksums", group.ends)
-    offload = f"try 'ethtool -K {evidence.fleet.device} tx-checksum-ip-generic off' at both ends"
     if REFUSES in text:
-        steps: tuple[str, ...] = (
-            f"find the firewall at {some(group.hosts or peers)} that rejects TCP inside the overlay",
-        )
+        steps = [f"find the firewall at {some(group.hosts or peers)} that rejects TCP inside the overlay"]
     else:
         text = text.partition("): ")[2].partition(";")[0] or text
-        steps = (
-            f"checksum offload of the network card is the usual cause: {offload}",
-            *([NSX] if evidence.fleet.uses(VXLAN, group.pairs) else []),
-        )
+        checksums = evidence.increased("wrong_checksums", group.ends)
         if checksums:
             arrived = ", ".join(f"{number} at {host}" for host, number in checksums.items())
             text += f"; TCP segments with wrong checksums arrived: {arrived}"
-            steps = (f"checksum offload of the network card is the cause: {offload}",)
-        elif NO_CONNECTION in text and evidence.know("wrong_checksums", peers):
-            steps = (*steps[1:], f"look for a firewall at {some(peers)} that drops TCP on {evidence.fleet.device}")
+        steps = _of_lost_tcp(group, evidence, bool(checksums), NO_CONNECTION in text)
     reported = f"TCP fails: {_who(group)}; ICMP echoes of the same size pass: {text} ({_share(group)})"
-    return Cause(TCP, group.ends, reported, steps)
+    return Cause(TCP, group.ends, reported, tuple(steps))
+
+
+def _of_lost_tcp(group: Group, evidence: Evidence, checksums: bool, no_connection: bool) -> list[str]:
+    """Return the next steps if TCP segments are lost.
+
+    :param checksums: whether some have arrived with wrong checksums.
+    """
+    fleet, peers = evidence.fleet, {peer for _prober, peer in group.pairs}
+    offload = f"try 'ethtool -K {_computing(group, fleet)} tx-checksum-ip-generic off' at both ends"
+    if checksums:
+        return [f"checksum offload of the network card is the cause: {offload}"]
+    firewall = f"look for a firewall at {some(peers)} that drops TCP on {fleet.devices(group.pairs)}"
+    if not fleet.uses(VXLAN, group.pairs):  # WireGuard carries no checksum of a network card, and a direct link seldom
+        can_be = [f"checksum offload of the network card can be the cause: {offload}"]
+        return [firewall, *(can_be if fleet.uses(DIRECT, group.pairs) else [])]
+    if no_connection and evidence.know("wrong_checksums", peers):
+        return [NSX, firewall]
+    return [f"checksum offload of the network card is the usual cause: {offload}", NSX]
+
+
+def _computing(group: Group, fleet: Fleet) -> str:
+    """Return the link at which a network card computes the checksums, or a word for it."""
+    if fleet.uses(VXLAN, group.pairs):
+        return fleet.device
+    return "LINK_WITH_UNDERLAY_ADDRESS" if fleet.uses(DIRECT, group.pairs) else fleet.wireguard_device

@@ -23,6 +23,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.tex
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.vips import Overlays, vip_faults
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.reachability import ProbedHost, answers_of
+from ansible_collections.tke.overlay.plugins.module_utils._links import Link, LinkTable, wireguard_device
 
 NEARLY_FULL = 0.1
 """The pool is nearly full if this part of it, or less, is free."""
@@ -36,6 +37,10 @@ MOST_IN_COMMAND = 3
 SITE = "ansible-playbook tke.overlay.site"
 RELEASE = "ansible-playbook tke.overlay.release -e overlay_release="
 REPORT = "ansible-playbook tke.overlay.report"
+
+
+PlannedLink = t.Mapping[str, t.Any]
+"""A link of the plan: its two sites, transport and MTU."""
 
 
 class Finding(t.TypedDict):
@@ -57,12 +62,16 @@ class Situation:
 
     :param hosts: the hosts of the inventory with what the run observed.
     :param limit: the ``--limit`` of the run.
+    :param links: those of the plan, empty in a cluster without ``overlay_links``.
     """
 
-    def __init__(self, ledger: Ledger, hosts: t.Sequence[ProbedHost], limit: str | None) -> None:
+    def __init__(
+        self, ledger: Ledger, hosts: t.Sequence[ProbedHost], limit: str | None, links: t.Sequence[PlannedLink] = ()
+    ) -> None:
         self.ledger, self.hosts, self.limit = ledger, hosts, limit
         # Without the pairs of nodes that have no node CIDR: they cannot answer, and another finding reports them.
-        self.evidence = Evidence(_fleet(self.nodes), {host.name: answers_of(host, ledger.nodes) for host in self.nodes})
+        fleet = _fleet(self.nodes)._replace(links=_link_table(links))
+        self.evidence = Evidence(fleet, {host.name: answers_of(host, ledger.nodes) for host in self.nodes})
 
     @property
     def nodes(self) -> list[ProbedHost]:
@@ -88,13 +97,22 @@ class Situation:
 def _fleet(nodes: t.Sequence[ProbedHost]) -> Fleet:
     """Return the tunnel's settings that most nodes report, because there may be no plan to take them from."""
     overlays = [host.overlay or {} for host in nodes]
+    devices = [device for overlay in overlays for device in overlay.get("wireguard") or ()]
+    newest: t.Mapping[str, t.Any] = max(devices, key=lambda device: device["generation"], default={})
     return Fleet(
         sites={host.name: host.site or "no site" for host in nodes},
         size=_most_common(overlay.get("mtu") for overlay in overlays),
         port=_most_common(overlay.get("port") for overlay in overlays),
         overhead=overhead_on(str(_most_common(overlay.get("underlay") for overlay in overlays))),
         device=_most_common((overlay.get("vtep") or {}).get("device") for overlay in overlays) or "tke0",
+        wireguard_port=newest.get("port"),
+        wireguard_device=newest.get("device", wireguard_device(0)),
     )
+
+
+def _link_table(links: t.Sequence[PlannedLink]) -> LinkTable | None:
+    table = {(link["sites"][0], link["sites"][-1]): Link(link["transport"], link["mtu"]) for link in links}
+    return LinkTable(table) if table else None
 
 
 def _most_common(values: t.Iterable[t.Any]) -> t.Any:

@@ -212,7 +212,7 @@ def build(versions: LedgerVersions, hosts: t.Sequence[ProbedHost], options: Repo
     notes = [*_no_plan(options.problem), *_reserve(ledger, options.reserved)]
     # Without the peers that have no node CIDR: they cannot answer, and a finding reports them.
     probed = {host.name: [pair for pair in pairs_of(host) if pair["peer"] in ledger.nodes] for host in hosts}
-    situation = Situation(ledger, hosts, options.limit)
+    situation = Situation(ledger, hosts, options.limit, options.links)
     found = by_severity([*findings(situation), *notes])
     nodes = _nodes(situation, probed, found)
     observed = _observed(versions, situation, options)

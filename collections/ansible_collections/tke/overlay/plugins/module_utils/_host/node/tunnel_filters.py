@@ -17,9 +17,17 @@ from __future__ import annotations
 import re
 import typing as t
 
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import NodeDocument, parse_fleet
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.nftables import TABLE
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.foreign_firewalls import read_legacy_rules
+from ansible_collections.tke.overlay.plugins.module_utils._links import (
+    VXLAN,
+    WIREGUARD,
+    links_of,
+    wireguard_device,
+    wireguard_port,
+)
 
 TUNNEL, PING, TCP = "tunnel", "ping", "tcp"
 """What a filter drops: packets of the tunnel, and out of the tunnel echo requests or TCP to the echo responder."""
@@ -37,20 +45,23 @@ class Filter(t.NamedTuple):
     """A chain or rule of another program: what it can drop, the sentence that names it, and how to open it.
 
     ``some`` is whether it is a rule that can concern some peers only; a chain that is closed concerns all.
+    ``transport`` is that of the links whose packets it can drop.
     """
 
     drops: tuple[str, ...]
     text: str
     remedy: str
     some: bool = False
+    transport: str = VXLAN
 
 
 class TunnelEnds(t.NamedTuple):
-    """What a firewall must accept: the VXLAN device, the UDP port of the tunnel, the TCP port of the echo responder."""
+    """What a firewall must accept: the device and the UDP port of a tunnel, the TCP port of the echo responder."""
 
     device: str
     port: int
     tcp_port: int
+    transport: str = VXLAN
 
 
 class _Chain(t.NamedTuple):
@@ -63,15 +74,32 @@ class _Chain(t.NamedTuple):
     rules: t.Sequence[str]
 
 
+def tunnels_of(document: NodeDocument, tcp_port: int) -> list[TunnelEnds]:
+    """Return the tunnels that the links of a host need. A direct link has none.
+
+    :raises ValidationError: see :func:`_links.links_of`.
+    """
+    own = parse_fleet(document["fleet"])[document["node"]]
+    transports = {link.transport for link in links_of(document).of_site(own.site)}
+    ends = []
+    if VXLAN in transports:
+        ends.append(TunnelEnds(document["device"], document["port"], tcp_port))
+    if WIREGUARD in transports:
+        generation = document["wireguard_generation"]
+        port = wireguard_port(document["wireguard_port"], generation)
+        ends.append(TunnelEnds(wireguard_device(generation), port, tcp_port, WIREGUARD))
+    return ends
+
+
 def tunnel_filters(ends: TunnelEnds, run: Run) -> list[Filter]:
-    """Return the filters in the way of the probes, without those that name what they let pass."""
+    """Return the filters in the way of probes through a tunnel, without those that name what they let pass."""
     _code, listing, _errors = run(("nft", "-t", "list", "ruleset"), None)
     filters: list[Filter] = []
     for table, body in _TABLE.findall(listing):
         if table != TABLE:
             chains = [_chain_of(table, name, text) for name, text in _CHAIN.findall(body)]
             filters += [*_closed(chains, body, ends), *_dropping_rules(chains, ends)]
-    return [*filters, *_closed_legacy(ends, run)]
+    return [each._replace(transport=ends.transport) for each in (*filters, *_closed_legacy(ends, run))]
 
 
 def _chain_of(table: str, name: str, text: str) -> _Chain:

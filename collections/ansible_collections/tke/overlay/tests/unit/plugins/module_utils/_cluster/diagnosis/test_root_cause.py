@@ -561,7 +561,90 @@ def test_a_black_hole_is_that_of_a_link(wrong, words):
 def test_a_host_with_links_of_several_sizes_names_the_range():
     (cause,) = found(MTU, pairs("idc2"), LINKED, largest=1300)
     assert "packets of 1440 to 1450 bytes" in cause.text
-    assert "set overlay_underlay_mtu to 1360 of idc2" in cause.steps[0]
+    assert "set overlay_underlay_mtu to 1350 of idc2" in cause.steps[0]
+
+
+def test_the_line_must_carry_what_its_largest_link_needs():
+    """WireGuard adds 60 bytes to 1440, VXLAN 50 to 1450, and a direct link nothing to 1500."""
+    links = parse_links("cloud cloud direct 1500\ncloud idc wireguard 1440\nidc idc direct 1500\n")
+    (cause,) = found(MTU, pairs("idc2"), LINKED._replace(links=links))
+    assert cause.steps == ("fix the line: it must carry 1500 bytes",)
+
+
+def test_the_smaller_mtu_is_that_of_the_narrowest_link():
+    """A line that carries 1300 bytes: 1232 over WireGuard after its padding, 1250 over VXLAN."""
+    passing = {"wireguard": 1232, "vxlan": 1250}
+    answers = {
+        host: Answers(
+            True,
+            rtt_ms=dict.fromkeys(peers, 1),
+            findings=[
+                {
+                    "peer": peer,
+                    "kind": MTU,
+                    "text": "",
+                    "largest": passing[LINKED.links.between(SITES[host], SITES[peer]).transport],
+                }
+                for peer in peers
+                if "idc2" in (host, peer)
+            ],
+        )
+        for host, peers in {one: [two for two in SITES if two != one] for one in SITES}.items()
+    }
+    (cause,) = causes(Evidence(LINKED, answers))
+    assert cause.steps[0].startswith("set overlay_underlay_mtu to 1292 of idc2 and ")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "closed", "named"),
+    [
+        (pairs("idc2", to=["cloud1", "cloud2", "cloud3"]), "wireguard", True),
+        (pairs("idc2", to=["cloud1", "cloud2", "cloud3"]), "vxlan", False),
+        (pairs("idc2", to=["idc1", "idc10"]), "vxlan", True),
+        (pairs("idc2", to=["idc1", "idc10"]), "wireguard", False),
+    ],
+)
+def test_a_firewall_is_the_cause_only_on_links_that_it_closes(wrong, closed, named):
+    """The peers over the other links have answers from the host."""
+    filters = {"filters": [{**CLOSED, "transport": closed}]}
+    (cause,) = causes(Evidence(LINKED, answers_of_silent(wrong, idc2=filters)))
+    assert (cause.steps == ("on idc2: chain x drops it: open x",)) is named
+    assert any("chain x" in step for step in cause.steps) is named
+
+
+def test_a_rule_of_another_transport_is_not_named():
+    (cause,) = causes(Evidence(LINKED, answers_of_silent(BETWEEN_SITES, idc2={"filters": [RULE]})))
+    assert not any("a rule drops it" in step for step in cause.steps)
+
+
+def test_a_filtered_tcp_test_is_that_of_its_link():
+    rule = {**CLOSED, "drops": (TCP,), "transport": "vxlan"}
+    wrong = {("cloud1", "idc2"), ("idc1", "idc2")}
+    causes_of = causes(Evidence(LINKED, tcp_answers(wrong, idc2={"filters": [rule]})))
+    assert [cause.text.partition(":")[0] for cause in causes_of] == ["TCP test filtered at idc2", "TCP fails"]
+    assert causes_of[1].hosts == ("cloud1", "idc2")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "steps"),
+    [
+        (BETWEEN_SITES, ["look for a firewall at {} that drops TCP on tke-wg1"]),
+        (
+            WITHIN_CLOUD,
+            [
+                "look for a firewall at {} that drops TCP on the link of the underlay",
+                (
+                    "checksum offload of the network card can be the cause: "
+                    "try 'ethtool -K LINK_WITH_UNDERLAY_ADDRESS tx-checksum-ip-generic off' at both ends"
+                ),
+            ],
+        ),
+    ],
+)
+def test_a_tcp_failure_names_a_link_that_its_packets_pass(wrong, steps):
+    (cause,) = found(TCP, wrong, LINKED._replace(wireguard_device="tke-wg1"))
+    hosts = ", ".join(cause.hosts)
+    assert list(cause.steps) == [step.format(hosts) for step in steps]
 
 
 def test_other_ports_are_no_remedy_where_there_is_no_vxlan():

@@ -399,6 +399,34 @@ def test_a_load_balancer_is_no_node_to_be_released():
     assert "peer" not in found["remedy"]
 
 
+LINKS = [
+    {"sites": ["cloud", "cloud"], "nodes": [2, 0], "transport": "vxlan", "mtu": 1450},
+    {"sites": ["cloud", "idc"], "nodes": [2, 2], "transport": "wireguard", "mtu": 1440},
+    {"sites": ["idc", "idc"], "nodes": [2, 0], "transport": "vxlan", "mtu": 1450},
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "devices", "words"),
+    [
+        ("silent", [{"device": "tke-wg1", "generation": 1, "port": 51821}], ["Open UDP port 51821 (WireGuard)"]),
+        ("silent", [], ["Open the UDP port of WireGuard (overlay_wireguard_port) both ways"]),
+        ("mtu", [], ["of 1440 bytes", "must carry 1500 bytes"]),
+        ("tcp", [{"device": "tke-wg1", "generation": 1, "port": 51821}], ["drops TCP on tke-wg1"]),
+    ],
+)
+def test_a_fault_of_a_link_has_the_remedy_of_its_transport(kind, devices, words):
+    hosts = []
+    for name in FOUR:
+        near = [other for other in FOUR if other != name and other[:3] == name[:3]]
+        far = [other for other in FOUR if other[:3] != name[:3]]
+        answers = dict.fromkeys(near if kind == "silent" else [*near, *far], 0.5)
+        hosts.append(host(name, answers, found=[(peer, kind) for peer in far], wireguard=devices))
+    (found,) = report_of(ledger_of(*FOUR), hosts, links=LINKS)["findings"]
+    contains(f"{found['text']} {found['remedy']}", words)
+    assert "8472" not in found["remedy"]
+
+
 def test_the_nodes_of_a_cut_line_are_not_to_be_released():
     (found,) = report_of(*CASES["site_behind_a_cut_line"][:2])["findings"]
     assert "release" not in found["remedy"]
