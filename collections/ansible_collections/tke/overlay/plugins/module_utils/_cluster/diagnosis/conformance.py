@@ -10,11 +10,13 @@ import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.connection import connection_steps
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.pods import (
+    WARNING,
     PodFindings,
     fault_lines,
     fault_steps,
     note_lines,
     pod_faults,
+    warning_lines,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.text import (
     BAD,
@@ -133,16 +135,19 @@ def judge(hosts: t.Mapping[str, HostConformance], fresh: t.Sequence[str], nodes:
     lines += fault_lines(findings)
     path_lines, path_steps = _failure_lines(outcomes)
     lines += path_lines
-    steps += fault_steps(findings) or path_steps
+    warned = [finding for finding in findings if finding.severity == WARNING]
+    # A fault of a host explains the paths that have failed; a warning does not.
+    steps += fault_steps([finding for finding in findings if finding not in warned]) or path_steps
+    steps += fault_steps(warned)
     if not asked and not lines and not check:
         lines.append(Line("no path was asked: no node has a Pod of this test", BAD))
     data = {"healthy": not lines, "asked": asked, "failed": failed, "paths": _totals(outcomes)}
-    notes = [*_table(outcomes), *_notes(hosts, nodes), *note_lines(findings)]
+    notes = [*_table(outcomes), *_notes(hosts, nodes), *warning_lines(findings), *note_lines(findings)]
     if check and not lines:
-        return ConformanceResult(True, [*_planned(hosts), *notes], [], data)
+        return ConformanceResult(True, [*_planned(hosts), *notes], steps, data)
     what = f"{asked - failed:,} of {count(asked, 'test')} on {count(len(hosts), 'host')} passed"
     if not lines:
-        return ConformanceResult(True, [Line(f"healthy: {what}", GOOD), *notes], [], data)
+        return ConformanceResult(True, [Line(f"healthy: {what}", GOOD), *notes], steps, data)
     cut = lines if len(lines) <= MOST else [*lines[:MOST], Line(f"and {len(lines) - MOST} more like these", BAD)]
     head = Line(f"unhealthy: {what}", BAD)
     return ConformanceResult(False, [head, *(Line(f"  {text}", tone) for text, tone in cut), *notes], steps, data)

@@ -104,6 +104,24 @@ def test_what_a_host_found_by_itself_is_the_better_next_step():
     assert verdict.steps == ["on b: sysctl -w it=1"]
 
 
+MAX_PODS = {"check": "max_pods", "text": "110 Pods", "remedy": "Set maxPods", "severity": "warn"}
+
+
+def test_a_warning_does_not_hide_the_step_of_a_path():
+    host = HostConformance(paths=[failing("mtu", "no answer", "a")], pods=[MAX_PODS])
+    verdict = judge({"b": host}, [], 1, check=False)
+    assert "Pods: b: 110 Pods" in texts(verdict)
+    assert verdict.steps == [f"mtu: {conformance.REMEDIES['mtu']}", "on b: set maxPods"]
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_a_warning_has_a_step_and_the_result_is_healthy(check):
+    verdict = judge({"b": GOOD._replace(pods=[MAX_PODS])}, [], 1, check)
+    assert verdict.healthy
+    assert "Pods: b: 110 Pods" in texts(verdict)
+    assert verdict.steps == ["on b: set maxPods"]
+
+
 @pytest.mark.parametrize(
     ("host", "words"),
     [
