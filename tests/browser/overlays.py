@@ -56,6 +56,7 @@ def when(days_before: int) -> str:
 def overlay_info(drift: tuple[str, ...] = (), current: bool = True, vips: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return the result of ``overlay_info`` on a host without problems."""
     return {
+        "node": None if vips else "node1",
         "mtu": 1400,
         "plan": {
             "applied": "0123456789ab",

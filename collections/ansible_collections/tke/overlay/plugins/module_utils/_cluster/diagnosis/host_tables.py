@@ -31,8 +31,10 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.tex
     Line,
     count,
     first_line,
+    limit,
     natural,
     prose,
+    release,
     some,
     steps,
     table,
@@ -149,18 +151,24 @@ def _is_as_applied(overlay: t.Mapping[str, t.Any]) -> bool:
 
     A host that is no node, and should be none, has the current plan.
     """
-    return not overlay["drift"] and bool(overlay["plan"]["current"]) and set(_timers(overlay)) <= {"active"}
+    return not overlay["drift"] and bool(overlay["plan"]["current"]) and set(timers(overlay)) <= {"active"}
 
 
-def _timers(overlay: t.Mapping[str, t.Any]) -> list[str]:
+def timers(overlay: t.Mapping[str, t.Any]) -> list[str]:
     """Return the state of the timer of each part that this host has: the node and the load balancer."""
     pair = overlay.get("load_balancer")
-    return [*([] if overlay["node"] is None else [overlay["timer"]]), *([pair["timer"]] if pair else [])]
+    node = [] if overlay.get("node") is None else [str(overlay.get("timer"))]
+    return [*node, *([pair["timer"]] if pair else [])]
+
+
+def timers_run(overlays: t.Iterable[t.Mapping[str, t.Any]]) -> bool:
+    """Return whether the timers of these hosts run, so that they repair what differs."""
+    return all(set(timers(overlay)) == {"active"} for overlay in overlays)
 
 
 def _timer_word(overlay: t.Mapping[str, t.Any]) -> str:
     """Return the state of the timers in one word, the worst of them."""
-    words = [timer.partition(",") for timer in _timers(overlay)]
+    words = [timer.partition(",") for timer in timers(overlay)]
     short = ["failed" if comma else word for word, comma, _reason in words]
     return next((word for word in short if word != "active"), short[0] if short else "-")
 
@@ -217,7 +225,7 @@ def _details(hosts: t.Sequence[str], seen: t.Mapping[str, HostStatus]) -> list[L
             lines.append(Line(f"{host}: {first_line(seen[host].failure)}", BAD))
         if overlay is not None:
             lines += [Line(f"{host}: {first_line(text)}", BAD) for text in overlay["drift"]]
-            lines += [Line(f"{host}: timer {timer}", BAD) for timer in _timers(overlay) if "failed" in timer]
+            lines += [Line(f"{host}: timer {timer}", BAD) for timer in timers(overlay) if "failed" in timer]
         if overlay is not None and overlay["node"] is not None:
             dropped = [f"{number} {name}" for name, number in overlay["counters"]["rules"].items() if number]
             if dropped:
@@ -253,17 +261,13 @@ def _status_steps(hosts: t.Sequence[str], seen: t.Mapping[str, HostStatus], plan
         todo.append(f"run ansible-playbook tke.overlay.site to apply the current plan to {some(behind)}")
     wrong = [host for host, overlay in found.items() if overlay["plan"]["current"] and not _is_as_applied(overlay)]
     if wrong:
-        at_work = all(set(_timers(_overlay(seen[host]) or {})) == {"active"} for host in wrong)
-        timer = "the timer repairs most of this by itself; " if at_work else ""
-        todo.append(f"{timer}ansible-playbook tke.overlay.site --limit {','.join(wrong[:6])} repairs all of it")
+        timer = "the timer repairs most of this by itself; " if timers_run(found[host] for host in wrong) else ""
+        todo.append(f"{timer}ansible-playbook tke.overlay.site{limit(wrong)} repairs all of it")
     todo += [fault.remedy for fault in _vip_faults(seen, planned)]
     todo += fault_steps(_pod_faults(seen))
     if planned.orphans:
         names = natural_order(planned.orphans)
-        todo.append(
-            f"put {some(names)} back into the inventory, or release {them(names)}: "
-            f"ansible-playbook tke.overlay.release -e overlay_release={','.join(names[:6])}"
-        )
+        todo.append(f"put {some(names)} back into the inventory, or release {them(names)}: {release(names)}")
     return todo or ["nothing to do; ansible-playbook tke.overlay.verify checks that the nodes reach each other"]
 
 

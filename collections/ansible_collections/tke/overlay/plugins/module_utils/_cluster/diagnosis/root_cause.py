@@ -17,7 +17,7 @@ import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import OVERHEAD
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.connection import may_be_down
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.text import count, natural, some
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.text import count, limit, natural, some
 from ansible_collections.tke.overlay.plugins.module_utils._links import (
     DIRECT,
     ENCAPSULATION,
@@ -470,7 +470,7 @@ def _of_silent_pairs(group: Group, evidence: Evidence) -> Cause:
         return Cause(SILENT, group.hosts, text, (step,))
     why, where = _cannot_send(group, evidence)
     if where:
-        step = f"restore what is missing there: ansible-playbook tke.overlay.site --limit {','.join(where)}"
+        step = f"restore what is missing there: ansible-playbook tke.overlay.site{limit(where)}"
     else:
         peers = some({peer for _prober, peer in group.pairs})
         step = f"check that {udp} is open at {peers}, and their drift: ansible-playbook tke.overlay.status"

@@ -14,6 +14,9 @@ from ansible_collections.tke.overlay.plugins.module_utils._errors import some_of
 WIDTH = 118
 """Columns of a line of prose. A row of a table may be longer, because a pager does not wrap it."""
 
+MOST_IN_COMMAND = 8
+"""Hosts that a command of a next step names."""
+
 GOOD, BAD, PLAIN = "good", "bad", "plain"
 
 
@@ -55,6 +58,17 @@ def _part(word: str) -> tuple[int, str]:
 def count(number: int, one: str, many: str | None = None) -> str:
     """Return a number with its noun: ``1 host``, ``2 hosts``, ``4,998 hosts``."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def limit(names: t.Sequence[str]) -> str:
+    """Return the option of a playbook that has to run on these hosts; nothing for many: it does no harm on others."""
+    return f" --limit {','.join(names)}" if len(names) <= MOST_IN_COMMAND else ""
+
+
+def release(names: t.Sequence[str]) -> str:
+    """Return the command that releases nodes, with the number of those that it does not name."""
+    more = f" (then the other {len(names) - MOST_IN_COMMAND:,})" if len(names) > MOST_IN_COMMAND else ""
+    return f"ansible-playbook tke.overlay.release -e overlay_release={','.join(names[:MOST_IN_COMMAND])}{more}"
 
 
 def them(things: t.Sized) -> str:

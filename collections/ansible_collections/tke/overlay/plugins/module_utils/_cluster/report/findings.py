@@ -17,9 +17,17 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.con
     connection_steps,
     known_cause,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.host_tables import timers_run
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.pods import NOTE, WARNING, pod_faults
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.root_cause import Evidence, Fleet, causes
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.text import count, some, them
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.text import (
+    MOST_IN_COMMAND,
+    count,
+    limit,
+    release,
+    some,
+    them,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.vips import Overlays, vip_faults
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.report.reachability import ProbedHost, answers_of
@@ -28,14 +36,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._links import Link, Li
 NEARLY_FULL = 0.1
 """The pool is nearly full if this part of it, or less, is free."""
 
-MOST_IN_LIMIT = 8
-"""Hosts that a remedy names after ``--limit``; with more hosts it has no limit."""
-
-MOST_IN_COMMAND = 3
-"""Hosts that any other command of a remedy names."""
-
 SITE = "ansible-playbook tke.overlay.site"
-RELEASE = "ansible-playbook tke.overlay.release -e overlay_release="
 REPORT = "ansible-playbook tke.overlay.report"
 
 
@@ -191,17 +192,17 @@ def _unreachable(hosts: t.Sequence[ProbedHost], silent: bool) -> Finding:
     :param silent: the peers do not reach them either.
     """
     names = [host.name for host in hosts]
-    first, one = ",".join(names[:MOST_IN_COMMAND]), len(names) == 1
+    one, pattern = len(names) == 1, ",".join(names) if len(names) <= MOST_IN_COMMAND else "overlay_nodes"
     also = f", and no node gets an answer from {them(names)} either" if silent else ""
     runs = "host runs and accepts" if one else "hosts run and accept"
-    remedy = f"Check that the {runs} SSH connections: ansible {first} -m ping"
+    remedy = f"Check that the {runs} SSH connections: ansible {pattern} -m ping"
     known = connection_steps({host.name: host.connection for host in hosts if known_cause(host.connection)})
     if known:
         remedy += f". {'. '.join(known)}"
     if hosts[0].node:
         remedy += (
             f". The other nodes keep {them(names)} as {'a peer' if one else 'peers'}. "
-            f"To release {'a host that does' if one else 'hosts that do'} not come back: {RELEASE}{first}"
+            f"To release {'a host that does' if one else 'hosts that do'} not come back: {release(names)}"
         )
     text = f"Ansible cannot reach {some(names)}{also}."
     return Finding(severity="bad", kind="unreachable", hosts=names, text=text, remedy=remedy)
@@ -265,12 +266,15 @@ def _drift(situation: Situation) -> t.Iterator[Finding]:
         names = [host.name for host in drifted]
         lines = [f"{host.name}: {line}" for host in drifted for line in (host.overlay or {})["drift"]]
         verb, its = ("differs", "its") if len(names) == 1 else ("differ", "their")
+        timer = "The restore timer of each host corrects most of it. To correct all of it now: "
+        if not timers_run(host.overlay or {} for host in drifted):
+            timer = "To correct it: "
         yield Finding(
             severity="warn",
             kind="drift",
             hosts=names,
             text=f"{some(names)} {verb} from {its} applied configuration. {some(lines, 4)}.",
-            remedy=f"The restore timer of each host corrects it. To correct it now: {SITE}{_limit(names)}",
+            remedy=f"{timer}{SITE}{limit(names)}",
         )
 
 
@@ -284,7 +288,7 @@ def _unconfigured(situation: Situation) -> t.Iterator[Finding]:
             kind="unconfigured",
             hosts=names,
             text=f"{some(names)} {_have(names)} a node CIDR, but {on}.",
-            remedy=f"{SITE}{_limit(names)}",
+            remedy=f"{SITE}{limit(names)}",
         )
 
 
@@ -297,16 +301,12 @@ def _old_plans(situation: Situation) -> t.Iterator[Finding]:
             kind="plan",
             hosts=names,
             text=f"{some(names)} {_have(names)} not applied the current plan.",
-            remedy=f"{SITE}{_limit(names)}",
+            remedy=f"{SITE}{limit(names)}",
         )
 
 
 def _have(names: t.Sized) -> str:
     return "has" if len(names) == 1 else "have"
-
-
-def _limit(names: t.Sequence[str]) -> str:
-    return f" --limit {','.join(names)}" if len(names) <= MOST_IN_LIMIT else ""
 
 
 def _orphans(situation: Situation) -> t.Iterator[Finding]:
@@ -320,7 +320,7 @@ def _orphans(situation: Situation) -> t.Iterator[Finding]:
             hosts=orphans,
             text=f"{some(orphans)} {_have(orphans)} a node CIDR, but {are} not in the inventory. "
             f"Removing a node from the inventory does not release it: the other nodes keep {peers}.",
-            remedy=f"Put {it} back into the inventory, or release {it}: {RELEASE}{','.join(orphans[:MOST_IN_COMMAND])}",
+            remedy=f"Put {it} back into the inventory, or release {it}: {release(orphans)}",
         )
 
 

@@ -488,12 +488,25 @@ def test_status_shows_the_worse_timer_of_a_node_that_is_of_the_pair():
         )
 
 
-def test_status_limits_details_and_hosts_in_the_command():
+@pytest.mark.parametrize(("number", "limit"), [(8, " --limit n0,n1,n2,n3,n4,n5,n6,n7"), (9, "")])
+def test_a_command_for_many_hosts_has_no_limit(number, limit):
+    seen = {f"n{each}": HostStatus("", overlay(f"n{each}", drift=["a"])) for each in range(number)}
+    step = f"ansible-playbook tke.overlay.site{limit} repairs all of it"
+    assert screen(host_tables.status(seen, PLANNED))[-1].endswith(step)
+
+
+@pytest.mark.parametrize(("number", "more"), [(8, ""), (10, " (then the other 2)")])
+def test_the_step_about_orphans_names_those_it_leaves_out(number, more):
+    planned = PLANNED._replace(orphans=[f"old{each}" for each in range(number)])
+    step = f"overlay_release=old0,old1,old2,old3,old4,old5,old6,old7{more}"
+    assert screen(host_tables.status({}, planned))[-1].endswith(step)
+
+
+def test_status_limits_details():
     seen = {f"n{number}": HostStatus("", overlay(f"n{number}", drift=["a"])) for number in range(21)}
     lines = screen(host_tables.status(seen, PLANNED))
     assert lines[23:-1] == [*(f"!n{number}: a" for number in range(20)), "!and 1 more line like these"]
     assert screen(host_tables.status(dict(list(seen.items())[:20]), PLANNED))[-2] == "!n19: a"
-    assert lines[-1].endswith(" --limit n0,n1,n2,n3,n4,n5 repairs all of it")
 
 
 def test_the_screen_of_site(golden):
@@ -589,11 +602,6 @@ def test_limits_of_name_lists_and_messages():
     assert some([*six, "n6"]) == "n0, n1, n2, n3, n4, n5 and 1 more"
     assert first_line("x" * 118) == "x" * 118
     assert first_line("x" * 119) == f"{'x' * 115}..."
-
-
-def test_the_release_command_names_at_most_six_orphans():
-    planned = PLANNED._replace(orphans=[f"old{number}" for number in range(7)])
-    assert screen(host_tables.status({}, planned))[-1].endswith("overlay_release=old0,old1,old2,old3,old4,old5")
 
 
 def test_the_forecast_has_a_line_per_sentence_and_is_wrapped():

@@ -61,7 +61,8 @@ def host(
         "rtt_ms": times,
         "findings": [{"peer": peer, "kind": kind, "text": f"{peer}: {kind}"} for peer, kind in reported],
     }
-    observed = {"node": name, "plan": CURRENT_PLAN, "drift": [], "vips": [], "mtu": 1400, "port": 8472, **overlay}
+    observed = {"node": name, "plan": CURRENT_PLAN, "drift": [], "vips": [], "mtu": 1400, "port": 8472}
+    observed.update({"timer": "active", **overlay})
     return ProbedHost(name, site_of(name), selected=True, overlay=observed, probe=probe if asked else None)
 
 

@@ -190,6 +190,14 @@ CASES = {
             )
         ],
     ),
+    "drift_of_a_host_whose_timer_is_stopped": (
+        ledger_of("cloud1", "idc1"),
+        [
+            host("cloud1", {"idc1": 1}, drift=["unit tke-overlay.timer: is inactive"], timer="stopped"),
+            *healthy("cloud1", "idc1")[1:],
+        ],
+        [("warn", "drift", ["cloud1"], ["is inactive."], ["To correct it", f": {SITE} --limit cloud1"])],
+    ),
     "too_many_hosts_for_a_limit": (
         ledger_of(*NINE),
         [host(name, {"n0": 1}, drift=["a"]) for name in NINE],
@@ -256,7 +264,7 @@ CASES = {
             (
                 *("warn", "orphan", ["old1", "old2", "old3", "old4"]),
                 ["old1, old2, old3, old4 have a node CIDR, but are not in the inventory.", "keep these peers."],
-                ["Put them back", f"{RELEASE}old1,old2,old3"],
+                ["Put them back", f"{RELEASE}old1,old2,old3,old4"],
             ),
             ("warn", "missing", ["idc1", "idc2"], ["idc1, idc2 have no node CIDR yet."], [SITE]),
         ],
@@ -491,11 +499,20 @@ def test_a_reserved_range_outside_the_pool_is_a_finding():
     assert found["remedy"].endswith("ansible-playbook tke.overlay.preflight")
 
 
-def test_a_command_names_at_most_three_hosts():
-    names = [f"cloud{number}" for number in range(2, 6)]
-    (found,) = report_of(ledger_of("cloud1", *names), [host("cloud1", None, names), *unreachable(*names)])["findings"]
-    assert "ansible cloud2,cloud3,cloud4 -m ping. " in found["remedy"]
-    assert found["remedy"].endswith(f"{RELEASE}cloud2,cloud3,cloud4")
+@pytest.mark.parametrize(
+    ("number", "pattern", "more"),
+    [(8, ",".join(f"cloud{number}" for number in range(2, 10)), ""), (10, "overlay_nodes", " (then the other 2)")],
+)
+def test_a_command_names_all_hosts_or_how_many_it_omits(number, pattern, more):
+    names = [f"cloud{each}" for each in range(2, 2 + number)]
+    ledger = ledger_of("cloud1", *names)
+    found = next(
+        each
+        for each in report_of(ledger, [host("cloud1", None, names), *unreachable(*names)])["findings"]
+        if each["kind"] == "unreachable"
+    )
+    assert f"ansible {pattern} -m ping. " in found["remedy"]
+    assert found["remedy"].endswith(f"{RELEASE}{','.join(names[:8])}{more}")
 
 
 def test_a_tenth_of_the_pool_is_nearly_full():
