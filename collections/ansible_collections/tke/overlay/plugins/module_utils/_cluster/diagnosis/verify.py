@@ -149,8 +149,8 @@ def _unreached_line(hosts: t.Sequence[str], is_down: bool, probed: int) -> Line:
     if probed:
         they = "it" if len(hosts) == 1 else "they"
         its = "its" if len(hosts) == 1 else "their"
-        but = f"reachable over the overlay; {they} did not probe {its} peers"
-        return Line(f"{some(hosts)}: unreachable for Ansible but {but}", BAD)
+        but = f"but reachable over the overlay; {they} did not probe {its} peers"
+        return Line(f"{some(hosts)}: unreachable for Ansible {but}", BAD)
     return Line(f"{some(hosts)}: unreachable for Ansible, and no node probed {it}", BAD)
 
 

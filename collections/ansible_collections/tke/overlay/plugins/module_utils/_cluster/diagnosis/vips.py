@@ -73,8 +73,10 @@ def _on_none(vip: str, pair: t.Iterable[str], overlays: Overlays) -> t.Iterator[
 
 
 def _on_others(vip: str, hosts: t.Sequence[str]) -> VipFault:
-    which, its = ("which is no host", "its") if len(hosts) == 1 else ("which are no hosts", "their")
-    text = f"{vip} is an address of {some(hosts)}, {which} of the pair: {its} packets to the VIP go nowhere else"
+    which, its = "which is no host of the pair", "its"
+    if len(hosts) > 1:
+        which, its = "which are no hosts of the pair", "their"
+    text = f"{vip} is an address of {some(hosts)}, {which}: {its} packets to the VIP go nowhere else"
     remedy = (
         f"remove the VIP from {some(hosts)}: on kube-ipvs0 from externalIPs or status.loadBalancer of the Service, "
         f"otherwise from the link; or set another one in overlay_clb_vips"
