@@ -58,6 +58,17 @@ CASES = {
         table(ACCEPTED["tunnel"], ACCEPTED["ping"], "counter reject", policy="accept"),
         [(("tcp",), f"{CLOSED}TCP port 8471 on tke0")],
     ),
+    "closed by its last rule, which logs": (
+        table(ACCEPTED["tunnel"], ACCEPTED["ping"], 'log prefix "in: " counter drop comment "rest"', policy="accept"),
+        [(("tcp",), f"{CLOSED}TCP port 8471 on tke0")],
+    ),
+    "closed by another chain": (
+        table(ACCEPTED["tunnel"], ACCEPTED["ping"], "jump rest", policy="accept").replace(
+            "\tchain INPUT", "\tchain rest {\n\t\tdrop\n\t}\n\tchain INPUT", 1
+        ),
+        [(("tcp",), f"{CLOSED}TCP port 8471 on tke0")],
+    ),
+    "a table that the kernel passes over": (table().replace("{\n", "{\n\tflags dormant;\n", 1), []),
     "open": (table(*ACCEPTED.values(), policy="accept"), []),
     "a drop of other packets": (table("tcp dport 23 drop", "udp dport 847 drop", policy="accept"), []),
     "a rule for the tunnel": (

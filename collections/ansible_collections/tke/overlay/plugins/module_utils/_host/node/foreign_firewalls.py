@@ -38,7 +38,9 @@ _CHAIN = re.compile(
     r"\t\ttype filter hook (\w+) (?:device \S+ )?priority [^;]*; policy (\w+);",
     re.MULTILINE,
 )
-_DORMANT = re.compile(r"^\tflags (?:.*,)?dormant", re.MULTILINE)
+DORMANT = re.compile(r"^\tflags (?:.*,)?dormant", re.MULTILINE)
+"""A table with this flag: the kernel passes over it."""
+
 _HOOKS = {"bridge": ("forward", "input", "output")}
 """Hooks that all packets of Pods pass, by family; of other families ``forward``."""
 
@@ -61,8 +63,6 @@ _DROPS_PODS = (
     + rf"|-A FORWARD -[iosd] (?:{{0}}){_LEGACY_COMMENT} -j (?:DROP|REJECT)\b.*"
 )
 """A rule whose only condition is a device of the overlay or a container CIDR."""
-
-_DROPS_ALL_LEGACY = re.compile(rf"-A FORWARD{_LEGACY_COMMENT} -j (?:DROP|REJECT)\b.*")
 
 
 def blocking_firewalls(network: PodNetwork, run: Run) -> list[PodFinding]:
@@ -90,7 +90,7 @@ def blocking_firewalls(network: PodNetwork, run: Run) -> list[PodFinding]:
         PodFinding("firewall", f"a rule of {chain.what} drops packets of Pods: {rule}", "Remove or narrow this rule")
         for chain in chains
         for rule in chain.rules
-        if drops_pods.fullmatch(rule) and not _DORMANT.search(_table(chain.table, run))
+        if drops_pods.fullmatch(rule) and not DORMANT.search(_table(chain.table, run))
     ]
 
 
@@ -120,10 +120,9 @@ def _forwarding_chains(cidrs: t.Sequence[str], run: Run) -> t.Iterator[_Chain]:
 
 def _chain(table: str, chain: str, policy: str, run: Run) -> _Chain:
     rules = _rules(table, chain, run)
-    closed = policy == "drop" or _drops_rest(table, rules, run)
+    closed = policy == "drop" or drops_rest(rules, lambda further: _rules(table, further, run))
     text = _table(table, run) if closed else ""
-    if _DORMANT.search(text):  # the kernel passes over it
-        closed = False
+    closed = closed and not DORMANT.search(text)
     return _Chain(f"chain {chain} of the nftables table {table}", table, text, rules, closed)
 
 
@@ -136,26 +135,33 @@ def _table(table: str, run: Run) -> str:
     return "" if table == LEGACY else run(("nft", "list", "table", *table.split()), None)[1]
 
 
-def _drops_rest(table: str, rules: t.Sequence[str], run: Run) -> bool:
+def drops_rest(rules: t.Sequence[str], rules_of: t.Callable[[str], t.Sequence[str]]) -> bool:
     """Return whether the last rule drops every packet, also in a chain to which the last rule leads.
 
-    The kernel accepts no loop of chains.
+    :param rules_of: returns the rules of another chain of the table. The kernel accepts no loop of chains.
     """
     while rules:
         if _DROPS_ALL.fullmatch(rules[-1]):
             return True
         further = _GOES_ON.fullmatch(rules[-1])
-        rules = _rules(table, further[1], run) if further else ()
+        rules = rules_of(further[1]) if further else ()
     return False
 
 
 def _legacy_chain(run: Run) -> t.Iterator[_Chain]:
     """Yield the same for the legacy iptables, which nft does not list."""
     text = read_legacy_rules(run)
-    rules = [line for line in text.splitlines() if line.startswith("-A FORWARD ")]
-    closed = "-P FORWARD DROP" in text.splitlines() or bool(rules and _DROPS_ALL_LEGACY.fullmatch(rules[-1]))
     if text:
-        yield _Chain("chain FORWARD of iptables-legacy", LEGACY, text, rules, closed)
+        rules = [line for line in text.splitlines() if line.startswith("-A FORWARD ")]
+        yield _Chain("chain FORWARD of iptables-legacy", LEGACY, text, rules, legacy_drops_rest("FORWARD", text))
+
+
+def legacy_drops_rest(chain: str, text: str) -> bool:
+    """Return whether a chain of the legacy iptables drops what none of its rules accepts."""
+    lines = text.splitlines()
+    last = next((line for line in reversed(lines) if line.startswith(f"-A {chain} ")), "")
+    end = re.fullmatch(rf"-A {chain}{_LEGACY_COMMENT} -j (?:DROP|REJECT)\b.*", last)
+    return f"-P {chain} DROP" in lines or end is not None
 
 
 def read_legacy_rules(run: Run) -> str:

@@ -20,7 +20,12 @@ import typing as t
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import NodeDocument, parse_fleet
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.nftables import TABLE
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
-from ansible_collections.tke.overlay.plugins.module_utils._host.node.foreign_firewalls import read_legacy_rules
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.foreign_firewalls import (
+    DORMANT,
+    drops_rest,
+    legacy_drops_rest,
+    read_legacy_rules,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._links import (
     VXLAN,
     WIREGUARD,
@@ -35,7 +40,6 @@ TUNNEL, PING, TCP = "tunnel", "ping", "tcp"
 _TABLE = re.compile(r"^table (\S+ \S+) \{\n(.*?)^\}", re.MULTILINE | re.DOTALL)
 _CHAIN = re.compile(r"^\tchain (\S+) \{\n(.*?)^\t\}", re.MULTILINE | re.DOTALL)
 _HOOK = re.compile(r"\ttype (\w+) hook (\w+) .*?(?:policy (\w+);)?\s*$", re.MULTILINE)
-_DROPS_ALL = re.compile(r"(counter packets \d+ bytes \d+ )?(drop|reject( with .*)?)")
 _DROPS = re.compile(r"\b(drop|reject)\b(?! packets)")
 _REJECT_REASON = re.compile(r"reject.with .*")
 _COUNTER = re.compile(r"counter packets \d+ bytes \d+ ")
@@ -96,7 +100,7 @@ def tunnel_filters(ends: TunnelEnds, run: Run) -> list[Filter]:
     _code, listing, _errors = run(("nft", "-t", "list", "ruleset"), None)
     filters: list[Filter] = []
     for table, body in _TABLE.findall(listing):
-        if table != TABLE:
+        if table != TABLE and not DORMANT.search(body):
             chains = [_chain_of(table, name, text) for name, text in _CHAIN.findall(body)]
             filters += [*_closed(chains, body, ends), *_dropping_rules(chains, ends)]
     return [each._replace(transport=ends.transport) for each in (*filters, *_closed_legacy(ends, run))]
@@ -111,8 +115,9 @@ def _chain_of(table: str, name: str, text: str) -> _Chain:
 
 def _closed(chains: t.Sequence[_Chain], body: str, ends: TunnelEnds) -> t.Iterator[Filter]:
     """Yield the chains that drop what no rule of their table accepts."""
+    rules = {chain.name: chain.rules for chain in chains}
     for chain in chains:
-        closed = chain.policy == "drop" or _DROPS_ALL.fullmatch(chain.rules[-1] if chain.rules else "")
+        closed = chain.policy == "drop" or drops_rest(chain.rules, lambda further: rules.get(further, ()))
         if chain.hook in ("input", "prerouting") and closed:
             where = f"chain {chain.name} of the nftables table {chain.table}"
             yield from _of_closed(where, body, ends, _remedy(chain.table, body, ends))
@@ -158,9 +163,7 @@ def _dropped_by(match: str, ends: TunnelEnds) -> tuple[str, ...]:
 def _closed_legacy(ends: TunnelEnds, run: Run) -> t.Iterator[Filter]:
     """Yield the same for the legacy iptables, which nft does not list."""
     text = read_legacy_rules(run)
-    rules = [line for line in text.splitlines() if line.startswith("-A INPUT ")]
-    ends_closed = bool(rules) and re.fullmatch(r"-A INPUT -j (DROP|REJECT)\b.*", rules[-1]) is not None
-    if "-P INPUT DROP" in text.splitlines() or ends_closed:
+    if legacy_drops_rest("INPUT", text):
         yield from _of_closed("chain INPUT of iptables-legacy", text, ends, _remedy("legacy", text, ends))
 
 
