@@ -15,7 +15,10 @@ import threading
 
 import pytest
 
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.pool import Pool
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger import etcd_client
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.migrate import inspect, migrate
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import (
     IndeterminateWriteError,
     open_store,
@@ -61,6 +64,19 @@ class Writer:
         enough = len(self.done) + 10
         until(lambda: self.errors or len(self.done) >= enough)
         assert not self.errors
+
+
+def test_a_move_to_other_members_of_the_same_etcd_is_rejected(etcd):
+    """The names show it where both have a member in common; otherwise only a write shows it."""
+    ledger = Ledger("demo", Pool(["10.0.0.0/24"], 32, 32))
+    first, *others = etcd.names
+    source, target = open_store(etcd.url(names=[first])), open_store(etcd.url(names=others))
+    source.transact(lambda _none: ledger.text())
+    assert source.is_same(open_store(etcd.url()))
+    assert not source.is_same(open_store(etcd.url("other", names=[first])))
+    with pytest.raises(ValidationError, match=f"{re.escape(target.where)} is the same place as"):
+        migrate(inspect(source, target, "demo"), "2026-01-02T03:04:05Z")
+    assert source.read() == ledger.text()
 
 
 # --- failing members and network ---

@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.migrate import inspect, migrate
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.migrate import (
+    check_writable,
+    inspect,
+    migrate,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import open_store
 from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import LedgerAction, facts_of, now
 
@@ -27,9 +31,10 @@ class ActionModule(LedgerAction):
     }
 
     def work(self, given: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
-        """Inspect both stores, then move the ledger."""
+        """Inspect both stores, try whether they can be written, then move the ledger."""
         source, target = open_store(given["src"]), open_store(given["dest"])
         move = inspect(source, target, given["cluster"])
+        check_writable(move)
         if not self._task.check_mode:
             migrate(move, now())
         result = {"changed": not move.finished, "src": source.where, "dest": target.where, **facts_of(move.ledger)}

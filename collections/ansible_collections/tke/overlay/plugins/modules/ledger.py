@@ -33,7 +33,9 @@ options:
     description:
       - The new place of the ledger, in the same notation.
       - It must be empty, or have the same ledger, or the tombstone of a ledger that was moved away from it.
-        A different ledger is never overwritten.
+        A different ledger is never overwritten. Another name of O(src), such as a link to the file or another member of
+        the same etcd, is an error.
+      - The module tries whether both places can be written before it changes one, also in check mode.
     type: str
     required: true
   cluster:

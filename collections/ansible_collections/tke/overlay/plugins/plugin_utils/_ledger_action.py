@@ -23,6 +23,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open i
     newest_good,
     open_store,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.tombstone import is_overwritten
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.saved_plans import (
     ContradictedLedgerError,
     SavedPlans,
@@ -208,7 +209,7 @@ def good_text(store: Store, cluster: str | None) -> str:
 
 def with_remedy(error: ValidationError, text: str | None, store: Store) -> ValidationError:
     """Return the error about this text; when the text is broken, with the command that restores a previous version."""
-    if text is None or not ledgers.is_broken(text):
+    if text is None or not (ledgers.is_broken(text) or is_overwritten(text, store.where)):
         return error
     if has_conflict(text):
         return ValidationError(*error.problems[:-1], f"{error.problems[-1]}; {git_conflict.cure(text, store.where)}")

@@ -54,5 +54,8 @@ class Store(t.Protocol):
         :raises ValidationError: names the reason and the remedy.
         """
 
+    def is_same(self, other: Store) -> bool:
+        """Return whether the other store is known to be this one by another name. ``False``: perhaps."""
+
     def previous(self) -> list[Version]:
         """Return the previous versions that can be read, newest first."""

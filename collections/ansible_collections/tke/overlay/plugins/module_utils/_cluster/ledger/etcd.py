@@ -42,6 +42,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.base i
     Change,
     IndeterminateWriteError,
     NotTextError,
+    Store,
     Version,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.etcd_client import HAS_ETCD3GW, EtcdCluster
@@ -87,6 +88,7 @@ class EtcdStore:
             )
         self._key = f"{place.prefix}/ledger"
         self._marks_key = f"{place.prefix}/writes"
+        self._endpoints = set(place.endpoints)
         self._cluster = EtcdCluster(place)
         self._patience = patience
 
@@ -125,6 +127,10 @@ class EtcdStore:
         write = self._write(state, state.value or b"", secrets.token_hex(8))
         never = _equal(self._key, "MOD", "mod_revision", "-1")
         self._cluster.attempt({**write, "compare": [never]})
+
+    def is_same(self, other: Store) -> bool:
+        """See :meth:`Store.is_same`. An endpoint is a member of one etcd."""
+        return isinstance(other, EtcdStore) and self._key == other._key and bool(self._endpoints & other._endpoints)
 
     def previous(self) -> list[Version]:
         """See :meth:`Store.previous`."""

@@ -39,6 +39,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.base i
     Change,
     IndeterminateWriteError,
     NotTextError,
+    Store,
     Version,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.damage import reason_of_binary
@@ -125,6 +126,16 @@ class FileStore:
             self._try_to_write()
         except OSError as error:
             raise ValidationError(self._why_not(error)) from error
+
+    def is_same(self, other: Store) -> bool:
+        """See :meth:`Store.is_same`. A directory has one inode, whatever links and mounts lead to it."""
+        if not isinstance(other, FileStore) or os.path.basename(self._path) != os.path.basename(other._path):
+            return False
+        try:
+            mine, theirs = (os.stat(os.path.dirname(path)) for path in (self._path, other._path))
+        except OSError:
+            return self._path == other._path
+        return os.path.samestat(mine, theirs)
 
     def previous(self) -> list[Version]:
         """See :meth:`Store.previous`."""

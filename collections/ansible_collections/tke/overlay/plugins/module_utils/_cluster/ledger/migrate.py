@@ -55,12 +55,15 @@ def inspect(source: Store, target: Store, cluster: str | None) -> Migration:
     """Return the state of a migration, without changing anything.
 
     :param cluster: the cluster the ledger must belong to; ``None``: any.
-    :raises ValidationError: there is no ledger, it is broken or of another cluster, or the target has a different one.
+    :raises ValidationError: there is no ledger, it is broken or of another cluster, the target has a different one, or
+        is the same place.
     """
     if source.where == target.where:
         raise ValidationError(
             f"the ledger cannot be moved from {source.where} to itself: set another overlay_ledger_to"
         )
+    if source.is_same(target):
+        raise _same_place(source, target)
     present, there = source.read(), target.read()
     if present is None:
         raise ValidationError(f"there is no ledger at {source.where}, so nothing was moved: check overlay_ledger_from")
@@ -81,10 +84,22 @@ def inspect(source: Store, target: Store, cluster: str | None) -> Migration:
         ledger = parse(there, target.where, cluster)
         return Migration(source, target, present, there, there, ledger, begun=True, copied=True, finished=True)
     ledger = parse(tombstone.ledger, source.where, cluster)
+    if there == present:  # an earlier run was interrupted before it found that this is the same place
+        return Migration(source, target, present, there, tombstone.ledger, ledger, begun=True)
     copied = there != tombstone.found and _was_copied(tombstone.ledger, target)
     if not copied and there != tombstone.found:
         _require_free_target(there, target.where)
     return Migration(source, target, present, there, tombstone.ledger, ledger, begun=True, copied=copied)
+
+
+def check_writable(move: Migration) -> None:
+    """Try whether both stores can be written: a move that fails half-way replaces previous versions.
+
+    :raises ValidationError: names the reason and the remedy.
+    """
+    if not move.finished:
+        move.source.check_writable()
+        move.target.check_writable()
 
 
 def migrate(move: Migration, now: str) -> None:
@@ -102,9 +117,32 @@ def migrate(move: Migration, now: str) -> None:
         found = None if move.copied else move.there
         under_way = Tombstone(target.where, now, ledger=move.text, found=found).text()
         source.transact(_exactly(move.present, under_way, source.where))
+    _reject_same_place(move, under_way)
     if not move.copied:
         _copy(move, under_way)
     source.transact(_exactly(under_way, Tombstone(target.where, now).text(), source.where))
+
+
+def _reject_same_place(move: Migration, under_way: str) -> None:
+    """Raise an error if the target is the source by another name: the last tombstone would overwrite the only copy.
+
+    Names do not show this: a mount, another member of the same etcd, an alias of a host. So the tombstone that was
+    written to the source is looked for at the target.
+    """
+    try:
+        there = move.target.read()
+    except ValidationError as error:
+        raise _unfinished(move, str(error)) from error
+    if there == under_way:
+        move.source.transact(_exactly(under_way, move.text, move.source.where))
+        raise _same_place(move.source, move.target)
+
+
+def _same_place(source: Store, target: Store) -> ValidationError:
+    return ValidationError(
+        f"{target.where} is the same place as {source.where}, so the ledger was not moved: only set overlay_ledger to "
+        f"{target.where}, or set another overlay_ledger_to"
+    )
 
 
 def _copy(move: Migration, under_way: str) -> None:

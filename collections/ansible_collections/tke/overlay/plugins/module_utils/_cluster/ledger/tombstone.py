@@ -49,6 +49,12 @@ def tombstone_of(text: str | None) -> Tombstone | None:
         return None
 
 
+def is_overwritten(text: str, where: str) -> bool:
+    """Return whether the text is a tombstone that names its own place: there, it has replaced the only ledger."""
+    tombstone = tombstone_of(text)
+    return tombstone is not None and tombstone.ledger is None and tombstone.moved_to == where
+
+
 def reject_tombstone(text: str, where: str) -> None:
     """Raise an error when the text is a tombstone.
 
@@ -57,6 +63,11 @@ def reject_tombstone(text: str, where: str) -> None:
     tombstone = tombstone_of(text)
     if tombstone is None:
         return
+    if is_overwritten(text, where):
+        raise ValidationError(
+            f"there is no ledger at {where}: it was moved there from another name of the same place "
+            f"({tombstone.since}), and the tombstone has replaced it"
+        )
     if tombstone.ledger is None:
         raise ValidationError(
             f"the ledger {where} was moved to {tombstone.moved_to} ({tombstone.since}): "

@@ -12,6 +12,7 @@ import pytest
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.pool import Pool
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger, Request, parse
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.file import FileStore
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.tombstone import Tombstone
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.saved_plans import SavedPlans, check
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from ansible_collections.tke.overlay.plugins.plugin_utils._ledger_action import (
@@ -121,3 +122,12 @@ def test_missing_ledger_names_what_a_lost_one_has_left(place, tmp_path):
     for text in (notice_of_new(FileStore(str(place)), "demo"), problem_of(good_text, FileStore(str(place)), "demo")):
         assert f"there is no ledger at {place}" in text
         assert text.endswith(f"restore it with: cp {place.parent}/.ledger.json.000001 {place}")
+
+
+def test_a_tombstone_that_names_itself_names_the_lost_ledger(place):
+    """An alias of the place had been given as the new place."""
+    place.write_text(Tombstone(str(place), NOW).text())
+    for text in (changed(place, reread), problem_of(good_text, FileStore(str(place)), "demo")):
+        assert f"there is no ledger at {place}" in text
+        assert f"restore it with: cp {place.parent}/.ledger.json.000001 {place}" in text
+        assert "set overlay_ledger" not in text

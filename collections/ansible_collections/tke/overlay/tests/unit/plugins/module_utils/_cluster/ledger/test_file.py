@@ -624,6 +624,17 @@ def test_binary_ledger_names_what_it_is(tmp_path):
     assert str(path) in str(caught.value)
 
 
+def test_a_mount_of_the_directory_is_the_same_place(tmp_path, private_mounts):
+    store, other = FileStore(str(tmp_path / "a" / "ledger.json")), FileStore(str(tmp_path / "b" / "ledger.json"))
+    assert not store.is_same(other)
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    assert not store.is_same(other)
+    subprocess.run(["mount", "--bind", str(tmp_path / "a"), str(tmp_path / "b")], check=True)
+    assert store.is_same(other)
+    assert not store.is_same(FileStore(str(tmp_path / "b" / "other.json")))
+
+
 # --- an attempt to write ---
 
 

@@ -16,7 +16,11 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.docume
     Request,
     parse,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.migrate import inspect, migrate
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.migrate import (
+    check_writable,
+    inspect,
+    migrate,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import (
     FileStore,
     IndeterminateWriteError,
@@ -162,6 +166,53 @@ def test_lost_target_is_an_error(places):
         move(here, empty)
 
 
+def versions_of(store):
+    return [version.text for version in store.previous()]
+
+
+@pytest.mark.parametrize("link", ["file", "directory"])
+def test_another_name_of_the_same_place_is_rejected(places, tmp_path, link):
+    here, _there = places
+    text, versions = here.read(), versions_of(here)
+    (tmp_path / "links").mkdir()
+    name = tmp_path / "links" / link
+    name.symlink_to(here.where if link == "file" else tmp_path)
+    target = FileStore(str(name if link == "file" else name / "here.json"))
+    with pytest.raises(ValidationError, match=f"{target.where} is the same place as {here.where}.*overlay_ledger"):
+        inspect(here, target, "demo")
+    assert (here.read(), versions_of(here)) == (text, versions)
+
+
+class Alias:
+    """A store of which only a write shows that it is the same place as another one."""
+
+    def __init__(self, store):
+        self.read, self.transact, self.previous = store.read, store.transact, store.previous
+        self.where = "etcd://alias/demo"
+
+
+@pytest.mark.parametrize("steps", [1, 2, 9], ids=["begun", "found", "put back"])
+def test_a_hidden_alias_keeps_the_ledger(places, steps):
+    """Also when the run that should put the ledger back is interrupted."""
+    here, _there = places
+    text, alias = here.read(), Alias(here)
+    with contextlib.suppress(Power, ValidationError):
+        move(Faulty(here, itertools.count(1 - steps), Power(), after=steps == 1), alias)
+    assert text in [usable(here), tombstone_of(here.read()) and tombstone_of(here.read()).ledger]
+    with pytest.raises(ValidationError, match=f"{alias.where} is the same place as {here.where}"):
+        move(Faulty(here, itertools.count(1), Power(), after=False), alias)
+    assert usable(here) == text
+
+
+def test_the_attempt_to_write_comes_before_the_move(places, tmp_path):
+    here, _there = places
+    text, versions = here.read(), versions_of(here)
+    target = FileStore(str(tmp_path / "none" / "there.json"))
+    with pytest.raises(ValidationError, match=f"{target.where} cannot be written.*create its directory"):
+        check_writable(inspect(here, target, "demo"))
+    assert (here.read(), versions_of(here)) == (text, versions)
+
+
 # --- what goes wrong on the way ---
 
 
@@ -178,6 +229,9 @@ class Faulty:
 
     def read(self):
         return self.store.read()
+
+    def is_same(self, other):
+        return self.store.is_same(other.store if isinstance(other, Faulty) else other)
 
     def transact(self, change):
         hit = next(self.count) == 0
