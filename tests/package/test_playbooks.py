@@ -188,6 +188,14 @@ def test_the_pair_must_be_part_of_its_release(run):
     assert "there is no ledger at" in joined(text)
 
 
+@pytest.mark.parametrize("value", ["", ",", "!a"])
+def test_a_reset_without_names_removes_nothing(run, value):
+    code, text = run("reset", GOOD, "-e", CONFIRMED[1], "-e", f"overlay_reset={value}")
+    assert code != 0
+    assert f"overlay_reset '{value}' names no host, and nothing was changed" in joined(text)
+    assert "TASK [" not in text
+
+
 def test_the_new_place_of_the_ledger_is_required(run):
     code, text = run("ledger", GOOD)
     assert code != 0

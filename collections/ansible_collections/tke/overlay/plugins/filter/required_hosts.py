@@ -14,6 +14,8 @@ description:
     makes that an error before anything is done.
   - It is an error if the inventory has no hosts, if the group C(overlay_nodes) is missing or empty or has names of
     groups as hosts, and if the pattern matches no host.
+  - An empty pattern, and one that only leaves out hosts, is an error, because Ansible then takes all hosts. So is an
+    empty C(--limit).
   - Where a playbook of this collection is run by its name or path, a C(--limit) that leaves no host of the pattern is
     an error, and so are C(--tags), C(--skip-tags) and C(--start-at-task) if they skip tasks. A playbook that imports it
     can use all of them.
@@ -22,8 +24,8 @@ author:
   - tke.overlay contributors (@tke-overlay)
 options:
   _input:
-    description: A pattern of hosts.
-    type: str
+    description: A pattern of hosts, or a list of patterns.
+    type: raw
     required: true
   groups:
     description: The variable C(groups) of Ansible.
@@ -33,6 +35,10 @@ options:
     description: A group. With C(--limit), its hosts are enough.
     type: str
     default: ""
+  variable:
+    description: The variable that has the pattern, for messages.
+    type: str
+    default: hosts
 """
 
 EXAMPLES = r"""
@@ -45,7 +51,7 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description: The pattern.
-  type: str
+  type: raw
 """
 
 import typing as t
@@ -56,10 +62,12 @@ from ansible_collections.tke.overlay.plugins.module_utils._errors import Validat
 from ansible_collections.tke.overlay.plugins.plugin_utils._playbook import require_hosts
 
 
-def required_hosts(pattern: str, groups: t.Mapping[str, t.Sequence[str]], also: str = "") -> str:
+def required_hosts(
+    pattern: t.Any, groups: t.Mapping[str, t.Sequence[str]], also: str = "", variable: str = "hosts"
+) -> t.Any:
     """Return the pattern, or raise Ansible's error of a filter."""
     try:
-        return require_hosts(pattern, groups, also)
+        return require_hosts(pattern, groups, also, variable)
     except ValidationError as error:
         raise AnsibleFilterError(str(error)) from None
 

@@ -10,9 +10,10 @@ are. A task could not check this: with no host, or with a tag that no task has, 
 from __future__ import annotations
 
 import os
+import typing as t
 
 from ansible import context
-from ansible.inventory.manager import InventoryManager
+from ansible.inventory.manager import InventoryManager, split_host_pattern
 from ansible.parsing.dataloader import DataLoader
 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.inventory import (
@@ -23,6 +24,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.inve
     problems_of_options,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
+from ansible_collections.tke.overlay.plugins.module_utils._names import shown
 
 COLLECTION = "tke.overlay"
 PLAYBOOKS = os.path.realpath(os.path.join(os.path.dirname(__file__), "../../playbooks"))
@@ -31,13 +33,19 @@ INSPECTIONS = ("syntax", "listtasks", "listtags", "listhosts")
 """Options with which ansible-playbook runs nothing; they must work without an inventory."""
 
 
-def require_hosts(pattern: str, groups: Groups, also: str = "") -> str:
-    """Return the pattern.
+def require_hosts(pattern: t.Any, groups: Groups, also: str = "", variable: str = "hosts") -> t.Any:
+    """Return the pattern: a text, or a list of texts.
 
     :param also: a group whose hosts are enough for the playbook when ``--limit`` selects no other.
+    :param variable: the variable that has the pattern.
     :raises ValidationError: the inventory has no nodes, the pattern and ``--limit`` match no host, or other options
         would make Ansible skip the tasks.
     """
+    if not _names_hosts(pattern):
+        raise ValidationError(
+            f"{variable} {shown(pattern)} names no host, and nothing was changed: name the hosts, as in "
+            f"-e {variable}=idc7, or remove the variable"
+        )
     options = context.CLIARGS
     if any(options.get(name) for name in INSPECTIONS):
         return pattern
@@ -48,12 +56,20 @@ def require_hosts(pattern: str, groups: Groups, also: str = "") -> str:
     limit = None if imported else options.get("subset")
     if not problems and (limit or pattern != NODES):
         problems += _problems_of_selection(pattern, groups, limit, also)
+    if limit is not None and not split_host_pattern(limit):
+        problems.append("--limit is empty, with which Ansible takes all hosts: name hosts, or remove --limit")
     if playbooks and not imported:
         chosen = (options.get("tags") or (), options.get("skip_tags") or (), options.get("start_at_task"))
         problems += problems_of_options(*chosen, playbook=" ".join(playbooks))
     if problems:
         raise ValidationError(*problems)
     return pattern
+
+
+def _names_hosts(pattern: t.Any) -> bool:
+    """Return whether a pattern names hosts to take. Ansible takes all hosts where it only has hosts to leave out."""
+    parts = split_host_pattern(pattern) if isinstance(pattern, (str, list)) else []
+    return any(not part.startswith(("!", "&")) for part in parts)
 
 
 def _problems_of_selection(pattern: str, groups: Groups, limit: str | None, also: str) -> list[str]:

@@ -72,6 +72,29 @@ def test_a_pattern_of_the_user_must_match(options):
     assert "'bb' matches no host" in problems("bb")[0]
 
 
+@pytest.mark.parametrize("pattern", ["", " ", ",", ":", "!a", "&idc", [], [""], ["!a"], None, False, True, 7, {}])
+def test_a_pattern_that_names_no_host_is_an_error(options, pattern):
+    """Ansible takes all hosts for most of these."""
+    options(**OWN)
+    (problem,) = problems(pattern, variable="overlay_reset")
+    assert problem.startswith("overlay_reset ")
+    assert "names no host, and nothing was changed" in problem
+    assert "-e overlay_reset=idc7" in problem
+
+
+@pytest.mark.parametrize("pattern", [["a", "b"], "a,b", "idc:!b:a"])
+def test_patterns_of_several_parts_name_hosts(options, pattern):
+    options(**OWN)
+    assert require_hosts(pattern, GROUPS) == pattern
+
+
+def test_an_empty_limit_is_an_error(options):
+    options(**OWN, subset="")
+    assert "--limit is empty" in problems()[0]
+    options(args=("mine.yml",), subset="")
+    assert require_hosts("overlay_nodes", GROUPS) == "overlay_nodes"
+
+
 def test_options_are_meant_for_the_playbook_that_imports(options):
     """A playbook of a user may have tags, and hosts that are no nodes."""
     options(args=("mine.yml",), subset="other", tags=["web"], start_at_task="x")
