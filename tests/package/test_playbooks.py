@@ -280,6 +280,34 @@ def test_the_metrics_of_the_controller_follow_a_release(run, tmp_path):
     assert 'hosts_not_reached{cluster="demo",playbook="release"} 4' in text, "the released host does not count"
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments", "first"),
+    [
+        ("release", (CONFIRMED[0], "overlay_release=e"), "Remove the overlay from reachable nodes"),
+        ("clb_release", (CONFIRMED[2],), "Remove the load balancer from the pair"),
+        (
+            "site",
+            ('{"overlay_links": [{"sites": ["cloud", "idc"], "transport": "wireguard"}]}',),
+            "Make the WireGuard key of the host",
+        ),
+    ],
+)
+def test_a_read_only_ledger_stops_before_hosts_change(run, tmp_path, name, arguments, first):
+    inventory = f"{GOOD}overlay_clb_subnet=10.0.9.0/24\n[clb]\na\nb\n"
+    options = [option for argument in arguments for option in ("-e", argument)]
+    run("site", inventory)
+    lock = tmp_path / ".overlay-ledger.json.lock"
+    lock.unlink()
+    lock.mkdir()  # nobody can lock it, not even root
+    code, text = run(name, inventory, *options)
+    assert code != 0
+    assert "overlay-ledger.json cannot be written" in joined(text)
+    assert f"{first}]" not in text
+    lock.rmdir()
+    _code, text = run(name, inventory, *options)
+    assert f"{first}]" in text
+
+
 def test_a_variable_of_one_host_selects_the_play_of_the_endpoint(run):
     """Most runs need no such play, which has hosts only if a variable of some host asks for it."""
     vips = '{"apiserver": "10.0.9.4", "services": "10.0.9.5"}'

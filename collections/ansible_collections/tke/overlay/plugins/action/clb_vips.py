@@ -104,7 +104,7 @@ class ActionModule(LedgerAction):
                 raise ValidationError(*problems)
             return ledger
 
-        ledger, result = self.change_ledger(given["ledger"], change)
+        ledger, result = self.change_ledger(given["ledger"], change, require_writable=released)
         return {**result, **{name: ledger.vips.get(name, "") for name in VIP_NAMES}}
 
     def _ca_problems(self, path: str | None) -> list[str]:

@@ -64,6 +64,7 @@ options:
   state:
     description:
       - With V(absent), both addresses are released. Use it only when no host or client uses them any more.
+      - With V(absent), it is an error in check mode, too, if the ledger cannot be written.
     type: str
     choices: [present, absent]
     default: present
