@@ -29,6 +29,8 @@ def plain(value: t.Any) -> t.Any:
     """Return a value with plain lists and dictionaries: those of Ansible evaluate templates when they are read."""
     if isinstance(value, dict):
         return {str(key): plain(each) for key, each in value.items()}
+    if getattr(value, "__ENCRYPTED__", False):  # a value of "!vault", which is no str in ansible-core 2.18
+        return str(value)
     return [plain(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 

@@ -151,3 +151,16 @@ def test_missing_variables_name_the_files_beside_the_inventory(tmp_path):
     assert "overlay-nodes.yml is for no group of this inventory, did you mean overlay_nodes?" in problem
     task_vars["hostvars"]["a"]["inventory_dir"] = str(tmp_path / "nowhere")
     assert "finds none" in problem_of_missing_variables(["overlay_cluster"], "overlay_nodes", task_vars)
+
+
+class Encrypted:
+    """A value of ``!vault`` in ansible-core 2.18."""
+
+    __ENCRYPTED__ = True
+
+    def __str__(self):
+        return "decrypted"
+
+
+def test_encrypted_values_are_texts():
+    assert plain({"a": [Encrypted()], "b": Encrypted()}) == {"a": ["decrypted"], "b": "decrypted"}
