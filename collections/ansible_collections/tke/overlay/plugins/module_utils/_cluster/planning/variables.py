@@ -376,6 +376,27 @@ def _confirm_timeout(what: str, seconds: t.Any) -> list[str]:
     return [] if int(seconds) == 0 else range_problems(what, int(seconds), 3, 3600, "seconds (or 0)")
 
 
+def _serial(what: str, sizes: t.Any) -> list[str]:
+    """Return the problems of the sizes of batches. Ansible evaluates them after the ledger is written."""
+    listed = sizes if isinstance(sizes, (list, tuple)) else [sizes]
+    valid = all(not isinstance(size, (bool, float)) and _BATCH.fullmatch(str(size)) for size in listed)
+    if listed and valid:
+        return []
+    rule = "is not a number of hosts from 1, a percentage from 1% to 100%, or a list of these"
+    return [f'{what} {shown(sizes)} {rule}, as in -e \'{{"{what}": [1, "20%"]}}\'']
+
+
+_BATCH = re.compile(r"0*[1-9][0-9]*|0*([1-9][0-9]?|100)%")
+
+
+def _percentage(what: str, share: t.Any) -> list[str]:
+    try:
+        number = float("nan" if isinstance(share, bool) else share)
+    except (TypeError, ValueError):
+        number = float("nan")
+    return [] if 0 <= number <= 100 else [f"{what} {shown(share)} is not a number from 0 to 100"]
+
+
 def _path(what: str, path: t.Any) -> list[str]:
     return path_problems(what, str(path))
 
@@ -401,6 +422,8 @@ RULES: dict[str, t.Callable[[str, t.Any], list[str]]] = {
     "overlay_kubeconfigs": _paths,
     "overlay_metrics_dir": _metrics_dir,
     "overlay_kubernetes_node": _node_name,
+    "overlay_max_fail_percentage": _percentage,
+    "overlay_serial": _serial,
     "overlay_prometheus_url": _prometheus_url,
     "overlay_links": _links,
     "overlay_site": _site,

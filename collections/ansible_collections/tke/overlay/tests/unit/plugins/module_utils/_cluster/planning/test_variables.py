@@ -34,6 +34,7 @@ LISTENERS = SERVICES._replace(
     options={**SERVICES.options, "vip": VariableSpec("str"), "port": VariableSpec("int", required=True)}
 )
 DICTIONARY = VariableSpec("dict")
+RAW = VariableSpec("raw")
 VIPS = VariableSpec("dict", options={"apiserver": TEXT, "services": TEXT})
 
 
@@ -155,6 +156,8 @@ def test_a_confirmation_takes_no_time_or_three_seconds(seconds, valid):
             LISTENERS,
             [{"name": "a_1", "backends": ["x:1"], "port": "65535", "vip": "apiserver"}],
         ),
+        *(("overlay_serial", RAW, value) for value in (1, "20", "1%", "100%", [1, "5", "20%"])),
+        *(("overlay_max_fail_percentage", RAW, value) for value in (0, "0", 12.5, "12.5", 100)),
     ],
 )
 def test_accepts_what_the_grammar_of_a_variable_allows(name, spec, value):
@@ -220,6 +223,43 @@ def test_accepts_what_the_grammar_of_a_variable_allows(name, spec, value):
 def test_names_what_the_grammar_of_a_variable_forbids(name, spec, value, problem):
     (found,) = problems_of_variable(name, value, spec)
     assert found.startswith(problem)
+
+
+BATCHES = (
+    "ten",
+    "",
+    " ",
+    5.5,
+    "5.5",
+    "1,2",
+    "[1]",
+    0,
+    "0",
+    -3,
+    "-3",
+    "0%",
+    "101%",
+    "5.5%",
+    True,
+    [],
+    [1, 0],
+    [[1]],
+    {},
+)
+SHARES = ("ten", "", "10%", -1, 101, "nan", "inf", True, [], {})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        *(("overlay_serial", value, "a percentage from 1% to 100%, or a list of these, as in -e") for value in BATCHES),
+        *(("overlay_max_fail_percentage", value, "is not a number from 0 to 100") for value in SHARES),
+    ],
+)
+def test_sizes_of_batches_are_checked(name, value, words):
+    (problem,) = problems_of_variable(name, value, RAW)
+    assert problem.startswith(f"{name} ")
+    assert words in problem
 
 
 @pytest.mark.parametrize(
