@@ -68,6 +68,7 @@ _REMEDIES = {
     errno.EROFS: "the file system is read-only; set overlay_ledger to another path",
     errno.ENOLCK: "its file system does not support locks; keep the ledger on another file system, or in etcd",
     errno.EISDIR: "set overlay_ledger to the path of a file",
+    errno.EBUSY: "a mount of a single file cannot be replaced, so mount its directory instead (into a container, too)",
 }
 
 _READ_REMEDIES = {
@@ -283,6 +284,8 @@ class FileStore:
         if present is not None and stat.S_ISDIR(present.st_mode):
             raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
         self._check_lock()
+        if present is not None:
+            self._check_replaceable()
         try:
             descriptor = os.open(directory, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -298,6 +301,18 @@ class FileStore:
                 left -= os.write(descriptor, bytes(min(left, 1 << 20)))
         finally:
             os.close(descriptor)
+
+    def _check_replaceable(self) -> None:
+        """Raise the error with which the present file could not be replaced, although its directory can be written.
+
+        That is so in a directory with the sticky bit, and where the file is a mount.
+        """
+        with contextlib.suppress(NotADirectoryError):
+            os.rmdir(
+                self._path
+            )  # the kernel checks whether the name may be removed; then it finds a file, and keeps it
+        if _mount_of(self._path) != _mount_of(os.path.dirname(self._path)):
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
 
     def _check_lock(self) -> None:
         for flags in (os.O_RDWR, os.O_RDONLY):  # see _open_lock
@@ -351,6 +366,18 @@ def _read(path: str) -> str:
             if not part:
                 return b"".join(parts).decode()
             parts.append(part)
+    finally:
+        os.close(descriptor)
+
+
+def _mount_of(path: str) -> str:
+    """Return the line of the kernel with the identifier of a mount; an empty text if it does not tell."""
+    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        found = re.search(r"^mnt_id:.*", _read(f"/proc/self/fdinfo/{descriptor}"), re.MULTILINE)
+        return found[0] if found else ""
+    except OSError:  # no /proc
+        return ""
     finally:
         os.close(descriptor)
 

@@ -698,3 +698,46 @@ def test_an_attempt_needs_the_lock_file(tmp_path, monkeypatch):
     monkeypatch.setattr(store_file.os, "open", refuse)
     with pytest.raises(ValidationError, match="run the playbook as a user who may write there"):
         FileStore(str(tmp_path / "ledger.json")).check_writable()
+
+
+def test_an_attempt_finds_a_mount_of_a_single_file(tmp_path, private_mounts):
+    """A container often has the ledger as such a mount; a file cannot be renamed over it."""
+    store = FileStore(str(tmp_path / "ledger.json"))
+    store.transact(lambda _none: text_of("old"))
+    (tmp_path / "mounted.json").touch()
+    subprocess.run(["mount", "--bind", store.where, str(tmp_path / "mounted.json")], check=True)
+    mounted_store = FileStore(str(tmp_path / "mounted.json"))
+    for attempt in (mounted_store.check_writable, lambda: mounted_store.transact(lambda _text: text_of("new"))):
+        with pytest.raises(ValidationError, match=r"busy; nothing was changed; .*mount its directory instead"):
+            attempt()
+    store.check_writable()
+    assert nodes_of(mounted_store.read()) == {"old"}
+
+
+def _attempt_as_user(path, results):
+    os.setgroups([])
+    os.setgid(4242)
+    os.setuid(4242)
+    for attempt in (FileStore(path).check_writable, lambda: FileStore(path).transact(lambda _text: text_of("new"))):
+        with pytest.raises(ValidationError) as caught:
+            attempt()
+        results.send(str(caught.value))
+
+
+def test_an_attempt_finds_a_ledger_of_another_user(tmp_path):
+    """In a directory with the sticky bit, everybody can create files, and only the owner can replace them."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    for parent in (tmp_path, *tmp_path.parents):
+        if parent.stat().st_uid == os.getuid() and not parent.stat().st_mode & 0o001:
+            parent.chmod(parent.stat().st_mode | 0o011)
+    path = str(shared / "ledger.json")
+    FileStore(path).transact(lambda _none: text_of("old"))
+    (shared / ".ledger.json.lock").chmod(0o666)
+    receiver, sender = FORK.Pipe(duplex=False)
+    assert in_child(_attempt_as_user, path, sender) == 0
+    for _attempt in range(2):
+        assert "Operation not permitted; nothing was changed; run the playbook as a user" in receiver.recv()
+    FileStore(path).check_writable()
+    assert nodes_of(FileStore(path).read()) == {"old"}
