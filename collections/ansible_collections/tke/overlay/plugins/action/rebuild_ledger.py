@@ -5,16 +5,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger, parse
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.open import Version, newest_good, open_store
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.recover import (
     NOT_RECOVERABLE,
     HostRecord,
     SavedStates,
-    agrees,
+    keep,
     recover,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
@@ -51,17 +50,10 @@ class ActionModule(LedgerAction):
         found = SavedStates(records, given["fleets"], [name.strip() for name in given["without"]])
 
         def change(text: str | None, where: str, now: str) -> Ledger:
-            if text is None:
+            def rebuild() -> Ledger:
                 return recover(settings, inventory.nodes, found, now)
-            with contextlib.suppress(ValidationError):
-                present = parse(text, where, settings.cluster)
-                if agrees(present, recover(settings, inventory.nodes, found, now)):
-                    return present  # an earlier run has rebuilt it
-            raise ValidationError(
-                f"{where} already has a ledger, or the tombstone of one that was moved away, which is not what the "
-                f"hosts have, and neither is overwritten: if it is broken, restore a good previous version (the site "
-                f"playbook names one), or move it aside"
-            )
+
+            return rebuild() if text is None else keep(text, where, settings.cluster, rebuild)
 
         good = newest_good(open_store(given["ledger"]))
         ledger, result = self.change_ledger(given["ledger"], change)

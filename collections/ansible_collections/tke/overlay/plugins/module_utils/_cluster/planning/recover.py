@@ -27,13 +27,19 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
     with_port,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ipam.pool import Pool
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Assignment, Ledger, Pending
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import (
+    Assignment,
+    BrokenLedgerError,
+    Ledger,
+    Pending,
+    parse,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning import validate as preflight
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import (
     ClusterSettings,
     InventoryNode,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
+from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError, some_of
 
 REMEDY = "apply one plan to all hosts, or exclude the fleets of outdated hosts: -e overlay_rebuild_without="
 
@@ -103,13 +109,52 @@ def recover(settings: ClusterSettings, nodes: t.Sequence[InventoryNode], found: 
     return ledger
 
 
-def agrees(present: Ledger, rebuilt: Ledger) -> bool:
-    """Return whether a ledger has the same nodes with the same node CIDRs and underlay addresses as a rebuilt one."""
+MOST_DIFFERENCES = 5
+"""Differences that a message names."""
 
-    def holders(ledger: Ledger) -> dict[str, tuple[str, str | None]]:
-        return {name: (held.node_cidr, held.underlay) for name, held in ledger.nodes.items()}
 
-    return present.pool.cidrs == rebuilt.pool.cidrs and holders(present) == holders(rebuilt)
+def keep(text: str, where: str, cluster: str, rebuild: t.Callable[[], Ledger]) -> Ledger:
+    """Return the ledger that is there, if it agrees with the rebuilt one; it is never overwritten.
+
+    :param rebuild: returns the rebuilt ledger, or raises why the hosts give none.
+    :raises ValidationError: the ledger is broken or different, or cannot be compared; names the reason.
+    """
+    try:
+        present = parse(text, where, cluster)
+    except BrokenLedgerError as error:
+        raise BrokenLedgerError(
+            f"{error}. It is not overwritten: to rebuild it from the hosts, because no good copy is left, move it aside"
+        ) from None
+    try:
+        differing = differences(present, rebuild())
+    except ValidationError as error:
+        kept = (
+            f"{where} already has a ledger, which is complete. It was not compared with the hosts, and stays as it is"
+        )
+        raise ValidationError(*error.problems, kept) from None
+    if differing:
+        raise ValidationError(
+            f"{where} already has a ledger, which is not overwritten, and the hosts have something else: "
+            f"{some_of(differing, MOST_DIFFERENCES, '; ')}. If the hosts are right, restore a previous version that "
+            f"has this (tke.overlay.site names one), or move the ledger aside and run the playbook again"
+        )
+    return present
+
+
+def differences(present: Ledger, rebuilt: Ledger) -> list[str]:
+    """Return the nodes, and the container CIDR, that a ledger does not have as the rebuilt one has them."""
+    pools = [" ".join(ledger.pool.cidrs) for ledger in (present, rebuilt)]
+    found = [] if pools[0] == pools[1] else [f"container CIDR {pools[1]}, and not {pools[0]}"]
+    for name in sorted(present.nodes.keys() | rebuilt.nodes.keys()):
+        there, here = _place(present, name), _place(rebuilt, name)
+        if there != here:
+            found.append(f"{name} {here}, and not {there}")
+    return found
+
+
+def _place(ledger: Ledger, name: str) -> str:
+    held = ledger.nodes.get(name)
+    return "not at all" if held is None else f"with {held.node_cidr} at {held.underlay}"
 
 
 def _assignment(peer: Peer, node: InventoryNode | None, mtu: int, now: str) -> Assignment:

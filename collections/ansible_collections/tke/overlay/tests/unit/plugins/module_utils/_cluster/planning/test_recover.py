@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import OVERHEAD, Peer, fleet_text, parse_fleet
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import parse
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.tombstone import Tombstone
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.plan import (
     assign,
     plan,
@@ -20,7 +21,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.plan
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.recover import (
     HostRecord,
     SavedStates,
-    agrees,
+    keep,
     recover,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import (
@@ -89,19 +90,62 @@ def test_recovers_the_same_plan_from_any_reachable_hosts(unreached):
     assert parse(ledger.text(), "/ledger", "demo").text() == ledger.text()
 
 
-def test_a_ledger_agrees_if_it_has_the_nodes_of_the_hosts():
+def test_a_ledger_that_agrees_with_the_hosts_is_kept():
     lost, found = saved()
-    rebuilt = recover(SETTINGS, NODES, found, NOW)
-    lost.cursor, lost.former = 40, {"10.244.30.0/24": "gone"}
-    assert agrees(lost, rebuilt), "what the hosts do not save makes no difference"
-    others = (
-        [*NODES, InventoryNode("idc3", ["idc"], "192.168.1.13", 1450)],
-        [NODES[0]._replace(underlay_ip="10.0.1.99"), *NODES[1:]],
+    lost.cursor, lost.former = 40, {"10.244.30.0/24": "gone"}  # the hosts do not save it, so it makes no difference
+    kept = keep(lost.text(), "/ledger", "demo", lambda: recover(SETTINGS, NODES, found, NOW))
+    assert kept.text() == lost.text()
+
+
+APPENDED = SETTINGS._replace(container_cidr=["10.244.0.0/16", "10.200.0.0/16"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "nodes", "words"),
+    [
+        (SETTINGS, [*NODES, InventoryNode("idc3", ["idc"], "192.168.1.13", 1450)], "idc3 not at all, and"),
+        (
+            SETTINGS,
+            [NODES[0]._replace(underlay_ip="10.0.1.99"), *NODES[1:]],
+            "10.0.1.11, and not with",
+        ),
+        (
+            SETTINGS._replace(container_cidr=["10.244.0.0/16", "10.200.0.0/16"]),
+            NODES,
+            "container CIDR 10.244.0.0/16, and",
+        ),
+    ],
+)
+def test_a_ledger_that_differs_from_the_hosts_is_an_error(settings, nodes, words):
+    lost, found = saved()
+    text = assign(settings, nodes, lost.text(), "/ledger", "later").text()
+    (problem,) = problems_of_call(keep, text, "/ledger", "demo", lambda: recover(SETTINGS, NODES, found, NOW))
+    assert "/ledger already has a ledger, which is not overwritten" in problem
+    assert words in problem
+
+
+def test_the_reason_why_a_ledger_cannot_be_compared_is_named():
+    """A good ledger is not to be moved aside because no host was reached."""
+    lost, _found = saved()
+    reason, kept = problems_of_call(
+        keep, lost.text(), "/ledger", "demo", lambda: recover(SETTINGS, NODES, SavedStates({}, {}), NOW)
     )
-    for nodes in others:
-        assert not agrees(assign(SETTINGS, nodes, lost.text(), "/ledger", "later"), rebuilt)
-    appended = SETTINGS._replace(container_cidr=["10.244.0.0/16", "10.200.0.0/16"])
-    assert not agrees(assign(appended, NODES, lost.text(), "/ledger", "later"), rebuilt)
+    assert "no reachable host has a saved state" in reason
+    assert "/ledger already has a ledger, which is complete" in kept
+    assert "aside" not in kept
+
+
+@pytest.mark.parametrize(
+    ("text", "cluster", "words"),
+    [
+        ("", "demo", "It is not overwritten: to rebuild it from the hosts"),
+        (Tombstone("/there", NOW).text(), "demo", "was moved to /there"),
+        (saved()[0].text(), "other", "belongs to cluster 'demo'"),
+    ],
+)
+def test_what_a_ledger_is_comes_before_the_hosts(text, cluster, words):
+    (problem,) = problems_of_call(keep, text, "/ledger", cluster, lambda: recover(SETTINGS, NODES, saved()[1], NOW))
+    assert words in problem
 
 
 def test_a_rebuilt_ledger_continues_after_the_newest_host():
