@@ -96,8 +96,8 @@ class ActionModule(LedgerAction):
     inventory = Inventory([], VariableSurvey({}, ()), [])  # until arguments() has read it
 
     def warnings(self, task_vars: dict[str, t.Any]) -> list[str]:
-        """Return a warning about variables that the collection does not know."""
-        return self.inventory.survey.warnings(task_vars["groups"])
+        """Return warnings about variables that the collection does not know, and about hosts that are no nodes."""
+        return [*self.inventory.survey.warnings(task_vars["groups"]), *self.inventory.warnings]
 
     def arguments(self, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         """Read the inventory, and return the validated arguments.

@@ -12,6 +12,7 @@ import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import with_port
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes.nodes import NODE_VARIABLE, NodeHost
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.inventory import warnings_of_groups
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import KINDS, InventoryNode
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.variables import (
     VariableSurvey,
@@ -85,11 +86,12 @@ class OneValue:
 
 
 class Inventory(t.NamedTuple):
-    """The nodes of the inventory, and what is wrong with the variables and names of all hosts."""
+    """The nodes of the inventory, and what is wrong with the variables, names and groups of all hosts."""
 
     nodes: list[InventoryNode]
     survey: VariableSurvey
     problems: list[str]
+    warnings: t.Sequence[str] = ()
 
 
 def read_inventory(group: str, task_vars: Variables) -> Inventory:
@@ -126,7 +128,8 @@ def read_inventory(group: str, task_vars: Variables) -> Inventory:
         if balanced and node.underlay_from:
             problems += problems_of_balanced_host(name, site, node.underlay_ip)
     problems += survey.problems(groups)
-    return Inventory(nodes, survey, [*problems, *values.problems("the group_vars of overlay_nodes")])
+    problems += values.problems("the group_vars of overlay_nodes")
+    return Inventory(nodes, survey, problems, warnings_of_groups(groups, group))
 
 
 def _has_pair(variables: Variables) -> bool:

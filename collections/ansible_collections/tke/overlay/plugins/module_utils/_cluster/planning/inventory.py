@@ -46,6 +46,22 @@ def problems_of_groups(groups: Groups, sources: t.Sequence[str] = ()) -> list[st
     return [f"group {NODES}, the group of all nodes, {state}: {_remedy(groups)}"]
 
 
+def warnings_of_groups(groups: Groups, group: str = NODES) -> list[str]:
+    """Return one warning about hosts that are in a site, and therefore seem to be nodes, but are none.
+
+    A host of the pair or an API server needs to be no node.
+    """
+    known = {name for each in (group, "clb", "apiserver") for name in groups.get(each, [])}
+    others = {kind: [name for name in groups.get(kind, []) if name not in known] for kind in KINDS}
+    found = [f"{_list(names)} (group {kind})" for kind, names in others.items() if names]
+    if not found:
+        return []
+    remedy = f"to make them nodes, make their group a child of {group}: {CHILDREN}"
+    return [
+        f"hosts that are not in {group}, so they are no nodes, which nothing configures: {'; '.join(found)}; {remedy}"
+    ]
+
+
 def problem_of_pattern(pattern: str, limit: str | None, hosts: t.Sequence[str]) -> str:
     """Return the error about a pattern, with ``--limit`` where one is set, that matches no host.
 

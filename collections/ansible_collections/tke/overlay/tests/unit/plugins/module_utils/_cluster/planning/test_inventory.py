@@ -12,6 +12,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.inve
     problem_of_pattern,
     problems_of_groups,
     problems_of_options,
+    warnings_of_groups,
 )
 
 SITES = {"cloud": ["a"], "idc": ["b", "c"]}
@@ -77,3 +78,16 @@ def test_options_that_skip_tasks():
 def test_the_nearest_name():
     assert nearest("overlay_nodes", ["overlay-nodes", "nodes"]) == "overlay-nodes"
     assert nearest("overlay_nodes", ["kube_control_plane"]) == ""
+
+
+def test_hosts_of_a_site_that_are_no_nodes_are_named_once():
+    (warning,) = warnings_of_groups(groups(overlay_nodes=["a", "b"], cloud=["a", "x"], idc=["b", "c", "d"]))
+    for word in ("x (group cloud)", "c and d (group idc)", "not in overlay_nodes", "[overlay_nodes:children]"):
+        assert word in warning
+
+
+@pytest.mark.parametrize(
+    "others", [{"overlay_nodes": ["a", "b", "c"]}, {"overlay_nodes": ["a"], "clb": ["b"], "apiserver": ["c"]}]
+)
+def test_the_pair_and_api_servers_need_not_be_nodes(others):
+    assert warnings_of_groups(groups(**SITES, **others)) == []
