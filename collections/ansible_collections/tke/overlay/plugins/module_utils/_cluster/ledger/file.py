@@ -371,7 +371,7 @@ def _read(path: str) -> str:
 
 
 def _mount_of(path: str) -> str:
-    """Return the line of the kernel with the identifier of a mount; an empty text if it does not tell."""
+    """Return the line of the kernel with the identifier of a mount; an empty text where there is none."""
     descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
         found = re.search(r"^mnt_id:.*", _read(f"/proc/self/fdinfo/{descriptor}"), re.MULTILINE)

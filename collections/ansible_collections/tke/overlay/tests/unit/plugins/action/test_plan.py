@@ -112,6 +112,15 @@ def test_unknown_variables_are_a_warning():
     assert warning.endswith("overlay_mtu (group idc), did you mean overlay_underlay_mtu?")
 
 
+def test_hosts_of_a_site_that_are_no_nodes_are_a_warning():
+    plugin = Plan.__new__(Plan)
+    plugin._task = types.SimpleNamespace(args={"ledger": "/nowhere/ledger.json", **GOOD})
+    task_vars = {"groups": {**GROUPS, "idc": ["b", "forgotten"]}, "hostvars": HOSTS}
+    plugin.arguments(task_vars)
+    (warning,) = plugin.warnings(task_vars)
+    assert "forgotten (group idc)" in warning
+
+
 def test_other_actions_name_their_variables():
     assert problems({"subnet": ["x"], "subnet_gateway": 1.5, "provider": "none"}, action=ClbVips) == [
         "overlay_cluster is not set",
