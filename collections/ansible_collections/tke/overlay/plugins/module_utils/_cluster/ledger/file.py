@@ -285,7 +285,7 @@ class FileStore:
             raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
         self._check_lock()
         if present is not None:
-            self._check_replaceable()
+            self._check_replaceable(present, os.stat(directory))
         try:
             descriptor = os.open(directory, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -302,15 +302,15 @@ class FileStore:
         finally:
             os.close(descriptor)
 
-    def _check_replaceable(self) -> None:
+    def _check_replaceable(self, present: os.stat_result, directory: os.stat_result) -> None:
         """Raise the error with which the present file could not be replaced, although its directory can be written.
 
-        That is so in a directory with the sticky bit, and where the file is a mount.
+        That is so in a directory with the sticky bit, where only the owners may replace a file, and where the file is a
+        mount.
         """
-        with contextlib.suppress(NotADirectoryError):
-            os.rmdir(
-                self._path
-            )  # the kernel checks whether the name may be removed; then it finds a file, and keeps it
+        owners = (0, present.st_uid, directory.st_uid)
+        if directory.st_mode & stat.S_ISVTX and os.geteuid() not in owners:
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
         if _mount_of(self._path) != _mount_of(os.path.dirname(self._path)):
             raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
 
