@@ -172,6 +172,29 @@ def test_only_the_peer_can_take_a_vip():
     assert dropped() == before + 20
 
 
+AGENT, KEEPALIVED = "tke-overlay-clb-health-agent.service", "tke-overlay-keepalived.service"
+
+
+def main_process(host, unit):
+    return on(host, f"systemctl show -p MainPID --value {unit}").strip()
+
+
+@pytest.mark.parametrize("how", ["kill --signal=KILL", "kill --signal=STOP", "restart"])
+def test_a_health_agent_that_dies_or_hangs_leaves_keepalived(how):
+    agent, keepalived = (main_process("clb1", unit) for unit in (AGENT, KEEPALIVED))
+    with Holders(ledger()["vips"]) as holders:
+        start = time.time()
+        on("clb1", f"systemctl {how} {AGENT}")
+        while main_process("clb1", AGENT) in ("0", agent):
+            assert time.time() - start < 10, "systemd starts the agent again"
+            time.sleep(0.1)
+        time.sleep(1.5)  # the other host would have the VIP after 0.5 s
+        assert holders.longest(start, time.time(), lambda held: "apiserver" not in held["clb1"]) == 0
+        assert holders.longest(start, time.time(), lambda held: "services" not in held["clb2"]) == 0
+    assert main_process("clb1", KEEPALIVED) == keepalived != "0"
+    assert on("clb1", f"systemctl is-active {AGENT}").strip() == "active"
+
+
 def without(tmp_path, word):
     """Return the inventory of the lab without the lines that contain a word."""
     lines = INVENTORY.read_text().splitlines(keepends=True)

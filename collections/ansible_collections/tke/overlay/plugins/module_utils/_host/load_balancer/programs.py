@@ -1126,8 +1126,7 @@ $instances
 KEEPALIVED_SERVICE = r"""[Unit]
 Description=VIPs of the private load balancer (tke.overlay)
 After=network-online.target nftables.service iptables.service firewalld.service $haproxy_unit $health_agent_unit
-Wants=network-online.target
-Requires=$health_agent_unit
+Wants=network-online.target $health_agent_unit
 StartLimitIntervalSec=0
 
 [Service]

@@ -136,6 +136,15 @@ def test_the_keepalived_unit_removes_the_vips_when_it_stops(spec, links):
     assert "ExecReload=/bin/kill -HUP $MAINPID\n" in text
 
 
+def test_keepalived_outlives_the_health_agent(spec, links):
+    """systemd stops a unit with the one that it requires, also for a restart; the agent's last result stays valid."""
+    (text,) = [text for path, text in units(spec, links, "/usr/bin/python3").items() if "keepalived" in path]
+    binding = re.findall(r"^(?:Requires|Requisite|BindsTo|PartOf|StopPropagatedFrom)=.*", text, re.MULTILINE)
+    assert binding == []
+    for relation in ("After", "Wants"):
+        assert re.search(rf"^{relation}=.* tke-overlay-clb-health-agent.service$", text, re.MULTILINE)
+
+
 def test_the_health_agent_unit_quotes_the_interpreter(spec, links):
     (text,) = [text for path, text in units(spec, links, "/opt/my python").items() if "health-agent" in path]
     assert "ExecStart='/opt/my python' /etc/tke-overlay/clb/health_agent.py /run/tke-overlay-clb/health.sock" in text
