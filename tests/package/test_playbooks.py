@@ -48,7 +48,7 @@ WITHOUT_NODES = {
 def run(tmp_path):
     """Run a playbook of the collection with an inventory; return its exit code and its output."""
 
-    def playbook(name, inventory, *arguments):
+    def playbook(name, inventory, *arguments, collections=ROOT / "collections"):
         (tmp_path / "hosts.ini").write_text(inventory)
         done = subprocess.run(
             [sys.executable, "-m", "ansible", "playbook", "-i", "hosts.ini", PREFIX + name, *arguments],
@@ -56,7 +56,7 @@ def run(tmp_path):
             env={
                 "PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}",
                 "HOME": str(tmp_path),
-                "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"),
+                "ANSIBLE_COLLECTIONS_PATH": str(collections),
                 "ANSIBLE_NOCOLOR": "1",
                 "LC_ALL": "C.UTF-8",
             },
@@ -174,6 +174,65 @@ def test_every_conflict_of_links_is_found_before_a_change(run, tmp_path):
     for word in ("'nowhere'", "mtu 9000", "does not cross NAT", "branch - cloud", "cloud - idc"):
         assert word in joined(text)
     assert not (tmp_path / "overlay-ledger.json").exists()
+
+
+def with_module(path, name, text):
+    """Return a directory of collections with this collection, one module of which has another text."""
+    place = path / "ansible_collections/tke/overlay"
+    for part in ("", "plugins", "plugins/modules"):
+        (place / part).mkdir(parents=True, exist_ok=True)
+        for entry in (COLLECTION / part).iterdir():
+            if f"{part}/{entry.name}".strip("/") not in ("plugins", "plugins/modules", f"plugins/modules/{name}.py"):
+                (place / part / entry.name).symlink_to(entry)
+    (place / "plugins/modules" / f"{name}.py").write_text(text)
+    return path
+
+
+HOST_OF_THE_PAIR = """\
+from ansible.module_utils.basic import AnsibleModule
+module = AnsibleModule({
+    "state": {}, "cluster": {}, "take_over": {"type": "raw"}, "name": {}, "vips": {"type": "raw"}, "subnet": {},
+    **{name: {"type": "raw"} for name in ("pair", "apiservers", "services", "listeners", "ca", "metrics_dir")},
+    **{name: {"type": "int"} for name in ("api_port", "metrics_port", "vrid", "restore_interval")},
+}, supports_check_mode=True)
+step = "check" if module.check_mode else "change"
+if f"{module.params['name']} {step}" in FAILS:
+    module.fail_json(msg=f"the {step} of {module.params['name']} failed")
+module.exit_json(changed=True, changes={"files": ["haproxy.cfg"], "units": []}, missing=[])
+"""
+PAIR = """
+overlay_clb_subnet=10.0.2.0/24
+[clb]
+clb1 overlay_underlay_ip=10.0.2.11
+clb2 overlay_underlay_ip=10.0.2.12
+[apiserver]
+api1 overlay_underlay_ip=10.0.1.21
+"""
+
+
+@pytest.mark.parametrize(
+    ("fails", "reached", "changed", "words"),
+    [
+        ([], ["clb1", "clb2"], {"clb1", "clb2"}, []),
+        (["clb1 change"], ["clb1", "clb2"], set(), ["change of clb1 failed", "not changed, because clb1 failed"]),
+        (["clb1 check"], ["clb1", "clb2"], set(), ["check of clb1 failed", "not changed, because clb1 failed"]),
+        (["clb2 check"], ["clb1", "clb2"], set(), ["check of clb2 failed", "not changed, because clb2 failed"]),
+        (["clb2 change"], ["clb1", "clb2"], {"clb1"}, ["change of clb2 failed"]),
+        ([], ["clb2"], {"clb2"}, ["the connection to its SSH port was refused"]),
+    ],
+)
+def test_one_host_of_the_pair_is_changed_at_a_time(run, tmp_path, fails, reached, changed, words):
+    """The other host keeps what it has after a failure; it does not wait for one that was not reached at all."""
+    collections = with_module(tmp_path / "collections", "clb", HOST_OF_THE_PAIR.replace("FAILS", repr(fails)))
+    inventory = GOOD + PAIR
+    for host in reached:
+        inventory = inventory.replace(f"{host} ", f"{host} ansible_connection=local ansible_python_interpreter={sys.executable} ")
+    code, text = run("site", inventory, "--limit", "clb", collections=collections)
+    assert (code != 0) is bool(words), text
+    for word in words:
+        assert word in joined(text), text
+    of_pair = text.partition("TASK [tke.overlay.clb : Stop where")[2]  # after the choice of the VIPs
+    assert set(re.findall(r"^changed: \[(\w+)\]$", of_pair, re.MULTILINE)) == changed, text
 
 
 def test_the_pair_must_be_part_of_its_release(run):
