@@ -226,7 +226,9 @@ def test_one_host_of_the_pair_is_changed_at_a_time(run, tmp_path, fails, reached
     collections = with_module(tmp_path / "collections", "clb", HOST_OF_THE_PAIR.replace("FAILS", repr(fails)))
     inventory = GOOD + PAIR
     for host in reached:
-        inventory = inventory.replace(f"{host} ", f"{host} ansible_connection=local ansible_python_interpreter={sys.executable} ")
+        inventory = inventory.replace(
+            f"{host} ", f"{host} ansible_connection=local ansible_python_interpreter={sys.executable} "
+        )
     code, text = run("site", inventory, "--limit", "clb", collections=collections)
     assert (code != 0) is bool(words), text
     for word in words:

@@ -37,6 +37,9 @@ MODE = 0o644
 RIGHTS = "mode 0644, owner 0"
 """The access rights of every file that the collection writes as a whole."""
 
+MOST_BYTES = 16 << 20
+"""A larger foreign file is not read: none that the collection reads has a reason to be so large."""
+
 ROOT = ""
 """The prefix of every path; a test sets a directory for each of its hosts."""
 
@@ -102,13 +105,30 @@ def write_file(path: str, text: str, durable: bool = True) -> None:
         raise KernelError(f"{path} cannot be written: {error}") from error
 
 
-def read_foreign(path: str) -> str:
+def read_regular(path: str, most: int = MOST_BYTES) -> bytes:
+    """Return the content of a regular file; symbolic links are followed.
+
+    A user can put a pipe or a device at a path of its own: to read it would never end.
+
+    :param most: a larger file is an error.
+    :raises OSError: there is something else at this path, or it cannot be read.
+    """
+    descriptor = os.open(ROOT + path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", path)
+        content = stream.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"it has more than {most} bytes", path)
+    return content
+
+
+def read_foreign(path: str, most: int = MOST_BYTES) -> str:
     """Return the exact content of a foreign file. Bytes that are not UTF-8 survive :func:`rewrite_foreign`.
 
-    :raises OSError: the file cannot be read.
+    :raises OSError: see :func:`read_regular`.
     """
-    with open(ROOT + path, "rb") as stream:
-        return stream.read().decode("utf-8", "surrogateescape")
+    return read_regular(path, most).decode("utf-8", "surrogateescape")
 
 
 def rewrite_foreign(path: str, before: str, after: str, backup: bool = False) -> str:

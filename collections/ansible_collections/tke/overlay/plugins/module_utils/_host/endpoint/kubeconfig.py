@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+import collections
 import os
 import re
 import typing as t
 import urllib.parse
 
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
+from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.authority import OMITTED
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.yaml_spans import (
     Node,
@@ -24,6 +26,13 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.yaml_sp
     UnsupportedYamlError,
     parse_yaml,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._names import shown
+
+MOST_BYTES = 1 << 20
+"""A larger file holds no certificate and no key."""
+
+MOST_FILES = 100
+"""Certificates and keys beside a kubeconfig."""
 
 
 class Credentials(t.NamedTuple):
@@ -85,11 +94,12 @@ class Kubeconfig(t.NamedTuple):
         return text
 
 
-def parse_kubeconfig(path: str, text: str, names: t.Collection[str] = ()) -> Kubeconfig:
+def parse_kubeconfig(path: str, text: str, names: t.Collection[str] = (), credentials: bool = True) -> Kubeconfig:
     """Parse a kubeconfig, and read the files that it names.
 
     :param path: the absolute path of the kubeconfig.
     :param names: the clusters whose CA and credentials are read; without names, those of all.
+    :param credentials: whether client certificates and keys are read.
     :raises ValidationError: it uses unsupported YAML, or lacks what a client needs.
     """
     try:
@@ -100,10 +110,10 @@ def parse_kubeconfig(path: str, text: str, names: t.Collection[str] = ()) -> Kub
         ) from error
     if not isinstance(document, dict) or _text(document.get("kind", "")) != "Config":
         raise ValidationError(f"{path} is no kubeconfig: it lacks 'kind: Config'")
-    reader = _Reader(path, document, names)
+    reader = _Reader(path, document, names, credentials)
     clusters = [reader.cluster(entry) for entry in reader.entries("clusters")]
-    names = [cluster.name for cluster in clusters]
-    repeated = sorted({name for name in names if names.count(name) > 1})
+    counts = collections.Counter(cluster.name for cluster in clusters)
+    repeated = sorted(name for name, count in counts.items() if count > 1)
     if repeated:
         raise ValidationError(f"{path} has several clusters with the name {', '.join(repeated)}")
     if not clusters:
@@ -123,10 +133,12 @@ def redacted_url(url: str) -> str:
 class _Reader:
     """Reads the entries of a kubeconfig document."""
 
-    def __init__(self, path: str, document: dict[str, t.Any], names: t.Collection[str]) -> None:
+    def __init__(self, path: str, document: dict[str, t.Any], names: t.Collection[str], credentials: bool) -> None:
         self.path = path
         self.document = document
         self.names = names
+        self.credentials = credentials
+        self.files = 0
 
     def entries(self, kind: str) -> list[dict[str, t.Any]]:
         found = self.document.get(kind, [])
@@ -161,7 +173,7 @@ class _Reader:
             server,
             authority,
             _text(body.get("tls-server-name", "")) or None,
-            self._credentials(name),
+            self._credentials(name) if self.credentials else None,
             insecure,
             _text(body.get("proxy-url", "")),
         )
@@ -200,12 +212,17 @@ class _Reader:
                 raise ValidationError(f"{self.path}: {key}-data of {what} is not base64") from error
         if not name:
             return None
-        path = os.path.join(os.path.dirname(self.path), name)
+        return self._file(os.path.join(os.path.dirname(self.path), name), f"{key} of {what}")
+
+    def _file(self, path: str, what: str) -> bytes:
+        self.files += 1
+        if self.files > MOST_FILES:
+            raise ValidationError(f"{self.path} names more than {MOST_FILES} other files")
         try:
-            with open(path, "rb") as stream:
-                return stream.read()
-        except OSError as error:
-            raise ValidationError(f"{self.path}: {key} of {what}: {path} cannot be read: {error.strerror}") from error
+            return files.read_regular(path, MOST_BYTES)
+        except (OSError, ValueError) as error:  # the latter for characters that no path has
+            reason = error.strerror if isinstance(error, OSError) else "it is no path"
+            raise ValidationError(f"{self.path}: {what}: {shown(path)[1:-1]} cannot be read: {reason}") from None
 
 
 def _text(node: Node) -> str:

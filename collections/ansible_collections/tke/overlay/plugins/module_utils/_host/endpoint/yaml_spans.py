@@ -6,8 +6,8 @@
 A managed host may lack a YAML library, and a library would rewrite the whole file. So
 this parser finds values, and the caller replaces them in place. It supports a subset
 of YAML: one document of mappings, sequences, scalars of every style, and JSON. It
-rejects the rest (anchors, aliases, tags, complex keys, tabs), because a wrong guess
-could replace the wrong value.
+rejects the rest (anchors, aliases, tags, complex keys, tabs outside of JSON), because a
+wrong guess could replace the wrong value.
 
 An error names a line but never shows it: kubeconfigs hold keys and tokens.
 """
@@ -15,8 +15,12 @@ An error names a line but never shows it: kubeconfigs hold keys and tokens.
 from __future__ import annotations
 
 import bisect
+import functools
 import re
 import typing as t
+
+MOST_LEVELS = 50
+"""How deep mappings and sequences may be nested. A kubeconfig has about six levels."""
 
 
 class UnsupportedYamlError(Exception):
@@ -52,7 +56,8 @@ _FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff
 _MARK = re.compile(r"^(?:---|\.\.\.)(?=\s|$)", re.MULTILINE | re.ASCII)
 _ESCAPES = dict(zip('0abtnvfre "/\\N_LP', '\0\a\b\t\n\v\f\r\x1b "/\\\x85\xa0\u2028\u2029'))
 _ESCAPE = r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|\r?\n[ ]*|.)"
-_FOLD = r"[ ]*(?:\r?\n[ ]*)+"
+# Blanks alone match, too: to look for a line end behind each of them takes a time that grows with their square.
+_FOLD = r"[ ]*(?:\r?\n[ ]*)+|[ ]+"
 _ESCAPE_OR_FOLD = re.compile(f"{_ESCAPE}|{_FOLD}", re.DOTALL)
 _FLOW_PLAIN = re.compile(
     r"(?:[^\s,\[\]{}#&*!|>'\"%@`?:-]|-(?=[^\s,\[\]{}:#]))"  # the first character
@@ -73,6 +78,25 @@ def parse_yaml(text: str) -> Node:
     return _Parser(text).document()
 
 
+_Parsed = t.TypeVar("_Parsed")
+
+
+def _nested(parse: t.Callable[..., _Parsed]) -> t.Callable[..., _Parsed]:
+    """Limit how deep a method that parses a mapping or a sequence may call itself."""
+
+    @functools.wraps(parse)
+    def limited(parser: _Parser, *arguments: t.Any) -> _Parsed:
+        parser.levels += 1
+        if parser.levels > MOST_LEVELS:
+            raise parser.error(f"more than {MOST_LEVELS} levels")
+        try:
+            return parse(parser, *arguments)
+        finally:
+            parser.levels -= 1
+
+    return limited
+
+
 class _Parser:
     """A recursive parser. Its position is one offset, ``here``, from which line and column follow."""
 
@@ -80,12 +104,14 @@ class _Parser:
         self.text = text
         self.starts = [0, *(match.end() for match in re.finditer("\n", text))]
         self.here = 0
+        self.levels = 0
+        self.is_json = text.lstrip()[:1] == "{"
 
     def document(self) -> Node:
         column = self._next()
         for mark in _MARK.finditer(self.text):
             if mark.start() != self.here or mark.group() != "---":
-                raise self._error("more than one document", mark.start())
+                raise self.error("more than one document", mark.start())
         if _MARK.match(self._row()):
             self.here += 3
             if not re.match(r" +[{\[]", self._row()):
@@ -95,12 +121,12 @@ class _Parser:
             return {}
         node = self._inline(-1) if self.text[self.here] in "{[" else self._block(column)
         if self._next() is not None:
-            raise self._error("expected the end of the document, or another indentation")
+            raise self.error("expected the end of the document, or another indentation")
         return node
 
     # --- position ---
 
-    def _error(self, what: str, offset: int | None = None) -> UnsupportedYamlError:
+    def error(self, what: str, offset: int | None = None) -> UnsupportedYamlError:
         return UnsupportedYamlError(bisect.bisect_right(self.starts, self.here if offset is None else offset), what)
 
     def _number(self) -> int:
@@ -118,10 +144,10 @@ class _Parser:
             character = self.text[self.here]
             if character == "#" and (self.here == 0 or self.text[self.here - 1] in " \n"):
                 self.here += len(self._row())
-            elif character in " \n\r":
+            elif character in " \n\r" or (character == "\t" and self.is_json):
                 self.here += 1
             elif character == "\t":
-                raise self._error("a tab is not allowed here")
+                raise self.error("a tab is not allowed here")
             else:
                 return self.here - self.starts[self._number()]
         return None
@@ -129,7 +155,7 @@ class _Parser:
     def _end_of_row(self) -> None:
         """Check that only a comment follows on this line."""
         if not re.match(r" *(?:$| #)", self._row()):
-            raise self._error("unexpected text after a value")
+            raise self.error("unexpected text after a value")
 
     # --- block style ---
 
@@ -138,7 +164,7 @@ class _Parser:
             return self._sequence(column)
         if self._key_end() is not None:
             return self._mapping(column)
-        raise self._error("expected 'key: value' or '- item'")
+        raise self.error("expected 'key: value' or '- item'")
 
     def _dash(self) -> bool:
         return re.match(r"-(?:[ \r]|$)", self._row()) is not None
@@ -156,28 +182,30 @@ class _Parser:
         if self.text[self.here] in "\"'":
             key = self._quoted()
             if not key.single_line:
-                raise self._error("a key spans several lines", key.start)
+                raise self.error("a key spans several lines", key.start)
             return key.value
         match = _KEY.match(self.text, self.here)
         if not match:
-            raise self._error("unsupported key")
+            raise self.error("unsupported key")
         self.here = match.end()
         return match.group()
 
+    @_nested
     def _mapping(self, column: int) -> dict[str, Node]:
         mapping: dict[str, Node] = {}
         while self._next() == column and not self._dash():
             colon = self._key_end()
             if colon is None:
-                raise self._error("expected 'key: value'")
+                raise self.error("expected 'key: value'")
             begin, key = self.here, self._key()
             if key in mapping:
-                raise self._error("duplicate key", begin)
+                raise self.error("duplicate key", begin)
             self.here = colon + 1
             mapping[key] = self._value(column)
         self._not_deeper(column)
         return mapping
 
+    @_nested
     def _sequence(self, column: int) -> list[Node]:
         items: list[Node] = []
         while self._next() == column and self._dash():
@@ -196,7 +224,7 @@ class _Parser:
     def _not_deeper(self, column: int) -> None:
         after = self._next()
         if after is not None and after > column:
-            raise self._error("inconsistent indentation")
+            raise self.error("inconsistent indentation")
 
     def _nothing(self) -> Scalar:
         return Scalar("", self.here, self.here, self._number() + 1)
@@ -207,7 +235,7 @@ class _Parser:
         inside = self._next()
         if inside is not None and self._number() == row:
             if self._dash():
-                raise self._error("a sequence begins on the line of its key")
+                raise self.error("a sequence begins on the line of its key")
             return self._inline(column)
         if inside is None or inside < column or (inside == column and not self._dash()):
             return self._nothing()
@@ -237,7 +265,7 @@ class _Parser:
     def _literal(self, column: int) -> Scalar:
         start, line = self.here, self._number() + 1
         if not _BLOCK_HEADER.match(self._row()):
-            raise self._error("unsupported header of a block scalar")
+            raise self.error("unsupported header of a block scalar")
         self.here += len(self._row())
         begin = self.here
         number = self._number() + 1
@@ -260,7 +288,7 @@ class _Parser:
             if inside is None or inside <= column:
                 break
             if "#" in self.text[end : self.here]:
-                raise self._error("a value continues after a comment")
+                raise self.error("a value continues after a comment")
             value += re.sub(_FOLD, _fold, self.text[end : self.here]) + self._plain_row(first=False)
             end = self.here
         return Scalar(value, start, end, line, single_line="\n" not in self.text[start:end])
@@ -268,11 +296,11 @@ class _Parser:
     def _plain_row(self, first: bool = True) -> str:
         row = re.split(r"(?<=[ ])#", self._row(), maxsplit=1)[0].rstrip(" ")
         if "\t" in row:
-            raise self._error("a tab is not allowed here")
+            raise self.error("a tab is not allowed here")
         if first and (row[0] in "&*!%@`,]}#" or row[:2] in ("?", "? ")):
-            raise self._error("an anchor, alias, tag or other unsupported syntax")
+            raise self.error("an anchor, alias, tag or other unsupported syntax")
         if re.search(r":(?: |$)", row):
-            raise self._error("a colon inside a value")
+            raise self.error("a colon inside a value")
         self.here += len(row)
         return row
 
@@ -283,7 +311,7 @@ class _Parser:
         double = self.text[start] == '"'
         match = (_DOUBLE if double else _SINGLE).match(self.text, start)
         if not match:
-            raise self._error("a quote is not closed")
+            raise self.error("a quote is not closed")
         self.here = match.end()
         raw = match.group(1)
         inner = self._unescaped(raw, start) if double else re.sub(_FOLD, _fold, raw).replace("''", "'")
@@ -299,11 +327,12 @@ class _Parser:
             if len(escape) > 1 and int(escape[1:], 16) < 0x110000:
                 return chr(int(escape[1:], 16))
             if escape not in _ESCAPES:
-                raise self._error("unsupported escape sequence", start)
+                raise self.error("unsupported escape sequence", start)
             return _ESCAPES[escape]
 
         return _ESCAPE_OR_FOLD.sub(character, raw)
 
+    @_nested
     def _flow(self) -> Node:
         opening = self.text[self.here]
         closing = "}" if opening == "{" else "]"
@@ -313,7 +342,7 @@ class _Parser:
         self.here += 1
         while True:
             if self._next() is None:
-                raise self._error(f"{opening!r} is not closed", begin)
+                raise self.error(f"{opening!r} is not closed", begin)
             if self.text[self.here] == closing:
                 self.here += 1
                 return mapping if closing == "}" else items
@@ -322,7 +351,7 @@ class _Parser:
             else:
                 items.append(self._flow_value())
             if self._next() is None or self.text[self.here] not in f",{closing}":
-                raise self._error(f"expected ',' or {closing!r}")
+                raise self.error(f"expected ',' or {closing!r}")
             if self.text[self.here] == ",":
                 self.here += 1
 
@@ -330,10 +359,10 @@ class _Parser:
         begin, quoted = self.here, self.text[self.here] in "\"'"
         key = self._key()
         if key in mapping:
-            raise self._error("duplicate key", begin)
+            raise self.error("duplicate key", begin)
         colon = re.compile(r" *:" if quoted else r" *:(?=[ \r\n])").match(self.text, self.here)
         if not colon:
-            raise self._error("expected ': ' after a key")
+            raise self.error("expected ': ' after a key")
         self.here = colon.end()
         self._next()
         mapping[key] = self._flow_value()
@@ -347,13 +376,18 @@ class _Parser:
         start, line = self.here, self._number() + 1
         match = _FLOW_PLAIN.match(self.text, start)
         if not match:
-            raise self._error("unsupported value")
+            raise self.error("unsupported value")
         self.here = match.end()
         value = match.group()
         return Scalar(re.sub(_FOLD, _fold, value), start, self.here, line, single_line="\n" not in value)
 
 
 def _fold(match: re.Match[str]) -> str:
-    """Join the lines of one value by a space, or by as many line breaks as there are empty lines."""
+    """Join the lines of one value by a space, or by as many line breaks as there are empty lines.
+
+    Blanks inside a line stay.
+    """
     breaks = match.group().count("\n")
+    if breaks == 0:
+        return match.group()
     return " " if breaks == 1 else "\n" * (breaks - 1)

@@ -11,6 +11,7 @@ import base64
 import copy
 import itertools
 import json
+import os
 
 import pytest
 import yaml
@@ -178,7 +179,7 @@ def test_changes_only_the_server_in_any_style(document, style, dumper, data):
 
 @given(kubeconfigs())
 def test_reads_any_json(document):
-    for indent in (None, 2):
+    for indent in (None, 2, "\t"):
         text = json.dumps(document, indent=indent)
         names = [entry["name"] for entry in document["clusters"]]
         assert json.loads(changed(text, names)) == with_new_server(document, names)
@@ -284,6 +285,41 @@ def test_reads_a_named_file_relative_to_the_kubeconfig(tmp_path):
     (tmp_path / "pki").mkdir()
     (tmp_path / "pki/ca.crt").write_text("PEM")
     assert parse_kubeconfig(path, text).clusters[0].authority == b"PEM"
+
+
+def no_path(character):
+    return lambda place: f'"{character}"'
+
+
+def pipe(place):
+    os.mkfifo(place)
+    return str(place)
+
+
+def large(place):
+    place.write_bytes(b"x" * ((1 << 20) + 1))
+    return str(place)
+
+
+NO_FILES = {
+    "a pipe": (pipe, "it is no regular file"),
+    "a device": (lambda place: "/dev/zero", "it is no regular file"),
+    "a directory": (lambda place: str(place.parent), "Is a directory"),
+    "a large file": (large, "it has more than 1048576 bytes"),
+    "a NUL": (no_path("\\0"), "it is no path"),
+    "half of a character": (no_path("\\ud800"), "it is no path"),
+}
+
+
+@pytest.mark.parametrize("case", NO_FILES)
+def test_a_named_file_that_cannot_be_read_is_an_error(tmp_path, case):
+    make, words = NO_FILES[case]
+    text = CONFIG.replace("}", f", certificate-authority: {make(tmp_path / 'ca')}}}")
+    with pytest.raises(ValidationError) as caught:
+        parse_kubeconfig(f"{tmp_path}/k", text)
+    for each in (f"{tmp_path}/k: certificate-authority of cluster a: ", "cannot be read: ", words):
+        assert each in str(caught.value)
+    str(caught.value).encode()
 
 
 @pytest.mark.parametrize("data", ["DATA+OMITTED", "REDACTED"])

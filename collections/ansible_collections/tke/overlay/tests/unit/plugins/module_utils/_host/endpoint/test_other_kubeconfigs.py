@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 
 import pytest
 
@@ -86,6 +87,53 @@ def test_finds_the_former_name_in_a_file_that_cannot_be_parsed(root, expected):
     for other in ("server: https://other:6443", "", "\0\xff", f"# {OLD}"):
         file.write_text(other)
         assert find_others([], expected, own_address) == []
+
+
+def config_with(key, value):
+    cluster = {"server": OLD, **({key: value} if key.startswith("certificate") else {})}
+    user = {key: value} if key.startswith("client") else {}
+    return json.dumps(
+        {
+            "kind": "Config",
+            "clusters": [{"name": "a", "cluster": cluster}],
+            "contexts": [{"name": "c", "context": {"cluster": "a", "user": "u"}}],
+            "users": [{"name": "u", "user": user}],
+        }
+    )
+
+
+HOSTILE = {
+    "a pipe": os.mkfifo,
+    "a device": lambda place: place.symlink_to("/dev/zero"),
+    "a large file": lambda place: place.write_text(f"server: {OLD}\n" + "x" * (1 << 20)),
+    "a deep document": lambda place: place.write_text("[" * 3000),
+    "many files": lambda place: place.write_text(
+        "kind: Config\nclusters:\n"
+        + "".join(
+            f"- {{name: a{n}, cluster: {{server: 'https://x:1', certificate-authority: k}}}}\n" for n in range(999)
+        )
+    ),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_user_cannot_keep_the_search_from_its_end(root, expected, case):
+    put(root, "/etc/kubernetes/admin.conf", OLD)
+    place = root / "home/me/.kube/config"
+    place.parent.mkdir(parents=True)
+    (place.parent / "k").write_text("x")
+    HOSTILE[case](place)
+    assert find_others([], expected, own_address) == [f"/etc/kubernetes/admin.conf ({OLD})"]
+
+
+@pytest.mark.parametrize("key", ["certificate-authority", "client-certificate", "client-key"])
+@pytest.mark.parametrize("value", ["/dev/zero", "k", "\0", "\ud800"])
+def test_a_file_that_a_user_names_is_read_only_if_it_is_one(root, expected, key, value):
+    place = root / "home/me/.kube/config"
+    place.parent.mkdir(parents=True)
+    os.mkfifo(place.parent / "k")
+    place.write_text(config_with(key, value))
+    assert find_others([], expected, own_address) == [f"/home/me/.kube/config ({OLD})"]
 
 
 def test_a_link_to_a_listed_file_is_no_other_one(root, expected):

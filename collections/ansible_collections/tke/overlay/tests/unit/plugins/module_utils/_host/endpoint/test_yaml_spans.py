@@ -5,6 +5,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import time
+
 import pytest
 
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.yaml_spans import (
@@ -56,6 +60,29 @@ def test_reads_an_empty_document_and_empty_values():
     assert [node.value for node in document["a"]] == ["", "b"]
     assert isinstance(document["c"], Scalar)
     assert not document["c"].single_line
+
+
+@pytest.mark.parametrize("start", ["[", '{"a": ', "- ", "a:\n- "])
+def test_an_error_names_what_is_nested_too_deep(start):
+    with pytest.raises(UnsupportedYamlError, match=r"^line \d+: more than 50 levels"):
+        parse_yaml(start * 3000 if "\n" not in start else "".join(f"{' ' * n}- a:\n" for n in range(0, 600, 2)))
+    assert parse_yaml("[" * 50 + "]" * 50)
+
+
+@pytest.mark.parametrize("text", ["'a{}b'", '"a{}b"', "{{a: b{}c}}", "a{}b: c", "[a,{}b]"])
+@pytest.mark.parametrize("blanks", [" ", "\n "])
+def test_the_time_grows_with_the_length_and_not_with_its_square(text, blanks):
+    start = time.process_time()
+    with contextlib.suppress(UnsupportedYamlError):
+        parse_yaml(f"- {text.format(blanks * (1 << 17))}\n")
+    assert time.process_time() - start < 5  # 20 ms here; a square of it takes minutes
+
+
+def test_tabs_are_blanks_in_json_only():
+    text = json.dumps({"a": [{"b": "c\td"}], "e": 1}, indent="\t")
+    assert parse_yaml(text)["a"][0]["b"].value == "c\td"
+    with pytest.raises(UnsupportedYamlError, match="line 2: a tab"):
+        parse_yaml("a:\n\tb: 1\n")
 
 
 def test_joins_the_lines_of_a_quoted_value():
