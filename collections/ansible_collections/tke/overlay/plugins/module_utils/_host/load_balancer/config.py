@@ -115,7 +115,8 @@ class HostLinks(t.NamedTuple):
     """The properties of this host that determine its files.
 
     These are the links that carry its own address (for VRRP) and the VIPs, its default gateways, the version of its
-    HAProxy, and whether its keepalived notifies systemd when it is ready: that of Debian 11 does not.
+    HAProxy, whether its keepalived notifies systemd when it is ready (that of Debian 11 does not), and all its
+    addresses.
     """
 
     own: str
@@ -123,6 +124,7 @@ class HostLinks(t.NamedTuple):
     gateways: t.Sequence[str] = ()
     haproxy: tuple[int, int] = NEWEST_HAPROXY
     keepalived_notifies: bool = True
+    addresses: t.Collection[str] = ()
 
 
 def _render(template: str, **values: object) -> str:
@@ -248,9 +250,13 @@ def _server(name: str, address: str, options: str = "") -> str:
 
 
 def _ping_targets(spec: PairSpec, links: HostLinks) -> str:
-    """Return the addresses that the health agent pings: API servers and gateways."""
-    addresses = [server.rpartition(":")[0] for server in spec.apiservers.values() if not _has_name(server)]
-    return ",".join(dict.fromkeys([*addresses, *links.gateways]))
+    """Return the addresses that the health agent pings: API servers and gateways.
+
+    Without those of this host, which answers itself also when it is cut off.
+    """
+    servers = [server.rpartition(":")[0] for server in spec.apiservers.values() if not _has_name(server)]
+    own = {spec.own.address, *links.addresses}
+    return ",".join(dict.fromkeys(each for each in [*servers, *links.gateways] if each not in own))
 
 
 def _server_counts(spec: PairSpec) -> str:

@@ -215,18 +215,14 @@ def _find_links(spec: PairSpec, run: Run) -> HostLinks:
     if not os.path.isdir(f"{files.ROOT}/run/systemd/system"):
         problems.append("this host does not run systemd, which keeps the load balancer running")
     addresses = _addresses(run)
-    own = [device for device, address, _length in addresses if address == spec.own.address]
+    own = [device for device, address, _length in addresses if address == spec.own.address and device != "lo"]
     listing = ", ".join(f"{device} {address}/{length}" for device, address, length in addresses) or "none"
     if not own and is_ipv4_address(spec.own.address):
         problems.append(
             f"host {spec.own.name} has its address {spec.own.address} on none of its links ({listing}): set "
             f"overlay_underlay_ip to the address by which the other host of the pair reaches it"
         )
-    vips = [
-        device
-        for device, address, _length in addresses
-        if _is_in(address, spec.subnet) and address not in spec.vips.values()
-    ]
+    vips = _links_of_subnet(spec, addresses)
     if not vips and not network_problems("", spec.subnet):
         problems.append(
             f"host {spec.own.name} has no address in {spec.subnet} (overlay_clb_subnet) on any of its links "
@@ -244,7 +240,30 @@ def _find_links(spec: PairSpec, run: Run) -> HostLinks:
         )
     if problems:
         raise ValidationError(*problems)
-    return HostLinks(own[0], vips[0], gateways, version, _keepalived_notifies(run))
+    return HostLinks(
+        own=own[0],
+        vips=own[0] if own[0] in vips else vips[0],
+        gateways=gateways,
+        haproxy=version,
+        keepalived_notifies=_keepalived_notifies(run),
+        addresses=[address for _device, address, _length in addresses],
+    )
+
+
+def _links_of_subnet(spec: PairSpec, addresses: t.Sequence[tuple[str, str, int]]) -> list[str]:
+    """Return the links that are in the subnet of the VIPs.
+
+    A link that only has a single address of it leads nowhere: the loopback link, or a dummy one such as kube-ipvs0.
+    The address by which the other host reaches this one is an exception, as some clouds assign it without a subnet.
+    """
+    return [
+        device
+        for device, address, length in addresses
+        if _is_in(address, spec.subnet)
+        and address not in spec.vips.values()
+        and device != "lo"
+        and (length < 32 or address == spec.own.address)
+    ]
 
 
 def _haproxy_version(run: Run) -> tuple[int, int]:

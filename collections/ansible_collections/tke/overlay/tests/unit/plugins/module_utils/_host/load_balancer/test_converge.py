@@ -412,6 +412,39 @@ def test_a_vip_does_not_count_as_an_address_of_the_host(spec, host):
         converge(spec, host, check=True)
 
 
+@pytest.mark.parametrize(
+    ("addresses", "link"),
+    [
+        ([("lo", "10.0.2.50", 32), ("eth0", "10.0.2.11", 24)], "eth0"),
+        ([("lo", "10.0.2.50", 24), ("lo", "10.0.2.11", 32), ("eth0", "10.0.2.11", 24)], "eth0"),
+        ([("kube-ipvs0", "10.0.2.50", 32), ("eth0", "10.0.2.11", 32)], "eth0"),
+        ([("eth1", "10.0.2.51", 24), ("eth0", "10.0.2.11", 24)], "eth0"),
+        ([("dummy0", "10.0.2.50", 32), ("eth0", "10.9.9.9", 24), ("eth1", "10.0.2.51", 24)], "eth1"),
+    ],
+)
+def test_the_vips_are_on_the_link_that_leads_to_their_subnet(spec, host, addresses, link):
+    host.addresses = addresses
+    own = "10.9.9.9" if ("eth0", "10.9.9.9", 24) in addresses else "10.0.2.11"
+    converge(spec._replace(own=spec.own._replace(address=own)), host, check=False)
+    text = host.text(KEEPALIVED_FILE)
+    assert set(re.findall(r"/32 dev (\S+)", text)) == {link}
+    assert set(re.findall(r"^    interface (\S+)", text, re.MULTILINE)) == {"eth0"}
+
+
+def test_a_host_without_a_link_of_the_subnet_is_rejected(spec, host):
+    host.addresses = [("eth0", "10.9.9.9", 24), ("lo", "10.0.2.11", 32), ("kube-ipvs0", "10.0.2.50", 32)]
+    with pytest.raises(ValidationError, match="has no address in"):
+        converge(spec, host, check=True)
+
+
+def test_a_host_does_not_ping_itself(spec, host):
+    """It answers itself also when it is cut off from all others."""
+    host.addresses.append(("eth1", "10.0.1.22", 24))
+    servers = {"clb1": "10.0.2.11:6443", "api1": "10.0.1.21:6443", "also clb1": "10.0.1.22:6443"}
+    converge(spec._replace(apiservers={name.replace(" ", "-"): each for name, each in servers.items()}), host, False)
+    assert "reach=10.0.1.21,10.0.2.1 " in host.text(HAPROXY_FILE)
+
+
 def test_names_missing_programs_except_in_check_mode(spec, host, monkeypatch):
     monkeypatch.setattr(module, "missing_programs", lambda: ["haproxy", "keepalived"])
     host.errors["haproxy"] = "not found"
