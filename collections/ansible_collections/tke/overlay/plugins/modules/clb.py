@@ -204,6 +204,7 @@ missing:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.tke.overlay.plugins.module_utils import _import_once  # noqa: F401 # pylint: disable=unused-import
+from ansible_collections.tke.overlay.plugins.module_utils._balancer import VIPS, ProxiedService
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
 from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.converge import (
@@ -215,10 +216,8 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.co
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.spec import (
     RESTORE_INTERVAL,
-    VIPS,
     PairHost,
     PairSpec,
-    ProxiedService,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics_spec import directory_of
 from ansible_collections.tke.overlay.plugins.module_utils._module import Result, diff_of, run_module

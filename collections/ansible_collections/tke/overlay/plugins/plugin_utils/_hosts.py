@@ -12,6 +12,7 @@ import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import with_port
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes.nodes import NODE_VARIABLE, NodeHost
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning import pair
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.inventory import warnings_of_groups
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import KINDS, InventoryNode
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.variables import (
@@ -20,7 +21,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.vari
 )
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
 from ansible_collections.tke.overlay.plugins.plugin_utils import _variables
-from ansible_collections.tke.overlay.plugins.plugin_utils._host_variables import variables_of
+from ansible_collections.tke.overlay.plugins.plugin_utils._host_variables import plain, variables_of
 
 Variables = t.Mapping[str, t.Any]
 
@@ -127,9 +128,27 @@ def read_inventory(group: str, task_vars: Variables) -> Inventory:
         node = InventoryNode(name, **_of_node(name, survey, variables))
         if balanced and node.underlay_from:
             problems += problems_of_balanced_host(name, site, node.underlay_ip)
-    problems += survey.problems(groups)
+    problems += [*survey.problems(groups), *_problems_of_balancer(groups, hostvars, nodes[0].name, survey)]
     problems += values.problems("the group_vars of overlay_nodes")
     return Inventory(nodes, survey, problems, warnings_of_groups(groups, group))
+
+
+def _problems_of_balancer(
+    groups: t.Mapping[str, t.Sequence[str]], hostvars: t.Any, node: str, survey: VariableSurvey
+) -> list[str]:
+    """Return the conflicts between variables of the load balancer, if each of them is valid by itself.
+
+    A listener concerns only the pair; all others are the same for the nodes and the pair.
+    """
+    of_node, of_pair = (variables_of(hostvars, name) for name in (node, (groups.get("clb") or [node])[0]))
+    has_balancer = survey.given.intersection(("overlay_clb_subnet", "overlay_clb_provider"))
+    if not has_balancer or survey.invalid.intersection(("overlay_clb_subnet", *pair.VARIABLES)):
+        return []
+    if of_node.get("overlay_clb_subnet") is None and of_node.get("overlay_clb_provider", "pair") == "pair":
+        return []
+    values = {name: of_node.get(name) for name in pair.VARIABLES}
+    values["overlay_clb_listeners"] = of_pair.get("overlay_clb_listeners")
+    return pair.problems_of_balancer(plain(values), groups.get("apiserver", []))
 
 
 def _has_pair(variables: Variables) -> bool:

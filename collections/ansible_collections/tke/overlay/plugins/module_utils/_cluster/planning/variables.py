@@ -22,6 +22,12 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
     is_server,
     network_problems,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._balancer import (
+    SERVICES,
+    ProxiedService,
+    problems_of_backends,
+    problems_of_listeners,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes.nodes import (
     NodeHost,
     problems_of_node_name,
@@ -294,29 +300,28 @@ def _services(what: str, services: t.Any) -> list[str]:
     names = [str(service["name"]) for service in services]
     problems = [f"{what}: {shown(name)} is not a host name in lower case" for name in names if _api_name("", name)]
     problems += [f"{what}: {shown(name)} is listed twice" for name in dict.fromkeys(names) if names.count(name) > 1]
-    return problems + [problem for service in services for problem in _backends(what, service)]
+    return problems + [
+        problem
+        for service in proxied(services)
+        for problem in problems_of_backends(f"{what}: {shown(service.name)}", service.backends)
+    ]
 
 
-def _listeners(what: str, listeners: t.Any) -> list[str]:
-    problems = []
-    for listener in listeners:
-        where = f"{what}: {shown(listener['name'])}"
-        if not LABEL.fullmatch(str(listener["name"])):
-            problems.append(f"{where}: use only letters, digits, '_' and '-' in the name")
-        if str(listener.get("vip", "services")) not in ("apiserver", "services"):
-            problems.append(f"{where}: unknown VIP {shown(listener['vip'])}: set apiserver or services")
-        problems += range_problems(f"{where}: port", int(listener["port"]), 1, 65535)
-        problems += _backends(what, listener)
-    return problems
+def _listeners(_what: str, listeners: t.Any) -> list[str]:
+    return list(problems_of_listeners(proxied(listeners)))
 
 
-def _backends(what: str, service: t.Mapping[str, t.Any]) -> list[str]:
-    where = f"{what}: {shown(service['name'])}"
-    backends = _as_given(service["backends"], VariableSpec("list", "str"))
+def proxied(items: t.Any) -> list[ProxiedService]:
+    """Return the items of overlay_clb_services or overlay_clb_listeners, whose types are right."""
+    spec = VariableSpec("list", "str")
     return [
-        f"{where}: {shown(backend)} is not host:port, where host is a name or an IPv4 address"
-        for backend in backends
-        if not is_server(str(backend))
+        ProxiedService(
+            name=str(item["name"]),
+            backends=[str(each) for each in _as_given(item["backends"], spec)],
+            vip=str(item.get("vip") or SERVICES),
+            port=int(item.get("port") or 0),
+        )
+        for item in items
     ]
 
 

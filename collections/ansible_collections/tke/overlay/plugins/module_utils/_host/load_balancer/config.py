@@ -24,19 +24,14 @@ import string
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import is_ipv4_address
+from ansible_collections.tke.overlay.plugins.module_utils._balancer import API, SERVICES, SERVICES_PORT, VIPS
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import Texts
 from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer import programs
 from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.clb_metrics import (
     ClbMetricsConfig,
     config_text,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.spec import (
-    API,
-    SERVICES,
-    SERVICES_PORT,
-    VIPS,
-    PairSpec,
-)
+from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.spec import PairSpec
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import (
     PAIR_CHECKSUMS,
     UNIT_DIRECTORY,

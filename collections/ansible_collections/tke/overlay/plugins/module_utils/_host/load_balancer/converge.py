@@ -21,6 +21,7 @@ import time
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import is_ipv4_address, network_problems
+from ansible_collections.tke.overlay.plugins.module_utils._balancer import VIPS
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import (
@@ -70,7 +71,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.co
     rules,
     units,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.spec import VIPS, PairSpec, problems_of
+from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.spec import PairSpec, problems_of
 from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.status import (
     FILES,
     WANTED_STATE,

@@ -7,27 +7,24 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
-    is_ipv4_address,
-    is_server,
-    network_problems,
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import is_ipv4_address, network_problems
+from ansible_collections.tke.overlay.plugins.module_utils._balancer import (
+    NO_API_SERVERS,
+    ProxiedService,
+    problems_of_backends,
+    problems_of_listeners,
+    problems_of_ports,
+    problems_of_server,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._errors import range_problems
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics_spec import directory_problems
 from ansible_collections.tke.overlay.plugins.module_utils._names import (
     INVENTORY_NAME,
     INVENTORY_NAME_RULE,
-    LABEL,
     is_host_name,
     is_one_line,
     shown,
 )
-
-API, SERVICES = "apiserver", "services"
-VIPS = (API, SERVICES)
-"""The names of the VIPs. The first prefers the first host of the pair, the second the second host."""
-
-SERVICES_PORT = 443
 
 RESTORE_INTERVAL = 30
 """Default number of seconds between two runs of the timer that restores the rules; the same as on nodes."""
@@ -38,15 +35,6 @@ class PairHost(t.NamedTuple):
 
     name: str
     address: str
-
-
-class ProxiedService(t.NamedTuple):
-    """A service behind a VIP, selected by its name (SNI) or, with ``port``, by a listener on a port of its own."""
-
-    name: str
-    backends: list[str]
-    vip: str = SERVICES
-    port: int = 0
 
 
 class PairSpec(t.NamedTuple):
@@ -93,16 +81,19 @@ def problems_of(spec: PairSpec) -> t.Iterator[str]:
             yield f"vips: {vip} {shown(address)} is no IPv4 address"
     yield from network_problems("overlay_clb_subnet", spec.subnet)
     if not spec.apiservers:
-        yield "group apiserver has no hosts, so the VIP of the API servers would have no backend: add the API servers"
+        yield NO_API_SERVERS
     for name, server in spec.apiservers.items():
         yield from _problems_of_name("API server", name)
-        yield from _problems_of_server(f"API server {shown(name)[1:-1]}", server)
+        yield from problems_of_server(f"API server {shown(name)[1:-1]}", server)
     yield from range_problems("overlay_clb_vrid", spec.vrid, 1, 254)  # the next number is used, too
     yield from range_problems("overlay_restore_interval", spec.restore_interval, 1, 86_400, "seconds")
     if spec.metrics_dir:
         yield from directory_problems(spec.metrics_dir)
-    yield from _problems_of_ports(spec)
-    yield from _problems_of_services(spec)
+    for variable, port in (("overlay_api_port", spec.api_port), ("overlay_clb_metrics_port", spec.metrics_port)):
+        yield from range_problems(variable, port, 1, 65535)
+    yield from problems_of_listeners(spec.listeners)
+    yield from problems_of_ports(spec.listeners, spec.services, spec.api_port)
+    yield from _problems_of_services(spec.services)
 
 
 def _problems_of_name(what: str, name: str) -> t.Iterator[str]:
@@ -110,47 +101,13 @@ def _problems_of_name(what: str, name: str) -> t.Iterator[str]:
         yield f"{what} {shown(name)}: {INVENTORY_NAME_RULE}"
 
 
-def _problems_of_ports(spec: PairSpec) -> t.Iterator[str]:
-    used_by = {(API, spec.api_port): "overlay_api_port"}
-    if spec.services:
-        used_by[(SERVICES, SERVICES_PORT)] = "overlay_clb_services"
-    for variable, port in (("overlay_api_port", spec.api_port), ("overlay_clb_metrics_port", spec.metrics_port)):
-        yield from range_problems(variable, port, 1, 65535)
-    for listener in spec.listeners:
-        where = f"overlay_clb_listeners: {shown(listener.name)}"
-        if not LABEL.fullmatch(listener.name):
-            yield f"{where}: use only letters, digits, '_' and '-' in the name"
-        if listener.vip not in VIPS:
-            yield f"{where}: unknown VIP {listener.vip!r}; the VIPs are {' and '.join(VIPS)}"
-        yield from range_problems(f"{where}: port", listener.port, 1, 65535)
-        user = used_by.setdefault((listener.vip, listener.port), f"listener {listener.name!r}")
-        if user != f"listener {listener.name!r}":
-            yield f"{where}: port {listener.port} of the VIP {listener.vip} is already used by {user}"
-        yield from _problems_of_backends(where, listener.backends)
-
-
-def _problems_of_services(spec: PairSpec) -> t.Iterator[str]:
+def _problems_of_services(services: t.Sequence[ProxiedService]) -> t.Iterator[str]:
     seen: set[str] = set()
-    for service in spec.services:
+    for service in services:
         where = f"overlay_clb_services: {shown(service.name)}"
         if not is_host_name(service.name):
             yield f"{where} is not a host name that a TLS client can send (SNI)"
         if service.name.lower() in seen:
             yield f"{where} is listed twice"
         seen.add(service.name.lower())
-        yield from _problems_of_backends(where, service.backends)
-    names = [listener.name for listener in spec.listeners]
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        yield f"overlay_clb_listeners: {name!r} is listed twice"
-
-
-def _problems_of_backends(where: str, backends: t.Sequence[str]) -> t.Iterator[str]:
-    if not backends:
-        yield f"{where} has no backends"
-    for backend in backends:
-        yield from _problems_of_server(where, backend)
-
-
-def _problems_of_server(where: str, server: str) -> t.Iterator[str]:
-    if not is_server(server):
-        yield f"{where}: {shown(server)} is not host:port, where host is a name or an IPv4 address"
+        yield from problems_of_backends(where, service.backends)

@@ -195,6 +195,68 @@ def test_addresses_of_the_pair_are_checked_where_there_is_one(variables, count):
     assert problems[-1].endswith("(api2)")
 
 
+SERVICE = {"name": "registry.example", "backends": "10.0.1.31:443"}
+LISTENER = {"name": "a", "port": 443, "backends": ["10.0.1.33:443"]}
+
+
+@pytest.mark.parametrize(
+    ("variables", "apiservers", "words"),
+    [
+        ({}, ["api"], []),
+        ({}, [], ["group apiserver has no hosts"]),
+        ({"overlay_clb_provider": "external"}, [], []),
+        ({"overlay_clb_subnet": None}, [], []),
+        ({"overlay_clb_listeners": [LISTENER]}, ["api"], []),
+        (
+            {"overlay_clb_listeners": [LISTENER], "overlay_clb_services": [SERVICE]},
+            ["api"],
+            ["overlay_clb_listeners: 'a': port 443 of the VIP services is already used by overlay_clb_services"],
+        ),
+        (
+            {"overlay_clb_listeners": [{**LISTENER, "port": "7443", "vip": "apiserver"}], "overlay_api_port": "7443"},
+            ["api"],
+            ["port 7443 of the VIP apiserver is already used by overlay_api_port"],
+        ),
+        (
+            {"overlay_clb_listeners": [{**LISTENER, "port": 6443, "vip": "apiserver"}]},
+            ["api"],
+            ["port 6443 of the VIP apiserver is already used by overlay_api_port"],
+        ),
+        (
+            {"overlay_clb_services": [SERVICE], "overlay_api_name": "registry.example"},
+            ["api"],
+            ["overlay_clb_services: 'registry.example' is the name of the API server (overlay_api_name)"],
+        ),
+        (
+            {"overlay_clb_services": [{**SERVICE, "name": "api.demo.internal"}], "overlay_clb_provider": "external"},
+            [],
+            ["overlay_clb_services: 'api.demo.internal' is the name of the API server (by default"],
+        ),
+        ({"overlay_clb_services": [{**SERVICE, "backends": []}]}, [], ["'registry.example' has no backends"]),
+        (
+            {"overlay_clb_listeners": [LISTENER, {**LISTENER, "name": "b"}, {**LISTENER, "port": 8}]},
+            ["api"],
+            ["port 443 of the VIP services is already used by listener 'a'", "'a' is listed twice"],
+        ),
+    ],
+)
+def test_what_the_pair_would_reject_is_found_before_a_change(variables, apiservers, words):
+    common = {"overlay_cluster": "demo", "overlay_clb_subnet": "10.0.2.0/24", **variables}
+    listeners = common.pop("overlay_clb_listeners", None)  # nodes need not have them
+    of_pair = {**common, **({"overlay_clb_listeners": listeners} if listeners else {})}
+    hostvars = {
+        "a": {**common, "ansible_host": "10.0.0.1"},
+        "c": {**of_pair, "ansible_host": "10.0.2.11"},
+        "d": {**of_pair, "ansible_host": "10.0.2.12"},
+        "api": {**common, "ansible_host": "10.0.1.21"},
+    }
+    groups = {"overlay_nodes": ["a"], "cloud": ["a"], "clb": ["c", "d"], "apiserver": apiservers}
+    problems = read_inventory("overlay_nodes", {"groups": groups, "hostvars": hostvars}).problems
+    assert len(problems) == len(words), problems
+    for word in words:
+        assert any(word in problem for problem in problems), problems
+
+
 def test_valid_input_gives_a_ledger():
     good = {
         "ledger": "/ledger",

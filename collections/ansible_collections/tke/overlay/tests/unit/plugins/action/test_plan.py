@@ -97,7 +97,7 @@ def test_an_unsuitable_ledger_is_named_beside_a_variable():
 
 
 def test_the_name_of_the_cluster_is_part_of_the_name_of_the_api_server():
-    variables = {"overlay_clb_subnet": "10.0.2.0/24", "overlay_kubeconfigs": ["/etc/x"]}
+    variables = {"overlay_clb_provider": "external", "overlay_kubeconfigs": ["/etc/x"]}
     (problem,) = problems({**GOOD, "cluster": "My Cluster"}, variables=variables)
     assert problem.startswith("overlay_cluster 'My Cluster' gives the API server the name")
 

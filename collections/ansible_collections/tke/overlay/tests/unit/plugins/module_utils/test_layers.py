@@ -15,7 +15,17 @@ UTILS = pathlib.Path(__file__).parents[4] / "plugins" / "module_utils"
 PREFIX = "ansible_collections.tke.overlay.plugins.module_utils."
 
 # Lowest first. An entry is a package, or a module beside the packages.
-SHARED = ["_import_once", "_errors", "_names", "_ledger_version", "_metrics", "_addressing", "_links", "_locking"]
+SHARED = [
+    "_import_once",
+    "_errors",
+    "_names",
+    "_ledger_version",
+    "_metrics",
+    "_addressing",
+    "_links",
+    "_balancer",
+    "_locking",
+]
 CONTROLLER_SIDE = [
     "_cluster.ipam",
     "_cluster.ledger",

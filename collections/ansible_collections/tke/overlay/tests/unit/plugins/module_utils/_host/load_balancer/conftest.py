@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import pytest
 
+from ansible_collections.tke.overlay.plugins.module_utils._balancer import ProxiedService
 from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.config import HostLinks
-from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.spec import (
-    PairHost,
-    PairSpec,
-    ProxiedService,
-)
+from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.spec import PairHost, PairSpec
 
 
 @pytest.fixture

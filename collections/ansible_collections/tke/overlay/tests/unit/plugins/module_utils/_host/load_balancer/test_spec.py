@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.spec import (
-    PairHost,
-    ProxiedService,
-    problems_of,
-)
+from ansible_collections.tke.overlay.plugins.module_utils._balancer import ProxiedService
+from ansible_collections.tke.overlay.plugins.module_utils._host.load_balancer.spec import PairHost, problems_of
 
 
 def listener(name, port, vip="services"):
@@ -35,7 +32,7 @@ def listener(name, port, vip="services"):
             ["'x' is not", "'y:99999' is not", "'[::1]:443' is not"],
         ),
         ({"listeners": [listener("a b", 70)]}, ["overlay_clb_listeners: 'a b'", "letters, digits"]),
-        ({"listeners": [listener("a", 70, "other")]}, ["unknown VIP 'other'", "apiserver and services"]),
+        ({"listeners": [listener("a", 70, "other")]}, ["unknown VIP 'other': set apiserver or services"]),
         ({"listeners": [listener("a", 443)]}, ["port 443", "already used by overlay_clb_services"]),
         ({"listeners": [listener("a", 6443, "apiserver")]}, ["port 6443", "already used by overlay_api_port"]),
         ({"listeners": [listener("a", 7), listener("b", 7)]}, ["port 7", "already used by listener 'a'"]),
