@@ -7,6 +7,7 @@ Without nodes each must end with an error. Without reachable nodes each must sti
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -255,6 +256,28 @@ def test_a_reset_without_names_removes_nothing(run, value):
     assert code != 0
     assert f"overlay_reset '{value}' names no host, and nothing was changed" in joined(text)
     assert "TASK [" not in text
+
+
+def test_the_addresses_of_a_pair_that_is_gone_are_released(run, tmp_path):
+    ledger = tmp_path / "overlay-ledger.json"
+    code, text = run("site", GOOD + PAIR)
+    vips = json.loads(ledger.read_text())["vips"]
+    assert len(vips) == 2, text
+    code, text = run("clb_release", GOOD + PAIR, "-e", CONFIRMED[2])
+    assert code != 0
+    for words in ("could not be removed from clb1: unreachable", "not exist any more, set -e overlay_clb_provider=ext"):
+        assert words in joined(text)
+    assert json.loads(ledger.read_text())["vips"] == vips
+    external = ("-e", CONFIRMED[2], "-e", "overlay_clb_provider=external")
+    code, text = run("clb_release", GOOD + PAIR, *external, "--check")
+    assert code == 0, text
+    assert "The two addresses would be free" in joined(text)
+    assert len(re.findall("changed: ", text)) == 1, "not for the check before the release"
+    assert json.loads(ledger.read_text())["vips"] == vips
+    code, text = run("clb_release", GOOD + PAIR, *external)
+    assert code == 0, text
+    assert "The two addresses are free" in joined(text)
+    assert json.loads(ledger.read_text())["vips"] == {}
 
 
 def test_the_new_place_of_the_ledger_is_required(run):
