@@ -38,6 +38,7 @@ ansible_port=1
 overlay_cluster=demo
 overlay_container_cidr=10.244.0.0/16
 """
+ROLES = ("clb_vips", "endpoint")
 WITHOUT_NODES = {
     "misspelt": (f"[overlay-nodes:children]\ncloud\nidc\n{NODES}", ["rename group overlay-nodes (5 hosts)"]),
     "hosts": (f"[overlay_nodes]\ncloud\nidc\n{NODES}", ["cloud and idc as hosts", "[overlay_nodes:children]"]),
@@ -50,9 +51,10 @@ def run(tmp_path):
     """Run a playbook of the collection with an inventory; return its exit code and its output."""
 
     def playbook(name, inventory, *arguments, collections=ROOT / "collections"):
+        name = name if name.endswith(".yml") else PREFIX + name
         (tmp_path / "hosts.ini").write_text(inventory)
         done = subprocess.run(
-            [sys.executable, "-m", "ansible", "playbook", "-i", "hosts.ini", PREFIX + name, *arguments],
+            [sys.executable, "-m", "ansible", "playbook", "-i", "hosts.ini", name, *arguments],
             cwd=tmp_path,
             env={
                 "PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}",
@@ -397,7 +399,24 @@ def test_a_variable_of_one_host_selects_the_play_of_the_endpoint(run):
     vips = '{"apiserver": "10.0.9.4", "services": "10.0.9.5"}'
     inventory = f"{GOOD}overlay_clb_provider=external\noverlay_clb_vips={vips}\n"
     kubeconfig = inventory.replace("192.168.1.13", "192.168.1.13 overlay_kubeconfigs='[\"/etc/kubelet.conf\"]'")
-    for given, selected in ((inventory, False), (kubeconfig, True)):
+    empty = kubeconfig.replace('["/etc/kubelet.conf"]', "[]")
+    for given, selected in ((inventory, False), (kubeconfig, True), (empty, False)):
         _code, text = run("site", given)
         play = text.partition("PLAY [Configure the API endpoint on the nodes]")[2].partition("PLAY [")[0]
         assert ("TASK [" in play) is selected, text
+
+
+def test_the_endpoint_needs_a_ca_or_a_kubeconfig(run, tmp_path):
+    """An empty list is the default of overlay_kubeconfigs, and no kubeconfig."""
+    roles = "".join(
+        f"  - {{name: Role, ansible.builtin.import_role: {{name: tke.overlay.{name}}}}}\n" for name in ROLES
+    )
+    (tmp_path / "play.yml").write_text(f"- hosts: a\n  gather_facts: false\n  tasks:\n{roles}")
+    local = f"ansible_connection=local ansible_python_interpreter={sys.executable}"
+    vips = '{"apiserver": "10.0.9.4", "services": "10.0.9.5"}'
+    inventory = (
+        f"{GOOD.replace('a overlay', f'a {local} overlay')}overlay_clb_provider=external\noverlay_clb_vips={vips}\n"
+    )
+    code, text = run("play.yml", f"{inventory}overlay_kubeconfigs=[]\n", "--check")
+    assert code == 0, text
+    assert "skipping: [a]" in text

@@ -489,7 +489,7 @@ class VariableSurvey:
         self.known = {*known, *specs}
         self.failed: set[str] = set()  # the variables that cannot be evaluated for a host
         self.invalid: set[str] = set()  # the same, and the variables with another problem
-        self.given: set[str] = set()  # the variables that a host has
+        self.given: set[str] = set()  # the variables that a host has, without empty lists
         self._hosts: list[str] = []
         self._problems: dict[str, list[str]] = {}  # problem -> hosts
         self._unknown: dict[str, list[str]] = {}  # unknown variable -> hosts
@@ -501,7 +501,8 @@ class VariableSurvey:
 
     def value(self, variable: str, value: t.Any) -> None:
         """Check one variable of the host."""
-        self.given.add(variable)
+        if value != []:  # the same as not set
+            self.given.add(variable)
         if variable in OF_PLANNER:
             return
         key = variable, repr(value)
