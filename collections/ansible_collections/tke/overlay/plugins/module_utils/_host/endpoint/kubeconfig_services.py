@@ -274,12 +274,22 @@ def _reason(name: str, service: _Service, record: ChangeRecord, processes: t.Seq
     if service.state not in ("active", "reloading") or not changed:
         return ""
     own = [process.path for process in processes if process.unit == name]
-    if service.started < max(changed[path] for path in own or changed):
-        return _started_before(changed)
+    used = own or ([] if _uses_another(service.pid, changed) else changed)
+    if service.started < max((changed[path] for path in used), default=0):
+        return _started_before(used)
     if not record.former:
         return ""
     connected = sorted(servers_of_unit(service.pid) & set(record.former))
     return f"has a connection to the former server {', '.join(connected)}" if connected else ""
+
+
+def _uses_another(pid: str, changed: t.Collection[str]) -> bool:
+    """Whether a process has a kubeconfig among its arguments that is none of these files."""
+    words = _arguments(pid)
+    given = [word.partition("=")[2] for word in words if word.startswith("--kubeconfig=")]
+    given += [after for word, after in zip(words, words[1:]) if word == "--kubeconfig"]
+    real = {os.path.realpath(files.ROOT + path) for path in changed}
+    return any(given) and real.isdisjoint(os.path.realpath(files.ROOT + path) for path in given)
 
 
 def _was_restarted(name: str, service: _Service, record: ChangeRecord) -> bool:
@@ -320,14 +330,21 @@ def client_processes(paths: t.Collection[str]) -> t.Iterator[ClientProcess]:
     for pid in os.listdir(PROC):
         if not pid.isdigit():
             continue
-        with contextlib.suppress(OSError):
-            with open(f"{PROC}/{pid}/cmdline", "rb") as stream:
-                words = stream.read().decode("utf-8", "surrogateescape").split("\0")
-            for path in paths:
-                if any(word == path or word.endswith(f"={path}") for word in words):
-                    unit = _unit_of_process(pid)
-                    if unit is not None:
-                        yield ClientProcess(os.path.basename(words[0]), unit, path, _started(pid), _environment(pid))
+        words = _arguments(pid)
+        for path in paths:
+            if any(word == path or word.endswith(f"={path}") for word in words):
+                unit = _unit_of_process(pid)
+                if unit is not None:
+                    yield ClientProcess(os.path.basename(words[0]), unit, path, _started(pid), _environment(pid))
+
+
+def _arguments(pid: str) -> list[str]:
+    """Return the arguments of a process, its program first; none if it has ended."""
+    try:
+        with open(f"{PROC}/{pid}/cmdline", "rb") as stream:
+            return stream.read().decode("utf-8", "surrogateescape").split("\0")
+    except OSError:
+        return []
 
 
 def _environment(pid: str) -> dict[str, str]:

@@ -248,6 +248,25 @@ def test_only_the_kubeconfig_of_a_service_counts_if_it_is_known(processes, pid):
         assert find_outdated(record, ["kubelet"], systemctl).restart == restarts
 
 
+@pytest.mark.parametrize(
+    ("arguments", "restarts"),
+    [
+        (["--kubeconfig=/etc/kubernetes/other.conf"], []),
+        (["--kubeconfig", "/etc/kubernetes/other.conf", "--v=2"], []),
+        (["--kubeconfig=/etc/link.conf"], ["kubelet.service"]),
+        (["--config=/var/lib/kubelet/config.yaml"], ["kubelet.service"]),
+        (["--kubeconfig"], ["kubelet.service"]),
+    ],
+)
+def test_a_service_with_another_kubeconfig_is_not_restarted(processes, root, arguments, restarts):
+    """Only what is known: a service without that argument can have the path in its configuration."""
+    (root / "etc").mkdir()
+    (root / "etc/link.conf").symlink_to(root / PATH[1:])
+    processes(["kubelet", *arguments], UNIT.format("kubelet"))
+    systemctl = Systemctl({"kubelet.service": ("active", "101")})
+    assert find_outdated(ChangeRecord({PATH: LATER}), ["kubelet"], systemctl).restart == restarts
+
+
 NAME = "api.demo.internal"
 PROXY = "HTTPS_PROXY=http://me:verysecret@p:3128\0"
 
