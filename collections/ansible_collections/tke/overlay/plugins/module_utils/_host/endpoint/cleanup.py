@@ -96,11 +96,12 @@ def find_remains(hosts_file: str, run: Run) -> EndpointRemains:
 
 
 def remove(remains: EndpointRemains, run: Run) -> None:
-    """Remove the route, the managed block and the files of the endpoint.
+    """Remove the route, the managed block and the files of the endpoint. The caller holds the lock.
 
-    The files are first: from them, the restore script would put the others back.
+    The files are last: if this is interrupted, the next run finds by them what is left. The restore script, which would
+    put the others back from them, waits for the lock.
     """
-    for path in remains.saved_files:
-        files.remove_file(path)
     remains.route.put(run)
     rewrite(remains.hosts)
+    for path in remains.saved_files:
+        files.remove_file(path)
