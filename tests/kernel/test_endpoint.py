@@ -183,6 +183,96 @@ def test_a_failing_endpoint_changes_no_kubeconfig(run, host, monkeypatch, stage)
     assert not (host / "etc/tke-overlay/api-endpoint").exists()
 
 
+@pytest.mark.parametrize("failing", ["the second kubeconfig", "the list of servers"])
+@pytest.mark.parametrize("backup", [True, False])
+def test_a_run_that_fails_has_changed_no_kubeconfig(run, host, monkeypatch, failing, backup):
+    text = (host / "etc/kubelet.conf").read_text()
+    (host / "etc/admin.conf").write_text(text)
+    path = "/etc/admin.conf" if failing == "the second kubeconfig" else f"{STATE}/endpoint.servers"
+    name = "rewrite_foreign" if failing == "the second kubeconfig" else "put_file"
+    write = getattr(files, name)
+
+    def fails(where, *rest, **options):
+        if where == path:
+            raise KernelError(f"{where} cannot be changed: Operation not permitted")
+        return write(where, *rest, **options)
+
+    monkeypatch.setattr(files, name, fails)
+    spec = SPEC._replace(kubeconfigs=["/etc/kubelet.conf", "/etc/admin.conf"], backup=backup)
+    with pytest.raises(KernelError, match=f"{path} cannot be changed"):
+        present(spec, run, check=False)
+    assert sorted(each.name for each in (host / "etc").glob("*.conf*")) == ["admin.conf", "kubelet.conf"]
+    assert (host / "etc/kubelet.conf").read_text() == (host / "etc/admin.conf").read_text() == text
+    assert not read_record().changed, "no service has to restart"
+
+
+def test_a_kubeconfig_that_cannot_be_changed_back_is_named(run, host, monkeypatch):
+    (host / "etc/admin.conf").write_text((host / "etc/kubelet.conf").read_text())
+    write, calls = files.rewrite_foreign, []
+
+    def fails(where, *rest):
+        calls.append(where)
+        if where.endswith(".conf") and len(calls) > 2:
+            raise KernelError(f"{where} cannot be changed: No space left on device")
+        return write(where, *rest)
+
+    monkeypatch.setattr(files, "rewrite_foreign", fails)
+    with pytest.raises(KernelError) as caught:
+        present(SPEC._replace(kubeconfigs=["/etc/kubelet.conf", "/etc/admin.conf"]), run, check=False)
+    assert str(caught.value).startswith("/etc/admin.conf cannot be changed: No space left on device; /etc/kubelet.conf")
+    assert read_record().changed.keys() == {"/etc/kubelet.conf", "/etc/admin.conf"}
+
+
+def test_a_password_before_the_server_is_a_change_and_not_shown(run, host):
+    present(SPEC, run, check=False)
+    file = host / "etc/kubelet.conf"
+    file.write_text(file.read_text().replace("https://api.x", "https://me:verysecret@api.x"))
+    (diff,) = present(SPEC, run, check=True).diffs
+    assert diff.before == "server of cluster a: https://api.x:6443 (and credentials)\n"
+    with pytest.raises(KernelError, match="differs from the specification: /etc/kubelet.conf"):
+        verified(SPEC, run)
+    assert present(SPEC, run, check=False).diffs == [diff]
+    assert "verysecret@" not in file.read_text()
+    assert present(SPEC, run, check=False).diffs == []
+
+
+@pytest.mark.parametrize("line", ["\n", "10.0.2.2\n", "# x\n", " \n"])
+def test_a_block_that_a_user_has_edited_is_written_again(run, host, line):
+    present(SPEC, run, check=False)
+    hosts = host / "etc/hosts"
+    block = hosts.read_text()
+    hosts.write_text(block.replace("10.0.2.3 registry.x\n", line))
+    for check in (True, False):
+        assert [diff.name for diff in present(SPEC, run, check).diffs] == ["/etc/hosts"]
+    assert hosts.read_text() == block
+
+
+@pytest.mark.parametrize("step", range(1, 9))
+def test_a_removal_that_was_interrupted_is_finished_by_the_next(run, host, monkeypatch, step):
+    present(SPEC, run, check=False)
+    left, steps = absent("/etc/hosts", run, check=True), []
+
+    def interrupted(work):
+        def counted(*arguments):
+            steps.append(work)
+            if len(steps) == step:
+                raise KeyboardInterrupt
+            return work(*arguments)
+
+        return counted
+
+    with monkeypatch.context() as patch:
+        for where, name in ((cleanup, "rewrite"), (files, "remove_file")):
+            patch.setattr(where, name, interrupted(getattr(where, name)))
+        try:
+            absent("/etc/hosts", run, check=False)
+        except KeyboardInterrupt:
+            assert left
+            absent("/etc/hosts", run, check=False)
+    assert absent("/etc/hosts", run, check=False) == []
+    assert (routes(run), (host / "etc/hosts").read_text()) == ("", HOSTS)
+
+
 def test_names_what_still_leads_to_the_former_server(run, host):
     """The API server's name changes: another kubeconfig has it, and it vanishes from /etc/hosts."""
     (host / "etc/kubernetes").mkdir()

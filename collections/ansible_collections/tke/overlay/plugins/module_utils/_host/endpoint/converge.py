@@ -101,7 +101,7 @@ class EndpointChange(t.NamedTuple):
     def diffs(self) -> list[Diff]:
         """Return all differences, in the order in which they are applied."""
         route = Diff("route", *(f"{line}\n" if line else "" for line in (self.route.present, self.route.wanted)))
-        edits = [edit.diff for edit in self.kubeconfigs]
+        edits = [edit.diff for edit in self.kubeconfigs if edit.before != edit.after]
         diffs = [route, self.hosts.diff, *edits, *self.saved_files]
         return [diff for diff in diffs if diff.before != diff.after]
 
@@ -194,9 +194,9 @@ def present(spec: EndpointSpec, run: Run, check: bool) -> EndpointResult:
         rewrite(change.hosts)
         evidence = {**wait_for_endpoint(target, run, min(spec.timeout, NAME_SECONDS), ["name"]), **evidence}
         _save(change.saved_files, ENDPOINT_NOTE)
-        backups = _rewrite_kubeconfigs(spec, change)
-        _save(change.saved_files, ENDPOINT_SERVERS)
-        _save(change.saved_files, ENDPOINT_CHECKSUMS)
+        with _rewritten_kubeconfigs(spec, change) as backups:
+            _save(change.saved_files, ENDPOINT_SERVERS)
+            _save(change.saved_files, ENDPOINT_CHECKSUMS)
     late = _restart(spec, change, run) if services else []
     warnings = [*change.warnings, *_answer_warnings(target, evidence, run), *late]
     return result._replace(warnings=warnings, evidence=evidence, backups=backups)
@@ -230,16 +230,43 @@ def _server(spec: EndpointSpec) -> str:
     return with_port(spec.names[spec.api_name], spec.port)
 
 
-def _rewrite_kubeconfigs(spec: EndpointSpec, change: EndpointChange) -> list[str]:
-    """Write the servers, and record when that was; return the backups."""
-    edited = [edit.path for edit in change.kubeconfigs if edit.before != edit.after]
-    if edited:
-        # First the record: a change without a record would leave services with the former server, and nobody knew.
-        write_record(_with_present_time(change.record, edited))
-    backups = [rewrite(edit, spec.backup) for edit in change.kubeconfigs]
-    if edited:  # a service that started meanwhile can have read the former server
-        write_record(_with_present_time(change.record, edited))
-    return [name for name in backups if name]
+@contextlib.contextmanager
+def _rewritten_kubeconfigs(spec: EndpointSpec, change: EndpointChange) -> t.Iterator[list[str]]:
+    """Write the servers, and record when that was; yield the backups. If these lines fail, all files are as before.
+
+    :raises KernelError: a file cannot be written, or not be changed back.
+    """
+    edited, former = [edit.path for edit in change.kubeconfigs if edit.before != edit.after], read_record()
+    written: list[tuple[FileEdit, str]] = []
+    try:
+        if edited:
+            # First the record: a change without a record would leave services with the former server, and nobody knew.
+            write_record(_with_present_time(change.record, edited))
+        for edit in change.kubeconfigs:
+            written.append((edit, rewrite(edit, spec.backup)))
+        if edited:  # a service that started meanwhile can have read the former server
+            write_record(_with_present_time(change.record, edited))
+        yield [backup for _edit, backup in written if backup]
+    except BaseException as error:
+        left = _change_back(written)
+        if left:  # a service can read the new server, so the record stays
+            raise KernelError(f"{error}; {', '.join(left)} keeps the new server: run the playbook again") from error
+        if edited:
+            write_record(former)
+        raise
+
+
+def _change_back(written: t.Sequence[tuple[FileEdit, str]]) -> list[str]:
+    """Undo edits of kubeconfigs, and remove the copies of those files; return the paths where that fails."""
+    left = []
+    for edit, backup in reversed(written):
+        try:
+            rewrite(edit._replace(before=edit.after, after=edit.before))
+            if backup:
+                files.remove_file(backup)
+        except KernelError:
+            left.append(edit.path)
+    return left
 
 
 def _with_present_time(record: ChangeRecord, paths: t.Sequence[str]) -> ChangeRecord:

@@ -62,6 +62,11 @@ def find_block(path: str, text: str) -> str:
     return "".join(lines[begin:end])
 
 
+def names_in(text: str) -> set[str]:
+    """Return all names in a text of this form, in lower case."""
+    return {name for line in text.splitlines() for _address, name in _entries(line)}
+
+
 def _block_range(path: str, lines: t.Sequence[str]) -> tuple[int, int]:
     """Return start and end of the block as of a slice; an empty slice at the end without a block."""
     begins = [number for number, line in enumerate(lines) if line.startswith(_BEGIN_PREFIX)]

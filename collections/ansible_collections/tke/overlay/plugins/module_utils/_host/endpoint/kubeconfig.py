@@ -45,6 +45,10 @@ class Credentials(t.NamedTuple):
         return "Credentials(...)"
 
 
+NO_SERVER = Scalar("", 0, 0, 0)
+"""The server of a cluster that has none, and is not selected."""
+
+
 class KubeconfigCluster(t.NamedTuple):
     """An entry of ``clusters``.
 
@@ -98,7 +102,7 @@ def parse_kubeconfig(path: str, text: str, names: t.Collection[str] = (), creden
     """Parse a kubeconfig, and read the files that it names.
 
     :param path: the absolute path of the kubeconfig.
-    :param names: the clusters whose CA and credentials are read; without names, those of all.
+    :param names: the clusters that are checked, and whose CA and credentials are read; without names, all.
     :param credentials: whether client certificates and keys are read.
     :raises ValidationError: it uses unsupported YAML, or lacks what a client needs.
     """
@@ -153,14 +157,14 @@ class _Reader:
         server = body.get("server") if isinstance(body, dict) else None
         if not name:
             raise ValidationError(f"{self.path} has a cluster without a name")
+        if self.names and name not in self.names:
+            return KubeconfigCluster(name, server if isinstance(server, Scalar) else NO_SERVER, None, None, None)
         if not isinstance(body, dict) or not isinstance(server, Scalar) or not server.value:
             raise ValidationError(f"{self.path}: cluster {name} has no server to replace")
         if not server.single_line or not re.fullmatch(r"[a-z]+://\S+", server.value):
             raise ValidationError(
                 f"{self.path}, line {server.line}: the server of cluster {name} is not a URL on one line"
             )
-        if self.names and name not in self.names:
-            return KubeconfigCluster(name, server, None, None, None)
         authority = self._data(body, "certificate-authority", f"cluster {name}")
         insecure = _text(body.get("insecure-skip-tls-verify", "")).lower() == "true"
         if insecure and authority is not None:

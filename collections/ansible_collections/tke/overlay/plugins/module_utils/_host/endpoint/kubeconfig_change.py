@@ -15,6 +15,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.authority import read_authority
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.check import TlsClient, tls_context
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.cleanup import FileEdit
+from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.etc_hosts import names_in
 from ansible_collections.tke.overlay.plugins.module_utils._host.endpoint.kubeconfig import (
     Kubeconfig,
     KubeconfigCluster,
@@ -49,8 +50,12 @@ def read_kubeconfigs(spec: EndpointSpec, problems: list[str]) -> KubeconfigChang
 
     :param problems: gets a sentence for each fault of a file.
     """
-    changes, present = KubeconfigChanges([], [], [], [], []), set()
+    changes, present, seen = KubeconfigChanges([], [], [], [], []), set(), set()
     for path in spec.kubeconfigs:
+        real = os.path.realpath(files.ROOT + path)
+        if real in seen:  # a link to a listed one, or the same path again: a file is changed once
+            continue
+        seen.add(real)
         try:
             text = _read(path, spec.kubeconfigs_required)
             if text is None:
@@ -128,12 +133,16 @@ def _is_missing(path: str, required: bool) -> bool:
 
 def _edit_of(config: Kubeconfig, selected: t.Sequence[KubeconfigCluster], url: str) -> FileEdit:
     before, after = (
-        "".join(
-            f"server of cluster {cluster.name}: {new or redacted_url(cluster.server.value)}\n" for cluster in selected
-        )
+        "".join(f"server of cluster {cluster.name}: {new or _present_server(cluster, url)}\n" for cluster in selected)
         for new in ("", url)
     )
     return FileEdit(config.path, config.text, config.with_server(selected, url), Diff(config.path, before, after))
+
+
+def _present_server(cluster: KubeconfigCluster, url: str) -> str:
+    """Return the server as it may be shown; with a note where it only differs in what may not, such as a password."""
+    server = redacted_url(cluster.server.value)
+    return f"{server} (and credentials)" if server == url != cluster.server.value else server
 
 
 def _unknown_clusters(spec: EndpointSpec, present: t.Collection[str]) -> list[str]:
@@ -153,8 +162,7 @@ def other_kubeconfigs(
 ) -> list[str]:
     """Return a warning about kubeconfigs of this cluster that are not listed and have another server."""
     urls = [line.rpartition(": ")[2] for edit in edits for line in edit.diff.before.splitlines()]
-    names = {line.split()[1] for line in hosts.diff.before.splitlines() if not line.startswith("#")}
-    former = ({host_of(url) for url in urls} | names) - {spec.api_name, *spec.names, ""}
+    former = ({host_of(url) for url in urls} | names_in(hosts.diff.before)) - {spec.api_name, *spec.names, ""}
     authorities = [client.authority for client in clients if client.authority]
     others = find_others(spec.kubeconfigs, Expected(spec.url, former, authorities), run)
     if not others:

@@ -34,7 +34,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths impo
 
 def server_lines(path: str, text: str, clusters: t.Collection[str]) -> list[str]:
     """Return a line for :data:`ENDPOINT_SERVERS` for each selected cluster of a kubeconfig: path, cluster, server."""
-    selected = parse_kubeconfig(path, text).select(clusters)
+    selected = parse_kubeconfig(path, text, clusters).select(clusters)
     return [json.dumps([path, cluster.name, redacted_url(cluster.server.value)]) for cluster in selected]
 
 
@@ -56,7 +56,7 @@ def endpoint_notes() -> t.Iterator[str]:
 
 def _note_about(path: str, clusters: list[str], wanted: str) -> t.Iterator[str]:
     try:
-        selected = parse_kubeconfig(path, files.read_foreign(path)).select(clusters)
+        selected = parse_kubeconfig(path, files.read_foreign(path), clusters).select(clusters)
     except FileNotFoundError:
         yield f"kubeconfig {path} is not there yet"
     except (OSError, ValidationError):
@@ -133,7 +133,7 @@ def _server_drift(text: str) -> t.Iterator[str]:
         if not isinstance(name, str):  # damaged, or not there yet
             continue
         try:
-            (cluster,) = parse_kubeconfig(path, files.read_foreign(path)).select([name])
+            (cluster,) = parse_kubeconfig(path, files.read_foreign(path), [name]).select([name])
         except OSError as error:
             yield f"kubeconfig {path}: cannot be read: {error.strerror}"
         except ValidationError as error:

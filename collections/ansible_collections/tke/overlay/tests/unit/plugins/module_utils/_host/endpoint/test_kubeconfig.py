@@ -357,3 +357,9 @@ def test_a_fault_of_another_cluster_does_not_matter():
     assert [cluster.name for cluster in config.clusters] == ["a", "b"]
     with pytest.raises(ValidationError, match=r"certificate-authority of cluster b: /none/ca\.crt cannot be read"):
         parse_kubeconfig("/k", text, ["a", "b"])
+    without = text.replace("cluster: {server: 'https://10.0.0.1:6443', certificate", "cluster: {certificate")
+    for server in ("", "server: '', ", "server: [], ", "server: x, "):
+        config = parse_kubeconfig(
+            "/k", without.replace("cluster: {certificate", f"cluster: {{{server}certificate"), ["a"]
+        )
+        assert "server: 'https://new'" in config.with_server(config.select(["a"]), "https://new")

@@ -111,6 +111,17 @@ def test_a_kubeconfig_is_changed(place, make):
     assert "https://api.x:6443" in changes.edits[0].after
 
 
+@pytest.mark.parametrize("second", [PATH, "/etc/kubernetes//kubelet.conf", "/etc/link.conf"])
+def test_a_kubeconfig_that_is_listed_twice_is_changed_once(place, second):
+    place.write_text(TEXT)
+    (place.parents[1] / "link.conf").symlink_to("kubernetes/kubelet.conf")
+    for paths in ([PATH, second], [second, PATH]):
+        problems = []
+        spec = EndpointSpec({"api.x": "10.0.2.2"}, "api.x", 6443, kubeconfigs=paths)
+        changes = read_kubeconfigs(spec, problems)
+        assert ([edit.path for edit in changes.edits], problems) == (paths[:1], [])
+
+
 HOSTS = "127.0.0.1 localhost\n10.9.9.7 Api.Old other # api.new\n10.9.9.8 api.old\n# 10.1.1.1 api.old\n"
 
 
