@@ -229,7 +229,7 @@ def test_a_password_before_the_server_is_a_change_and_not_shown(run, host):
     file.write_text(file.read_text().replace("https://api.x", "https://me:verysecret@api.x"))
     (diff,) = present(SPEC, run, check=True).diffs
     assert diff.before == "server of cluster a: https://api.x:6443 (and credentials)\n"
-    with pytest.raises(KernelError, match="differs from the specification: /etc/kubelet.conf"):
+    with pytest.raises(KernelError, match=r"differs from the specification: /etc/kubelet\.conf"):
         verified(SPEC, run)
     assert present(SPEC, run, check=False).diffs == [diff]
     assert "verysecret@" not in file.read_text()

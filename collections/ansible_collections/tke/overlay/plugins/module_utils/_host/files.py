@@ -38,7 +38,7 @@ RIGHTS = "mode 0644, owner 0"
 """The access rights of every file that the collection writes as a whole."""
 
 MOST_BYTES = 16 << 20
-"""A larger foreign file is not read: none that the collection reads has a reason to be so large."""
+"""A larger foreign file is not read: the ones that the collection reads are smaller by far."""
 
 ROOT = ""
 """The prefix of every path; a test sets a directory for each of its hosts."""

@@ -41,7 +41,5 @@ def _problems_of_names(values: t.Mapping[str, t.Any], services: t.Sequence[str])
     if name not in services:
         return []
     where = "overlay_api_name" if given else "by default, see overlay_api_name"
-    return [
-        f"overlay_clb_services: {shown(name)} is the name of the API server ({where}), which has the other VIP: give one "
-        f"of them another name"
-    ]
+    text = f"is the name of the API server ({where}), which has the other VIP: give one of them another name"
+    return [f"overlay_clb_services: {shown(name)} {text}"]

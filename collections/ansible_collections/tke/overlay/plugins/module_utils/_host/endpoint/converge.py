@@ -243,7 +243,7 @@ def _rewritten_kubeconfigs(spec: EndpointSpec, change: EndpointChange) -> t.Iter
             # First the record: a change without a record would leave services with the former server, and nobody knew.
             write_record(_with_present_time(change.record, edited))
         for edit in change.kubeconfigs:
-            written.append((edit, rewrite(edit, spec.backup)))
+            written.append((edit, rewrite(edit, spec.backup)))  # noqa: PERF401 # also those before one that fails
         if edited:  # a service that started meanwhile can have read the former server
             write_record(_with_present_time(change.record, edited))
         yield [backup for _edit, backup in written if backup]
@@ -257,7 +257,7 @@ def _rewritten_kubeconfigs(spec: EndpointSpec, change: EndpointChange) -> t.Iter
 
 
 def _change_back(written: t.Sequence[tuple[FileEdit, str]]) -> list[str]:
-    """Undo edits of kubeconfigs, and remove the copies of those files; return the paths where that fails."""
+    """Roll edits of kubeconfigs back, and remove the copies of those files; return the paths where that fails."""
     left = []
     for edit, backup in reversed(written):
         try:
