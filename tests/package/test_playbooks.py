@@ -379,7 +379,7 @@ def test_the_metrics_of_the_controller_follow_a_release(run, tmp_path):
     ],
 )
 def test_a_read_only_ledger_stops_before_hosts_change(run, tmp_path, name, arguments, first):
-    inventory = f"{GOOD}overlay_clb_subnet=10.0.9.0/24\n[clb]\na\nb\n"
+    inventory = f"{GOOD}overlay_clb_subnet=10.0.9.0/24\n[clb]\na\nb\n[apiserver]\nc\n"
     options = [option for argument in arguments for option in ("-e", argument)]
     run("site", inventory)
     lock = tmp_path / ".overlay-ledger.json.lock"
