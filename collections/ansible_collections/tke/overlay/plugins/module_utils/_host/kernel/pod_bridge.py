@@ -231,6 +231,11 @@ class FormerBridgeTable(BridgeTable):
         """Return nothing."""
         return {}
 
+    def parse(self, line: str) -> tuple[str, str] | None:
+        """Return key and specification of the line that creates the bridge, ``None`` for every other line."""
+        entry = super().parse(line)
+        return entry if entry is not None and entry[1] == BRIDGE_TYPE else None
+
 
 _OFF_BRIDGE = re.compile(
     rf"\d+: (?P<port>{PORT_PREFIX}[^@\s]*)@if(?P<peer>\d+): (?!.* master ).* link-netns (?P<netns>[^\s\\]+)"
