@@ -89,6 +89,7 @@ def test_compared_changes_nothing_and_has_no_diff(run, api_server):
         ({"changes": {}, "unreachable": True}, False),
         # A cutover that fails leaves its failure instead.
         ({"changes": {}, "unfinished": True}, True),
+        ({"changes": {}, "unfinished": True, "waits_for": ["b"]}, False),
         ({"skipped": True}, False),
         ({}, False),
     ],

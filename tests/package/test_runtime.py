@@ -97,22 +97,23 @@ def test_every_play_has_the_linear_strategy():
 def test_only_converged_hosts_acknowledge_released_node_cidrs(tmp_path):
     """In a playbook of a user, the batch can contain hosts that failed and were rescued, or that have not run yet."""
     results = {"a": {"changed": False}, "b": {"failed": True}, "c": {"skipped": True}, "d": {"unreachable": True}}
+    results["f"] = {"changed": True, "unfinished": True, "waits_for": ["b"]}  # it still has the released node CIDR
     inventory = {"all": {"hosts": {**{name: {"node_result": result} for name, result in results.items()}, "e": {}}}}
     cluster = {"ledger": str(tmp_path / "ledger.json"), "cluster": "demo", "container_cidr": "10.244.0.0/16"}
     inventory["all"]["vars"] = {f"overlay_{name}": value for name, value in cluster.items()}
     (tmp_path / "hosts.yml").write_text(yaml.safe_dump(inventory))
-    absent = {"nodes": ["gone"], "state": "absent", "pending_on": list("abcde")}
+    absent = {"nodes": ["gone"], "state": "absent", "pending_on": list("abcdef")}
     play = {
         "hosts": "all",
         "gather_facts": False,
         "module_defaults": {f"group/{PREFIX}controller": cluster},
         "tasks": [
-            {"tke.overlay.node_cidr": {"nodes": ["gone", *"abcde"]}, "run_once": True},
+            {"tke.overlay.node_cidr": {"nodes": ["gone", *"abcdef"]}, "run_once": True},
             {"tke.overlay.node_cidr": absent, "run_once": True, "register": "plan_result"},
             {"ansible.builtin.import_role": {"name": f"{PREFIX}plan", "tasks_from": "acknowledge"}},
             {
                 "ansible.builtin.assert": {
-                    "that": "plan_acknowledged.pending == {'10.244.0.0/24': ['b', 'c', 'd', 'e']}"
+                    "that": "plan_acknowledged.pending == {'10.244.0.0/24': ['b', 'c', 'd', 'e', 'f']}"
                 }
             },
         ],

@@ -22,7 +22,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes.no
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes.proxy_settings import PodNetwork
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.kubernetes.servers import SOURCES, Endpoint
 from ansible_collections.tke.overlay.plugins.module_utils._errors import ValidationError
-from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import node_host
+from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import WAITS_FOR, node_host
 
 PRESENT, COMPARED = "present", "compared"
 
@@ -145,7 +145,7 @@ def _converged(results: str | None, task_vars: t.Mapping[str, t.Any]) -> set[str
 
 
 def _has_converged(result: t.Mapping[str, t.Any]) -> bool:
-    if result.get("failed") or result.get("unreachable") or result.get("skipped"):
+    if any(result.get(word) for word in ("failed", "unreachable", "skipped", WAITS_FOR)):
         return False
     if "overlay" not in result:
         return "changes" in result

@@ -37,6 +37,9 @@ HOST_VARIABLES = {
 }
 DEFAULT_UNDERLAY_MTU = 1500
 
+WAITS_FOR = "waits_for"
+"""What the role node adds to the result of a host that waits with its change: the hosts for which it waits."""
+
 PLAN_VARIABLES = tuple(
     f"overlay_{name}"
     for name in (
@@ -276,6 +279,16 @@ def succeeded(hosts: t.Iterable[str], hostvars: Variables, name: str) -> list[st
         for host, result in _reached(hosts, hostvars, name).items()
         if result and not any(result.get(word) for word in against)
     ]
+
+
+def converged(hosts: t.Iterable[str], hostvars: Variables, name: str) -> list[str]:
+    """Return the hosts that have the plan, from the results of module node.
+
+    A host that waits for others (role node) has succeeded, and still sends by its former plan.
+    """
+    found = succeeded(hosts, hostvars, name)
+    waiting = registered(found, hostvars, name, WAITS_FOR)
+    return [host for host in found if host not in waiting]
 
 
 def _reached(hosts: t.Iterable[str], hostvars: Variables, name: str) -> dict[str, Variables]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.tke.overlay.plugins.plugin_utils._hosts import (
+    converged,
     failure_of,
     registered,
     results_of,
@@ -33,6 +34,13 @@ def test_registered_leaves_out_hosts_without_a_value():
 def test_succeeded_needs_a_task_that_ran():
     assert succeeded(HOSTVARS, HOSTVARS, "result") == ["ok", "empty"]
     assert succeeded(["empty", "ok"], HOSTVARS, "result") == ["empty", "ok"], "in the order given"
+
+
+def test_a_host_that_waits_for_others_has_not_converged():
+    waiting = {"result": {"changed": True, "unfinished": True, "waits_for": ["failed"]}}
+    done = {"result": {"changed": True, "unfinished": True}}  # as its first phase has returned it
+    hostvars = {**HOSTVARS, "waiting": waiting, "done": done}
+    assert converged(hostvars, hostvars, "result") == ["ok", "empty", "done"]
 
 
 def test_an_unreachable_host_has_no_result():
