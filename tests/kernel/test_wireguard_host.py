@@ -18,6 +18,8 @@ from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.wireguard import WireguardTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import converge as node
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import reset
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.options import ConvergeOptions
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.phases import PREPARE
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.status import read_status
 from ansible_collections.tke.overlay.plugins.module_utils._host.probe.round import read_handshakes
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.metrics import MetricsSpec
@@ -265,6 +267,20 @@ def test_reset_removes_devices_and_keys(run, key, host):
     assert f"{STATE}/wireguard-0.key\n" in next(diff.before for diff in expected if diff.name == "files")
     assert "tke-wg0" not in succeed(run, "ip link")
     assert not (host / STATE[1:]).exists()
+
+
+def test_a_change_of_keys_names_the_remedy_of_a_lost_former_key(run, key, host):
+    later = ensure_key(1, run, check=False).public_key
+    plan = linked(later, peers=fleet(later, endpoint="10.0.1.11:51821"), wireguard_generation=1)
+    (host / STATE[1:] / "wireguard-0.key").unlink()
+    prepare = ConvergeOptions(phase=PREPARE)
+    assert node.converge(plan, run, check=False, options=prepare).unfinished, "the former device has its key"
+    succeed(run, "ip link del tke-wg0")
+    with pytest.raises(
+        KernelError, match=r"tke-wg0 needs its former key, .*wireguard-0\.key .*: .*tke\.overlay\.reset"
+    ):
+        node.converge(plan, run, check=False, options=prepare)
+    assert "tke-wg0" not in succeed(run, "ip link")
 
 
 def test_a_failed_change_takes_the_new_device_away_again(run, key, tmp_path):

@@ -15,7 +15,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.wireguard_key import (
     ensure_key,
     key_files,
-    remove_key,
+    remove_keys,
 )
 
 KEY = "/etc/tke-overlay/wireguard-0.key"
@@ -114,15 +114,21 @@ def test_a_host_without_wg_is_one_error(host, run):
     assert not path_on(host).parent.exists()
 
 
-def test_removing_a_key_is_shown_first_and_done_once(host, run):
-    ensure_key(0, run, check=False)
-    (host / "etc/tke-overlay/.wireguard-1.key.abc").touch()
-    assert key_files() == ["/etc/tke-overlay/.wireguard-1.key.abc", KEY]
-    assert remove_key(0, check=True).changed
-    assert path_on(host).exists()
-    assert remove_key(0, check=False).changed
-    assert not path_on(host).exists()
-    assert not remove_key(0, check=False).changed
+def test_removing_keys_is_shown_first_and_done_once(host, run):
+    for generation in (0, 1, 2, 10):
+        ensure_key(generation, run, check=False)
+    (host / "etc/tke-overlay/.wireguard-2.key.abc").touch()
+    before, kept = key_files(), KEY.replace("0", "2")
+    assert before[:2] == ["/etc/tke-overlay/.wireguard-2.key.abc", KEY]
+    expected = remove_keys([2, 3], check=True)
+    assert expected.generations == [0, 1, 10]
+    assert sorted(diff.name for diff in expected.diffs) == [name for name in before if name != kept]
+    assert key_files() == before
+    assert remove_keys([2, 3], check=False) == expected
+    assert key_files() == [kept]
+    assert remove_keys([2, 3], check=False) == ([], [])
+    with pytest.raises(ValidationError, match="generation -1"):
+        remove_keys([-1], check=False)
 
 
 @pytest.mark.parametrize("generation", [-1, 1_000_001])

@@ -124,6 +124,64 @@ def test_only_converged_hosts_acknowledge_released_node_cidrs(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def tasks_of(playbook, *names):
+    """Return tasks of a playbook, by name."""
+    plays = yaml.safe_load((COLLECTION / f"playbooks/{playbook}.yml").read_text())
+    found = {task["name"]: task for play in plays for task in play.get("tasks", ())}
+    return [found[name] for name in names]
+
+
+def run_with_results(tmp_path, tasks, cases):
+    """Run tasks once for each case, a play with registered results by host; return the output."""
+    hosts = sorted({host for results in cases for host in results})
+    plan = {"wireguard": {"generation": 1, "rotating": False, "nodes": "a b", "recorded": "a b"}}
+    plays = [
+        {
+            "hosts": "all",
+            "gather_facts": False,
+            "vars": {"plan_result": plan, "given": results},
+            "tasks": [
+                {"ansible.builtin.set_fact": {name: f"{{{{ given[inventory_hostname].{name} }}}}"}}
+                for name in results[hosts[0]]
+            ]
+            + [{**task, "ignore_errors": True} for task in tasks],
+        }
+        for results in cases
+    ]
+    (tmp_path / "play.yml").write_text(yaml.safe_dump(plays))
+    done = ansible_playbook("-i", f"{','.join(hosts)},", tmp_path / "play.yml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return [" ".join(each.split()) for each in done.stdout.split("PLAY [all]")[1:]]
+
+
+def test_keys_are_deleted_only_where_no_node_sends_by_them(tmp_path):
+    """A node without WireGuard (c) fails, and then the others wait for it and send by their former keys."""
+    ok, waiting = {"changed": True, "unfinished": True}, {"changed": True, "unfinished": True, "waits_for": ["c"]}
+    cases = [
+        {"a": ok, "b": ok, "c": {"changed": False}},
+        {"a": ok, "b": ok, "c": {"unreachable": True}},
+        {"a": waiting, "b": waiting, "c": {"failed": True}},
+        {"a": ok, "b": ok, "c": {"failed": True}},
+        {"a": ok, "b": {"unreachable": True}, "c": ok},
+    ]
+    results = [{host: {"node_result": result} for host, result in case.items()} for case in cases]
+    tasks = tasks_of("rotate_keys", "Stop unless all nodes with WireGuard have the plan")
+    texts = run_with_results(tmp_path, tasks, results)
+    assert ["FAILED!" in text for text in texts] == [False, False, True, True, True]
+    for text, names, waiting in zip(texts[2:], ("c", "c", "b"), (2, 0, 0), strict=True):
+        assert f"do not have the plan: {names}. {waiting} other nodes wait" in text
+
+
+def test_only_keys_of_former_generations_show_an_earlier_change(tmp_path):
+    """A key of the next generation, which the ledger does not have, shows nothing: no node has used it."""
+    removed = [[0], [], [2], [2, 0]]
+    results = [{"a": {"rotate_deleted": {"removed": each}}, "b": {"rotate_deleted": {}}} for each in removed]
+    names = ("Find whether this was the end of an earlier change of keys", "Print the result of the earlier change")
+    tasks = tasks_of("rotate_keys", *names)
+    texts = run_with_results(tmp_path, tasks, results)
+    assert ["the keys of generation 0 are deleted" in text for text in texts] == [True, False, False, True]
+
+
 def test_releases_the_vips_of_an_external_load_balancer(tmp_path):
     """The inventory then has no group ``clb``, and no host is configured."""
     own = {"cluster": "demo", "container_cidr": "10.244.0.0/16", "clb_provider": "external"}

@@ -259,6 +259,7 @@ def _links_of(settings: ClusterSettings, ledger: Ledger) -> dict[str, t.Any]:
     names = links.wireguard_nodes(settings, ledger)
     wireguard = {
         "generation": ledger.wireguard_generation,
+        "rotating": any(ledger.nodes[name].wireguard_next_key for name in names),
         "nodes": " ".join(names),
         "recorded": " ".join(name for name in names if ledger.nodes[name].wireguard_key),
     }

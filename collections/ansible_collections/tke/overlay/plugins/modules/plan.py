@@ -304,9 +304,13 @@ wireguard:
   type: dict
   contains:
     generation: {description: How often all keys have changed., returned: always, type: int}
+    rotating:
+      description: Whether the ledger has keys of the next generation beside these, as between the steps of a change.
+      returned: always
+      type: bool
     nodes: {description: All these nodes., returned: always, type: str}
     recorded: {description: Those whose public key the ledger has., returned: always, type: str}
-  sample: {generation: 0, nodes: cloud1 cloud2 idc1, recorded: cloud1 cloud2}
+  sample: {generation: 0, rotating: false, nodes: cloud1 cloud2 idc1, recorded: cloud1 cloud2}
 orphans:
   description: Nodes of the ledger that are not in the inventory. They keep their node CIDRs and stay peers.
   returned: success

@@ -25,14 +25,20 @@ requirements:
   - wireguard-tools (on the managed host)
 options:
   generation:
-    description: The generation of keys. A rotation of keys makes the next one.
+    description: The generation of keys, with O(state=present). A rotation of keys makes the next one.
     type: int
     default: 0
   state:
-    description: Whether the host has a private key of this generation.
+    description:
+      - With V(present), the host has a private key of O(generation).
+      - With V(absent), the host has no private keys but those of O(keep).
     type: str
     choices: [present, absent]
     default: present
+  keep:
+    description: The generations whose private keys stay. Required with O(state=absent).
+    type: list
+    elements: int
 seealso:
   - module: tke.overlay.node
 """
@@ -42,31 +48,38 @@ EXAMPLES = r"""
   tke.overlay.wireguard_key:
   register: result
 
-- name: Remove the key of a former generation
+- name: Remove the keys of all former generations
   tke.overlay.wireguard_key:
-    generation: 0
     state: absent
+    keep: [1]
 """
 
 RETURN = r"""
 public_key:
   description:
-    - The public key, in base64. V(-) with O(state=absent), and in check mode on a host that has no private key yet.
-  returned: success
+    - The public key, in base64. V(-) in check mode on a host that has no private key yet.
+  returned: with O(state=present)
   type: str
   sample: HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw=
+removed:
+  description: The generations of the private keys that were removed, or would be in check mode.
+  returned: with O(state=absent)
+  type: list
+  elements: int
+  sample: [0]
 """
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.tke.overlay.plugins.module_utils import _import_once  # noqa: F401 # pylint: disable=unused-import
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
-from ansible_collections.tke.overlay.plugins.module_utils._host.state.wireguard_key import ensure_key, remove_key
+from ansible_collections.tke.overlay.plugins.module_utils._host.state.wireguard_key import ensure_key, remove_keys
 from ansible_collections.tke.overlay.plugins.module_utils._module import Result, diff_of, run_module
 
 ARGUMENTS = {
     "generation": {"type": "int", "default": 0},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "keep": {"type": "list", "elements": "int"},
 }
 
 
@@ -74,13 +87,24 @@ def main() -> None:
     """Run the module."""
 
     def work(module: AnsibleModule, run: Run) -> Result:
-        generation, check = module.params["generation"], module.check_mode
-        present = module.params["state"] == "present"
-        key = ensure_key(generation, run, check) if present else remove_key(generation, check)
+        params, check = module.params, module.check_mode
+        if params["state"] == "absent":
+            removed = remove_keys(params["keep"], check)
+            return {
+                "changed": bool(removed.diffs),
+                "removed": removed.generations,
+                **diff_of(module, removed.diffs),
+            }
+        key = ensure_key(params["generation"], run, check)
         diffs = [key.diff] if key.changed else []
         return {"changed": key.changed, "public_key": key.public_key, **diff_of(module, diffs)}
 
-    run_module(ARGUMENTS, work)
+    run_module(
+        ARGUMENTS,
+        work,
+        required_if=[("state", "absent", ["keep"])],
+        mutually_exclusive=[("generation", "keep")],
+    )
 
 
 if __name__ == "__main__":

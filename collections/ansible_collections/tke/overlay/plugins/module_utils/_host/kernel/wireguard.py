@@ -32,6 +32,7 @@ whatever the plan says; an older one is set to that of the plan again.
 
 from __future__ import annotations
 
+import os
 import re
 import time
 import typing as t
@@ -271,10 +272,13 @@ class WireguardTable:
         Without that, a peer that still has the session of a former device sends by it for up to 15 s (until
         KEEPALIVE_TIMEOUT and REKEY_TIMEOUT). Each handshake takes the CPU of two key agreements.
 
-        :raises KernelError: a program rejected it.
+        :raises KernelError: a program rejected it, or the private key of a former device is gone.
         """
         for spec in self.specs:
             created = spec.name in delta.added
+            lacks_key = spec in self._former and not os.path.exists(files.ROOT + spec.key_file)
+            if lacks_key and _reads_key(spec, delta):
+                raise KernelError(f"{spec.name} needs its former key, and {spec.key_file} is missing: {_REMEDY}")
             if created:
                 self._create(spec.name, run)
             if created or spec.name in delta.changed:
@@ -402,7 +406,7 @@ def _configure(spec: WireguardSpec, delta: Delta, run: Run) -> None:
     """Set the attributes of a device that differ: wireguard-go binds its socket again with each ``listen-port``."""
     old, new = delta.changed.get(spec.name, ("", delta.added.get(spec.name, "")))
     words = []
-    if not old or _differs(old, new, "public-key"):
+    if _reads_key(spec, delta):
         words += ["private-key", files.ROOT + spec.key_file]
     if not old or _differs(old, new, "listen-port"):
         words += ["listen-port", str(spec.port)]
@@ -410,6 +414,13 @@ def _configure(spec: WireguardSpec, delta: Delta, run: Run) -> None:
         words += ["fwmark", "0"]
     if words:
         _run_wg(("wg", "set", spec.name, *words), None, run)
+
+
+def _reads_key(spec: WireguardSpec, delta: Delta) -> bool:
+    """Return whether the device gets its private key from the file: it is missing, or has another key."""
+    return spec.name in delta.added or (
+        spec.name in delta.changed and _differs(*delta.changed[spec.name], "public-key")
+    )
 
 
 def _differs(old: str, new: str, attribute: str) -> bool:

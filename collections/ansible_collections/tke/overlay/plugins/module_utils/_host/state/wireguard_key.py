@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
+import re
 import stat
 import typing as t
 
@@ -26,6 +27,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._locking import open_b
 
 MODE = 0o600
 
+_COMPLETE = re.compile(re.escape(KEY_FILE).replace(re.escape("{generation}"), r"(\d+)"), re.ASCII)
 _RIGHTS = "a private key, mode 0600, owner 0\n"
 
 
@@ -64,17 +66,26 @@ def ensure_key(generation: int, run: Run, check: bool) -> KeyResult:
         return KeyResult(_valid(path, public_key(path, run)), Diff(path, before, _RIGHTS))
 
 
-def remove_key(generation: int, check: bool) -> KeyResult:
-    """Remove the private key of a generation, if the host has it.
+class RemovedKeys(t.NamedTuple):
+    """The generations of the private keys that were removed, or would be, and a diff for each file."""
 
-    :raises ValidationError: the generation is out of range.
-    :raises KernelError: the file cannot be removed.
+    generations: list[int]
+    diffs: list[Diff]
+
+
+def remove_keys(keep: t.Collection[int], check: bool) -> RemovedKeys:
+    """Remove the private keys of all generations but these, and those that were not completed.
+
+    :raises ValidationError: a generation is out of range, or a file is not a regular one.
+    :raises KernelError: a file cannot be removed.
     """
-    path = _path_of(generation)
-    before = _rights(path)
-    if before and not check:
-        files.remove_file(path)
-    return KeyResult(NONE, Diff(path, before, ""))
+    kept = {_path_of(generation) for generation in keep}
+    with contextlib.nullcontext() if check else locked():  # no other run is about to complete a key
+        diffs = [Diff(path, _rights(path), "") for path in key_files() if path not in kept]
+        for diff in () if check else diffs:
+            files.remove_file(diff.name)
+    found = [_COMPLETE.fullmatch(diff.name) for diff in diffs]
+    return RemovedKeys(sorted(int(match[1]) for match in found if match), diffs)
 
 
 def key_files() -> list[str]:
