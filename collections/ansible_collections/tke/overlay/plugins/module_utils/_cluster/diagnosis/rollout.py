@@ -13,6 +13,12 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.con
     connection_steps,
     known_cause,
 )
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.pods import (
+    is_bad,
+    note_lines,
+    pod_faults,
+    warning_lines,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.root_cause import Answers, Fleet
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.diagnosis.text import (
     BAD,
@@ -45,11 +51,7 @@ def after(batch: Batch, fleet: Fleet, answers: t.Mapping[str, Answers]) -> Verif
     what = f"{some(hosts)}: {changed:,} of {len(hosts):,} changed"
     skipped = _unreached(batch.unreached)
     failed = [Line(f"failed: {host}: {first_line(reason)}", BAD) for host, reason in sorted(batch.failed.items())]
-    probed = any(
-        each.rtt_ms or each.findings or each.failure or each.pods or not each.reached for each in answers.values()
-    )
-    no_peers = VerifyResult(True, [Line("no peer has to answer yet", GOOD)] if batch.changed else [], [])
-    judged = judge(fleet, answers) if probed else no_peers
+    judged = judge(fleet, answers) if _shows_more_than_notes(answers) else _without_peers(batch, answers)
     if judged.healthy and not failed:
         left = f"; remaining: {some(batch.left)}" if batch.left else ""
         return VerifyResult(
@@ -60,6 +62,21 @@ def after(batch: Batch, fleet: Fleet, answers: t.Mapping[str, Answers]) -> Verif
     again = "run the same command again; it applies the plan and continues with the remaining hosts"
     steps = [*connection_steps(batch.unreached), *fixes, f"then {again}" if fixes else again]
     return VerifyResult(False, [Line(what), *skipped, *failed, *judged.lines, Line(f"stopped{unchanged}", BAD)], steps)
+
+
+def _shows_more_than_notes(answers: t.Mapping[str, Answers]) -> bool:
+    """Return whether a pair was probed, or a host shows a fault. Warnings and notes about Pods show neither."""
+    return any(
+        each.rtt_ms or each.findings or each.failure or is_bad(each.pods) or not each.reached
+        for each in answers.values()
+    )
+
+
+def _without_peers(batch: Batch, answers: t.Mapping[str, Answers]) -> VerifyResult:
+    """Return the verdict on a batch of which no host has a peer that must answer, with its notes about Pods."""
+    faults = pod_faults({host: answer.pods for host, answer in answers.items()})
+    head = [Line("no peer has to answer yet", GOOD)] if batch.changed else []
+    return VerifyResult(True, [*head, *warning_lines(faults), *note_lines(faults)], [])
 
 
 def _repairs(failed: t.Mapping[str, str]) -> list[str]:

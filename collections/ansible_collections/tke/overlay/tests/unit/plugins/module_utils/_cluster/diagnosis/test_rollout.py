@@ -53,6 +53,21 @@ def test_the_first_host_has_no_peer_to_probe():
     assert texts(verdict) == ["cloud1: 1 of 1 changed", "no peer has to answer yet"]
 
 
+def test_notes_about_pods_do_not_stop_the_first_host():
+    """Before Kubernetes is installed, there are no CNI plugins; and the second host must start all the same."""
+    note = {"check": "plugins", "text": "no CNI plugins yet", "remedy": "Install them", "severity": "note"}
+    warning = {"check": "cni", "text": "another file comes first", "remedy": "Rename it", "severity": "warn"}
+    answer = Answers(reached=True, tcp=True, pods=[note, warning])
+    verdict = after(batch(changed={"cloud1": True}, left=["cloud2"]), FLEET, {"cloud1": answer})
+    assert verdict.healthy
+    assert texts(verdict) == [
+        "cloud1: 1 of 1 changed; remaining: cloud2",
+        "no peer has to answer yet",
+        "Pods: cloud1: another file comes first",
+        "cloud1: no CNI plugins yet",
+    ]
+
+
 def test_pods_that_cannot_talk_stop_the_roll_out():
     fault = {"check": "bridge", "text": "tke-br0 is down", "remedy": "ip link set tke-br0 up", "severity": "bad"}
     for answer in (Answers(reached=True, tcp=True), reachable("cloud1")):
