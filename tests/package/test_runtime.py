@@ -94,6 +94,14 @@ def test_every_play_has_the_linear_strategy():
     assert set(strategies.values()) == {"ansible.builtin.linear"}, strategies
 
 
+def test_every_play_decides_whether_a_failure_ends_it():
+    """With ``any_errors_fatal`` in ansible.cfg, one unreachable host would stop all others."""
+    plays = [play for name in PLAYBOOKS for play in yaml.safe_load((COLLECTION / f"playbooks/{name}.yml").read_text())]
+    fatal = {play["name"]: play.get("any_errors_fatal") for play in plays if "strategy" in play}
+    assert [name for name, value in fatal.items() if value is None] == []
+    assert [name for name, value in fatal.items() if value] == ["Make the next keys"]
+
+
 def test_only_converged_hosts_acknowledge_released_node_cidrs(tmp_path):
     """In a playbook of a user, the batch can contain hosts that failed and were rescued, or that have not run yet."""
     results = {"a": {"changed": False}, "b": {"failed": True}, "c": {"skipped": True}, "d": {"unreachable": True}}
