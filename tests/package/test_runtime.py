@@ -180,6 +180,33 @@ def test_keys_are_deleted_only_where_no_node_sends_by_them(tmp_path):
         assert f"do not have the plan: {names}. {waiting} other nodes wait" in text
 
 
+def test_a_cutover_waits_for_the_batches_that_are_not_started(tmp_path):
+    """Host b was not reached, which has ended the run: a must not change its port before c accepts the new one."""
+    cutover = tasks_of("site", "Finish the change of the node")[0]["block"]
+    given = {"a": {"unfinished": True, "changed": True}, "b": {"unreachable": True}}
+    check = {"that": "node_result.waits_for | default([]) == (['c'] if inventory_hostname == 'a' else [])"}
+    plays = [
+        {
+            "hosts": "a,b,c",
+            "gather_facts": False,
+            "serial": 1,
+            "vars": {"overlay_serial": 1, "given": given},
+            "tasks": [
+                {"ansible.builtin.set_fact": {"node_result": "{{ given[inventory_hostname] }}"}},
+                *tasks_of("site", "List the hosts of the batches that are not started", "Stop before the next batch"),
+            ],
+        },
+        {
+            "hosts": "a,b,c",
+            "gather_facts": False,
+            "tasks": [*cutover, {"ansible.builtin.assert": check, "when": "node_result is defined"}],
+        },
+    ]
+    (tmp_path / "play.yml").write_text(yaml.safe_dump(plays))
+    done = ansible_playbook("-i", "a,b,c,", tmp_path / "play.yml")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_only_keys_of_former_generations_show_an_earlier_change(tmp_path):
     """A key of the next generation, which the ledger does not have, shows nothing: no node has used it."""
     removed = [[0], [], [2], [2, 0]]
