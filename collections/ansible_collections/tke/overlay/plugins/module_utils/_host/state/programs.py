@@ -1112,14 +1112,14 @@ Unmanaged=yes
 TKE_OVERLAY_SERVICE = r"""# Written by tke.overlay; changes are lost with its next run.
 #
 # It starts after the services that flush all rules at their start, and after cloud-init may have written /etc/hosts
-# (manage_etc_hosts), and before the one that starts Pods. It does not
-# wait for an address from DHCP: the kernel accepts link, routes and entries without the underlay address, and they
-# work as soon as the address exists. LogLevelMax suppresses the start and end messages of runs that change nothing.
+# (manage_etc_hosts), and before the services that start Pods. It does not wait for an address from DHCP: the kernel
+# accepts link, routes and entries without the underlay address, and they work as soon as the address exists.
+# LogLevelMax suppresses the start and end messages of runs that change nothing.
 [Unit]
 Description=Restore the overlay network
 After=network.target nftables.service iptables.service firewalld.service systemd-sysctl.service
 After=cloud-init.service cloud-init-network.service
-Before=kubelet.service
+Before=kubelet.service k3s.service k3s-agent.service rke2-server.service rke2-agent.service
 StartLimitIntervalSec=0
 ConditionPathExists=$state/restore
 
