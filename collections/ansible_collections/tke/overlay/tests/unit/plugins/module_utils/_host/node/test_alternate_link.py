@@ -29,11 +29,12 @@ def row(port, alias="tke.overlay"):
         "flags": ["UP"],
         "ifalias": alias,
         "linkinfo": {"info_kind": "vxlan", "info_data": data},
+        "addr_info": [{"local": "10.244.0.0", "prefixlen": 32}],
     }
 
 
-def test_differs_from_the_tunnel_in_name_port_and_address():
-    assert alternate_link_of(LINK, 4789) == LINK._replace(name="tke-alt", port=4789, addresses=None)
+def test_differs_from_the_tunnel_in_name_and_port():
+    assert alternate_link_of(LINK, 4789) == LINK._replace(name="tke-alt", port=4789)
     assert alternate_link_of(LINK, None) is None
 
 

@@ -89,7 +89,7 @@ def test_no_alternate_link_without_a_change_of_the_port(document):
 
 def test_alternate_link_receives_on_the_other_port(document):
     target = build_target(document, HOST, allowances=TransitionAllowances(port=4789, device="tke-alt"))
-    expected = target.link._replace(name="tke-alt", port=4789, addresses=None)
+    expected = target.link._replace(name="tke-alt", port=4789)
     assert target.alternate_link == expected
     assert target.link.port == 8472
 
