@@ -73,7 +73,7 @@ def _shows_more_than_notes(answers: t.Mapping[str, Answers]) -> bool:
 
 
 def _without_peers(batch: Batch, answers: t.Mapping[str, Answers]) -> VerifyResult:
-    """Return the verdict on a batch of which no host has a peer that must answer, with its notes about Pods."""
+    """Return the result of a batch of which no host has a peer that must answer, with its notes about Pods."""
     faults = pod_faults({host: answer.pods for host, answer in answers.items()})
     head = [Line("no peer has to answer yet", GOOD)] if batch.changed else []
     return VerifyResult(True, [*head, *warning_lines(faults), *note_lines(faults)], [])

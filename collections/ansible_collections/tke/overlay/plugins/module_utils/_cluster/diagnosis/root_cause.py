@@ -247,8 +247,8 @@ def _by_host(pairs: t.Iterable[Pair]) -> dict[str, set[Pair]]:
 def causes(evidence: Evidence) -> list[Cause]:
     """Return the causes, the widest first; each failed pair belongs to one.
 
-    Pairs with a node that is down (:meth:`Evidence.dead`) are left out: they say nothing about other nodes. Whole sites
-    of such nodes are a cause.
+    Pairs with a node that is down (:meth:`Evidence.dead`) are left out: they prove nothing about other nodes. Complete
+    sites of such nodes are a cause.
     """
     lines = [_of_unreachable_site(site, hosts, evidence) for site, hosts in evidence.unreachable_sites().items()]
     sites, down = evidence.fleet.sites, evidence.dead()

@@ -305,8 +305,8 @@ class FileStore:
     def _check_replaceable(self, present: os.stat_result, directory: os.stat_result) -> None:
         """Raise the error with which the present file could not be replaced, although its directory can be written.
 
-        That is so in a directory with the sticky bit, where only the owners may replace a file, and where the file is a
-        mount.
+        There are two such places: a directory with the sticky bit, where only the owners may replace a file, and a file
+        that is a mount.
         """
         owners = (0, present.st_uid, directory.st_uid)
         if directory.st_mode & stat.S_ISVTX and os.geteuid() not in owners:

@@ -16,7 +16,7 @@ DEFAULT_API_PORT = 6443
 VARIABLES = tuple(
     f"overlay_{name}" for name in ("cluster", "api_name", "api_port", "clb_services", "clb_listeners", "clb_provider")
 )
-"""What the checks use, besides ``overlay_clb_subnet``, which says that there is a load balancer."""
+"""What the checks use, besides ``overlay_clb_subnet``, without which there is no load balancer."""
 
 
 def problems_of_balancer(values: t.Mapping[str, t.Any], apiservers: t.Sequence[str]) -> list[str]:

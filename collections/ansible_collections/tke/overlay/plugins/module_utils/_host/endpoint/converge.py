@@ -240,7 +240,7 @@ def _rewritten_kubeconfigs(spec: EndpointSpec, change: EndpointChange) -> t.Iter
     written: list[tuple[FileEdit, str]] = []
     try:
         if edited:
-            # First the record: a change without a record would leave services with the former server, and nobody knew.
+            # First the record: without it, no run would report the services that keep the former server.
             write_record(_with_present_time(change.record, edited))
         for edit in change.kubeconfigs:
             written.append((edit, rewrite(edit, spec.backup)))  # noqa: PERF401 # also those before one that fails

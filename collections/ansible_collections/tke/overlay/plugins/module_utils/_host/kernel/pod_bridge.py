@@ -5,7 +5,7 @@
 
 CNI's bridge plugin creates the bridge with the first Pod, and nothing restores it
 afterwards. A network manager that manages the links takes the gateway address from
-the bridge, and the Pods' links off it, or somebody deletes it; then the Pods reach
+the bridge, and the Pods' links off it, or the bridge is deleted; then the Pods reach
 nothing. A bridge that is missing is created if there are links of Pods that need it.
 
 The gateway address of a former node CIDR of the host is removed: the plugin starts

@@ -208,7 +208,7 @@ def _reasons_to_keep_bridge(names: ManagedNames, links: t.Sequence[Row]) -> t.It
         yield f"{len(ports)} Pods are on it: {some_of(ports, MOST_NAMED)}"
     elif not names.saved and names.bridge != OWN_BRIDGE:
         yield (
-            f"no saved state says that it is of the overlay: if no other program needs it, remove it with "
+            f"no saved state of this host names it: if no other program needs it, remove it with "
             f"'ip link del {names.bridge}'"
         )
     elif names.saved and others:
