@@ -180,6 +180,14 @@ def test_keys_are_deleted_only_where_no_node_sends_by_them(tmp_path):
         assert f"do not have the plan: {names}. {waiting} other nodes wait" in text
 
 
+def test_a_host_that_waits_is_not_done_in_a_rollout(tmp_path):
+    results = {"a": {"node_result": {"changed": True}}, "b": {"node_result": {"changed": True, "waits_for": ["c"]}}}
+    (record,) = tasks_of("rollout", "Record the hosts that have the plan")
+    check = {"ansible.builtin.assert": {"that": "hostvars.localhost.overlay_rollout_done == ['a']"}}
+    (text,) = run_with_results(tmp_path, [{**record, "when": True}, check], [results])
+    assert "FAILED!" not in text
+
+
 def test_a_cutover_waits_for_the_batches_that_are_not_started(tmp_path):
     """Host b was not reached, which has ended the run: a must not change its port before c accepts the new one."""
     cutover = tasks_of("site", "Finish the change of the node")[0]["block"]
