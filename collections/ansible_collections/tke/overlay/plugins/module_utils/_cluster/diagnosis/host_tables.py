@@ -338,17 +338,19 @@ def _site_steps(seen: t.Mapping[str, HostStatus], check: bool) -> list[str]:
 
 
 def _waiting_step(seen: t.Mapping[str, HostStatus]) -> list[str]:
-    """Return what to do if hosts wait with a cutover for others that have failed."""
+    """Return what to do if hosts wait with a cutover for others that have failed, or were not started yet."""
     waiting = [(each.result or {}).get("waits_for", []) for each in seen.values()]
-    failed = natural_order({host for hosts in waiting for host in hosts})
-    if not failed:
+    awaited = natural_order({host for hosts in waiting for host in hosts})
+    if not awaited:
         return []
-    limit = ":".join(["all", *(f"!{host}" for host in failed)])
     text = (
         f"all nodes still send as before, and accept the new addresses, port or transports of links as well, because "
-        f"{some(failed)} would lose contact. The next run in which no node fails continues; to continue without "
-        f"{them(failed)}: --limit '{limit}'"
+        f"{some(awaited)} would lose contact. The next run in which no node fails continues"
     )
+    failed = [host for host in awaited if host not in seen or seen[host].failure]
+    if failed:
+        limit = ":".join(["all", *(f"!{host}" for host in failed)])
+        text += f"; to continue without {some(failed)}: --limit '{limit}'"
     return [text]
 
 
