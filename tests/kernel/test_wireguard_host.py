@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from wireguard import own_sockets, pids_of, succeed
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import Peer
-from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
+from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.wireguard import WireguardTable
 from ansible_collections.tke.overlay.plugins.module_utils._host.node import converge as node
@@ -257,6 +258,16 @@ def test_a_device_is_removed_with_the_last_wireguard_link(run, key, host):
     assert not (host / STATE[1:] / "wireguard").exists()
     assert not node.converge(plain, run, check=False).changed
     assert script(host) == SILENT
+
+
+def test_another_port_that_is_taken_is_reported_first(run, key, host):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("0.0.0.0", 51900))
+        with pytest.raises(ValidationError, match=r"UDP port 51900 \(overlay_wireguard_port\) is taken by"):
+            node.converge(linked(key, wireguard_port=51900), run, check=True)
+    assert succeed(run, "wg show tke-wg0 listen-port") == "51820\n"
+    node.converge(linked(key, wireguard_port=51900), run, check=False)
+    assert succeed(run, "wg show tke-wg0 listen-port") == "51900\n"
 
 
 def test_reset_removes_devices_and_keys(run, key, host):

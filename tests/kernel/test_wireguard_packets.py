@@ -21,6 +21,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.node import conv
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.converge import ConvergeOptions
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.phases import CUTOVER, FINALIZE, PREPARE
 from ansible_collections.tke.overlay.plugins.module_utils._host.node.status import read_status
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.wireguard_devices import await_next_keys
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.paths import STATE
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.wireguard_key import ensure_key
 from breakages import document
@@ -215,4 +216,20 @@ def test_a_peer_that_does_not_answer_by_the_next_key_stops_it(run, line, monkeyp
     monkeypatch.setattr(time, "monotonic", itertools.count(step=20).__next__)
     with pytest.raises(KernelError, match=r"nothing was changed.* UDP port 51821: .*10\.244\.2\.0/24"):
         run_phase(following, run, CUTOVER)
+    assert way(run) == "tke-wg0"
+
+
+def test_next_keys_are_awaited_before_they_are_used(run, line, monkeypatch):
+    """With the device of the next keys that the far node has, and without."""
+    _plan, own, far = connected(line, run)
+    await_next_keys(run)
+    new = ensure_key(1, run, check=False).public_key
+    assert run_phase(plan(f"{own},{new}", f"{far},{FOREIGN_KEY}"), run, PREPARE).changed
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "monotonic", itertools.count(step=20).__next__)
+        with pytest.raises(KernelError, match=r"UDP port 51821: .*10\.244\.2\.0/24; .*port"):
+            await_next_keys(run)
+    far_new = line.dial(1, new)
+    assert run_phase(plan(f"{own},{new}", f"{far},{far_new}"), run, PREPARE).changed
+    await_next_keys(run)
     assert way(run) == "tke-wg0"

@@ -293,6 +293,34 @@ def devices():
     return set(" ".join(on_all(HOSTS, "cd /sys/class/net; echo tke-wg*").values()).split())
 
 
+def listening():
+    """Return the UDP ports of WireGuard of all hosts."""
+    return {int(port) for port in " ".join(on_all(HOSTS, "wg show all listen-port | cut -f 2").values()).split()}
+
+
+def test_a_port_changes_with_the_keys_and_loses_no_packet():
+    """Until then, the nodes keep theirs, and so they do if a firewall closes the next one.
+
+    The test after this one goes back to the port of the inventory.
+    """
+    before = ledger()["nodes"]
+    all_reached()
+    with nothing_lost(HOSTS):
+        kept = linked_site("-e", "overlay_wireguard_port=51900")
+        assert kept.changed() == set()
+        assert listening() <= {51820, 51821}
+        closed = ask("tke.overlay.rotate_keys", "-e", "overlay_wireguard_port=40000")
+        assert {ledger()["nodes"][name]["wireguard_key"] for name in HOSTS} == {
+            before[name]["wireguard_key"] for name in HOSTS
+        }
+        done = ask("tke.overlay.rotate_keys", "-e", "overlay_wireguard_port=51900")
+    assert "overlay_wireguard_port 51900 is for the next WireGuard keys" in joined(kept.text)
+    assert closed.code != 0
+    assert "do not answer by WireGuard, or by its next keys, on UDP port 4000" in joined(closed.text)
+    assert done.code == 0, done.text
+    assert listening() <= {51900, 51901}
+
+
 def test_rotating_keys_loses_no_packet():
     before, secrets, former = ledger()["nodes"], on_all(HOSTS, KEYS), devices()
     all_reached()
@@ -305,6 +333,7 @@ def test_rotating_keys_loses_no_packet():
         assert not set(text.split()) & set(secrets[name].split()), "the old key is deleted"
     assert devices().isdisjoint(former), "the former device is deleted"
     assert len(devices()) == 1
+    assert listening() <= {51820, 51821}
     assert linked_site().changed() == set()
 
 

@@ -72,6 +72,9 @@ options:
       wireguard_generation:
         description: The number of the generation of WireGuard keys, if a link has it.
         type: int
+      wireguard_next_port:
+        description: While keys change together with the port, the UDP port of WireGuard with the next keys.
+        type: int
       former:
         description:
           - Released node CIDRs, one per line, each with the node that had it last. They explain to a host why its plan

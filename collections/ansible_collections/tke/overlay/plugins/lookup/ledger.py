@@ -80,7 +80,8 @@ _raw:
     - One element per expression, or the whole document.
     - "Its keys: C(cluster), C(container_cidr), C(service_cidr), C(max_pods_per_node), C(max_services), C(cursor),
       C(nodes), C(pending), C(vips), C(former), C(applied), C(versions) and C(schema). After a change of WireGuard keys
-      there is also C(wireguard_generation)."
+      there is also C(wireguard_generation), in a cluster with WireGuard C(wireguard_port), and C(wireguard_next_port)
+      while keys change together with the port."
     - In a cluster with C(overlay_links), a node has its C(site), and where these exist, its C(wireguard_key) (public),
       C(wireguard_next_key) while keys change, and C(wireguard_endpoint), V(-) behind NAT.
   type: list

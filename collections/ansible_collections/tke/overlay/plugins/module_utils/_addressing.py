@@ -132,7 +132,8 @@ class NodeDocument(_CommonDocument, total=False):
 
     ``mtu`` is the largest MTU of any link. Without ``links``, VXLAN connects all nodes,
     with this MTU, see :func:`_links.links_of`. ``wireguard_port`` and
-    ``wireguard_generation`` exist if a link has the transport WireGuard. ``ledger_versions`` are those of
+    ``wireguard_generation`` exist if a link has the transport WireGuard, and ``wireguard_next_port`` while keys change
+    together with the port. ``ledger_versions`` are those of
     :mod:`_ledger_version`, if the ledger has any.
     """
 
@@ -140,6 +141,7 @@ class NodeDocument(_CommonDocument, total=False):
     links: str
     wireguard_port: int
     wireguard_generation: int
+    wireguard_next_port: int
 
 
 def plan_id(document: NodeDocument) -> str:

@@ -175,9 +175,15 @@ def wireguard_device(generation: int) -> str:
     return f"tke-wg{generation % 2}"
 
 
+def wireguard_ports(document: t.Mapping[str, t.Any]) -> list[int]:
+    """Return all UDP ports that WireGuard uses according to a node document, also while keys change."""
+    ports = [document[key] for key in ("wireguard_port", "wireguard_next_port") if key in document]
+    return sorted({wireguard_port(port, generation) for port in ports for generation in (0, 1)})
+
+
 def wireguard_port(port: int, generation: int) -> int:
     """Return the UDP port of a generation of keys: two devices of one host cannot have the same.
 
-    :param port: that of the generation 0.
+    :param port: ``overlay_wireguard_port`` of that generation, the port of each even one.
     """
     return port + generation % 2

@@ -43,6 +43,7 @@ DOCUMENT = {
     "links": {"type": "str"},
     "wireguard_port": {"type": "int"},
     "wireguard_generation": {"type": "int"},
+    "wireguard_next_port": {"type": "int"},
 }
 """The argument ``document`` of the modules that apply the plan; it lacks only ``node``, the name of the host."""
 

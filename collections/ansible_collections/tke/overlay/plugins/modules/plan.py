@@ -79,7 +79,10 @@ options:
         description: What the line between the sites carries, in bytes, if it is less than both ends carry.
         type: int
   wireguard_port:
-    description: The UDP port of WireGuard; while keys change, and after every second change, the next one.
+    description:
+      - The UDP port of WireGuard; while keys change, and after every second change, the next one.
+      - Nodes that have keys keep the port that the ledger has. Their next keys, which O(wireguard_rotation=prepare)
+        records, get this port.
     type: int
     default: 51820
   wireguard_keys:

@@ -62,6 +62,7 @@ saved:
     ledger_version: {description: The version of the ledger when it was planned., returned: a node, type: str}
     links: {description: The links of its site., returned: in a cluster with links, type: str}
     wireguard_generation: {description: How often all keys have changed., returned: with WireGuard, type: int}
+    wireguard_port: {description: The UDP port of WireGuard in its plan., returned: with WireGuard, type: int}
   sample:
     node: idc1
     cluster: demo

@@ -32,8 +32,10 @@ options:
     description:
       - With V(present), the host has a private key of O(generation).
       - With V(absent), the host has no private keys but those of O(keep).
+      - V(answered) changes nothing. It waits until each peer that answers by the present keys has also answered by the
+        next ones, and fails if one has not within 45 seconds.
     type: str
-    choices: [present, absent]
+    choices: [present, absent, answered]
     default: present
   keep:
     description: The generations whose private keys stay. Required with O(state=absent).
@@ -52,6 +54,10 @@ EXAMPLES = r"""
   tke.overlay.wireguard_key:
     state: absent
     keep: [1]
+
+- name: Wait until the peers have answered by the next keys
+  tke.overlay.wireguard_key:
+    state: answered
 """
 
 RETURN = r"""
@@ -73,12 +79,13 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.tke.overlay.plugins.module_utils import _import_once  # noqa: F401 # pylint: disable=unused-import
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables import Run
+from ansible_collections.tke.overlay.plugins.module_utils._host.node.wireguard_devices import await_next_keys
 from ansible_collections.tke.overlay.plugins.module_utils._host.state.wireguard_key import ensure_key, remove_keys
 from ansible_collections.tke.overlay.plugins.module_utils._module import Result, diff_of, run_module
 
 ARGUMENTS = {
     "generation": {"type": "int", "default": 0},
-    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "state": {"type": "str", "choices": ["present", "absent", "answered"], "default": "present"},
     "keep": {"type": "list", "elements": "int"},
 }
 
@@ -95,6 +102,10 @@ def main() -> None:
                 "removed": removed.generations,
                 **diff_of(module, removed.diffs),
             }
+        if params["state"] == "answered":
+            if not check:
+                await_next_keys(run)
+            return {"changed": False}
         key = ensure_key(params["generation"], run, check)
         diffs = [key.diff] if key.changed else []
         return {"changed": key.changed, "public_key": key.public_key, **diff_of(module, diffs)}

@@ -90,6 +90,8 @@ class Ledger:
     ``former`` are released node CIDRs, with the node that had each last, until they are allocated again.
     ``applied`` is whether a host has applied a plan; until then, nothing in the ledger is in use.
     ``wireguard_generation`` counts the changes of all WireGuard keys, see :func:`_links.wireguard_device`.
+    ``wireguard_port`` is ``overlay_wireguard_port`` as it was when the present keys were made, and
+    ``wireguard_next_port`` that of the next keys, while keys change together with the port.
     ``recorded`` are the versions (:mod:`_ledger_version`) that the ledger had when it was read, and ``counted`` is the
     digest of its assignments at that time. A ledger of an earlier release has no version.
     ``counted`` and ``kept_back`` (see :meth:`keep_back`) are not part of the document.
@@ -104,6 +106,8 @@ class Ledger:
     former: dict[str, str] = dataclasses.field(default_factory=dict)
     applied: bool = False
     wireguard_generation: int = 0
+    wireguard_port: int | None = None
+    wireguard_next_port: int | None = None
     recorded: str = ""
     counted: str = ""
     kept_back: dict[int, str] = dataclasses.field(default_factory=dict)
@@ -373,6 +377,7 @@ class Ledger:
         lines += [f"VIP {name} {address}" for name, address in sorted(self.vips.items())]
         if self.wireguard_generation:
             lines.append(f"WireGuard keys of generation {self.wireguard_generation}")
+        lines += [f"{name} {port}" for name, port in self._wireguard_ports().items()]
         return "".join(f"{line}\n" for line in lines)
 
     @property
@@ -393,8 +398,13 @@ class Ledger:
         known = [
             (name, held.node_cidr, held.wireguard_key, held.wireguard_next_key) for name, held in self.nodes.items()
         ]
-        content = json.dumps([sorted(known), self.former, self.wireguard_generation], sort_keys=True)
+        ports = list(self._wireguard_ports().values())
+        content = json.dumps([sorted(known), self.former, self.wireguard_generation, *ports], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:8]
+
+    def _wireguard_ports(self) -> dict[str, int]:
+        ports = {"wireguard_port": self.wireguard_port, "wireguard_next_port": self.wireguard_next_port}
+        return {name: port for name, port in ports.items() if port is not None}
 
     def text(self) -> str:
         """Return the document; it ends with a checksum of everything before it."""
@@ -409,6 +419,7 @@ class Ledger:
             "cursor": self.cursor,
             "applied": self.applied,
             **({"wireguard_generation": self.wireguard_generation} if self.wireguard_generation else {}),
+            **self._wireguard_ports(),
             **({"versions": versions} if versions else {}),
         }
         lines = [f" {json.dumps(key)}: {json.dumps(value)},\n" for key, value in head.items()]
@@ -457,6 +468,8 @@ def parse(text: str, where: str, cluster: str | None) -> Ledger:
             former=document.get("former", {}),
             applied=document.get("applied", True),
             wireguard_generation=document.get("wireguard_generation", 0),
+            wireguard_port=document.get("wireguard_port"),
+            wireguard_next_port=document.get("wireguard_next_port"),
             recorded=document.get("versions", ""),
         )
         ledger.counted = ledger.assignments_digest()

@@ -6,6 +6,7 @@
 A rotation has two steps, each a change of the ledger. ``prepare`` records the next keys
 beside the present ones; hosts that have applied that plan accept both. ``cutover``,
 after all hosts have, makes the next keys the present ones, of the next generation.
+The next keys get the port that ``overlay_wireguard_port`` is then.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._addressing import NONE, WIREGUARD_KEY
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.links import wireguard_nodes
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.links import (
+    record_next_port,
+    wireguard_nodes,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import (
     ClusterSettings,
     InventoryNode,
@@ -96,7 +100,10 @@ def rotate(step: str, settings: ClusterSettings, nodes: t.Sequence[InventoryNode
             ledger.nodes[name] = held._replace(wireguard_next_key=settings.wireguard_keys[name])
         else:
             ledger.nodes[name] = held._replace(wireguard_key=held.wireguard_next_key, wireguard_next_key=None)
-    ledger.wireguard_generation += step == CUTOVER
+    if step == CUTOVER:
+        ledger.wireguard_generation += 1
+        ledger.wireguard_port = ledger.wireguard_next_port or ledger.wireguard_port
+    record_next_port(settings, ledger)
     copies = list(_problems_of_copies(ledger))
     if copies:
         raise ValidationError(*copies)

@@ -113,7 +113,11 @@ def part_of_document(settings: ClusterSettings, ledger: Ledger) -> NodeDocument:
     table, sites = link_table(settings, ledger), {held.site or "" for held in ledger.nodes.values() if held.underlay}
     part: dict[str, t.Any] = {"links": table.text(), "mtu": max(table.mtu_of_pods(site) for site in sites)}
     if wireguard_sites(settings, sites):
-        part.update(wireguard_port=settings.wireguard_port, wireguard_generation=ledger.wireguard_generation)
+        part.update(
+            wireguard_port=ledger.wireguard_port,
+            wireguard_generation=ledger.wireguard_generation,
+            **({} if ledger.wireguard_next_port is None else {"wireguard_next_port": ledger.wireguard_next_port}),
+        )
     return t.cast(NodeDocument, part)
 
 
@@ -136,7 +140,7 @@ def peers_of(settings: ClusterSettings, ledger: Ledger) -> list[Peer]:
     for name, held, underlay in known:
         peer = Peer(name, held.node_cidr, underlay, held.site or "")
         if peer.site in encrypted:
-            endpoint = held.wireguard_endpoint or with_port(underlay, settings.wireguard_port)
+            endpoint = held.wireguard_endpoint or with_port(underlay, ledger.wireguard_port or settings.wireguard_port)
             keys = ",".join(filter(None, (held.wireguard_key or NONE, held.wireguard_next_key)))
             peer = peer._replace(endpoint=endpoint, keys=keys)
         peers.append(peer)
@@ -154,6 +158,9 @@ def record(settings: ClusterSettings, nodes: t.Sequence[InventoryNode], ledger: 
 
     The keys of a node that has no link with WireGuard any more are forgotten. Without ``overlay_links``, the ledger has
     none of this.
+
+    Nodes with keys keep the port that they have: only their next keys get another one (:mod:`keys`), because a device
+    that changes its port loses packets.
     """
     known = [node for node in nodes if node.kinds is not None and node.name in ledger.nodes]
     for node in known:
@@ -161,12 +168,35 @@ def record(settings: ClusterSettings, nodes: t.Sequence[InventoryNode], ledger: 
         if settings.links is None:
             ledger.nodes[node.name] = Assignment(held.node_cidr, *held[1:5])
         else:
-            ledger.nodes[node.name] = held._replace(site=node.place(), wireguard_endpoint=_own_endpoint(node))
+            endpoint = _own_endpoint(node)
+            usual = endpoint == with_port(held.underlay or "", settings.wireguard_port)
+            ledger.nodes[node.name] = held._replace(site=node.place(), wireguard_endpoint=None if usual else endpoint)
     encrypted = wireguard_nodes(settings, ledger)
     for node in known:
         if node.name not in encrypted:
             held = ledger.nodes[node.name]
             ledger.nodes[node.name] = held._replace(wireguard_key=None, wireguard_next_key=None)
+    if known:  # the module node_cidr has nodes of its own, and no links
+        if not encrypted:
+            ledger.wireguard_port = None
+        elif _port_in_use(ledger) is None:
+            ledger.wireguard_port = settings.wireguard_port
+        record_next_port(settings, ledger)
+
+
+def record_next_port(settings: ClusterSettings, ledger: Ledger) -> None:
+    """Enter the port of the next keys, while there are such keys.
+
+    No node sends by them yet, so it may still change, for instance because another program has it.
+    """
+    changes = any(held.wireguard_next_key for held in ledger.nodes.values())
+    wanted = settings.wireguard_port
+    ledger.wireguard_next_port = wanted if changes and wanted != ledger.wireguard_port else None
+
+
+def _port_in_use(ledger: Ledger) -> int | None:
+    """Return the port that nodes with keys have; ``None`` if no node has a key."""
+    return ledger.wireguard_port if any(held.wireguard_key for held in ledger.nodes.values()) else None
 
 
 def wireguard_nodes(settings: ClusterSettings, ledger: Ledger) -> list[str]:
@@ -195,7 +225,7 @@ def problems(settings: ClusterSettings, nodes: t.Sequence[InventoryNode], ledger
         yield from _problems_of_mtu(pair, link, by_site)
         yield from _problems_of_nat(pair, link, by_site)
     if wireguard_sites(settings, by_site):
-        yield from _problems_of_port(settings)
+        yield from _problems_of_ports(settings, ledger)
     yield from _problems_of_endpoints(nodes, settings)
 
 
@@ -262,13 +292,27 @@ def _or_other_transport(pair: Pair) -> str:
     return ", or choose another transport inside the site" if one == other else ""
 
 
-def _problems_of_port(settings: ClusterSettings) -> t.Iterator[str]:
-    ports = {wireguard_port(settings.wireguard_port, generation) for generation in (0, 1)}
-    if settings.port in ports:
+def _problems_of_ports(settings: ClusterSettings, ledger: Ledger) -> t.Iterator[str]:
+    in_use = _port_in_use(ledger)
+    if settings.port in _pair_of_ports(settings.wireguard_port):
         yield (
             f"overlay_wireguard_port {settings.wireguard_port} (and the next one, while keys change) and overlay_port "
             f"{settings.port} are the same UDP port: change one of them"
         )
+    elif in_use is not None and settings.port in _pair_of_ports(in_use):
+        yield (
+            f"overlay_port {settings.port} is a UDP port that the nodes use for WireGuard ({in_use} and the next one) "
+            f"until tke.overlay.rotate_keys has changed it: choose another one"
+        )
+    elif in_use is not None and abs(settings.wireguard_port - in_use) == 1:
+        yield (
+            f"overlay_wireguard_port {settings.wireguard_port} and the next one overlap with {in_use} and the next "
+            f"one, which the nodes use until their keys have changed: choose a port that differs by at least 2"
+        )
+
+
+def _pair_of_ports(port: int) -> set[int]:
+    return {wireguard_port(port, generation) for generation in (0, 1)}
 
 
 def _problems_of_endpoints(nodes: t.Sequence[InventoryNode], settings: ClusterSettings) -> t.Iterator[str]:
@@ -276,7 +320,14 @@ def _problems_of_endpoints(nodes: t.Sequence[InventoryNode], settings: ClusterSe
     holders: dict[str, list[tuple[int, str]]] = collections.defaultdict(list)
     for node in nodes:
         underlay = numeric_address(node.underlay_ip)
-        endpoint = _own_endpoint(node) or (with_port(str(underlay), settings.wireguard_port) if underlay else NONE)
+        usual = with_port(str(underlay), settings.wireguard_port) if underlay else NONE
+        endpoint = _own_endpoint(node) or usual
+        if endpoint != usual and endpoint.rpartition(":")[0] == usual.rpartition(":")[0]:
+            yield (
+                f"node {node.name}: overlay_wireguard_endpoint {endpoint} is the address of the host itself "
+                f"(overlay_underlay_ip), and not at its port overlay_wireguard_port {settings.wireguard_port}: remove "
+                f"it"
+            )
         address, _colon, port = endpoint.rpartition(":")
         if endpoint != NONE and port.isdigit():
             holders[address].append((int(port), node.name))
@@ -290,13 +341,23 @@ def _problems_of_endpoints(nodes: t.Sequence[InventoryNode], settings: ClusterSe
                 )
 
 
-def warnings(settings: ClusterSettings, nodes: t.Sequence[InventoryNode]) -> list[str]:
-    """Return a warning where variables of the links have no effect, because ``overlay_links`` is not set."""
+def warnings(settings: ClusterSettings, nodes: t.Sequence[InventoryNode], ledger: Ledger) -> list[str]:
+    """Return a warning where variables of the links have no effect, or not yet."""
+    if settings.links is not None:
+        return _warnings_of_port(settings, ledger)
     names = [node.name for node in nodes if node.wireguard_endpoint is not None]
-    if settings.links is not None or not names:
+    if not names:
         return []
     where = f"overlay_wireguard_endpoint of {some_of(names, MOST_NAMES)}"
     return [f"{where} has no effect: VXLAN connects all nodes, because overlay_links is not set"]
+
+
+def _warnings_of_port(settings: ClusterSettings, ledger: Ledger) -> list[str]:
+    in_use = _port_in_use(ledger)
+    if in_use in (None, settings.wireguard_port):
+        return []
+    wanted = f"overlay_wireguard_port {settings.wireguard_port} is for the next WireGuard keys"
+    return [f"{wanted}: the nodes use port {in_use} until tke.overlay.rotate_keys has changed their keys"]
 
 
 def described(pair: Pair) -> str:

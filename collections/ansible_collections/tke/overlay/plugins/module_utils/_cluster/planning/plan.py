@@ -169,7 +169,7 @@ def plan(settings: ClusterSettings, nodes: t.Sequence[InventoryNode], ledger: Le
         document["ledger_versions"] = versions
     document.update(links.part_of_document(settings, ledger))
     warnings = [*_warnings(nodes, ledger, orphans), *adopt(ledger, nodes, settings.adopted).warnings]
-    warnings += links.warnings(settings, nodes)
+    warnings += links.warnings(settings, nodes, ledger)
     return Plan(document, forecast(ledger), orphans, warnings)
 
 

@@ -64,6 +64,7 @@ class HostRecord(t.NamedTuple):
     api: str
     view: str
     wireguard_generation: int = 0
+    wireguard_port: int | None = None
     ledger_version: str = ""
 
 
@@ -95,11 +96,12 @@ def recover(settings: ClusterSettings, nodes: t.Sequence[InventoryNode], found: 
         known[name] = known.get(name, Peer(name, "", ""))._replace(node_cidr=each.node_cidr, underlay=each.underlay)
     described, mtu = {node.name: node for node in nodes}, min(each.mtu for each in found.records.values())
     ledger.wireguard_generation = max(each.wireguard_generation for each in found.records.values())
+    ledger.wireguard_port = _port_of_generation(found, ledger.wireguard_generation)
     newest = _fleets_of_generation(found, fleets, ledger.wireguard_generation)
     for name, peer in known.items():
         held = _assignment(peer, described.get(name), mtu, now)
         entries = [fleet[name] for fleet in newest if name in fleet]
-        ledger.nodes[name] = _with_links(held, entries, settings.wireguard_port)
+        ledger.nodes[name] = _with_links(held, entries, ledger.wireguard_port or settings.wireguard_port)
     ledger.cursor = (max(pool.number(held.node_cidr) for held in ledger.nodes.values()) + 1) % pool.size
     for own in found.records.values():
         if own.api:
@@ -181,12 +183,18 @@ def _fleets_of_generation(
     return [fleet for _number, fleet in sorted(newest, key=lambda each: each[0])]
 
 
+def _port_of_generation(found: SavedStates, generation: int) -> int | None:
+    """Return the port of WireGuard that hosts have saved with the keys of a generation; ``None`` if none has."""
+    ports = [each.wireguard_port for each in found.records.values() if each.wireguard_generation == generation]
+    return next(filter(None, ports), None)
+
+
 def _with_links(held: Assignment, entries: t.Sequence[Peer], port: int) -> Assignment:
     """Return the assignment with the site, the endpoint and the keys that the fleets have.
 
     A key that is not known in a fleet (``-``) may be known in another one.
 
-    :param port: ``overlay_wireguard_port``.
+    :param port: that of the nodes, see :class:`Ledger`.
     """
     for peer in entries:
         key, _comma, following = peer.keys.partition(",")

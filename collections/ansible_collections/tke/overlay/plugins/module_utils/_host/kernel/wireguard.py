@@ -259,7 +259,7 @@ class WireguardTable:
             problems += _problems_of_device(row, run)
             if spec not in self._former and not (self.keyless and spec.public_key == NONE):
                 problems += _problems_of_key(spec, run)
-            if row is None:
+            if row is None or _listens_elsewhere(spec, run):
                 problems += _problems_of_port(spec.port, run)
         if problems:
             raise ValidationError(*dict.fromkeys(problems))
@@ -295,12 +295,19 @@ class WireguardTable:
         """Return device -> number of peers whose last handshake is young enough to count as living."""
         return {spec.name: len(_answering(spec, LIVING_SECONDS, run)) for spec in self.specs}
 
-    def await_handshakes(self, run: Run, new: t.Collection[str] = (), seconds: float = HANDSHAKE_SECONDS) -> None:
+    def await_handshakes(
+        self,
+        run: Run,
+        new: t.Collection[str] = (),
+        seconds: float = HANDSHAKE_SECONDS,
+        remedy: str = "let it pass",
+    ) -> None:
         """Wait until each peer that lives on a former device has answered on a present one. Nothing is changed.
 
         A peer behind NAT can be reached only after its first handshake; another one may not be reached by the new port.
 
         :param new: the node CIDRs of peers that were reached without WireGuard, and must answer as well.
+        :param remedy: what to do if a port is closed.
         :raises KernelError: a peer has not answered in time.
         """
         answering = {peer.node_cidr for spec in self._former for peer in _answering(spec, LIVING_SECONDS, run)}
@@ -311,15 +318,15 @@ class WireguardTable:
             planned = {peer.node_cidr for spec in self._present for peer in spec.peers}
             answering &= planned
             if answering and time.monotonic() > deadline:
-                raise KernelError(self._unanswered(answering))
+                raise KernelError(self._unanswered(answering, remedy))
             if answering:
                 time.sleep(_PAUSE)
 
-    def _unanswered(self, node_cidrs: t.Collection[str]) -> str:
+    def _unanswered(self, node_cidrs: t.Collection[str], remedy: str) -> str:
         ports = " and ".join(str(spec.port) for spec in self._present)
         return (
             f"nothing was changed, because nodes that have prepared do not answer by WireGuard, or by its next keys, "
-            f"on UDP port {ports}: those with the node CIDRs {some_of(sorted(node_cidrs), _MOST_NAMED)}; let it pass, "
+            f"on UDP port {ports}: those with the node CIDRs {some_of(sorted(node_cidrs), _MOST_NAMED)}; {remedy}, "
             f"and run the playbook again"
         )
 
@@ -551,6 +558,13 @@ def _problems_of_key(spec: WireguardSpec, run: Run) -> t.Iterator[str]:
 
 def _port_users(port: int) -> t.Sequence[str]:
     return ("ss", "-Haunp", f"sport = :{port}")
+
+
+def _listens_elsewhere(spec: WireguardSpec, run: Run) -> bool:
+    """Return whether a device that exists must change its port."""
+    _code, out, _errors = run(_listing(spec.name), None)
+    fields = out.partition("\n")[0].split("\t")
+    return len(fields) == 4 and fields[2] != str(spec.port)
 
 
 def _problems_of_port(port: int, run: Run) -> t.Iterator[str]:

@@ -63,7 +63,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._links import (
     LinkTable,
     links_of,
     wireguard_device,
-    wireguard_port,
+    wireguard_ports,
 )
 
 MOST_PEERS = 5
@@ -91,7 +91,7 @@ class HostLinks(t.NamedTuple):
     device: str  # the VXLAN link
     peers: t.Sequence[PeerLink]
     listed: bool  # whether the plan has links of its own; otherwise VXLAN connects all nodes, with one MTU
-    wireguard_port: int | None
+    wireguard_ports: t.Sequence[int]
     former: t.Mapping[str, FormerRoute]  # node CIDR -> what a cutover must keep
     kept: t.Collection[str]  # node CIDRs of peers to which this host must still send as before
 
@@ -158,7 +158,7 @@ def host_links(
         else:
             device = wireguard_device(generation) if peer.keys.partition(",")[0] not in ("", NONE) else ""
         peers.append(PeerLink(peer, link, device))
-    return HostLinks(own, table, document["device"], peers, listed, document.get("wireguard_port"), former, kept)
+    return HostLinks(own, table, document["device"], peers, listed, wireguard_ports(document), former, kept)
 
 
 def _check_prefixes(own: Peer, peers: t.Iterable[Peer]) -> None:
@@ -254,7 +254,6 @@ def link_rules(links: HostLinks, receives: bool = False) -> LinkRules | None:
         if WIREGUARD in (transport, before):
             senders.append(peer)
     wireguard = receives or bool(senders)
-    ports = () if links.wireguard_port is None else [wireguard_port(links.wireguard_port, each) for each in (0, 1)]
     return LinkRules(
         prefix=int(links.own.node_cidr.rpartition("/")[2]),
         vtep=vtep_address(links.own.node_cidr),
@@ -263,7 +262,7 @@ def link_rules(links: HostLinks, receives: bool = False) -> LinkRules | None:
         direct_links=sorted(by),
         encrypted=encrypted,
         wireguard=wireguard,
-        ports=ports if wireguard else (),
+        ports=links.wireguard_ports if wireguard else (),
         endpoints=_endpoints(senders),
     )
 

@@ -13,7 +13,13 @@ from __future__ import annotations
 import contextlib
 import typing as t
 
-from ansible_collections.tke.overlay.plugins.module_utils._addressing import NONE, NodeDocument, Peer, vtep_address
+from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
+    NONE,
+    NodeDocument,
+    Peer,
+    vtep_address,
+    with_port,
+)
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import (
     Texts,
@@ -55,14 +61,18 @@ def wireguard_specs(
     sites = {site for site in {peer.site for peer in everyone} if links.between(own.site, site).transport == WIREGUARD}
     linked = [peer for peer in everyone if peer.site in sites]
     generation, port = document.get("wireguard_generation", 0), document["wireguard_port"]
+    following = document.get("wireguard_next_port", port)
+    ports, peers_by_keys = (port, following), (linked, _at_port(following, linked, port))
     return [
         WireguardSpec(
             generation=generation + number,
-            port=wireguard_port(port, generation + number),
+            port=wireguard_port(ports[number], generation + number),
             mtu=max(mtus),
             address=f"{vtep_address(own.node_cidr)}/32",
             public_key=key,
-            peers=_peers(linked, number, generation, shaking_hands or number > 0 or own.endpoint == NONE),
+            peers=_peers(
+                peers_by_keys[number], number, generation, shaking_hands or number > 0 or own.endpoint == NONE
+            ),
         )
         for number, key in enumerate(own.keys.split(",") if own.keys else [NONE])
     ]
@@ -100,6 +110,22 @@ def with_former_peers(specs: t.Sequence[WireguardSpec], node_cidrs: t.Container[
     return found
 
 
+def await_next_keys(run: Run) -> None:
+    """Wait until each peer that lives by the present keys has answered by the next ones. Nothing is changed.
+
+    :raises KernelError: a peer has not answered in time, or the saved file is damaged.
+    """
+    text = read_files([WIREGUARD_FILE]).get(WIREGUARD_FILE, "")
+    specs = sorted(WireguardTable.parse(text).specs, key=lambda spec: spec.generation)
+    remedy = "let it pass (firewalls, security groups, NAT), or set another overlay_wireguard_port"
+    WireguardTable(specs[1:], former=specs[:1]).await_handshakes(run, seconds=NEXT_KEYS_SECONDS, remedy=remedy)
+
+
+NEXT_KEYS_SECONDS = 45
+"""Longer than a keepalive (25 s) with three handshakes of 5 s (REKEY_TIMEOUT): a device that had no answer for 90 s
+(REKEY_ATTEMPT_TIME) calls again with its next keepalive."""
+
+
 def create_devices(target: WireguardTable, sysctls: Texts, run: Run) -> None:
     """Create the devices that are missing, and set their sysctls. Nothing is sent by them yet.
 
@@ -126,6 +152,18 @@ def _peers(linked: t.Iterable[Peer], number: int, generation: int, keepalive: bo
             endpoint = _endpoint(peer.endpoint, generation + number)
             found.append(WireguardPeer(keys[number], endpoint, peer.node_cidr, KEEPALIVE if keepalive else 0))
     return found
+
+
+def _at_port(following: int, peers: list[Peer], port: int) -> list[Peer]:
+    """Return the peers at the port of the next keys, except those whose endpoint a user has given."""
+    if following == port:
+        return peers
+    return [
+        peer._replace(endpoint=with_port(peer.underlay, following))
+        if peer.endpoint == with_port(peer.underlay, port)
+        else peer
+        for peer in peers
+    ]
 
 
 def _endpoint(endpoint: str, generation: int) -> str:

@@ -31,6 +31,7 @@ class LinkRecord(t.TypedDict, total=False):
 
     links: str  # those of its own site, see :meth:`_links.LinkTable.of_one_site`
     wireguard_generation: int
+    wireguard_port: int
 
 
 class SavedRecord(LinkRecord):
@@ -92,7 +93,11 @@ def _links_of(summary: t.Mapping[str, str]) -> LinkRecord:
     if LINKS_LINE in summary:
         record["links"] = summary[LINKS_LINE]
     if KEYS_LINE in summary:
-        record["wireguard_generation"] = int(summary[KEYS_LINE].rpartition(" ")[2])
+        words = summary[KEYS_LINE].split(" ")
+        keys = dict(zip(words[::2], map(int, words[1::2])))
+        record["wireguard_generation"] = keys["generation"]
+        if "port" in keys:  # hosts of earlier releases have saved none
+            record["wireguard_port"] = keys["port"]
     return record
 
 
@@ -103,8 +108,8 @@ def link_lines(document: NodeDocument, site: str) -> dict[str, str]:
     """
     if "links" not in document:
         return {}
-    generation = document.get("wireguard_generation")
-    keys = {} if generation is None else {KEYS_LINE: f"generation {generation}"}
+    generation, port = document.get("wireguard_generation"), document.get("wireguard_port")
+    keys = {} if generation is None else {KEYS_LINE: f"generation {generation} port {port}"}
     return {LINKS_LINE: links_of(document).of_one_site(site), **keys}
 
 

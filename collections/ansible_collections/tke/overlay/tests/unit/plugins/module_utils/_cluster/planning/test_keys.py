@@ -79,6 +79,31 @@ def test_any_number_of_rotations_ends_with_the_last_keys(times):
     assert parse(ledger.text(), "/ledger", "demo").wireguard_generation == times
 
 
+@given(st.lists(st.sampled_from([51820, 51900, 40000]), min_size=1, max_size=4))
+def test_a_port_changes_only_with_the_keys(ports):
+    ledger, present = ledger_with(keys(0)), CLUSTER.wireguard_port
+    for generation, port in enumerate(ports, 1):
+        settings = CLUSTER._replace(wireguard_port=port)
+        ledger = assign(settings, NODES, ledger.text(), "/ledger", NOW)
+        made = plan(settings, NODES, ledger)
+        assert ports_of(made.document) == (present, None)
+        assert {peer.endpoint for peer in parse_fleet(made.document["fleet"]).values() if peer.endpoint} == {
+            f"10.0.1.{number}:{present}" for number in range(1, 4)
+        }
+        wanted = f"overlay_wireguard_port {port} is for the next WireGuard keys: the nodes use port {present} until"
+        assert len([warning for warning in made.warnings if warning.startswith(wanted)]) == (port != present)
+        rotate(PREPARE, settings._replace(wireguard_port=1024, wireguard_keys=keys(generation)), NODES, ledger)
+        ledger = assign(settings, NODES, ledger.text(), "/ledger", NOW)  # begun again: the other port was taken
+        assert ports_of(plan(settings, NODES, ledger).document) == (present, port if port != present else None)
+        rotate(CUTOVER, settings, NODES, ledger)
+        present = port
+        assert ports_of(plan(settings, NODES, ledger).document) == (present, None)
+
+
+def ports_of(document):
+    return document["wireguard_port"], document.get("wireguard_next_port")
+
+
 def test_a_plan_in_the_middle_of_a_rotation_keeps_both_keys():
     ledger = ledger_with(keys(0))
     rotate(PREPARE, cluster(keys(1)), NODES, ledger)

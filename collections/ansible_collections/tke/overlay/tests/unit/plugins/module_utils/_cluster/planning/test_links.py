@@ -119,6 +119,41 @@ def test_endpoints_and_keys_belong_to_sites_with_wireguard():
     }
 
 
+def test_nodes_without_keys_get_another_port_at_once():
+    unknown = ENCRYPTED._replace(wireguard_keys={})
+    ledger, _made = planned(unknown)
+    changed = unknown._replace(wireguard_port=51821)
+    _ledger, made = planned(changed, text=ledger.text())
+    assert made.document["wireguard_port"] == 51821
+    assert [warning for warning in made.warnings if "wireguard" in warning] == []
+
+
+def test_a_fleet_without_wireguard_forgets_its_port():
+    ledger, _made = planned(ENCRYPTED)
+    assert ledger.wireguard_port == 51820
+    later, _made = planned(linked(link("cloud", "shanghai")), text=ledger.text())
+    assert "wireguard_port" not in later.text()
+    _ledger, made = planned(ENCRYPTED._replace(wireguard_port=51821), text=later.text())
+    assert made.document["wireguard_port"] == 51821
+
+
+def test_nodes_without_a_group_leave_the_ports_as_they_are():
+    """As the module node_cidr has them, which knows nothing of links."""
+    ledger, _made = planned(ENCRYPTED._replace(wireguard_port=40000))
+    ledger.nodes["sh1"] = ledger.nodes["sh1"]._replace(wireguard_next_key=key_of("next"))
+    ledger.wireguard_next_port = 50000
+    later = assign(CLUSTER, [node._replace(kinds=None) for node in FLEET], ledger.text(), "/ledger", NOW)
+    assert later.text() == ledger.text()
+
+
+@pytest.mark.parametrize("port", [51820, 51900])
+def test_the_usual_endpoint_is_no_endpoint_of_a_user(port):
+    """Otherwise it would stay as it is when the port changes."""
+    given = SHANGHAI1._replace(wireguard_endpoint=f"192.168.9.11:{port}")
+    ledger, _made = planned(ENCRYPTED._replace(wireguard_port=port), [CLOUD1, CLOUD2, IDC1, given, SHANGHAI2])
+    assert ledger.nodes["sh1"].wireguard_endpoint is None
+
+
 def test_a_site_without_wireguard_has_no_endpoint():
     fleet = parse_fleet(document(ENCRYPTED)["fleet"])
     assert fleet["idc1"].endpoint == fleet["idc1"].keys == ""
@@ -336,3 +371,24 @@ def test_keys_of_sites_without_wireguard_are_forgotten():
     assert later.nodes["sh1"].site == "shanghai"
     last, _made = planned(CLUSTER, FLEET, later.text())
     assert last.summary() == planned(CLUSTER)[0].summary()
+
+
+def test_refuses_ports_that_overlap_with_those_in_use():
+    text = planned(ENCRYPTED)[0].text()
+    for port in (51819, 51821):
+        given = problem(ENCRYPTED._replace(wireguard_port=port), text=text)
+        assert f"overlay_wireguard_port {port} and the next one overlap with 51820 and the next one" in given
+        assert "differs by at least 2" in given
+    for port in (51820, 51821):
+        given = problem(ENCRYPTED._replace(wireguard_port=51900, port=port), text=text)
+        assert f"overlay_port {port} is a UDP port that the nodes use for WireGuard" in given
+    _ledger, made = planned(ENCRYPTED._replace(wireguard_port=51822), text=text)
+    assert made.document["wireguard_port"] == 51820
+
+
+def test_refuses_an_endpoint_at_which_the_host_does_not_listen():
+    given = problem(
+        ENCRYPTED, [CLOUD1, CLOUD2, IDC1, SHANGHAI2, SHANGHAI1._replace(wireguard_endpoint="192.168.9.11:443")]
+    )
+    assert "node sh1: overlay_wireguard_endpoint 192.168.9.11:443 is the address of the host itself" in given
+    assert "overlay_wireguard_port 51820" in given

@@ -57,6 +57,7 @@ def saved(nodes=NODES, settings=SETTINGS):
             api="10.0.2.2",
             view="one",
             ledger_version=newest(document["ledger_versions"]),
+            wireguard_port=document.get("wireguard_port"),
         )
         for peer in parse_fleet(document["fleet"]).values()
     }
@@ -385,6 +386,18 @@ def test_recovers_sites_endpoints_and_keys(unreached):
     ledger = recover(LINKED, BEHIND_NAT, found, NOW)
     assert ledger.nodes == lost.nodes
     assert plan(LINKED, BEHIND_NAT, ledger).document == plan(LINKED, BEHIND_NAT, lost).document
+
+
+def test_recovers_the_port_that_the_hosts_have():
+    """The inventory may have another one already, for the next keys."""
+    lost, found = saved(BEHIND_NAT, LINKED)
+    later = LINKED._replace(wireguard_port=51900)
+    ledger = recover(later, BEHIND_NAT, found, NOW)
+    assert ledger.nodes == lost.nodes
+    assert plan(later, BEHIND_NAT, ledger).document == plan(later, BEHIND_NAT, lost).document
+    moved = found.records["cloud1"]._replace(wireguard_generation=1, wireguard_port=51900)
+    ledger = recover(LINKED, BEHIND_NAT, found._replace(records={**found.records, "cloud1": moved}), NOW)
+    assert ledger.wireguard_port == 51900
 
 
 def test_recovers_the_keys_of_the_newest_generation():
