@@ -196,8 +196,11 @@ def state(name: str) -> set[str]:
 
 
 def learned(row: Any) -> bool:
-    """Return whether the Pod bridge has learned this entry from a packet; such an entry expires after 300 s."""
-    return "mac" in row and "master" in row and not row.get("state")
+    """Return whether the Pod bridge has learned this entry from a packet; such an entry expires after 300 s.
+
+    Its state is empty, and "stale" after a while without packets.
+    """
+    return "mac" in row and "master" in row and row.get("state") in (None, "", "stale")
 
 
 def elements_apart(rows: list[Any]) -> list[Any]:
