@@ -233,3 +233,21 @@ def test_next_keys_are_awaited_before_they_are_used(run, line, monkeypatch):
     assert run_phase(plan(f"{own},{new}", f"{far},{far_new}"), run, PREPARE).changed
     await_next_keys(run)
     assert way(run) == "tke-wg0"
+
+
+def test_next_keys_that_answer_by_one_port_must_answer_by_another(run, line, monkeypatch):
+    """As when the port changes again in the middle of a rotation: peers that live by the former one do not count."""
+    _plan, own, far = connected(line, run)
+    new = ensure_key(1, run, check=False).public_key
+    both = plan(f"{own},{new}", f"{far},{line.dial(1, new)}")
+    assert run_phase(both, run, PREPARE).changed
+    await_next_keys(run)
+    assert run_phase({**both, "wireguard_next_port": 51949}, run, PREPARE).changed
+    assert f"\t{FAR}:51950" in succeed(run, "wg show tke-wg1 endpoints")
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "monotonic", itertools.count(step=20).__next__)
+        with pytest.raises(KernelError, match=r"UDP port 51950: .*10\.244\.2\.0/24"):
+            await_next_keys(run)
+    line.within("far", f"wg set far1 listen-port 51950 peer {new} endpoint {HOST}:51950")
+    await_next_keys(run)
+    assert way(run) == "tke-wg0"

@@ -308,7 +308,7 @@ def test_a_port_changes_with_the_keys_and_loses_no_packet():
     with nothing_lost(HOSTS):
         kept = linked_site("-e", "overlay_wireguard_port=51900")
         assert kept.changed() == set()
-        assert listening() <= {51820, 51821}
+        assert listening() in ({51820}, {51821})
         closed = ask("tke.overlay.rotate_keys", "-e", "overlay_wireguard_port=40000")
         assert {ledger()["nodes"][name]["wireguard_key"] for name in HOSTS} == {
             before[name]["wireguard_key"] for name in HOSTS
@@ -318,7 +318,7 @@ def test_a_port_changes_with_the_keys_and_loses_no_packet():
     assert closed.code != 0
     assert "do not answer by WireGuard, or by its next keys, on UDP port 4000" in joined(closed.text)
     assert done.code == 0, done.text
-    assert listening() <= {51900, 51901}
+    assert listening() in ({51900}, {51901})
 
 
 def test_rotating_keys_loses_no_packet():
@@ -333,7 +333,7 @@ def test_rotating_keys_loses_no_packet():
         assert not set(text.split()) & set(secrets[name].split()), "the old key is deleted"
     assert devices().isdisjoint(former), "the former device is deleted"
     assert len(devices()) == 1
-    assert listening() <= {51820, 51821}
+    assert listening() in ({51820}, {51821})
     assert linked_site().changed() == set()
 
 

@@ -177,10 +177,8 @@ def record(settings: ClusterSettings, nodes: t.Sequence[InventoryNode], ledger: 
             held = ledger.nodes[node.name]
             ledger.nodes[node.name] = held._replace(wireguard_key=None, wireguard_next_key=None)
     if known:  # the module node_cidr has nodes of its own, and no links
-        if not encrypted:
-            ledger.wireguard_port = None
-        elif _port_in_use(ledger) is None:
-            ledger.wireguard_port = settings.wireguard_port
+        if _port_in_use(ledger) is None:
+            ledger.wireguard_port = settings.wireguard_port if encrypted else None
         record_next_port(settings, ledger)
 
 
@@ -195,8 +193,9 @@ def record_next_port(settings: ClusterSettings, ledger: Ledger) -> None:
 
 
 def _port_in_use(ledger: Ledger) -> int | None:
-    """Return the port that nodes with keys have; ``None`` if no node has a key."""
-    return ledger.wireguard_port if any(held.wireguard_key for held in ledger.nodes.values()) else None
+    """Return the port that nodes with keys have; ``None`` if no node has a key, or none has applied a plan yet."""
+    in_use = ledger.applied and any(held.wireguard_key for held in ledger.nodes.values())
+    return ledger.wireguard_port if in_use else None
 
 
 def wireguard_nodes(settings: ClusterSettings, ledger: Ledger) -> list[str]:

@@ -9,6 +9,7 @@ import difflib
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning import links
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning import plan as planner
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import (
     KINDS,
@@ -67,7 +68,9 @@ def release(
         raise ValidationError(*problems)
     staying = [node for node in nodes if node.name in ledger.nodes and node.name not in names]
     ledger = planner.assign(settings, staying, ledger_text, where, request.now)
-    return ledger, ledger.release(names, sorted(ledger.nodes.keys() - set(names)), request.now)
+    released = ledger.release(names, sorted(ledger.nodes.keys() - set(names)), request.now)
+    links.record_next_port(settings, ledger)  # it was perhaps the last node with next keys
+    return ledger, released
 
 
 def _problems_of_names(names: t.Sequence[str], nodes: t.Sequence[InventoryNode], ledger: Ledger) -> t.Iterator[str]:

@@ -98,8 +98,9 @@ class Situation:
 def _fleet(nodes: t.Sequence[ProbedHost]) -> Fleet:
     """Return the tunnel's settings that most nodes report, because there may be no plan to take them from."""
     overlays = [host.overlay or {} for host in nodes]
-    devices = [device for overlay in overlays for device in overlay.get("wireguard") or ()]
-    newest: t.Mapping[str, t.Any] = max(devices, key=lambda device: device["generation"], default={})
+    # While keys change, a host has a device of the next ones, by which nobody sends yet.
+    in_use = [min(found, key=_generation) for overlay in overlays if (found := overlay.get("wireguard"))]
+    newest: t.Mapping[str, t.Any] = max(in_use, key=_generation, default={})
     return Fleet(
         sites={host.name: host.site or "no site" for host in nodes},
         size=_most_common(overlay.get("mtu") for overlay in overlays),
@@ -109,6 +110,10 @@ def _fleet(nodes: t.Sequence[ProbedHost]) -> Fleet:
         wireguard_port=newest.get("port"),
         wireguard_device=newest.get("device", wireguard_device(0)),
     )
+
+
+def _generation(device: t.Mapping[str, t.Any]) -> int:
+    return int(device["generation"])
 
 
 def _link_table(links: t.Sequence[PlannedLink]) -> LinkTable | None:

@@ -95,7 +95,7 @@ _HAS_TUN = ("test", "-c", "/dev/net/tun")
 _MODULE = "wireguard"
 _NO_KEY = "A" * 43 + "="  # as a preshared key: none
 _MOST_PEERS = 500  # peers in one command line
-_MOST_NAMED = 5
+MOST_NAMED = 5
 _PAUSE = 0.25  # seconds
 
 # Replaces the private key, which is the first field, and each preshared key, the second field of a peer.
@@ -283,33 +283,56 @@ class WireguardTable:
                 self._create(spec.name, run)
             if created or spec.name in delta.changed:
                 _configure(spec, delta, run)
-            _remove_peers(spec.name, delta, run)
+            part = self._called_again(spec, delta)
+            _remove_peers(spec.name, part, run)
             dialling = created and self.dials
-            _put_peers(spec.name, delta, run, dialling)
+            _put_peers(spec.name, part, run, dialling)
             if created or spec.name in delta.changed:
                 run_batch(("ip",), _link_lines(spec, delta), run)
             if dialling:
                 _put_peers(spec.name, delta, run)
 
+    def _called_again(self, spec: WireguardSpec, delta: Delta) -> Delta:
+        """Return the changes of the peers; all peers again where a device of next keys changes its port.
+
+        So do the devices of its peers: what lives by the former ports would count as answering, and never call the new
+        ones. A device by which the host sends is not called again, because that costs a handshake.
+        """
+        if spec not in self._present[1:] or spec.name not in delta.changed:
+            return delta
+        if not _differs(*delta.changed[spec.name], "listen-port"):
+            return delta
+        prefix = f"{spec.name} peer "
+        peers = {key: text for key, text in self.wanted.items() if key.startswith(prefix)}
+        return delta._replace(added=peers, changed={}, removed={**delta.removed, **peers})
+
     def answering(self, run: Run) -> dict[str, int]:
         """Return device -> number of peers whose last handshake is young enough to count as living."""
         return {spec.name: len(_answering(spec, LIVING_SECONDS, run)) for spec in self.specs}
 
-    def await_handshakes(
-        self,
-        run: Run,
-        new: t.Collection[str] = (),
-        seconds: float = HANDSHAKE_SECONDS,
-        remedy: str = "let it pass",
-    ) -> None:
+    def await_handshakes(self, run: Run, new: t.Collection[str] = ()) -> None:
         """Wait until each peer that lives on a former device has answered on a present one. Nothing is changed.
 
         A peer behind NAT can be reached only after its first handshake; another one may not be reached by the new port.
 
         :param new: the node CIDRs of peers that were reached without WireGuard, and must answer as well.
-        :param remedy: what to do if a port is closed.
         :raises KernelError: a peer has not answered in time.
         """
+        silent = self.unanswered(run, HANDSHAKE_SECONDS, new)
+        if silent:
+            raise KernelError(
+                f"nothing was changed, because nodes that have prepared do not answer by WireGuard, or by its next "
+                f"keys, on UDP port {self.ports}: those with the node CIDRs {some_of(silent, MOST_NAMED)}; let it "
+                f"pass, and run the playbook again"
+            )
+
+    @property
+    def ports(self) -> str:
+        """The UDP ports of the present devices, for a message."""
+        return " and ".join(str(spec.port) for spec in self._present)
+
+    def unanswered(self, run: Run, seconds: float, new: t.Collection[str] = ()) -> list[str]:
+        """Return the node CIDRs of the peers for which :meth:`await_handshakes` waits, after at most these seconds."""
         answering = {peer.node_cidr for spec in self._former for peer in _answering(spec, LIVING_SECONDS, run)}
         answering |= {*new}
         deadline = time.monotonic() + seconds
@@ -317,18 +340,10 @@ class WireguardTable:
             answering -= {peer.node_cidr for spec in self._present for peer in _answering(spec, LIVING_SECONDS, run)}
             planned = {peer.node_cidr for spec in self._present for peer in spec.peers}
             answering &= planned
-            if answering and time.monotonic() > deadline:
-                raise KernelError(self._unanswered(answering, remedy))
-            if answering:
-                time.sleep(_PAUSE)
-
-    def _unanswered(self, node_cidrs: t.Collection[str], remedy: str) -> str:
-        ports = " and ".join(str(spec.port) for spec in self._present)
-        return (
-            f"nothing was changed, because nodes that have prepared do not answer by WireGuard, or by its next keys, "
-            f"on UDP port {ports}: those with the node CIDRs {some_of(sorted(node_cidrs), _MOST_NAMED)}; {remedy}, "
-            f"and run the playbook again"
-        )
+            if not answering or time.monotonic() > deadline:
+                break
+            time.sleep(_PAUSE)
+        return sorted(answering)
 
     def _create(self, device: str, run: Run) -> None:
         """Create a device in the kernel; where the kernel cannot do that, by wireguard-go."""

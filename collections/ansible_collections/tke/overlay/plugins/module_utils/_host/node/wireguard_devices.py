@@ -20,7 +20,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._addressing import (
     vtep_address,
     with_port,
 )
-from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError
+from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, some_of
 from ansible_collections.tke.overlay.plugins.module_utils._host.files import (
     Texts,
     differing,
@@ -33,6 +33,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.tables im
 from ansible_collections.tke.overlay.plugins.module_utils._host.kernel.wireguard import (
     DEVICES,
     KEEPALIVE,
+    MOST_NAMED,
     WireguardPeer,
     WireguardSpec,
     WireguardTable,
@@ -49,7 +50,8 @@ def wireguard_specs(
     A host whose own key is not known yet, as in check mode, has a device with the public key ``-``.
 
     A keepalive, by which both ends shake hands, has a host behind NAT for all of its peers. So have both ends of a
-    device by which no host may send yet: before it does, it waits for the handshakes.
+    device by which no host may send yet: before it does, it waits for the handshakes. While keys change, the present
+    device has it, too: only a peer that lives by the present keys must answer by the next ones.
 
     :param shaking_hands: no host may send by any of these devices yet.
     """
@@ -61,6 +63,7 @@ def wireguard_specs(
     sites = {site for site in {peer.site for peer in everyone} if links.between(own.site, site).transport == WIREGUARD}
     linked = [peer for peer in everyone if peer.site in sites]
     generation, port = document.get("wireguard_generation", 0), document["wireguard_port"]
+    keepalive = shaking_hands or "," in own.keys or own.endpoint == NONE
     following = document.get("wireguard_next_port", port)
     ports, peers_by_keys = (port, following), (linked, _at_port(following, linked, port))
     return [
@@ -70,9 +73,7 @@ def wireguard_specs(
             mtu=max(mtus),
             address=f"{vtep_address(own.node_cidr)}/32",
             public_key=key,
-            peers=_peers(
-                peers_by_keys[number], number, generation, shaking_hands or number > 0 or own.endpoint == NONE
-            ),
+            peers=_peers(peers_by_keys[number], number, generation, keepalive),
         )
         for number, key in enumerate(own.keys.split(",") if own.keys else [NONE])
     ]
@@ -117,8 +118,14 @@ def await_next_keys(run: Run) -> None:
     """
     text = read_files([WIREGUARD_FILE]).get(WIREGUARD_FILE, "")
     specs = sorted(WireguardTable.parse(text).specs, key=lambda spec: spec.generation)
-    remedy = "let it pass (firewalls, security groups, NAT), or set another overlay_wireguard_port"
-    WireguardTable(specs[1:], former=specs[:1]).await_handshakes(run, seconds=NEXT_KEYS_SECONDS, remedy=remedy)
+    table = WireguardTable(specs[1:], former=specs[:1])
+    silent = table.unanswered(run, NEXT_KEYS_SECONDS)
+    if silent:
+        raise KernelError(
+            f"no node sends by the next keys, because nodes do not answer by them on UDP port {table.ports}: those "
+            f"with the node CIDRs {some_of(silent, MOST_NAMED)}; let it pass (firewalls, security groups, NAT), or set "
+            f"another overlay_wireguard_port, and run the playbook again"
+        )
 
 
 NEXT_KEYS_SECONDS = 45

@@ -96,7 +96,7 @@ def _links_of(summary: t.Mapping[str, str]) -> LinkRecord:
         words = summary[KEYS_LINE].split(" ")
         keys = dict(zip(words[::2], map(int, words[1::2])))
         record["wireguard_generation"] = keys["generation"]
-        if "port" in keys:  # hosts of earlier releases have saved none
+        if "port" in keys:  # hosts with an earlier state have none
             record["wireguard_port"] = keys["port"]
     return record
 
@@ -109,7 +109,7 @@ def link_lines(document: NodeDocument, site: str) -> dict[str, str]:
     if "links" not in document:
         return {}
     generation, port = document.get("wireguard_generation"), document.get("wireguard_port")
-    keys = {} if generation is None else {KEYS_LINE: f"generation {generation} port {port}"}
+    keys = {} if generation is None else {KEYS_LINE: f"port {port} generation {generation}"}
     return {LINKS_LINE: links_of(document).of_one_site(site), **keys}
 
 

@@ -20,6 +20,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.keys
     rotation_problems,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.plan import assign, plan
+from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.release import ReleaseRequest, release
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import (
     ClusterSettings,
     InventoryNode,
@@ -98,6 +99,25 @@ def test_a_port_changes_only_with_the_keys(ports):
         rotate(CUTOVER, settings, NODES, ledger)
         present = port
         assert ports_of(plan(settings, NODES, ledger).document) == (present, None)
+
+
+def test_a_port_is_not_in_use_before_a_host_has_applied_a_plan():
+    """A host on which another program has the port must not stop the first run for good."""
+    ledger = assign(cluster(keys(0)), NODES, None, "/ledger", NOW)
+    settings = cluster(keys(0))._replace(wireguard_port=51821)
+    ledger = assign(settings, NODES, ledger.text(), "/ledger", NOW)
+    assert ports_of(plan(settings, NODES, ledger).document) == (51821, None)
+
+
+def test_a_release_of_the_last_next_key_forgets_its_port():
+    settings = CLUSTER._replace(wireguard_port=51900)
+    ledger = ledger_with(keys(0))
+    rotate(PREPARE, settings._replace(wireguard_keys=keys(1)), NODES, ledger)
+    ledger.forget_keys(["n1", "n2"])
+    groups = {"overlay_nodes": [node.name for node in NODES]}
+    request = ReleaseRequest(["n3"], groups, NOW, force=True)
+    ledger, _released = release(settings, NODES, ledger.text(), "/ledger", request)
+    assert ledger.wireguard_next_port is None
 
 
 def ports_of(document):

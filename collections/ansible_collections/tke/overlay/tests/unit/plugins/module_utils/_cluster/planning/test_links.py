@@ -146,6 +146,15 @@ def test_nodes_without_a_group_leave_the_ports_as_they_are():
     assert later.text() == ledger.text()
 
 
+def test_a_node_outside_the_inventory_keeps_the_port_of_its_key():
+    """Links that are gone for one run do not change the port of a node that still has them."""
+    ledger, _made = planned(ENCRYPTED)
+    without = planned(linked(link("cloud", "shanghai")), FLEET[:-1], text=ledger.text())[0]
+    assert without.nodes["sh2"].wireguard_key == KEYS["sh2"]
+    _ledger, made = planned(ENCRYPTED._replace(wireguard_port=51900), text=without.text())
+    assert made.document["wireguard_port"] == 51820
+
+
 @pytest.mark.parametrize("port", [51820, 51900])
 def test_the_usual_endpoint_is_no_endpoint_of_a_user(port):
     """Otherwise it would stay as it is when the port changes."""

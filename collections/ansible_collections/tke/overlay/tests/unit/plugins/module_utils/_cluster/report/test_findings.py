@@ -418,6 +418,14 @@ LINKS = [
     ("kind", "devices", "words"),
     [
         ("silent", [{"device": "tke-wg1", "generation": 1, "port": 51821}], ["Open UDP port 51821 (WireGuard)"]),
+        (
+            "silent",
+            [
+                {"device": "tke-wg1", "generation": 1, "port": 51821},
+                {"device": "tke-wg0", "generation": 2, "port": 51900},
+            ],
+            ["Open UDP port 51821 (WireGuard)"],
+        ),
         ("silent", [], ["Open the UDP port of WireGuard (overlay_wireguard_port) both ways"]),
         ("mtu", [], ["of 1440 bytes", "must carry 1500 bytes"]),
         ("tcp", [{"device": "tke-wg1", "generation": 1, "port": 51821}], ["drops TCP on tke-wg1"]),

@@ -55,4 +55,8 @@ def test_the_next_device_has_the_next_port(fleet, document):
         devices = wireguard_specs({**plan, "wireguard_generation": generation}, own, peers)
         assert [device.port for device in devices] == ports
         assert [[peer.endpoint for peer in device.peers] for device in devices] == endpoints
+        assert {peer.keepalive for device in devices for peer in device.peers} == {25}, "idle ones shake hands, too"
     assert wireguard_ports(plan) == [51820, 51821, 51900, 51901]
+    only = [peer._replace(keys=peer.keys[:44]) for peer in (own, *peers)]
+    (device,) = wireguard_specs({**plan, "wireguard_generation": 0}, *only[:1], only[1:])
+    assert {peer.keepalive for peer in device.peers} == {0}
