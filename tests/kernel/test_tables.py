@@ -398,7 +398,16 @@ def test_a_foreign_vxlan_link_is_adopted_only_in_place(run):
         converge_link(LINK._replace(name="flannel.1", vni=2), run, check=False)
 
 
-def test_the_former_device_of_the_overlay_is_named(tke0):
+@pytest.mark.parametrize("vni", [1, 2])
+def test_the_device_of_the_overlay_must_not_be_removed_for_another_name(tke0, vni):
+    """Its Pods would lose their connections; the timer would create it again."""
+    with pytest.raises(ValidationError, match=r"tke0 is the device of the overlay .* Set it to tke0 again") as caught:
+        converge_link(LINK._replace(name="tke1", vni=vni), tke0, check=False)
+    assert "link del" not in str(caught.value)
+
+
+def test_a_former_device_that_another_program_has_is_named(tke0):
+    tke0(["ip", "link", "set", "tke0", "alias", "other"])
     with pytest.raises(ValidationError, match="VXLAN link tke0 has the MAC 0a:58:0a:f4:00:00 that belongs to tke1"):
         converge_link(LINK._replace(name="tke1", vni=2), tke0, check=False)
 

@@ -147,6 +147,14 @@ class Pool:
             before += count
         raise ValueError(self._why_not(node_cidr))
 
+    def has(self, node_cidr: str) -> bool:
+        """Return whether a text is exactly one node CIDR of this pool."""
+        try:
+            self.number(node_cidr)
+        except ValueError:
+            return False
+        return True
+
     def _why_not(self, node_cidr: str) -> str:
         try:
             network = ipaddress.IPv4Network(node_cidr)

@@ -121,7 +121,7 @@ class Ledger:
         """
         present = self.pool
         grown = (
-            pool.cidrs[: len(present.cidrs)] == present.cidrs
+            (pool.cidrs[: len(present.cidrs)] == present.cidrs or self._fits(pool))
             and pool.node_cidr_size == present.node_cidr_size
             and pool.services == present.services
         )
@@ -132,7 +132,8 @@ class Ledger:
             waiting = ", ".join(f"{node_cidr} of {wait.node}" for node_cidr, wait in sorted(self.awaited().items()))
             raise ValidationError(
                 f"the ledger of cluster {self.cluster} was created with {_describe(present)}, and the inventory has "
-                f"{_describe(pool)}: while node CIDRs are in use, overlay_container_cidr can only grow at its end. "
+                f"{_describe(pool)}: while node CIDRs are in use, overlay_container_cidr can only grow at its end, and "
+                f"lose there what none of them is in. "
                 f"In use: {holders or 'no node'}" + (f"; released but pending: {waiting}" if waiting else "") + ". "
                 "To begin again with other values, run tke.overlay.reset on all hosts, then delete the ledger"
             )
@@ -141,7 +142,17 @@ class Ledger:
             raise ValidationError(*holders_of_reserved)
         if not grown:  # no node CIDR is in use, so the old cursor protects nothing
             self.cursor, self.pending = 0, {}
+        self.pending = {node_cidr: waiting for node_cidr, waiting in self.pending.items() if pool.has(node_cidr)}
+        self.former = {node_cidr: name for node_cidr, name in self.former.items() if pool.has(node_cidr)}
+        self.cursor = self.cursor if self.cursor < pool.size else 0
         self.pool = pool
+
+    def _fits(self, pool: Pool) -> bool:
+        """Return whether every node CIDR in use has the same place in another pool, with the same Service range."""
+        used = [*(held.node_cidr for held in self.nodes.values()), *self.awaited()]
+        return pool.service_cidr == self.pool.service_cidr and all(
+            pool.has(node_cidr) and pool.number(node_cidr) == self.pool.number(node_cidr) for node_cidr in used
+        )
 
     def _reserved_holders(self, pool: Pool) -> list[str]:
         return [
@@ -283,7 +294,8 @@ class Ledger:
             elif waiting is not None and waiting.on:
                 problems.append(
                     f"node {name} asks for {wanted} (overlay_node_cidr), which was released by {waiting.node} "
-                    f"and is pending on {', '.join(waiting.on)}: run the playbook on these hosts, or choose another one"
+                    f"and is pending on {', '.join(waiting.on)}: run {_RELEASE}{waiting.node}, which reaches these "
+                    f"hosts and adds no node, and then this playbook again, or choose another one"
                 )
             else:
                 problems.extend(self._problems_of_place(name, wanted))
@@ -436,6 +448,9 @@ class Ledger:
         return f'{body} "checksum": "{_checksum(body)}"\n}}\n'
 
 
+_RELEASE = "tke.overlay.release -e overlay_release="
+
+
 class BrokenLedgerError(ValidationError):
     """A ledger that is truncated or edited; a previous version can replace it."""
 
@@ -452,9 +467,10 @@ def parse(text: str, where: str, cluster: str | None) -> Ledger:
     reject_tombstone(text, where)
     document = _document(text, where)
     if cluster is not None and document["cluster"] != cluster:
+        unused = "" if document.get("applied", True) else "; or delete it, because no host has applied a plan of it"
         raise ValidationError(
             f"the ledger {where} belongs to cluster {document['cluster']!r}, not to {cluster!r}: "
-            f"set overlay_cluster or overlay_ledger so that they match"
+            f"set overlay_cluster or overlay_ledger so that they match{unused}"
         )
     try:
         ledger = Ledger(

@@ -166,8 +166,8 @@ def _problems_of_place(where: str, network: ipaddress.IPv4Network, ledger: Ledge
         yield f"{where}, which belongs to node {holders[0]} in the ledger: release {holders[0]} first if it is gone"
     elif waiting is not None and waiting.on:
         yield (
-            f"{where}, which {waiting.node} has released and which is pending on {', '.join(waiting.on)}: run the "
-            f"playbook on these hosts first"
+            f"{where}, which {waiting.node} has released and which is pending on {', '.join(waiting.on)}: first run "
+            f"tke.overlay.release -e overlay_release={waiting.node}, which reaches these hosts and adds no node"
         )
 
 

@@ -174,8 +174,7 @@ def record(settings: ClusterSettings, nodes: t.Sequence[InventoryNode], ledger: 
     encrypted = wireguard_nodes(settings, ledger)
     for node in known:
         if node.name not in encrypted:
-            held = ledger.nodes[node.name]
-            ledger.nodes[node.name] = held._replace(wireguard_key=None, wireguard_next_key=None)
+            ledger.forget_keys([node.name])
     if known:  # the module node_cidr has nodes of its own, and no links
         if _port_in_use(ledger) is None:
             ledger.wireguard_port = settings.wireguard_port if encrypted else None

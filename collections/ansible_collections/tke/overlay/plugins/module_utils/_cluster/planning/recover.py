@@ -87,7 +87,10 @@ def recover(settings: ClusterSettings, nodes: t.Sequence[InventoryNode], found: 
     if problems:
         raise ValidationError(*problems)
     fleets = _fleets_by_hosts(found)
-    problems = [*_conflicts_between_records(found.records), *_conflicts_between_fleets(found.records, fleets)]
+    problems = [
+        *_conflicts_between_records(found.records, found.without),
+        *_conflicts_between_fleets(found.records, fleets),
+    ]
     if problems:
         raise ValidationError(*problems)
     ledger = Ledger(settings.cluster, pool, applied=True)
@@ -103,8 +106,8 @@ def recover(settings: ClusterSettings, nodes: t.Sequence[InventoryNode], found: 
         entries = [fleet[name] for fleet in newest if name in fleet]
         ledger.nodes[name] = _with_links(held, entries, ledger.wireguard_port or settings.wireguard_port)
     ledger.cursor = (max(pool.number(held.node_cidr) for held in ledger.nodes.values()) + 1) % pool.size
-    for own in found.records.values():
-        if own.api:
+    for host, own in found.records.items():
+        if own.api and host not in found.without:
             ledger.vips["apiserver"] = own.api
     _add_pending_of_excluded(ledger, found, now)
     ledger.continue_after((each.ledger_version for each in found.records.values()), changed=False)
@@ -244,11 +247,11 @@ def _record_problems(settings: ClusterSettings, pool: Pool, records: t.Mapping[s
                 yield f"host {name}: {error} (overlay_container_cidr, overlay_max_pods_per_node)"
 
 
-def _conflicts_between_records(records: t.Mapping[str, HostRecord]) -> t.Iterator[str]:
-    servers = {own.api: name for name, own in records.items() if own.api}
+def _conflicts_between_records(records: t.Mapping[str, HostRecord], without: t.Container[str]) -> t.Iterator[str]:
+    servers = {own.api: name for name, own in records.items() if own.api and name not in without}
     if len(servers) > 1:
         each = ", ".join(f"{address} for {name}" for address, name in sorted(servers.items()))
-        yield f"hosts have different VIPs of the API servers: {each}; run tke.overlay.site on the outdated hosts"
+        yield f"hosts have different VIPs of the API servers: {each}; {REMEDY}HOST,..."
     for what, field in (("node CIDR", "node_cidr"), ("underlay address", "underlay")):
         holders: dict[str, list[str]] = {}
         for name, own in records.items():

@@ -58,7 +58,8 @@ def release(
             f"there is no ledger at {where}, so no node can be released: check overlay_ledger and the inventory (-i); "
             f"before the first run of tke.overlay.site there is nothing to release"
         )
-    ledger = planner.load_or_create(settings, ledger_text, where)
+    # A node in a reserved range can be released, too.
+    ledger = planner.load_or_create(settings._replace(reserved=()), ledger_text, where)
     names = list(dict.fromkeys(name.strip() for name in request.names))
     problems = [*_problems_of_names(names, nodes, ledger)] or [*_problems_of_empty_cluster(names, ledger)]
     if not problems and not request.force:
@@ -66,9 +67,10 @@ def release(
         problems = [f"{reason}: to release anyway, add {FORCE}" for reason in reasons]
     if problems:
         raise ValidationError(*problems)
-    staying = [node for node in nodes if node.name in ledger.nodes and node.name not in names]
-    ledger = planner.assign(settings, staying, ledger_text, where, request.now)
+    # First the release, because a node that leaves can be what contradicts the inventory.
     released = ledger.release(names, sorted(ledger.nodes.keys() - set(names)), request.now)
+    staying = [node for node in nodes if node.name in ledger.nodes]
+    ledger = planner.assign(settings, staying, ledger.text(), where, request.now)
     links.record_next_port(settings, ledger)  # it was perhaps the last node with next keys
     return ledger, released
 

@@ -236,10 +236,15 @@ def check_conflicts(
         if (data.get("id"), data.get("port")) == (spec.vni, spec.port):
             name = str(link["ifname"])
             remedy = "" if name.startswith("flannel") else "remove that link, or "
+            if link.get("ifalias") == ALIAS:
+                problems.append(_of_another_name(name, spec, labels))
+                continue
             problems.append(
                 f"VNI {spec.vni} on port {spec.port} ({labels.vni}, {labels.port}) belongs to the VXLAN link {name}: "
                 f"{remedy}choose another VNI or port"
             )
+        elif spec.mac is not None and link.get("address") == spec.mac and link.get("ifalias") == ALIAS:
+            problems.append(_of_another_name(str(link["ifname"]), spec, labels))
         elif spec.mac is not None and link.get("address") == spec.mac:
             problems.append(
                 f"the VXLAN link {link['ifname']} has the MAC {spec.mac} that belongs to {spec.name}: if it is the "
@@ -250,6 +255,14 @@ def check_conflicts(
         problems.extend(_problems_of_port(spec, run, labels))
     if problems:
         raise ValidationError(*problems)
+
+
+def _of_another_name(name: str, spec: LinkSpec, labels: FieldLabels) -> str:
+    """Return the problem of a host that has the overlay by a device of another name."""
+    return (
+        f"{name} is the device of the overlay that this host has, and {labels.name} is {spec.name}: the name cannot "
+        f"change in place. Set it to {name} again, or run tke.overlay.reset on all nodes first"
+    )
 
 
 def apply_link(change: LinkChange, run: Run) -> None:

@@ -79,8 +79,9 @@ def check_plan(document: NodeDocument, accepted: Accepted) -> None:
         raise ValidationError(
             f"this host has applied ledger version {applied}, and the plan has {newest(versions)}, which is older or "
             f"of another branch. Nothing was changed. If another run has changed the ledger meanwhile, run the "
-            f"playbook again. Otherwise the ledger is an outdated copy: restore the current one, or read it back from "
-            f"the hosts (tke.overlay.rebuild_ledger)"
+            f"playbook again. Otherwise the ledger is an outdated copy: restore the current one; or move it "
+            f"aside and read it back from the hosts (tke.overlay.rebuild_ledger); or, if no node was released since, "
+            f"use it: -e overlay_older_ledger={newest(versions)}"
         )
     if found:
         raise ValidationError(

@@ -415,7 +415,8 @@ def test_lists_of_pending_node_cidrs_are_separated():
     with pytest.raises(ValidationError) as caught:
         ledger.assign([Request("e", node_cidr="10.0.0.0/27")], NOW)
     assert str(caught.value).endswith(
-        "which was released by a and is pending on c, d: run the playbook on these hosts, or choose another one"
+        "which was released by a and is pending on c, d: run tke.overlay.release -e overlay_release=a, which reaches "
+        "these hosts and adds no node, and then this playbook again, or choose another one"
     )
     with pytest.raises(ValidationError) as caught:
         ledger.adopt_pool(Pool(["10.9.0.0/24"], 32, 32))
@@ -668,3 +669,37 @@ def test_keys_of_removed_nodes_are_forgotten():
     lines = ledger.summary().splitlines()
     assert "node b 10.244.1.0/24 underlay 10.0.0.1 mtu 1500 site idc wireguard_endpoint -" in lines
     assert "WireGuard keys of generation 2" in lines
+
+
+def test_a_container_cidr_that_no_node_is_in_can_be_removed_again():
+    """As after a typing error, which a host finds only when the ledger has it."""
+    ledger = ledger_of("a", "b", cidrs=["10.0.0.0/24"])
+    ledger.adopt_pool(Pool(["10.0.0.0/24", "10.9.0.0/24"], 32, 32))
+    ledger.former = {"10.9.0.0/27": "gone", "10.0.0.96/27": "old"}
+    ledger.cursor = 9
+    ledger.adopt_pool(Pool(["10.0.0.0/24", "10.8.0.0/24"], 32, 32))
+    ledger.adopt_pool(Pool(["10.0.0.0/24"], 32, 32))
+    assert node_cidrs(ledger) == {"a": "10.0.0.0/27", "b": "10.0.0.32/27"}
+    assert (ledger.cursor, ledger.former) == (0, {"10.0.0.96/27": "old"})
+    assert parse(ledger.text(), "/ledger", "demo").text() == ledger.text()
+
+
+@pytest.mark.parametrize("holder", ["a node", "a release that a host has missed", "a node behind it"])
+def test_a_container_cidr_in_use_cannot_be_removed(holder):
+    present = Pool(["10.0.0.0/25", "10.8.0.0/25", "10.9.0.0/25"], 32, 32)
+    ledger = Ledger("demo", present, applied=True)
+    place = "10.9.0.0/27" if holder == "a node behind it" else "10.8.0.0/27"
+    ledger.assign([Request("a"), Request("b", place)], NOW)
+    if holder.startswith("a release"):
+        ledger.release(["b"], ["a"], NOW)
+    before = ledger.text()
+    with pytest.raises(ValidationError, match="can only grow at its end, and lose there what none of them is in"):
+        ledger.adopt_pool(Pool(["10.0.0.0/25", "10.9.0.0/25"], 32, 32))
+    assert ledger.text() == before
+
+
+def test_a_ledger_that_no_host_uses_may_be_deleted():
+    for applied in (True, False):
+        with pytest.raises(ValidationError) as caught:
+            parse(ledger_of("a", applied=applied).text(), "/ledger", "other")
+        assert ("delete it, because no host has applied a plan of it" in caught.value.problems[0]) is not applied

@@ -224,3 +224,32 @@ def test_the_last_node_of_a_site_is_named_by_its_site():
     assert text.startswith("idc2 is every node of site shanghai (overlay_site): that site would have no node")
     assert "overlay_release_force" in text
     leave("idc2", nodes=fleet, force=True)
+
+
+IDC2, IDC3 = FLEET[6], FLEET[7]
+WITHOUT_IDC3 = [node for node in FLEET if node != IDC3]
+LINKS = [{"sites": ["cloud", "idc"], "transport": "wireguard"}]
+
+
+@pytest.mark.parametrize(
+    ("settings", "nodes"),
+    [
+        (SETTINGS._replace(reserved=["10.244.7.0/24"]), FLEET),
+        (SETTINGS, [*(n for n in WITHOUT_IDC3 if n != IDC2), IDC2._replace(underlay_ip=IDC3.underlay_ip)]),
+        (SETTINGS._replace(links=LINKS), WITHOUT_IDC3),
+        (SETTINGS, [node._replace(underlay_ip=f"2001:db8::{number}") for number, node in enumerate(WITHOUT_IDC3, 1)]),
+    ],
+    ids=["in a reserved range", "its address is another node's", "its site is unknown", "it has another IP version"],
+)
+def test_the_node_that_contradicts_the_inventory_can_be_released(settings, nodes):
+    """The error of tke.overlay.site asks for that."""
+    before = assign(SETTINGS, FLEET, None, "/ledger", NOW)
+    before.acknowledge(["cloud1"])
+    with pytest.raises(ValidationError, match="idc3"):
+        assign(settings, nodes, before.text(), "/ledger", NOW)
+    ledger, released = release(settings, nodes, before.text(), "/ledger", ReleaseRequest(["idc3"], GROUPS, NOW))
+    assert released == {"idc3": "10.244.7.0/24"}
+    staying = [node for node in nodes if node.name != "idc3"]
+    after = assign(settings, staying, ledger.text(), "/ledger", NOW)
+    assert after.nodes == ledger.nodes
+    assert after.versions == ledger.versions, "a release is one change"
