@@ -9,12 +9,13 @@ import json
 import socket
 import struct
 import threading
+import types
 
 import pytest
 
 from ansible_collections.tke.overlay.plugins.module_utils._errors import KernelError, ValidationError
 from ansible_collections.tke.overlay.plugins.module_utils._host import files
-from ansible_collections.tke.overlay.plugins.module_utils._host.conformance import dns, kube_proxy, task
+from ansible_collections.tke.overlay.plugins.module_utils._host.conformance import dns, kube_proxy, pods, task
 from ansible_collections.tke.overlay.plugins.module_utils._host.conformance.cni_chain import address_of, winning_chain
 from ansible_collections.tke.overlay.plugins.module_utils._host.conformance.connections import connect_all
 from ansible_collections.tke.overlay.plugins.module_utils._host.conformance.run import ApiServer, Targets
@@ -229,3 +230,12 @@ def test_every_wrong_target_is_named_by_its_variable():
     for word in ("overlay_conformance_dns)", "'x'", "overlay_conformance_dns_names", "'a b'", "outside", "'y'"):
         assert word in problems
     assert "good.example" not in problems
+
+
+@pytest.mark.parametrize("ranges", [5, "text", {"a": 1}, [5], ["text"], [None], [[5, "x", None]]], ids=repr)
+def test_ranges_of_another_form_are_not_counted(chain, ranges):
+    """Another program than host-local may have anything in that place."""
+    plugin = {**BRIDGE, "ipam": {"type": "host-local", "ranges": ranges}}
+    found = chain({"10-a.conflist": {"cniVersion": "1.0.0", "name": "a", "plugins": [plugin]}})
+    network = types.SimpleNamespace(node_cidr="10.244.0.0/24")
+    assert pods.plan_pods(network, found, lambda _command, _text: (0, "", "")).free is None
