@@ -178,7 +178,12 @@ def wireguard_device(generation: int) -> str:
 def wireguard_ports(document: t.Mapping[str, t.Any]) -> list[int]:
     """Return all UDP ports that WireGuard uses according to a node document, also while keys change."""
     ports = [document[key] for key in ("wireguard_port", "wireguard_next_port") if key in document]
-    return sorted({wireguard_port(port, generation) for port in ports for generation in (0, 1)})
+    return sorted(set().union(*map(ports_of_generations, ports)))
+
+
+def ports_of_generations(port: int) -> set[int]:
+    """Return both UDP ports that keys of any generation use, see :func:`wireguard_port`."""
+    return {wireguard_port(port, generation) for generation in (0, 1)}
 
 
 def wireguard_port(port: int, generation: int) -> int:

@@ -36,7 +36,7 @@ from ansible_collections.tke.overlay.plugins.module_utils._links import (
     Link,
     LinkTable,
     mtu_of_packets,
-    wireguard_port,
+    ports_of_generations,
 )
 from ansible_collections.tke.overlay.plugins.module_utils._names import LABEL
 
@@ -292,12 +292,12 @@ def _or_other_transport(pair: Pair) -> str:
 
 def _problems_of_ports(settings: ClusterSettings, ledger: Ledger) -> t.Iterator[str]:
     in_use = _port_in_use(ledger)
-    if settings.port in _pair_of_ports(settings.wireguard_port):
+    if settings.port in ports_of_generations(settings.wireguard_port):
         yield (
             f"overlay_wireguard_port {settings.wireguard_port} (and the next one, while keys change) and overlay_port "
             f"{settings.port} are the same UDP port: change one of them"
         )
-    elif in_use is not None and settings.port in _pair_of_ports(in_use):
+    elif in_use is not None and settings.port in ports_of_generations(in_use):
         yield (
             f"overlay_port {settings.port} is a UDP port that the nodes use for WireGuard ({in_use} and the next one) "
             f"until tke.overlay.rotate_keys has changed it: choose another one"
@@ -307,10 +307,6 @@ def _problems_of_ports(settings: ClusterSettings, ledger: Ledger) -> t.Iterator[
             f"overlay_wireguard_port {settings.wireguard_port} and the next one overlap with {in_use} and the next "
             f"one, which the nodes use until their keys have changed: choose a port that differs by at least 2"
         )
-
-
-def _pair_of_ports(port: int) -> set[int]:
-    return {wireguard_port(port, generation) for generation in (0, 1)}
 
 
 def _problems_of_endpoints(nodes: t.Sequence[InventoryNode], settings: ClusterSettings) -> t.Iterator[str]:

@@ -9,7 +9,6 @@ import difflib
 import typing as t
 
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.ledger.document import Ledger
-from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning import links
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning import plan as planner
 from ansible_collections.tke.overlay.plugins.module_utils._cluster.planning.validate import (
     KINDS,
@@ -70,9 +69,7 @@ def release(
     # First the release, because a node that leaves can be what contradicts the inventory.
     released = ledger.release(names, sorted(ledger.nodes.keys() - set(names)), request.now)
     staying = [node for node in nodes if node.name in ledger.nodes]
-    ledger = planner.assign(settings, staying, ledger.text(), where, request.now)
-    links.record_next_port(settings, ledger)  # it was perhaps the last node with next keys
-    return ledger, released
+    return planner.assign(settings, staying, ledger.text(), where, request.now), released
 
 
 def _problems_of_names(names: t.Sequence[str], nodes: t.Sequence[InventoryNode], ledger: Ledger) -> t.Iterator[str]:

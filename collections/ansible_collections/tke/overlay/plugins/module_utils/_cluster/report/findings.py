@@ -98,7 +98,7 @@ class Situation:
 def _fleet(nodes: t.Sequence[ProbedHost]) -> Fleet:
     """Return the tunnel's settings that most nodes report, because there may be no plan to take them from."""
     overlays = [host.overlay or {} for host in nodes]
-    # While keys change, a host has a device of the next ones, by which nobody sends yet.
+    # While keys change, a host also has a device of the next keys, by which no host sends yet.
     in_use = [min(found, key=_generation) for overlay in overlays if (found := overlay.get("wireguard"))]
     newest: t.Mapping[str, t.Any] = max(in_use, key=_generation, default={})
     return Fleet(
