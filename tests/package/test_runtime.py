@@ -334,3 +334,40 @@ def test_every_filter_is_documented_under_its_name():
         documentation = yaml.safe_load(constant(COLLECTION / f"plugins/filter/{name}.py", "DOCUMENTATION"))
         assert documentation["name"] == name
         assert f'return {{"{name}": ' in (COLLECTION / f"plugins/filter/{name}.py").read_text()
+
+
+OLDER = """
+- hosts: overlay_nodes
+  gather_facts: false
+  tasks:
+    - ansible.builtin.set_fact:
+        plan_saved:
+          saved:
+            node: "{{ inventory_hostname }}"
+            cluster: demo
+            node_cidr: "10.244.{{ groups.overlay_nodes.index(inventory_hostname) }}.0/24"
+            underlay: "10.0.1.{{ groups.overlay_nodes.index(inventory_hostname) + 1 }}"
+            fleet: ""
+            ledger_version: "{{ '4-3fa9c2d1' if inventory_hostname == groups.overlay_nodes[-1] else '' }}"
+    - ansible.builtin.include_role: {name: tke.overlay.plan, apply: {run_once: true}}
+    - ansible.builtin.assert:
+        that: plan_result.document.ledger_versions.startswith('5-')
+"""
+
+
+def test_an_older_ledger_continues_after_the_version_of_every_host(tmp_path):
+    """A plan compares the first sixteen hosts; a newer version that another one has applied would be refused there."""
+    names = [f"n{number:02}" for number in range(20)]
+    hosts = {name: {"overlay_underlay_ip": f"10.0.1.{number}"} for number, name in enumerate(names, 1)}
+    given = {"overlay_cluster": "demo", "overlay_container_cidr": ["10.244.0.0/16"], "overlay_underlay_mtu": 1500}
+    nodes = {"children": {"cloud": {"hosts": hosts}}, "vars": {**given, "overlay_require_idc": False}}
+    (tmp_path / "hosts.json").write_text(json.dumps({"all": {"children": {"overlay_nodes": nodes}}}))
+    (tmp_path / "play.yml").write_text(OLDER)
+    option = ("-e", "overlay_older_ledger=none")
+    done = ansible_playbook("-i", tmp_path / "hosts.json", "-c", "local", tmp_path / "play.yml", *option)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name in ("site", "rollout", "release", "rotate_keys"):
+        for options, count in (((), 16), (option, 20)):
+            listed = ansible_playbook("-i", tmp_path / "hosts.json", f"tke.overlay.{name}", "--list-hosts", *options)
+            first = listed.stdout.partition("hosts (")[2].partition(")")[0]
+            assert first == str(count), listed.stdout + listed.stderr
