@@ -104,9 +104,9 @@ def test_a_port_changes_only_with_the_keys(ports):
 def test_a_port_is_not_in_use_before_a_host_has_applied_a_plan():
     """A host on which another program has the port must not stop the first run for good."""
     ledger = assign(cluster(keys(0)), NODES, None, "/ledger", NOW)
-    settings = cluster(keys(0))._replace(wireguard_port=51821)
+    settings = cluster(keys(0))._replace(wireguard_port=51900)
     ledger = assign(settings, NODES, ledger.text(), "/ledger", NOW)
-    assert ports_of(plan(settings, NODES, ledger).document) == (51821, None)
+    assert ports_of(plan(settings, NODES, ledger).document) == (51900, None)
 
 
 def test_a_release_of_the_last_next_key_forgets_its_port():

@@ -242,8 +242,9 @@ def test_recovers_the_vip_of_the_api_servers():
     assert recover(SETTINGS, NODES, changed(found, "idc1", api=""), NOW).vips == {"apiserver": "10.0.2.2"}
     (problem,) = rejected(changed(found, "idc1", api="10.0.2.9"))
     assert "10.0.2.2 for cloud2, 10.0.2.9 for idc1" in problem
-    outdated = changed(found, "idc1", api="10.0.2.9")._replace(without=["idc1"])
-    assert recover(SETTINGS, NODES, outdated, NOW).vips == {"apiserver": "10.0.2.2"}
+    for name in found.records:
+        outdated = changed(found, name, api="10.0.2.9")._replace(without=[name])
+        assert recover(SETTINGS, NODES, outdated, NOW).vips == {"apiserver": "10.0.2.2"}, name
     assert "overlay_rebuild_without" in problem
 
 
